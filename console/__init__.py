@@ -1,0 +1,1 @@
+"""What people type: inboxd up, watch, check, status. Starts the other programs as processes, imports none of them."""

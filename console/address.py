@@ -1,0 +1,83 @@
+"""Where a server may be started on this host: decided from redis.url alone. And whether somebody listens there."""
+
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+PORT = 6379
+_BINDS = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1 -::1", "::1": "::1"}
+"""For each loopback host, what a server binds to; the minus sign lets a host without IPv6 pass."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A place on this host: a unix socket, or (``socket`` is None) a loopback port."""
+
+    socket: PurePath | None
+    host: str = ""
+    port: int = 0
+    password: str = ""
+    database: int = 0
+
+    @property
+    def bind(self) -> str:
+        """The interfaces that a server listens on here, as its configuration spells them."""
+        return _BINDS[self.host]
+
+
+def startable(url: str) -> Address | None:
+    """Return the address that a server can be started at to make this URL work; None for any other URL.
+
+    These are unix://, and redis:// on the loopback interface, both without a user name: the server that we start
+    has one user, and no TLS. Raises ValueError for a URL that can't be read.
+    """
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    path = unquote(parts.path)
+    password = unquote(parts.password or "") or query.get("password", [""])[-1]
+    database = query.get("db", [""])[-1] or (path.strip("/") if parts.scheme == "redis" else "") or "0"
+    if parts.username or "username" in query or not (database.isascii() and database.isdecimal()):
+        return None
+    if parts.scheme == "unix" and path and not parts.hostname:
+        return Address(PurePath(path), password=password, database=int(database))
+    port = PORT if parts.port is None else parts.port
+    if parts.scheme == "redis" and parts.hostname in _BINDS and port:
+        return Address(None, parts.hostname, port, password, int(database))
+    return None
+
+
+def shown(url: str) -> str:
+    """Return the URL without its password, for logs and screens."""
+    parts = urlsplit(url)
+    _, _, place = parts.netloc.rpartition("@")
+    return f"{parts.scheme}://{place}{parts.path}"
+
+
+def is_listened_on(address: Address, timeout_seconds: float = 1.0) -> bool:
+    """Tell whether a connection is accepted here. Whatever is no plain refusal counts as somebody's presence."""
+    try:
+        if address.socket is None:
+            socket.create_connection((address.host, address.port), timeout_seconds).close()
+        else:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+                probe.settimeout(timeout_seconds)
+                probe.connect(bytes(address.socket))
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def is_taken_by_a_file(address: Address) -> bool:
+    """Tell whether something else than a socket lies where the server's would be: a server would delete it."""
+    if address.socket is None:
+        return False
+    try:
+        return not stat.S_ISSOCK(Path(address.socket).lstat().st_mode)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True

@@ -1,0 +1,126 @@
+"""The command line: the commands that people type, their options, and their exit codes."""
+
+import json
+import os
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import click
+import rich
+
+from console import table
+from console.address import shown, startable
+from console.ping import ask
+from console.status import gather
+from console.supervisor import BAD_SETTINGS
+from console.up import up as bring_up
+from spool import broker, preflight
+from spool.errors import Finding, SettingsError
+from spool.loading import FILE_VARIABLE, find, load
+from spool.notes import plain
+from spool.settings import Settings
+
+NEEDS_A_PERSON = 1
+
+
+class Commands(click.Group):
+    """Commands that may raise SettingsError: each finding is printed to stderr, and the exit code is 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
+        """Run the command that was named."""
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            for finding in error.findings:
+                click.echo(_on_screen(finding), err=True)
+            ctx.exit(BAD_SETTINGS)
+
+
+def _version() -> str:
+    try:
+        return version("inboxd")
+    except PackageNotFoundError:  # run from a checkout
+        return "(not installed)"
+
+
+settings_option = click.option(
+    "--settings",
+    "named",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help=f"The settings file; else ${FILE_VARIABLE}, ./settings.toml or /etc/inboxd/settings.toml.",
+)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_version(), prog_name="inboxd")
+def inboxd() -> None:
+    """Drop files into a folder; each is worked on, and ends in done/ or in failed/."""
+
+
+@inboxd.command()
+@settings_option
+def up(named: Path | None) -> None:
+    """Run everything in this terminal, with a server of its own if there is none. Ctrl-C stops it."""
+    file, settings = _read(named)
+    sys.exit(bring_up(settings, file))
+
+
+@inboxd.command()
+@settings_option
+def watch(named: Path | None) -> None:
+    """Run the watcher alone: it takes files in, and leaves the work to workers that run elsewhere."""
+    file, _ = _read(named)
+    argv = [sys.executable, "-m", "watcher"]
+    os.execve(sys.executable, argv, {**os.environ, FILE_VARIABLE: str(file)})  # noqa: S606 - no shell is wanted
+
+
+@inboxd.command()
+@settings_option
+def check(named: Path | None) -> None:
+    """Say what is wrong with the settings and the folders they name; exit code 2 if anything is."""
+    file, settings = _read(named)
+    answer = ask(settings)
+    if findings := preflight.check(settings):
+        raise SettingsError(findings)
+    click.echo(plain(f"{file}: ok"))
+    for name, inbox in settings.inbox.items():
+        click.echo(plain(f"inbox {name}: ok ({inbox.root}, handler {inbox.handler})"))
+    url = broker.url(settings)
+    hint = " (`inboxd up` starts a server there)" if startable(url) else ""
+    state = "answers" if answer else f"does not answer{hint}: {answer.why}"
+    click.echo(plain(f"note: the broker at {shown(url)} {state}"))
+
+
+@inboxd.command()
+@settings_option
+@click.option("--json", "in_json", is_flag=True, help="Print one JSON object instead of a table.")
+def status(named: Path | None, in_json: bool) -> None:
+    """Show what waits, what is worked on, and who is there; exit code 1 if something needs a person."""
+    _, settings = _read(named)
+    now = gather(settings, time.time())
+    if in_json:
+        click.echo(json.dumps(table.as_json(now), indent=2))
+    else:
+        rich.print(table.render(now))
+    sys.exit(NEEDS_A_PERSON if now.troubles() else 0)
+
+
+def _read(named: Path | None) -> tuple[Path, Settings]:
+    file = find(named, os.environ)
+    return file, load(file)
+
+
+def _on_screen(finding: Finding) -> str:
+    return str(Finding(plain(finding.where), plain(finding.problem), plain(finding.remedy)))
+
+
+def main() -> None:
+    """Run the command line. Handlers are found from the current folder too, as `python -m` finds them."""
+    sys.path.insert(0, str(Path.cwd()))
+    inboxd()
+
+

@@ -1,0 +1,1 @@
+"""The ground: what a file is, where it lies, how it moves. Knows no program."""

@@ -1,0 +1,73 @@
+"""Where Redis is, and how long it may take: the one place that turns ``redis.*`` settings into connections."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePath
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from spool.errors import BrokerAway
+from spool.settings import Settings
+
+SOCKET_PATH_BYTES_MAX = 100
+"""A unix socket's path has 108 bytes; the server appends to it while it starts."""
+
+
+def embedded_socket(settings: Settings) -> PurePath:
+    """Return the path of the embedded server's socket: in state_dir, or in /tmp when that path is too long for one."""
+    socket = settings.state_dir / "valkey" / "valkey.sock"
+    if len(bytes(socket)) <= SOCKET_PATH_BYTES_MAX:
+        return socket
+    digest = hashlib.sha256(bytes(settings.state_dir)).hexdigest()[:16]
+    return PurePath("/tmp") / f"inboxd-{digest}" / "valkey.sock"  # noqa: S108 - the embedded server checks its owner
+
+
+def is_embedded(settings: Settings) -> bool:
+    """Tell whether the settings leave the server to ``inboxd up``."""
+    return not settings.redis.url
+
+
+def url(settings: Settings) -> str:
+    """Return the URL for redis-py: redis://, rediss:// or unix://."""
+    return settings.redis.url or f"unix://{embedded_socket(settings)}"
+
+
+def celery_url(settings: Settings) -> str:
+    """Return the same place as Celery spells it: unix sockets are redis+socket://, and TLS says what it checks."""
+    plain = url(settings)
+    parts = urlsplit(plain)
+    query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    if parts.scheme == "unix":
+        query["virtual_host"] = query.pop("db", "0")
+        if parts.password:
+            query["password"] = parts.password
+        return f"redis+socket://{parts.path}?{urlencode(query)}"
+    if parts.scheme == "rediss":
+        query.setdefault("ssl_cert_reqs", "required")
+        return parts._replace(query=urlencode(query)).geturl()
+    return plain
+
+
+def client(settings: Settings) -> redis.Redis:
+    """Return a client whose every call ends within the settings' timeouts; replies are bytes. Connects on first use."""
+    return redis.Redis.from_url(
+        url(settings),
+        socket_connect_timeout=settings.redis.connect_timeout_seconds,
+        socket_timeout=settings.redis.socket_timeout_seconds,
+        health_check_interval=5,
+        retry=Retry(NoBackoff(), 1),  # one more try covers a connection that went stale while idle
+        **({} if url(settings).startswith("unix:") else {"socket_keepalive": True}),
+    )
+
+
+@contextmanager
+def weather() -> Iterator[None]:
+    """Turn what redis-py raises for a server that is away, slow, full or forbidding into BrokerAway."""
+    try:
+        yield
+    except redis.RedisError as error:
+        raise BrokerAway(f"redis: {error}") from error

@@ -1,0 +1,49 @@
+"""How many files share a parcel, and when it leaves: Nagle's rule, fitted to the handler's pace. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+PARCEL_SECONDS = 0.1
+"""A parcel aims at so much work: small against a person's patience, large against a message's cost."""
+
+PARCELS_IN_FLIGHT = 4
+"""While fewer parcels are on their way, one leaves at once; else it fills until one returns."""
+
+PARCELS_UNTRIED = 16
+"""So many parcels of one leave before the handler's pace is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A ready file: its path below inbox/, and its size in bytes."""
+
+    path: bytes
+    size: int
+
+
+def files_per_parcel(pace: float | None, files_max: int) -> int:
+    """Return how many files a parcel should hold; ``pace`` is the handler's mean seconds per file, None if unknown."""
+    if pace is None:
+        return 1
+    return max(1, min(files_max, int(PARCEL_SECONDS / max(pace, 1e-6))))
+
+
+def next_bundle(ready: Iterable[Candidate], files_max: int, bytes_max: int) -> list[Candidate]:
+    """Return the first of the ready files that fit one parcel: at least one, if there is any."""
+    bundle: list[Candidate] = []
+    room = bytes_max
+    for file in ready:
+        if bundle and (len(bundle) >= files_max or file.size > room):
+            break
+        bundle.append(file)
+        room -= file.size
+    return bundle
+
+
+def may_leave(files: int, target: int, pace: float | None, in_flight: int) -> bool:
+    """Decide whether a parcel of ``files`` leaves now, with ``in_flight`` parcels on their way."""
+    if pace is None:
+        return in_flight < PARCELS_UNTRIED
+    if files >= target:
+        return True
+    return in_flight < PARCELS_IN_FLIGHT

@@ -1,0 +1,68 @@
+"""Counting: how many files wait, are in flight, done and failed, and how long the oldest has waited."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from spool import notes
+from spool.disk import Disk, Fd, held
+from spool.folders import opened
+from spool.moves import TEMP_PREFIX, open_path
+from spool.readiness import by_name
+from spool.settings import Inbox
+from spool.store import files, parcels
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Numbers of files; ``oldest_waiting_seconds`` is None when none waits."""
+
+    waiting: int
+    in_flight: int
+    done: int
+    failed: int
+    oldest_waiting_seconds: float | None
+
+
+def count(disk: Disk, inbox: Inbox) -> Census:
+    """Count an inbox's files. Raises FolderAway if a folder is missing, OSError if one can't be read."""
+    with opened(disk, inbox.root) as folders:
+        oldest: float | None = None
+        waiting = 0
+        for at, path, name in _files(disk, folders.inbox):
+            if by_name(path, inbox.include, inbox.exclude):
+                continue
+            try:
+                changed = disk.stat(at, name).ctime_ns / 1e9
+            except OSError:
+                continue
+            waiting += 1
+            oldest = changed if oldest is None else min(oldest, changed)
+        in_flight = sum(len(files(disk, folders, parcel)) for parcel in parcels(disk, folders))
+        done = sum(1 for _, _, name in _files(disk, folders.done) if not name.startswith(TEMP_PREFIX))
+        failed = sum(1 for _, _, name in _files(disk, folders.failed) if not _is_ours(name))
+        age = None if oldest is None else max(time.time() - oldest, 0.0)
+        return Census(waiting, in_flight, done, failed, age)
+
+
+def _is_ours(name: bytes) -> bool:
+    return name.startswith(TEMP_PREFIX) or name.endswith(notes.SUFFIX)
+
+
+def _files(disk: Disk, top: Fd) -> Iterator[tuple[Fd, bytes, bytes]]:
+    """Yield (open folder, path, name) of everything below a folder that is not a folder."""
+    pending = [b""]
+    while pending:
+        prefix = pending.pop()
+        try:
+            folder = open_path(disk, top, tuple(prefix.split(b"/")[:-1]))
+        except OSError:
+            if not prefix:
+                raise
+            continue
+        with held(disk, folder):
+            for name, is_folder in disk.entries(folder):
+                if is_folder:
+                    pending.append(prefix + name + b"/")
+                else:
+                    yield folder, prefix + name, name

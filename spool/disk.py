@@ -1,0 +1,249 @@
+"""The only door to the disk: one method, one system call. Folders are file descriptors, names are bytes.
+
+Every method raises OSError as the system gives it. Nothing here follows a symlink, blocks on a FIFO, or overwrites a name.
+"""
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import signal
+import stat as mode_bits
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from pathlib import PurePath
+from typing import BinaryIO
+
+Fd = int
+
+_READ_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOREPLACE = 1
+_CANT_NOREPLACE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
+
+
+class Kind(StrEnum):
+    """What an entry of a folder is."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    LINK = "symbolic link"
+    FIFO = "named pipe"
+    SOCKET = "socket"
+    DEVICE = "device"
+
+
+class Idle(Enum):
+    """Has nobody a file open for writing? FUSE and network mounts may say FREE without knowing."""
+
+    FREE = "free"
+    BUSY = "busy"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What the system says of an entry. Times are nanoseconds of the file system's own clock; sizes are bytes."""
+
+    kind: Kind
+    size: int
+    allocated: int
+    mtime_ns: int
+    ctime_ns: int
+    dev: int
+    ino: int
+    links: int
+    uid: int
+    mode: int
+
+
+class CantNoReplace(OSError):  # noqa: N818 - it is an answer about the file system
+    """This file system has no rename that refuses to overwrite."""
+
+
+def _kind(mode: int) -> Kind:
+    kinds = {
+        mode_bits.S_IFREG: Kind.FILE,
+        mode_bits.S_IFDIR: Kind.FOLDER,
+        mode_bits.S_IFLNK: Kind.LINK,
+        mode_bits.S_IFIFO: Kind.FIFO,
+        mode_bits.S_IFSOCK: Kind.SOCKET,
+    }
+    return kinds.get(mode_bits.S_IFMT(mode), Kind.DEVICE)
+
+
+def _stat(raw: os.stat_result) -> Stat:
+    return Stat(
+        _kind(raw.st_mode), raw.st_size, raw.st_blocks * 512, raw.st_mtime_ns, raw.st_ctime_ns,
+        raw.st_dev, raw.st_ino, raw.st_nlink, raw.st_uid, mode_bits.S_IMODE(raw.st_mode),
+    )  # fmt: skip
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_renameat2 = getattr(_libc, "renameat2", None)  # Linux with glibc 2.28 or musl 1.2.5
+
+
+def ignore_lease_breaks() -> None:
+    """Ignore SIGIO: its default action kills whoever holds a lease while a writer opens the file. Main thread only."""
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+
+
+class Disk:
+    """The system calls. Has no state; tests hand in one that fails on purpose."""
+
+    # folders
+
+    def open_root(self, path: PurePath) -> Fd:
+        """Open a folder by its path, following links: the administrator named it."""
+        return os.open(path, _READ_FOLDER)
+
+    def open_folder(self, at: Fd, name: bytes) -> Fd:
+        """Open a folder inside another one; a symlink is refused (ELOOP or ENOTDIR)."""
+        return os.open(name, _READ_FOLDER | os.O_NOFOLLOW, dir_fd=at)
+
+    def close(self, fd: Fd) -> None:
+        """Close what was opened."""
+        os.close(fd)
+
+    def entries(self, at: Fd) -> Iterator[tuple[bytes, bool]]:
+        """Yield each entry's name and whether it is a real folder, in no order, one at a time."""
+        with os.scandir(at) as found:
+            for entry in found:
+                yield os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)
+
+    def mkdir(self, at: Fd, name: bytes, mode: int) -> None:
+        """Make a folder; FileExistsError if the name is taken."""
+        os.mkdir(name, mode, dir_fd=at)
+
+    def rmdir(self, at: Fd, name: bytes) -> None:
+        """Remove an empty folder; ENOTEMPTY otherwise."""
+        os.rmdir(name, dir_fd=at)
+
+    def make_path(self, path: PurePath) -> None:
+        """Make a folder and its parents by path, as an administrator would."""
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103 - PurePath by design
+
+    def touch(self, fd: Fd) -> None:
+        """Set the times of what is open to now, by the file system's own clock."""
+        os.utime(fd)
+
+    # entries
+
+    def stat(self, at: Fd, name: bytes) -> Stat:
+        """Look at an entry itself, not at what it links to."""
+        return _stat(os.stat(name, dir_fd=at, follow_symlinks=False))
+
+    def fstat(self, fd: Fd) -> Stat:
+        """Look at what is open."""
+        return _stat(os.fstat(fd))
+
+    def rename(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+        """Rename without overwriting.
+
+        Raises FileExistsError if ``dst`` is taken, FileNotFoundError if ``src`` is gone, and CantNoReplace where the file
+        system has no such rename.
+        """
+        if _renameat2 is None:
+            raise CantNoReplace(errno.ENOSYS, "no renameat2")
+        if _renameat2(src_at, src, dst_at, dst, _NOREPLACE) == 0:
+            return
+        code = ctypes.get_errno()
+        if code in _CANT_NOREPLACE:
+            raise CantNoReplace(code, os.strerror(code))
+        raise OSError(code, os.strerror(code), os.fsdecode(src))
+
+    def rename_over_empty_folder(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+        """Rename a folder onto an empty one: the system refuses (ENOTEMPTY, ENOTDIR) to overwrite anything else."""
+        os.rename(src, dst, src_dir_fd=src_at, dst_dir_fd=dst_at)
+
+    def link(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+        """Give an entry a second name; FileExistsError if that name is taken."""
+        os.link(src, dst, src_dir_fd=src_at, dst_dir_fd=dst_at, follow_symlinks=False)
+
+    def unlink(self, at: Fd, name: bytes) -> None:
+        """Remove a name that is no folder."""
+        os.unlink(name, dir_fd=at)
+
+    # files
+
+    def open_file(self, at: Fd, name: bytes) -> Fd:
+        """Open a file for reading: never a link's target, never waiting for a FIFO's other end."""
+        return os.open(name, _READ_FILE, dir_fd=at)
+
+    def reader(self, fd: Fd) -> BinaryIO:
+        """Wrap an open file in a buffered reader, which closes it."""
+        return os.fdopen(fd, "rb")
+
+    def create(self, at: Fd, name: bytes, mode: int) -> Fd:
+        """Create and open a file for writing; FileExistsError if the name is taken."""
+        return os.open(name, _NEW_FILE, mode, dir_fd=at)
+
+    def read(self, fd: Fd, size: int) -> bytes:
+        """Read at most ``size`` bytes from where the last read ended; b"" at the end."""
+        return os.read(fd, size)
+
+    def write(self, fd: Fd, data: bytes) -> None:
+        """Write all of it."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+
+    def set_times(self, fd: Fd, mtime_ns: int) -> None:
+        """Set the modification time of what is open."""
+        os.utime(fd, ns=(mtime_ns, mtime_ns))
+
+    def fsync(self, fd: Fd) -> None:
+        """Bring a file, or a folder's names, to the disk itself."""
+        os.fsync(fd)
+
+    def lock(self, fd: Fd) -> bool:
+        """Take the exclusive advisory lock of what is open, until it is closed; False if somebody holds it."""
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def idle(self, fd: Fd) -> Idle:
+        """Ask whether anybody has the file open for writing, by taking a read lease for a microsecond.
+
+        A file of another user needs CAP_LEASE. ``ignore_lease_breaks`` must have been called.
+        """
+        if sys.platform != "linux":
+            return Idle.UNKNOWN
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except BlockingIOError:
+            return Idle.BUSY
+        except OSError:
+            return Idle.UNKNOWN
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return Idle.FREE
+
+    # mounts
+
+    def mount_id(self, fd: Fd) -> int:
+        """Return the id of the mount that an open folder is on (Linux); elsewhere its device number."""
+        try:
+            info = self.read_text(PurePath(f"/proc/self/fdinfo/{fd}"))
+        except FileNotFoundError:
+            return os.fstat(fd).st_dev
+        return next(int(line.split(":")[1]) for line in info.splitlines() if line.startswith("mnt_id:"))
+
+    def read_text(self, path: PurePath) -> str:
+        """Read a small file of the system's, such as one below /proc."""
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123 - PurePath by design
+            return file.read()
+
+
+@contextlib.contextmanager
+def held(disk: Disk, fd: Fd) -> Iterator[Fd]:
+    """Close a descriptor at the end of a with block."""
+    try:
+        yield fd
+    finally:
+        disk.close(fd)

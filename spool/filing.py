@@ -1,0 +1,114 @@
+"""Filing away: from claimed/ to done/, or to failed/ with a note. Whoever renames first has decided; the rest finds nothing."""
+
+import errno
+import secrets
+import time
+
+from spool import notes
+from spool.disk import Disk, Fd, held
+from spool.folders import Folders, split_path
+from spool.moves import TEMP_PREFIX, make_folders, move, move_free, names_like
+from spool.store import open_in
+
+_LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+FOLDER_MODE = 0o777
+"""Folders in done/ and failed/ belong to the people: the umask and the folder's default ACL say who may."""
+NOTE_MODE = 0o666
+STALE_NOTE_SECONDS = 60.0
+"""A note of ours without its file is being filed just now; when older, its file was taken away, and the name is free."""
+
+
+def file_done(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bytes | None:
+    """Move a claimed file to done/ under its own path, or a free name like it.
+
+    Returns the path it got below done/, or None if somebody else has filed it.
+    """
+    parts, _ = split_path(path)
+    try:
+        at, name = open_in(disk, folders, parcel, path)
+        with held(disk, at):
+            disk.stat(at, name)  # no folders are made for a file that is gone
+            with held(disk, make_folders(disk, folders.done, parts, FOLDER_MODE)) as home:
+                # If we die here: the file is still claimed, its outcome is stored, and a sweep files it.
+                got = move_free(disk, at, name, home, name)
+    except OSError as error:
+        if error.errno in _LOST:
+            return None
+        raise
+    return b"/".join((*parts, got))
+
+
+def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: bytes) -> bytes | None:
+    """Move a claimed file to failed/, with its note beside it, under its own path or a free name like it.
+
+    The note comes first, so that no file lies in failed/ without one. Returns the path below failed/, or None if somebody
+    else has filed it.
+    """
+    parts, _ = split_path(path)
+    try:
+        at, name = open_in(disk, folders, parcel, path)
+        with held(disk, at):
+            disk.stat(at, name)
+            with held(disk, make_folders(disk, folders.failed, parts, FOLDER_MODE)) as home:
+                got = _move_with_note(disk, at, name, home, note, notes.signature(path, parcel))
+    except OSError as error:
+        if error.errno in _LOST:
+            return None
+        raise
+    return b"/".join((*parts, got))
+
+
+def _move_with_note(disk: Disk, at: Fd, name: bytes, home: Fd, note: bytes, signature: bytes) -> bytes:
+    for candidate in names_like(name):
+        if _exists(disk, home, candidate) or not _place(disk, home, candidate, note, signature):
+            continue
+        try:
+            # If we die here: the note waits for its file; the next try knows it by its signature, and moves the file to it.
+            move(disk, at, name, home, candidate)
+        except (FileExistsError, FileNotFoundError) as error:
+            disk.unlink(home, notes.name_for(candidate))
+            if isinstance(error, FileNotFoundError):
+                raise
+            continue
+        return candidate
+    raise AssertionError("names never end")
+
+
+def _place(disk: Disk, home: Fd, candidate: bytes, note: bytes, signature: bytes) -> bool:
+    """Put a note under a file's future name; False if another file's note has that place."""
+    name = notes.name_for(candidate)
+    if _exists(disk, home, name):
+        text = read_note(disk, home, name)
+        if signature in text.splitlines():
+            return True
+        age = time.time() - disk.stat(home, name).ctime_ns / 1e9
+        if not notes.is_ours(text) or age < STALE_NOTE_SECONDS:
+            return False
+        disk.unlink(home, name)
+    temp = TEMP_PREFIX + secrets.token_hex(8).encode() + b".note"
+    # If we die here, before the rename: a temp, which retention removes.
+    with held(disk, disk.create(home, temp, NOTE_MODE)) as file:
+        disk.write(file, note)
+    try:
+        move(disk, home, temp, home, name)
+    except FileExistsError:
+        disk.unlink(home, temp)
+        return False
+    return True
+
+
+def read_note(disk: Disk, at: Fd, name: bytes) -> bytes:
+    """Return the beginning of a file that may be a note of ours; b"" if it can't be read."""
+    try:
+        with held(disk, disk.open_file(at, name)) as file:
+            return disk.read(file, notes.NOTE_BYTES_MAX)
+    except OSError:
+        return b""
+
+
+def _exists(disk: Disk, at: Fd, name: bytes) -> bool:
+    try:
+        disk.stat(at, name)
+    except FileNotFoundError:
+        return False
+    return True

@@ -1,0 +1,110 @@
+"""What a handler gets: one file, with the attributes of a web framework's uploaded file."""
+
+import hashlib
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+from spool.disk import Disk, held
+from spool.errors import Weather
+from spool.folders import CLAIMED, split_path
+from spool.moves import open_path
+from spool.payload import FilePart, Parcel
+
+_CHUNK_BYTES = 1024 * 1024
+
+
+class InboxFile:
+    """One dropped file, open for reading.
+
+    Has what code written for an uploaded file (Werkzeug's FileStorage) uses: ``stream``, ``name``, ``filename``,
+    ``content_type``, ``mimetype``, ``content_length``, ``headers``, ``save()``, ``close()``, ``read()``, iteration by lines.
+    Besides: ``id`` (the same however often this file is handed out), ``sha256``, ``size``, ``inbox``, ``parcel``,
+    ``attempt`` (1, 2 …), ``raw_filename`` (bytes) and ``path`` (where it lies, or None on another host).
+    """
+
+    def __init__(self, part: FilePart, parcel: Parcel, stream: BinaryIO, path: Path | None, attempt: int) -> None:
+        self.stream = stream
+        self.name = parcel.inbox
+        self.raw_filename = part.filename
+        self.filename = part.filename.decode("utf-8", "surrogateescape")
+        self.content_type = part.content_type
+        self.content_length = part.content_length
+        self.headers: dict[str, Any] = {
+            "Content-Type": part.content_type,
+            "Content-Length": str(part.content_length),
+            **part.headers,
+        }
+        self.id = str(part.headers["id"])
+        self.inbox = parcel.inbox
+        self.parcel = parcel.id
+        self.path = path
+        self.attempt = attempt
+        self._sha256 = str(part.headers["sha256"]) if "sha256" in part.headers else None
+
+    @property
+    def mimetype(self) -> str:
+        """The content type without parameters, in lower case."""
+        return self.content_type.partition(";")[0].strip().lower()
+
+    @property
+    def size(self) -> int:
+        """How many bytes the file has."""
+        return self.content_length
+
+    @property
+    def sha256(self) -> str:
+        """The content's SHA-256, hex; read through the same descriptor as ``stream``, whose position stays where it is."""
+        if self._sha256 is None:
+            here = self.stream.tell()
+            self.stream.seek(0)
+            digest = hashlib.sha256()
+            while chunk := self.stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+            self.stream.seek(here)
+            self._sha256 = digest.hexdigest()
+        return self._sha256
+
+    def save(self, dst: str | Path | IO[bytes], buffer_size: int = 16_384) -> None:
+        """Copy the file to a path or into an open binary file."""
+        if isinstance(dst, str | Path):
+            with open(dst, "wb") as target:  # noqa: PTH123 - a handler's own place, named by it
+                shutil.copyfileobj(self.stream, target, buffer_size)
+        else:
+            shutil.copyfileobj(self.stream, dst, buffer_size)
+
+    def close(self) -> None:
+        """Close the stream; the file itself stays where it is."""
+        self.stream.close()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
+        if name == "stream":  # not made yet: don't look it up through itself
+            raise AttributeError(name)
+        return getattr(self.stream, name)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.stream)
+
+    def __repr__(self) -> str:
+        return f"<InboxFile {self.filename!r} ({self.content_type})>"
+
+
+def open_part(disk: Disk, parcel: Parcel, part: FilePart, *, here: bool, attempt: int) -> InboxFile:
+    """Open one file of a parcel: from the message, or, by reference, from claimed/ through safe descriptors.
+
+    Raises FileNotFoundError if it is gone, Weather if it goes by reference and can't be reached from this host.
+    """
+    root = Path(parcel.root.decode("utf-8", "surrogateescape"))
+    path = root / CLAIMED.decode() / parcel.id / part.filename.decode("utf-8", "surrogateescape") if here else None
+    if part.stream is not None:
+        return InboxFile(part, parcel, io.BytesIO(part.stream), path, attempt)
+    try:
+        top = disk.open_root(root)
+    except OSError as error:
+        raise Weather(f"{root} can't be reached from this host: {error.strerror}") from error
+    parts, name = split_path(part.filename)
+    with held(disk, top), held(disk, open_path(disk, top, (CLAIMED, parcel.id.encode(), *parts))) as at:
+        file = disk.open_file(at, name)
+    return InboxFile(part, parcel, disk.reader(file), path, attempt)

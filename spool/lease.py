@@ -1,0 +1,204 @@
+"""Who is looking after a parcel, until when: one Redis hash for each parcel, judged by Redis's own clock.
+
+Losing them all (FLUSHALL) loses no file: a claimed parcel without a lease is published again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, cast
+
+import redis
+
+from spool.broker import weather
+
+KEY = "inboxd:parcel:"
+PACE_KEY = "inboxd:pace:"
+EPOCH_KEY = "inboxd:epoch"
+PACE_WEIGHT = 0.3
+"""How much the newest parcel counts in an inbox's mean time per file."""
+
+
+class Held(StrEnum):
+    """What a lease says of its parcel."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FILED = "filed"
+
+
+class Verdict(StrEnum):
+    """The answer to a worker that asks whether it may work on its copy of a message."""
+
+    STARTED = "started"
+    BUSY = "busy"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lease as read.
+
+    ``left`` are seconds until it lapses, negative once it has; ``token`` is the running worker's, "" if there is none;
+    ``attempt`` counts starts, and ``crashes`` the workers that died.
+    """
+
+    held: Held
+    left: float
+    token: str
+    attempt: int
+    crashes: int
+
+    @property
+    def retries(self) -> int:
+        """How many attempts count as used: a worker's death is not the handler's failure."""
+        return max(self.attempt - self.crashes, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The answer to a worker that wants to begin: the verdict, and which attempt this is (1, 2 …)."""
+
+    verdict: Verdict
+    attempt: int
+
+
+_NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000); "
+
+_QUEUE = _NOW + """
+local state, till = unpack(redis.call('HMGET', KEYS[1], 'state', 'until'))
+if state == 'running' and tonumber(till) > now and ARGV[3] == '' then return false end
+redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[1], 'token', '')
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return redis.call('GET', KEYS[2]) or ''
+"""
+
+_START = _NOW + """
+local state, till, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token'))
+if state == 'finished' or state == 'filed' then return {'finished', 0} end
+if state == 'running' and tonumber(till) > now and token ~= ARGV[1] then return {'busy', 0} end
+redis.call('HSET', KEYS[1], 'state', 'running', 'until', now + ARGV[2], 'token', ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return {'started', redis.call('HINCRBY', KEYS[1], 'attempt', 1)}
+"""
+
+_UPDATE = _NOW + """
+local state, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'token'))
+if state and (state ~= 'running' or token ~= ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'state', ARGV[2], 'until', now + ARGV[3], 'token', ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+return 1
+"""
+
+_CRASHED = _NOW + """
+local state, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'token'))
+if state ~= 'running' or token ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[2], 'token', '')
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return redis.call('HINCRBY', KEYS[1], 'crashes', 1)
+"""
+
+_PACE = """
+local mean = tonumber(redis.call('GET', KEYS[1]) or ARGV[1])
+redis.call('SET', KEYS[1], string.format('%.6f', mean + ARGV[2] * (ARGV[1] - mean)), 'EX', 3600)
+"""
+
+_EPOCH = _NOW + "redis.call('SET', KEYS[1], now, 'NX'); return now - redis.call('GET', KEYS[1])"
+
+
+class Leases:
+    """The leases on one Redis. Every method raises BrokerAway when that can't be asked."""
+
+    def __init__(self, client: redis.Redis, keep_seconds: float) -> None:
+        """Keep each record for ``keep_seconds`` after its last change: longer than Redis may hold a message back."""
+        self._client = client
+        self._keep = int(keep_seconds * 1000)
+        self._queue = client.register_script(_QUEUE)
+        self._start = client.register_script(_START)
+        self._update = client.register_script(_UPDATE)
+        self._crashed = client.register_script(_CRASHED)
+        self._pace = client.register_script(_PACE)
+        self._epoch = client.register_script(_EPOCH)
+
+    def queue(self, parcel: str, inbox: str, seconds: float, *, force: bool = False) -> float | None:
+        """Note that a message is about to be sent; returns the inbox's mean seconds per file, None if unknown.
+
+        A parcel that somebody works on just now keeps its lease, unless ``force`` says that this somebody is known to be
+        dead; the message will be dropped at its start.
+        """
+        with weather():
+            pace = self._queue(
+                keys=[KEY + parcel, PACE_KEY + inbox], args=[_ms(seconds), self._keep, "force" if force else ""]
+            )
+        return float(pace) if pace else None
+
+    def start(self, parcel: str, token: str, seconds: float) -> Start:
+        """Ask to work on a parcel; STARTED gives the lease to ``token`` and counts an attempt."""
+        with weather():
+            verdict, attempt = cast("list[Any]", self._start(keys=[KEY + parcel], args=[token, _ms(seconds), self._keep]))
+        return Start(Verdict(verdict.decode()), int(attempt))
+
+    def renew(self, parcel: str, token: str, seconds: float) -> bool:
+        """Prolong the lease of a running parcel, or take it anew if Redis has forgotten it; False if it has moved on."""
+        return self._move_on(parcel, token, Held.RUNNING, seconds, token)
+
+    def finish(self, parcel: str, token: str, seconds: float) -> bool:
+        """Note that the outcome is settled: later copies of the message are dropped."""
+        return self._move_on(parcel, token, Held.FINISHED, seconds, token)
+
+    def retry(self, parcel: str, token: str, seconds: float) -> bool:
+        """Note that the handler raised, and that a message for the next attempt is on its way."""
+        return self._move_on(parcel, token, Held.QUEUED, seconds, "")
+
+    def _move_on(self, parcel: str, token: str, held: Held, seconds: float, next_token: str) -> bool:
+        with weather():
+            done = self._update(keys=[KEY + parcel], args=[token, held.value, _ms(seconds), next_token, self._keep])
+        return bool(done)
+
+    def filed(self, parcel: str) -> None:
+        """Note that a parcel's files are filed away: a copy of its message that turns up later is dropped."""
+        with weather(), self._client.pipeline(transaction=True) as pipe:
+            pipe.hset(KEY + parcel, mapping={"state": Held.FILED.value, "until": 0})
+            pipe.pexpire(KEY + parcel, self._keep)
+            pipe.execute()
+
+    def crashed(self, parcel: str, token: str, seconds: float) -> int:
+        """Count that ``token``'s worker died over this parcel, once; returns how many have by now.
+
+        Returns 0 if somebody else has counted it, or the parcel has moved on. Whoever gets a number has ``seconds`` to help.
+        """
+        with weather():
+            return int(cast("int", self._crashed(keys=[KEY + parcel], args=[token, _ms(seconds), self._keep])))
+
+    def read(self, parcels: Sequence[str]) -> dict[str, Lease | None]:
+        """Read many leases at once; None where there is none."""
+        with weather(), self._client.pipeline(transaction=False) as pipe:
+            pipe.time()
+            for parcel in parcels:
+                pipe.hmget(KEY + parcel, ["state", "until", "token", "attempt", "crashes"])
+            (seconds, micros), *rows = pipe.execute()
+        now = seconds * 1000 + micros // 1000
+        return {parcel: _lease(row, now) for parcel, row in zip(parcels, rows, strict=True)}
+
+    def epoch_age(self) -> float:
+        """Return for how many seconds Redis has had its memory; near 0 right after it lost all it knew."""
+        with weather():
+            return int(cast("int", self._epoch(keys=[EPOCH_KEY]))) / 1000
+
+    def report_pace(self, inbox: str, seconds_per_file: float) -> None:
+        """Mix a parcel's handler time per file into its inbox's mean, which ``queue`` returns."""
+        with weather():
+            self._pace(keys=[PACE_KEY + inbox], args=[f"{seconds_per_file:.6f}", PACE_WEIGHT])
+
+
+def _lease(row: list[bytes | None], now_ms: int) -> Lease | None:
+    state, until, token, attempt, crashes = row
+    if state is None or until is None:
+        return None
+    left = (int(until) - now_ms) / 1000
+    return Lease(Held(state.decode()), left, (token or b"").decode(), int(attempt or 0), int(crashes or 0))
+
+
+def _ms(seconds: float) -> int:
+    return max(int(seconds * 1000), 1)

@@ -1,0 +1,153 @@
+"""Reading the settings: defaults < settings.toml < INBOXD_ environment < command line, and what is wrong in them."""
+
+import difflib
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePath
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings import (
+    SettingsError as SourceError,
+)
+
+from spool.errors import Finding, SettingsError
+from spool.settings import Inbox, Log, Redis, Rules, Settings, Sweep, Work
+
+FILE_VARIABLE = "INBOXD_SETTINGS"
+PREFIX = "INBOXD_"
+LOOKED_FOR = (Path("settings.toml"), Path("/etc/inboxd/settings.toml"))
+
+_TABLES: dict[str, type[BaseModel]] = {"redis": Redis, "work": Work, "sweep": Sweep, "log": Log, "defaults": Rules}
+
+
+def find(path: Path | None, environment: Mapping[str, str]) -> Path:
+    """Return the settings file: the one named, else $INBOXD_SETTINGS, else ./settings.toml, else /etc/inboxd/.
+
+    Raises SettingsError when there is none.
+    """
+    named = path or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
+    if named is None:
+        named = next((candidate for candidate in LOOKED_FOR if candidate.is_file()), None)
+    if named is None:
+        looked = " and ".join(map(str, LOOKED_FOR))
+        raise SettingsError([
+            Finding("settings", f"no file found (looked for {looked})", f"name one with --settings FILE or {FILE_VARIABLE}")
+        ])
+    if not named.is_file():
+        raise SettingsError([Finding(str(named), "is not a file", "name an existing settings file, or create it")])
+    return named.absolute()
+
+
+def load(path: Path | None = None, **overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks them
+    """Read, merge and check the settings.
+
+    Relative paths in them count from the settings file's folder. ``overrides`` are the command line's keys.
+    Raises SettingsError, which names each key, its value, where it was set, and the remedy.
+    """
+    file = find(path, os.environ)
+
+    class Sourced(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del dotenv_settings, file_secret_settings
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+
+    try:
+        unknown = list(_unknown_variables(os.environ))
+        if unknown:
+            raise SettingsError(unknown)
+        settings = Sourced(**overrides)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError([Finding(str(file), f"is not valid TOML: {error}", "mend the line that is named")]) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError([Finding(str(file), f"is not UTF-8: {error}", "save it as UTF-8")]) from None
+    except OSError as error:
+        raise SettingsError([Finding(str(file), f"can't be read: {error.strerror}", "make it readable")]) from None
+    except SourceError as error:
+        raise SettingsError([Finding("environment", str(error), "write lists and tables in variables as JSON")]) from None
+    except ValidationError as error:
+        raise SettingsError(list(_findings(error, file, os.environ))) from None
+    return _resolved(settings, file.parent)
+
+
+def _resolved(settings: Settings, base: Path) -> Settings:
+    """Make every path absolute and name the host; returns a plain Settings."""
+    inboxes = {
+        name: inbox.model_copy(update={"root": PurePath(os.path.normpath(base / inbox.root))})
+        for name, inbox in settings.inbox.items()
+    }
+    return settings.model_copy(update={
+        "state_dir": PurePath(os.path.normpath(base / settings.state_dir)),
+        "host": settings.host or socket.gethostname(),
+        "inbox": inboxes,
+    })
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Find INBOXD_ variables that name no key: pydantic-settings would pass over them in silence."""
+    known = list(Settings.model_fields)
+    for variable in environment:
+        if not variable.startswith(PREFIX) or variable == FILE_VARIABLE:
+            continue
+        table = variable.removeprefix(PREFIX).split("__")[0].lower()
+        if table not in known:
+            yield Finding(variable, "is no setting", _did_you_mean(table, known, "unset it"))
+
+
+def _findings(error: ValidationError, file: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Turn pydantic's errors into findings, one per key; what is wrong in [defaults] is told once."""
+    blamed_on_defaults = {e["loc"][1:] for e in error.errors() if e["loc"][:1] == ("defaults",)}
+    for details in error.errors():
+        loc = tuple(str(part) for part in details["loc"] if part != "[key]")
+        if loc[:1] == ("inbox",) and loc[2:] in blamed_on_defaults:
+            continue
+        if not loc:  # a limit that depends on another names its key itself
+            where, _, problem = details["msg"].removeprefix("Value error, ").partition(": ")
+            yield Finding(f"{where} ({file})", problem, "change one of the two")
+            continue
+        key, source = ".".join(loc), _source(loc, file, environment)
+        if details["type"] == "extra_forbidden":
+            yield Finding(f"{key} ({source})", "is no setting", _did_you_mean(loc[-1], _keys(loc), "remove it"))
+        elif details["type"] == "missing":
+            yield Finding(f"{key} ({source})", "is missing", "set it")
+        else:
+            value = str(details["input"])[:200]
+            problem = details["msg"].removeprefix("Value error, ")
+            yield Finding(f"{key} = {value!r} ({source})", problem, f"set {key} to a value that fits")
+
+
+def _source(loc: tuple[str, ...], file: Path, environment: Mapping[str, str]) -> str:
+    """Name where a key was set: the environment variable that overrides it, or the file."""
+    variable = PREFIX + "__".join(part.upper() for part in loc)
+    names = {name.upper(): name for name in environment}
+    return names.get(variable, str(file))
+
+
+def _keys(loc: tuple[str, ...]) -> list[str]:
+    if len(loc) == 1:
+        return list(Settings.model_fields)
+    if loc[0] == "inbox":
+        return [key for key in Inbox.model_fields if key != "name"]
+    return list(_TABLES[loc[0]].model_fields) if loc[0] in _TABLES else []
+
+
+def _did_you_mean(key: str, known: list[str], otherwise: str) -> str:
+    """Suggest the nearest known key; units are often forgotten, so a known key that begins alike counts too."""
+    near = difflib.get_close_matches(key, known, n=1) or [k for k in known if re.match(rf"{re.escape(key)}_", k)]
+    return f"did you mean {near[0]}?" if near else f"{otherwise}; the keys are {', '.join(known)}"

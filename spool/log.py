@@ -1,0 +1,124 @@
+"""The log: structlog, one line for each move, and the names of all events in this one place."""
+
+import logging
+import sys
+from typing import cast
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from spool.notes import plain
+from spool.settings import Log
+
+# One file's way
+FILE_CLAIMED = "file_claimed"
+FILE_RELEASED = "file_released"
+FILE_REFUSED = "file_refused"
+FILE_STARTED = "file_started"
+FILE_HANDLED = "file_handled"
+FILE_RETRIED = "file_retried"
+FILE_DONE = "file_done"
+FILE_FAILED = "file_failed"
+FILE_GONE = "file_gone"
+FILE_DENIED = "file_denied"
+FILE_EXPIRED = "file_expired"
+# One parcel's way
+PARCEL_SENT = "parcel_sent"
+PARCEL_DROPPED = "parcel_dropped"
+PARCEL_CRASHED = "parcel_crashed"
+PARCEL_HELPED = "parcel_helped"
+PARCEL_SPLIT = "parcel_split"
+MESSAGE_REFUSED = "message_refused"
+# The programs
+STARTED = "started"
+STOPPED = "stopped"
+BROKER_AWAY = "broker_away"
+BROKER_BACK = "broker_back"
+FOLDER_AWAY = "folder_away"
+FOLDER_BACK = "folder_back"
+FOLDER_PRUNED = "folder_pruned"
+WATCHING = "watching"
+EVENTS_LOST = "events_lost"
+EVENTS_MISSED = "events_missed"
+OBSERVER_REBUILT = "observer_rebuilt"
+SWEPT = "swept"
+
+
+def get(name: str) -> FilteringBoundLogger:
+    """Return a logger; its lines carry ``name`` as ``module``."""
+    return cast("FilteringBoundLogger", structlog.get_logger(module=name))
+
+
+def configure(settings: Log, *, program: str) -> None:
+    """Send our lines, and those of every library's ``logging``, to stderr in one shape.
+
+    ``auto`` is for people on a terminal, and one JSON object on each line otherwise.
+    """
+    pretty = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=not pretty),
+        _named(program),
+        _bytes_to_text,
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    last: Processor = _people if pretty else structlog.processors.JSONRenderer(ensure_ascii=True)
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), structlog.processors.format_exc_info],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    for chatty in ("watchdog", "celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+
+
+def _named(program: str) -> Processor:
+    def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        event.setdefault("program", program)
+        return event
+
+    return add
+
+
+def _bytes_to_text(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Escape file names, which are bytes and may be hostile, to one printable line."""
+    for key, value in event.items():
+        if isinstance(value, bytes) or (isinstance(value, str) and not value.isprintable() and key != "exception"):
+            event[key] = plain(value)
+    return event
+
+
+VALUE_CHARS_MAX = 120
+"""So much of one value fits a terminal's line."""
+
+_MARKS: dict[str, str] = {"warning": "!", "error": "!!", "critical": "!!"}
+
+
+def _people(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """Render a line for a terminal: time, program, event, file, then the rest."""
+    level = event.pop("level", "info")
+    stamp, program = str(event.pop("timestamp", ""))[11:23], event.pop("program", "")
+    name, exception = event.pop("event", ""), event.pop("exception", None)
+    event.pop("module", None)
+    inbox, file = event.pop("inbox", None), event.pop("file", None)
+    subject = f" {inbox}:{file}" if file is not None else (f" {inbox}" if inbox else "")
+    rest = "".join(f"  {key}={_short(value)}" for key, value in event.items() if value is not None)
+    line = f"{stamp} {program:<8}{_MARKS.get(level, ''):>2} {name}{subject}{rest}"
+    return f"{line}\n{exception}" if exception else line
+
+
+def _short(value: object) -> str:
+    text = plain(str(value))
+    return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 3] + "..."
+

@@ -1,0 +1,179 @@
+"""Moving one entry without ever overwriting: rename, or link + unlink, or copy across file systems; and free names."""
+
+import contextlib
+import errno
+import hashlib
+from collections.abc import Iterator
+
+from spool.disk import CantNoReplace, Disk, Fd, Kind, Stat, held
+
+NAME_BYTES_MAX = 255
+TEMP_PREFIX = b".inboxd-"
+"""Our own unfinished files begin so; they lie only in done/ and failed/, and retention removes old ones."""
+
+_EXTENSION_BYTES_MAX = 16
+_CHUNK_BYTES = 1024 * 1024
+
+
+def move(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+    """Move an entry to a name that must be free.
+
+    Raises FileExistsError if the name is taken, FileNotFoundError if the source is gone (somebody else moved it), and any
+    other OSError with the source untouched.
+    """
+    try:
+        # If we die here: the entry has one of its two names.
+        disk.rename(src_at, src, dst_at, dst)
+    except CantNoReplace:
+        _move_by_link(disk, src_at, src, dst_at, dst)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_across(disk, src_at, src, dst_at, dst)
+
+
+def move_free(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, wanted: bytes) -> bytes:
+    """Move an entry to the wanted name or the next free one like it; returns the name it got."""
+    for name in names_like(wanted):
+        try:
+            move(disk, src_at, src, dst_at, name)
+        except FileExistsError:
+            continue
+        return name
+    raise AssertionError("names never end")
+
+
+def names_like(wanted: bytes, suffix: bytes = b"") -> Iterator[bytes]:
+    """Yield wanted, then "wanted (2)", "wanted (3)" …, the counter before the extension; with ``suffix`` each fits a name."""
+    room = NAME_BYTES_MAX - len(suffix)
+    yield _cut(wanted, room)
+    stem, dot, extension = wanted.rpartition(b".")
+    if not stem or len(extension) > _EXTENSION_BYTES_MAX:
+        stem, dot, extension = wanted, b"", b""
+    count = 2
+    while True:
+        tail = b" (%d)" % count + dot + extension
+        yield _cut(stem, room - len(tail)) + tail
+        count += 1
+
+
+def _cut(name: bytes, size: int) -> bytes:
+    """Cut a name to so many bytes, between two UTF-8 characters."""
+    if len(name) <= size:
+        return name
+    while size and name[size] & 0b1100_0000 == 0b1000_0000:  # noqa: PLR2004 - a continuation byte: its character would be torn
+        size -= 1
+    return name[:size]
+
+
+def make_folders(disk: Disk, at: Fd, parts: tuple[bytes, ...], mode: int) -> Fd:
+    """Open a path of folders below ``at``, making what is missing; returns a descriptor that the caller closes.
+
+    A part whose name is taken by something else gets the next free name like it, as a file would.
+    """
+    current, opened = at, False
+    for part in parts:
+        below = _open_or_make(disk, current, part, mode)
+        if opened:
+            disk.close(current)
+        current, opened = below, True
+    return current if opened else disk.open_folder(at, b".")
+
+
+def _open_or_make(disk: Disk, at: Fd, wanted: bytes, mode: int) -> Fd:
+    for name in names_like(wanted):
+        try:
+            # If we die here: an empty folder more, which the next try uses.
+            disk.mkdir(at, name, mode)
+        except FileExistsError:
+            if disk.stat(at, name).kind is not Kind.FOLDER:
+                continue
+        return disk.open_folder(at, name)
+    raise AssertionError("names never end")
+
+
+def open_path(disk: Disk, at: Fd, parts: tuple[bytes, ...]) -> Fd:
+    """Open a path of folders below ``at``; no part may be a symlink. The caller closes it."""
+    current = disk.open_folder(at, b".")
+    for part in parts:
+        with held(disk, current):
+            current = disk.open_folder(current, part)
+    return current
+
+
+def _move_by_link(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+    """Move where no rename refuses to overwrite (NFS, some FUSE): a second name, then the first goes."""
+    if disk.stat(src_at, src).kind is Kind.FOLDER:
+        disk.mkdir(dst_at, dst, 0o700)
+        # If we die here: an empty folder more.
+        disk.rename_over_empty_folder(src_at, src, dst_at, dst)
+        return
+    try:
+        disk.link(src_at, src, dst_at, dst)
+    except FileExistsError:
+        if not _same(disk.stat(src_at, src), disk.stat(dst_at, dst)):
+            raise
+    # If we die here: both names are one file; the next try sees that, and only removes the first.
+    disk.unlink(src_at, src)
+
+
+def _same(one: Stat, other: Stat) -> bool:
+    return (one.dev, one.ino) == (other.dev, other.ino)
+
+
+def _copy_across(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+    """Move a file to another file system: copy, sync, compare, name, and only then remove the source."""
+    with held(disk, disk.open_file(src_at, src)) as source:
+        look = disk.fstat(source)
+        if look.kind is not Kind.FILE:
+            raise OSError(errno.EXDEV, f"a {look.kind} can't be moved to another file system", src)
+        if not disk.lock(source):
+            raise FileNotFoundError(errno.ENOENT, "somebody else is moving it", src)
+        key = f"{look.dev}:{look.ino}:{look.size}:{look.mtime_ns}".encode()
+        temp = TEMP_PREFIX + hashlib.sha256(key).hexdigest()[:16].encode() + b".part"
+        if not _was_named(disk, dst_at, temp):
+            _copy(disk, source, look, dst_at, temp)
+            try:
+                disk.link(dst_at, temp, dst_at, dst)
+            except OSError:
+                disk.unlink(dst_at, temp)
+                raise
+            disk.fsync(dst_at)
+        # If we die here: temp and its second name tell the next try that the copy is whole and has its name.
+        disk.unlink(src_at, src)
+        # If we die here: temp is one name too many for a filed copy; retention removes it.
+        disk.unlink(dst_at, temp)
+
+
+def _was_named(disk: Disk, at: Fd, temp: bytes) -> bool:
+    """Tell whether an earlier try got as far as naming its copy; what is left of one that did not is removed."""
+    try:
+        links = disk.stat(at, temp).links
+    except FileNotFoundError:
+        return False
+    if links > 1:
+        return True
+    disk.unlink(at, temp)
+    return False
+
+
+def _copy(disk: Disk, source: Fd, look: Stat, dst_at: Fd, temp: bytes) -> None:
+    """Copy bytes and modification time, and read them back to compare. On any error the copy is removed."""
+    read, copied = hashlib.sha256(), hashlib.sha256()
+    # If we die here, or anywhere in this function: a temp with one name, which the next try removes.
+    try:
+        with held(disk, disk.create(dst_at, temp, look.mode & 0o777)) as target:
+            while chunk := disk.read(source, _CHUNK_BYTES):
+                read.update(chunk)
+                disk.write(target, chunk)
+            disk.set_times(target, look.mtime_ns)
+            disk.fsync(target)
+        with held(disk, disk.open_file(dst_at, temp)) as written:
+            while chunk := disk.read(written, _CHUNK_BYTES):
+                copied.update(chunk)
+        if read.digest() != copied.digest():
+            raise OSError(errno.EIO, "the copy differs from its source", temp)  # noqa: TRY301 - removed like any other failure
+    except OSError:
+        with contextlib.suppress(FileNotFoundError):
+            disk.unlink(dst_at, temp)
+        raise

@@ -1,0 +1,119 @@
+"""From a claimed parcel to its payload: each file looked at, and read, through one descriptor."""
+
+import hashlib
+import mimetypes
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from spool.disk import Disk, Fd, Idle, Stat, held
+from spool.folders import Folders, born
+from spool.payload import FilePart, Parcel
+from spool.readiness import refusal
+from spool.settings import Inbox
+from spool.store import open_in
+
+OCTETS = "application/octet-stream"
+
+
+@dataclass(slots=True)
+class Packed:
+    """What a parcel turned out to hold. ``refused`` has a reason for each path; ``busy`` files are not complete after all."""
+
+    parts: list[FilePart] = field(default_factory=list)
+    refused: list[tuple[bytes, str]] = field(default_factory=list)
+    busy: list[bytes] = field(default_factory=list)
+
+
+def pack(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, paths: Iterable[bytes]) -> Packed:
+    """Look at each claimed file and read the small ones. A file that is gone by now is left out."""
+    packed = Packed()
+    room = inbox.parcel_bytes_max
+    for path in paths:
+        try:
+            at, name = open_in(disk, folders, parcel, path)
+        except OSError:
+            continue
+        with held(disk, at):
+            room -= _pack_one(disk, at, name, path, inbox, parcel, room, packed)
+    return packed
+
+
+def _pack_one(
+    disk: Disk, at: Fd, name: bytes, path: bytes, inbox: Inbox, parcel: str, room: int, packed: Packed
+) -> int:
+    """Add one file to ``packed``; returns how many bytes it put inside the message."""
+    try:
+        look = disk.stat(at, name)
+        if reason := refusal(look, inbox.size_bytes_max):
+            packed.refused.append((path, reason))
+            return 0
+        with held(disk, disk.open_file(at, name)) as file:
+            return _pack_open(disk, file, path, inbox, parcel, room, packed)
+    except FileNotFoundError:
+        return 0
+    except PermissionError:
+        packed.refused.append((path, "inboxd is not permitted to read it: its owner must make it readable for the service"))
+        return 0
+
+
+def _pack_open(disk: Disk, file: Fd, path: bytes, inbox: Inbox, parcel: str, room: int, packed: Packed) -> int:
+    look = disk.fstat(file)
+    if disk.idle(file) is Idle.BUSY:
+        packed.busy.append(path)
+        return 0
+    data = None
+    if look.size <= min(inbox.inline_bytes_max, room):
+        data = _read(disk, file, look.size)
+        after = disk.fstat(file)
+        if data is None or (after.size, after.mtime_ns) != (look.size, look.mtime_ns):
+            packed.busy.append(path)
+            return 0
+    packed.parts.append(_part(path, look, inbox.name, parcel, data))
+    return 0 if data is None else len(data)
+
+
+def _read(disk: Disk, file: Fd, size: int) -> bytes | None:
+    """Read a whole small file; None if it has more or fewer bytes than announced."""
+    chunks = []
+    while chunk := disk.read(file, size + 1):
+        chunks.append(chunk)
+    data = b"".join(chunks)
+    return data if len(data) == size else None
+
+
+def _part(path: bytes, look: Stat, inbox: str, parcel: str, data: bytes | None) -> FilePart:
+    headers: dict[str, str | float] = {
+        "id": file_id(inbox, path, look),
+        "mtime": look.mtime_ns / 1e9,
+        "claimed-at": born(parcel),
+    }
+    if data is not None:
+        headers["sha256"] = hashlib.sha256(data).hexdigest()
+    content_type = mimetypes.guess_type(path.decode("utf-8", "replace"))[0] or OCTETS
+    return FilePart(path, content_type, look.size, headers, data)
+
+
+def file_id(inbox: str, path: bytes, look: Stat) -> str:
+    """Return what a handler can be idempotent by: the same for one dropped file however often it is handed out.
+
+    Made of what a claim, a retry and a restart leave as it is: inbox, path, inode, modification time, size.
+    """
+    key = b"\0".join([inbox.encode(), path, b"%d %d %d" % (look.ino, look.mtime_ns, look.size)])
+    return hashlib.blake2b(key, digest_size=16).hexdigest()
+
+
+def parcel_of(packed: Packed, parcel: str, inbox: Inbox, host: str) -> Parcel:
+    """Return the payload of what was accepted."""
+    return Parcel(parcel, inbox.name, host, bytes(inbox.root), tuple(packed.parts))
+
+
+def now_of(disk: Disk, folder: Fd) -> float:
+    """Return the time by a file system's own clock, unix seconds: a server's may differ from ours."""
+    disk.touch(folder)
+    return disk.fstat(folder).mtime_ns / 1e9
+
+
+def clock_of(disk: Disk, folders: Folders, *, network: bool) -> float:
+    """Return the time that an inbox's files are to be judged by."""
+    return now_of(disk, folders.claimed) if network else time.time()

@@ -1,0 +1,144 @@
+"""Before the start: are the folders there, ours, and on one mount? What is wrong is told with its remedy."""
+
+import errno
+import importlib
+import secrets
+from collections.abc import Iterator
+from pathlib import PurePath
+
+from spool.disk import Disk, held
+from spool.errors import Finding, FolderAway, SettingsError
+from spool.folders import ALL, CLAIMED, CLAIMED_MODE, DONE, FAILED, INBOX, Folders, opened
+from spool.mounts import mount_of
+from spool.moves import move
+from spool.settings import Inbox, Settings
+
+PROBE_PREFIX = b".inboxd-probe-"
+
+
+def make_folders(settings: Settings, disk: Disk | None = None) -> None:
+    """Make what is missing of each inbox's root and its four folders. Raises SettingsError for what can't be made."""
+    disk = disk or Disk()
+    findings = []
+    for inbox in settings.inbox.values():
+        try:
+            disk.make_path(inbox.root)
+            with held(disk, disk.open_root(inbox.root)) as root:
+                for name in ALL:
+                    try:
+                        disk.mkdir(root, name, CLAIMED_MODE if name == CLAIMED else 0o777)
+                    except FileExistsError:
+                        continue
+        except OSError as error:
+            findings.append(_finding(inbox, inbox.root, error, "make it writable for the service, or name another root"))
+    if findings:
+        raise SettingsError(findings)
+
+
+def check(settings: Settings, disk: Disk | None = None, *, handlers: bool = True) -> list[Finding]:
+    """Look for everything that would go wrong later: folders, permissions, mounts, roots within roots, handlers.
+
+    Leaves no trace: its probe files begin with a dot, and are removed. Without ``handlers`` their modules are not imported.
+    """
+    disk = disk or Disk()
+    findings = []
+    if not settings.inbox:
+        findings.append(Finding("inbox", "there is none", 'add a table [inbox.NAME] with root = "/path/of/the/folder"'))
+    findings.extend(_nested(settings))
+    for inbox in settings.inbox.values():
+        findings.extend(_folders(disk, inbox))
+        if handlers:
+            findings.extend(_handler(inbox))
+    return findings
+
+
+def require(settings: Settings, *, handlers: bool = True) -> None:
+    """Raise SettingsError with all findings, if there are any."""
+    if findings := check(settings, handlers=handlers):
+        raise SettingsError(findings)
+
+
+def _finding(inbox: Inbox, path: PurePath, error: OSError, remedy: str) -> Finding:
+    return Finding(f"inbox.{inbox.name}.root, {path}", error.strerror or str(error), remedy)
+
+
+def _nested(settings: Settings) -> Iterator[Finding]:
+    """Find roots that are one folder, or inside each other: a file must have one inbox."""
+    inboxes = list(settings.inbox.values())
+    for number, one in enumerate(inboxes):
+        for other in inboxes[number + 1 :]:
+            if one.root == other.root or one.root in other.root.parents or other.root in one.root.parents:
+                yield Finding(
+                    f"inbox.{one.name}.root and inbox.{other.name}.root",
+                    f"{one.root} and {other.root} are one folder, or one is inside the other",
+                    "give each inbox a root of its own",
+                )
+
+
+def _folders(disk: Disk, inbox: Inbox) -> Iterator[Finding]:
+    try:
+        with opened(disk, inbox.root) as folders:
+            yield from _mounts(disk, inbox, folders) or _moves(disk, inbox, folders)
+    except FolderAway as error:
+        yield Finding(
+            f"inbox.{inbox.name}.root",
+            str(error),
+            f"create it: mkdir -p {inbox.root}/{{inbox,claimed,done,failed}}, owned by the service's user, "
+            "or mount what should be there",
+        )
+    except OSError as error:
+        yield _finding(inbox, inbox.root, error, "make it readable and writable for the service")
+
+
+def _mounts(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
+    here = mount_of(disk, folders.inbox)
+    findings = []
+    for name, folder in ((CLAIMED, folders.claimed), (DONE, folders.done), (FAILED, folders.failed)):
+        there = mount_of(disk, folder)
+        if there.id != here.id:
+            findings.append(
+                Finding(
+                    f"inbox.{inbox.name}.root, {inbox.root / name.decode()}",
+                    f"is on another mount ({there.point}, {there.kind}) than {inbox.root / 'inbox'} "
+                    f"({here.point}, {here.kind}), so that files can't be renamed between them",
+                    "mount one volume (Docker) or one ReadWritePaths entry (systemd) at the root, not one for each folder",
+                )
+            )
+    return findings
+
+
+def _moves(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
+    """Walk a probe file the way that every file goes: inbox/, claimed/, done/, failed/."""
+    probe = PROBE_PREFIX + secrets.token_hex(8).encode()
+    way = ((INBOX, folders.inbox), (CLAIMED, folders.claimed), (DONE, folders.done), (FAILED, folders.failed))
+    name, at = way[0]
+    try:
+        disk.close(disk.create(at, probe, 0o600))
+        for name, there in way[1:]:  # noqa: B007 - the name is for the finding
+            move(disk, at, probe, there, probe)
+            at = there
+        disk.unlink(at, probe)
+    except OSError as error:
+        remedy = "let the folder belong to the service's user, and let its group write there"
+        if error.errno == errno.EROFS:
+            remedy = "mount it read-write; under systemd, name the root in ReadWritePaths"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+            remedy = "make room on its file system"
+        return [_finding(inbox, inbox.root / name.decode(), error, remedy)]
+    return []
+
+
+def _handler(inbox: Inbox) -> Iterator[Finding]:
+    key = f"inbox.{inbox.name}.handler = {inbox.handler!r}"
+    module, _, attribute = inbox.handler.partition(":")
+    try:
+        found: object = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # noqa: BLE001 - a user's module may raise anything while it is imported
+        yield Finding(key, f"can't be imported: {type(error).__name__}: {error}", "install it, or mend the name or the module")
+        return
+    if not callable(found):
+        yield Finding(key, "is not callable", "name a function that takes one InboxFile")
+
+

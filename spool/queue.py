@@ -1,0 +1,157 @@
+"""The Celery contract: the app's settings, the names of tasks and queues, and sending a parcel by name."""
+
+from collections.abc import Iterable
+from typing import cast
+
+import redis
+from celery import Celery, signature
+from kombu import Queue
+from kombu.exceptions import OperationalError
+
+from spool import broker
+from spool.errors import BrokerAway
+from spool.payload import Parcel, to_wire
+from spool.settings import HARD_LIMIT_GRACE_SECONDS, Inbox, Settings
+
+PROCESS = "tasks.process.process"
+SUCCEEDED = "tasks.callbacks.succeeded"
+FAILED = "tasks.callbacks.failed"
+MISSED = "tasks.sweeps.missed"
+STALE = "tasks.sweeps.stale"
+EXPIRED = "tasks.sweeps.expired"
+
+WORK_QUEUE = "inboxd.work"
+"""Parcels that carry their bytes: any worker on any host."""
+
+
+def files_queue(host: str) -> str:
+    """Return the queue of parcels that go by reference: workers that see this host's folders."""
+    return f"inboxd.files.{host}"
+
+
+def host_queue(host: str) -> str:
+    """Return the queue of callbacks and sweeps: workers on the host that owns the folders."""
+    return f"inboxd.host.{host}"
+
+
+def make_app(settings: Settings, *, results: bool = False) -> Celery:
+    """Build the Celery app. With ``results`` outcomes are stored and can be read; who only sends goes without.
+
+    A watcher without a result store does not subscribe to each parcel's result.
+    """
+    app = Celery("inboxd", set_as_current=results)
+    timeouts = {
+        "socket_timeout": settings.redis.socket_timeout_seconds,
+        "socket_connect_timeout": settings.redis.connect_timeout_seconds,
+        "retry_on_timeout": False,
+        "health_check_interval": 5,
+        "socket_keepalive": True,
+    }
+    app.conf.update(
+        broker_url=broker.celery_url(settings),
+        # msgpack and nothing else, in every direction: no pickle, no JSON
+        task_serializer="msgpack",
+        result_serializer="msgpack",
+        event_serializer="msgpack",
+        accept_content=["msgpack"],
+        result_accept_content=["msgpack"],
+        # names of our own: another app on the same Redis neither hears our broadcasts nor restores our messages
+        control_exchange="inboxd",
+        event_exchange="inboxdev",
+        task_default_queue=WORK_QUEUE,
+        task_queues=[Queue(name) for name in (host_queue(settings.host), files_queue(settings.host), WORK_QUEUE)],
+        # a message is acknowledged when its work is over, so that a killed worker's comes back
+        task_acks_late=True,
+        task_acks_on_failure_or_timeout=True,
+        # a lost worker is counted once, in the lease, by the error callback: Celery's own counter would be a second one,
+        # and rejecting would hand the same message out for ever
+        task_reject_on_worker_lost=False,
+        worker_prefetch_multiplier=1,
+        worker_consumer="tasks.consumer:SteadyConsumer",
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_max_tasks_per_child=10_000,
+        worker_proc_alive_timeout=30,
+        worker_send_task_events=False,
+        worker_enable_remote_control=True,
+        # the broker may come and go; a worker waits for it for ever, a caller only for so long
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_pool_acquire_timeout=settings.redis.socket_timeout_seconds,
+        broker_transport_options={
+            **timeouts,
+            "visibility_timeout": settings.redis.visibility_timeout_seconds,
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+            "unacked_key": "inboxd.unacked",
+            "unacked_index_key": "inboxd.unacked_index",
+            "unacked_mutex_key": "inboxd.unacked_mutex",
+            "queue_order_strategy": "priority",  # callbacks before new work: what is finished gets out of the way
+            "priority_steps": [0],
+        },
+        task_publish_retry=False,
+        redis_socket_timeout=settings.redis.socket_timeout_seconds,
+        redis_socket_connect_timeout=settings.redis.connect_timeout_seconds,
+        redis_retry_on_timeout=False,
+        result_backend=broker.celery_url(settings) if results else None,
+        result_expires=settings.redis.result_expires_seconds,
+        result_backend_transport_options={"retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}},
+        redis_backend_health_check_interval=5,
+        timezone="UTC",
+        beat_scheduler="celery.beat:Scheduler",  # no file to break: sweeps may come early
+        beat_max_loop_interval=1,
+    )
+    return app
+
+
+def send(app: Celery, parcel: Parcel, inbox: Inbox, *, retries: int = 0, countdown: float = 0.0) -> None:
+    """Send a parcel to the workers, with its two callbacks; the parcel's id is the task's id.
+
+    ``retries`` are the attempts that count as used. Returns within a few socket timeouts. Raises BrokerAway when the outcome is
+    unknown: the message may have got through, and sending it again with the same id is harmless.
+    """
+    home = {"queue": host_queue(parcel.host)}
+    try:
+        app.send_task(
+            PROCESS,
+            args=[to_wire(parcel)],
+            task_id=parcel.id,
+            queue=files_queue(parcel.host) if parcel.by_reference else WORK_QUEUE,
+            retries=retries,
+            countdown=countdown or None,
+            retry=False,
+            soft_time_limit=inbox.time_limit_seconds,
+            time_limit=inbox.time_limit_seconds + HARD_LIMIT_GRACE_SECONDS,
+            link=signature(SUCCEEDED, options=home, app=app),
+            link_error=signature(FAILED, args=(parcel.inbox, parcel.id), immutable=True, options=home, app=app),
+            argsrepr=parcel.id,  # no content in headers, logs and events
+            kwargsrepr="",
+        )
+    except (OperationalError, redis.RedisError, ConnectionError, TimeoutError) as error:
+        raise BrokerAway(f"can't send to {WORK_QUEUE}: {error}") from error
+
+
+_IDS = """
+local ids = {}
+for i, message in ipairs(redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2])) do
+  ids[i] = string.match(message, '"id": ?"([^"]+)"') or ''
+end
+return ids
+"""
+_PAGE = 500
+
+
+def in_queues(client: redis.Redis, queues: Iterable[str]) -> set[str]:
+    """Return the ids of all tasks whose messages lie in these queues. Reads every message: for repairs only.
+
+    Raises BrokerAway.
+    """
+    script = client.register_script(_IDS)
+    found: set[str] = set()
+    with broker.weather():
+        for queue in queues:
+            start = 0
+            while ids := cast("list[bytes]", script(keys=[queue], args=[start, start + _PAGE - 1])):
+                found.update(task_id.decode("ascii", "replace") for task_id in ids)
+                start += _PAGE
+    return found

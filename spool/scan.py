@@ -1,0 +1,124 @@
+"""Walking through an inbox: every file in it with the decision about it, one at a time, in flat memory."""
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from spool.disk import Disk, Fd, Idle, Stat, held
+from spool.readiness import (
+    Decision,
+    Ignore,
+    Patience,
+    Refuse,
+    by_name,
+    decide,
+    folder_by_name,
+    partial_names,
+    settled,
+)
+from spool.settings import Rules
+
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One entry of an inbox: its path below inbox/, what was decided, and what the system said of it (if asked)."""
+
+    path: bytes
+    decision: Decision
+    look: Stat | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubFolder:
+    """A sub-folder that was looked into, told after its entries; ``mtime`` is when they last changed, unix seconds."""
+
+    path: bytes
+    mtime: float
+
+
+def scan(disk: Disk, inbox: Fd, rules: Rules, patience: Patience, now: float) -> Iterator[Seen | SubFolder]:
+    """Yield every entry of an inbox, sub-folders too if the rules say so; what vanishes meanwhile is passed over.
+
+    Depth first and iterative: a dropper's tree may be as deep as the disk allows. A folder deeper than ``depth_max`` is one
+    entry, refused. Raises OSError when the inbox itself can't be read.
+    """
+    pending = [b""]
+    while pending:
+        prefix = pending.pop()
+        try:
+            folder = _open(disk, inbox, prefix)
+        except OSError as error:
+            if prefix and error.errno in _GONE:
+                continue
+            if prefix and error.errno == errno.EACCES:
+                yield Seen(prefix[:-1], Ignore("a folder that we are not permitted to look into"), None)
+                continue
+            raise
+        with held(disk, folder):
+            mtime = disk.fstat(folder).mtime_ns / 1e9
+            yield from _entries(disk, folder, prefix, rules, patience, now, pending)
+        if prefix:
+            yield SubFolder(prefix[:-1], mtime)
+
+
+def _entries(
+    disk: Disk, folder: Fd, prefix: bytes, rules: Rules, patience: Patience, now: float, pending: list[bytes]
+) -> Iterator[Seen | SubFolder]:
+    for name, is_folder in disk.entries(folder):
+        path = prefix + name
+        if not is_folder:
+            yield Seen(path, *_look(disk, folder, name, path, rules, patience, now))
+        elif skip := folder_by_name(name):
+            yield Seen(path, skip, None)
+        elif not rules.recursive:
+            yield Seen(path, Ignore("a sub-folder, and recursive = false"), None)
+        elif path.count(b"/") >= rules.depth_max:
+            yield Seen(path, Refuse(f"folders are nested more than {rules.depth_max} deep"), None)
+        else:
+            pending.append(path + b"/")
+
+
+def _open(disk: Disk, inbox: Fd, prefix: bytes) -> Fd:
+    current = disk.open_folder(inbox, b".")
+    for part in prefix.split(b"/")[:-1]:
+        with held(disk, current):
+            current = disk.open_folder(current, part)
+    return current
+
+
+def _look(
+    disk: Disk, folder: Fd, name: bytes, path: bytes, rules: Rules, patience: Patience, now: float
+) -> tuple[Decision, Stat | None]:
+    if skip := by_name(path, rules.include, rules.exclude):
+        return skip, None
+    try:
+        look = disk.stat(folder, name)
+        idle = _idle(disk, folder, name) if settled(look, now, patience) else Idle.UNKNOWN
+        return decide(look, idle, now, patience, partial=_has_partial(disk, folder, name, look)), look
+    except OSError as error:
+        if error.errno in _GONE:
+            return Ignore("it is gone"), None
+        raise
+
+
+def _idle(disk: Disk, folder: Fd, name: bytes) -> Idle:
+    try:
+        with held(disk, disk.open_file(folder, name)) as file:
+            return disk.idle(file)
+    except PermissionError:
+        return Idle.UNKNOWN
+
+
+def _has_partial(disk: Disk, folder: Fd, name: bytes, look: Stat) -> bool:
+    """Tell whether a download's other name stands beside an empty file: browsers reserve the final name so."""
+    if look.size:
+        return False
+    for other in partial_names(name):
+        try:
+            disk.stat(folder, other)
+        except OSError:
+            continue
+        return True
+    return False

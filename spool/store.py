@@ -1,0 +1,149 @@
+"""One inbox's claimed/ folder: taking files into a parcel, looking into parcels, splitting them, giving files back.
+
+Paths are bytes, relative to inbox/ and, unchanged, to claimed/<parcel>/. Every function may find that somebody else was
+quicker; a lost race is an answer, never an error.
+"""
+
+import contextlib
+import errno
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from spool.disk import Disk, Fd, Kind, held
+from spool.folders import CLAIMED_MODE, Folders, is_parcel_id, split_path
+from spool.moves import make_folders, move, move_free, open_path
+
+_LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim got: the paths that are in the parcel now, and what the system said to those that it kept from us."""
+
+    won: list[bytes]
+    denied: list[tuple[bytes, OSError]]
+
+
+def claim(disk: Disk, folders: Folders, parcel: str, paths: Iterable[bytes]) -> Claim:
+    """Rename files from inbox/ into a new parcel. Raises OSError if the parcel itself can't be made."""
+    name = parcel.encode()
+    # If we die here: nothing has happened.
+    disk.mkdir(folders.claimed, name, CLAIMED_MODE)
+    claimed = Claim([], [])
+    with held(disk, disk.open_folder(folders.claimed, name)) as home:
+        for path in paths:
+            try:
+                # If we die here: what was renamed is in a parcel without a lease, which recovery publishes.
+                if _rename(disk, folders.inbox, home, path):
+                    claimed.won.append(path)
+            except OSError as error:
+                claimed.denied.append((path, error))
+    if not claimed.won:
+        discard(disk, folders, parcel)
+    return claimed
+
+
+def _rename(disk: Disk, src: Fd, dst: Fd, path: bytes) -> bool:
+    """Rename one file under its own relative path from one folder to another; False if somebody else has it."""
+    parts, name = split_path(path)
+    try:
+        with held(disk, open_path(disk, src, parts)) as src_at, held(
+            disk, make_folders(disk, dst, parts, CLAIMED_MODE)
+        ) as dst_at:
+            move(disk, src_at, name, dst_at, name)
+    except OSError as error:
+        if error.errno in _LOST:
+            return False
+        raise
+    return True
+
+
+def parcels(disk: Disk, folders: Folders) -> list[str]:
+    """List the parcels in claimed/, oldest first. What does not have a parcel's name is none of ours."""
+    return sorted(
+        name.decode()
+        for name, is_folder in disk.entries(folders.claimed)
+        if is_folder and is_parcel_id(name.decode("ascii", "replace"))
+    )
+
+
+def files(disk: Disk, folders: Folders, parcel: str) -> list[bytes]:
+    """List the files that are in a parcel now, sorted; [] if there is no such parcel."""
+    return sorted(path for path, kind in _walk(disk, folders, parcel) if kind is not Kind.FOLDER)
+
+
+def _walk(disk: Disk, folders: Folders, parcel: str) -> Iterator[tuple[bytes, Kind]]:
+    """Yield all that a parcel holds, each folder before what is in it. Iterative; trees in a parcel are of our making."""
+    pending = [b""]
+    while pending:
+        prefix = pending.pop()
+        try:
+            at = open_path(disk, folders.claimed, (parcel.encode(), *prefix.split(b"/")[:-1]))
+        except OSError as error:
+            if error.errno in _LOST:
+                continue
+            raise
+        with held(disk, at):
+            for name, is_folder in list(disk.entries(at)):
+                path = prefix + name
+                yield path, Kind.FOLDER if is_folder else Kind.FILE
+                if is_folder:
+                    pending.append(path + b"/")
+
+
+def open_in(disk: Disk, folders: Folders, parcel: str, path: bytes) -> tuple[Fd, bytes]:
+    """Open the folder of one file in a parcel; returns it (the caller closes it) and the file's own name.
+
+    Raises FileNotFoundError (or its kin) if the parcel or the folder is gone.
+    """
+    parts, name = split_path(path)
+    return open_path(disk, folders.claimed, (parcel.encode(), *parts)), name
+
+
+def split(disk: Disk, folders: Folders, parcel: str, path: bytes, into: str) -> bool:
+    """Move one file into a parcel of its own; False if it is gone. The new parcel has no lease yet."""
+    disk.mkdir(folders.claimed, into.encode(), CLAIMED_MODE)
+    # If we die here: an empty parcel, which the next sweep removes; the file is where it was.
+    with contextlib.ExitStack() as stack:
+        home = stack.enter_context(held(disk, disk.open_folder(folders.claimed, into.encode())))
+        try:
+            old = stack.enter_context(held(disk, disk.open_folder(folders.claimed, parcel.encode())))
+            won = _rename(disk, old, home, path)
+        except FileNotFoundError:
+            won = False
+    # If we die here: the file is in a parcel without a lease, which recovery publishes.
+    discard(disk, folders, parcel)
+    if not won:
+        discard(disk, folders, into)
+    return won
+
+
+def release(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bool:
+    """Put a claimed file back into inbox/ under its own path, or a free name like it; False if it is gone."""
+    parts, _ = split_path(path)
+    try:
+        at, name = open_in(disk, folders, parcel, path)
+        with held(disk, at), held(disk, make_folders(disk, folders.inbox, parts, 0o777)) as inbox:
+            # If we die here: the file is still claimed, or back in inbox/.
+            move_free(disk, at, name, inbox, name)
+    except OSError as error:
+        if error.errno in _LOST:
+            return False
+        raise
+    discard(disk, folders, parcel)
+    return True
+
+
+def discard(disk: Disk, folders: Folders, parcel: str) -> None:
+    """Remove a parcel's folders if nothing is in them any more; whatever is left keeps its folders."""
+    inner = [path for path, kind in _walk(disk, folders, parcel) if kind is Kind.FOLDER]
+    try:
+        for path in sorted(inner, key=lambda path: path.count(b"/"), reverse=True):
+            parts, name = split_path(path)
+            with held(disk, open_path(disk, folders.claimed, (parcel.encode(), *parts))) as at:
+                # If we die here: an empty folder in claimed/, which the next sweep removes.
+                disk.rmdir(at, name)
+        disk.rmdir(folders.claimed, parcel.encode())
+    except OSError as error:
+        if error.errno not in (*_LOST, errno.ENOTEMPTY, errno.EEXIST):
+            raise

@@ -1,0 +1,52 @@
+"""The Celery app: ``celery -A tasks.app worker``, ``beat``, ``inspect``, ``flower``. An entry point: it reads the settings."""
+
+import sys
+
+from celery import signals
+
+from spool import log
+from spool.disk import ignore_lease_breaks
+from spool.errors import SettingsError
+from spool.loading import load
+from spool.preflight import require
+from spool.queue import make_app
+from spool.settings import Settings
+from tasks import callbacks, process, sweeps
+from tasks.workshop import build
+
+
+def _settings() -> Settings:
+    try:
+        return load()
+    except SettingsError as error:
+        sys.exit(_refusal(error))
+
+
+def _refusal(error: SettingsError) -> int:
+    sys.stderr.write(f"inboxd can't start:\n{error}\n")
+    return 2
+
+
+settings = _settings()
+app = make_app(settings, results=True)
+_workshop = build(settings, app)
+for _tasks in (process, callbacks, sweeps):
+    _tasks.register(_workshop)
+sweeps.schedule_with(app, settings)
+
+
+@signals.setup_logging.connect
+def _log_our_way(**_kwargs: object) -> None:
+    """Keep Celery from setting up logging of its own."""
+    program = "beat" if "beat" in sys.argv else "worker"
+    log.configure(settings.log, program=program)
+
+
+@signals.celeryd_init.connect
+def _before_the_worker_starts(**_kwargs: object) -> None:
+    """Refuse to start on folders that would not work."""
+    try:
+        require(settings)
+    except SettingsError as error:
+        sys.exit(_refusal(error))
+    ignore_lease_breaks()

@@ -1,0 +1,73 @@
+"""Celery's two callbacks, on the host that owns the folders. Either may come twice, late, together or never."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from celery import Task
+
+from spool import log
+from spool.errors import BadPayload, Weather
+from spool.folders import is_parcel_id, opened
+from spool.lease import Held
+from spool.outcome import from_wire
+from spool.queue import FAILED, SUCCEEDED
+from tasks.filer import Filer, is_final
+from tasks.owner import is_dead
+from tasks.workshop import Workshop
+
+_log = log.get(__name__)
+
+
+def succeeded(workshop: Workshop, wire: object) -> None:
+    """Carry out a parcel's outcome. What can't be filed just now stays claimed, and the sweep tries again."""
+    try:
+        outcome = from_wire(wire)
+        inbox = workshop.settings.inbox[outcome.inbox]
+    except (BadPayload, KeyError) as error:
+        _log.error(log.MESSAGE_REFUSED, task=SUCCEEDED, error=repr(error))
+        return
+    with _weather(outcome.inbox, outcome.parcel), opened(workshop.disk, inbox.root) as folders:
+        Filer(workshop, inbox, folders).outcome(outcome)
+
+
+def failed(workshop: Workshop, name: object, parcel: object) -> None:
+    """Carry out a parcel's failure, by the record that Celery stored of it before it called us.
+
+    Of a worker's death the record does not tell which attempt died (and a hard time limit calls us twice): the lease's owner
+    decides. If it is not known to be dead, the parcel is left to the sweep.
+    """
+    inbox = workshop.settings.inbox.get(name) if isinstance(name, str) else None
+    if inbox is None or not isinstance(parcel, str) or not is_parcel_id(parcel):
+        _log.error(log.MESSAGE_REFUSED, task=FAILED, error=f"no parcel of an inbox: {name!r}, {parcel!r}")
+        return
+    with _weather(inbox.name, parcel), opened(workshop.disk, inbox.root) as folders:
+        filer = Filer(workshop, inbox, folders)
+        lease = workshop.leases.read([parcel])[parcel]
+        stored = workshop.stored([parcel])[parcel]
+        if is_final(stored):
+            filer.failure(parcel, stored, lease.attempt if lease else 1)
+        elif lease and lease.held is Held.RUNNING and is_dead(lease.token, workshop.host):
+            filer.crashed(parcel, lease.token)
+
+
+@contextlib.contextmanager
+def _weather(inbox: str, parcel: str) -> Iterator[None]:
+    """Log what is away just now; the parcel stays claimed, its outcome stored, and the sweep tries again."""
+    try:
+        yield
+    except (Weather, OSError) as error:
+        _log.warning(log.FOLDER_AWAY, inbox=inbox, parcel=parcel, error=str(error), remedy="the sweep tries again")
+
+
+def register(workshop: Workshop) -> None:
+    """Make the callbacks known to the workshop's app. The error callback is bound, so that Celery sends it as a message."""
+
+    def on_success(wire: object) -> None:
+        succeeded(workshop, wire)
+
+    def on_error(_self: Task[..., Any], inbox: object, parcel: object) -> None:
+        failed(workshop, inbox, parcel)
+
+    workshop.app.task(name=SUCCEEDED, ignore_result=True)(on_success)
+    workshop.app.task(name=FAILED, bind=True, ignore_result=True)(on_error)

@@ -1,0 +1,83 @@
+"""One handler call, and whatever it throws: a worker's child outlives SystemExit, MemoryError and worse."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+from celery.exceptions import SoftTimeLimitExceeded
+
+from spool.errors import RejectFile
+from spool.inboxfile import InboxFile
+from spool.notes import plain
+from tasks.handlers import Handler
+
+RESULT_BYTES_MAX = 4096
+"""A larger answer of a handler is not kept in Redis: it is its own to store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """The handler returned; ``result`` is its answer if msgpack can carry it."""
+
+    result: Any
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The handler said its final word."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The handler raised. ``error`` is for the log, ``reason`` for the note; ``timed_out`` if it was stopped by the clock."""
+
+    reason: str
+    seconds: float
+    error: BaseException
+    timed_out: bool = False
+
+
+Answer = Handled | Rejected | Raised
+
+
+def call(handler: Handler, file: InboxFile, limit_seconds: int) -> Answer:
+    """Call a handler with one open file, and close it. Never raises."""
+    begun = time.monotonic()
+    try:
+        with file.stream:
+            result = handler(file)
+    except RejectFile as rejection:
+        reason = plain(str(rejection)) or "the handler rejected it without a reason"
+        return Rejected(reason, time.monotonic() - begun)
+    except SoftTimeLimitExceeded as error:
+        return Raised(f"it took longer than {limit_seconds} s", time.monotonic() - begun, error, timed_out=True)
+    except BaseException as error:  # noqa: BLE001 - the point of this module
+        return Raised(_one_line(error), time.monotonic() - begun, error)
+    return Handled(_portable(result), time.monotonic() - begun)
+
+
+def _one_line(error: BaseException) -> str:
+    """Say what was raised. The exception's own __str__ may raise, too."""
+    try:
+        text = plain(str(error))
+    except Exception:  # noqa: BLE001 - a broken exception class is still an exception
+        text = "(its message can't be shown)"
+    return f"{type(error).__name__}: {text}"[:2000] if text else type(error).__name__
+
+
+def _portable(result: Any) -> Any:  # noqa: ANN401 - whatever a handler returns
+    try:
+        packed = msgpack.packb(result, use_bin_type=True)
+        return result if len(packed) <= RESULT_BYTES_MAX and _reads_back(packed) else None
+    except Exception:  # noqa: BLE001 - msgpack's errors are many, and the answer is the same
+        return None
+
+
+def _reads_back(packed: bytes) -> bool:
+    msgpack.unpackb(packed, raw=False)
+    return True

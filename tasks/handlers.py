@@ -1,0 +1,55 @@
+"""Handlers: the one that comes with inboxd, and finding the one that an inbox names."""
+
+import importlib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import puremagic
+
+from spool.inboxfile import InboxFile
+
+Handler = Callable[[InboxFile], Any]
+
+SNIFF_BYTES = 8192
+TEXT = "text/plain"
+OCTETS = "application/octet-stream"
+
+
+def describe(file: InboxFile) -> dict[str, Any]:
+    """Answer what a file is: its sha256 (hex), size (bytes) and content type, judged by its first bytes."""
+    head = file.stream.read(SNIFF_BYTES)
+    return {"sha256": file.sha256, "size": file.size, "content_type": sniff(head, file.filename)}
+
+
+def sniff(head: bytes, filename: str) -> str:
+    """Return the content type of a file by its first bytes; the name helps where several types begin alike."""
+    if not head:
+        return "application/x-empty"
+    try:
+        return puremagic.from_string(head, mime=True, filename=filename) or OCTETS
+    except (puremagic.PureError, ValueError):
+        return TEXT if _is_text(head) else OCTETS
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        head[:-4].decode() if len(head) == SNIFF_BYTES else head.decode()  # the cut may tear the last character
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in head
+
+
+@lru_cache(maxsize=256)
+def find(name: str) -> Handler:
+    """Import the handler named ``module:function``.
+
+    Raises ImportError, AttributeError or TypeError if there is none, or whatever the module raises.
+    """
+    module, _, attribute = name.partition(":")
+    handler: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        handler = getattr(handler, part)
+    if not callable(handler):
+        raise TypeError(f"{name} is not callable")
+    return handler  # type: ignore[no-any-return]  # callable is as much as can be known

@@ -1,0 +1,165 @@
+"""Working on a parcel: the task that the watcher sends by name."""
+
+from typing import Any
+
+from celery import Task
+from celery.exceptions import Ignore
+
+from spool import log
+from spool.errors import BadPayload, HandlerFailed, RejectFile
+from spool.inboxfile import open_part
+from spool.lease import Verdict as LeaseVerdict
+from spool.notes import plain
+from spool.outcome import FileOutcome, Outcome, Verdict, to_wire
+from spool.payload import FilePart, Parcel, from_wire
+from spool.queue import PROCESS
+from spool.settings import Inbox
+from tasks import guard, owner
+from tasks.handlers import Handler, find
+from tasks.keeper import Keeper
+from tasks.workshop import Workshop
+
+_log = log.get(__name__)
+
+
+class Process:
+    """Works on one parcel after the other."""
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._workshop = workshop
+        self._lease_seconds = workshop.settings.work.lease_seconds
+        self._keeper = Keeper(workshop.leases, self._lease_seconds)
+
+    def run(self, task: Task[..., Any], wire: object) -> dict[str, Any]:
+        """Work on a parcel and return its outcome, to be stored and handed to the success callback.
+
+        A lone file that fails raises instead, for Celery's own retry and error callback: RejectFile, HandlerFailed or Retry.
+        A copy of a message that somebody has worked on, or is working on, raises Ignore: neither callback is called.
+        """
+        parcel = self._read(task, wire)
+        inbox = self._workshop.settings.inbox.get(parcel.inbox)
+        if inbox is None:
+            raise HandlerFailed(f"the worker's settings have no [inbox.{parcel.inbox}]")
+        token = owner.token(self._workshop.host)
+        start = self._workshop.leases.start(parcel.id, token, self._lease_seconds)
+        if start.verdict is not LeaseVerdict.STARTED:
+            _log.info(log.PARCEL_DROPPED, parcel=parcel.id, inbox=inbox.name, why=f"another copy of it is {start.verdict}")
+            raise Ignore
+        with self._keeper.keep(parcel.id, token):
+            answers = self._work(parcel, inbox, start.attempt)
+        if len(parcel.files) == 1:
+            self._settle_alone(task, inbox, parcel, token, answers[0])
+        self._workshop.leases.finish(parcel.id, token, self._lease_seconds)
+        files = tuple(_outcome(part, answer) for part, answer in zip(parcel.files, answers, strict=True))
+        return to_wire(Outcome(parcel.id, parcel.inbox, start.attempt, files))
+
+    def _read(self, task: Task[..., Any], wire: object) -> Parcel:
+        try:
+            parcel = from_wire(wire)
+        except BadPayload as error:
+            _log.error(log.MESSAGE_REFUSED, parcel=plain(str(task.request.id)), error=str(error))
+            raise
+        if parcel.id != task.request.id:
+            raise BadPayload("the parcel's id is not the task's")
+        return parcel
+
+    def _work(self, parcel: Parcel, inbox: Inbox, attempt: int) -> list[guard.Answer | Verdict]:
+        """Hand each file to the handler; a Verdict stands for a file whose handler was not called."""
+        answers: list[guard.Answer | Verdict] = []
+        worked = seconds = 0.0
+        out_of_time = False
+        for part in parcel.files:
+            answer = Verdict.AGAIN if out_of_time else self._one(parcel, part, inbox, attempt)
+            answers.append(answer)
+            if isinstance(answer, Verdict):
+                continue
+            worked, seconds = worked + 1, seconds + answer.seconds
+            out_of_time = isinstance(answer, guard.Raised) and answer.timed_out
+            self._tell(parcel, part, answer, attempt)
+        if worked:
+            self._workshop.leases.report_pace(parcel.inbox, seconds / worked)
+        return answers
+
+    def _one(self, parcel: Parcel, part: FilePart, inbox: Inbox, attempt: int) -> guard.Answer | Verdict:
+        here = parcel.host == self._workshop.host
+        try:
+            file = open_part(self._workshop.disk, parcel, part, here=here, attempt=attempt)
+        except FileNotFoundError:
+            return Verdict.GONE
+        except Exception as error:  # noqa: BLE001 - a file that can't be opened is tried again like one whose handler raised
+            return guard.Raised(plain(str(error)), 0.0, error)
+        return guard.call(_handler(inbox), file, inbox.time_limit_seconds)
+
+    def _settle_alone(
+        self, task: Task[..., Any], inbox: Inbox, parcel: Parcel, token: str, answer: guard.Answer | Verdict
+    ) -> None:
+        """Let Celery decide about a lone file: reject, retry or fail by raising; return if all is well."""
+        match answer:
+            case guard.Rejected(reason=reason):
+                self._workshop.leases.finish(parcel.id, token, self._lease_seconds)
+                raise RejectFile(reason)
+            case guard.Raised(reason=reason):
+                retries = task.request.retries
+                failure = HandlerFailed(reason)
+                if retries >= inbox.retries:
+                    self._workshop.leases.finish(parcel.id, token, self._lease_seconds)
+                    raise failure
+                wait = self._workshop.backoff(inbox, retries)
+                _log.info(
+                    log.FILE_RETRIED, inbox=inbox.name, file=parcel.files[0].filename, parcel=parcel.id,
+                    retry=retries + 1, of=inbox.retries, in_seconds=wait,
+                )  # fmt: skip
+                self._workshop.leases.retry(parcel.id, token, wait + self._lease_seconds)
+                raise task.retry(exc=failure, countdown=wait, max_retries=inbox.retries)
+            case _:
+                return
+
+    def _tell(self, parcel: Parcel, part: FilePart, answer: guard.Answer, attempt: int) -> None:
+        known = {
+            "inbox": parcel.inbox,
+            "file": part.filename,
+            "parcel": parcel.id,
+            "attempt": attempt,
+            "took_ms": round(answer.seconds * 1000, 1),
+        }
+        match answer:
+            case guard.Handled(result=result):
+                _log.info(log.FILE_HANDLED, **known, result=result)
+            case guard.Rejected(reason=reason):
+                _log.warning(log.FILE_HANDLED, **known, rejected=reason)
+            case guard.Raised(reason=reason, error=error):
+                _log.warning(log.FILE_HANDLED, **known, raised=reason, exc_info=error)
+
+
+def _handler(inbox: Inbox) -> Handler:
+    try:
+        return find(inbox.handler)
+    except Exception as error:  # noqa: BLE001 - a module that can't be imported fails its files, not the worker
+        broken = error
+
+        def fails(_file: object) -> None:
+            raise broken
+
+        return fails
+
+
+def _outcome(part: FilePart, answer: guard.Answer | Verdict) -> FileOutcome:
+    match answer:
+        case guard.Handled(result=result):
+            return FileOutcome(part.filename, Verdict.DONE, None, result)
+        case guard.Rejected(reason=reason):
+            return FileOutcome(part.filename, Verdict.REJECTED, reason)
+        case guard.Raised(reason=reason):
+            return FileOutcome(part.filename, Verdict.ALONE, reason)
+        case verdict:
+            return FileOutcome(part.filename, verdict)
+
+
+def register(workshop: Workshop) -> None:
+    """Make the task known to the workshop's app."""
+    process = Process(workshop)
+
+    def run(self: Task[..., Any], wire: object) -> dict[str, Any]:
+        return process.run(self, wire)
+
+    workshop.app.task(name=PROCESS, bind=True, ignore_result=False)(run)

@@ -1,0 +1,126 @@
+"""Beat's three sweeps: files that no event announced, parcels that nobody looks after, and what has been kept long enough."""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from celery import Celery
+from celery.schedules import schedule
+
+from spool import heartbeat, log
+from spool.errors import BrokerAway, Weather
+from spool.folders import Folders, opened
+from spool.intake import Intake, Means
+from spool.mounts import mount_at, patience
+from spool.payload import Parcel
+from spool.queue import EXPIRED, MISSED, STALE, host_queue, send
+from spool.retention import expire
+from spool.settings import Inbox, Settings
+from tasks.repair import Repair
+from tasks.workshop import Workshop
+
+RIPE_SECONDS = 5.0
+"""A file must have been complete for so long before the sweep takes it from under the watcher's nose."""
+
+TURNS_MAX = 100
+DAY_SECONDS = 86_400.0
+
+_log = log.get(__name__)
+
+
+def missed(workshop: Workshop) -> None:
+    """Take in what lies complete in an inbox and was announced by no event, or found no watcher."""
+
+    def send_one(parcel: Parcel, inbox: Inbox) -> None:
+        send(workshop.app, parcel, inbox)
+
+    watcher = heartbeat.read(workshop.client, workshop.host)
+    grace = workshop.settings.sweep.grace_seconds
+    means = Means(workshop.disk, workshop.leases, send_one, workshop.host, grace)
+    for inbox in workshop.settings.inbox.values():
+        watched = watcher.inboxes.get(inbox.name) if watcher else None
+        if watched and watched.busy:
+            continue  # it is being worked off; nothing is missed
+        with _weather(inbox):
+            claimed = _take_all(workshop, means, inbox)
+            if claimed and watched and watched.mode == "inotify":
+                _log.warning(log.EVENTS_MISSED, inbox=inbox.name, files=claimed)
+
+
+def _take_all(workshop: Workshop, means: Means, inbox: Inbox) -> int:
+    mount = mount_at(workshop.disk, inbox.root)
+    calm = patience(inbox, mount)
+    ripe = dataclasses.replace(
+        calm, settle=calm.settle + RIPE_SECONDS, unsure=calm.unsure + RIPE_SECONDS, empty=calm.empty + RIPE_SECONDS
+    )
+    intake = Intake(means, inbox, ripe, network=mount.network)
+    claimed = 0
+    for _ in range(TURNS_MAX):
+        taken = intake.take("sweep")
+        claimed += taken.claimed
+        if not taken.more:
+            break
+    return claimed
+
+
+def stale(workshop: Workshop) -> None:
+    """Help claimed parcels that nobody looks after."""
+    for inbox in workshop.settings.inbox.values():
+        with _weather(inbox), opened(workshop.disk, inbox.root) as folders:
+            if helped := Repair(workshop, inbox, folders).run():
+                _log.info(log.SWEPT, inbox=inbox.name, **helped)
+
+
+def expired(workshop: Workshop) -> None:
+    """Delete what has been kept for as long as its inbox says, and our own leftovers."""
+    for inbox in workshop.settings.inbox.values():
+        with _weather(inbox), opened(workshop.disk, inbox.root) as folders:
+            _expire(workshop, inbox, folders)
+
+
+def _expire(workshop: Workshop, inbox: Inbox, folders: Folders) -> None:
+    kept = ((folders.done, inbox.keep_done_days), (folders.failed, inbox.keep_failed_days))
+    for folder, days in kept:
+        for removed in expire(workshop.disk, folder, time.time(), days * DAY_SECONDS):
+            _log.info(log.FILE_EXPIRED, inbox=inbox.name, file=removed.path, why=removed.why)
+
+
+@contextlib.contextmanager
+def _weather(inbox: Inbox) -> Iterator[None]:
+    """Log what is away for one inbox, and let the sweep go on with the next. A broker that is away ends it."""
+    try:
+        yield
+    except BrokerAway:
+        raise
+    except (Weather, OSError) as error:
+        _log.warning(log.FOLDER_AWAY, inbox=inbox.name, error=str(error))
+
+
+def register(workshop: Workshop) -> None:
+    """Make the sweeps known to the workshop's app."""
+    for name, sweep in ((MISSED, missed), (STALE, stale), (EXPIRED, expired)):
+
+        def run(*, _sweep: Any = sweep) -> None:  # noqa: ANN401 - bound now, for a closure sees the last one
+            with contextlib.suppress(BrokerAway):  # the next one comes soon
+                _sweep(workshop)
+
+        workshop.app.task(name=name, ignore_result=True)(run)
+
+
+def schedule_with(app: Celery, settings: Settings) -> None:
+    """Set beat's schedule. A sweep that found no worker in time is dropped: the next one does its work."""
+    every = {
+        MISSED: settings.sweep.missed_seconds,
+        STALE: settings.sweep.stale_seconds,
+        EXPIRED: settings.sweep.expired_seconds,
+    }
+    app.conf.beat_schedule = {
+        name: {
+            "task": name,
+            "schedule": schedule(seconds),
+            "options": {"queue": host_queue(settings.host), "expires": max(2 * seconds, 10.0), "ignore_result": True},
+        }
+        for name, seconds in every.items()
+    }

@@ -1,0 +1,62 @@
+"""What every task works with: the settings, the disk, the leases, and the app that sends."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from celery import Celery
+
+from spool import broker
+from spool.disk import Disk
+from spool.folders import Folders
+from spool.lease import Leases
+from spool.packing import Packed, pack, parcel_of
+from spool.queue import send
+from spool.settings import Inbox, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """Built once in each program; holds no connection of its own until something is asked."""
+
+    settings: Settings
+    app: Celery
+    disk: Disk
+    client: redis.Redis
+    leases: Leases
+
+    @property
+    def host(self) -> str:
+        """This host's name in queues."""
+        return self.settings.host
+
+    def send_again(
+        self, folders: Folders, inbox: Inbox, parcel: str, paths: list[bytes], *, retries: int = 0, countdown: float = 0.0
+    ) -> Packed:
+        """Pack what a claimed parcel holds and send it under its own id, whatever became of an earlier message.
+
+        Raises BrokerAway; the parcel stays claimed, and the next sweep tries again.
+        """
+        packed = pack(self.disk, folders, inbox, parcel, paths)
+        if packed.parts:
+            seconds = self.settings.sweep.grace_seconds + countdown
+            self.leases.queue(parcel, inbox.name, seconds, force=True)
+            send(self.app, parcel_of(packed, parcel, inbox, self.host), inbox, retries=retries, countdown=countdown)
+        return packed
+
+    def stored(self, parcels: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return Celery's result record of each parcel; status PENDING where there is none. Raises BrokerAway."""
+        with broker.weather():
+            return {parcel: self.app.backend.get_task_meta(parcel, cache=False) for parcel in parcels}
+
+    def backoff(self, inbox: Inbox, retries: int) -> float:
+        """Return the wait before the next attempt, in seconds: doubled for each one used, up to the inbox's limit."""
+        return float(min(inbox.retry_backoff_seconds * 2**retries, inbox.retry_backoff_max_seconds))
+
+
+def build(settings: Settings, app: Celery) -> Workshop:
+    """Put a workshop together. A lease's record outlives every copy of its message that Redis may hold back."""
+    client = broker.client(settings)
+    leases = Leases(client, keep_seconds=2 * settings.redis.visibility_timeout_seconds)
+    return Workshop(settings, app, Disk(), client, leases)

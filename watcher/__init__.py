@@ -1,0 +1,1 @@
+"""Notices files and hands them in: ``python -m watcher``."""

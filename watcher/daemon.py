@@ -1,0 +1,196 @@
+"""The watcher's loop: look at the inboxes that are due, then wait for a hint, a due time or a tick."""
+
+import time
+
+import redis
+
+from spool import heartbeat, log
+from spool.broker import weather
+from spool.errors import BrokerAway, FolderAway
+from spool.heartbeat import Heartbeat, Watched
+from spool.intake import Intake, Means
+from spool.mounts import Mode, mode, mount_at, patience
+from spool.settings import Inbox, Settings
+from watcher.drop import Drop, identity
+from watcher.hints import Hint, Hints, Kind
+from watcher.observer import Observer
+
+SUPERVISE_SECONDS = 1.0
+BROKER_SECONDS = (0.5, 5.0)
+"""First and longest wait before an absent broker is asked again."""
+
+
+class Daemon:
+    """Watches all inboxes of the settings until it is told to stop."""
+
+    def __init__(self, settings: Settings, means: Means, client: redis.Redis, hints: Hints, observer: Observer) -> None:
+        self._settings = settings
+        self._means = means
+        self._client = client
+        self._hints = hints
+        self._observer = observer
+        self._log = log.get(__name__)
+        self._drops: dict[str, Drop] = {}
+        self._paused: str | None = None
+        self._broker_wait = BROKER_SECONDS[0]
+        self._broker_due = self._supervise_due = self._beat_due = 0.0
+        self._stopping = False
+
+    def run(self) -> None:
+        """Watch first, then scan: what arrives in between is seen twice rather than never. Returns after a STOP hint."""
+        for inbox in self._settings.inbox.values():
+            self._drops[inbox.name] = self._watch(inbox)
+        self._log.info(log.STARTED, inboxes=len(self._drops))
+        try:
+            while not self._stopping:
+                self._round()
+        finally:
+            self._observer.stop()
+        self._log.info(log.STOPPED)
+
+    def _round(self) -> None:
+        now = time.monotonic()
+        self._supervise(now)
+        self._beat(now)
+        if self._paused is None:
+            for drop in sorted(self._drops.values(), key=lambda drop: drop.due):
+                if drop.due <= time.monotonic() and not self._stopping:
+                    self._turn(drop)
+                    self._take_hints(0.0)
+        self._take_hints(self._next_due() - time.monotonic())
+
+    def _next_due(self) -> float:
+        if self._paused is not None:
+            return min(self._supervise_due, self._broker_due)
+        return min([self._supervise_due, self._beat_due, *(drop.due for drop in self._drops.values())])
+
+    # hints
+
+    def _take_hints(self, seconds: float) -> None:
+        now = time.monotonic()
+        for hint in self._hints.wait(seconds):
+            self._take_hint(hint, now)
+
+    def _take_hint(self, hint: Hint, now: float) -> None:
+        if hint.kind is Kind.STOP:
+            self._stopping = True
+            return
+        drop = self._drops.get(hint.inbox)
+        if drop is None:
+            return
+        match hint.kind:
+            case Kind.ARRIVED:
+                drop.hint(now)
+            case Kind.RETURNED:
+                if drop.busy:
+                    drop.due = now
+            case Kind.OVERFLOWED:
+                self._log.warning(log.EVENTS_LOST, inbox=hint.inbox, remedy="raise fs.inotify.max_queued_events")
+                drop.look_now("overflow")
+            case _:
+                self._supervise_due = now
+
+    # one inbox
+
+    def _turn(self, drop: Drop) -> None:
+        begun = time.monotonic()
+        if drop.intake.resting:
+            drop.dirty = False
+        try:
+            taken = drop.intake.take(drop.reason)
+        except FolderAway as error:
+            if drop.away(str(error), time.monotonic()):
+                self._log.warning(log.FOLDER_AWAY, inbox=drop.inbox.name, error=str(error), remedy="it is tried again")
+        except BrokerAway as error:
+            drop.dirty = True
+            self._pause(str(error))
+        else:
+            if drop.back():
+                self._log.info(log.FOLDER_BACK, inbox=drop.inbox.name)
+            now = time.monotonic()
+            drop.plan(taken, now, now - begun)
+
+    def _watch(self, inbox: Inbox) -> Drop:
+        """Begin to watch an inbox, by events if its mount allows and the system has watches left. Raises OSError."""
+        disk = self._means.disk
+        mount = mount_at(disk, inbox.root)
+        how = mode(inbox, mount)
+        if how.events:
+            how = self._by_events(inbox, how)
+        else:
+            self._observer.forget(inbox.name)
+        intake = Intake(self._means, inbox, patience(inbox, mount), network=mount.network)
+        self._log.info(log.WATCHING, inbox=inbox.name, root=str(inbox.root), mode=how.name, why=how.why)
+        return Drop(inbox, intake, mount, how, identity(disk, inbox.root))
+
+    def _by_events(self, inbox: Inbox, how: Mode) -> Mode:
+        try:
+            self._observer.watch(inbox.name, inbox.root)
+        except OSError as error:
+            self._observer.forget(inbox.name)
+            why = f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances, then restart"
+            self._log.warning(log.EVENTS_LOST, inbox=inbox.name, error=why)
+            return Mode(events=False, why=why)
+        return how
+
+    # supervision
+
+    def _supervise(self, now: float) -> None:
+        """Look whether events can still be trusted: threads alive, folders the same as at the start."""
+        if now < self._supervise_due:
+            return
+        self._supervise_due = now + SUPERVISE_SECONDS
+        if not self._observer.healthy:
+            self._log.warning(log.OBSERVER_REBUILT, why="one of its threads has ended")
+            self._observer.stop()
+            for name in self._drops:
+                self._watch_again(name, "rebuilt")
+        for name, drop in self._drops.items():
+            try:
+                same = identity(self._means.disk, drop.inbox.root) == drop.identity
+            except OSError:
+                continue  # away: the next turn says so, and supervision sees it come back
+            if not same:
+                self._log.warning(log.OBSERVER_REBUILT, inbox=name, why="its folder was replaced")
+                self._watch_again(name, "rebuilt")
+
+    def _watch_again(self, name: str, reason: str) -> None:
+        try:
+            fresh = self._watch(self._drops[name].inbox)
+        except OSError as error:
+            self._drops[name].away(str(error), time.monotonic())
+            return
+        fresh.look_now(reason)
+        self._drops[name] = fresh
+
+    # the broker
+
+    def _pause(self, why: str) -> None:
+        if self._paused is None:
+            self._log.warning(log.BROKER_AWAY, error=why, remedy="nothing is claimed until it answers again")
+        self._paused = why
+        self._broker_due = time.monotonic() + self._broker_wait
+        self._broker_wait = min(self._broker_wait * 2, BROKER_SECONDS[1])
+
+    def _beat(self, now: float) -> None:
+        """Give a sign of life; it also tells whether the broker is there."""
+        if now < (self._beat_due if self._paused is None else self._broker_due):
+            return
+        self._beat_due = now + heartbeat.EVERY_SECONDS
+        inboxes = {
+            name: Watched(drop.mode.name, drop.mode.why, drop.busy, drop.trouble) for name, drop in self._drops.items()
+        }
+        try:
+            heartbeat.write(self._client, self._settings.host, Heartbeat(time.time(), None, inboxes))
+            if self._paused is not None:
+                with weather():
+                    self._client.ping()
+        except BrokerAway as error:
+            self._pause(str(error))
+            return
+        if self._paused is not None:
+            self._log.info(log.BROKER_BACK)
+            self._paused = None
+            for drop in self._drops.values():
+                drop.look_now("start")
+        self._broker_wait = BROKER_SECONDS[0]
