@@ -11,11 +11,6 @@ from console.interrupts import Interrupts
 from console.process import bury, describe, has_ended, kill
 from spool import log
 
-CHILD_STARTED = "child_started"
-CHILD_DIED = "child_died"
-CHILD_REFUSED = "child_refused"
-CHILD_STOPPED = "child_stopped"
-
 BACKOFF_SECONDS = 0.5
 BACKOFF_SECONDS_MAX = 30.0
 STEADY_SECONDS = 60.0
@@ -75,16 +70,16 @@ class Child:
         if self.process is None:
             self.due = now + STANDBY_SECONDS
         else:
-            logger.info(CHILD_STARTED, child=self.program.name, pid=self.process.pid)
+            logger.info(log.CHILD_STARTED, child=self.program.name, pid=self.process.pid)
 
     def _back_off(self, now: float, why: str) -> None:
         self._deaths = 1 if now - self._started >= STEADY_SECONDS else self._deaths + 1
         self.why = why
         self.due = now + pause_after(self._deaths)
         if self.refuses:
-            logger.error(CHILD_REFUSED, child=self.program.name, why=why, hint="it can't use its settings")
+            logger.error(log.CHILD_REFUSED, child=self.program.name, why=why, hint="it can't use its settings")
         else:
-            logger.error(CHILD_DIED, child=self.program.name, why=why, again_in_seconds=self.due - now)
+            logger.error(log.CHILD_DIED, child=self.program.name, why=why, again_in_seconds=self.due - now)
 
 
 class Supervisor:
@@ -140,7 +135,7 @@ class Supervisor:
                 self._interrupts.wait(left)
         if has_ended(process) or not is_given_up():
             child.process = None
-            logger.info(CHILD_STOPPED, child=child.program.name, why=describe(bury(process)))
+            logger.info(log.CHILD_STOPPED, child=child.program.name, why=describe(bury(process)))
 
 
 def pause_after(deaths: int) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from console.address import is_listened_on, is_taken_by_a_file, shown, startable
+from console.address import Address, is_listened_on, is_taken_by_a_file, shown, startable
 from console.embedded import Server, find_binary, is_ours_and_runs
 from console.interrupts import Interrupts
 from console.ping import ask
@@ -29,9 +29,6 @@ COLD_STOP: Steps = ((signal.SIGQUIT, 5.0),)
 """Celery's way to stop at once: what runs is put back into the queue."""
 SERVER_STOP: Steps = ((signal.SIGTERM, 20.0),)
 SERVER_HURRY: Steps = ((signal.SIGTERM, 2.0),)
-
-BROKER_FOUND = "broker_found"
-STOPPING = "stopping"
 
 logger = log.get(__name__)
 
@@ -77,7 +74,7 @@ def up(
                     supervisor.start(program)
             return supervisor.run()
         finally:
-            logger.info(STOPPING)
+            logger.info(log.STOPPING)
             supervisor.stop()
             logger.info(log.STOPPED)
 
@@ -87,10 +84,10 @@ def server_to_start(settings: Settings) -> Server | None:
     url = broker.url(settings)
     answer = ask(settings)
     folder = Path(settings.state_dir) / "valkey"
-    address = startable(url)
+    address = Address(broker.embedded_socket(settings)) if broker.is_embedded(settings) else startable(url)
     if address is None or (is_listened_on(address) and not is_ours_and_runs(folder)):
         if answer:
-            logger.info(BROKER_FOUND, url=shown(url))
+            logger.info(log.BROKER_FOUND, url=shown(url))
         else:
             logger.warning(log.BROKER_AWAY, url=shown(url), why=answer.why, hint="watcher and worker wait for it")
         return None

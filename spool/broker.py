@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import PurePath
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -33,7 +33,7 @@ def is_embedded(settings: Settings) -> bool:
 
 def url(settings: Settings) -> str:
     """Return the URL for redis-py: redis://, rediss:// or unix://."""
-    return settings.redis.url or f"unix://{embedded_socket(settings)}"
+    return settings.redis.url or f"unix://{quote(bytes(embedded_socket(settings)))}"
 
 
 def celery_url(settings: Settings) -> str:

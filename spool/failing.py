@@ -13,9 +13,7 @@ from spool.store import discard, release
 _log = log.get(__name__)
 
 
-def fail(
-    disk: Disk, folders: Folders, inbox: Inbox, parcel: str, path: bytes, reason: str, *, attempts: int
-) -> bytes | None:
+def fail(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, path: bytes, reason: str, *, attempts: int) -> bytes | None:
     """Move one claimed file to failed/ for this reason; None if somebody else has filed it. 0 ``attempts``: it was refused.
 
     Raises OSError; the file then is still claimed.

@@ -173,8 +173,7 @@ class Intake:
         present = parcels(self._means.disk, folders)
         known = self._flying
         self._flying = {
-            parcel: known[parcel] if parcel in known else len(files(self._means.disk, folders, parcel))
-            for parcel in present
+            parcel: known[parcel] if parcel in known else len(files(self._means.disk, folders, parcel)) for parcel in present
         }
 
     def _send_ready(self, folders: Folders, found_by: str, taken: Taken) -> None:

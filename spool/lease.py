@@ -66,15 +66,20 @@ class Start:
 
 _NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000); "
 
-_QUEUE = _NOW + """
+_QUEUE = (
+    _NOW
+    + """
 local state, till = unpack(redis.call('HMGET', KEYS[1], 'state', 'until'))
 if state == 'running' and tonumber(till) > now and ARGV[3] == '' then return false end
 redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[1], 'token', '')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return redis.call('GET', KEYS[2]) or ''
 """
+)
 
-_START = _NOW + """
+_START = (
+    _NOW
+    + """
 local state, till, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token'))
 if state == 'finished' or state == 'filed' then return {'finished', 0} end
 if state == 'running' and tonumber(till) > now and token ~= ARGV[1] then return {'busy', 0} end
@@ -82,22 +87,29 @@ redis.call('HSET', KEYS[1], 'state', 'running', 'until', now + ARGV[2], 'token',
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return {'started', redis.call('HINCRBY', KEYS[1], 'attempt', 1)}
 """
+)
 
-_UPDATE = _NOW + """
+_UPDATE = (
+    _NOW
+    + """
 local state, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'token'))
 if state and (state ~= 'running' or token ~= ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[2], 'until', now + ARGV[3], 'token', ARGV[4])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 1
 """
+)
 
-_CRASHED = _NOW + """
+_CRASHED = (
+    _NOW
+    + """
 local state, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'token'))
 if state ~= 'running' or token ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[2], 'token', '')
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return redis.call('HINCRBY', KEYS[1], 'crashes', 1)
 """
+)
 
 _PACE = """
 local mean = tonumber(redis.call('GET', KEYS[1]) or ARGV[1])
@@ -128,9 +140,7 @@ class Leases:
         dead; the message will be dropped at its start.
         """
         with weather():
-            pace = self._queue(
-                keys=[KEY + parcel, PACE_KEY + inbox], args=[_ms(seconds), self._keep, "force" if force else ""]
-            )
+            pace = self._queue(keys=[KEY + parcel, PACE_KEY + inbox], args=[_ms(seconds), self._keep, "force" if force else ""])
         return float(pace) if pace else None
 
     def start(self, parcel: str, token: str, seconds: float) -> Start:

@@ -6,31 +6,31 @@ from enum import StrEnum
 class State(StrEnum):
     """Where a file is, and who moves it on."""
 
-    DROPPED = "dropped"    # S0: in inbox/
-    CLAIMED = "claimed"    # S1: in claimed/<parcel>/, no lease
-    QUEUED = "queued"      # S2: in claimed/<parcel>/, a message is on its way to a worker
-    RUNNING = "running"    # S3: in claimed/<parcel>/, a worker holds the lease
+    DROPPED = "dropped"  # S0: in inbox/
+    CLAIMED = "claimed"  # S1: in claimed/<parcel>/, no lease
+    QUEUED = "queued"  # S2: in claimed/<parcel>/, a message is on its way to a worker
+    RUNNING = "running"  # S3: in claimed/<parcel>/, a worker holds the lease
     FINISHED = "finished"  # S4: in claimed/<parcel>/, the outcome is stored
-    DONE = "done"          # S5: in done/
-    FAILED = "failed"      # S6: in failed/, with a note beside it
-    EXPIRED = "expired"    # deleted by retention
+    DONE = "done"  # S5: in done/
+    FAILED = "failed"  # S6: in failed/, with a note beside it
+    EXPIRED = "expired"  # deleted by retention
 
 
 class Event(StrEnum):
     """What can happen to a file."""
 
-    CLAIM = "claim"            # renamed into a parcel
-    RELEASE = "release"        # put back into inbox/
-    REFUSE = "refuse"          # can't be accepted: a link, a device, too large
-    PUBLISH = "publish"        # its message was sent (again)
-    START = "start"            # a worker took the lease
-    LAPSE = "lapse"            # nobody renewed the lease
-    FINISH = "finish"          # the handler's outcome is stored
-    RETRY = "retry"            # the handler raised; it will be tried again, alone
-    FILE_DONE = "file_done"    # success callback, or a sweep in its place
+    CLAIM = "claim"  # renamed into a parcel
+    RELEASE = "release"  # put back into inbox/
+    REFUSE = "refuse"  # can't be accepted: a link, a device, too large
+    PUBLISH = "publish"  # its message was sent (again)
+    START = "start"  # a worker took the lease
+    LAPSE = "lapse"  # nobody renewed the lease
+    FINISH = "finish"  # the handler's outcome is stored
+    RETRY = "retry"  # the handler raised; it will be tried again, alone
+    FILE_DONE = "file_done"  # success callback, or a sweep in its place
     FILE_FAILED = "file_failed"  # error callback, or a sweep in its place
-    PUT_BACK = "put_back"      # a person moved it back into inbox/
-    EXPIRE = "expire"          # older than its inbox keeps
+    PUT_BACK = "put_back"  # a person moved it back into inbox/
+    EXPIRE = "expire"  # older than its inbox keeps
 
 
 TRANSITIONS: dict[tuple[State, Event], State] = {

@@ -39,9 +39,9 @@ def find(path: Path | None, environment: Mapping[str, str]) -> Path:
         named = next((candidate for candidate in LOOKED_FOR if candidate.is_file()), None)
     if named is None:
         looked = " and ".join(map(str, LOOKED_FOR))
-        raise SettingsError([
-            Finding("settings", f"no file found (looked for {looked})", f"name one with --settings FILE or {FILE_VARIABLE}")
-        ])
+        raise SettingsError(
+            [Finding("settings", f"no file found (looked for {looked})", f"name one with --settings FILE or {FILE_VARIABLE}")]
+        )
     if not named.is_file():
         raise SettingsError([Finding(str(named), "is not a file", "name an existing settings file, or create it")])
     return named.absolute()
@@ -92,11 +92,13 @@ def _resolved(settings: Settings, base: Path) -> Settings:
         name: inbox.model_copy(update={"root": PurePath(os.path.normpath(base / inbox.root))})
         for name, inbox in settings.inbox.items()
     }
-    return settings.model_copy(update={
-        "state_dir": PurePath(os.path.normpath(base / settings.state_dir)),
-        "host": settings.host or socket.gethostname(),
-        "inbox": inboxes,
-    })
+    return settings.model_copy(
+        update={
+            "state_dir": PurePath(os.path.normpath(base / settings.state_dir)),
+            "host": settings.host or socket.gethostname(),
+            "inbox": inboxes,
+        }
+    )
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> Iterator[Finding]:

@@ -31,7 +31,13 @@ PARCEL_SPLIT = "parcel_split"
 MESSAGE_REFUSED = "message_refused"
 # The programs
 STARTED = "started"
+STOPPING = "stopping"
 STOPPED = "stopped"
+CHILD_STARTED = "child_started"
+CHILD_DIED = "child_died"
+CHILD_REFUSED = "child_refused"
+CHILD_STOPPED = "child_stopped"
+BROKER_FOUND = "broker_found"
 BROKER_AWAY = "broker_away"
 BROKER_BACK = "broker_back"
 FOLDER_AWAY = "folder_away"
@@ -121,4 +127,3 @@ def _people(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 def _short(value: object) -> str:
     text = plain(str(value))
     return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 3] + "..."
-

@@ -13,11 +13,11 @@ VERSION = 1
 class Verdict(StrEnum):
     """What is to happen to one file now."""
 
-    DONE = "done"          # to done/
+    DONE = "done"  # to done/
     REJECTED = "rejected"  # to failed/: the handler's final word
-    ALONE = "alone"        # it raised in company: try it again in a parcel of its own
-    AGAIN = "again"        # the parcel's time was up before its turn: hand it out again
-    GONE = "gone"          # it was not there any more
+    ALONE = "alone"  # it raised in company: try it again in a parcel of its own
+    AGAIN = "again"  # the parcel's time was up before its turn: hand it out again
+    GONE = "gone"  # it was not there any more
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,9 +39,7 @@ def pack(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, paths: Iterabl
     return packed
 
 
-def _pack_one(
-    disk: Disk, at: Fd, name: bytes, path: bytes, inbox: Inbox, parcel: str, room: int, packed: Packed
-) -> int:
+def _pack_one(disk: Disk, at: Fd, name: bytes, path: bytes, inbox: Inbox, parcel: str, room: int, packed: Packed) -> int:
     """Add one file to ``packed``; returns how many bytes it put inside the message."""
     try:
         look = disk.stat(at, name)

@@ -140,5 +140,3 @@ def _handler(inbox: Inbox) -> Iterator[Finding]:
         return
     if not callable(found):
         yield Finding(key, "is not callable", "name a function that takes one InboxFile")
-
-

@@ -11,13 +11,13 @@ from spool.lifecycle import State
 class Help(StrEnum):
     """What to do with a parcel."""
 
-    LEAVE = "leave"          # somebody looks after it
-    PUBLISH = "publish"      # its message is lost: send it again
-    RENEW = "renew"          # its message still waits in a queue: note that it was seen
+    LEAVE = "leave"  # somebody looks after it
+    PUBLISH = "publish"  # its message is lost: send it again
+    RENEW = "renew"  # its message still waits in a queue: note that it was seen
     FILE_AWAY = "file_away"  # its outcome is stored, its callback was lost
-    CRASHED = "crashed"      # its worker died: count it, then send again, split or give up
-    DISCARD = "discard"      # nothing is in it
-    ADOPT = "adopt"          # files are left in it that its outcome does not speak of: give them a new parcel
+    CRASHED = "crashed"  # its worker died: count it, then send again, split or give up
+    DISCARD = "discard"  # nothing is in it
+    ADOPT = "adopt"  # files are left in it that its outcome does not speak of: give them a new parcel
 
 
 @dataclass(frozen=True, slots=True)

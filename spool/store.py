@@ -47,9 +47,10 @@ def _rename(disk: Disk, src: Fd, dst: Fd, path: bytes) -> bool:
     """Rename one file under its own relative path from one folder to another; False if somebody else has it."""
     parts, name = split_path(path)
     try:
-        with held(disk, open_path(disk, src, parts)) as src_at, held(
-            disk, make_folders(disk, dst, parts, CLAIMED_MODE)
-        ) as dst_at:
+        with (
+            held(disk, open_path(disk, src, parts)) as src_at,
+            held(disk, make_folders(disk, dst, parts, CLAIMED_MODE)) as dst_at,
+        ):
             move(disk, src_at, name, dst_at, name)
     except OSError as error:
         if error.errno in _LOST:

@@ -85,9 +85,7 @@ class Filer:
 
     def publish(self, parcel: str, paths: list[bytes], *, retries: int = 0, countdown: float = 0.0) -> None:
         """Send a claimed parcel (again). Raises OSError, BrokerAway."""
-        packed = self._workshop.send_again(
-            self._folders, self._inbox, parcel, paths, retries=retries, countdown=countdown
-        )
+        packed = self._workshop.send_again(self._folders, self._inbox, parcel, paths, retries=retries, countdown=countdown)
         settle(self._disk, self._folders, self._inbox, parcel, packed)
         _log.info(log.PARCEL_SENT, inbox=self._inbox.name, parcel=parcel, files=len(packed.parts))
 

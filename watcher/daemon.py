@@ -177,9 +177,7 @@ class Daemon:
         if now < (self._beat_due if self._paused is None else self._broker_due):
             return
         self._beat_due = now + heartbeat.EVERY_SECONDS
-        inboxes = {
-            name: Watched(drop.mode.name, drop.mode.why, drop.busy, drop.trouble) for name, drop in self._drops.items()
-        }
+        inboxes = {name: Watched(drop.mode.name, drop.mode.why, drop.busy, drop.trouble) for name, drop in self._drops.items()}
         try:
             heartbeat.write(self._client, self._settings.host, Heartbeat(time.time(), None, inboxes))
             if self._paused is not None:

@@ -8,10 +8,10 @@ from enum import StrEnum
 class Kind(StrEnum):
     """Why to look again."""
 
-    ARRIVED = "arrived"        # something was closed, moved or made in inbox/
-    RETURNED = "returned"      # a parcel left claimed/: there is room for another
+    ARRIVED = "arrived"  # something was closed, moved or made in inbox/
+    RETURNED = "returned"  # a parcel left claimed/: there is room for another
     OVERFLOWED = "overflowed"  # the kernel has dropped events
-    ROOT_LOST = "root_lost"    # the watched folder was moved, deleted or unmounted
+    ROOT_LOST = "root_lost"  # the watched folder was moved, deleted or unmounted
     STOP = "stop"
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from console.up import programs
+import console
+from console.up import programs, server_to_start
 from spool import broker
 from spool.loading import FILE_VARIABLE, load
 
 pytestmark = pytest.mark.live
 
-HERE = Path(__file__).parent.parent
+HERE = Path(console.__file__).parent.parent
 UP = """
 import functools, sys
 import console.main, console.up
@@ -311,6 +312,17 @@ def test_a_state_dir_with_a_long_path_works_over_a_private_folder_in_tmp(place: 
     socket_path.parent.rmdir()
 
 
+def test_only_our_own_folders_are_closed_whatever_the_path_of_state_dir_looks_like(place: Place) -> None:
+    other = Place(place.path / "50%20 #1 ?x")
+    before = place.path.stat().st_mode, other.path.stat().st_mode
+
+    server = server_to_start(load(other.file))
+
+    assert server is not None
+    assert server.address.socket == other.path / "var" / "valkey" / "valkey.sock"
+    assert (place.path.stat().st_mode, other.path.stat().st_mode) == before
+
+
 def test_the_programs_are_what_is_typed_by_hand(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INBOXD_WORK__CONCURRENCY", "3")
     monkeypatch.setenv("INBOXD_WORK__STOP_SECONDS", "7")
@@ -328,9 +340,9 @@ def test_the_programs_are_what_is_typed_by_hand(place: Place, monkeypatch: pytes
 def test_the_true_programs_take_a_file_to_done_and_stop_cleanly(place: Place) -> None:
     up = place.real_up()
     inbox, done = place.path / "drop" / "inbox", place.path / "drop" / "done"
-    eventually(lambda: inbox.is_dir())
+    eventually(inbox.is_dir)
     (inbox / "a.txt").write_text("content")
-    eventually(lambda: (done / "a.txt").exists(), seconds=60)
+    eventually((done / "a.txt").exists, seconds=60)
     children = below(up.pid)
 
     assert stop(up) == 0, place.said()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import console
 from console.interrupts import Interrupts
 from console.process import describe, has_ended, spawn
 from console.supervisor import Child, Program, Supervisor, pause_after
@@ -259,7 +260,7 @@ with Interrupts() as interrupts:
     supervisor.start(Program("it", lambda: spawn([sys.executable, "-c", code, {str(notes.path)!r}])))
     supervisor.run()
 """
-    parent = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parent.parent)
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=Path(console.__file__).parent.parent)
     child = notes.pid("child")
 
     parent.kill()

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,7 +130,7 @@ def test_handlers_in_the_current_folder_are_found(file: Path, tmp_path: Path) ->
     (tmp_path / "mine.py").write_text("def handle(file): ...\n")
     file.write_text('[inbox.drop]\nroot = "drop"\nhandler = "mine:handle"\n')
     preflight.make_folders(load(file))
-    code = f"import sys; sys.path[0] = {str(Path(__file__).parent.parent)!r}; from console.main import main; main()"
+    code = f"import sys; sys.path[0] = {str(Path(console.__file__).parent.parent)!r}; from console.main import main; main()"
 
     found = subprocess.run([sys.executable, "-c", code, "check"], cwd=tmp_path, capture_output=True, check=False, text=True)
 
@@ -149,8 +150,9 @@ class TestStatus:
         assert server is not None
         process = server.start()
         assert process is not None
+        deadline = time.monotonic() + 20
         while not is_listened_on(server.address):
-            assert process.poll() is None
+            assert time.monotonic() < deadline
         yield
         bury(process)
 

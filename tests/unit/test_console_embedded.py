@@ -15,6 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+import console
 from console import embedded, statedir
 from console.address import Address, is_listened_on
 from console.embedded import Server, configuration, find_binary, is_ours_and_runs, quoted
@@ -273,7 +274,8 @@ print(Server(Path(sys.argv[1]), folder, Address(folder / "s.sock")).start().pid,
 sys.stdin.read()
 """
     argv = [sys.executable, "-c", script, server.binary, server.folder]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parent.parent) as parent:
+    root = Path(console.__file__).parent.parent
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         eventually(lambda: is_listened_on(server.address))

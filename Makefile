@@ -1,0 +1,69 @@
+# Every target makes what it needs: `make run` and `make test` are all that a fresh machine is told to type.
+# Needs Python 3.11 or newer with pip; uses uv instead, when there is one.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+SETTINGS ?= settings.toml
+PACKAGES := spool watcher tasks console
+
+# $(call install,FILE): exactly the pinned packages of a requirements file, then the project itself, editable
+ifdef UV
+install = $(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $(1) && \
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+else
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1) && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: $(VENV)/.installed ## make .venv with what inboxd needs to run
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "inboxd needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	$(if $(UV),$(UV) venv --quiet --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
+
+$(VENV)/.installed: $(BIN)/python requirements.txt pyproject.toml
+	$(call install,requirements.txt)
+	@touch $@
+
+$(VENV)/.installed-dev: $(BIN)/python requirements-dev.txt pyproject.toml
+	$(call install,requirements-dev.txt)
+	@touch $@ $(VENV)/.installed
+
+.PHONY: run
+run: $(VENV)/.installed ## run everything in this terminal, on an embedded server; drop files into drop/inbox
+	@exec $(BIN)/inboxd up --settings $(SETTINGS)
+
+.PHONY: test
+test: $(VENV)/.installed-dev ## run all tests, the ones with real servers and processes too
+	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.installed-dev ## lint, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: fmt
+fmt: $(VENV)/.installed-dev ## format the code
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format --quiet .
+
+.PHONY: lock
+lock: $(VENV)/.installed-dev ## pin the newest versions, with hashes (needs uv)
+	uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --quiet --extra embedded --group build pyproject.toml -o requirements.txt
+	uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --quiet --extra embedded --extra flower --group build --group dev \
+		pyproject.toml -o requirements-dev.txt
+
+.PHONY: clean
+clean: ## remove .venv and caches; drop/ and var/ stay
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
