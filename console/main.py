@@ -19,7 +19,7 @@ from console.supervisor import BAD_SETTINGS
 from console.up import up as bring_up
 from spool import broker, preflight
 from spool.errors import Finding, SettingsError
-from spool.loading import FILE_VARIABLE, find, load
+from spool.loading import FILE_VARIABLE, find, handlers_beside, load
 from spool.notes import plain
 from spool.settings import Settings
 
@@ -110,7 +110,8 @@ def status(named: Path | None, in_json: bool) -> None:
 
 
 def _read(named: Path | None) -> tuple[Path, Settings]:
-    file = find(named, os.environ)
+    file = find(named)
+    handlers_beside(file)
     return file, load(file)
 
 
@@ -122,5 +123,3 @@ def main() -> None:
     """Run the command line. Handlers are found from the current folder too, as `python -m` finds them."""
     sys.path.insert(0, str(Path.cwd()))
     inboxd()
-
-

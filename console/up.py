@@ -50,9 +50,7 @@ def programs(settings: Settings, file: Path) -> list[Program]:
     ]
 
 
-def up(
-    settings: Settings, file: Path, others: Callable[[Settings, Path], Sequence[Program]] = programs
-) -> int:
+def up(settings: Settings, file: Path, others: Callable[[Settings, Path], Sequence[Program]] = programs) -> int:
     """Start the server, if it is ours to start, and the other programs; keep them running until a stop signal.
 
     Returns the exit code: 0 after a clean stop, 2 when a program refuses the settings.

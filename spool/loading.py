@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import socket
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
@@ -29,7 +30,7 @@ LOOKED_FOR = (Path("settings.toml"), Path("/etc/inboxd/settings.toml"))
 _TABLES: dict[str, type[BaseModel]] = {"redis": Redis, "work": Work, "sweep": Sweep, "log": Log, "defaults": Rules}
 
 
-def find(path: Path | None, environment: Mapping[str, str]) -> Path:
+def find(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Path:
     """Return the settings file: the one named, else $INBOXD_SETTINGS, else ./settings.toml, else /etc/inboxd/.
 
     Raises SettingsError when there is none.
@@ -47,13 +48,20 @@ def find(path: Path | None, environment: Mapping[str, str]) -> Path:
     return named.absolute()
 
 
+def handlers_beside(file: Path) -> None:
+    """Let handlers be imported from the settings file's folder: a script beside it needs no packaging."""
+    folder = str(file.parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
 def load(path: Path | None = None, **overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks them
     """Read, merge and check the settings.
 
     Relative paths in them count from the settings file's folder. ``overrides`` are the command line's keys.
     Raises SettingsError, which names each key, its value, where it was set, and the remedy.
     """
-    file = find(path, os.environ)
+    file = find(path)
 
     class Sourced(Settings):
         @classmethod

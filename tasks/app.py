@@ -7,7 +7,7 @@ from celery import signals
 from spool import log
 from spool.disk import ignore_lease_breaks
 from spool.errors import SettingsError
-from spool.loading import load
+from spool.loading import find, handlers_beside, load
 from spool.preflight import require
 from spool.queue import make_app
 from spool.settings import Settings
@@ -17,6 +17,7 @@ from tasks.workshop import build
 
 def _settings() -> Settings:
     try:
+        handlers_beside(find())
         return load()
     except SettingsError as error:
         sys.exit(_refusal(error))
