@@ -30,6 +30,9 @@ COLD_STOP: Steps = ((signal.SIGQUIT, 5.0),)
 SERVER_STOP: Steps = ((signal.SIGTERM, 20.0),)
 SERVER_HURRY: Steps = ((signal.SIGTERM, 2.0),)
 
+ALONE = ("--without-gossip", "--without-mingle")
+"""One worker on one host has no neighbours to ask, and nothing to tell them."""
+
 logger = log.get(__name__)
 
 
@@ -44,7 +47,7 @@ def programs(settings: Settings, file: Path) -> list[Program]:
     celery = ("celery", "-q", "-A", "tasks.app")
     patience: Steps = ((signal.SIGTERM, settings.work.stop_seconds), *COLD_STOP)
     return [
-        program("worker", *celery, "worker", *workers, stop=patience),
+        program("worker", *celery, "worker", *ALONE, *workers, stop=patience),
         program("beat", *celery, "beat"),
         program("watcher", "watcher"),
     ]

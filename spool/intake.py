@@ -16,7 +16,7 @@ from spool.packing import clock_of, pack, parcel_of
 from spool.payload import Parcel
 from spool.readiness import Patience, Ready, Refuse, Wait
 from spool.retention import prune
-from spool.scan import Seen, SubFolder, scan
+from spool.scan import Denied, Seen, SubFolder, scan
 from spool.settings import Inbox
 from spool.store import claim, discard, files, parcels
 
@@ -68,7 +68,7 @@ class Intake:
         self._patience = patience
         self._network = network
         self._log = log.get(__name__).bind(inbox=inbox.name)
-        self._cursor: Iterator[Seen | SubFolder] | None = None
+        self._cursor: Iterator[Seen | SubFolder | Denied] | None = None
         self._sub_folders: list[SubFolder] = []
         self._begun = self._started = 0.0
         self._due: float | None = None
@@ -134,11 +134,17 @@ class Intake:
             self._note(entry)
         taken.more = True
 
-    def _note(self, entry: Seen | SubFolder) -> None:
-        if isinstance(entry, SubFolder):
-            if len(self._sub_folders) < SUB_FOLDERS_MAX:
-                self._sub_folders.append(entry)
-            return
+    def _note(self, entry: Seen | SubFolder | Denied) -> None:
+        match entry:
+            case SubFolder():
+                if len(self._sub_folders) < SUB_FOLDERS_MAX:
+                    self._sub_folders.append(entry)
+            case Denied(path, error):
+                self._tell_denied([(path, error)])
+            case Seen():
+                self._note_seen(entry)
+
+    def _note_seen(self, entry: Seen) -> None:
         match entry.decision:
             case Ready():
                 size = entry.look.size if entry.look else 0

@@ -75,10 +75,10 @@ def configure(settings: Log, *, program: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    last: Processor = _people if pretty else structlog.processors.JSONRenderer(ensure_ascii=True)
+    last: list[Processor] = [_people] if pretty else [_ordered, structlog.processors.JSONRenderer(ensure_ascii=True)]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), structlog.processors.format_exc_info],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
@@ -103,6 +103,12 @@ def _bytes_to_text(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
         if isinstance(value, bytes) or (isinstance(value, str) and not value.isprintable() and key != "exception"):
             event[key] = plain(value)
     return event
+
+
+def _ordered(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Put first what every line has, so that a column of lines can be read."""
+    first = {key: event.pop(key) for key in ("timestamp", "level", "program", "event") if key in event}
+    return {**first, **event}
 
 
 VALUE_CHARS_MAX = 120

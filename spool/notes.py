@@ -29,7 +29,7 @@ def write(path: bytes, reason: str, *, inbox: str, parcel: str, attempts: int, a
         tried,
         "",
         "What you can do:",
-        "  - mend the cause, then move the file from failed/ back into inbox/: it will be processed again;",
+        "  - put right what the reason says, then move the file from failed/ back into inbox/: it is processed again;",
         "  - or, if it is not needed, delete it together with this note.",
         "The file itself is unchanged, and lies beside this note.",
         "",

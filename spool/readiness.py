@@ -100,7 +100,7 @@ def decide(look: Stat, idle: Idle, now: float, patience: Patience, *, partial: b
     if now < changed + patience.settle:
         return Wait(changed + patience.settle, f"settling: it changed {_ago(now - changed)}")
     if look.kind is not Kind.FILE:
-        return Refuse(f"it is a {look.kind}")
+        return Refuse(_no_file(look.kind))
     if idle is Idle.BUSY:
         return Wait(now + BUSY_LOOK_SECONDS, "a program has it open for writing")
     if partial:
@@ -115,7 +115,7 @@ def decide(look: Stat, idle: Idle, now: float, patience: Patience, *, partial: b
 def refusal(look: Stat, size_bytes_max: int) -> str | None:
     """Return why an entry can't be accepted, in words for the person who dropped it; None if it can."""
     if look.kind is not Kind.FILE:
-        return f"it is a {look.kind}, not a file: drop the file itself"
+        return _no_file(look.kind)
     if size_bytes_max and look.size > size_bytes_max:
         return f"it has {look.size} bytes, and this inbox takes files of at most {size_bytes_max} bytes"
     if look.size > _GIB and look.allocated < look.size // 100:
@@ -126,6 +126,10 @@ def refusal(look: Stat, size_bytes_max: int) -> str | None:
 def settled(look: Stat, now: float, patience: Patience) -> bool:
     """Tell whether it is worth asking who has the file open: it is a file, and old enough."""
     return look.kind is Kind.FILE and now >= look.ctime_ns / 1e9 + patience.settle
+
+
+def _no_file(kind: Kind) -> str:
+    return f"it is a {kind}, not a file: drop the file itself"
 
 
 def _ago(seconds: float) -> str:

@@ -31,6 +31,14 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
+class Denied:
+    """A sub-folder that the system keeps from us."""
+
+    path: bytes
+    error: OSError
+
+
+@dataclass(frozen=True, slots=True)
 class SubFolder:
     """A sub-folder that was looked into, told after its entries; ``mtime`` is when they last changed, unix seconds."""
 
@@ -38,7 +46,7 @@ class SubFolder:
     mtime: float
 
 
-def scan(disk: Disk, inbox: Fd, rules: Rules, patience: Patience, now: float) -> Iterator[Seen | SubFolder]:
+def scan(disk: Disk, inbox: Fd, rules: Rules, patience: Patience, now: float) -> Iterator[Seen | SubFolder | Denied]:
     """Yield every entry of an inbox, sub-folders too if the rules say so; what vanishes meanwhile is passed over.
 
     Depth first and iterative: a dropper's tree may be as deep as the disk allows. A folder deeper than ``depth_max`` is one
@@ -53,7 +61,7 @@ def scan(disk: Disk, inbox: Fd, rules: Rules, patience: Patience, now: float) ->
             if prefix and error.errno in _GONE:
                 continue
             if prefix and error.errno == errno.EACCES:
-                yield Seen(prefix[:-1], Ignore("a folder that we are not permitted to look into"), None)
+                yield Denied(prefix[:-1], error)
                 continue
             raise
         with held(disk, folder):

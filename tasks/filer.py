@@ -10,7 +10,7 @@ from spool import log
 from spool.errors import BadPayload, HandlerFailed, RejectFile
 from spool.failing import fail, settle
 from spool.filing import file_done
-from spool.folders import Folders, new_parcel_id
+from spool.folders import Folders, born, new_parcel_id
 from spool.notes import plain
 from spool.outcome import FileOutcome, Outcome, Verdict
 from spool.recovery import Help, gives_up
@@ -38,12 +38,11 @@ class Filer:
 
     def outcome(self, outcome: Outcome) -> None:
         """Carry out what the handler said of each file. Raises OSError if a folder can't be written, BrokerAway."""
-        begun = time.monotonic()
         again = []
         for file in outcome.files:
             match file.verdict:
                 case Verdict.DONE:
-                    self._done(outcome, file, begun)
+                    self._done(outcome, file)
                 case Verdict.REJECTED:
                     self.fail(outcome.parcel, file.path, file.reason or "", attempts=outcome.attempt)
                 case Verdict.GONE:
@@ -93,10 +92,10 @@ class Filer:
         """Move one file to failed/, with its note. Raises OSError."""
         fail(self._disk, self._folders, self._inbox, parcel, path, reason, attempts=attempts)
 
-    def _done(self, outcome: Outcome, file: FileOutcome, begun: float) -> None:
+    def _done(self, outcome: Outcome, file: FileOutcome) -> None:
         filed = file_done(self._disk, self._folders, outcome.parcel, file.path)
         if filed is not None:
-            took = round((time.monotonic() - begun) * 1000, 1)
+            took = round((time.time() - born(outcome.parcel)) * 1000, 1)
             _log.info(
                 log.FILE_DONE, inbox=self._inbox.name, file=file.path, parcel=outcome.parcel, attempt=outcome.attempt,
                 filed=filed, took_ms=took,
