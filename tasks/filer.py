@@ -3,11 +3,10 @@
 import time
 from typing import Any
 
-from celery.exceptions import SoftTimeLimitExceeded
 from celery.states import FAILURE, SUCCESS
 
 from spool import log
-from spool.errors import BadPayload, HandlerFailed, RejectFile
+from spool.errors import HandlerFailed, RejectFile
 from spool.failing import fail, settle
 from spool.filing import file_done
 from spool.folders import Folders, born, new_parcel_id
@@ -21,7 +20,7 @@ from tasks.workshop import Workshop
 Stored = dict[str, Any]
 """Celery's result record of one task: at least status (str) and result."""
 
-_FINAL = {RejectFile.__name__, HandlerFailed.__name__, BadPayload.__name__, SoftTimeLimitExceeded.__name__}
+_FINAL = {RejectFile.__name__, HandlerFailed.__name__}
 """What a stored failure must be for its files to fail: all else is the worker's trouble, and gets another chance."""
 
 _log = log.get(__name__)
@@ -56,7 +55,7 @@ class Filer:
     def failure(self, parcel: str, stored: Stored, attempts: int) -> None:
         """Fail a parcel's files for the reason that Celery has stored. Raises OSError, BrokerAway."""
         for path in files(self._disk, self._folders, parcel):
-            self.fail(parcel, path, _reason(stored, self._inbox), attempts=attempts)
+            self.fail(parcel, path, plain(str(stored.get("result"))), attempts=attempts)
         self._close(parcel)
 
     def crashed(self, parcel: str, token: str) -> None:
@@ -130,9 +129,3 @@ def _kind(stored: Stored) -> str:
     if isinstance(error, BaseException):
         return type(error).__name__
     return str(error.get("exc_type", "")) if isinstance(error, dict) else ""
-
-
-def _reason(stored: Stored, inbox: Inbox) -> str:
-    if _kind(stored) == SoftTimeLimitExceeded.__name__:
-        return f"it took longer than {inbox.time_limit_seconds} s"
-    return plain(str(stored.get("result")))

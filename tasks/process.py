@@ -1,12 +1,13 @@
 """Working on a parcel: the task that the watcher sends by name."""
 
+import contextlib
 from typing import Any
 
 from celery import Task
 from celery.exceptions import Ignore
 
 from spool import log
-from spool.errors import BadPayload, HandlerFailed, RejectFile
+from spool.errors import BadPayload, BrokerAway, HandlerFailed, RejectFile, Weather
 from spool.inboxfile import open_part
 from spool.lease import Verdict as LeaseVerdict
 from spool.notes import plain
@@ -38,8 +39,8 @@ class Process:
         """
         parcel = self._read(task, wire)
         inbox = self._workshop.settings.inbox.get(parcel.inbox)
-        if inbox is None:
-            raise HandlerFailed(f"the worker's settings have no [inbox.{parcel.inbox}]")
+        if inbox is None:  # settings can be mended: the sweep sends the parcel again, until a worker knows its inbox
+            raise Weather(f"this worker's settings have no [inbox.{parcel.inbox}]")
         token = owner.token(self._workshop.host)
         start = self._workshop.leases.start(parcel.id, token, self._lease_seconds)
         if start.verdict is not LeaseVerdict.STARTED:
@@ -49,7 +50,7 @@ class Process:
             answers = self._work(parcel, inbox, start.attempt)
         if len(parcel.files) == 1:
             self._settle_alone(task, inbox, parcel, token, answers[0])
-        self._workshop.leases.finish(parcel.id, token, self._lease_seconds)
+        self._finish(parcel, token)
         files = tuple(_outcome(part, answer) for part, answer in zip(parcel.files, answers, strict=True))
         return to_wire(Outcome(parcel.id, parcel.inbox, start.attempt, files))
 
@@ -77,8 +78,14 @@ class Process:
             out_of_time = isinstance(answer, guard.Raised) and answer.timed_out
             self._tell(parcel, part, answer, attempt)
         if worked:
-            self._workshop.leases.report_pace(parcel.inbox, seconds / worked)
+            with contextlib.suppress(BrokerAway):  # the answers are worth more than the statistics
+                self._workshop.leases.report_pace(parcel.inbox, seconds / worked)
         return answers
+
+    def _finish(self, parcel: Parcel, token: str) -> None:
+        """Note that the work is over. A broker that is away just now must not undo it: Celery still has the outcome to store."""
+        with contextlib.suppress(BrokerAway):
+            self._workshop.leases.finish(parcel.id, token, self._lease_seconds)
 
     def _one(self, parcel: Parcel, part: FilePart, inbox: Inbox, attempt: int) -> guard.Answer | Verdict:
         here = parcel.host == self._workshop.host
@@ -96,13 +103,13 @@ class Process:
         """Let Celery decide about a lone file: reject, retry or fail by raising; return if all is well."""
         match answer:
             case guard.Rejected(reason=reason):
-                self._workshop.leases.finish(parcel.id, token, self._lease_seconds)
+                self._finish(parcel, token)
                 raise RejectFile(reason)
             case guard.Raised(reason=reason):
                 retries = task.request.retries
                 failure = HandlerFailed(reason)
                 if retries >= inbox.retries:
-                    self._workshop.leases.finish(parcel.id, token, self._lease_seconds)
+                    self._finish(parcel, token)
                     raise failure
                 wait = self._workshop.backoff(inbox, retries)
                 _log.info(
@@ -162,4 +169,4 @@ def register(workshop: Workshop) -> None:
     def run(self: Task[..., Any], wire: object) -> dict[str, Any]:
         return process.run(self, wire)
 
-    workshop.app.task(name=PROCESS, bind=True, ignore_result=False)(run)
+    workshop.app.task(name=PROCESS, bind=True, ignore_result=False, throws=(RejectFile, HandlerFailed))(run)
