@@ -48,6 +48,8 @@ def _die_with(parent: int) -> Callable[[], None]:
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:
     """Tell whether a process has ended, and leave it unburied: until then nobody else can get its number."""
+    if sys.platform == "darwin":  # Python has no waitid there before 3.13
+        return process.poll() is not None
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

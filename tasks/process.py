@@ -83,7 +83,7 @@ class Process:
         return answers
 
     def _finish(self, parcel: Parcel, token: str) -> None:
-        """Note that the work is over. A broker that is away just now must not undo it: Celery still has the outcome to store."""
+        """Note that the work is over. A broker that is away must not undo it: Celery still has the outcome to store."""
         with contextlib.suppress(BrokerAway):
             self._workshop.leases.finish(parcel.id, token, self._lease_seconds)
 

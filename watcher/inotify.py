@@ -1,0 +1,105 @@
+"""Watchdog on Linux, as drop folders need it: hints without delay, and no loss in silence.
+
+Watchdog's own emitter pairs moves: each claim by rename would hold back all events behind it for half a second. Its recursive
+mode dies in silence on deep or busy trees, and it hides overflows. So this emitter implements watchdog's callback protocol
+itself, for one folder at a time, and leaves sub-folders to the scan. It uses EventEmitter, BaseObserver and InotifyFD; a
+contract test guards them.
+"""
+
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from watchdog.events import FileSystemEvent
+from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, ObservedWatch
+from watchdog.observers.inotify_c import CallbackId, InotifyEvent, InotifyFD, Mask, WatchDescriptor
+from watchdog.observers.inotify_c import InotifyConstants as Bits
+
+from watcher.hints import Kind
+
+_SELF = Bits.IN_DELETE_SELF | Bits.IN_MOVE_SELF
+_UNMOUNT = 0x00002000
+_SAFE = Bits.IN_ONLYDIR | Bits.IN_DONT_FOLLOW | Bits.IN_EXCL_UNLINK
+INBOX_MASK = Mask(Bits.IN_CLOSE_WRITE | Bits.IN_MOVED_TO | Bits.IN_CREATE | _SELF | _SAFE)
+"""What may complete a file, or brings one that is never closed: a link, a folder, a device."""
+CLAIMED_MASK = Mask(Bits.IN_DELETE | _SAFE)
+"""A parcel's folder is removed when its files are filed."""
+
+
+@dataclass(unsafe_hash=True)
+class HintEvent(FileSystemEvent):
+    """A hint on its way through watchdog's queue, which drops a repetition that nobody has read yet."""
+
+    kind: Kind = Kind.ARRIVED
+
+
+class HintEmitter(EventEmitter):
+    """Turns the kernel's events about one folder into hints, on the reader's thread."""
+
+    def __init__(self, event_queue: EventQueue, watch: ObservedWatch, *, reader: InotifyFD, **kwargs: Any) -> None:  # noqa: ANN401 - watchdog's own
+        super().__init__(event_queue, watch, **kwargs)
+        self._reader = reader
+        self._id = CallbackId(id(self))
+        self._returns = PurePath(watch.path).name == "claimed"
+        self._descriptor: WatchDescriptor | None = None
+
+    def on_thread_start(self) -> None:
+        """Add the kernel's watch. Raises OSError where that is refused or no watches are left."""
+        mask = CLAIMED_MASK if self._returns else INBOX_MASK
+        descriptor = self._reader.add_callback(os.fsencode(self.watch.path), mask, self, self._id)
+        if descriptor < 0:
+            raise PermissionError(errno.EACCES, "can't be watched", self.watch.path)
+        self._descriptor = descriptor
+
+    def on_thread_stop(self) -> None:
+        """Remove the kernel's watch, if it is still there."""
+        if self._descriptor is not None:
+            self._reader.remove_callbacks([(self._descriptor, self._id)])
+            self._descriptor = None
+
+    def queue_events(self, timeout: float) -> None:
+        """Sleep: the reader's thread does the work."""
+        del timeout
+        self.stopped_event.wait()
+
+    def on_event(self, event: InotifyEvent) -> None:
+        """Take one event from the reader."""
+        if event.mask & (_SELF | _UNMOUNT):
+            self._hint(Kind.ROOT_LOST)
+        else:
+            self._hint(Kind.RETURNED if self._returns else Kind.ARRIVED)
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        """Learn that the kernel has dropped the watch."""
+        del wd
+        self._descriptor = None
+        self._hint(Kind.ROOT_LOST)
+
+    def on_queue_overflow(self) -> None:
+        """Learn that the kernel has dropped events."""
+        self._hint(Kind.OVERFLOWED)
+
+    def _hint(self, kind: Kind) -> None:
+        self.queue_event(HintEvent(self.watch.path, kind=kind))
+
+
+class HintObserver(BaseObserver):
+    """An observer of folders, one kernel queue for all of them."""
+
+    def __init__(self) -> None:
+        self._reader = InotifyFD()
+        self._reader.start()
+        super().__init__(HintEmitter, reader=self._reader)
+
+    def on_thread_stop(self) -> None:
+        """Stop the reader too."""
+        super().on_thread_stop()
+        self._reader.stop()
+        self._reader.join()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every thread lives: is_alive() alone knows only of one."""
+        return self.is_alive() and self._reader.is_alive() and all(emitter.is_alive() for emitter in self.emitters)
