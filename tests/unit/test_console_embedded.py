@@ -146,9 +146,7 @@ def test_the_socket_the_data_and_the_configuration_are_private(server: Server, s
 
 
 @pytest.mark.live
-def test_a_loopback_port_takes_the_password_of_the_url_and_nobody_sees_it(
-    server: Server, started: Started
-) -> None:
+def test_a_loopback_port_takes_the_password_of_the_url_and_nobody_sees_it(server: Server, started: Started) -> None:
     address = Address(None, "localhost", free_port(), PASSWORD, database=20)
     process = started.start(Server(server.binary, server.folder, address))
 

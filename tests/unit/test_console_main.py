@@ -111,9 +111,7 @@ def test_the_version_is_shown() -> None:
     assert result.stdout.startswith("inboxd, version ")
 
 
-def test_watch_becomes_the_watcher_with_the_settings_file_named_absolutely(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watch_becomes_the_watcher_with_the_settings_file_named_absolutely(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     became = []
     monkeypatch.setattr(os, "execve", lambda *arguments: became.append(arguments))
     monkeypatch.chdir(file.parent)
@@ -211,9 +209,7 @@ class TestStatus:
         assert drop["waiting"] is None
         assert "claimed" in drop["problem"]
 
-    def test_when_all_is_well_nothing_needs_a_person(
-        self, settings_file: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_when_all_is_well_nothing_needs_a_person(self, settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         watched = Watched("inotify", "a local disk", busy=False, trouble=None)
         inbox = InboxState("drop", Census(1, 2, 3, 4, 5.0), watched=watched)
         well = Status(10.0, (inbox,), "", 1, Heartbeat(9.0, None, {}))

@@ -23,7 +23,9 @@ def tell(text):
     with open(sys.argv[1], "a") as file:
         file.write(text + "\\n")
 """
-OBEDIENT = TELLS + """
+OBEDIENT = (
+    TELLS
+    + """
 def end(*_):
     tell(sys.argv[2] + " ended")
     sys.exit(0)
@@ -32,7 +34,10 @@ tell(sys.argv[2] + " ready")
 while True:
     time.sleep(60)
 """
-STUBBORN = TELLS + """
+)
+STUBBORN = (
+    TELLS
+    + """
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if os.fork() == 0:
     tell(f"grandchild {os.getpid()}")
@@ -40,6 +45,7 @@ if os.fork() == 0:
 tell(f"stubborn {os.getpid()}")
 time.sleep(600)
 """
+)
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -201,12 +207,15 @@ def test_the_second_step_is_taken_when_the_first_does_not_help(supervisor: Super
 def test_a_second_signal_ends_the_patience_but_not_the_server_s_chance_to_save(
     supervisor: Supervisor, interrupts: Interrupts, notes: Notes
 ) -> None:
-    impatient = TELLS + """
+    impatient = (
+        TELLS
+        + """
 signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getppid(), signal.SIGTERM))
 tell("watcher ready")
 while True:
     time.sleep(60)
 """
+    )
     supervisor.start(notes.program("server", OBEDIENT, hurry=((signal.SIGTERM, 20.0),)))
     supervisor.start(notes.program("worker", STUBBORN, stop=((signal.SIGTERM, 600.0),)))
     supervisor.start(notes.program("watcher", impatient, stop=((signal.SIGTERM, 600.0),)))
@@ -235,13 +244,16 @@ def test_a_child_that_refuses_its_settings_ends_the_run_with_code_2(supervisor: 
 
 def test_a_child_is_restarted_while_the_supervisor_runs(supervisor: Supervisor, notes: Notes) -> None:
     # the first life ends at once; the second one asks for the stop
-    code = TELLS + """
+    code = (
+        TELLS
+        + """
 first = not os.path.exists(sys.argv[1])
 tell("lives")
 if not first:
     os.kill(os.getppid(), signal.SIGTERM)
     time.sleep(60)
 """
+    )
     supervisor.start(notes.program("it", code))
 
     assert supervisor.run() == 0

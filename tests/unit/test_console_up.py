@@ -14,7 +14,7 @@ import pytest
 import redis
 
 import console
-from console.up import programs, server_to_start
+from console.up import ALONE, programs, server_to_start
 from spool import broker
 from spool.loading import FILE_VARIABLE, load
 
@@ -330,7 +330,7 @@ def test_the_programs_are_what_is_typed_by_hand(place: Place, monkeypatch: pytes
     worker, beat, watcher = programs(load(place.file), place.file)
 
     typed = [program.start.args[0][1:] for program in (worker, beat, watcher)]
-    assert typed[0] == ["-m", "celery", "-q", "-A", "tasks.app", "worker", "--concurrency=3"]
+    assert typed[0] == ["-m", "celery", "-q", "-A", "tasks.app", "worker", *ALONE, "--concurrency=3"]
     assert typed[1] == ["-m", "celery", "-q", "-A", "tasks.app", "beat"]
     assert typed[2] == ["-m", "watcher"]
     assert worker.start.args[1][FILE_VARIABLE] == str(place.file)
