@@ -11,8 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -25,8 +26,9 @@ HANDLERS = "support.stand_handlers"
 DROP = "drop"
 FOLDERS = ("inbox", "claimed", "done", "failed")
 
-MARK = "INBOXD_TEST_STAND"
-"""The environment variable by which a process, and what it has forked, is known to be a stand's."""
+MARK = "STAND_FOLDER"
+"""The environment variable by which a process, and what it has forked, is known to be a stand's; handlers write there."""
+RECORD = "seen.jsonl"
 
 POLL_SECONDS = 0.02
 START_SECONDS = 30.0
@@ -168,14 +170,8 @@ class Seen:
     id: str
 
 
-@dataclass
 class Stand:
     """The programs and folders of one test. ``inboxes`` are tables of settings by name; ``settings`` change other tables."""
-
-    folder: Path
-    inboxes: Mapping[str, Table]
-    settings: Mapping[str, Table]
-    programs: dict[str, Program] = field(default_factory=dict)
 
     open: ClassVar[list["Stand"]] = []
     """Stands that are not closed yet: their logs are shown when a test fails."""
@@ -188,7 +184,8 @@ class Stand:
         self._socket_folder = Path(tempfile.mkdtemp(prefix="inboxd-test-"))
         self.socket = self._socket_folder / "v.sock"
         self.settings_file = self.folder / "settings.toml"
-        self.record = self.folder / "seen.jsonl"
+        self.record = self.folder / RECORD
+        self.programs: dict[str, Program] = {}
         self._make_folders()
         self.settings_file.write_text(toml(self.tables()), "utf-8")
         self.client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=10)
@@ -219,9 +216,8 @@ class Stand:
         }
         return {
             **inherited,
-            MARK.removeprefix("INBOXD_"): str(self.folder),
+            MARK: str(self.folder),
             "INBOXD_SETTINGS": str(self.settings_file),
-            "STAND_RECORD": str(self.record),
             "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests"), str(self.folder))),
             "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / f"inboxd-test-pycache-{os.getuid()}"),
             "PYTHONUNBUFFERED": "1",
@@ -257,7 +253,7 @@ class Stand:
         """End everything, by its number, and make sure that it is gone."""
         if self in Stand.open:
             Stand.open.remove(self)
-        for program in self.programs.values():
+        for program in reversed(self.programs.values()):  # the server last: nobody is to log its loss
             if program.running:
                 program.kill9()
         deadline = time.monotonic() + STOP_SECONDS
@@ -277,13 +273,13 @@ class Stand:
 
     def survivors(self) -> list[int]:
         """Return the numbers of all live processes that this stand, or a process of it, has started."""
-        mark = f"{MARK.removeprefix('INBOXD_')}={self.folder}".encode()
+        mark = f"{MARK}={self.folder}".encode()
         found = []
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             try:
-                if mark in (entry / "environ").read_bytes().split(b"\0") and _after_name(int(entry.name))[0] != "Z":
+                if mark in (entry / "environ").read_bytes().split(b"\0"):  # a zombie has none
                     found.append(int(entry.name))
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
@@ -362,6 +358,11 @@ class Stand:
     def log_events(self, name: str, *programs: Program) -> list[Table]:
         """Return the log lines of one event, from these programs or all."""
         return [line for line in self.log_lines(*programs) if line.get("event") == name]
+
+    def duplicates(self, below: bytes = b"") -> dict[bytes, int]:
+        """Return how often handlers were called for each path that they were given more than once."""
+        counts = Counter(seen.path for seen in self.seen(below))
+        return {path: count for path, count in counts.items() if count > 1}
 
     def seen(self, below: bytes = b"") -> list[Seen]:
         """Return what the handlers were given, in order; only of paths that begin so."""
