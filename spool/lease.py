@@ -58,10 +58,11 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """The answer to a worker that wants to begin: the verdict, and which attempt this is (1, 2 …)."""
+    """The answer to a worker that wants to begin: the verdict, which attempt this is (1, 2 …), or who is busy with it."""
 
     verdict: Verdict
     attempt: int
+    owner: str = ""
 
 
 _NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000); "
@@ -81,11 +82,11 @@ _START = (
     _NOW
     + """
 local state, till, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token'))
-if state == 'finished' or state == 'filed' then return {'finished', 0} end
-if state == 'running' and tonumber(till) > now and token ~= ARGV[1] then return {'busy', 0} end
+if state == 'finished' or state == 'filed' then return {'finished', 0, ''} end
+if state == 'running' and tonumber(till) > now and token ~= ARGV[4] then return {'busy', 0, token} end
 redis.call('HSET', KEYS[1], 'state', 'running', 'until', now + ARGV[2], 'token', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return {'started', redis.call('HINCRBY', KEYS[1], 'attempt', 1)}
+return {'started', redis.call('HINCRBY', KEYS[1], 'attempt', 1), ''}
 """
 )
 
@@ -143,11 +144,15 @@ class Leases:
             pace = self._queue(keys=[KEY + parcel, PACE_KEY + inbox], args=[_ms(seconds), self._keep, "force" if force else ""])
         return float(pace) if pace else None
 
-    def start(self, parcel: str, token: str, seconds: float) -> Start:
-        """Ask to work on a parcel; STARTED gives the lease to ``token`` and counts an attempt."""
+    def start(self, parcel: str, token: str, seconds: float, *, over: str = "") -> Start:
+        """Ask to work on a parcel; STARTED gives the lease to ``token`` and counts an attempt.
+
+        ``over`` is an owner that is known to be dead: its lease does not count.
+        """
         with weather():
-            verdict, attempt = cast("list[Any]", self._start(keys=[KEY + parcel], args=[token, _ms(seconds), self._keep]))
-        return Start(Verdict(verdict.decode()), int(attempt))
+            answer = cast("list[Any]", self._start(keys=[KEY + parcel], args=[token, _ms(seconds), self._keep, over]))
+        verdict, attempt, owner = answer
+        return Start(Verdict(verdict.decode()), int(attempt), owner.decode())
 
     def renew(self, parcel: str, token: str, seconds: float) -> bool:
         """Prolong the lease of a running parcel, or take it anew if Redis has forgotten it; False if it has moved on."""

@@ -75,13 +75,13 @@ def _decide(parcel: Found, lease: Lease | None, queued: frozenset[str], epoch_ag
         return Help.DISCARD
     if lease is not None and lease.held is Held.FILED:
         return Help.ADOPT
+    if parcel.outcome:
+        return Help.FILE_AWAY
     match state:
-        case State.QUEUED if parcel.id in queued:
+        case State.QUEUED | State.RUNNING if parcel.id in queued:
             return Help.RENEW
         case State.RUNNING:
-            return Help.FILE_AWAY if parcel.outcome else Help.CRASHED
-        case State.FINISHED if parcel.outcome:
-            return Help.FILE_AWAY
+            return Help.CRASHED
         case _:
             return Help.PUBLISH
 
@@ -94,7 +94,6 @@ def gives_up(crashes: int, files: int, crashes_max: int) -> Help:
 
 
 def needs_queues(found: Sequence[Found], leases: Mapping[str, Lease | None]) -> bool:
-    """Tell whether the decision depends on what waits in the queues: only lapsed, queued parcels make it worth reading them."""
-    return any(
-        (lease := leases.get(parcel.id)) is not None and lease.held is Held.QUEUED and lease.left < 0 for parcel in found
-    )
+    """Tell whether the decision depends on what waits in the queues: only for lapsed leases is it worth reading them."""
+    waiting = (Held.QUEUED, Held.RUNNING)
+    return any((lease := leases.get(parcel.id)) and lease.held in waiting and lease.left < 0 for parcel in found)

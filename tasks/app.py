@@ -1,15 +1,17 @@
 """The Celery app: ``celery -A tasks.app worker``, ``beat``, ``inspect``, ``flower``. An entry point: it reads the settings."""
 
+import contextlib
 import sys
 
 from celery import signals
+from kombu.exceptions import OperationalError
 
 from spool import log
 from spool.disk import ignore_lease_breaks
 from spool.errors import SettingsError
 from spool.loading import find, handlers_beside, load
 from spool.preflight import require
-from spool.queue import make_app
+from spool.queue import STALE, host_queue, make_app
 from spool.settings import Settings
 from tasks import callbacks, process, sweeps
 from tasks.workshop import build
@@ -41,6 +43,13 @@ def _log_our_way(**_kwargs: object) -> None:
     """Keep Celery from setting up logging of its own."""
     program = "beat" if "beat" in sys.argv else "worker"
     log.configure(settings.log, program=program)
+
+
+@signals.worker_ready.connect
+def _look_after_what_was_left(**_kwargs: object) -> None:
+    """Sweep at once: an earlier worker may have died over its parcels."""
+    with contextlib.suppress(OperationalError):
+        app.send_task(STALE, queue=host_queue(settings.host), ignore_result=True)
 
 
 @signals.celeryd_init.connect

@@ -9,6 +9,7 @@ from celery.exceptions import Ignore
 from spool import log
 from spool.errors import BadPayload, BrokerAway, HandlerFailed, RejectFile, Weather
 from spool.inboxfile import open_part
+from spool.lease import Start
 from spool.lease import Verdict as LeaseVerdict
 from spool.notes import plain
 from spool.outcome import FileOutcome, Outcome, Verdict, to_wire
@@ -42,7 +43,7 @@ class Process:
         if inbox is None:  # settings can be mended: the sweep sends the parcel again, until a worker knows its inbox
             raise Weather(f"this worker's settings have no [inbox.{parcel.inbox}]")
         token = owner.token(self._workshop.host)
-        start = self._workshop.leases.start(parcel.id, token, self._lease_seconds)
+        start = self._start(parcel.id, token)
         if start.verdict is not LeaseVerdict.STARTED:
             _log.info(log.PARCEL_DROPPED, parcel=parcel.id, inbox=inbox.name, why=f"another copy of it is {start.verdict}")
             raise Ignore
@@ -81,6 +82,13 @@ class Process:
             with contextlib.suppress(BrokerAway):  # the answers are worth more than the statistics
                 self._workshop.leases.report_pace(parcel.inbox, seconds / worked)
         return answers
+
+    def _start(self, parcel: str, token: str) -> Start:
+        """Ask for the lease; that of a process which is known to be gone is not waited for."""
+        start = self._workshop.leases.start(parcel, token, self._lease_seconds)
+        if start.verdict is LeaseVerdict.BUSY and owner.is_dead(start.owner, self._workshop.host):
+            start = self._workshop.leases.start(parcel, token, self._lease_seconds, over=start.owner)
+        return start
 
     def _finish(self, parcel: Parcel, token: str) -> None:
         """Note that the work is over. A broker that is away must not undo it: Celery still has the outcome to store."""

@@ -1,5 +1,6 @@
 """Helping claimed parcels that nobody looks after: what recovery decides, carried out."""
 
+import dataclasses
 import time
 from collections import Counter
 
@@ -7,13 +8,14 @@ from celery.states import SUCCESS
 
 from spool import log
 from spool.folders import Folders, born
-from spool.lease import Lease
+from spool.lease import Held, Lease
 from spool.outcome import from_wire
 from spool.queue import WORK_QUEUE, files_queue, in_queues
 from spool.recovery import Found, Help, Limits, decide, needs_queues
 from spool.settings import Inbox
 from spool.store import discard, files, parcels
 from tasks.filer import Filer, Stored, is_final
+from tasks.owner import is_dead
 from tasks.workshop import Workshop
 
 SEEN_SECONDS = 60.0
@@ -34,7 +36,7 @@ class Repair:
     def run(self) -> Counter[str]:
         """Help every parcel that needs it; returns how many got which help. Raises OSError, BrokerAway."""
         ids = parcels(self._workshop.disk, self._folders)
-        leases = self._workshop.leases.read(ids)
+        leases = {parcel: self._judged(lease) for parcel, lease in self._workshop.leases.read(ids).items()}
         idle = [parcel for parcel in ids if (lease := leases[parcel]) is None or lease.left < 0]
         stored = self._workshop.stored(idle)
         found = [self._found(parcel, stored[parcel]) for parcel in idle]
@@ -49,6 +51,12 @@ class Repair:
                 self._help(parcel, help_, leases[parcel], stored[parcel])
                 helped[help_.value] += 1
         return helped
+
+    def _judged(self, lease: Lease | None) -> Lease | None:
+        """Let the lease of a process that is known to be gone count as lapsed."""
+        if lease and lease.held is Held.RUNNING and is_dead(lease.token, self._workshop.host):
+            return dataclasses.replace(lease, left=-1.0)
+        return lease
 
     def _found(self, parcel: str, stored: Stored) -> Found:
         count = len(files(self._workshop.disk, self._folders, parcel))
