@@ -45,8 +45,6 @@ class Status:
             found.append("no worker answers: files are taken in, and not worked on")
         if self.watcher is None:
             found.append("no watcher gives a sign of life: new files are not noticed")
-        elif self.watcher.paused:
-            found.append(f"the watcher pauses: {self.watcher.paused}")
         return [*found, *(f"{i.name}: {i.watched.trouble}" for i in self.inboxes if i.watched and i.watched.trouble)]
 
 

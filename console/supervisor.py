@@ -47,7 +47,7 @@ class Child:
         self.process: Popen[bytes] | None = None
         self.why = ""
         self.due = float("-inf")
-        self.refuses = False
+        self.refuses = False  # at its first start: later on, what it can't use is weather, such as a folder that is away
         self._started = float("-inf")
         self._deaths = 0
 
@@ -55,7 +55,7 @@ class Child:
         """Note a death, and start what is due; ``now`` is the supervisor's clock."""
         if self.process is not None and has_ended(self.process):
             code, self.process = bury(self.process), None
-            self.refuses = code == BAD_SETTINGS
+            self.refuses = code == BAD_SETTINGS and self._deaths == 0 and now - self._started < STEADY_SECONDS
             self._back_off(now, describe(code))
         if self.process is None and now >= self.due and not self.refuses:
             self._start(now)

@@ -71,7 +71,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "inboxes": {inbox.name: _inbox_as_json(inbox) for inbox in status.inboxes},
         "broker": {"answers": not status.away, "why": status.away or None},
         "workers": None if status.away else status.workers,
-        "watcher": None if watcher is None else {"at": watcher.at, "paused": watcher.paused},
+        "watcher": None if watcher is None else {"at": watcher.at},
     }
 
 

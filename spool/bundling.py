@@ -9,16 +9,20 @@ PARCEL_SECONDS = 0.1
 PARCELS_IN_FLIGHT = 4
 """While fewer parcels are on their way, one leaves at once; else it fills until one returns."""
 
+YOUNG_SECONDS = 1.0
+"""An older parcel is no company to wait for: it waits for a retry, or its handler is slow."""
+
 PARCELS_UNTRIED = 16
 """So many parcels of one leave before the handler's pace is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A ready file: its path below inbox/, and its size in bytes."""
+    """A ready file: its path below inbox/, its size in bytes, and what tells it from a changed one (inode, size, mtime)."""
 
     path: bytes
     size: int
+    version: tuple[int, int, int] = (0, 0, 0)
 
 
 def files_per_parcel(pace: float | None, files_max: int) -> int:
@@ -41,7 +45,7 @@ def next_bundle(ready: Iterable[Candidate], files_max: int, bytes_max: int) -> l
 
 
 def may_leave(files: int, target: int, pace: float | None, in_flight: int) -> bool:
-    """Decide whether a parcel of ``files`` leaves now, with ``in_flight`` parcels on their way."""
+    """Decide whether a parcel of ``files`` leaves now, with so many young parcels on their way."""
     if pace is None:
         return in_flight < PARCELS_UNTRIED
     if files >= target:

@@ -156,9 +156,17 @@ class Disk:
             raise CantNoReplace(code, os.strerror(code))
         raise OSError(code, os.strerror(code), os.fsdecode(src))
 
-    def rename_over_empty_folder(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
-        """Rename a folder onto an empty one: the system refuses (ENOTEMPTY, ENOTDIR) to overwrite anything else."""
+    def rename_over(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+        """Rename, and replace what is there: for names that are reserved by our own empty file or folder."""
         os.rename(src, dst, src_dir_fd=src_at, dst_dir_fd=dst_at)
+
+    def symlink(self, target: bytes, at: Fd, name: bytes) -> None:
+        """Make a symbolic link; FileExistsError if the name is taken."""
+        os.symlink(target, name, dir_fd=at)
+
+    def readlink(self, at: Fd, name: bytes) -> bytes:
+        """Return where a symbolic link leads, without going there."""
+        return os.readlink(name, dir_fd=at)
 
     def link(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
         """Give an entry a second name; FileExistsError if that name is taken."""

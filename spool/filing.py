@@ -1,8 +1,10 @@
 """Filing away: from claimed/ to done/, or to failed/ with a note. Whoever renames first has decided; the rest finds nothing."""
 
+import contextlib
 import errno
 import secrets
 import time
+from collections.abc import Callable
 
 from spool import notes
 from spool.disk import Disk, Fd, held
@@ -14,6 +16,7 @@ _LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 FOLDER_MODE = 0o777
 """Folders in done/ and failed/ belong to the people: the umask and the folder's default ACL say who may."""
 NOTE_MODE = 0o666
+_TRIES = 5
 STALE_NOTE_SECONDS = 60.0
 """A note of ours without its file is being filed just now; when older, its file was taken away, and the name is free."""
 
@@ -21,57 +24,78 @@ STALE_NOTE_SECONDS = 60.0
 def file_done(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bytes | None:
     """Move a claimed file to done/ under its own path, or a free name like it.
 
-    Returns the path it got below done/, or None if somebody else has filed it.
+    Returns the path it got below done/, or None if somebody else has filed it. Raises OSError; the file then is still claimed.
     """
-    parts, _ = split_path(path)
-    try:
-        at, name = open_in(disk, folders, parcel, path)
-        with held(disk, at):
-            disk.stat(at, name)  # no folders are made for a file that is gone
-            with held(disk, make_folders(disk, folders.done, parts, FOLDER_MODE)) as home:
-                # If we die here: the file is still claimed, its outcome is stored, and a sweep files it.
-                got = move_free(disk, at, name, home, name)
-    except OSError as error:
-        if error.errno in _LOST:
-            return None
-        raise
-    return b"/".join((*parts, got))
+    # If we die here: the file is still claimed, its outcome is stored, and a sweep files it.
+    return _file(disk, folders, parcel, path, folders.done, move_free)
 
 
 def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: bytes) -> bytes | None:
     """Move a claimed file to failed/, with its note beside it, under its own path or a free name like it.
 
     The note comes first, so that no file lies in failed/ without one. Returns the path below failed/, or None if somebody
-    else has filed it.
+    else has filed it. Raises OSError; the file then is still claimed.
     """
+
+    def with_note(disk: Disk, at: Fd, name: bytes, home: Fd, wanted: bytes) -> bytes:
+        return _move_with_note(disk, at, name, home, wanted, note, notes.signature(path, parcel))
+
+    return _file(disk, folders, parcel, path, folders.failed, with_note)
+
+
+def _file(
+    disk: Disk, folders: Folders, parcel: str, path: bytes, to: Fd, mover: Callable[[Disk, Fd, bytes, Fd, bytes], bytes]
+) -> bytes | None:
+    """Move a claimed file below ``to``. A folder there may be tidied away just before the move: then it is made again."""
     parts, _ = split_path(path)
-    try:
-        at, name = open_in(disk, folders, parcel, path)
+    for _ in range(_TRIES):
+        try:
+            at, name = open_in(disk, folders, parcel, path)
+        except OSError as error:
+            if error.errno in _LOST:
+                return None
+            raise
         with held(disk, at):
-            disk.stat(at, name)
-            with held(disk, make_folders(disk, folders.failed, parts, FOLDER_MODE)) as home:
-                got = _move_with_note(disk, at, name, home, note, notes.signature(path, parcel))
-    except OSError as error:
-        if error.errno in _LOST:
-            return None
-        raise
-    return b"/".join((*parts, got))
+            if not _exists(disk, at, name):
+                return None
+            try:
+                with held(disk, make_folders(disk, to, parts, FOLDER_MODE)) as home:
+                    return b"/".join((*parts, mover(disk, at, name, home, name)))
+            except FileNotFoundError:
+                continue
+    raise OSError(errno.EAGAIN, "its place is taken away again and again", path)
 
 
-def _move_with_note(disk: Disk, at: Fd, name: bytes, home: Fd, note: bytes, signature: bytes) -> bytes:
-    for candidate in names_like(name):
-        if _exists(disk, home, candidate) or not _place(disk, home, candidate, note, signature):
+def _move_with_note(disk: Disk, at: Fd, name: bytes, home: Fd, wanted: bytes, note: bytes, signature: bytes) -> bytes:
+    for candidate in names_like(wanted):
+        there = _exists(disk, home, candidate)
+        if there and not _is_noted(disk, home, candidate, signature):
+            continue
+        # there, and noted as this very file: an earlier try died between two names, and moving will end what it began
+        if not there and not _place(disk, home, candidate, note, signature):
             continue
         try:
             # If we die here: the note waits for its file; the next try knows it by its signature, and moves the file to it.
             move(disk, at, name, home, candidate)
-        except (FileExistsError, FileNotFoundError) as error:
-            disk.unlink(home, notes.name_for(candidate))
-            if isinstance(error, FileNotFoundError):
-                raise
+        except FileExistsError:
+            if not there:
+                _take_back(disk, home, candidate)
             continue
+        except FileNotFoundError:
+            if not _exists(disk, home, candidate):  # else another has moved the file to this very note
+                _take_back(disk, home, candidate)
+            raise
         return candidate
     raise AssertionError("names never end")
+
+
+def _is_noted(disk: Disk, home: Fd, candidate: bytes, signature: bytes) -> bool:
+    return signature in read_note(disk, home, notes.name_for(candidate)).splitlines()
+
+
+def _take_back(disk: Disk, home: Fd, candidate: bytes) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        disk.unlink(home, notes.name_for(candidate))
 
 
 def _place(disk: Disk, home: Fd, candidate: bytes, note: bytes, signature: bytes) -> bool:

@@ -26,10 +26,9 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A watcher's report, made ``at`` unix seconds; ``paused`` says why it claims nothing, None if it does."""
+    """A watcher's report, made ``at`` unix seconds."""
 
     at: float
-    paused: str | None
     inboxes: Mapping[str, Watched]
 
 
@@ -47,4 +46,4 @@ def read(client: redis.Redis, host: str) -> Heartbeat | None:
         return None
     table: dict[str, Any] = json.loads(raw)
     inboxes = {name: Watched(**watched) for name, watched in table["inboxes"].items()}
-    return Heartbeat(table["at"], table["paused"], inboxes)
+    return Heartbeat(table["at"], inboxes)

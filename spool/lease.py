@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import redis
 
+from spool import lua
 from spool.broker import weather
 
 KEY = "inboxd:parcel:"
@@ -40,8 +41,8 @@ class Verdict(StrEnum):
 class Lease:
     """A lease as read.
 
-    ``left`` are seconds until it lapses, negative once it has; ``token`` is the running worker's, "" if there is none;
-    ``attempt`` counts starts, and ``crashes`` the workers that died.
+    ``left`` are seconds until it lapses, negative once it has, and ``until_ms`` is that moment by Redis's clock; ``token`` is
+    the running worker's, "" if there is none; ``attempt`` counts starts, and ``crashes`` the workers that died.
     """
 
     held: Held
@@ -49,6 +50,7 @@ class Lease:
     token: str
     attempt: int
     crashes: int
+    until_ms: int = 0
 
     @property
     def retries(self) -> int:
@@ -65,61 +67,6 @@ class Start:
     owner: str = ""
 
 
-_NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000); "
-
-_QUEUE = (
-    _NOW
-    + """
-local state, till = unpack(redis.call('HMGET', KEYS[1], 'state', 'until'))
-if state == 'running' and tonumber(till) > now and ARGV[3] == '' then return false end
-redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[1], 'token', '')
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return redis.call('GET', KEYS[2]) or ''
-"""
-)
-
-_START = (
-    _NOW
-    + """
-local state, till, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token'))
-if state == 'finished' or state == 'filed' then return {'finished', 0, ''} end
-if state == 'running' and tonumber(till) > now and token ~= ARGV[4] then return {'busy', 0, token} end
-redis.call('HSET', KEYS[1], 'state', 'running', 'until', now + ARGV[2], 'token', ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return {'started', redis.call('HINCRBY', KEYS[1], 'attempt', 1), ''}
-"""
-)
-
-_UPDATE = (
-    _NOW
-    + """
-local state, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'token'))
-if state and (state ~= 'running' or token ~= ARGV[1]) then return 0 end
-redis.call('HSET', KEYS[1], 'state', ARGV[2], 'until', now + ARGV[3], 'token', ARGV[4])
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
-return 1
-"""
-)
-
-_CRASHED = (
-    _NOW
-    + """
-local state, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'token'))
-if state ~= 'running' or token ~= ARGV[1] then return 0 end
-redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[2], 'token', '')
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return redis.call('HINCRBY', KEYS[1], 'crashes', 1)
-"""
-)
-
-_PACE = """
-local mean = tonumber(redis.call('GET', KEYS[1]) or ARGV[1])
-redis.call('SET', KEYS[1], string.format('%.6f', mean + ARGV[2] * (ARGV[1] - mean)), 'EX', 3600)
-"""
-
-_EPOCH = _NOW + "redis.call('SET', KEYS[1], now, 'NX'); return now - redis.call('GET', KEYS[1])"
-
-
 class Leases:
     """The leases on one Redis. Every method raises BrokerAway when that can't be asked."""
 
@@ -127,22 +74,34 @@ class Leases:
         """Keep each record for ``keep_seconds`` after its last change: longer than Redis may hold a message back."""
         self._client = client
         self._keep = int(keep_seconds * 1000)
-        self._queue = client.register_script(_QUEUE)
-        self._start = client.register_script(_START)
-        self._update = client.register_script(_UPDATE)
-        self._crashed = client.register_script(_CRASHED)
-        self._pace = client.register_script(_PACE)
-        self._epoch = client.register_script(_EPOCH)
+        self._queue = client.register_script(lua.QUEUE)
+        self._start = client.register_script(lua.START)
+        self._update = client.register_script(lua.MOVE_ON)
+        self._take_over = client.register_script(lua.TAKE_OVER)
+        self._pace = client.register_script(lua.PACE)
+        self._epoch = client.register_script(lua.EPOCH)
 
-    def queue(self, parcel: str, inbox: str, seconds: float, *, force: bool = False) -> float | None:
-        """Note that a message is about to be sent; returns the inbox's mean seconds per file, None if unknown.
-
-        A parcel that somebody works on just now keeps its lease, unless ``force`` says that this somebody is known to be
-        dead; the message will be dropped at its start.
-        """
+    def queue(self, parcel: str, inbox: str, seconds: float) -> float | None:
+        """Note that a new parcel's message is about to be sent; returns the inbox's mean seconds per file, None if unknown."""
         with weather():
-            pace = self._queue(keys=[KEY + parcel, PACE_KEY + inbox], args=[_ms(seconds), self._keep, "force" if force else ""])
+            pace = self._queue(keys=[KEY + parcel, PACE_KEY + inbox], args=[_ms(seconds), self._keep])
         return float(pace) if pace else None
+
+    def take_over(self, parcel: str, seen: Lease | None, seconds: float, *, crashed: bool = False) -> int | None:
+        """Make a parcel queued again, if its lease still is what was ``seen``: whoever moved it on meanwhile looks after it.
+
+        With ``crashed`` its owner's death is counted. Returns how many deaths were, or None if the parcel has moved on.
+        """
+        was = [seen.held.value, str(seen.until_ms), seen.token] if seen else ["", "", ""]
+        args: list[str | int] = [*was, _ms(seconds), self._keep, int(crashed)]
+        with weather():
+            answer = int(cast("int", self._take_over(keys=[KEY + parcel], args=args)))
+        return answer - 1 if answer else None
+
+    def forget(self, parcel: str) -> None:
+        """Drop the lease of a parcel that came to nothing."""
+        with weather():
+            self._client.delete(KEY + parcel)
 
     def start(self, parcel: str, token: str, seconds: float, *, over: str = "") -> Start:
         """Ask to work on a parcel; STARTED gives the lease to ``token`` and counts an attempt.
@@ -174,17 +133,9 @@ class Leases:
     def filed(self, parcel: str) -> None:
         """Note that a parcel's files are filed away: a copy of its message that turns up later is dropped."""
         with weather(), self._client.pipeline(transaction=True) as pipe:
-            pipe.hset(KEY + parcel, mapping={"state": Held.FILED.value, "until": 0})
+            pipe.hset(KEY + parcel, mapping={"state": Held.FILED.value, "until": 0, "token": ""})
             pipe.pexpire(KEY + parcel, self._keep)
             pipe.execute()
-
-    def crashed(self, parcel: str, token: str, seconds: float) -> int:
-        """Count that ``token``'s worker died over this parcel, once; returns how many have by now.
-
-        Returns 0 if somebody else has counted it, or the parcel has moved on. Whoever gets a number has ``seconds`` to help.
-        """
-        with weather():
-            return int(cast("int", self._crashed(keys=[KEY + parcel], args=[token, _ms(seconds), self._keep])))
 
     def read(self, parcels: Sequence[str]) -> dict[str, Lease | None]:
         """Read many leases at once; None where there is none."""
@@ -212,7 +163,8 @@ def _lease(row: list[bytes | None], now_ms: int) -> Lease | None:
     if state is None or until is None:
         return None
     left = (int(until) - now_ms) / 1000
-    return Lease(Held(state.decode()), left, (token or b"").decode(), int(attempt or 0), int(crashes or 0))
+    owner = (token or b"").decode()
+    return Lease(Held(state.decode()), left, owner, int(attempt or 0), int(crashes or 0), int(until))
 
 
 def _ms(seconds: float) -> int:

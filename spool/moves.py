@@ -1,15 +1,20 @@
-"""Moving one entry without ever overwriting: rename, or link + unlink, or copy across file systems; and free names."""
+"""Moving one entry without ever overwriting: by rename, or by copy across file systems; and free names."""
 
 import contextlib
 import errno
 import hashlib
+import re
 from collections.abc import Iterator
 
 from spool.disk import CantNoReplace, Disk, Fd, Kind, Stat, held
 
 NAME_BYTES_MAX = 255
 TEMP_PREFIX = b".inboxd-"
+TEMP_NAME = re.compile(rb"\.inboxd-[0-9a-f]{16}\.(?:part|note)")
 """Our own unfinished files begin so; they lie only in done/ and failed/, and retention removes old ones."""
+
+RESERVED = b"inboxd-reserved-"
+"""Where a link that only reserves its name leads to."""
 
 _EXTENSION_BYTES_MAX = 16
 _CHUNK_BYTES = 1024 * 1024
@@ -25,7 +30,7 @@ def move(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
         # If we die here: the entry has one of its two names.
         disk.rename(src_at, src, dst_at, dst)
     except CantNoReplace:
-        _move_by_link(disk, src_at, src, dst_at, dst)
+        _move_onto_own(disk, src_at, src, dst_at, dst)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
@@ -101,20 +106,59 @@ def open_path(disk: Disk, at: Fd, parts: tuple[bytes, ...]) -> Fd:
     return current
 
 
-def _move_by_link(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
-    """Move where no rename refuses to overwrite (NFS, some FUSE): a second name, then the first goes."""
-    if disk.stat(src_at, src).kind is Kind.FOLDER:
+def _move_onto_own(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+    """Move where no rename refuses to overwrite (NFS, some FUSE): reserve the name, then rename onto what reserves it.
+
+    A name is reserved by a dangling link that names the source's inode: only the same source takes it over. The rename alone
+    decides, as everywhere.
+    """
+    look = disk.stat(src_at, src)
+    _reserve(disk, look, dst_at, dst)
+    # If we die here: the name stays reserved for this source; the next try takes it, or retention frees it.
+    try:
+        disk.rename_over(src_at, src, dst_at, dst)
+    except FileNotFoundError:
+        # an NFS server may answer so to the repetition of a rename that it has done already; else another was quicker
+        if not _same(disk.stat(dst_at, dst), look):
+            _free(disk, look, dst_at, dst)
+            raise
+    except OSError:
+        _free(disk, look, dst_at, dst)
+        raise
+
+
+def _reserve(disk: Disk, look: Stat, dst_at: Fd, dst: bytes) -> None:
+    if look.kind is Kind.FOLDER:  # a folder is renamed onto an empty one only
         disk.mkdir(dst_at, dst, 0o700)
-        # If we die here: an empty folder more.
-        disk.rename_over_empty_folder(src_at, src, dst_at, dst)
         return
     try:
-        disk.link(src_at, src, dst_at, dst)
+        disk.symlink(_reservation(look), dst_at, dst)
     except FileExistsError:
-        if not _same(disk.stat(src_at, src), disk.stat(dst_at, dst)):
+        if not _is_reserved_for(disk, look, dst_at, dst):
             raise
-    # If we die here: both names are one file; the next try sees that, and only removes the first.
-    disk.unlink(src_at, src)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        disk.close(disk.create(dst_at, dst, 0o600))  # no links here either: an empty file will do
+
+
+def _free(disk: Disk, look: Stat, dst_at: Fd, dst: bytes) -> None:
+    with contextlib.suppress(OSError):
+        if _is_reserved_for(disk, look, dst_at, dst):
+            disk.unlink(dst_at, dst)
+
+
+def _reservation(look: Stat) -> bytes:
+    return RESERVED + b"%d-%d" % (look.dev, look.ino)
+
+
+def _is_reserved_for(disk: Disk, look: Stat, at: Fd, name: bytes) -> bool:
+    return disk.stat(at, name).kind is Kind.LINK and disk.readlink(at, name) == _reservation(look)
+
+
+def is_reserved(disk: Disk, at: Fd, name: bytes) -> bool:
+    """Tell whether a name is only reserved: by a link of ours that leads nowhere."""
+    return disk.stat(at, name).kind is Kind.LINK and disk.readlink(at, name).startswith(RESERVED)
 
 
 def _same(one: Stat, other: Stat) -> bool:
@@ -128,7 +172,7 @@ def _copy_across(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> 
         if look.kind is not Kind.FILE:
             raise OSError(errno.EXDEV, f"a {look.kind} can't be moved to another file system", src)
         if not disk.lock(source):
-            raise FileNotFoundError(errno.ENOENT, "somebody else is moving it", src)
+            raise BlockingIOError(errno.EAGAIN, "somebody else is moving it", src)
         key = f"{look.dev}:{look.ino}:{look.size}:{look.mtime_ns}".encode()
         temp = TEMP_PREFIX + hashlib.sha256(key).hexdigest()[:16].encode() + b".part"
         if not _was_named(disk, dst_at, temp):
@@ -146,13 +190,15 @@ def _copy_across(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> 
 
 
 def _was_named(disk: Disk, at: Fd, temp: bytes) -> bool:
-    """Tell whether an earlier try got as far as naming its copy; what is left of one that did not is removed."""
+    """Tell whether an earlier try got as far as giving its copy a name here; what is left of one that did not is removed."""
     try:
-        links = disk.stat(at, temp).links
+        left = disk.stat(at, temp)
     except FileNotFoundError:
         return False
-    if links > 1:
-        return True
+    if left.links > 1:  # another name may also be a backup's: only one in this folder is ours
+        names = [name for name, is_folder in disk.entries(at) if not is_folder and name != temp]
+        if any(_same(disk.stat(at, name), left) for name in names):
+            return True
     disk.unlink(at, temp)
     return False
 

@@ -3,7 +3,7 @@
 import hashlib
 import mimetypes
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from spool.disk import Disk, Fd, Idle, Stat, held
@@ -23,10 +23,30 @@ class Packed:
     parts: list[FilePart] = field(default_factory=list)
     refused: list[tuple[bytes, str]] = field(default_factory=list)
     busy: list[bytes] = field(default_factory=list)
+    versions: dict[bytes, "Version"] = field(default_factory=dict)
 
 
-def pack(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, paths: Iterable[bytes]) -> Packed:
-    """Look at each claimed file and read the small ones. A file that is gone by now is left out."""
+Version = tuple[int, int, int]
+"""What tells a file from a changed one: inode, size, modification time."""
+
+
+def version(look: Stat) -> Version:
+    """Return a file's version."""
+    return look.ino, look.size, look.mtime_ns
+
+
+def pack(
+    disk: Disk,
+    folders: Folders,
+    inbox: Inbox,
+    parcel: str,
+    paths: Iterable[bytes],
+    expected: Mapping[bytes, Version] | None = None,
+) -> Packed:
+    """Look at each claimed file and read the small ones. A file that is gone by now is left out.
+
+    One that is not the version ``expected`` was written to since it was found complete: it counts as busy.
+    """
     packed = Packed()
     room = inbox.parcel_bytes_max
     for path in paths:
@@ -36,6 +56,10 @@ def pack(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, paths: Iterabl
             continue
         with held(disk, at):
             room -= _pack_one(disk, at, name, path, inbox, parcel, room, packed)
+    for part in list(packed.parts):
+        if expected and expected.get(part.filename, packed.versions[part.filename]) != packed.versions[part.filename]:
+            packed.parts.remove(part)
+            packed.busy.append(part.filename)
     return packed
 
 
@@ -49,6 +73,9 @@ def _pack_one(disk: Disk, at: Fd, name: bytes, path: bytes, inbox: Inbox, parcel
         with held(disk, disk.open_file(at, name)) as file:
             return _pack_open(disk, file, path, inbox, parcel, room, packed)
     except FileNotFoundError:
+        return 0
+    except BlockingIOError:  # another program holds a lease of its own on it
+        packed.busy.append(path)
         return 0
     except PermissionError:
         packed.refused.append((path, "inboxd is not permitted to read it: its owner must make it readable for the service"))
@@ -67,6 +94,7 @@ def _pack_open(disk: Disk, file: Fd, path: bytes, inbox: Inbox, parcel: str, roo
         if data is None or (after.size, after.mtime_ns) != (look.size, look.mtime_ns):
             packed.busy.append(path)
             return 0
+    packed.versions[path] = version(look)
     packed.parts.append(_part(path, look, inbox.name, parcel, data))
     return 0 if data is None else len(data)
 

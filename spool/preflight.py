@@ -35,10 +35,11 @@ def make_folders(settings: Settings, disk: Disk | None = None) -> None:
         raise SettingsError(findings)
 
 
-def check(settings: Settings, disk: Disk | None = None, *, handlers: bool = True) -> list[Finding]:
+def check(settings: Settings, disk: Disk | None = None, *, handlers: bool = True, folders: bool = True) -> list[Finding]:
     """Look for everything that would go wrong later: folders, permissions, mounts, roots within roots, handlers.
 
-    Leaves no trace: its probe files begin with a dot, and are removed. Without ``handlers`` their modules are not imported.
+    Leaves no trace: its probe files begin with a dot, and are removed. Without ``handlers`` their modules are not
+    imported; without ``folders`` these are somebody else's business.
     """
     disk = disk or Disk()
     findings = []
@@ -46,15 +47,16 @@ def check(settings: Settings, disk: Disk | None = None, *, handlers: bool = True
         findings.append(Finding("inbox", "there is none", 'add a table [inbox.NAME] with root = "/path/of/the/folder"'))
     findings.extend(_nested(settings))
     for inbox in settings.inbox.values():
-        findings.extend(_folders(disk, inbox))
+        if folders:
+            findings.extend(_folders(disk, inbox))
         if handlers:
             findings.extend(_handler(inbox))
     return findings
 
 
-def require(settings: Settings, *, handlers: bool = True) -> None:
+def require(settings: Settings, *, handlers: bool = True, folders: bool = True) -> None:
     """Raise SettingsError with all findings, if there are any."""
-    if findings := check(settings, handlers=handlers):
+    if findings := check(settings, handlers=handlers, folders=folders):
         raise SettingsError(findings)
 
 

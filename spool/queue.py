@@ -7,6 +7,7 @@ import redis
 from celery import Celery, signature
 from kombu import Queue
 from kombu.exceptions import OperationalError
+from kombu.utils.scheduling import round_robin_cycle
 
 from spool import broker
 from spool.errors import BrokerAway
@@ -20,6 +21,7 @@ MISSED = "tasks.sweeps.missed"
 STALE = "tasks.sweeps.stale"
 EXPIRED = "tasks.sweeps.expired"
 
+HOST_QUEUE = "inboxd.host."
 WORK_QUEUE = "inboxd.work"
 """Parcels that carry their bytes: any worker on any host."""
 
@@ -31,7 +33,16 @@ def files_queue(host: str) -> str:
 
 def host_queue(host: str) -> str:
     """Return the queue of callbacks and sweeps: workers on the host that owns the folders."""
-    return f"inboxd.host.{host}"
+    return f"{HOST_QUEUE}{host}"
+
+
+class HostFirst(round_robin_cycle):  # type: ignore[type-arg]  # generic in the stubs only
+    """The order in which a worker asks its queues: callbacks first, so that what is finished gets away; then in turn."""
+
+    def rotate(self, last_used: str) -> None:
+        """Put a queue that has just given a message behind the others, unless it is the host's own."""
+        items: list[str] = self.items or []
+        items.sort(key=lambda queue: (not queue.startswith(HOST_QUEUE), queue == last_used))
 
 
 def make_app(settings: Settings, *, results: bool = False) -> Celery:
@@ -67,6 +78,7 @@ def make_app(settings: Settings, *, results: bool = False) -> Celery:
         # and rejecting would hand the same message out for ever
         task_reject_on_worker_lost=False,
         worker_prefetch_multiplier=1,
+        worker_concurrency=settings.work.concurrency or None,
         worker_consumer="tasks.consumer:SteadyConsumer",
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
@@ -86,7 +98,7 @@ def make_app(settings: Settings, *, results: bool = False) -> Celery:
             "unacked_key": "inboxd.unacked",
             "unacked_index_key": "inboxd.unacked_index",
             "unacked_mutex_key": "inboxd.unacked_mutex",
-            "queue_order_strategy": "priority",  # callbacks before new work: what is finished gets out of the way
+            "queue_order_strategy": "spool.queue:HostFirst",
             "priority_steps": [0],
         },
         task_publish_retry=False,
@@ -98,7 +110,7 @@ def make_app(settings: Settings, *, results: bool = False) -> Celery:
         result_backend_transport_options={"retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}},
         redis_backend_health_check_interval=5,
         timezone="UTC",
-        beat_scheduler="celery.beat:Scheduler",  # no file to break: sweeps may come early
+        beat_scheduler="celery.beat:Scheduler",  # no file to break
         beat_max_loop_interval=1,
     )
     return app

@@ -10,6 +10,9 @@ from spool.disk import Idle, Kind, Stat
 BUSY_LOOK_SECONDS = 1.0
 """A busy file is looked at again so soon, should the event of its closing get lost."""
 
+CLOCK_SECONDS = 60.0
+"""So far may a file system's clock be ahead of the time that files are judged by."""
+
 _GIB = 1024**3
 
 _PARTIAL_SUFFIXES = (
@@ -96,7 +99,7 @@ def decide(look: Stat, idle: Idle, now: float, patience: Patience, *, partial: b
     ``now`` is unix seconds of the file system's clock. Age counts from ctime, which no dropper can forge. ``idle`` may be
     UNKNOWN while the file is too young to be asked about; ``partial`` tells that a download's other name stands beside it.
     """
-    changed = look.ctime_ns / 1e9
+    changed = _changed(look, now)
     if now < changed + patience.settle:
         return Wait(changed + patience.settle, f"settling: it changed {_ago(now - changed)}")
     if look.kind is not Kind.FILE:
@@ -125,7 +128,13 @@ def refusal(look: Stat, size_bytes_max: int) -> str | None:
 
 def settled(look: Stat, now: float, patience: Patience) -> bool:
     """Tell whether it is worth asking who has the file open: it is a file, and old enough."""
-    return look.kind is Kind.FILE and now >= look.ctime_ns / 1e9 + patience.settle
+    return look.kind is Kind.FILE and now >= _changed(look, now) + patience.settle
+
+
+def _changed(look: Stat, now: float) -> float:
+    """Return when a file last changed; a time that is yet to come is a clock's that was set back, and says nothing: 0."""
+    changed = look.ctime_ns / 1e9
+    return changed if changed <= now + CLOCK_SECONDS else 0.0
 
 
 def _no_file(kind: Kind) -> str:

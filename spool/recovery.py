@@ -91,9 +91,3 @@ def gives_up(crashes: int, files: int, crashes_max: int) -> Help:
     if files > 1:
         return Help.ADOPT
     return Help.FILE_AWAY if crashes >= crashes_max else Help.PUBLISH
-
-
-def needs_queues(found: Sequence[Found], leases: Mapping[str, Lease | None]) -> bool:
-    """Tell whether the decision depends on what waits in the queues: only for lapsed leases is it worth reading them."""
-    waiting = (Held.QUEUED, Held.RUNNING)
-    return any((lease := leases.get(parcel.id)) and lease.held in waiting and lease.left < 0 for parcel in found)

@@ -8,7 +8,7 @@ from spool import notes
 from spool.disk import Disk, Fd, held
 from spool.filing import read_note
 from spool.folders import Folders, split_path
-from spool.moves import TEMP_PREFIX, open_path
+from spool.moves import TEMP_NAME, is_reserved, open_path
 from spool.scan import SubFolder
 
 LEFTOVER_SECONDS = 3600.0
@@ -26,68 +26,99 @@ class Removed:
     why: str
 
 
-def expire(disk: Disk, folder: Fd, now: float, keep_seconds: float) -> Iterator[Removed]:
+def expire(disk: Disk, folder: Fd, now: float, keep_seconds: float, *, notes_too: bool = False) -> Iterator[Removed]:
     """Delete files of done/ or failed/ that were filed more than ``keep_seconds`` ago (0 keeps them), and our leftovers.
 
-    Age counts from ctime, which the filing rename has set. Yields what was deleted, as it is deleted.
+    Age counts from ctime, which the filing rename has set; what lies in a folder that was refused as a whole is as old as that
+    folder's note. Only failed/ has notes (``notes_too``): elsewhere what looks like one is a person's. Yields what was deleted.
     """
-    for at, prefix, name, is_folder in _tree(disk, folder):
+    for entry in _tree(disk, folder, notes_too=notes_too):
         try:
-            if is_folder:
-                if keep_seconds and now - disk.stat(at, name).mtime_ns / 1e9 > keep_seconds:
-                    disk.rmdir(at, name)  # a folder that is not empty refuses
-                continue
-            age = now - disk.stat(at, name).ctime_ns / 1e9
-            if why := _reason(disk, at, name, age, keep_seconds):
-                disk.unlink(at, name)
-                yield Removed(prefix + name, why)
+            if entry.is_folder:
+                _tidy(disk, entry, now, keep_seconds)
+            elif why := _reason(disk, entry, now, keep_seconds, notes_too=notes_too):
+                disk.unlink(entry.at, entry.name)
+                yield Removed(entry.prefix + entry.name, why)
         except OSError as error:
             if error.errno not in (*_PASSED_OVER, *_NOT_EMPTY):
                 raise
 
 
-def _reason(disk: Disk, at: Fd, name: bytes, age: float, keep_seconds: float) -> str | None:
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """One entry: the open folder it is in, that folder's path, its name, and since when the whole it came with is there."""
+
+    at: Fd
+    prefix: bytes
+    name: bytes
+    is_folder: bool
+    since: float
+
+
+def _tidy(disk: Disk, entry: _Entry, now: float, keep_seconds: float) -> None:
+    changed = max(disk.stat(entry.at, entry.name).mtime_ns / 1e9, entry.since)
+    if keep_seconds and now - changed > keep_seconds:
+        disk.rmdir(entry.at, entry.name)  # a folder that is not empty refuses
+
+
+def _reason(disk: Disk, entry: _Entry, now: float, keep_seconds: float, *, notes_too: bool) -> str | None:
+    age = now - max(disk.stat(entry.at, entry.name).ctime_ns / 1e9, entry.since)
     if keep_seconds and age > keep_seconds:
         return f"kept for {keep_seconds / 86_400:g} days"
     if age < LEFTOVER_SECONDS:
         return None
-    if name.startswith(TEMP_PREFIX):
+    ours = TEMP_NAME.fullmatch(entry.name) or is_reserved(disk, entry.at, entry.name)
+    if ours and not entry.since:
         return "an unfinished file of inboxd's"
-    if name.endswith(notes.SUFFIX) and _is_orphan(disk, at, name):
+    if notes_too and entry.name.endswith(notes.SUFFIX) and _is_orphan(disk, entry.at, entry.name):
         return "a note of inboxd's whose file is gone"
     return None
 
 
 def _is_orphan(disk: Disk, at: Fd, name: bytes) -> bool:
+    """Tell whether a note has lost its file. One that has a note itself was dropped by a person; a cut name tells nothing."""
+    if b"~" in name or _exists(disk, at, name.removesuffix(notes.SUFFIX)) or _exists(disk, at, notes.name_for(name)):
+        return False
+    return notes.is_ours(read_note(disk, at, name))
+
+
+def _exists(disk: Disk, at: Fd, name: bytes) -> bool:
     try:
-        disk.stat(at, name.removesuffix(notes.SUFFIX))
+        disk.stat(at, name)
     except FileNotFoundError:
-        fits = b"~" not in name  # a cut name can't be traced back to its file
-        return fits and notes.is_ours(read_note(disk, at, name))
-    return False
+        return False
+    return True
 
 
-def _tree(disk: Disk, top: Fd) -> Iterator[tuple[Fd, bytes, bytes, bool]]:
-    """Yield every entry below a folder as (open folder, prefix, name, is it a folder), folders after their entries."""
-    pending: list[tuple[bytes, bytes | None]] = [(b"", None)]
+def _tree(disk: Disk, top: Fd, *, notes_too: bool) -> Iterator[_Entry]:
+    """Yield every entry below a folder, folders after what is in them; iteratively, for trees may be deep."""
+    pending: list[tuple[bytes, bytes | None, float]] = [(b"", None, 0.0)]
     while pending:
-        prefix, leave = pending.pop()
+        prefix, leave, since = pending.pop()
         try:
-            parts = tuple(prefix.split(b"/")[:-1])
-            at = open_path(disk, top, parts)
+            at = open_path(disk, top, tuple(prefix.split(b"/")[:-1]))
         except OSError as error:
             if error.errno in _PASSED_OVER:
                 continue
             raise
         with held(disk, at):
             if leave is not None:
-                yield at, prefix, leave, True
+                yield _Entry(at, prefix, leave, is_folder=True, since=since)
                 continue
             for name, is_folder in disk.entries(at):
                 if is_folder:
-                    pending += [(prefix, name), (prefix + name + b"/", None)]
+                    whole = since or (_noted(disk, at, name) if notes_too else 0.0)
+                    pending += [(prefix, name, whole), (prefix + name + b"/", None, whole)]
                 else:
-                    yield at, prefix, name, False
+                    yield _Entry(at, prefix, name, is_folder=False, since=since)
+
+
+def _noted(disk: Disk, at: Fd, name: bytes) -> float:
+    """Return when a folder was refused as a whole: its note's ctime, unix seconds; 0 if it has none."""
+    try:
+        return disk.stat(at, notes.name_for(name)).ctime_ns / 1e9
+    except OSError:
+        return 0.0
 
 
 def prune(disk: Disk, folders: Folders, seen: list[SubFolder], now: float, quiet_seconds: float) -> list[bytes]:

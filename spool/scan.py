@@ -32,7 +32,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """A sub-folder that the system keeps from us."""
+    """A sub-folder or a file that the system keeps from us."""
 
     path: bytes
     error: OSError
@@ -52,6 +52,11 @@ def scan(disk: Disk, inbox: Fd, rules: Rules, patience: Patience, now: float) ->
     Depth first and iterative: a dropper's tree may be as deep as the disk allows. A folder deeper than ``depth_max`` is one
     entry, refused. Raises OSError when the inbox itself can't be read.
     """
+    with held(disk, disk.open_folder(inbox, b".")) as top:  # our own: a scan outlives the turn that began it
+        yield from _scan(disk, top, rules, patience, now)
+
+
+def _scan(disk: Disk, inbox: Fd, rules: Rules, patience: Patience, now: float) -> Iterator[Seen | SubFolder | Denied]:
     pending = [b""]
     while pending:
         prefix = pending.pop()
@@ -73,11 +78,11 @@ def scan(disk: Disk, inbox: Fd, rules: Rules, patience: Patience, now: float) ->
 
 def _entries(
     disk: Disk, folder: Fd, prefix: bytes, rules: Rules, patience: Patience, now: float, pending: list[bytes]
-) -> Iterator[Seen | SubFolder]:
+) -> Iterator[Seen | Denied]:
     for name, is_folder in disk.entries(folder):
         path = prefix + name
         if not is_folder:
-            yield Seen(path, *_look(disk, folder, name, path, rules, patience, now))
+            yield _look(disk, folder, name, path, rules, patience, now)
         elif skip := folder_by_name(name):
             yield Seen(path, skip, None)
         elif not rules.recursive:
@@ -96,25 +101,24 @@ def _open(disk: Disk, inbox: Fd, prefix: bytes) -> Fd:
     return current
 
 
-def _look(
-    disk: Disk, folder: Fd, name: bytes, path: bytes, rules: Rules, patience: Patience, now: float
-) -> tuple[Decision, Stat | None]:
+def _look(disk: Disk, folder: Fd, name: bytes, path: bytes, rules: Rules, patience: Patience, now: float) -> Seen | Denied:
+    """Look at one entry. What is wrong with it must not keep the others from being looked at."""
     if skip := by_name(path, rules.include, rules.exclude):
-        return skip, None
+        return Seen(path, skip, None)
     try:
         look = disk.stat(folder, name)
         idle = _idle(disk, folder, name) if settled(look, now, patience) else Idle.UNKNOWN
-        return decide(look, idle, now, patience, partial=_has_partial(disk, folder, name, look)), look
+        return Seen(path, decide(look, idle, now, patience, partial=_has_partial(disk, folder, name, look)), look)
     except OSError as error:
-        if error.errno in _GONE:
-            return Ignore("it is gone"), None
-        raise
+        return Seen(path, Ignore("it is gone"), None) if error.errno in _GONE else Denied(path, error)
 
 
 def _idle(disk: Disk, folder: Fd, name: bytes) -> Idle:
     try:
         with held(disk, disk.open_file(folder, name)) as file:
             return disk.idle(file)
+    except BlockingIOError:  # another program holds a lease of its own on it: Samba, an NFS server
+        return Idle.BUSY
     except PermissionError:
         return Idle.UNKNOWN
 

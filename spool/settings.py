@@ -45,6 +45,7 @@ class Work(Section):
     concurrency: Annotated[int, Field(ge=0, le=1024)] = 0
     lease_seconds: Annotated[float, Field(ge=3, le=3600)] = 15.0
     crashes_max: Count = 3
+    outage_seconds: Seconds = 120.0
     stop_seconds: Seconds = 30.0
 
 

@@ -80,6 +80,9 @@ def _walk(disk: Disk, folders: Folders, parcel: str) -> Iterator[tuple[bytes, Ki
         prefix = pending.pop()
         try:
             at = open_path(disk, folders.claimed, (parcel.encode(), *prefix.split(b"/")[:-1]))
+        except PermissionError:  # somebody else's folder, moved here whole: it counts as one thing, to be refused
+            yield prefix[:-1], Kind.FILE
+            continue
         except OSError as error:
             if error.errno in _LOST:
                 continue

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from typing import Any
 
 from celery import signals
 from kombu.exceptions import OperationalError
@@ -11,7 +12,7 @@ from spool.disk import ignore_lease_breaks
 from spool.errors import SettingsError
 from spool.loading import find, handlers_beside, load
 from spool.preflight import require
-from spool.queue import STALE, host_queue, make_app
+from spool.queue import EXPIRED, STALE, host_queue, make_app
 from spool.settings import Settings
 from tasks import callbacks, process, sweeps
 from tasks.workshop import build
@@ -49,14 +50,18 @@ def _log_our_way(**_kwargs: object) -> None:
 def _look_after_what_was_left(**_kwargs: object) -> None:
     """Sweep at once: an earlier worker may have died over its parcels."""
     with contextlib.suppress(OperationalError):
-        app.send_task(STALE, queue=host_queue(settings.host), ignore_result=True)
+        # beat counts from its own start: one that restarts often would never come to the rare sweep
+        for sweep in (STALE, EXPIRED):
+            app.send_task(sweep, queue=host_queue(settings.host), ignore_result=True)
 
 
 @signals.celeryd_init.connect
-def _before_the_worker_starts(**_kwargs: object) -> None:
-    """Refuse to start on folders that would not work."""
+def _before_the_worker_starts(options: dict[str, Any] | None = None, **_kwargs: object) -> None:
+    """Refuse to start on folders that would not work. A worker that only helps another host (-Q) need not have them."""
+    queues = (options or {}).get("queues")
+    chosen = queues.split(",") if isinstance(queues, str) else queues
     try:
-        require(settings)
+        require(settings, folders=not chosen or host_queue(settings.host) in chosen)
     except SettingsError as error:
         sys.exit(_refusal(error))
     ignore_lease_breaks()

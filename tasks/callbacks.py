@@ -13,7 +13,7 @@ from spool.lease import Held
 from spool.outcome import from_wire
 from spool.queue import FAILED, SUCCEEDED
 from tasks.filer import Filer, is_final
-from tasks.owner import is_dead
+from tasks.owner import Life, life
 from tasks.workshop import Workshop
 
 _log = log.get(__name__)
@@ -47,8 +47,8 @@ def failed(workshop: Workshop, name: object, parcel: object) -> None:
         stored = workshop.stored([parcel])[parcel]
         if is_final(stored):
             filer.failure(parcel, stored, lease.attempt if lease else 1)
-        elif lease and lease.held is Held.RUNNING and is_dead(lease.token, workshop.host):
-            filer.crashed(parcel, lease.token)
+        elif lease and lease.held is Held.RUNNING and life(lease.token) is Life.DEAD:
+            filer.crashed(parcel, lease)
 
 
 @contextlib.contextmanager

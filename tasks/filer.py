@@ -10,6 +10,7 @@ from spool.errors import HandlerFailed, RejectFile
 from spool.failing import fail, settle
 from spool.filing import file_done
 from spool.folders import Folders, born, new_parcel_id
+from spool.lease import Lease
 from spool.notes import plain
 from spool.outcome import FileOutcome, Outcome, Verdict
 from spool.recovery import Help, gives_up
@@ -34,6 +35,7 @@ class Filer:
         self._disk = workshop.disk
         self._inbox = inbox
         self._folders = folders
+        self._grace = workshop.settings.sweep.grace_seconds
 
     def outcome(self, outcome: Outcome) -> None:
         """Carry out what the handler said of each file. Raises OSError if a folder can't be written, BrokerAway."""
@@ -58,21 +60,23 @@ class Filer:
             self.fail(parcel, path, plain(str(stored.get("result"))), attempts=attempts)
         self._close(parcel)
 
-    def crashed(self, parcel: str, token: str) -> None:
+    def crashed(self, parcel: str, lease: Lease) -> None:
         """Count a worker that died over a parcel, and give its files another chance, or up. Raises OSError, BrokerAway."""
-        crashes = self._workshop.leases.crashed(parcel, token, self._workshop.settings.sweep.grace_seconds)
+        crashes = self._workshop.leases.take_over(parcel, lease, self._grace, crashed=True)
         paths = files(self._disk, self._folders, parcel)
-        if not crashes or not paths:
+        if crashes is None or not paths:
             return
-        _log.warning(log.PARCEL_CRASHED, inbox=self._inbox.name, parcel=parcel, files=len(paths), crashes=crashes, worker=token)
+        _log.warning(
+            log.PARCEL_CRASHED, inbox=self._inbox.name, parcel=parcel, files=len(paths), crashes=crashes, worker=lease.token
+        )
         match gives_up(crashes, len(paths), self._workshop.settings.work.crashes_max):
             case Help.ADOPT:
                 self.adopt(parcel, paths)
             case Help.PUBLISH:
-                self.publish(parcel, paths)
+                self.publish(parcel, paths, retries=max(lease.retries - 1, 0))
             case _:
                 reason = f"the program that processes it was ended in the middle of it, {crashes} times in a row"
-                self.fail(parcel, paths[0], reason, attempts=crashes)
+                self.fail(parcel, paths[0], reason, attempts=lease.attempt)
                 self._close(parcel)
 
     def adopt(self, parcel: str, paths: list[bytes]) -> None:
@@ -82,7 +86,7 @@ class Filer:
         self._close(parcel)
 
     def publish(self, parcel: str, paths: list[bytes], *, retries: int = 0, countdown: float = 0.0) -> None:
-        """Send a claimed parcel (again). Raises OSError, BrokerAway."""
+        """Send a claimed parcel whose lease is ours (again). Raises OSError, BrokerAway."""
         packed = self._workshop.send_again(self._folders, self._inbox, parcel, paths, retries=retries, countdown=countdown)
         settle(self._disk, self._folders, self._inbox, parcel, packed)
         _log.info(log.PARCEL_SENT, inbox=self._inbox.name, parcel=parcel, files=len(packed.parts))
@@ -111,6 +115,7 @@ class Filer:
             return
         _log.info(log.PARCEL_SPLIT, inbox=self._inbox.name, file=file.path, parcel=into, out_of=parcel, why=file.reason)
         wait = self._workshop.backoff(self._inbox, 0) if raised else 0.0
+        self._workshop.leases.queue(into, self._inbox.name, self._grace + wait)
         self.publish(into, [file.path], retries=int(raised), countdown=wait)
 
     def _close(self, parcel: str) -> None:

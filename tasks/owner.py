@@ -1,23 +1,55 @@
-"""Who works on a parcel: a token that names host and process, so that a death next door is known at once."""
+"""Who works on a parcel: a token that names machine, process and attempt, so that a death next door is known at once."""
 
+import contextlib
 import os
 import time
+from enum import StrEnum
+from functools import cache
+from pathlib import PurePath
+
+from spool.disk import Disk
+
+_BOOT = PurePath("/proc/sys/kernel/random/boot_id")
+
+
+class Life(StrEnum):
+    """What is known of a token's process."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    UNKNOWN = "unknown"  # on another machine, in another container, or on a system without /proc
 
 
 def token(host: str) -> str:
-    """Return a token for one attempt of this process."""
-    return f"{host}/{os.getpid()}/{time.monotonic_ns()}"
+    """Return a token for one attempt of this process: host, world, process, its birth, attempt."""
+    pid = os.getpid()
+    return f"{host}/{_world()}/{pid}/{_birth(pid)}/{time.monotonic_ns()}"
 
 
-def is_dead(owner: str, host: str) -> bool:
-    """Tell whether a token's process is known to be gone: it was on this host, and no process has its number."""
-    where, _, rest = owner.rpartition("/")[0].rpartition("/")
-    if where != host or not rest.isdigit():
-        return False
+def life(owner: str) -> Life:
+    """Tell whether a token's process lives; its number means something only in the world (boot, container) it is from."""
     try:
-        os.kill(int(rest), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+        _, world, pid, birth, _ = owner.rsplit("/", 4)
+    except ValueError:
+        return Life.UNKNOWN
+    if not world or world != _world() or not pid.isdigit():
+        return Life.UNKNOWN
+    return Life.ALIVE if _birth(int(pid)) == birth else Life.DEAD
+
+
+@cache
+def _world() -> str:
+    """Name the boot of this machine and our process namespace in it; "" if the system does not tell."""
+    with contextlib.suppress(OSError):
+        boot = Disk().read_text(_BOOT).strip()
+        return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - a number, not a file
+    return ""
+
+
+def _birth(pid: int) -> str:
+    """Return when a process was started, in ticks since the boot; "" if there is none (a zombie is none)."""
+    try:
+        fields = Disk().read_text(PurePath(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in ("Z", "X") else fields[19]

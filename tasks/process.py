@@ -1,6 +1,7 @@
 """Working on a parcel: the task that the watcher sends by name."""
 
 import contextlib
+import time
 from typing import Any
 
 from celery import Task
@@ -19,7 +20,14 @@ from spool.settings import Inbox
 from tasks import guard, owner
 from tasks.handlers import Handler, find
 from tasks.keeper import Keeper
+from tasks.owner import Life
 from tasks.workshop import Workshop
+
+OWN_SHARE = 0.9
+"""A file that was stopped before it had so much of the time limit for itself is not to blame."""
+
+OUTAGE_LOOK_SECONDS = 0.5
+"""How often an absent Redis is asked whether it is back."""
 
 _log = log.get(__name__)
 
@@ -49,9 +57,9 @@ class Process:
             raise Ignore
         with self._keeper.keep(parcel.id, token):
             answers = self._work(parcel, inbox, start.attempt)
-        if len(parcel.files) == 1:
-            self._settle_alone(task, inbox, parcel, token, answers[0])
-        self._finish(parcel, token)
+            if len(parcel.files) == 1:
+                self._settle_alone(task, inbox, parcel, token, answers[0])
+            self._finish(parcel, token)
         files = tuple(_outcome(part, answer) for part, answer in zip(parcel.files, answers, strict=True))
         return to_wire(Outcome(parcel.id, parcel.inbox, start.attempt, files))
 
@@ -77,6 +85,9 @@ class Process:
                 continue
             worked, seconds = worked + 1, seconds + answer.seconds
             out_of_time = isinstance(answer, guard.Raised) and answer.timed_out
+            if out_of_time and answer.seconds < inbox.time_limit_seconds * OWN_SHARE:
+                answers[-1] = Verdict.AGAIN  # its neighbours have used the parcel's time up
+                continue
             self._tell(parcel, part, answer, attempt)
         if worked:
             with contextlib.suppress(BrokerAway):  # the answers are worth more than the statistics
@@ -86,14 +97,22 @@ class Process:
     def _start(self, parcel: str, token: str) -> Start:
         """Ask for the lease; that of a process which is known to be gone is not waited for."""
         start = self._workshop.leases.start(parcel, token, self._lease_seconds)
-        if start.verdict is LeaseVerdict.BUSY and owner.is_dead(start.owner, self._workshop.host):
+        if start.verdict is LeaseVerdict.BUSY and owner.life(start.owner) is Life.DEAD:
             start = self._workshop.leases.start(parcel, token, self._lease_seconds, over=start.owner)
         return start
 
     def _finish(self, parcel: Parcel, token: str) -> None:
-        """Note that the work is over. A broker that is away must not undo it: Celery still has the outcome to store."""
-        with contextlib.suppress(BrokerAway):
-            self._workshop.leases.finish(parcel.id, token, self._lease_seconds)
+        """Note that the work is over. While Redis is away Celery could not store the outcome: wait, rather than lose it."""
+        deadline = time.monotonic() + self._workshop.settings.work.outage_seconds
+        while True:
+            try:
+                self._workshop.leases.finish(parcel.id, token, self._lease_seconds)
+            except BrokerAway:
+                if time.monotonic() > deadline:
+                    return  # it is worked on again; the handler can tell by file.id
+                time.sleep(OUTAGE_LOOK_SECONDS)
+            else:
+                return
 
     def _one(self, parcel: Parcel, part: FilePart, inbox: Inbox, attempt: int) -> guard.Answer | Verdict:
         here = parcel.host == self._workshop.host

@@ -7,15 +7,16 @@ from collections import Counter
 from celery.states import SUCCESS
 
 from spool import log
+from spool.errors import BadPayload
 from spool.folders import Folders, born
 from spool.lease import Held, Lease
 from spool.outcome import from_wire
 from spool.queue import WORK_QUEUE, files_queue, in_queues
-from spool.recovery import Found, Help, Limits, decide, needs_queues
+from spool.recovery import Found, Help, Limits, decide
 from spool.settings import Inbox
 from spool.store import discard, files, parcels
 from tasks.filer import Filer, Stored, is_final
-from tasks.owner import is_dead
+from tasks.owner import Life, life
 from tasks.workshop import Workshop
 
 SEEN_SECONDS = 60.0
@@ -27,7 +28,9 @@ _log = log.get(__name__)
 class Repair:
     """Looks through one inbox's claimed/, and helps."""
 
-    def __init__(self, workshop: Workshop, inbox: Inbox, folders: Folders) -> None:
+    def __init__(self, workshop: Workshop, inbox: Inbox, folders: Folders, *, after_outage: bool = False) -> None:
+        """``after_outage`` says that Redis was away for a while: distant workers get another lease's time to come back."""
+        self._after_outage = after_outage
         self._workshop = workshop
         self._inbox = inbox
         self._folders = folders
@@ -36,27 +39,54 @@ class Repair:
     def run(self) -> Counter[str]:
         """Help every parcel that needs it; returns how many got which help. Raises OSError, BrokerAway."""
         ids = parcels(self._workshop.disk, self._folders)
+        # the queues before the leases: a message that starts in between shows as running, not as lost
+        queued = self._queued(ids)
         leases = {parcel: self._judged(lease) for parcel, lease in self._workshop.leases.read(ids).items()}
         idle = [parcel for parcel in ids if (lease := leases[parcel]) is None or lease.left < 0]
         stored = self._workshop.stored(idle)
         found = [self._found(parcel, stored[parcel]) for parcel in idle]
-        queued: frozenset[str] = frozenset()
-        if needs_queues(found, leases):
-            queued = frozenset(in_queues(self._workshop.client, (WORK_QUEUE, files_queue(self._workshop.host))))
         limits = Limits(grace=self._workshop.settings.sweep.grace_seconds)
         decisions = decide(found, leases, queued, self._workshop.leases.epoch_age(), limits)
         helped: Counter[str] = Counter()
         for parcel, help_ in decisions.items():
             if help_ is not Help.LEAVE:
-                self._help(parcel, help_, leases[parcel], stored[parcel])
-                helped[help_.value] += 1
-        return helped
+                helped[help_.value] += self._try(parcel, help_, leases[parcel], stored[parcel])
+        return +helped
+
+    def _queued(self, ids: list[str]) -> frozenset[str]:
+        """Return whose messages still wait; the queues are read only if a lease has lapsed."""
+        leases = self._workshop.leases.read(ids)
+        if not any(lease and lease.left < 0 and lease.held in (Held.QUEUED, Held.RUNNING) for lease in leases.values()):
+            return frozenset()
+        return frozenset(in_queues(self._workshop.client, (WORK_QUEUE, files_queue(self._workshop.host))))
 
     def _judged(self, lease: Lease | None) -> Lease | None:
-        """Let the lease of a process that is known to be gone count as lapsed."""
-        if lease and lease.held is Held.RUNNING and is_dead(lease.token, self._workshop.host):
-            return dataclasses.replace(lease, left=-1.0)
-        return lease
+        """Let what is known of a lease's owner count for more than the clock: a dead one's lapses, a living one's does not."""
+        if lease is None or lease.held is not Held.RUNNING:
+            return lease
+        match life(lease.token):
+            case Life.DEAD:
+                return dataclasses.replace(lease, left=-1.0)
+            case Life.UNKNOWN if not self._after_outage:
+                return lease
+            case _:
+                return dataclasses.replace(lease, left=max(lease.left, 0.0))
+
+    def _try(self, parcel: str, help_: Help, lease: Lease | None, stored: Stored) -> bool:
+        """Help one parcel; trouble with it must not keep the others from being helped. Raises BrokerAway."""
+        try:
+            self._help(parcel, help_, lease, stored)
+        except (OSError, BadPayload) as error:
+            _log.warning(
+                log.PARCEL_STUCK,
+                inbox=self._inbox.name,
+                parcel=parcel,
+                help=help_.value,
+                error=str(error),
+                remedy="it is tried again",
+            )
+            return False
+        return True
 
     def _found(self, parcel: str, stored: Stored) -> Found:
         count = len(files(self._workshop.disk, self._folders, parcel))
@@ -64,20 +94,30 @@ class Repair:
 
     def _help(self, parcel: str, help_: Help, lease: Lease | None, stored: Stored) -> None:
         paths = files(self._workshop.disk, self._folders, parcel)
-        _log.info(log.PARCEL_HELPED, inbox=self._inbox.name, parcel=parcel, files=len(paths), help=help_.value)
+        if help_ is not Help.RENEW:
+            _log.info(log.PARCEL_HELPED, inbox=self._inbox.name, parcel=parcel, files=len(paths), help=help_.value)
         match help_:
             case Help.PUBLISH:
-                used = min(lease.retries, self._inbox.retries) if lease else 0
-                self._filer.publish(parcel, paths, retries=used)
+                self._publish(parcel, paths, lease)
             case Help.RENEW:
-                self._workshop.leases.queue(parcel, self._inbox.name, SEEN_SECONDS)
-            case Help.FILE_AWAY if stored["status"] == SUCCESS:
-                self._filer.outcome(from_wire(stored["result"]))
+                self._workshop.leases.take_over(parcel, lease, SEEN_SECONDS)
             case Help.FILE_AWAY:
-                self._filer.failure(parcel, stored, lease.attempt if lease else 1)
-            case Help.CRASHED:
-                self._filer.crashed(parcel, lease.token if lease else "")
+                self._file_away(parcel, lease, stored)
+            case Help.CRASHED if lease:
+                self._filer.crashed(parcel, lease)
             case Help.ADOPT:
                 self._filer.adopt(parcel, paths)
             case _:
                 discard(self._workshop.disk, self._folders, parcel)
+
+    def _publish(self, parcel: str, paths: list[bytes], lease: Lease | None) -> None:
+        grace = self._workshop.settings.sweep.grace_seconds
+        if self._workshop.leases.take_over(parcel, lease, grace) is not None:
+            used = min(lease.retries, self._inbox.retries) if lease else 0
+            self._filer.publish(parcel, paths, retries=used)
+
+    def _file_away(self, parcel: str, lease: Lease | None, stored: Stored) -> None:
+        if stored["status"] == SUCCESS:
+            self._filer.outcome(from_wire(stored["result"]))
+        else:
+            self._filer.failure(parcel, stored, lease.attempt if lease else 1)

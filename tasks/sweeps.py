@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from celery import Celery
 from celery.schedules import schedule
 
 from spool import heartbeat, log
+from spool.broker import weather
 from spool.errors import BrokerAway, Weather
 from spool.folders import Folders, opened
 from spool.intake import Intake, Means
@@ -18,6 +20,7 @@ from spool.payload import Parcel
 from spool.queue import EXPIRED, MISSED, STALE, host_queue, send
 from spool.retention import expire
 from spool.settings import Inbox, Settings
+from tasks.owner import Life, life, token
 from tasks.repair import Repair
 from tasks.workshop import Workshop
 
@@ -25,6 +28,7 @@ RIPE_SECONDS = 5.0
 """A file must have been complete for so long before the sweep takes it from under the watcher's nose."""
 
 TURNS_MAX = 100
+TURN_SECONDS = 600
 DAY_SECONDS = 86_400.0
 
 _log = log.get(__name__)
@@ -32,24 +36,23 @@ _log = log.get(__name__)
 
 def missed(workshop: Workshop) -> None:
     """Take in what lies complete in an inbox and was announced by no event, or found no watcher."""
-
-    def send_one(parcel: Parcel, inbox: Inbox) -> None:
-        send(workshop.app, parcel, inbox)
-
     watcher = heartbeat.read(workshop.client, workshop.host)
-    grace = workshop.settings.sweep.grace_seconds
-    means = Means(workshop.disk, workshop.leases, send_one, workshop.host, grace)
     for inbox in workshop.settings.inbox.values():
         watched = watcher.inboxes.get(inbox.name) if watcher else None
         if watched and watched.busy:
             continue  # it is being worked off; nothing is missed
-        with _weather(inbox):
-            claimed = _take_all(workshop, means, inbox)
-            if claimed and watched and watched.mode == "inotify":
-                _log.warning(log.EVENTS_MISSED, inbox=inbox.name, files=claimed)
+        with _turn(workshop, MISSED, inbox) as ours:
+            claimed = _take_all(workshop, inbox) if ours else 0
+        if claimed and watched and watched.mode == "inotify":
+            _log.warning(log.EVENTS_MISSED, inbox=inbox.name, files=claimed)
 
 
-def _take_all(workshop: Workshop, means: Means, inbox: Inbox) -> int:
+def _take_all(workshop: Workshop, inbox: Inbox) -> int:
+    def send_one(parcel: Parcel, inbox: Inbox) -> None:
+        send(workshop.app, parcel, inbox)
+
+    grace = workshop.settings.sweep.grace_seconds
+    means = Means(workshop.disk, workshop.leases, send_one, workshop.host, grace)
     mount = mount_at(workshop.disk, inbox.root)
     calm = patience(inbox, mount)
     ripe = dataclasses.replace(
@@ -67,35 +70,66 @@ def _take_all(workshop: Workshop, means: Means, inbox: Inbox) -> int:
 
 def stale(workshop: Workshop) -> None:
     """Help claimed parcels that nobody looks after."""
+    after_outage = _was_away(workshop)
     for inbox in workshop.settings.inbox.values():
-        with _weather(inbox), opened(workshop.disk, inbox.root) as folders:
-            if helped := Repair(workshop, inbox, folders).run():
-                _log.info(log.SWEPT, inbox=inbox.name, **helped)
+        with _turn(workshop, STALE, inbox) as ours:
+            if ours:
+                _mend(workshop, inbox, after_outage=after_outage)
+
+
+def _mend(workshop: Workshop, inbox: Inbox, *, after_outage: bool) -> None:
+    with opened(workshop.disk, inbox.root) as folders:
+        if helped := Repair(workshop, inbox, folders, after_outage=after_outage).run():
+            _log.info(log.SWEPT, inbox=inbox.name, **helped)
+
+
+def _was_away(workshop: Workshop) -> bool:
+    """Tell whether no sweep has reached Redis for longer than a lease: distant workers could not, either."""
+    settings = workshop.settings
+    patience_seconds = math.ceil(settings.sweep.stale_seconds + settings.work.lease_seconds)
+    with weather():
+        return workshop.client.set(f"inboxd:swept:{workshop.host}", "", ex=patience_seconds, get=True) is None
 
 
 def expired(workshop: Workshop) -> None:
     """Delete what has been kept for as long as its inbox says, and our own leftovers."""
     for inbox in workshop.settings.inbox.values():
-        with _weather(inbox), opened(workshop.disk, inbox.root) as folders:
-            _expire(workshop, inbox, folders)
+        with _turn(workshop, EXPIRED, inbox) as ours:
+            if ours:
+                with opened(workshop.disk, inbox.root) as folders:
+                    _expire(workshop, inbox, folders)
 
 
 def _expire(workshop: Workshop, inbox: Inbox, folders: Folders) -> None:
-    kept = ((folders.done, inbox.keep_done_days), (folders.failed, inbox.keep_failed_days))
-    for folder, days in kept:
-        for removed in expire(workshop.disk, folder, time.time(), days * DAY_SECONDS):
+    kept = ((folders.done, inbox.keep_done_days, False), (folders.failed, inbox.keep_failed_days, True))
+    for folder, days, notes_too in kept:
+        for removed in expire(workshop.disk, folder, time.time(), days * DAY_SECONDS, notes_too=notes_too):
             _log.info(log.FILE_EXPIRED, inbox=inbox.name, file=removed.path, why=removed.why)
 
 
 @contextlib.contextmanager
-def _weather(inbox: Inbox) -> Iterator[None]:
-    """Log what is away for one inbox, and let the sweep go on with the next. A broker that is away ends it."""
+def _turn(workshop: Workshop, sweep: str, inbox: Inbox) -> Iterator[bool]:
+    """Let one sweep of a kind be at an inbox: one that hangs on a dead mount must not draw every worker after it.
+
+    Yields whether it is our turn. A dead process's turn is over, a living one's after TURN_SECONDS. What is away for this
+    inbox is logged, and the sweep goes on with the next one; a broker that is away ends it.
+    """
+    key = f"inboxd:sweep:{sweep}:{workshop.host}:{inbox.name}"
+    with weather():
+        holder = workshop.client.get(key)
+        if isinstance(holder, bytes) and life(holder.decode()) is Life.DEAD:
+            workshop.client.delete(key)
+        ours = bool(workshop.client.set(key, token(workshop.host), nx=True, ex=TURN_SECONDS))
     try:
-        yield
+        yield ours
     except BrokerAway:
         raise
     except (Weather, OSError) as error:
         _log.warning(log.FOLDER_AWAY, inbox=inbox.name, error=str(error))
+    finally:
+        if ours:
+            with weather():
+                workshop.client.delete(key)
 
 
 def register(workshop: Workshop) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import redis
 from celery import Celery
+from celery.states import PENDING
 
 from spool import broker
 from spool.disk import Disk
@@ -34,21 +35,24 @@ class Workshop:
     def send_again(
         self, folders: Folders, inbox: Inbox, parcel: str, paths: list[bytes], *, retries: int = 0, countdown: float = 0.0
     ) -> Packed:
-        """Pack what a claimed parcel holds and send it under its own id, whatever became of an earlier message.
+        """Pack what a claimed parcel holds and send it under its own id; its lease must be the caller's doing.
 
-        Raises BrokerAway; the parcel stays claimed, and the next sweep tries again.
+        Raises BrokerAway; the parcel stays claimed, its lease lapses, and a later sweep tries again.
         """
         packed = pack(self.disk, folders, inbox, parcel, paths)
         if packed.parts:
-            seconds = self.settings.sweep.grace_seconds + countdown
-            self.leases.queue(parcel, inbox.name, seconds, force=True)
             send(self.app, parcel_of(packed, parcel, inbox, self.host), inbox, retries=retries, countdown=countdown)
         return packed
 
     def stored(self, parcels: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return Celery's result record of each parcel; status PENDING where there is none. Raises BrokerAway."""
+        if not parcels:
+            return {}
+        backend: Any = self.app.backend  # a key-value store: Redis
         with broker.weather():
-            return {parcel: self.app.backend.get_task_meta(parcel, cache=False) for parcel in parcels}
+            found = backend.mget([backend.get_key_for_task(parcel) for parcel in parcels])
+        pending = {"status": PENDING, "result": None}
+        return {parcel: backend.decode_result(raw) if raw else pending for parcel, raw in zip(parcels, found, strict=True)}
 
     def backoff(self, inbox: Inbox, retries: int) -> float:
         """Return the wait before the next attempt, in seconds: doubled for each one used, up to the inbox's limit."""

@@ -82,8 +82,7 @@ class Daemon:
             case Kind.ARRIVED:
                 drop.hint(now)
             case Kind.RETURNED:
-                if drop.busy:
-                    drop.due = now
+                drop.returned(now)
             case Kind.OVERFLOWED:
                 self._log.warning(log.EVENTS_LOST, inbox=hint.inbox, remedy="raise fs.inotify.max_queued_events")
                 drop.look_now("overflow")
@@ -94,10 +93,10 @@ class Daemon:
 
     def _turn(self, drop: Drop) -> None:
         begun = time.monotonic()
-        if drop.intake.resting:
+        if drop.look and drop.intake.resting:
             drop.dirty = False
         try:
-            taken = drop.intake.take(drop.reason)
+            taken = drop.intake.take(drop.reason, look=drop.look)
         except FolderAway as error:
             if drop.away(str(error), time.monotonic()):
                 self._log.warning(log.FOLDER_AWAY, inbox=drop.inbox.name, error=str(error), remedy="it is tried again")
@@ -179,7 +178,7 @@ class Daemon:
         self._beat_due = now + heartbeat.EVERY_SECONDS
         inboxes = {name: Watched(drop.mode.name, drop.mode.why, drop.busy, drop.trouble) for name, drop in self._drops.items()}
         try:
-            heartbeat.write(self._client, self._settings.host, Heartbeat(time.time(), None, inboxes))
+            heartbeat.write(self._client, self._settings.host, Heartbeat(time.time(), inboxes))
             if self._paused is not None:
                 with weather():
                     self._client.ping()

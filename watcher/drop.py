@@ -19,8 +19,9 @@ HELD_SECONDS = 1.0
 AWAY_SECONDS = (0.5, 30.0)
 """First and longest wait before a folder that is away is looked for again; it doubles in between."""
 
+SHORT_SECONDS = 0.05
 SCAN_SHARE = 10.0
-"""A periodic scan may take a tenth of the time: a large tree is looked at less often."""
+"""Scans that are not short may take a tenth of the time: a large tree is looked at less often."""
 
 Identity = tuple[int, int, int, int]
 
@@ -43,6 +44,7 @@ class Drop:
     identity: Identity
     due: float = 0.0
     dirty: bool = True
+    look: bool = True
     busy: bool = False
     reason: str = "start"
     trouble: str | None = None
@@ -50,32 +52,41 @@ class Drop:
 
     def hint(self, now: float) -> None:
         """Note that something has arrived: a file can be complete once it has settled, and not before."""
-        self.dirty = True
+        self.dirty = self.look = True
         self.reason = "event"
         self.due = min(self.due, now + self.inbox.settle_seconds)
 
     def look_now(self, reason: str) -> None:
         """Note that the whole inbox is to be looked at."""
-        self.dirty = True
+        self.dirty = self.look = True
         self.reason = reason
         self.due = -math.inf
 
     def plan(self, taken: Taken, now: float, took: float) -> None:
         """Decide when to look next, after a turn that took so many seconds."""
         self.busy = taken.more or taken.held
+        self.look = True
         if taken.more:
             self.due = now
             return
-        tick = RESCAN_SECONDS if self.mode.events and not taken.sub_folders else self.inbox.poll_seconds
-        wait = max(tick, took * SCAN_SHARE)
+        due_in = taken.looked.due_in
+        wait = RESCAN_SECONDS if self.mode.events and not taken.looked.sub_folders else self.inbox.poll_seconds
         self.reason = "scan"
         if self.dirty:
             wait, self.reason = min(wait, self.inbox.settle_seconds), "event"
-        if taken.held:
-            wait = min(wait, HELD_SECONDS)
-        if taken.due_in is not None and taken.due_in < wait:
-            wait, self.reason = taken.due_in, "event" if self.mode.events else "scan"
+        if due_in is not None and due_in < wait:
+            wait, self.reason = due_in, "event" if self.mode.events else "scan"
+        if took > SHORT_SECONDS:
+            wait = max(wait, took * SCAN_SHARE)
+        if taken.held and wait > HELD_SECONDS:
+            wait, self.look = HELD_SECONDS, False
         self.due = now + wait
+
+    def returned(self, now: float) -> None:
+        """Note that a parcel has returned: if files wait for that, there is room for them, and no need to look for others."""
+        if self.busy and now < self.due:
+            self.due = now
+            self.look = False
 
     def away(self, why: str, now: float) -> bool:
         """Note that the folders are away, and when to look for them again; True if that is news."""

@@ -3,14 +3,11 @@
 import errno
 import sys
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers.api import ObservedWatch
 
 from watcher.hints import Hint, Hints
-
-if TYPE_CHECKING:
-    from watchdog.observers.api import ObservedWatch
 
 if sys.platform == "linux":
     from watcher.inotify import HintEvent, HintObserver

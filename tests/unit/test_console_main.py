@@ -212,7 +212,7 @@ class TestStatus:
     def test_when_all_is_well_nothing_needs_a_person(self, settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         watched = Watched("inotify", "a local disk", busy=False, trouble=None)
         inbox = InboxState("drop", Census(1, 2, 3, 4, 5.0), watched=watched)
-        well = Status(10.0, (inbox,), "", 1, Heartbeat(9.0, None, {}))
+        well = Status(10.0, (inbox,), "", 1, Heartbeat(9.0, {}))
         monkeypatch.setattr(console.main, "gather", lambda *_: well)
 
         result = run("status", "--settings", settings_file)
@@ -221,12 +221,6 @@ class TestStatus:
         assert well.troubles() == []
         assert "inotify (a local disk)" in result.stdout
         assert "seen 1 s ago" in result.stdout
-
-    def test_a_watcher_that_pauses_needs_a_person(self) -> None:
-        paused = Status(10.0, (), "", 1, Heartbeat(9.0, "the disk is full", {}))
-
-        assert paused.troubles() == ["the watcher pauses: the disk is full"]
-        assert as_json(paused)["watcher"] == {"at": 9.0, "paused": "the disk is full"}
 
 
 @pytest.mark.parametrize(

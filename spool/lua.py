@@ -1,0 +1,55 @@
+"""The leases' scripts: each reads and writes one parcel's hash in one step, by Redis's own clock.
+
+KEYS[1] is the hash: state, until (ms), token, attempt, crashes. What a script returns stands in its comment.
+"""
+
+_NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
+
+
+def _timed(body: str) -> str:
+    return _NOW + body
+
+
+# KEYS[2] the inbox's pace; ARGV ms, keep ms -> pace or ""
+QUEUE = _timed("""
+redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[1], 'token', '')
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return redis.call('GET', KEYS[2]) or ''
+""")
+
+# ARGV state, until, token as seen, ms, keep ms, deaths to add -> 1 + deaths, or 0 if it is not as seen
+TAKE_OVER = _timed("""
+local state, till, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token'))
+if (state or '') ~= ARGV[1] or (till or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then return 0 end
+redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[4], 'token', '')
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+return 1 + redis.call('HINCRBY', KEYS[1], 'crashes', ARGV[6])
+""")
+
+# ARGV token, ms, keep ms, a dead owner's token or "" -> verdict, attempt, owner
+START = _timed("""
+local state, till, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token'))
+if state == 'finished' or state == 'filed' then return {'finished', 0, ''} end
+if state == 'running' and tonumber(till) > now and token ~= ARGV[4] then return {'busy', 0, token} end
+redis.call('HSET', KEYS[1], 'state', 'running', 'until', now + ARGV[2], 'token', ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return {'started', redis.call('HINCRBY', KEYS[1], 'attempt', 1), ''}
+""")
+
+# ARGV token, next state, ms, next token, keep ms -> 1, or 0 if the parcel has moved on
+MOVE_ON = _timed("""
+local state, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'token'))
+if state and (state ~= 'running' or token ~= ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'state', ARGV[2], 'until', now + ARGV[3], 'token', ARGV[4])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+return 1
+""")
+
+# KEYS[1] a pace; ARGV seconds for each file, weight
+PACE = """
+local mean = tonumber(redis.call('GET', KEYS[1]) or ARGV[1])
+redis.call('SET', KEYS[1], string.format('%.6f', mean + ARGV[2] * (ARGV[1] - mean)), 'EX', 3600)
+"""
+
+# KEYS[1] the epoch -> ms since Redis has had its memory
+EPOCH = _timed("redis.call('SET', KEYS[1], now, 'NX'); return now - redis.call('GET', KEYS[1])")
