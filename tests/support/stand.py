@@ -89,7 +89,7 @@ class Program:
                 cwd=self.log.parent,
                 env=self.environment,
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid(), self.dies_by),
+                preexec_fn=_die_with(os.getpid(), self.dies_by),  # noqa: PLW1509 - the tests have one thread
             )
 
     def start(self) -> None:
@@ -210,16 +210,14 @@ class Stand:
     def environment(self, **more: str) -> dict[str, str]:
         """Return the environment of the stand's processes."""
         inherited = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("INBOXD_", "CELERY", "PYTEST_", "COV_")) and key != "PYTHONDONTWRITEBYTECODE"
+            key: value for key, value in os.environ.items() if not key.startswith(("INBOXD_", "CELERY", "PYTEST_", "COV_"))
         }
         return {
             **inherited,
             MARK: str(self.folder),
             "INBOXD_SETTINGS": str(self.settings_file),
             "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests"), str(self.folder))),
-            "PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / f"inboxd-test-pycache-{os.getuid()}"),
+            "PYTHONDONTWRITEBYTECODE": "1",  # nothing of ours in the tree
             "PYTHONUNBUFFERED": "1",
             **more,
         }
@@ -302,11 +300,15 @@ class Stand:
         path.write_bytes(content)
 
     def drop_folder(self, name: bytes, files: Mapping[bytes, bytes], inbox: str = DROP) -> dict[bytes, str]:
-        """Move a folder with these files into an inbox, all at once; returns what done/ should hold of it, as ``tree`` does."""
+        """Move a folder with these files into an inbox, all at once; returns what done/ should hold of it, as ``tree`` does.
+
+        They have settled before, so that the first look finds them all complete, and they can share parcels.
+        """
         beside = Path(tempfile.mkdtemp(dir=self.folder))
         beside.chmod(0o755)
         for file, content in files.items():
             (beside / os.fsdecode(file)).write_bytes(content)
+        time.sleep(2 * self.tables()["defaults"]["settle_seconds"])
         beside.rename(self.path("inbox", name, inbox))
         return {name + b"/" + file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
 
@@ -348,12 +350,8 @@ class Stand:
 
     def log_lines(self, *programs: Program) -> list[Table]:
         """Return the JSON lines of these programs' logs, by default of all."""
-        lines = []
-        for program in programs or tuple(self.programs.values()):
-            for line in program.text().splitlines():
-                if line.startswith("{"):
-                    lines.append(json.loads(line))
-        return lines
+        texts = (program.text() for program in programs or self.programs.values())
+        return [json.loads(line) for text in texts for line in text.splitlines() if line.startswith("{")]
 
     def log_events(self, name: str, *programs: Program) -> list[Table]:
         """Return the log lines of one event, from these programs or all."""

@@ -16,7 +16,7 @@ from console.address import is_listened_on
 from console.main import inboxd
 from console.process import bury
 from console.status import InboxState, Status
-from console.table import age, as_json
+from console.table import age
 from console.up import server_to_start
 from spool import broker, heartbeat, preflight
 from spool.census import Census
@@ -180,7 +180,7 @@ class TestStatus:
         settings = load(settings_file)
         with broker.client(settings) as client:
             watched = Watched("polling", "an \x1b[31mNFS mount", busy=False, trouble="a [bold]folder[/bold] is full")
-            heartbeat.write(client, settings.host, Heartbeat(0.0, None, {"drop": watched}))
+            heartbeat.write(client, settings.host, Heartbeat(0.0, {"drop": watched}))
 
         result = run("status", "--settings", settings_file)
 
