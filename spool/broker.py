@@ -43,9 +43,9 @@ def celery_url(settings: Settings) -> str:
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     if parts.scheme == "unix":
         query["virtual_host"] = query.pop("db", "0")
-        if parts.password:
-            query["password"] = parts.password
-        return f"redis+socket://{parts.path}?{urlencode(query)}"
+        user, password = query.pop("username", ""), query.pop("password", "")
+        userinfo = parts.netloc or (f"{quote(user)}:{quote(password, safe='')}@" if user or password else "")
+        return f"redis+socket://{userinfo}{parts.path}?{urlencode(query)}"
     if parts.scheme == "rediss":
         query.setdefault("ssl_cert_reqs", "required")
         return parts._replace(query=urlencode(query)).geturl()

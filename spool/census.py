@@ -8,8 +8,8 @@ from spool import notes
 from spool.disk import Disk, Fd, held
 from spool.folders import opened
 from spool.moves import TEMP_PREFIX, open_path
-from spool.readiness import by_name
-from spool.settings import Inbox
+from spool.readiness import by_name, folder_by_name
+from spool.settings import Inbox, Rules
 from spool.store import files, parcels
 
 
@@ -29,7 +29,7 @@ def count(disk: Disk, inbox: Inbox) -> Census:
     with opened(disk, inbox.root) as folders:
         oldest: float | None = None
         waiting = 0
-        for at, path, name in _files(disk, folders.inbox):
+        for at, path, name in _files(disk, folders.inbox, inbox):
             if by_name(path, inbox.include, inbox.exclude):
                 continue
             try:
@@ -49,8 +49,8 @@ def _is_ours(name: bytes) -> bool:
     return name.startswith(TEMP_PREFIX) or name.endswith(notes.SUFFIX)
 
 
-def _files(disk: Disk, top: Fd) -> Iterator[tuple[Fd, bytes, bytes]]:
-    """Yield (open folder, path, name) of everything below a folder that is not a folder."""
+def _files(disk: Disk, top: Fd, rules: Rules | None = None) -> Iterator[tuple[Fd, bytes, bytes]]:
+    """Yield (open folder, path, name) of everything that is not a folder; only where a scan by these rules would look."""
     pending = [b""]
     while pending:
         prefix = pending.pop()
@@ -63,6 +63,7 @@ def _files(disk: Disk, top: Fd) -> Iterator[tuple[Fd, bytes, bytes]]:
         with held(disk, folder):
             for name, is_folder in disk.entries(folder):
                 if is_folder:
-                    pending.append(prefix + name + b"/")
+                    if rules is None or (rules.recursive and not folder_by_name(name)):
+                        pending.append(prefix + name + b"/")
                 else:
                     yield folder, prefix + name, name

@@ -244,7 +244,7 @@ class Disk:
 
     def read_text(self, path: PurePath) -> str:
         """Read a small file of the system's, such as one below /proc."""
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:  # noqa: PTH123 - PurePath by design
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:  # noqa: PTH123 - PurePath by design
             return file.read()
 
 

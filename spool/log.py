@@ -77,7 +77,7 @@ def configure(settings: Log, *, program: str) -> None:
     )
     last: list[Processor] = [_people] if pretty else [_ordered, structlog.processors.JSONRenderer(ensure_ascii=True)]
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), structlog.processors.format_exc_info],
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared, structlog.processors.format_exc_info],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -99,10 +99,20 @@ def _named(program: str) -> Processor:
 
 def _bytes_to_text(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Escape file names, which are bytes and may be hostile, to one printable line."""
-    for key, value in event.items():
-        if isinstance(value, bytes) or (isinstance(value, str) and not value.isprintable() and key != "exception"):
-            event[key] = plain(value)
-    return event
+    return {key: _printable(value) if key != "exception" else value for key, value in event.items()}
+
+
+def _printable(value: object) -> object:
+    """Make a value, and what is in it, something that JSON carries and a terminal bears."""
+    match value:
+        case bytes() | str():
+            return plain(value)
+        case dict():
+            return {str(_printable(key)): _printable(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_printable(inner) for inner in value]
+        case _:
+            return value
 
 
 def _ordered(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -127,7 +137,7 @@ def _people(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     subject = f" {inbox}:{file}" if file is not None else (f" {inbox}" if inbox else "")
     rest = "".join(f"  {key}={_short(value)}" for key, value in event.items() if value is not None)
     line = f"{stamp} {program:<8}{_MARKS.get(level, ''):>2} {name}{subject}{rest}"
-    return f"{line}\n{exception}" if exception else line
+    return "\n".join([line, *map(plain, str(exception).split("\n"))]) if exception else line
 
 
 def _short(value: object) -> str:

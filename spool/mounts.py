@@ -52,8 +52,8 @@ def mount_of(disk: Disk, folder: Fd) -> Mount:
     number = disk.mount_id(folder)
     if sys.platform != "linux":
         return Mount(number, _UNKNOWN, "")
-    for line in disk.read_text(PurePath("/proc/self/mountinfo")).splitlines():
-        fields = line.split()
+    for line in filter(None, disk.read_text(PurePath("/proc/self/mountinfo")).split("\n")):
+        fields = line.split(" ")
         if int(fields[0]) == number:
             return Mount(number, fields[fields.index("-") + 1], fields[4])
     return Mount(number, _UNKNOWN, "")

@@ -1,7 +1,9 @@
 """Before the start: are the folders there, ours, and on one mount? What is wrong is told with its remedy."""
 
+import contextlib
 import errno
 import importlib
+import itertools
 import secrets
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -45,7 +47,7 @@ def check(settings: Settings, disk: Disk | None = None, *, handlers: bool = True
     findings = []
     if not settings.inbox:
         findings.append(Finding("inbox", "there is none", 'add a table [inbox.NAME] with root = "/path/of/the/folder"'))
-    findings.extend(_nested(settings))
+    findings.extend(_nested(disk, settings))
     for inbox in settings.inbox.values():
         if folders:
             findings.extend(_folders(disk, inbox))
@@ -64,17 +66,25 @@ def _finding(inbox: Inbox, path: PurePath, error: OSError, remedy: str) -> Findi
     return Finding(f"inbox.{inbox.name}.root, {path}", error.strerror or str(error), remedy)
 
 
-def _nested(settings: Settings) -> Iterator[Finding]:
-    """Find roots that are one folder, or inside each other: a file must have one inbox."""
-    inboxes = list(settings.inbox.values())
-    for number, one in enumerate(inboxes):
-        for other in inboxes[number + 1 :]:
-            if one.root == other.root or one.root in other.root.parents or other.root in one.root.parents:
-                yield Finding(
-                    f"inbox.{one.name}.root and inbox.{other.name}.root",
-                    f"{one.root} and {other.root} are one folder, or one is inside the other",
-                    "give each inbox a root of its own",
-                )
+def _nested(disk: Disk, settings: Settings) -> Iterator[Finding]:
+    """Find roots that are one folder, by whatever path, or inside each other: a file must have one inbox."""
+    for one, other in itertools.combinations(settings.inbox.values(), 2):
+        inside = one.root in other.root.parents or other.root in one.root.parents
+        if one.root == other.root or inside or _is_same(disk, one.root, other.root):
+            yield Finding(
+                f"inbox.{one.name}.root and inbox.{other.name}.root",
+                f"{one.root} and {other.root} are one folder, or one is inside the other",
+                "give each inbox a root of its own",
+            )
+
+
+def _is_same(disk: Disk, one: PurePath, other: PurePath) -> bool:
+    try:
+        with held(disk, disk.open_root(one)) as here, held(disk, disk.open_root(other)) as there:
+            looks = disk.fstat(here), disk.fstat(there)
+    except OSError:
+        return False  # a root that can't be opened has a finding of its own
+    return (looks[0].dev, looks[0].ino) == (looks[1].dev, looks[1].ino)
 
 
 def _folders(disk: Disk, inbox: Inbox) -> Iterator[Finding]:
@@ -121,6 +131,8 @@ def _moves(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
             at = there
         disk.unlink(at, probe)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            disk.unlink(at, probe)
         remedy = "let the folder belong to the service's user, and let its group write there"
         if error.errno == errno.EROFS:
             remedy = "mount it read-write; under systemd, name the root in ReadWritePaths"
@@ -137,7 +149,7 @@ def _handler(inbox: Inbox) -> Iterator[Finding]:
         found: object = importlib.import_module(module)
         for part in attribute.split("."):
             found = getattr(found, part)
-    except Exception as error:  # noqa: BLE001 - a user's module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything while it is imported
         yield Finding(key, f"can't be imported: {type(error).__name__}: {error}", "install it, or mend the name or the module")
         return
     if not callable(found):

@@ -92,6 +92,11 @@ def make_app(settings: Settings, *, results: bool = False) -> Celery:
         broker_pool_acquire_timeout=settings.redis.socket_timeout_seconds,
         broker_transport_options={
             **timeouts,
+            # one more try when a connection that was kept has gone stale; the waiting is the caller's business
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0,
+            "interval_max": 0,
             "visibility_timeout": settings.redis.visibility_timeout_seconds,
             "unacked_restore_interval": 1,
             "unacked_restore_throttle": 1,

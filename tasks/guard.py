@@ -52,7 +52,7 @@ def call(handler: Handler, file: InboxFile, limit_seconds: int) -> Answer:
         with file.stream:
             result = handler(file)
     except RejectFile as rejection:
-        reason = plain(str(rejection)) or "the handler rejected it without a reason"
+        reason = _text(rejection) or "the handler rejected it without a reason"
         return Rejected(reason, time.monotonic() - begun)
     except SoftTimeLimitExceeded as error:
         return Raised(f"it took longer than {limit_seconds} s", time.monotonic() - begun, error, timed_out=True)
@@ -62,12 +62,17 @@ def call(handler: Handler, file: InboxFile, limit_seconds: int) -> Answer:
 
 
 def _one_line(error: BaseException) -> str:
-    """Say what was raised. The exception's own __str__ may raise, too."""
-    try:
-        text = plain(str(error))
-    except Exception:  # noqa: BLE001 - a broken exception class is still an exception
-        text = "(its message can't be shown)"
+    """Say what was raised."""
+    text = _text(error)
     return f"{type(error).__name__}: {text}"[:2000] if text else type(error).__name__
+
+
+def _text(error: BaseException) -> str:
+    """Return an exception's message on one line. Its own __str__ may raise, too."""
+    try:
+        return plain(str(error))
+    except BaseException:  # noqa: BLE001 - a broken exception class is still an exception
+        return "(its message can't be shown)"
 
 
 def _portable(result: Any) -> Any:  # noqa: ANN401 - whatever a handler returns

@@ -1,6 +1,8 @@
 """Handlers: the one that comes with inboxd, and finding the one that an inbox names."""
 
+import codecs
 import importlib
+import mimetypes
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -23,18 +25,26 @@ def describe(file: InboxFile) -> dict[str, Any]:
 
 
 def sniff(head: bytes, filename: str) -> str:
-    """Return the content type of a file by its first bytes; the name helps where several types begin alike."""
+    """Return the content type of a file by its first bytes; the name only tells apart what begins alike."""
     if not head:
         return "application/x-empty"
     try:
-        return puremagic.from_string(head, mime=True, filename=filename) or OCTETS
+        by_content = puremagic.from_string(head, mime=True) or OCTETS
+        # a Word document, an e-book and a plain archive are all ZIP files
+        return (puremagic.from_string(head, mime=True, filename=filename) or by_content) if head[:2] == b"PK" else by_content
     except (puremagic.PureError, ValueError):
-        return TEXT if _is_text(head) else OCTETS
+        return _text_type(filename) if _is_text(head) else OCTETS
+
+
+def _text_type(filename: str) -> str:
+    guessed = mimetypes.guess_type(filename)[0] or TEXT
+    return guessed if guessed.startswith("text/") else TEXT
 
 
 def _is_text(head: bytes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        head[:-4].decode() if len(head) == SNIFF_BYTES else head.decode()  # the cut may tear the last character
+        decoder.decode(head, final=len(head) < SNIFF_BYTES)  # a cut may tear the last character
     except UnicodeDecodeError:
         return False
     return b"\0" not in head

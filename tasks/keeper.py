@@ -46,7 +46,7 @@ class Keeper:
 
     def _renew(self, parcel: str, token: str) -> None:
         try:
-            if not self._leases.renew(parcel, token, self._seconds):
+            if not self._leases.renew(parcel, token, self._seconds) and (parcel, token) in self._kept:
                 self._log.warning(log.PARCEL_DROPPED, parcel=parcel, why="its lease went to another worker")
         except BrokerAway as error:
             self._log.warning(log.BROKER_AWAY, error=str(error), what="renewing a lease")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import time
 from enum import StrEnum
 from functools import cache
@@ -9,6 +10,7 @@ from pathlib import PurePath
 
 from spool.disk import Disk
 
+_PID = re.compile(r"[0-9]{1,10}")
 _BOOT = PurePath("/proc/sys/kernel/random/boot_id")
 
 
@@ -32,7 +34,7 @@ def life(owner: str) -> Life:
         _, world, pid, birth, _ = owner.rsplit("/", 4)
     except ValueError:
         return Life.UNKNOWN
-    if not world or world != _world() or not pid.isdigit():
+    if not world or world != _world() or not _PID.fullmatch(pid):
         return Life.UNKNOWN
     return Life.ALIVE if _birth(int(pid)) == birth else Life.DEAD
 

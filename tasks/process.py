@@ -168,7 +168,7 @@ class Process:
 def _handler(inbox: Inbox) -> Handler:
     try:
         return find(inbox.handler)
-    except Exception as error:  # noqa: BLE001 - a module that can't be imported fails its files, not the worker
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a module that can't be imported fails its files, not the worker
         broken = error
 
         def fails(_file: object) -> None:

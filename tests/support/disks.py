@@ -1,0 +1,65 @@
+"""Disks of another kind than the one that the tests run on."""
+
+import errno
+from collections.abc import Callable
+from functools import partial
+
+from spool.disk import CantNoReplace, Disk, Fd
+
+
+class LinkingDisk(Disk):
+    """A file system without a rename that refuses to overwrite, as NFS is and some FUSE: moves link and unlink."""
+
+    def rename(self, *_: object) -> None:
+        raise CantNoReplace(errno.EINVAL, "no such rename here")
+
+
+class TwoDisks(Disk):
+    """Every folder on a file system of its own: moves copy."""
+
+    def rename(self, *_: object) -> None:
+        raise OSError(errno.EXDEV, "across file systems")
+
+    def fsync(self, fd: Fd) -> None:
+        """Save the time: no test here can cut the power."""
+
+
+class RefusingDisk(Disk):
+    """Refuses one operation on one name."""
+
+    def __init__(self, operation: str, name: bytes, code: int) -> None:
+        self._code = code
+        self._name = name
+        self._real = getattr(super(), operation)
+        setattr(self, operation, self._refuse)
+
+    def _refuse(self, at: Fd, name: bytes, *rest: object) -> object:
+        if name == self._name:
+            raise OSError(self._code, "refused")
+        return self._real(at, name, *rest)
+
+
+class RacingDisk:
+    """Lets a rival act, from beginning to end, right before operation number ``at`` (of one kind, or of all)."""
+
+    def __init__(self, behind: Disk, rival: Callable[[], object], at: int = 1, *, only: str = "") -> None:
+        self._behind = behind
+        self._rival = rival
+        self._at = at
+        self._only = only
+        self.count = 0
+
+    @property
+    def raced(self) -> bool:
+        """Whether the rival has had its turn."""
+        return self.count >= self._at
+
+    def __getattr__(self, name: str) -> Callable[..., object]:
+        operation = getattr(self._behind, name)
+        return operation if name == "close" or (self._only and name != self._only) else partial(self._race, operation)
+
+    def _race(self, operation: Callable[..., object], *args: object) -> object:
+        self.count += 1
+        if self.count == self._at:
+            self._rival()
+        return operation(*args)

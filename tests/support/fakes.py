@@ -1,0 +1,139 @@
+"""Stand-ins for what is behind Redis, where Redis is not the subject."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spool.lease import Held, Lease, Start, Verdict
+from spool.payload import Parcel, from_wire
+from spool.settings import Inbox
+
+
+@dataclass
+class _Record:
+    held: Held
+    until: float
+    token: str = ""
+    attempt: int = 0
+    crashes: int = 0
+
+
+@dataclass
+class FakeLeases:
+    """Leases in memory, with a clock that a test moves on. test_lease.py holds them to the real ones' word."""
+
+    now: float = 1e6
+    epoch: float = 0.0
+    records: dict[str, _Record] = field(default_factory=dict)
+    paces: dict[str, float] = field(default_factory=dict)
+
+    def queue(self, parcel: str, inbox: str, seconds: float) -> float | None:
+        record = self.records.setdefault(parcel, _Record(Held.QUEUED, 0.0))
+        record.held, record.until, record.token = Held.QUEUED, self.now + seconds, ""
+        return self.paces.get(inbox)
+
+    def take_over(self, parcel: str, seen: Lease | None, seconds: float, *, crashed: bool = False) -> int | None:
+        known = self.read([parcel])[parcel]
+        if (known and (known.held, known.until_ms, known.token)) != (seen and (seen.held, seen.until_ms, seen.token)):
+            return None
+        record = self.records.setdefault(parcel, _Record(Held.QUEUED, 0.0))
+        record.held, record.until, record.token = Held.QUEUED, self.now + seconds, ""
+        record.crashes += crashed
+        return record.crashes
+
+    def forget(self, parcel: str) -> None:
+        self.records.pop(parcel, None)
+
+    def start(self, parcel: str, token: str, seconds: float, *, over: str = "") -> Start:
+        record = self.records.setdefault(parcel, _Record(Held.QUEUED, 0.0))
+        if record.held in (Held.FINISHED, Held.FILED):
+            return Start(Verdict.FINISHED, 0)
+        if record.held is Held.RUNNING and record.until > self.now and record.token != over:
+            return Start(Verdict.BUSY, 0, record.token)
+        record.held, record.until, record.token = Held.RUNNING, self.now + seconds, token
+        record.attempt += 1
+        return Start(Verdict.STARTED, record.attempt)
+
+    def renew(self, parcel: str, token: str, seconds: float) -> bool:
+        return self._move_on(parcel, token, Held.RUNNING, seconds, token)
+
+    def finish(self, parcel: str, token: str, seconds: float) -> bool:
+        return self._move_on(parcel, token, Held.FINISHED, seconds, token)
+
+    def retry(self, parcel: str, token: str, seconds: float) -> bool:
+        return self._move_on(parcel, token, Held.QUEUED, seconds, "")
+
+    def _move_on(self, parcel: str, token: str, held: Held, seconds: float, next_token: str) -> bool:
+        record = self.records.get(parcel)
+        if record and (record.held is not Held.RUNNING or record.token != token):
+            return False
+        record = self.records.setdefault(parcel, _Record(held, 0.0))
+        record.held, record.until, record.token = held, self.now + seconds, next_token
+        return True
+
+    def filed(self, parcel: str) -> None:
+        record = self.records.setdefault(parcel, _Record(Held.FILED, 0.0))
+        record.held, record.until, record.token = Held.FILED, 0.0, ""
+
+    def read(self, parcels: Sequence[str]) -> dict[str, Lease | None]:
+        return {parcel: self._lease(self.records.get(parcel)) for parcel in parcels}
+
+    def _lease(self, known: _Record | None) -> Lease | None:
+        if known is None:
+            return None
+        left = known.until - self.now
+        return Lease(known.held, left, known.token, known.attempt, known.crashes, int(known.until * 1000))
+
+    def epoch_age(self) -> float:
+        return self.now - self.epoch
+
+    def report_pace(self, inbox: str, seconds_per_file: float) -> None:
+        mean = self.paces.get(inbox, seconds_per_file)
+        self.paces[inbox] = mean + 0.3 * (seconds_per_file - mean)
+
+    def flush(self) -> None:
+        """Forget everything, as FLUSHALL does."""
+        self.records.clear()
+        self.paces.clear()
+        self.epoch = self.now
+
+
+@dataclass
+class Sent:
+    """A mail box: takes what is sent, by the intake's seam or by Celery's send_task, and stores results by task id."""
+
+    parcels: list[Parcel] = field(default_factory=list)
+    options: list[dict[str, Any]] = field(default_factory=list)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def send(self, parcel: Parcel, inbox: Inbox) -> None:
+        del inbox
+        self.parcels.append(parcel)
+
+    def send_task(self, name: str, *, args: list[object], **options: object) -> None:
+        self.parcels.append(from_wire(args[0]))
+        self.options.append({"name": name, **options})
+
+    @property
+    def backend(self) -> "Sent":
+        return self
+
+    def get_key_for_task(self, task_id: str) -> str:
+        return task_id
+
+    def mget(self, keys: list[str]) -> list[dict[str, Any] | None]:
+        return [self.results.get(key) for key in keys]
+
+    def decode_result(self, raw: dict[str, Any]) -> dict[str, Any]:
+        return raw
+
+    def paths(self) -> list[bytes]:
+        """Return the paths of all files that were sent."""
+        return [part.filename for parcel in self.parcels for part in parcel.files]
+
+
+class NoQueues:
+    """A Redis whose queues are all empty."""
+
+    def register_script(self, _script: str) -> Callable[..., list[bytes]]:
+        return lambda **_: []

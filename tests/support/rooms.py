@@ -1,0 +1,46 @@
+"""Intakes and workshops put together from real and fake parts."""
+
+from pathlib import PurePath
+
+from spool.disk import Disk
+from spool.intake import Intake, Means
+from spool.settings import Inbox, Settings
+from support.fakes import FakeLeases, NoQueues, Sent
+from support.spools import AT_ONCE, Spool
+from tasks.workshop import Workshop
+
+GRACE_SECONDS = 1e-6
+"""A parcel without a lease is helped at once."""
+
+HOST = "here"
+
+
+def means(disk: Disk, leases: FakeLeases, sent: Sent) -> Means:
+    """Return what an intake works with."""
+    return Means(disk, leases, sent.send, HOST, GRACE_SECONDS)
+
+
+def intake(spool: Spool, leases: FakeLeases, sent: Sent, disk: Disk | None = None, **rules: object) -> Intake:
+    """Return an inbox's way in; every file in it is complete at once."""
+    return Intake(means(disk or Disk(), leases, sent), spool.inbox(**rules), AT_ONCE, network=False)
+
+
+def take_all(way_in: Intake) -> int:
+    """Take turns until the scan is at its end; returns how many files were claimed."""
+    claimed = 0
+    while True:
+        taken = way_in.take("scan")
+        claimed += taken.claimed
+        if not taken.more:
+            return claimed
+
+
+def settings(inbox: Inbox) -> Settings:
+    """Return settings with this one inbox."""
+    table = {**inbox.model_dump(exclude={"name"}), "root": PurePath(inbox.root)}
+    return Settings(host=HOST, sweep={"grace_seconds": GRACE_SECONDS}, inbox={inbox.name: table})
+
+
+def workshop(inbox: Inbox, leases: FakeLeases, sent: Sent, disk: Disk | None = None) -> Workshop:
+    """Return what tasks work with; what they send is kept in ``sent``, and results are read from there."""
+    return Workshop(settings(inbox), sent, disk or Disk(), NoQueues(), leases)

@@ -1,0 +1,98 @@
+"""One inbox on a real disk: dropping into it, and telling what lies where."""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from spool import notes
+from spool.disk import Disk
+from spool.folders import Folders, new_parcel_id, opened
+from spool.readiness import Patience
+from spool.settings import Inbox
+
+AT_ONCE = Patience(settle=0.0, unsure=0.0, empty=0.0)
+"""Every file is complete as soon as it is there."""
+
+RESERVED = b"(only reserves its name)"
+RESERVING = b"inboxd-reserved-"
+TEMP_PREFIX = b".inboxd-"
+
+TOPS = ("inbox", "claimed", "done", "failed")
+
+
+@dataclass(frozen=True)
+class Spool:
+    """An inbox's root. Paths are bytes below it, such as b"inbox/sub/a.pdf"."""
+
+    root: Path
+
+    @classmethod
+    def make(cls, root: Path) -> "Spool":
+        """Make the four folders."""
+        for top in TOPS:
+            (root / top).mkdir(parents=True)
+        return cls(root)
+
+    def where(self, path: bytes) -> Path:
+        """Return the place of a path."""
+        return self.root / os.fsdecode(path)
+
+    def put(self, path: bytes, data: bytes = b"content") -> Path:
+        """Write a file, and make the folders that it needs."""
+        place = self.where(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(data)
+        return place
+
+    def claimed(self, *paths: bytes, data: bytes = b"content") -> str:
+        """Put files into a parcel, as a claim would have; returns its id."""
+        parcel = new_parcel_id()
+        for path in paths:
+            self.put(b"claimed/%s/%s" % (parcel.encode(), path), data)
+        return parcel
+
+    def inbox(self, **rules: object) -> Inbox:
+        """Return the inbox's settings."""
+        return Inbox(name="drop", root=PurePath(self.root), **{"inline_bytes_max": 64, **rules})
+
+    @contextlib.contextmanager
+    def folders(self) -> Iterator[Folders]:
+        """Open the four folders."""
+        with opened(Disk(), PurePath(self.root)) as folders:
+            yield folders
+
+    def files(self, top: str = "") -> dict[bytes, bytes]:
+        """Return all that is no folder, path below ``top`` and content; what holds none has its kind as content."""
+        start = self.root / top
+        return {
+            os.fsencode((Path(folder) / name).relative_to(start)): _content(Path(folder) / name)
+            for folder, below, names in os.walk(start)
+            for name in (*names, *(link for link in below if (Path(folder) / link).is_symlink()))
+        }
+
+    def folders_in(self, top: str) -> set[bytes]:
+        """Return the paths of all sub-folders below ``top``."""
+        start = self.root / top
+        return {os.fsencode(Path(folder).relative_to(start)) for folder, _, _ in os.walk(start)} - {b"."}
+
+    def failed_files(self) -> dict[bytes, bytes]:
+        """Return what lies in failed/ without the notes, and without our own unfinished files."""
+        return {
+            path: data
+            for path, data in self.files("failed").items()
+            if not path.endswith(notes.SUFFIX) and not path.rpartition(b"/")[2].startswith(TEMP_PREFIX)
+        }
+
+    def notes(self) -> dict[bytes, bytes]:
+        """Return the notes in failed/."""
+        return {path: data for path, data in self.files("failed").items() if path.endswith(notes.SUFFIX)}
+
+
+def _content(place: Path) -> bytes:
+    if place.is_symlink():
+        target = os.fsencode(place.readlink())
+        return RESERVED if target.startswith(RESERVING) else b"-> " + target
+    return place.read_bytes() if stat.S_ISREG(place.lstat().st_mode) else b"(no file)"

