@@ -27,9 +27,9 @@ _DISK_WEATHER = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTAL
 
 @dataclass(slots=True)
 class Taken:
-    """What one turn did. ``more`` asks for another turn at once; ``held`` files wait for a parcel to return."""
+    """What one turn did: the look, if there was one. ``more`` asks for another at once; ``held`` files wait for a parcel."""
 
-    looked: Looked
+    looked: Looked | None
     claimed: int = 0
     refused: int = 0
     held: bool = False
@@ -37,7 +37,7 @@ class Taken:
     @property
     def more(self) -> bool:
         """Whether part of the scan is left."""
-        return self.looked.more
+        return self.looked is not None and self.looked.more
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Intake:
                 self._send_again()
                 self._flight.look(self._means.disk, folders)
                 looks = look or not self._gathering.resting
-                taken = Taken(self._gathering.look(folders, self._flight.room) if looks else Looked())
+                taken = Taken(self._gathering.look(folders, self._flight.room) if looks else None)
                 self._file_refused(folders, taken)
                 self._send_ready(folders, found_by, taken)
         except OSError as error:
@@ -102,7 +102,8 @@ class Intake:
                     taken.held = True
                     break
                 self._dispatch(folders, ready, bundle, found_by, taken)
-        taken.held = taken.held or self._gathering.ready > 0
+        stopped = not self._gathering.resting and not taken.more  # for want of room, in the middle of a scan
+        taken.held = taken.held or stopped or self._gathering.ready > 0
 
     def _dispatch(
         self, folders: Folders, ready: dict[bytes, Candidate], bundle: list[Candidate], found_by: str, taken: Taken

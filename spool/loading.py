@@ -6,7 +6,7 @@ import re
 import socket
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -37,15 +37,23 @@ def find(path: Path | None = None, environment: Mapping[str, str] = os.environ) 
     """
     named = path or (Path(environment[FILE_VARIABLE]) if environment.get(FILE_VARIABLE) else None)
     if named is None:
-        named = next((candidate for candidate in LOOKED_FOR if candidate.is_file()), None)
+        named = next((candidate for candidate in LOOKED_FOR if _is_file(candidate)), None)
     if named is None:
         looked = " and ".join(map(str, LOOKED_FOR))
         raise SettingsError(
             [Finding("settings", f"no file found (looked for {looked})", f"name one with --settings FILE or {FILE_VARIABLE}")]
         )
-    if not named.is_file():
+    if not _is_file(named):
         raise SettingsError([Finding(str(named), "is not a file", "name an existing settings file, or create it")])
     return named.absolute()
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError as error:
+        remedy = "let the service's user enter its folder"
+        raise SettingsError([Finding(str(path), f"can't be looked at: {error.strerror}", remedy)]) from None
 
 
 def handlers_beside(file: Path) -> None:
@@ -90,7 +98,7 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:  # noqa: ANN40
     except SourceError as error:
         raise SettingsError([Finding("environment", str(error), "write lists and tables in variables as JSON")]) from None
     except ValidationError as error:
-        raise SettingsError(list(_findings(error, file, os.environ))) from None
+        raise SettingsError(list(_findings(error, lambda loc: _source(loc, file, overrides)))) from None
     return _resolved(settings, file.parent)
 
 
@@ -120,33 +128,48 @@ def _unknown_variables(environment: Mapping[str, str]) -> Iterator[Finding]:
             yield Finding(variable, "is no setting", _did_you_mean(table, known, "unset it"))
 
 
-def _findings(error: ValidationError, file: Path, environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Turn pydantic's errors into findings, one per key; what is wrong in [defaults] is told once."""
-    blamed_on_defaults = {e["loc"][1:] for e in error.errors() if e["loc"][:1] == ("defaults",)}
+def _findings(error: ValidationError, source: Callable[[tuple[str, ...]], str]) -> Iterator[Finding]:
+    """Turn pydantic's errors into findings, one for each key; what is wrong in [defaults] is told once."""
+    blamed_on_defaults = {_key(e["loc"])[1:] for e in error.errors() if e["loc"][:1] == ("defaults",)}
+    told: set[tuple[str, ...]] = set()
     for details in error.errors():
-        loc = tuple(str(part) for part in details["loc"] if part != "[key]")
-        if loc[:1] == ("inbox",) and loc[2:] in blamed_on_defaults:
+        loc = _key(details["loc"])
+        if loc in told or (loc[:1] == ("inbox",) and loc[2:] in blamed_on_defaults):
             continue
-        if not loc:  # a limit that depends on another names its key itself
+        if loc:
+            told.add(loc)
+            yield _finding(details["type"], loc, details["msg"], details["input"], source(loc))
+        else:  # a limit that depends on another names its key itself
             where, _, problem = details["msg"].removeprefix("Value error, ").partition(": ")
-            yield Finding(f"{where} ({file})", problem, "change one of the two")
-            continue
-        key, source = ".".join(loc), _source(loc, file, environment)
-        if details["type"] == "extra_forbidden":
-            yield Finding(f"{key} ({source})", "is no setting", _did_you_mean(loc[-1], _keys(loc), "remove it"))
-        elif details["type"] == "missing":
-            yield Finding(f"{key} ({source})", "is missing", "set it")
-        else:
-            value = str(details["input"])[:200]
-            problem = details["msg"].removeprefix("Value error, ")
-            yield Finding(f"{key} = {value!r} ({source})", problem, f"set {key} to a value that fits")
+            yield Finding(f"{where} ({source(())})", problem, "change one of the two")
 
 
-def _source(loc: tuple[str, ...], file: Path, environment: Mapping[str, str]) -> str:
-    """Name where a key was set: the environment variable that overrides it, or the file."""
-    variable = PREFIX + "__".join(part.upper() for part in loc)
-    names = {name.upper(): name for name in environment}
-    return names.get(variable, str(file))
+def _key(loc: tuple[str | int, ...]) -> tuple[str, ...]:
+    """Return the settings key that an error is about, without what pydantic adds of unions and lists."""
+    parts = tuple(str(part) for part in loc if part != "[key]")
+    return parts[: 3 if parts[:1] == ("inbox",) else 2]
+
+
+def _finding(kind: str, loc: tuple[str, ...], message: str, value: object, source: str) -> Finding:
+    key = ".".join(loc)
+    if kind == "extra_forbidden" or loc[2:] == ("name",):
+        return Finding(f"{key} ({source})", "is no setting", _did_you_mean(loc[-1], _keys(loc), "remove it"))
+    if kind == "missing":
+        return Finding(f"{key} ({source})", "is missing", "set it")
+    problem = message.removeprefix("Value error, ")
+    return Finding(f"{key} = {str(value)[:200]!r} ({source})", problem, f"set {key} to a value that fits")
+
+
+def _source(loc: tuple[str, ...], file: Path, overrides: Mapping[str, Any]) -> str:
+    """Name where a key was set: the command line, the environment variable that overrides it, or the file."""
+    if loc[:1] and loc[0] in overrides:
+        return "command line"
+    names = {name.upper(): name for name in os.environ}
+    for length in range(len(loc), 0, -1):
+        variable = PREFIX + "__".join(part.upper() for part in loc[:length])
+        if variable in names:
+            return names[variable]
+    return str(file)
 
 
 def _keys(loc: tuple[str, ...]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from typing import cast
 
 import structlog
@@ -85,8 +86,28 @@ def configure(settings: Log, *, program: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    beat = logging.getLogger("celery.beat")
+    if not any(isinstance(kept, _Seldom) for kept in beat.filters):
+        beat.addFilter(_Seldom())
     for chatty in ("watchdog", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+
+
+class _Seldom(logging.Filter):
+    """Lets a message through once in a while: beat repeats its complaint about an absent broker with each sweep."""
+
+    EVERY_SECONDS = 30.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if record.levelno < logging.ERROR or now - self._told.get(str(record.msg), -self.EVERY_SECONDS) >= self.EVERY_SECONDS:
+            self._told[str(record.msg)] = now
+            return True
+        return False
 
 
 def _named(program: str) -> Processor:

@@ -57,11 +57,17 @@ def from_wire(wire: object) -> Outcome:
         if not isinstance(wire, dict) or wire["version"] != VERSION or not is_parcel_id(wire["parcel"]):
             raise BadPayload("no outcome of a parcel")
         files = tuple(
-            FileOutcome(bytes(file["filename"]), Verdict(file["verdict"]), file["reason"], file["result"])
+            FileOutcome(_bytes(file["filename"]), Verdict(file["verdict"]), file["reason"], file["result"])
             for file in wire["files"]
         )
         for file in files:
             split_path(file.path)
         return Outcome(wire["parcel"], str(wire["inbox"]), int(wire["attempt"]), files)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadPayload(f"an outcome of the wrong shape: {error}") from error
+
+
+def _bytes(value: object) -> bytes:
+    if not isinstance(value, bytes):
+        raise TypeError(f"bytes expected, not {type(value).__name__}")
+    return value

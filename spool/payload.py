@@ -108,6 +108,7 @@ def _part(wire: object) -> FilePart:
         stream=None if stream is None else _of(bytes, stream),
     )
     split_path(part.filename)
+    _of(str, part.headers["id"])
     if part.stream is not None and len(part.stream) != part.content_length:
         raise ValueError(f"{len(part.stream)} bytes where {part.content_length} were announced")
     return part

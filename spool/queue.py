@@ -127,7 +127,9 @@ def send(app: Celery, parcel: Parcel, inbox: Inbox, *, retries: int = 0, countdo
     ``retries`` are the attempts that count as used. Returns within a few socket timeouts. Raises BrokerAway when the outcome is
     unknown: the message may have got through, and sending it again with the same id is harmless.
     """
-    home = {"queue": host_queue(parcel.host)}
+    # a callback is worth waiting for: its loss is repaired, but later
+    patience = {"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2.0}
+    home = {"queue": host_queue(parcel.host), "retry": True, "retry_policy": patience}
     try:
         app.send_task(
             PROCESS,

@@ -131,7 +131,9 @@ class Settings(BaseSettings):
         defaults = data.get("defaults")
         common = defaults if isinstance(defaults, dict) else {}
         filled = {
-            name: {**common, **table, "name": name} if isinstance(table, dict) else table
+            name: {**common, **table, "name": [name, table["name"]] if "name" in table else name}
+            if isinstance(table, dict)
+            else table
             for name, table in data["inbox"].items()
         }
         return {**data, "inbox": filled}

@@ -144,7 +144,7 @@ class Process:
                     retry=retries + 1, of=inbox.retries, in_seconds=wait,
                 )  # fmt: skip
                 self._workshop.leases.retry(parcel.id, token, wait + self._lease_seconds)
-                raise task.retry(exc=failure, countdown=wait, max_retries=inbox.retries)
+                raise task.retry(exc=failure, countdown=wait, max_retries=inbox.retries, argsrepr=parcel.id, kwargsrepr="")
             case _:
                 return
 

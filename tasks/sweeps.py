@@ -41,6 +41,7 @@ def missed(workshop: Workshop) -> None:
         watched = watcher.inboxes.get(inbox.name) if watcher else None
         if watched and watched.busy:
             continue  # it is being worked off; nothing is missed
+        claimed = 0
         with _turn(workshop, MISSED, inbox) as ours:
             claimed = _take_all(workshop, inbox) if ours else 0
         if claimed and watched and watched.mode == "inotify":

@@ -54,7 +54,7 @@ class Daemon:
         self._beat(now)
         if self._paused is None:
             for drop in sorted(self._drops.values(), key=lambda drop: drop.due):
-                if drop.due <= time.monotonic() and not self._stopping:
+                if drop.due <= time.monotonic() and not self._stopping and self._paused is None:
                     self._turn(drop)
                     self._take_hints(0.0)
         self._take_hints(self._next_due() - time.monotonic())
@@ -87,6 +87,7 @@ class Daemon:
                 self._log.warning(log.EVENTS_LOST, inbox=hint.inbox, remedy="raise fs.inotify.max_queued_events")
                 drop.look_now("overflow")
             case _:
+                drop.identity = None  # an inode's number alone may be used again by the folder that takes its place
                 self._supervise_due = now
 
     # one inbox

@@ -6,6 +6,7 @@ from pathlib import PurePath
 
 from spool.disk import Disk, held
 from spool.folders import CLAIMED, INBOX
+from spool.gathering import Looked
 from spool.intake import Intake, Taken
 from spool.mounts import Mode, Mount, mount_of
 from spool.settings import Inbox
@@ -41,13 +42,15 @@ class Drop:
     intake: Intake
     mount: Mount
     mode: Mode
-    identity: Identity
+    identity: Identity | None
     due: float = 0.0
     dirty: bool = True
     look: bool = True
     busy: bool = False
     reason: str = "start"
     trouble: str | None = None
+    looked: Looked = field(default_factory=Looked)
+    due_at: float = math.inf
     away_seconds: float = field(default=AWAY_SECONDS[0])
 
     def hint(self, now: float) -> None:
@@ -69,12 +72,14 @@ class Drop:
         if taken.more:
             self.due = now
             return
-        due_in = taken.looked.due_in
-        wait = RESCAN_SECONDS if self.mode.events and not taken.looked.sub_folders else self.inbox.poll_seconds
+        if taken.looked is not None:
+            self.looked, self.due_at = taken.looked, math.inf if taken.looked.due_in is None else now + taken.looked.due_in
+        due_in = max(self.due_at - now, 0.0)
+        wait = RESCAN_SECONDS if self.mode.events and not self.looked.sub_folders else self.inbox.poll_seconds
         self.reason = "scan"
         if self.dirty:
             wait, self.reason = min(wait, self.inbox.settle_seconds), "event"
-        if due_in is not None and due_in < wait:
+        if due_in < wait:
             wait, self.reason = due_in, "event" if self.mode.events else "scan"
         if took > SHORT_SECONDS:
             wait = max(wait, took * SCAN_SHARE)

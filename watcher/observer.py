@@ -60,8 +60,9 @@ class Observer:
 
     def stop(self) -> None:
         """Stop watching altogether."""
-        if self._observer is not None and self._observer.is_alive():
-            self._observer.stop()
-            self._observer.join()
+        if self._observer is not None:
+            self._observer.stop()  # also what a dead dispatcher leaves behind: the reader, the emitters
+            if self._observer.is_alive():
+                self._observer.join()
         self._observer = None
         self._watches.clear()

@@ -2,11 +2,12 @@
 
 from pathlib import PurePath
 
+from support.fakes import FakeLeases, NoQueues, Sent
+from support.spools import AT_ONCE, Spool
+
 from spool.disk import Disk
 from spool.intake import Intake, Means
 from spool.settings import Inbox, Settings
-from support.fakes import FakeLeases, NoQueues, Sent
-from support.spools import AT_ONCE, Spool
 from tasks.workshop import Workshop
 
 GRACE_SECONDS = 1e-6

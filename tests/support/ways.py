@@ -5,6 +5,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.fuse import Blown, Fuse
+from support.spools import AT_ONCE, RESERVED, Spool
+
 from spool import notes
 from spool.disk import Disk
 from spool.filing import file_done, file_failed
@@ -16,8 +19,6 @@ from spool.retention import LEFTOVER_SECONDS, expire, prune
 from spool.scan import Seen, SubFolder, scan
 from spool.settings import Inbox
 from spool.store import claim, discard, files, parcels, release, split
-from support.fuse import Blown, Fuse
-from support.spools import AT_ONCE, RESERVED, Spool
 
 PARCEL, INTO = f"{1:028x}", f"{2:028x}"
 P = b"claimed/" + PARCEL.encode() + b"/"
@@ -185,36 +186,35 @@ def places(lying: Mapping[bytes, bytes]) -> dict[bytes, list[bytes]]:
     """Return where each content lies; notes, and what we have begun and not ended, are none of it."""
     found: dict[bytes, list[bytes]] = {}
     for path, data in sorted(lying.items()):
-        if not _is_note(path) and not is_temp(path) and data != RESERVED:
+        if not _is_note(path, data) and not is_begun(path, data):
             found.setdefault(data, []).append(path)
     return found
 
 
 def notes_wanted(lying: Mapping[bytes, bytes]) -> set[bytes]:
     """Return the notes that there should be: one beside each failed file."""
-    failed = [
-        path.rpartition(b"/") for path in lying if path.startswith(b"failed/") and not _is_note(path) and not is_temp(path)
-    ]
-    return {folder + slash + notes.name_for(name) for folder, slash, name in failed}
+    failed = [path for paths in places(lying).values() for path in paths if path.startswith(b"failed/")]
+    split = [path.rpartition(b"/") for path in failed]
+    return {folder + slash + notes.name_for(name) for folder, slash, name in split}
 
 
 def notes_found(lying: Mapping[bytes, bytes]) -> set[bytes]:
     """Return the notes that there are."""
-    return set(filter(_is_note, lying))
+    return {path for path, data in lying.items() if _is_note(path, data)}
 
 
-def is_temp(path: bytes) -> bool:
-    """Tell whether a path is one of our own unfinished files."""
-    return path.rpartition(b"/")[2].startswith(TEMP_PREFIX)
+def is_begun(path: bytes, data: bytes) -> bool:
+    """Tell whether something is our own, begun and not ended: an unfinished file, or a name that is only reserved."""
+    return path.rpartition(b"/")[2].startswith(TEMP_PREFIX) or data == RESERVED
 
 
-def _is_note(path: bytes) -> bool:
-    return path.startswith(b"failed/") and path.endswith(notes.SUFFIX) and not is_temp(path)
+def _is_note(path: bytes, data: bytes) -> bool:
+    return path.startswith(b"failed/") and path.endswith(notes.SUFFIX) and not is_begun(path, data)
 
 
 def after_retention(spool: Spool, now: float) -> dict[bytes, bytes]:
     """Return what is left in all folders once our leftovers are old enough to be removed."""
     with spool.folders() as folders:
-        for folder in (folders.done, folders.failed):
-            list(expire(Disk(), folder, now + 2 * LEFTOVER_SECONDS, 0.0))
+        list(expire(Disk(), folders.done, now + 2 * LEFTOVER_SECONDS, 0.0))
+        list(expire(Disk(), folders.failed, now + 2 * LEFTOVER_SECONDS, 0.0, notes_too=True))
     return spool.files()

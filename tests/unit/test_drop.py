@@ -1,0 +1,254 @@
+"""When an inbox is looked at next."""
+
+import math
+from pathlib import Path, PurePath
+
+import pytest
+from support.fakes import FakeLeases, Sent
+from support.rooms import intake
+from support.spools import Spool
+
+from spool.disk import Disk
+from spool.gathering import Looked
+from spool.intake import Taken
+from spool.mounts import Mode, Mount
+from watcher.drop import AWAY_SECONDS, HELD_SECONDS, RESCAN_SECONDS, SCAN_SHARE, Drop, identity
+
+NOW = 1000.0
+EVENTS = Mode(events=True, why="")
+POLLING = Mode(events=False, why="")
+POLL = 0.8
+SETTLE = 0.3
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool.make(tmp_path / "drop")
+
+
+def a_drop(spool: Spool, mode: Mode = EVENTS, **state: object) -> Drop:
+    """Return an inbox that has been looked at once, and has no news."""
+    inbox = spool.inbox(poll_seconds=POLL, settle_seconds=SETTLE)
+    way_in = intake(spool, FakeLeases(), Sent())
+    return Drop(inbox, way_in, Mount(1, "ext4", "/"), mode, (0, 0, 0, 0), **{"dirty": False, "reason": "scan", **state})
+
+
+def planned(drop: Drop, took: float = 0.0, **taken: object) -> tuple[float, str]:
+    """Return in how many seconds it is looked at again, and why."""
+    held = bool(taken.pop("held", False))
+    drop.plan(Taken(Looked(**taken), held=held), NOW, took)
+    return pytest.approx(drop.due - NOW), drop.reason
+
+
+def test_a_new_inbox_is_looked_at_at_once(spool: Spool) -> None:
+    inbox = spool.inbox()
+
+    drop = Drop(inbox, intake(spool, FakeLeases(), Sent()), Mount(1, "ext4", "/"), EVENTS, (0, 0, 0, 0))
+
+    assert (drop.due, drop.dirty, drop.look, drop.reason, drop.trouble) == (0.0, True, True, "start", None)
+
+
+# hints
+
+
+def test_a_file_that_arrives_is_looked_at_once_it_has_settled(spool: Spool) -> None:
+    drop = a_drop(spool, due=NOW + 5.0, look=False)
+
+    drop.hint(NOW)
+
+    assert (drop.due, drop.reason, drop.dirty, drop.look) == (NOW + SETTLE, "event", True, True)
+
+
+def test_more_files_that_arrive_do_not_put_off_the_look(spool: Spool) -> None:
+    drop = a_drop(spool, due=NOW + 5.0)
+
+    for passed in (0.0, 0.1, 0.2):
+        drop.hint(NOW + passed)
+
+    assert drop.due == NOW + SETTLE
+
+
+def test_a_file_that_arrives_does_not_put_off_a_look_that_is_due(spool: Spool) -> None:
+    drop = a_drop(spool, due=NOW - 1.0)
+
+    drop.hint(NOW)
+
+    assert drop.due == NOW - 1.0
+
+
+def test_to_look_now_comes_before_all_else(spool: Spool) -> None:
+    drop = a_drop(spool, due=NOW + 5.0, look=False)
+
+    drop.look_now("overflow")
+
+    assert (drop.due, drop.reason, drop.dirty, drop.look) == (-math.inf, "overflow", True, True)
+
+
+# the plan
+
+
+def test_where_events_tell_of_files_an_inbox_is_looked_at_seldom(spool: Spool) -> None:
+    assert planned(a_drop(spool)) == (RESCAN_SECONDS, "scan")
+
+
+def test_where_no_events_tell_of_files_an_inbox_is_looked_at_often(spool: Spool) -> None:
+    assert planned(a_drop(spool, POLLING)) == (POLL, "scan")
+
+
+def test_sub_folders_which_are_not_watched_are_looked_at_often(spool: Spool) -> None:
+    assert planned(a_drop(spool), sub_folders=True) == (POLL, "scan")
+
+
+def test_a_turn_that_left_something_is_followed_by_another_at_once(spool: Spool) -> None:
+    drop = a_drop(spool, reason="event")
+
+    assert planned(drop, more=True, due_in=3.0) == (0.0, "event")
+    assert drop.busy
+
+
+def test_what_arrived_meanwhile_is_looked_at_once_it_has_settled(spool: Spool) -> None:
+    assert planned(a_drop(spool, dirty=True)) == (SETTLE, "event")
+
+
+@pytest.mark.parametrize(("mode", "reason"), [(EVENTS, "event"), (POLLING, "scan")])
+def test_a_file_that_is_not_complete_yet_is_looked_at_when_it_may_be(mode: Mode, reason: str, spool: Spool) -> None:
+    assert planned(a_drop(spool, mode), due_in=0.2) == (0.2, reason)
+
+
+def test_a_file_that_takes_long_to_be_complete_does_not_put_off_the_scan(spool: Spool) -> None:
+    assert planned(a_drop(spool), due_in=60.0) == (RESCAN_SECONDS, "scan")
+
+
+def test_files_that_wait_for_a_parcel_are_sent_soon_even_if_its_return_is_not_told(spool: Spool) -> None:
+    drop = a_drop(spool)
+
+    assert planned(drop, held=True) == (HELD_SECONDS, "scan")
+    assert drop.busy
+    assert not drop.look
+
+
+def test_files_that_wait_for_a_parcel_do_not_put_off_a_scan(spool: Spool) -> None:
+    drop = a_drop(spool)
+
+    assert planned(drop, held=True, sub_folders=True) == (POLL, "scan")
+    assert drop.look
+
+
+def test_once_nothing_waits_any_more_an_inbox_is_not_busy(spool: Spool) -> None:
+    drop = a_drop(spool)
+    planned(drop, held=True)
+
+    planned(drop)
+
+    assert not drop.busy
+    assert drop.look
+
+
+def test_a_turn_that_only_sends_does_not_forget_the_file_that_is_soon_complete(spool: Spool) -> None:
+    drop = a_drop(spool)
+    planned(drop, held=True, due_in=2.0)
+
+    drop.plan(Taken(Looked()), NOW + HELD_SECONDS, 0.0)
+
+    assert drop.due <= NOW + 2.0
+
+
+def test_scans_of_a_large_tree_take_a_tenth_of_the_time_at_most(spool: Spool) -> None:
+    assert planned(a_drop(spool, POLLING), took=3.0) == (3.0 * SCAN_SHARE, "scan")
+    assert planned(a_drop(spool, POLLING), took=0.04) == (POLL, "scan")
+
+
+# parcels that return
+
+
+def test_a_parcel_that_returns_makes_room_at_once_for_what_waits(spool: Spool) -> None:
+    drop = a_drop(spool)
+    planned(drop, held=True)
+
+    drop.returned(NOW + 0.1)
+
+    assert (drop.due, drop.look) == (NOW + 0.1, False)
+
+
+def test_a_parcel_that_returns_while_nothing_waits_is_no_news(spool: Spool) -> None:
+    drop = a_drop(spool)
+    planned(drop)
+
+    drop.returned(NOW + 0.1)
+
+    assert (drop.due, drop.look) == (NOW + RESCAN_SECONDS, True)
+
+
+def test_a_parcel_that_returns_does_not_put_off_a_look_that_is_due(spool: Spool) -> None:
+    drop = a_drop(spool)
+    planned(drop, more=True)
+
+    drop.returned(NOW + 0.1)
+
+    assert (drop.due, drop.look) == (NOW, True)
+
+
+# folders that are away
+
+
+def test_a_folder_that_is_away_is_looked_for_ever_less_often_up_to_a_limit(spool: Spool) -> None:
+    drop = a_drop(spool)
+
+    waits = []
+    for _ in range(9):
+        drop.away("gone", NOW)
+        waits.append(drop.due - NOW)
+
+    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+
+
+def test_a_folder_that_is_away_is_news_once_for_each_trouble(spool: Spool) -> None:
+    drop = a_drop(spool)
+
+    news = [drop.away(why, NOW) for why in ("gone", "gone", "denied", "denied")]
+
+    assert news == [True, False, True, False]
+    assert drop.trouble == "denied"
+
+
+def test_a_folder_that_is_back_is_news_once_and_its_next_absence_is_looked_after_early(spool: Spool) -> None:
+    drop = a_drop(spool)
+    for _ in range(5):
+        drop.away("gone", NOW)
+
+    news = [drop.back(), drop.back()]
+    drop.away("gone", NOW)
+
+    assert news == [True, False]
+    assert drop.due == NOW + AWAY_SECONDS[0]
+
+
+# identity
+
+
+def test_an_inbox_is_itself_as_long_as_its_folders_are(spool: Spool) -> None:
+    before = identity(Disk(), PurePath(spool.root))
+
+    spool.put(b"inbox/a")
+    spool.claimed(b"b")
+
+    assert identity(Disk(), PurePath(spool.root)) == before
+
+
+@pytest.mark.parametrize("folder", ["", "inbox", "claimed"])
+def test_an_inbox_whose_folder_was_replaced_is_another(folder: str, spool: Spool, tmp_path: Path) -> None:
+    before = identity(Disk(), PurePath(spool.root))
+
+    (spool.root / folder).rename(tmp_path / "old")
+    for name in ("inbox", "claimed"):
+        (spool.root / name).mkdir(parents=True, exist_ok=True)
+
+    assert identity(Disk(), PurePath(spool.root)) != before
+
+
+@pytest.mark.parametrize("folder", ["", "inbox", "claimed"])
+def test_an_inbox_whose_folder_is_missing_has_no_identity(folder: str, spool: Spool, tmp_path: Path) -> None:
+    (spool.root / folder).rename(tmp_path / "away")
+
+    with pytest.raises(FileNotFoundError):
+        identity(Disk(), PurePath(spool.root))

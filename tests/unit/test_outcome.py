@@ -1,0 +1,165 @@
+"""What became of a parcel: there and back, and every result that is none of ours."""
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from spool.errors import BadPayload
+from spool.outcome import FileOutcome, Outcome, Verdict, from_wire, to_wire
+
+ID = f"{1_700_000_000_000:012x}" + "ab" * 8
+
+OUTCOME = Outcome(
+    ID,
+    "drop",
+    2,
+    (
+        FileOutcome(b"caf\xe9.pdf", Verdict.DONE, result={"pages": [1, 2]}),
+        FileOutcome(b"x/b", Verdict.REJECTED, "not an invoice"),
+        FileOutcome(b"c", Verdict.ALONE, "it raised"),
+        FileOutcome(b"d", Verdict.AGAIN),
+        FileOutcome(b"e", Verdict.GONE),
+    ),
+)
+
+
+def wire(**changes: object) -> dict[str, Any]:
+    return to_wire(OUTCOME) | changes
+
+
+def with_file(**changes: object) -> dict[str, Any]:
+    return wire(files=[wire()["files"][0] | changes])
+
+
+def without(table: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name != key}
+
+
+def test_an_outcome_comes_back_as_it_went_through_msgpack() -> None:
+    travelled = msgpack.unpackb(msgpack.packb(to_wire(OUTCOME)))
+
+    assert from_wire(travelled) == OUTCOME
+
+
+def test_what_travels_is_plain_words_and_no_enum_of_ours() -> None:
+    verdicts = [file["verdict"] for file in wire()["files"]]
+
+    assert verdicts == ["done", "rejected", "alone", "again", "gone"]
+    assert {type(verdict) for verdict in verdicts} == {str}
+
+
+def test_an_outcome_of_no_file_at_all_is_an_outcome() -> None:
+    assert from_wire(wire(files=[])).files == ()
+
+
+@pytest.mark.parametrize("message", [None, 1, "outcome", b"outcome", [], [1], {}], ids=repr)
+def test_what_is_no_outcome_at_all_is_refused(message: object) -> None:
+    with pytest.raises(BadPayload):
+        from_wire(message)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, [1]], ids=repr)
+def test_another_version_is_refused(version: object) -> None:
+    with pytest.raises(BadPayload, match="no outcome"):
+        from_wire(wire(version=version))
+
+
+@pytest.mark.parametrize("key", ["version", "parcel", "inbox", "attempt", "files"])
+def test_a_missing_key_is_refused(key: str) -> None:
+    with pytest.raises(BadPayload, match=f"wrong shape: '{key}'"):
+        from_wire(without(wire(), key))
+
+
+@pytest.mark.parametrize("key", ["filename", "verdict", "reason", "result"])
+def test_a_missing_key_of_a_file_is_refused(key: str) -> None:
+    with pytest.raises(BadPayload, match=f"wrong shape: '{key}'"):
+        from_wire(wire(files=[without(wire()["files"][0], key)]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("parcel", 5),
+        ("parcel", None),
+        ("parcel", ID.encode()),
+        ("parcel", "abc"),
+        ("parcel", "../" + ID[3:]),
+        ("attempt", "often"),
+        ("attempt", None),
+        ("attempt", [1]),
+        ("attempt", float("nan")),
+        ("attempt", float("inf")),
+        ("files", None),
+        ("files", 3),
+        ("files", "files"),
+        ("files", [None]),
+        ("files", [[]]),
+        ("files", [b"file"]),
+    ],
+    ids=repr,
+)
+def test_a_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
+    with pytest.raises(BadPayload):
+        from_wire(wire(**{key: value}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("filename", "a.pdf"),
+        ("filename", None),
+        ("filename", 7),
+        ("filename", -1),
+        ("filename", 2**63),
+        ("filename", [97, 98]),
+        ("filename", [300]),
+        ("verdict", "perhaps"),
+        ("verdict", None),
+        ("verdict", []),
+    ],
+    ids=repr,
+)
+def test_a_files_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
+    with pytest.raises(BadPayload):
+        from_wire(with_file(**{key: value}))
+
+
+@pytest.mark.parametrize(
+    "filename", [b"", b".", b"..", b"/", b"/etc/passwd", b"../a", b"a/../../b", b"./a", b"a//b", b"a/", b"a\0b"], ids=repr
+)
+def test_a_filename_that_could_lead_outside_is_refused(filename: bytes) -> None:
+    with pytest.raises(BadPayload, match="not a path below an inbox"):
+        from_wire(with_file(filename=filename))
+
+
+NUMBERS = st.integers(-1000, 1000) | st.sampled_from([2**63, 2**64 - 1, -(2**63)])
+"""All sizes that msgpack carries, but none that takes the machine's memory if it is taken for a length."""
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.floats() | st.text(max_size=9) | st.binary(max_size=9) | st.just(ID),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+FILES = st.fixed_dictionaries(
+    {"reason": ANYTHING, "result": ANYTHING},
+    optional={"filename": st.binary(max_size=9) | ANYTHING, "verdict": st.sampled_from([*Verdict]) | ANYTHING},
+)
+MESSAGES = ANYTHING | st.fixed_dictionaries(
+    {"version": st.just(1), "parcel": st.just(ID) | ANYTHING, "inbox": st.just("drop") | ANYTHING},
+    optional={"attempt": st.integers(1, 9) | ANYTHING, "files": st.lists(FILES | ANYTHING, max_size=3) | ANYTHING},
+)
+
+
+@effort(deadline=None, max_examples=400)
+@given(MESSAGES)
+def test_whatever_the_message_it_is_read_or_refused_and_nothing_else(message: object) -> None:
+    try:
+        outcome = from_wire(message)
+    except BadPayload:
+        return
+
+    assert outcome.parcel == ID
+    assert all(isinstance(file.path, bytes) and isinstance(file.verdict, Verdict) for file in outcome.files)

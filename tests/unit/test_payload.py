@@ -1,0 +1,231 @@
+"""The parcel as it travels: there and back, and every message that is none of ours."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import settings as effort
+from hypothesis import strategies as st
+
+from spool.errors import BadPayload
+from spool.payload import FILES_MAX, INLINE_BYTES_MAX, FilePart, Parcel, from_wire, to_wire
+
+ID = f"{1_700_000_000_000:012x}" + "ab" * 8
+
+INLINE = FilePart(
+    b"x/caf\xe9.pdf", "application/pdf", 3, {"id": "i1", "mtime": 1.5, "claimed-at": 2.5, "sha256": "ff"}, b"\0\xffa"
+)
+BY_REFERENCE = FilePart(b"large.bin", "application/octet-stream", 1 << 40, {"id": "i2", "mtime": 1.5, "claimed-at": 2.5}, None)
+PARCEL = Parcel(ID, "drop", "here", b"/srv/\xff", (INLINE, BY_REFERENCE))
+
+
+def wire(**changes: object) -> dict[str, Any]:
+    return to_wire(PARCEL) | changes
+
+
+def with_part(**changes: object) -> dict[str, Any]:
+    return wire(files=[wire()["files"][0] | changes])
+
+
+def without(table: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name != key}
+
+
+def test_a_parcel_comes_back_as_it_went_through_msgpack() -> None:
+    travelled = msgpack.unpackb(msgpack.packb(to_wire(PARCEL)))
+
+    assert from_wire(travelled) == PARCEL
+
+
+def test_an_empty_file_travels_as_no_bytes_and_not_by_reference() -> None:
+    empty = dataclasses.replace(INLINE, content_length=0, stream=b"")
+
+    parcel = from_wire(to_wire(dataclasses.replace(PARCEL, files=(empty,))))
+
+    assert parcel.files[0].stream == b""
+    assert not parcel.by_reference
+
+
+def test_a_parcel_tells_how_much_it_carries_and_whether_folders_are_needed() -> None:
+    inline_only = dataclasses.replace(PARCEL, files=(INLINE, INLINE))
+
+    assert (PARCEL.inline_bytes, PARCEL.by_reference) == (3, True)
+    assert (inline_only.inline_bytes, inline_only.by_reference) == (6, False)
+
+
+def test_what_is_read_does_not_change_with_what_a_later_version_adds() -> None:
+    assert from_wire(wire(added="later")) == PARCEL
+
+
+@pytest.mark.parametrize("message", [None, 1, "parcel", b"parcel", [], [1], {}, {"version": None}], ids=repr)
+def test_what_is_no_parcel_at_all_is_refused(message: object) -> None:
+    with pytest.raises(BadPayload, match="payload version 1"):
+        from_wire(message)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, [1]], ids=repr)
+def test_another_version_is_refused_and_the_remedy_is_told(version: object) -> None:
+    with pytest.raises(BadPayload, match="upgrade the older side"):
+        from_wire(wire(version=version))
+
+
+@pytest.mark.parametrize("key", ["parcel", "inbox", "host", "root", "files"])
+def test_a_missing_key_is_refused(key: str) -> None:
+    with pytest.raises(BadPayload, match=f"wrong shape: '{key}'"):
+        from_wire(without(wire(), key))
+
+
+@pytest.mark.parametrize("key", ["filename", "content_type", "content_length", "headers", "stream"])
+def test_a_missing_key_of_a_file_is_refused(key: str) -> None:
+    with pytest.raises(BadPayload, match=f"wrong shape: '{key}'"):
+        from_wire(wire(files=[without(wire()["files"][0], key)]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("parcel", 5),
+        ("parcel", ID.encode()),
+        ("inbox", None),
+        ("host", b"here"),
+        ("root", "/srv"),
+        ("root", None),
+        ("files", None),
+        ("files", {}),
+        ("files", (INLINE,)),
+        ("files", [None]),
+        ("files", [[]]),
+        ("files", ["file"]),
+    ],
+    ids=repr,
+)
+def test_a_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
+    with pytest.raises(BadPayload, match=r"wrong shape: .* expected, not "):
+        from_wire(wire(**{key: value}))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("filename", "a.pdf"),
+        ("filename", None),
+        ("filename", 7),
+        ("content_type", b"text/plain"),
+        ("content_length", "3"),
+        ("content_length", 3.0),
+        ("headers", []),
+        ("headers", None),
+        ("stream", "abc"),
+        ("stream", [1, 2, 3]),
+    ],
+    ids=repr,
+)
+def test_a_files_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
+    with pytest.raises(BadPayload, match=r"wrong shape: .* expected, not "):
+        from_wire(with_part(**{key: value}))
+
+
+@pytest.mark.parametrize("parcel", ["", "abc", ID[:-1], ID + "0", ID.upper(), "../" + ID[3:], ID[:-1] + "/"], ids=repr)
+def test_what_can_be_no_parcels_id_is_refused(parcel: str) -> None:
+    with pytest.raises(BadPayload, match="no parcel: id"):
+        from_wire(wire(parcel=parcel))
+
+
+@pytest.mark.parametrize(
+    "filename",
+    [b"", b".", b"..", b"/", b"/etc/passwd", b"../a", b"a/../../b", b"a/..", b"./a", b"a//b", b"a/", b"a\0b", b"a\0/b"],
+    ids=repr,
+)
+def test_a_filename_that_could_lead_outside_is_refused(filename: bytes) -> None:
+    with pytest.raises(BadPayload, match="not a path below an inbox"):
+        from_wire(with_part(filename=filename))
+
+
+@pytest.mark.parametrize("length", [0, 2, 4, -3])
+def test_a_file_that_has_not_the_length_that_was_announced_is_refused(length: int) -> None:
+    with pytest.raises(BadPayload, match=f"3 bytes where {length} were announced"):
+        from_wire(with_part(content_length=length))
+
+
+def test_a_file_without_the_id_that_a_handler_is_given_is_refused() -> None:
+    with pytest.raises(BadPayload, match="id"):
+        from_wire(with_part(headers=without(INLINE.headers, "id")))
+
+
+def test_a_parcel_without_files_is_refused() -> None:
+    with pytest.raises(BadPayload, match="with 0 files"):
+        from_wire(wire(files=[]))
+
+
+@pytest.mark.parametrize(("count", "refused"), [(FILES_MAX, False), (FILES_MAX + 1, True)])
+def test_a_parcel_has_at_most_so_many_files(count: int, refused: bool) -> None:
+    message = wire(files=[wire()["files"][1]] * count)
+
+    assert fails(lambda: from_wire(message)) is refused
+
+
+@pytest.mark.parametrize(("size", "refused"), [(INLINE_BYTES_MAX // 2, False), (INLINE_BYTES_MAX // 2 + 1, True)])
+def test_a_parcel_carries_at_most_so_many_bytes(size: int, refused: bool) -> None:
+    part = wire()["files"][0] | {"stream": bytes(size), "content_length": size}
+
+    assert fails(lambda: from_wire(wire(files=[part, part]))) is refused
+
+
+def fails(read: Callable[[], object]) -> bool:
+    try:
+        read()
+    except BadPayload:
+        return True
+    return False
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.binary(max_size=9) | st.just(ID),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9) | st.integers(), inner, max_size=3),
+    max_leaves=6,
+)
+PARTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "filename": st.binary(max_size=9) | ANYTHING,
+        "content_type": st.text(max_size=9) | ANYTHING,
+        "content_length": st.integers(0, 9) | ANYTHING,
+        "headers": st.just({"id": "i"}) | ANYTHING,
+        "stream": st.none() | st.binary(max_size=9) | ANYTHING,
+    },
+)
+MESSAGES = ANYTHING | st.fixed_dictionaries(
+    {"version": st.just(1)},
+    optional={
+        "parcel": st.just(ID) | ANYTHING,
+        "inbox": st.text(max_size=9) | ANYTHING,
+        "host": st.text(max_size=9) | ANYTHING,
+        "root": st.binary(max_size=9) | ANYTHING,
+        "files": st.lists(PARTS | ANYTHING, max_size=3) | ANYTHING,
+    },
+)
+
+
+@effort(deadline=None, max_examples=400)
+@given(MESSAGES)
+def test_whatever_the_message_it_is_read_or_refused_and_nothing_else(message: object) -> None:
+    try:
+        parcel = from_wire(message)
+    except BadPayload:
+        return
+
+    assert from_wire(to_wire(parcel)) == parcel
+    assert parcel.id == ID
+
+
+@effort(deadline=None)
+@given(st.binary(min_size=1, max_size=30), st.binary(max_size=30), st.text(max_size=9), st.floats(allow_nan=False))
+def test_whatever_can_be_a_file_comes_back_through_msgpack(name: bytes, content: bytes, kind: str, mtime: float) -> None:
+    path = name.replace(b"/", b"_").replace(b"\0", b"_").replace(b".", b"_")
+    part = FilePart(path, kind, len(content), {"id": "i", "mtime": mtime}, content)
+    parcel = dataclasses.replace(PARCEL, files=(part,))
+
+    assert from_wire(msgpack.unpackb(msgpack.packb(to_wire(parcel)))) == parcel
