@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spool import notes
-from spool.disk import Disk, Fd, held
+from spool.disk import Disk, Fd
 from spool.folders import opened
-from spool.moves import TEMP_PREFIX, open_path
+from spool.moves import TEMP_PREFIX
 from spool.readiness import by_name, folder_by_name
 from spool.settings import Inbox, Rules
 from spool.store import files, parcels
+from spool.walk import Entry, walk
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +30,18 @@ def count(disk: Disk, inbox: Inbox) -> Census:
     with opened(disk, inbox.root) as folders:
         oldest: float | None = None
         waiting = 0
-        for at, path, name in _files(disk, folders.inbox, inbox):
-            if by_name(path, inbox.include, inbox.exclude):
+        for file in _files(disk, folders.inbox, inbox):
+            if by_name(file.path, inbox.include, inbox.exclude):
                 continue
             try:
-                changed = disk.stat(at, name).ctime_ns / 1e9
+                changed = disk.stat(file.at, file.name).ctime_ns / 1e9
             except OSError:
                 continue
             waiting += 1
             oldest = changed if oldest is None else min(oldest, changed)
         in_flight = sum(len(files(disk, folders, parcel)) for parcel in parcels(disk, folders))
-        done = sum(1 for _, _, name in _files(disk, folders.done) if not name.startswith(TEMP_PREFIX))
-        failed = sum(1 for _, _, name in _files(disk, folders.failed) if not _is_ours(name))
+        done = sum(1 for file in _files(disk, folders.done) if not file.name.startswith(TEMP_PREFIX))
+        failed = sum(1 for file in _files(disk, folders.failed) if not _is_ours(file.name))
         age = None if oldest is None else max(time.time() - oldest, 0.0)
         return Census(waiting, in_flight, done, failed, age)
 
@@ -49,21 +50,10 @@ def _is_ours(name: bytes) -> bool:
     return name.startswith(TEMP_PREFIX) or name.endswith(notes.SUFFIX)
 
 
-def _files(disk: Disk, top: Fd, rules: Rules | None = None) -> Iterator[tuple[Fd, bytes, bytes]]:
-    """Yield (open folder, path, name) of everything that is not a folder; only where a scan by these rules would look."""
-    pending = [b""]
-    while pending:
-        prefix = pending.pop()
-        try:
-            folder = open_path(disk, top, tuple(prefix.split(b"/")[:-1]))
-        except OSError:
-            if not prefix:
-                raise
-            continue
-        with held(disk, folder):
-            for name, is_folder in disk.entries(folder):
-                if is_folder:
-                    if rules is None or (rules.recursive and not folder_by_name(name)):
-                        pending.append(prefix + name + b"/")
-                else:
-                    yield folder, prefix + name, name
+def _files(disk: Disk, top: Fd, rules: Rules | None = None) -> Iterator[Entry]:
+    """Yield everything below a folder that is not a folder; only where a scan by these rules would look."""
+
+    def enter(folder: Entry) -> bool:
+        return rules is None or (rules.recursive and not folder_by_name(folder.name))
+
+    return (entry for entry in walk(disk, top, enter) if not entry.is_folder)

@@ -59,8 +59,9 @@ def _file(
             if not _exists(disk, at, name):
                 return None
             try:
-                with held(disk, make_folders(disk, to, parts, FOLDER_MODE)) as home:
-                    return b"/".join((*parts, mover(disk, at, name, home, name)))
+                folder, made = make_folders(disk, to, parts, FOLDER_MODE)
+                with held(disk, folder) as home:
+                    return b"/".join((*made, mover(disk, at, name, home, name)))
             except FileNotFoundError:
                 continue
     raise OSError(errno.EAGAIN, "its place is taken away again and again", path)
@@ -78,13 +79,15 @@ def _move_with_note(disk: Disk, at: Fd, name: bytes, home: Fd, wanted: bytes, no
             # If we die here: the note waits for its file; the next try knows it by its signature, and moves the file to it.
             move(disk, at, name, home, candidate)
         except FileExistsError:
-            if not there:
+            if not there and _exists(disk, at, name):  # else another has moved this very file to the note that we share
                 _take_back(disk, home, candidate)
             continue
-        except FileNotFoundError:
-            if not _exists(disk, home, candidate):  # else another has moved the file to this very note
+        except OSError:
+            if not there and not _exists(disk, home, candidate):
                 _take_back(disk, home, candidate)
             raise
+        # another mover of this very file may have taken back the note that both of us counted on
+        _place(disk, home, candidate, note, signature)
         return candidate
     raise AssertionError("names never end")
 
@@ -94,7 +97,8 @@ def _is_noted(disk: Disk, home: Fd, candidate: bytes, signature: bytes) -> bool:
 
 
 def _take_back(disk: Disk, home: Fd, candidate: bytes) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    """Remove a note whose file did not come."""
+    with contextlib.suppress(OSError):
         disk.unlink(home, notes.name_for(candidate))
 
 
@@ -106,18 +110,23 @@ def _place(disk: Disk, home: Fd, candidate: bytes, note: bytes, signature: bytes
         if signature in text.splitlines():
             return True
         age = time.time() - disk.stat(home, name).ctime_ns / 1e9
-        if not notes.is_ours(text) or age < STALE_NOTE_SECONDS:
+        dropped = _exists(disk, home, notes.name_for(name))  # what has a note itself is a person's file, whatever it says
+        if dropped or not notes.is_ours(text) or age < STALE_NOTE_SECONDS:
             return False
         disk.unlink(home, name)
     temp = TEMP_PREFIX + secrets.token_hex(8).encode() + b".note"
     # If we die here, before the rename: a temp, which retention removes.
-    with held(disk, disk.create(home, temp, NOTE_MODE)) as file:
-        disk.write(file, note)
     try:
+        with held(disk, disk.create(home, temp, NOTE_MODE)) as file:
+            disk.write(file, note)
         move(disk, home, temp, home, name)
     except FileExistsError:
         disk.unlink(home, temp)
         return False
+    except OSError:
+        with contextlib.suppress(OSError):
+            disk.unlink(home, temp)
+        raise
     return True
 
 

@@ -69,11 +69,11 @@ class InboxFile:
 
     def save(self, dst: str | Path | IO[bytes], buffer_size: int = 16_384) -> None:
         """Copy the file to a path or into an open binary file."""
-        if isinstance(dst, str | Path):
-            with open(dst, "wb") as target:  # noqa: PTH123 - a handler's own place, named by it
-                shutil.copyfileobj(self.stream, target, buffer_size)
-        else:
+        if hasattr(dst, "write"):
             shutil.copyfileobj(self.stream, dst, buffer_size)
+            return
+        with open(dst, "wb") as target:  # noqa: PTH123 - a handler's own place, named by it
+            shutil.copyfileobj(self.stream, target, buffer_size)
 
     def close(self) -> None:
         """Close the stream; the file itself stays where it is."""

@@ -37,6 +37,20 @@ def move(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
         _copy_across(disk, src_at, src, dst_at, dst)
 
 
+def move_in(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+    """Move an entry into a parcel that is being made: nobody else makes names there, so a plain rename overwrites nothing.
+
+    Raises FileNotFoundError if the source is gone, and any other OSError with the source untouched.
+    """
+    try:
+        # If we die here: the entry has one of its two names.
+        disk.rename_over(src_at, src, dst_at, dst)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_across(disk, src_at, src, dst_at, dst)
+
+
 def move_free(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, wanted: bytes) -> bytes:
     """Move an entry to the wanted name or the next free one like it; returns the name it got."""
     for name in names_like(wanted):
@@ -71,21 +85,20 @@ def _cut(name: bytes, size: int) -> bytes:
     return name[:size]
 
 
-def make_folders(disk: Disk, at: Fd, parts: tuple[bytes, ...], mode: int) -> Fd:
-    """Open a path of folders below ``at``, making what is missing; returns a descriptor that the caller closes.
+def make_folders(disk: Disk, at: Fd, parts: tuple[bytes, ...], mode: int) -> tuple[Fd, tuple[bytes, ...]]:
+    """Open a path of folders below ``at``, making what is missing; returns a descriptor that the caller closes, and the path.
 
     A part whose name is taken by something else gets the next free name like it, as a file would.
     """
-    current, opened = at, False
+    current, made = disk.open_folder(at, b"."), []
     for part in parts:
-        below = _open_or_make(disk, current, part, mode)
-        if opened:
-            disk.close(current)
-        current, opened = below, True
-    return current if opened else disk.open_folder(at, b".")
+        with held(disk, current):
+            current, name = _open_or_make(disk, current, part, mode)
+        made.append(name)
+    return current, tuple(made)
 
 
-def _open_or_make(disk: Disk, at: Fd, wanted: bytes, mode: int) -> Fd:
+def _open_or_make(disk: Disk, at: Fd, wanted: bytes, mode: int) -> tuple[Fd, bytes]:
     for name in names_like(wanted):
         try:
             # If we die here: an empty folder more, which the next try uses.
@@ -93,7 +106,7 @@ def _open_or_make(disk: Disk, at: Fd, wanted: bytes, mode: int) -> Fd:
         except FileExistsError:
             if disk.stat(at, name).kind is not Kind.FOLDER:
                 continue
-        return disk.open_folder(at, name)
+        return disk.open_folder(at, name), name
     raise AssertionError("names never end")
 
 
@@ -173,6 +186,8 @@ def _copy_across(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> 
             raise OSError(errno.EXDEV, f"a {look.kind} can't be moved to another file system", src)
         if not disk.lock(source):
             raise BlockingIOError(errno.EAGAIN, "somebody else is moving it", src)
+        if not _same(disk.stat(src_at, src), look):  # between the open and the lock another has moved it
+            raise FileNotFoundError(errno.ENOENT, "somebody else has moved it", src)
         key = f"{look.dev}:{look.ino}:{look.size}:{look.mtime_ns}".encode()
         temp = TEMP_PREFIX + hashlib.sha256(key).hexdigest()[:16].encode() + b".part"
         if not _was_named(disk, dst_at, temp):

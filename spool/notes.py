@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 SUFFIX = b".error.txt"
 NOTE_BYTES_MAX = 65_536
+TEXT_CHARS_MAX = 4000
 _NAME_BYTES_MAX = 255
 _SIGN = "inboxd note"
 
@@ -23,9 +24,9 @@ def write(path: bytes, reason: str, *, inbox: str, parcel: str, attempts: int, a
     when = datetime.fromtimestamp(at, tz=UTC).astimezone()
     tried = "It was not worked on." if attempts == 0 else f"It was tried {_times(attempts)}."
     lines = [
-        f"{plain(path)} could not be processed.",
+        f"{plain(path)[:TEXT_CHARS_MAX]} could not be processed.",
         "",
-        f"Reason: {plain(reason)[:4000]}",
+        f"Reason: {plain(reason)[:TEXT_CHARS_MAX]}",
         tried,
         "",
         "What you can do:",
@@ -45,7 +46,8 @@ def is_ours(text: bytes) -> bool:
 
 def signature(path: bytes, parcel: str) -> bytes:
     """Return the line that says which file, of which parcel, a note belongs to."""
-    return f"{_SIGN}: parcel {parcel}, file {plain(path)}".encode()
+    digest = hashlib.sha256(path).hexdigest()[:32]
+    return f"{_SIGN}: parcel {parcel}, file {digest}".encode()
 
 
 def plain(text: bytes | str) -> str:

@@ -57,7 +57,7 @@ def from_wire(wire: object) -> Outcome:
         if not isinstance(wire, dict) or wire["version"] != VERSION or not is_parcel_id(wire["parcel"]):
             raise BadPayload("no outcome of a parcel")
         files = tuple(
-            FileOutcome(_bytes(file["filename"]), Verdict(file["verdict"]), file["reason"], file["result"])
+            FileOutcome(_bytes(file["filename"]), Verdict(file["verdict"]), _reason(file["reason"]), file["result"])
             for file in wire["files"]
         )
         for file in files:
@@ -70,4 +70,10 @@ def from_wire(wire: object) -> Outcome:
 def _bytes(value: object) -> bytes:
     if not isinstance(value, bytes):
         raise TypeError(f"bytes expected, not {type(value).__name__}")
+    return value
+
+
+def _reason(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"a reason expected, not {type(value).__name__}")
     return value

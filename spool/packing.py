@@ -116,8 +116,13 @@ def _part(path: bytes, look: Stat, inbox: str, parcel: str, data: bytes | None) 
     }
     if data is not None:
         headers["sha256"] = hashlib.sha256(data).hexdigest()
-    content_type = mimetypes.guess_type(path.decode("utf-8", "replace"))[0] or OCTETS
-    return FilePart(path, content_type, look.size, headers, data)
+    return FilePart(path, content_type(path), look.size, headers, data)
+
+
+def content_type(path: bytes) -> str:
+    """Guess a file's content type by its suffix, as a browser does. The name has no other say: it could look like a URL."""
+    _, dot, suffix = path.rpartition(b"/")[2].rpartition(b".")
+    return (mimetypes.guess_type(f"x.{suffix.decode('utf-8', 'replace')}")[0] if dot else None) or OCTETS
 
 
 def file_id(inbox: str, path: bytes, look: Stat) -> str:

@@ -146,10 +146,10 @@ def _ago(seconds: float) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[bytes]:
-    return re.compile(fnmatch.translate(pattern).encode("utf-8", "surrogateescape"), re.DOTALL)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(fnmatch.translate(pattern), re.DOTALL)
 
 
 def _matches(path: bytes, pattern: str) -> bool:
     subject = path if "/" in pattern else path.rpartition(b"/")[2]
-    return _compiled(pattern).fullmatch(subject) is not None
+    return _compiled(pattern).fullmatch(subject.decode("utf-8", "surrogateescape")) is not None

@@ -1,5 +1,6 @@
 """Tidying: what is older than its inbox keeps, notes without files, our own leftovers, and sub-folders that we have emptied."""
 
+import contextlib
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,12 +11,13 @@ from spool.filing import read_note
 from spool.folders import Folders, split_path
 from spool.moves import TEMP_NAME, is_reserved, open_path
 from spool.scan import SubFolder
+from spool.walk import PASSED_OVER, Entry, walk
 
 LEFTOVER_SECONDS = 3600.0
 """A temp or an orphaned note this old belongs to nobody who is still at work."""
 
-_PASSED_OVER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)
-_NOT_EMPTY = (errno.ENOTEMPTY, errno.EEXIST)
+_PASSED_OVER = (*PASSED_OVER, errno.EPERM, errno.EROFS, errno.EBUSY, errno.ENOTEMPTY, errno.EEXIST)
+"""What must not keep the others from being tidied: it is gone, in use, not empty, or kept from us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,43 +34,57 @@ def expire(disk: Disk, folder: Fd, now: float, keep_seconds: float, *, notes_too
     Age counts from ctime, which the filing rename has set; what lies in a folder that was refused as a whole is as old as that
     folder's note. Only failed/ has notes (``notes_too``): elsewhere what looks like one is a person's. Yields what was deleted.
     """
-    for entry in _tree(disk, folder, notes_too=notes_too):
+    tree = _Tree(disk)
+    for entry in walk(disk, folder, tree.enter if notes_too else lambda _: True):
         try:
             if entry.is_folder:
-                _tidy(disk, entry, now, keep_seconds)
-            elif why := _reason(disk, entry, now, keep_seconds, notes_too=notes_too):
+                _tidy(disk, entry, tree.since, now, keep_seconds)
+                tree.leave(entry)
+            elif why := _reason(disk, entry, tree.since, now, keep_seconds, notes_too=notes_too):
                 disk.unlink(entry.at, entry.name)
-                yield Removed(entry.prefix + entry.name, why)
+                yield Removed(entry.path, why)
         except OSError as error:
-            if error.errno not in (*_PASSED_OVER, *_NOT_EMPTY):
+            if error.errno not in _PASSED_OVER:
                 raise
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One entry: the open folder it is in, that folder's path, its name, and since when the whole it came with is there."""
+class _Tree:
+    """Where the walk is in a folder that was refused as a whole: ``since`` is its note's ctime, unix seconds; 0 outside."""
 
-    at: Fd
-    prefix: bytes
-    name: bytes
-    is_folder: bool
-    since: float
+    def __init__(self, disk: Disk) -> None:
+        self.since = 0.0
+        self._disk = disk
+        self._top = b""
+
+    def enter(self, folder: Entry) -> bool:
+        """Note that the walk goes down; a note beside a folder says that it was refused."""
+        if not self.since:
+            with contextlib.suppress(OSError):
+                self.since = self._disk.stat(folder.at, notes.name_for(folder.name)).ctime_ns / 1e9
+                self._top = folder.path
+        return True
+
+    def leave(self, folder: Entry) -> None:
+        """Note that the walk has come up."""
+        if folder.path == self._top:
+            self.since, self._top = 0.0, b""
 
 
-def _tidy(disk: Disk, entry: _Entry, now: float, keep_seconds: float) -> None:
-    changed = max(disk.stat(entry.at, entry.name).mtime_ns / 1e9, entry.since)
+def _tidy(disk: Disk, entry: Entry, since: float, now: float, keep_seconds: float) -> None:
+    changed = max(disk.stat(entry.at, entry.name).mtime_ns / 1e9, since)
     if keep_seconds and now - changed > keep_seconds:
-        disk.rmdir(entry.at, entry.name)  # a folder that is not empty refuses
+        with contextlib.suppress(OSError):
+            disk.rmdir(entry.at, entry.name)  # a folder that is not empty refuses
 
 
-def _reason(disk: Disk, entry: _Entry, now: float, keep_seconds: float, *, notes_too: bool) -> str | None:
-    age = now - max(disk.stat(entry.at, entry.name).ctime_ns / 1e9, entry.since)
+def _reason(disk: Disk, entry: Entry, since: float, now: float, keep_seconds: float, *, notes_too: bool) -> str | None:
+    age = now - max(disk.stat(entry.at, entry.name).ctime_ns / 1e9, since)
     if keep_seconds and age > keep_seconds:
         return f"kept for {keep_seconds / 86_400:g} days"
     if age < LEFTOVER_SECONDS:
         return None
     ours = TEMP_NAME.fullmatch(entry.name) or is_reserved(disk, entry.at, entry.name)
-    if ours and not entry.since:
+    if ours and not since:
         return "an unfinished file of inboxd's"
     if notes_too and entry.name.endswith(notes.SUFFIX) and _is_orphan(disk, entry.at, entry.name):
         return "a note of inboxd's whose file is gone"
@@ -90,37 +106,6 @@ def _exists(disk: Disk, at: Fd, name: bytes) -> bool:
     return True
 
 
-def _tree(disk: Disk, top: Fd, *, notes_too: bool) -> Iterator[_Entry]:
-    """Yield every entry below a folder, folders after what is in them; iteratively, for trees may be deep."""
-    pending: list[tuple[bytes, bytes | None, float]] = [(b"", None, 0.0)]
-    while pending:
-        prefix, leave, since = pending.pop()
-        try:
-            at = open_path(disk, top, tuple(prefix.split(b"/")[:-1]))
-        except OSError as error:
-            if error.errno in _PASSED_OVER:
-                continue
-            raise
-        with held(disk, at):
-            if leave is not None:
-                yield _Entry(at, prefix, leave, is_folder=True, since=since)
-                continue
-            for name, is_folder in disk.entries(at):
-                if is_folder:
-                    whole = since or (_noted(disk, at, name) if notes_too else 0.0)
-                    pending += [(prefix, name, whole), (prefix + name + b"/", None, whole)]
-                else:
-                    yield _Entry(at, prefix, name, is_folder=False, since=since)
-
-
-def _noted(disk: Disk, at: Fd, name: bytes) -> float:
-    """Return when a folder was refused as a whole: its note's ctime, unix seconds; 0 if it has none."""
-    try:
-        return disk.stat(at, notes.name_for(name)).ctime_ns / 1e9
-    except OSError:
-        return 0.0
-
-
 def prune(disk: Disk, folders: Folders, seen: list[SubFolder], now: float, quiet_seconds: float) -> list[bytes]:
     """Remove sub-folders of inbox/ that are empty, quiet, and known below done/ or failed/: their files went through our hands.
 
@@ -137,7 +122,7 @@ def prune(disk: Disk, folders: Folders, seen: list[SubFolder], now: float, quiet
                 # If we die here: an empty sub-folder stays until the next pass.
                 disk.rmdir(at, name)
         except OSError as error:
-            if error.errno not in (*_PASSED_OVER, *_NOT_EMPTY, errno.EPERM, errno.EROFS):
+            if error.errno not in _PASSED_OVER:
                 raise
             continue
         removed.append(folder.path)

@@ -4,7 +4,8 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from spool.disk import Disk, Fd, Idle, Stat, held
+from spool.disk import Disk, Fd, Idle, Kind, Stat, held
+from spool.moves import is_reserved
 from spool.readiness import (
     Decision,
     Ignore,
@@ -107,6 +108,8 @@ def _look(disk: Disk, folder: Fd, name: bytes, path: bytes, rules: Rules, patien
         return Seen(path, skip, None)
     try:
         look = disk.stat(folder, name)
+        if look.kind is Kind.LINK and is_reserved(disk, folder, name):
+            return Seen(path, Ignore("a name that is reserved for a file on its way back"), look)
         idle = _idle(disk, folder, name) if settled(look, now, patience) else Idle.UNKNOWN
         return Seen(path, decide(look, idle, now, patience, partial=_has_partial(disk, folder, name, look)), look)
     except OSError as error:

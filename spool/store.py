@@ -9,9 +9,10 @@ import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from spool.disk import Disk, Fd, Kind, held
+from spool.disk import Disk, Fd, held
 from spool.folders import CLAIMED_MODE, Folders, is_parcel_id, split_path
-from spool.moves import make_folders, move, move_free, open_path
+from spool.moves import TEMP_NAME, make_folders, move_free, move_in, open_path
+from spool.walk import Entry, walk
 
 _LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -34,8 +35,9 @@ def claim(disk: Disk, folders: Folders, parcel: str, paths: Iterable[bytes]) -> 
         for path in paths:
             try:
                 # If we die here: what was renamed is in a parcel without a lease, which recovery publishes.
-                if _rename(disk, folders.inbox, home, path):
-                    claimed.won.append(path)
+                won = _rename(disk, folders.inbox, home, path)
+                if won is not None:
+                    claimed.won.append(won)
             except OSError as error:
                 claimed.denied.append((path, error))
     if not claimed.won:
@@ -43,20 +45,23 @@ def claim(disk: Disk, folders: Folders, parcel: str, paths: Iterable[bytes]) -> 
     return claimed
 
 
-def _rename(disk: Disk, src: Fd, dst: Fd, path: bytes) -> bool:
-    """Rename one file under its own relative path from one folder to another; False if somebody else has it."""
+def _rename(disk: Disk, src: Fd, dst: Fd, path: bytes) -> bytes | None:
+    """Rename one file under its own relative path from one folder to another.
+
+    Returns the path that it got (a folder of it may have to be called otherwise), or None if somebody else has it.
+    """
     parts, name = split_path(path)
     try:
-        with (
-            held(disk, open_path(disk, src, parts)) as src_at,
-            held(disk, make_folders(disk, dst, parts, CLAIMED_MODE)) as dst_at,
-        ):
-            move(disk, src_at, name, dst_at, name)
+        with held(disk, open_path(disk, src, parts)) as src_at:
+            disk.stat(src_at, name)  # no folders are made for a file that is gone
+            folder, made = make_folders(disk, dst, parts, CLAIMED_MODE)
+            with held(disk, folder) as dst_at:
+                move_in(disk, src_at, name, dst_at, name)
     except OSError as error:
         if error.errno in _LOST:
-            return False
+            return None
         raise
-    return True
+    return b"/".join((*made, name))
 
 
 def parcels(disk: Disk, folders: Folders) -> list[str]:
@@ -70,29 +75,20 @@ def parcels(disk: Disk, folders: Folders) -> list[str]:
 
 def files(disk: Disk, folders: Folders, parcel: str) -> list[bytes]:
     """List the files that are in a parcel now, sorted; [] if there is no such parcel."""
-    return sorted(path for path, kind in _walk(disk, folders, parcel) if kind is not Kind.FOLDER)
+    found = _walk(disk, folders, parcel)
+    return sorted(entry.path for entry in found if not entry.is_folder and not TEMP_NAME.fullmatch(entry.name))
 
 
-def _walk(disk: Disk, folders: Folders, parcel: str) -> Iterator[tuple[bytes, Kind]]:
-    """Yield all that a parcel holds, each folder before what is in it. Iterative; trees in a parcel are of our making."""
-    pending = [b""]
-    while pending:
-        prefix = pending.pop()
-        try:
-            at = open_path(disk, folders.claimed, (parcel.encode(), *prefix.split(b"/")[:-1]))
-        except PermissionError:  # somebody else's folder, moved here whole: it counts as one thing, to be refused
-            yield prefix[:-1], Kind.FILE
-            continue
-        except OSError as error:
-            if error.errno in _LOST:
-                continue
-            raise
-        with held(disk, at):
-            for name, is_folder in list(disk.entries(at)):
-                path = prefix + name
-                yield path, Kind.FOLDER if is_folder else Kind.FILE
-                if is_folder:
-                    pending.append(path + b"/")
+def _walk(disk: Disk, folders: Folders, parcel: str) -> Iterator[Entry]:
+    """Yield all that a parcel holds, folders after what is in them. A folder that can't be opened counts as one file."""
+    try:
+        home = disk.open_folder(folders.claimed, parcel.encode())
+    except OSError as error:
+        if error.errno in _LOST:
+            return
+        raise
+    with held(disk, home):
+        yield from walk(disk, home)
 
 
 def open_in(disk: Disk, folders: Folders, parcel: str, path: bytes) -> tuple[Fd, bytes]:
@@ -112,7 +108,7 @@ def split(disk: Disk, folders: Folders, parcel: str, path: bytes, into: str) -> 
         home = stack.enter_context(held(disk, disk.open_folder(folders.claimed, into.encode())))
         try:
             old = stack.enter_context(held(disk, disk.open_folder(folders.claimed, parcel.encode())))
-            won = _rename(disk, old, home, path)
+            won = _rename(disk, old, home, path) is not None
         except FileNotFoundError:
             won = False
     # If we die here: the file is in a parcel without a lease, which recovery publishes.
@@ -127,9 +123,12 @@ def release(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bool:
     parts, _ = split_path(path)
     try:
         at, name = open_in(disk, folders, parcel, path)
-        with held(disk, at), held(disk, make_folders(disk, folders.inbox, parts, 0o777)) as inbox:
-            # If we die here: the file is still claimed, or back in inbox/.
-            move_free(disk, at, name, inbox, name)
+        with held(disk, at):
+            disk.stat(at, name)
+            folder, _ = make_folders(disk, folders.inbox, parts, 0o777)
+            with held(disk, folder) as inbox:
+                # If we die here: the file is still claimed, or back in inbox/.
+                move_free(disk, at, name, inbox, name)
     except OSError as error:
         if error.errno in _LOST:
             return False
@@ -140,13 +139,13 @@ def release(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bool:
 
 def discard(disk: Disk, folders: Folders, parcel: str) -> None:
     """Remove a parcel's folders if nothing is in them any more; whatever is left keeps its folders."""
-    inner = [path for path, kind in _walk(disk, folders, parcel) if kind is Kind.FOLDER]
     try:
-        for path in sorted(inner, key=lambda path: path.count(b"/"), reverse=True):
-            parts, name = split_path(path)
-            with held(disk, open_path(disk, folders.claimed, (parcel.encode(), *parts))) as at:
-                # If we die here: an empty folder in claimed/, which the next sweep removes.
-                disk.rmdir(at, name)
+        for entry in _walk(disk, folders, parcel):
+            # If we die here: an empty folder (or half a copy) in claimed/, which the next sweep removes.
+            if entry.is_folder:
+                disk.rmdir(entry.at, entry.name)
+            elif TEMP_NAME.fullmatch(entry.name):
+                disk.unlink(entry.at, entry.name)
         disk.rmdir(folders.claimed, parcel.encode())
     except OSError as error:
         if error.errno not in (*_LOST, errno.ENOTEMPTY, errno.EEXIST):

@@ -5,7 +5,7 @@ from typing import Any
 
 from celery.states import FAILURE, SUCCESS
 
-from spool import log
+from spool import log, payload
 from spool.errors import HandlerFailed, RejectFile
 from spool.failing import fail, settle
 from spool.filing import file_done
@@ -86,7 +86,10 @@ class Filer:
         self._close(parcel)
 
     def publish(self, parcel: str, paths: list[bytes], *, retries: int = 0, countdown: float = 0.0) -> None:
-        """Send a claimed parcel whose lease is ours (again). Raises OSError, BrokerAway."""
+        """Send a claimed parcel whose lease is ours; one too large for a message is split. Raises OSError, BrokerAway."""
+        if len(paths) > payload.FILES_MAX:
+            self.adopt(parcel, paths)
+            return
         packed = self._workshop.send_again(self._folders, self._inbox, parcel, paths, retries=retries, countdown=countdown)
         settle(self._disk, self._folders, self._inbox, parcel, packed)
         _log.info(log.PARCEL_SENT, inbox=self._inbox.name, parcel=parcel, files=len(packed.parts))

@@ -2,7 +2,6 @@
 
 import codecs
 import importlib
-import mimetypes
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -10,12 +9,16 @@ from typing import Any
 import puremagic
 
 from spool.inboxfile import InboxFile
+from spool.packing import OCTETS, content_type
 
 Handler = Callable[[InboxFile], Any]
 
 SNIFF_BYTES = 8192
 TEXT = "text/plain"
-OCTETS = "application/octet-stream"
+WRITTEN = frozenset({
+    "application/json", "application/pdf", "application/postscript", "application/rtf", "application/xml", "image/svg+xml",
+})  # fmt: skip
+"""Formats that are text all through, or may begin so."""
 
 
 def describe(file: InboxFile) -> dict[str, Any]:
@@ -29,15 +32,18 @@ def sniff(head: bytes, filename: str) -> str:
     if not head:
         return "application/x-empty"
     try:
-        by_content = puremagic.from_string(head, mime=True) or OCTETS
-        # a Word document, an e-book and a plain archive are all ZIP files
-        return (puremagic.from_string(head, mime=True, filename=filename) or by_content) if head[:2] == b"PK" else by_content
+        found = puremagic.from_string(head, mime=True) or OCTETS
+        if head[:2] == b"PK":  # a Word document, an e-book and a plain archive are all ZIP files
+            found = puremagic.from_string(head, mime=True, filename=filename) or found
     except (puremagic.PureError, ValueError):
-        return _text_type(filename) if _is_text(head) else OCTETS
+        found = OCTETS
+    if _is_text(head) and found not in WRITTEN and not found.startswith("text/"):
+        return _text_type(filename)  # words may begin like a picture: "BM", "RIFF"
+    return found
 
 
 def _text_type(filename: str) -> str:
-    guessed = mimetypes.guess_type(filename)[0] or TEXT
+    guessed = content_type(filename.encode("utf-8", "replace"))
     return guessed if guessed.startswith("text/") else TEXT
 
 

@@ -144,7 +144,8 @@ class Process:
                     retry=retries + 1, of=inbox.retries, in_seconds=wait,
                 )  # fmt: skip
                 self._workshop.leases.retry(parcel.id, token, wait + self._lease_seconds)
-                raise task.retry(exc=failure, countdown=wait, max_retries=inbox.retries, argsrepr=parcel.id, kwargsrepr="")
+                shown: dict[str, Any] = {"argsrepr": parcel.id, "kwargsrepr": ""}  # as when it was first sent
+                raise task.retry(exc=failure, countdown=wait, max_retries=inbox.retries, **shown)
             case _:
                 return
 

@@ -67,10 +67,12 @@ class Repair:
         match life(lease.token):
             case Life.DEAD:
                 return dataclasses.replace(lease, left=-1.0)
-            case Life.UNKNOWN if not self._after_outage:
-                return lease
-            case _:
+            case _ if self._after_outage:
                 return dataclasses.replace(lease, left=max(lease.left, 0.0))
+            case Life.ALIVE:  # it lives, but has let its lease lapse: once more so long, and it has forgotten the parcel
+                return dataclasses.replace(lease, left=lease.left + self._workshop.settings.work.lease_seconds)
+            case _:
+                return lease
 
     def _try(self, parcel: str, help_: Help, lease: Lease | None, stored: Stored) -> bool:
         """Help one parcel; trouble with it must not keep the others from being helped. Raises BrokerAway."""

@@ -29,6 +29,7 @@ RIPE_SECONDS = 5.0
 
 TURNS_MAX = 100
 TURN_SECONDS = 600
+END_LOOK_SECONDS = 0.5
 DAY_SECONDS = 86_400.0
 
 _log = log.get(__name__)
@@ -129,8 +130,20 @@ def _turn(workshop: Workshop, sweep: str, inbox: Inbox) -> Iterator[bool]:
         _log.warning(log.FOLDER_AWAY, inbox=inbox.name, error=str(error))
     finally:
         if ours:
+            _end_turn(workshop, key)
+
+
+def _end_turn(workshop: Workshop, key: str) -> None:
+    """Give the turn back. While Redis is away that is worth waiting for: a turn that is left lying keeps all later sweeps out."""
+    deadline = time.monotonic() + TURN_SECONDS
+    while time.monotonic() < deadline:
+        try:
             with weather():
                 workshop.client.delete(key)
+        except BrokerAway:
+            time.sleep(END_LOOK_SECONDS)
+        else:
+            return
 
 
 def register(workshop: Workshop) -> None:

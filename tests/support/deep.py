@@ -9,33 +9,34 @@ LEVELS = 3000
 
 
 @contextlib.contextmanager
-def deep_tree(top: Path, levels: int = LEVELS) -> Iterator[bytes]:
-    """Make a chain of folders "d" with a file "f" at its end; yields the file's path below ``top``."""
+def deep_tree(top: Path, levels: int = LEVELS, name: str = "d") -> Iterator[bytes]:
+    """Make a chain of folders of this name with a file "f" at its end; yields the file's path below ``top``."""
     at = os.open(top, os.O_RDONLY)
     for _ in range(levels):
-        os.mkdir("d", dir_fd=at)
-        at = _descend(at)
+        os.mkdir(name, dir_fd=at)
+        at = _descend(at, name)
     os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=at))
     os.close(at)
     try:
-        yield b"d/" * levels + b"f"
+        yield f"{name}/".encode() * levels + b"f"
     finally:
-        _fill_in(top)
+        _fill_in(top, name)
 
 
-def _descend(at: int) -> int:
-    below = os.open("d", os.O_RDONLY, dir_fd=at)
+def _descend(at: int, name: str) -> int:
+    below = os.open(name, os.O_RDONLY, dir_fd=at)
     os.close(at)
     return below
 
 
-def _fill_in(top: Path) -> None:
+def _fill_in(top: Path, name: str) -> None:
     """Pull each level up in place of the one above it."""
-    while (top / "d").is_dir():
-        if (top / "d" / "d").is_dir():
-            (top / "d" / "d").rename(top / "e")
+    folder, spare = top / name, top / "spare"
+    while folder.is_dir():
+        if (folder / name).is_dir():
+            (folder / name).rename(spare)
         else:
-            (top / "d" / "f").unlink(missing_ok=True)
-        (top / "d").rmdir()
-        if (top / "e").is_dir():
-            (top / "e").rename(top / "d")
+            (folder / "f").unlink(missing_ok=True)
+        folder.rmdir()
+        if spare.is_dir():
+            spare.rename(folder)

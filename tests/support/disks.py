@@ -8,7 +8,7 @@ from spool.disk import CantNoReplace, Disk, Fd
 
 
 class LinkingDisk(Disk):
-    """A file system without a rename that refuses to overwrite, as NFS is and some FUSE: moves link and unlink."""
+    """A file system without a rename that refuses to overwrite, as NFS is and some FUSE: moves reserve names by links."""
 
     def rename(self, *_: object) -> None:
         raise CantNoReplace(errno.EINVAL, "no such rename here")
@@ -19,6 +19,8 @@ class TwoDisks(Disk):
 
     def rename(self, *_: object) -> None:
         raise OSError(errno.EXDEV, "across file systems")
+
+    rename_over = rename
 
     def fsync(self, fd: Fd) -> None:
         """Save the time: no test here can cut the power."""
@@ -37,6 +39,21 @@ class RefusingDisk(Disk):
         if name == self._name:
             raise OSError(self._code, "refused")
         return self._real(at, name, *rest)
+
+
+class MovingDisk(Disk):
+    """Tells of each move just before it is made, by the name that is moved."""
+
+    def __init__(self, before: Callable[[bytes], object]) -> None:
+        self._before = before
+
+    def rename(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+        self._before(src)
+        super().rename(src_at, src, dst_at, dst)
+
+    def rename_over(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+        self._before(src)
+        super().rename_over(src_at, src, dst_at, dst)
 
 
 class RacingDisk:

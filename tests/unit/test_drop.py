@@ -148,7 +148,7 @@ def test_a_turn_that_only_sends_does_not_forget_the_file_that_is_soon_complete(s
     drop = a_drop(spool)
     planned(drop, held=True, due_in=2.0)
 
-    drop.plan(Taken(Looked()), NOW + HELD_SECONDS, 0.0)
+    drop.plan(Taken(None), NOW + HELD_SECONDS, 0.0)
 
     assert drop.due <= NOW + 2.0
 

@@ -1,0 +1,33 @@
+"""What recovery finds in a parcel, it publishes; and a scan takes what is in inbox/: so no half of a move may lie there."""
+
+from pathlib import Path
+
+import pytest
+from support.disks import LinkingDisk, TwoDisks
+from support.spools import AT_ONCE
+from support.ways import FAR, MOVING, Way, crashes
+
+from spool.disk import Disk
+from spool.readiness import Ready, Refuse
+from spool.scan import Seen, scan
+from spool.store import files, parcels
+
+WAYS = [(way, disk) for way in MOVING for disk in (Disk(), LinkingDisk())]
+WAYS += [(way, TwoDisks()) for way in MOVING if way.name == "claim"]
+
+
+def named(value: object) -> str:
+    return value.name if isinstance(value, Way) else type(value).__name__
+
+
+@pytest.mark.parametrize(("way", "disk"), WAYS, ids=named)
+def test_what_a_later_pass_would_work_on_is_always_a_whole_file(way: Way, disk: Disk, tmp_path: Path) -> None:
+    for spool in crashes(way, tmp_path, disk):
+        lying = spool.files()
+        with spool.folders() as folders:
+            seen = list(scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, FAR))
+            paths = [b"inbox/" + one.path for one in seen if isinstance(one, Seen) and isinstance(one.decision, Ready | Refuse)]
+            for parcel in parcels(Disk(), folders):
+                paths += [b"claimed/%s/%s" % (parcel.encode(), path) for path in files(Disk(), folders, parcel)]
+
+        assert {lying[path] for path in paths} <= way.contents

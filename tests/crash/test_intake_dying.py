@@ -1,0 +1,120 @@
+"""Kill the whole intake at each of its operations, on the disk and in Redis: a fresh one, and the sweep, lose nothing."""
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from support.fakes import FakeLeases, Sent
+from support.fuse import Blown, Fuse
+from support.rooms import intake, take_all, workshop
+from support.spools import Spool
+
+from spool.disk import Disk
+from spool.errors import FolderAway
+from tasks.repair import Repair
+
+GOOD = {b"a.txt": b"A", b"sub/b": b"B", b"sub/deep/c": b"C" * 99, b"\xff\n": b"D"}
+REFUSED = {b"link": b"-> /etc/passwd"}
+
+
+def arrange(root: Path) -> Spool:
+    spool = Spool.make(root)
+    for path, data in GOOD.items():
+        spool.put(b"inbox/" + path, data)
+    spool.where(b"inbox/link").symlink_to("/etc/passwd")
+    return spool
+
+
+def recover(spool: Spool, leases: FakeLeases, sent: Sent) -> None:
+    """Start again: the leases of the dead have lapsed, a new watcher scans, and the sweep looks through claimed/."""
+    leases.now += 1000.0
+    take_all(intake(spool, leases, sent))
+    leases.now += 1000.0
+    with spool.folders() as folders:
+        Repair(workshop(spool.inbox(), leases, sent), spool.inbox(), folders).run()
+
+
+def assert_nothing_is_lost(spool: Spool, sent: Sent) -> None:
+    """Every good file is in a parcel that was sent and is claimed; what was refused is in failed/ with its note."""
+    claimed = spool.files("claimed")
+    in_flight = Counter(path.partition(b"/")[2] for path in claimed)
+    assert in_flight == Counter(GOOD.keys())
+    assert {path.partition(b"/")[2]: data for path, data in claimed.items()} == GOOD
+    on_their_way = {parcel.id.encode() + b"/" + part.filename for parcel in sent.parcels for part in parcel.files}
+    assert claimed.keys() <= on_their_way
+    assert spool.failed_files() == REFUSED
+    assert spool.notes().keys() == {b"link.error.txt"}
+    assert spool.files("inbox") == {}
+    assert spool.files("done") == {}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_watcher_that_dies_at_any_operation_on_the_disk_loses_no_file(after: bool, tmp_path: Path) -> None:
+    for point in itertools.count(1):
+        spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), Sent()
+        fuse = Fuse(Disk(), point, after=after)
+        try:
+            take_all(intake(spool, leases, sent, fuse))
+        except Blown:
+            recover(spool, leases, sent)
+
+        assert_nothing_is_lost(spool, sent)
+        if not fuse.blown:
+            break
+
+    assert point > 100
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_watcher_that_dies_while_it_talks_to_redis_loses_no_file(after: bool, tmp_path: Path) -> None:
+    for point in itertools.count(1):
+        spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), Sent()
+        fuse, send = Fuse(leases, point, after=after), Fuse(sent, point, after=after)
+        try:
+            take_all(intake(spool, fuse, send))
+        except Blown:
+            recover(spool, leases, sent)
+
+        assert_nothing_is_lost(spool, sent)
+        if not fuse.blown:
+            break
+
+    assert point > len(GOOD)
+
+
+@pytest.mark.parametrize("code", [5, 28], ids=["EIO", "ENOSPC"])
+def test_a_disk_error_ends_the_turn_and_the_next_one_goes_on(code: int, tmp_path: Path) -> None:
+    for point in itertools.count(1):
+        spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), Sent()
+        fuse = Fuse(Disk(), point, error=OSError(code, "on purpose"))
+        way_in = intake(spool, leases, sent, fuse)
+        try:
+            take_all(way_in)
+        except FolderAway:
+            take_all(way_in)
+        recover(spool, leases, sent)
+
+        assert_nothing_is_lost(spool, sent)
+        if not fuse.blown:
+            break
+
+    assert point > 100
+
+
+def test_a_flushed_redis_at_any_moment_loses_no_file(tmp_path: Path) -> None:
+    for point in itertools.count(1):
+        spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), Sent()
+        fuse = Fuse(Disk(), point)
+        try:
+            take_all(intake(spool, leases, sent, fuse))
+        except Blown:
+            leases.flush()
+            sent.parcels.clear()  # its queues were in the same Redis
+            recover(spool, leases, sent)
+
+            assert_nothing_is_lost(spool, sent)
+        if not fuse.blown:
+            break
+
+    assert point > 100

@@ -1,0 +1,21 @@
+"""Looking through an inbox: what a scan says of each entry."""
+
+from support.spools import AT_ONCE, Spool
+
+from spool.disk import Disk
+from spool.readiness import Decision, Patience
+from spool.scan import Denied, Seen, SubFolder, scan
+
+FAR = 1e12
+"""So late that every file is old enough."""
+
+
+def look(
+    spool: Spool, disk: Disk | None = None, now: float = FAR, patience: Patience = AT_ONCE, **rules: object
+) -> list[Seen | SubFolder | Denied]:
+    with spool.folders() as folders:
+        return list(scan(disk or Disk(), folders.inbox, spool.inbox(**rules), patience, now))
+
+
+def decisions(spool: Spool, disk: Disk | None = None, now: float = FAR, **rules: object) -> dict[bytes, Decision]:
+    return {entry.path: entry.decision for entry in look(spool, disk, now, **rules) if isinstance(entry, Seen)}

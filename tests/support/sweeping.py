@@ -1,0 +1,65 @@
+"""A workshop on the real Valkey, and what its sweeps find there."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from celery.states import SUCCESS
+from support.spools import Spool
+from support.valkey import settings_for
+from support.waiting import eventually
+
+from spool.lease import Lease
+from spool.outcome import FileOutcome, Outcome, Verdict, to_wire
+from spool.queue import WORK_QUEUE, files_queue, in_queues, make_app
+from tasks.repair import Repair
+from tasks.workshop import Workshop, build
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """Make a spool."""
+    return Spool.make(tmp_path / "drop")
+
+
+@pytest.fixture
+def workshop(valkey_url: str, valkey: redis.Redis, spool: Spool) -> Iterator[Workshop]:
+    """Put a workshop together, on an empty server that has had its memory for long enough."""
+    settings = settings_for(valkey_url, spool.root, retry_backoff_seconds=0.0)
+    valkey.set("inboxd:epoch", 0)
+    made = build(settings, make_app(settings, results=True))
+    yield made
+    made.app.backend.client.close()
+    made.app.close()
+    made.client.close()
+
+
+def sweep(workshop: Workshop, spool: Spool) -> Counter[str]:
+    inbox = workshop.settings.inbox["drop"]
+    with spool.folders() as folders:
+        return Repair(workshop, inbox, folders).run()
+
+
+def store(workshop: Workshop, parcel: str, result: object, status: str = SUCCESS) -> None:
+    with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):  # Celery calls redis-py by an old name
+        workshop.app.backend.store_result(parcel, result, status)
+
+
+def outcome(parcel: str, **verdicts: Verdict) -> dict[str, object]:
+    files = tuple(FileOutcome(path.encode(), verdict, "a reason") for path, verdict in verdicts.items())
+    return to_wire(Outcome(parcel, "drop", 1, files))
+
+
+def lease(workshop: Workshop, parcel: str) -> Lease | None:
+    return workshop.leases.read([parcel])[parcel]
+
+
+def lapse(workshop: Workshop, parcel: str) -> None:
+    eventually(lambda: (known := lease(workshop, parcel)) is not None and known.left < 0)
+
+
+def queued(workshop: Workshop) -> set[str]:
+    return in_queues(workshop.client, (WORK_QUEUE, files_queue(workshop.host)))

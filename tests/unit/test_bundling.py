@@ -1,0 +1,79 @@
+"""How many files share a parcel, and when it leaves."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spool.bundling import (
+    PARCELS_IN_FLIGHT,
+    PARCELS_UNTRIED,
+    Candidate,
+    files_per_parcel,
+    may_leave,
+    next_bundle,
+)
+
+sizes = st.lists(st.integers(0, 100), max_size=30)
+
+
+def candidates(*sizes: int) -> list[Candidate]:
+    return [Candidate(b"%d" % number, size) for number, size in enumerate(sizes)]
+
+
+@pytest.mark.parametrize(
+    ("pace", "files"), [(None, 1), (1.0, 1), (0.1, 1), (0.05, 2), (0.01, 10), (0.001, 50), (0.0, 50), (1e-12, 50), (1e9, 1)]
+)
+def test_a_parcel_aims_at_a_tenth_of_a_second_of_work(pace: float | None, files: int) -> None:
+    assert files_per_parcel(pace, files_max=50) == files
+
+
+def test_a_bundle_has_no_more_files_than_allowed() -> None:
+    ready = candidates(1, 1, 1)
+
+    assert next_bundle(ready, files_max=2, bytes_max=100) == ready[:2]
+
+
+def test_a_bundle_has_no_more_bytes_than_allowed() -> None:
+    ready = candidates(60, 40, 1)
+
+    assert next_bundle(ready, files_max=9, bytes_max=100) == ready[:2]
+
+
+def test_a_file_above_the_limit_travels_alone() -> None:
+    ready = candidates(101, 1)
+
+    assert next_bundle(ready, files_max=9, bytes_max=100) == ready[:1]
+
+
+def test_nothing_ready_makes_no_bundle() -> None:
+    assert next_bundle([], files_max=9, bytes_max=100) == []
+
+
+@given(sizes=sizes, files_max=st.integers(1, 10), bytes_max=st.integers(1, 200))
+def test_bundles_one_after_the_other_carry_every_file_once_and_in_order(
+    sizes: list[int], files_max: int, bytes_max: int
+) -> None:
+    ready = candidates(*sizes)
+    carried: list[Candidate] = []
+
+    while rest := ready[len(carried) :]:
+        bundle = next_bundle(rest, files_max, bytes_max)
+        assert 1 <= len(bundle) <= files_max
+        assert len(bundle) == 1 or sum(file.size for file in bundle) <= bytes_max
+        carried += bundle
+
+    assert carried == ready
+
+
+@pytest.mark.parametrize(("in_flight", "leaves"), [(0, True), (PARCELS_UNTRIED - 1, True), (PARCELS_UNTRIED, False)])
+def test_before_the_handlers_pace_is_known_some_parcels_go_ahead(in_flight: int, leaves: bool) -> None:
+    assert may_leave(1, 1, None, in_flight) is leaves
+
+
+@pytest.mark.parametrize(("in_flight", "leaves"), [(0, True), (PARCELS_IN_FLIGHT - 1, True), (PARCELS_IN_FLIGHT, False)])
+def test_a_lone_file_leaves_at_once_while_few_parcels_are_on_their_way(in_flight: int, leaves: bool) -> None:
+    assert may_leave(1, 10, 0.01, in_flight) is leaves
+
+
+def test_a_full_parcel_always_leaves() -> None:
+    assert may_leave(10, 10, 0.01, in_flight=1000)

@@ -1,0 +1,194 @@
+"""Celery's two callbacks: either may come twice, late, together, or from somebody who means no good."""
+
+from pathlib import Path
+
+import pytest
+from celery.states import FAILURE, SUCCESS
+from structlog.testing import capture_logs
+from support import rooms
+from support.fakes import FakeLeases, Sent
+from support.processes import dead_token
+from support.spools import Spool
+
+from spool import log
+from spool.folders import new_parcel_id
+from spool.lease import Held
+from spool.outcome import FileOutcome, Outcome, Verdict, to_wire
+from tasks.callbacks import failed, succeeded
+from tasks.owner import token
+from tasks.workshop import Workshop
+
+
+class Stage:
+    """One inbox with a parcel, and the workshop that callbacks get."""
+
+    def __init__(self, root: Path) -> None:
+        self.spool, self.leases, self.sent = Spool.make(root), FakeLeases(), Sent()
+        self.parcel = self.spool.claimed(b"x/a.pdf")
+
+    @property
+    def workshop(self) -> Workshop:
+        return rooms.workshop(self.spool.inbox(), self.leases, self.sent)
+
+    def outcome(self, verdict: Verdict = Verdict.DONE) -> dict[str, object]:
+        return to_wire(Outcome(self.parcel, "drop", 1, (FileOutcome(b"x/a.pdf", verdict, "a reason"),)))
+
+    def fails(self, kind: str = "HandlerFailed") -> None:
+        self.sent.results[self.parcel] = {"status": FAILURE, "result": {"exc_type": kind, "exc_message": ["no"]}}
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    """Set the stage."""
+    return Stage(tmp_path / "drop")
+
+
+def test_a_success_files_the_parcel_away_and_leaves_word_of_it(stage: Stage) -> None:
+    succeeded(stage.workshop, stage.outcome())
+
+    assert stage.spool.files() == {b"done/x/a.pdf": b"content"}
+    assert list((stage.spool.root / "claimed").iterdir()) == []
+    assert stage.leases.records[stage.parcel].held is Held.FILED
+
+
+def test_a_failure_files_the_parcel_away_with_its_reason(stage: Stage) -> None:
+    stage.fails()
+
+    failed(stage.workshop, "drop", stage.parcel)
+
+    assert stage.spool.failed_files() == {b"x/a.pdf": b"content"}
+    assert stage.spool.notes().keys() == {b"x/a.pdf.error.txt"}
+
+
+def test_both_callbacks_twice_and_in_any_order_file_once(stage: Stage) -> None:
+    stage.fails()
+
+    for _ in range(2):
+        succeeded(stage.workshop, stage.outcome())
+        failed(stage.workshop, "drop", stage.parcel)
+
+    assert stage.spool.files() == {b"done/x/a.pdf": b"content"}
+
+
+def test_a_failure_before_a_late_success_files_once(stage: Stage) -> None:
+    stage.fails()
+
+    failed(stage.workshop, "drop", stage.parcel)
+    succeeded(stage.workshop, stage.outcome())
+
+    assert stage.spool.failed_files() == {b"x/a.pdf": b"content"}
+    assert stage.spool.files("done") == {}
+
+
+def test_a_failure_that_is_the_workers_own_leaves_the_parcel_to_the_sweep(stage: Stage) -> None:
+    stage.fails("WorkerLostError")
+
+    failed(stage.workshop, "drop", stage.parcel)
+
+    assert stage.spool.files("claimed").keys() == {stage.parcel.encode() + b"/x/a.pdf"}
+    assert stage.sent.parcels == []
+
+
+def test_a_worker_that_is_known_to_be_dead_is_not_waited_for(stage: Stage) -> None:
+    stage.fails("WorkerLostError")
+    stage.leases.start(stage.parcel, dead_token(rooms.HOST), 1000.0)
+
+    failed(stage.workshop, "drop", stage.parcel)
+
+    assert [parcel.id for parcel in stage.sent.parcels] == [stage.parcel]
+    assert stage.leases.records[stage.parcel].crashes == 1
+
+
+def test_a_worker_that_lives_keeps_its_parcel(stage: Stage) -> None:
+    stage.fails("WorkerLostError")
+    stage.leases.start(stage.parcel, token(rooms.HOST), 1000.0)
+
+    failed(stage.workshop, "drop", stage.parcel)
+
+    assert stage.sent.parcels == []
+
+
+def test_a_file_that_raised_in_company_is_tried_again_alone_with_one_attempt_used(stage: Stage) -> None:
+    succeeded(stage.workshop, stage.outcome(Verdict.ALONE))
+
+    (parcel,) = stage.sent.parcels
+    (options,) = stage.sent.options
+    assert parcel.id != stage.parcel
+    assert (options["task_id"], options["retries"]) == (parcel.id, 1)
+    assert stage.spool.files("claimed") == {parcel.id.encode() + b"/x/a.pdf": b"content"}
+
+
+def test_a_folder_that_is_away_leaves_the_parcel_to_the_sweep(stage: Stage) -> None:
+    (stage.spool.root / "failed").rmdir()
+
+    with capture_logs() as lines:
+        succeeded(stage.workshop, stage.outcome())
+
+    assert [line["event"] for line in lines] == [log.FOLDER_AWAY]
+    assert stage.spool.files("claimed") != {}
+
+
+FORGED = [
+    None,
+    "x",
+    {},
+    {"version": 2},
+    [1, 2, 3],
+    {"version": 1, "parcel": "../../etc", "inbox": "drop", "attempt": 1, "files": []},
+]
+
+
+@pytest.mark.parametrize("wire", FORGED)
+def test_a_success_of_no_parcel_is_refused_and_told(wire: object, stage: Stage) -> None:
+    with capture_logs() as lines:
+        succeeded(stage.workshop, wire)
+
+    assert [line["event"] for line in lines] == [log.MESSAGE_REFUSED]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"inbox": "other"}, {"attempt": float("inf")}, {"attempt": "x"}, {"files": [{"filename": b"../a"}]}, {"files": 5}],
+)
+def test_a_forged_success_is_refused_and_moves_nothing(changed: dict[str, object], stage: Stage) -> None:
+    before = stage.spool.files()
+
+    with capture_logs() as lines:
+        succeeded(stage.workshop, {**stage.outcome(), **changed})
+
+    assert [line["event"] for line in lines] == [log.MESSAGE_REFUSED]
+    assert stage.spool.files() == before
+
+
+@pytest.mark.parametrize("forged", [{"filename": 10**20}, {"reason": 5}, {"reason": b"x"}], ids=str)
+def test_a_forged_file_is_refused_and_moves_nothing(forged: dict[str, object], stage: Stage) -> None:
+    before = stage.spool.files()
+    wire = stage.outcome(Verdict.REJECTED)
+    file = {**wire["files"][0], **forged}
+
+    with capture_logs() as lines:
+        succeeded(stage.workshop, {**wire, "files": [file]})
+
+    assert [line["event"] for line in lines] == [log.MESSAGE_REFUSED]
+    assert stage.spool.files() == before
+
+
+@pytest.mark.parametrize(
+    ("inbox", "parcel"), [("drop", "../../etc"), ("drop", None), ("drop", 5), ("other", "0" * 28), (None, "0" * 28), ([], {})]
+)
+def test_a_failure_of_no_parcel_is_refused_and_told(inbox: object, parcel: object, stage: Stage) -> None:
+    with capture_logs() as lines:
+        failed(stage.workshop, inbox, parcel)
+
+    assert [line["event"] for line in lines] == [log.MESSAGE_REFUSED]
+
+
+def test_a_callback_for_a_parcel_that_is_long_gone_does_nothing(stage: Stage) -> None:
+    gone = new_parcel_id()
+    stage.sent.results[gone] = {"status": SUCCESS, "result": None}
+    before = stage.spool.files()
+
+    failed(stage.workshop, "drop", gone)
+    succeeded(stage.workshop, to_wire(Outcome(gone, "drop", 1, (FileOutcome(b"a", Verdict.DONE),))))
+
+    assert stage.spool.files() == before

@@ -1,0 +1,216 @@
+"""Taking files in: what is ready is claimed, packed and sent, as far as the limits allow; what can't be accepted is refused."""
+
+import os
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from support.fakes import FakeLeases, Sent
+from support.rooms import HOST, intake, means, take_all
+from support.spools import Spool
+
+from spool import gathering, log
+from spool.bundling import PARCELS_UNTRIED
+from spool.disk import Disk
+from spool.folders import is_parcel_id
+from spool.intake import Intake
+from spool.lease import Held
+from spool.readiness import Patience
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """Make a spool."""
+    return Spool.make(tmp_path / "drop")
+
+
+def drop(spool: Spool, count: int, size: int = 1) -> None:
+    for number in range(count):
+        spool.put(b"inbox/%04d" % number, b"%d" % (number % 10) * size)
+
+
+def quick(pace: float = 0.001) -> FakeLeases:
+    return FakeLeases(paces={"drop": pace})
+
+
+def test_a_ready_file_is_claimed_leased_and_sent_with_its_bytes(spool: Spool) -> None:
+    spool.put(b"inbox/x/a.txt", b"hello")
+    leases, sent = FakeLeases(), Sent()
+
+    taken = intake(spool, leases, sent).take("event")
+
+    (parcel,) = sent.parcels
+    (part,) = parcel.files
+    assert (taken.claimed, taken.refused, taken.more, taken.held) == (1, 0, False, False)
+    assert (parcel.inbox, parcel.host, parcel.root) == ("drop", HOST, os.fsencode(spool.root))
+    assert (part.filename, part.stream, part.content_length) == (b"x/a.txt", b"hello", 5)
+    assert is_parcel_id(parcel.id)
+    assert leases.records[parcel.id].held is Held.QUEUED
+    assert spool.files() == {b"claimed/" + parcel.id.encode() + b"/x/a.txt": b"hello"}
+
+
+def test_a_large_file_goes_by_reference(spool: Spool) -> None:
+    spool.put(b"inbox/a", b"x" * 65)
+    sent = Sent()
+
+    intake(spool, FakeLeases(), sent, inline_bytes_max=64).take("event")
+
+    assert [part.stream for parcel in sent.parcels for part in parcel.files] == [None]
+
+
+def test_an_empty_inbox_takes_nothing(spool: Spool) -> None:
+    sent = Sent()
+
+    taken = intake(spool, FakeLeases(), sent).take("scan")
+
+    assert (taken.claimed, taken.more, taken.held, taken.looked.due_in) == (0, False, False, None)
+    assert sent.parcels == []
+    assert list((spool.root / "claimed").iterdir()) == []
+
+
+def test_a_file_that_is_not_complete_is_looked_at_when_it_can_be(spool: Spool) -> None:
+    spool.put(b"inbox/a")
+    sent = Sent()
+    slow = Intake(means(Disk(), FakeLeases(), sent), spool.inbox(), Patience(100.0, 100.0, 100.0), network=False)
+
+    taken = slow.take("event")
+
+    assert taken.claimed == 0
+    assert taken.looked.due_in == pytest.approx(100.0, abs=5.0)
+
+
+def test_before_the_pace_is_known_each_file_travels_alone_and_only_so_many_leave(spool: Spool) -> None:
+    drop(spool, PARCELS_UNTRIED + 5)
+    sent = Sent()
+
+    taken = intake(spool, FakeLeases(), sent).take("event")
+
+    assert [len(parcel.files) for parcel in sent.parcels] == [1] * PARCELS_UNTRIED
+    assert taken.held
+
+
+def test_files_for_a_quick_handler_travel_together(spool: Spool) -> None:
+    drop(spool, 250)
+    sent = Sent()
+
+    way_in = intake(spool, quick(), sent, parcel_files_max=100)
+    take_all(way_in)
+    way_in.take("returned", look=False)
+
+    sizes = [len(parcel.files) for parcel in sent.parcels]
+    assert sizes[0] == 1  # the pace is learnt with the first
+    assert max(sizes) == 100
+    assert sorted(sent.paths()) == [b"%04d" % number for number in range(250)]
+
+
+def test_files_for_a_slow_handler_travel_alone(spool: Spool) -> None:
+    drop(spool, 5)
+    sent = Sent()
+
+    take_all(intake(spool, quick(pace=10.0), sent))
+
+    assert [len(parcel.files) for parcel in sent.parcels] == [1] * 5
+
+
+def test_no_parcel_has_more_bytes_than_the_settings_allow(spool: Spool) -> None:
+    drop(spool, 60, size=60)
+    sent = Sent()
+
+    take_all(intake(spool, quick(), sent, parcel_bytes_max=1024))
+
+    assert max(parcel.inline_bytes for parcel in sent.parcels) <= 1024
+    assert max(len(parcel.files) for parcel in sent.parcels) == 1024 // 60
+
+
+def test_no_more_files_are_claimed_than_may_be_in_flight(spool: Spool) -> None:
+    drop(spool, 30)
+    sent = Sent()
+    way_in = intake(spool, quick(), sent, in_flight_files_max=10)
+
+    held = [way_in.take("event").held for _ in range(3)]
+
+    assert len(spool.files("claimed")) == 10
+    assert len(spool.files("inbox")) == 20
+    assert held == [True] * 3
+
+
+def test_no_more_bytes_are_claimed_than_may_be_in_flight(spool: Spool) -> None:
+    drop(spool, 60, size=64)
+    sent = Sent()
+
+    take_all(intake(spool, quick(pace=0.05), sent, in_flight_bytes_max=1024))
+
+    assert 1024 <= sum(parcel.inline_bytes for parcel in sent.parcels) < 2 * 1024
+
+
+def test_when_a_parcel_has_returned_the_next_one_leaves(spool: Spool) -> None:
+    drop(spool, 3)
+    sent = Sent()
+    way_in = intake(spool, quick(), sent, in_flight_files_max=1)
+    way_in.take("event")
+    for place in (spool.root / "claimed").iterdir():
+        (place / os.fsdecode(sent.paths()[0])).unlink()
+        place.rmdir()
+
+    taken = way_in.take("returned")
+
+    assert taken.claimed == 1
+    assert len(set(sent.paths())) == 2
+
+
+def test_what_another_has_in_flight_counts(spool: Spool) -> None:
+    spool.claimed(*[b"%d" % number for number in range(10)])
+    drop(spool, 1)
+    sent = Sent()
+
+    taken = intake(spool, quick(), sent, in_flight_files_max=10).take("event")
+
+    assert (taken.claimed, taken.held) == (0, True)
+
+
+def test_a_large_inbox_gives_way_to_the_others(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "LOOKS_A_TURN", 4)
+    drop(spool, 10)
+    sent = Sent()
+    way_in = intake(spool, quick(), sent)
+
+    first = way_in.take("event")
+
+    assert first.more
+    assert not way_in.resting
+    take_all(way_in)
+    assert way_in.resting
+    way_in.take("returned", look=False)
+    assert len(sent.paths()) == 10
+
+
+@pytest.mark.parametrize("shift", [1, 2, 3])
+def test_a_scan_goes_on_in_the_same_inbox_whatever_was_opened_in_between(
+    shift: int, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "LOOKS_A_TURN", 2)
+    for path in (b"a", b"b", b"c", b"x/d", b"x/y/e"):
+        spool.put(b"inbox/" + path)
+    sent = Sent()
+    way_in = intake(spool, FakeLeases(), sent)
+    way_in.take("event")
+
+    opened = [os.open("/", os.O_RDONLY) for _ in range(shift)]
+    take_all(way_in)
+
+    for number in opened:
+        os.close(number)
+    assert sorted(sent.paths()) == [b"a", b"b", b"c", b"x/d", b"x/y/e"]
+
+
+def test_the_log_tells_of_every_file_that_is_claimed(spool: Spool) -> None:
+    spool.put(b"inbox/\xff\n", b"hello")
+    sent = Sent()
+
+    with capture_logs() as lines:
+        intake(spool, FakeLeases(), sent).take("event")
+
+    (line,) = [line for line in lines if line["event"] == log.FILE_CLAIMED]
+    assert line["file"] == b"\xff\n"
+    assert (line["inbox"], line["parcel"], line["size"], line["found_by"]) == ("drop", sent.parcels[0].id, 5, "event")
+    assert line["sha256"].startswith("2cf24dba")

@@ -1,0 +1,120 @@
+"""What a name alone decides: temporary names, patterns, and folders that are not looked into."""
+
+import pytest
+
+from spool.readiness import Ignore, by_name, folder_by_name, partial_names
+
+ALL = ("*",)
+
+TEMPORARY = [
+    b".name.Ab3dE9", b".~tmp~", b".rsync-partial",  # rsync
+    b"a.pdf.filepart",  # WinSCP
+    b"a.pdf.part", b"a.pdf.crdownload", b"a.pdf.download", b"a.pdf.opdownload", b"a.pdf.aria2",  # browsers
+    b"a.partial", b"a.tmp", b"a.temp", b"a.upload", b"a.!ut", b"a.swp", b"a.swx", b".a.swp", b".a.swo", b"4913",
+    b"#x#", b".#x", b"x~",  # editors
+    b"~$letter.docx", b"~WRD0001.tmp", b".~lock.letter.odt#", b".goutputstream-AB12CD",  # office programs
+    b".syncthing.a.tmp", b"~syncthing~a", b".in.a", b".pureftpd-upload.1234", b".sftpgo-upload.1234",  # servers
+    b".DS_Store", b"._a", b".TemporaryItems", b".Trashes", b".apdisk", b".localized", b"Icon\r",  # macOS
+    b"Thumbs.db", b"desktop.ini", b"@eaDir", b".stfolder", b".stversions", b".nfs0001", b".fuse_hidden1", b".smbdelete1",
+    b".inboxd-probe-1", b".inboxd-1.note",  # our own
+]  # fmt: skip
+
+FINAL = [
+    b"a.pdf", b"a", b"part", b"tmp", b"a.parts", b"a.tmp.pdf", b"a#", b"#a", b"a b", b"\xff\xfe", b"new\nline", b"14913",
+    b"4913.pdf", b"Icon", b"$a", b"a~b", b"\xc3\xa4.pdf", b"a.error.txt", b"sedAbCdEf", b"download", b"thumbs.dbx", b" ",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEMPORARY)
+def test_a_temporary_name_is_left_alone(name: bytes) -> None:
+    assert isinstance(by_name(name, ALL, ()), Ignore)
+
+
+@pytest.mark.parametrize("name", [b"A.TMP", b"A.Part", b"a.CrDownload", b"THUMBS.DB", b"Desktop.INI"])
+def test_a_temporary_name_is_known_in_capitals_too(name: bytes) -> None:
+    assert isinstance(by_name(name, ALL, ()), Ignore)
+
+
+@pytest.mark.parametrize("name", TEMPORARY)
+def test_a_temporary_name_in_a_sub_folder_is_left_alone(name: bytes) -> None:
+    assert isinstance(by_name(b"sub/" + name, ALL, ()), Ignore)
+
+
+def test_a_temporary_name_with_a_line_break_is_left_alone() -> None:
+    assert isinstance(by_name(b"a\nb.tmp", ALL, ()), Ignore)
+
+
+@pytest.mark.parametrize("name", FINAL)
+def test_a_final_name_is_taken(name: bytes) -> None:
+    assert by_name(name, ALL, ()) is None
+
+
+def test_a_folder_with_a_temporary_name_says_nothing_about_its_files() -> None:
+    assert by_name(b"a.tmp/b.pdf", ALL, ()) is None
+
+
+@pytest.mark.parametrize("name", [b".git", b".~tmp~", b"@eaDir", b".Trashes"])
+def test_a_hidden_folder_is_not_looked_into(name: bytes) -> None:
+    assert isinstance(folder_by_name(name), Ignore)
+
+
+@pytest.mark.parametrize("name", [b"sub", b"a.tmp", b"@ea", b"~x", b"\xff"])
+def test_any_other_folder_is_looked_into(name: bytes) -> None:
+    assert folder_by_name(name) is None
+
+
+@pytest.mark.parametrize(
+    ("path", "include", "taken"),
+    [
+        (b"a.pdf", ("*.pdf",), True),
+        (b"a.txt", ("*.pdf",), False),
+        (b"a.txt", ("*.pdf", "*.txt"), True),
+        (b"sub/a.pdf", ("*.pdf",), True),
+        (b"sub/a.pdf", ("sub/*.pdf",), True),
+        (b"other/a.pdf", ("sub/*.pdf",), False),
+        (b"a.pdf", ("sub/*.pdf",), False),
+        (b"new\nline.pdf", ("*.pdf",), True),
+        (b"\xff.pdf", ("*.pdf",), True),
+        (b"a[1].pdf", ("a[[]1].pdf",), True),
+        (b"a.pdf", (), False),
+    ],
+)
+def test_only_included_names_are_taken(path: bytes, include: tuple[str, ...], taken: bool) -> None:
+    assert (by_name(path, include, ()) is None) is taken
+
+
+@pytest.mark.parametrize(
+    ("path", "exclude", "taken"),
+    [
+        (b"a.pdf", ("*.txt",), True),
+        (b"a.txt", ("*.txt",), False),
+        (b"sub/a.txt", ("*.txt",), False),
+        (b"sub/a.txt", ("other/*",), True),
+        (b"other/a.txt", ("other/*",), False),
+    ],
+)
+def test_excluded_names_are_left_alone(path: bytes, exclude: tuple[str, ...], taken: bool) -> None:
+    assert (by_name(path, ALL, exclude) is None) is taken
+
+
+def test_a_name_that_is_included_and_excluded_is_left_alone_and_told_by_which_pattern() -> None:
+    decision = by_name(b"a.pdf", ("*.pdf",), ("a*",))
+
+    assert decision == Ignore("exclude = 'a*' fits")
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [("ä.pdf", "?.pdf"), ("äöü", "???"), ("ä.pdf", "[äöü].pdf"), ("b.pdf", "[!ä].pdf"), ("€", "[!a]"), ("Ärger.txt", "Ä*")],
+)
+def test_a_pattern_means_characters_and_not_bytes(name: str, pattern: str) -> None:
+    assert by_name(name.encode(), (pattern,), ()) is None
+
+
+@pytest.mark.parametrize("suffix", [b".part", b".crdownload", b".download", b".opdownload", b".aria2", b".filepart"])
+def test_a_download_stands_beside_its_final_name(suffix: bytes) -> None:
+    assert b"a.pdf" + suffix in partial_names(b"a.pdf")
+
+
+def test_every_name_that_stands_for_a_download_is_itself_temporary() -> None:
+    assert all(by_name(name, ALL, ()) for name in partial_names(b"a.pdf"))

@@ -1,0 +1,256 @@
+"""The stale sweep, on a real Valkey: every parcel that nobody looks after gets the help that it needs, and no other."""
+
+from collections import Counter
+
+import pytest
+from celery.states import FAILURE, RETRY, SUCCESS
+from structlog.testing import capture_logs
+from support import rooms
+from support.fakes import FakeLeases, Sent
+from support.processes import dead_token
+from support.spools import Spool
+from support.sweeping import lapse, lease, outcome, queued, spool, store, sweep, workshop
+from support.waiting import eventually
+
+from spool import broker, log, payload
+from spool.errors import BadPayload, HandlerFailed, RejectFile
+from spool.folders import new_parcel_id
+from spool.lease import Held
+from spool.outcome import Verdict
+from spool.queue import WORK_QUEUE, files_queue, in_queues
+from spool.recovery import Help
+from tasks.owner import token
+from tasks.repair import Repair
+from tasks.workshop import Workshop
+
+__all__ = ["spool", "workshop"]
+
+SHORT = 0.001
+LONG = 1000.0
+
+
+def test_a_claimed_parcel_without_a_lease_is_published_under_its_own_name(workshop: Workshop, spool: Spool) -> None:
+    parcel = spool.claimed(b"x/a")
+
+    assert sweep(workshop, spool) == {Help.PUBLISH: 1}
+
+    assert queued(workshop) == {parcel}
+    known = lease(workshop, parcel)
+    assert known is not None
+    assert known.held is Held.QUEUED
+
+
+def test_a_parcel_whose_message_still_waits_is_not_published_again(workshop: Workshop, spool: Spool) -> None:
+    parcel = spool.claimed(b"a")
+    sweep(workshop, spool)
+    lapse(workshop, parcel)
+
+    assert sweep(workshop, spool) == {Help.RENEW: 1}
+
+    assert workshop.client.llen(WORK_QUEUE) == 1
+
+
+def test_a_parcel_whose_message_was_lost_is_published_again(workshop: Workshop, spool: Spool) -> None:
+    parcel = spool.claimed(b"a")
+    sweep(workshop, spool)
+    lapse(workshop, parcel)
+    workshop.client.delete(WORK_QUEUE)
+
+    assert sweep(workshop, spool) == {Help.PUBLISH: 1}
+
+    assert queued(workshop) == {parcel}
+
+
+def test_after_redis_lost_all_it_knew_every_parcel_is_published_again(workshop: Workshop, spool: Spool) -> None:
+    parcels = {spool.claimed(b"a"), spool.claimed(b"b")}
+    sweep(workshop, spool)
+    workshop.client.flushall()
+
+    helped: Counter[str] = Counter()
+    eventually(lambda: helped.update(sweep(workshop, spool)) or helped[Help.PUBLISH] == 2)
+
+    assert queued(workshop) == parcels
+
+
+def test_a_parcel_by_reference_is_published_to_those_who_see_its_folders(workshop: Workshop, spool: Spool) -> None:
+    parcel = spool.claimed(b"a", data=b"x" * 100)
+
+    sweep(workshop, spool)
+
+    assert in_queues(workshop.client, [files_queue("here")]) == {parcel}
+
+
+def test_a_success_whose_callback_was_lost_is_carried_out_for_each_file(workshop: Workshop, spool: Spool) -> None:
+    parcel = spool.claimed(b"good", b"bad", b"alone", b"again")
+    verdicts = {"good": Verdict.DONE, "bad": Verdict.REJECTED, "alone": Verdict.ALONE, "again": Verdict.AGAIN}
+    store(workshop, parcel, outcome(parcel, **verdicts, gone=Verdict.GONE))
+
+    assert sweep(workshop, spool) == {Help.FILE_AWAY: 1}
+
+    assert spool.files("done") == {b"good": b"content"}
+    assert spool.failed_files() == {b"bad": b"content"}
+    assert b"Reason: a reason" in spool.notes()[b"bad.error.txt"]
+    in_flight = spool.files("claimed")
+    assert {path.partition(b"/")[2] for path in in_flight} == {b"alone", b"again"}
+    assert queued(workshop) == {path.partition(b"/")[0].decode() for path in in_flight}
+    known = lease(workshop, parcel)
+    assert known is not None
+    assert known.held is Held.FILED
+
+
+@pytest.mark.parametrize(("error", "reason"), [(HandlerFailed("ValueError: no"), b"no"), (RejectFile("not ours"), b"not ours")])
+def test_a_failure_whose_callback_was_lost_is_carried_out_with_its_reason(
+    error: Exception, reason: bytes, workshop: Workshop, spool: Spool
+) -> None:
+    parcel = spool.claimed(b"x/a")
+    store(workshop, parcel, error, FAILURE)
+
+    assert sweep(workshop, spool) == {Help.FILE_AWAY: 1}
+
+    assert spool.failed_files() == {b"x/a": b"content"}
+    assert reason in spool.notes()[b"x/a.error.txt"]
+    assert list((spool.root / "claimed").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "error"), [(FAILURE, ConnectionError("away")), (FAILURE, BadPayload("no")), (RETRY, ValueError())]
+)
+def test_a_failure_that_is_the_workers_own_fails_no_file(
+    status: str, error: Exception, workshop: Workshop, spool: Spool
+) -> None:
+    parcel = spool.claimed(b"a")
+    store(workshop, parcel, error, status)
+
+    assert sweep(workshop, spool) == {Help.PUBLISH: 1}
+
+    assert queued(workshop) == {parcel}
+
+
+@pytest.mark.parametrize("seconds", [SHORT, LONG], ids=["a lapsed lease", "a running lease"])
+def test_a_parcel_whose_worker_died_gets_another_chance(seconds: float, workshop: Workshop, spool: Spool) -> None:
+    parcel = spool.claimed(b"a")
+    workshop.leases.start(parcel, dead_token("here"), seconds)
+
+    assert sweep(workshop, spool) == {Help.CRASHED: 1}
+
+    assert queued(workshop) == {parcel}
+    known = lease(workshop, parcel)
+    assert known is not None
+    assert (known.held, known.crashes) == (Held.QUEUED, 1)
+
+
+def test_a_file_that_takes_its_worker_down_again_and_again_fails(workshop: Workshop, spool: Spool) -> None:
+    parcel = spool.claimed(b"a")
+    for _ in range(workshop.settings.work.crashes_max):
+        workshop.leases.start(parcel, dead_token("here"), SHORT)
+        workshop.client.delete(WORK_QUEUE)
+        assert sweep(workshop, spool) == {Help.CRASHED: 1}
+
+    assert spool.failed_files() == {b"a": b"content"}
+    assert b"3 times in a row" in spool.notes()[b"a.error.txt"]
+    assert queued(workshop) == set()
+
+
+def test_files_that_were_in_company_when_their_worker_died_are_tried_alone(workshop: Workshop, spool: Spool) -> None:
+    parcel = spool.claimed(b"a", b"b")
+    workshop.leases.start(parcel, dead_token("here"), SHORT)
+
+    assert sweep(workshop, spool) == {Help.CRASHED: 1}
+
+    homes = {path.partition(b"/")[2]: path.partition(b"/")[0].decode() for path in spool.files("claimed")}
+    assert homes.keys() == {b"a", b"b"}
+    assert parcel not in homes.values()
+    assert queued(workshop) == set(homes.values())
+    assert len(queued(workshop)) == 2
+
+
+def test_a_parcel_that_somebody_works_on_is_left_alone(workshop: Workshop, spool: Spool) -> None:
+    parcel = spool.claimed(b"a")
+    workshop.leases.start(parcel, "elsewhere/world/1/1/1", LONG)
+
+    assert sweep(workshop, spool) == {}
+
+    assert queued(workshop) == set()
+
+
+def test_a_living_worker_that_could_not_renew_for_a_while_keeps_its_parcel(workshop: Workshop, spool: Spool) -> None:
+    parcel = spool.claimed(b"a")
+    workshop.leases.start(parcel, token("here"), SHORT)
+    lapse(workshop, parcel)
+
+    assert sweep(workshop, spool) == {}
+
+
+@pytest.mark.parametrize("has_outcome", [True, False], ids=["with its outcome stored", "without"])
+def test_a_parcel_that_a_living_worker_has_left_lying_is_helped_in_the_end(has_outcome: bool, spool: Spool) -> None:
+    """As when Redis was away for so long that the worker gave up saying that it had finished, and took the next parcel."""
+    leases, sent = FakeLeases(), Sent()
+    parcel = spool.claimed(b"a")
+    leases.start(parcel, token(rooms.HOST), 15.0)
+    if has_outcome:
+        sent.results[parcel] = {"status": SUCCESS, "result": outcome(parcel, a=Verdict.DONE)}
+
+    leases.now += 100_000.0
+    with spool.folders() as folders:
+        helped = Repair(rooms.workshop(spool.inbox(), leases, sent), spool.inbox(), folders).run()
+
+    assert helped == {Help.FILE_AWAY if has_outcome else Help.CRASHED: 1}
+
+
+def test_what_is_left_in_a_filed_parcel_is_adopted(workshop: Workshop, spool: Spool) -> None:
+    parcel = spool.claimed(b"a")
+    workshop.leases.filed(parcel)
+
+    assert sweep(workshop, spool) == {Help.ADOPT: 1}
+
+    ((path, data),) = spool.files("claimed").items()
+    assert data == b"content"
+    assert queued(workshop) == {path.partition(b"/")[0].decode()} != {parcel}
+
+
+def test_an_empty_parcel_is_removed(workshop: Workshop, spool: Spool) -> None:
+    (spool.root / "claimed" / new_parcel_id() / "x").mkdir(parents=True)
+
+    assert sweep(workshop, spool) == {Help.DISCARD: 1}
+
+    assert list((spool.root / "claimed").iterdir()) == []
+
+
+def test_a_parcel_in_trouble_does_not_keep_the_others_from_being_helped(workshop: Workshop, spool: Spool) -> None:
+    stuck, fine = spool.claimed(b"a"), spool.claimed(b"b")
+    store(workshop, stuck, {"no": "outcome"})
+
+    with capture_logs() as lines:
+        helped = sweep(workshop, spool)
+
+    assert helped == {Help.PUBLISH: 1}
+    assert queued(workshop) == {fine}
+    assert [line["parcel"] for line in lines if line["event"] == log.PARCEL_STUCK] == [stuck]
+
+
+def test_a_parcel_with_more_files_than_a_message_may_carry_gets_to_the_handler_all_the_same(
+    workshop: Workshop, spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a folder that was refused as a whole, when its claimer died before it had moved it on."""
+    monkeypatch.setattr(payload, "FILES_MAX", 3)
+    spool.claimed(*[b"%d" % number for number in range(7)])
+
+    sweep(workshop, spool)
+
+    sent = {}
+    for parcel in queued(workshop):
+        with spool.folders():
+            sent[parcel] = len(spool.files(f"claimed/{parcel}"))
+    assert sum(sent.values()) == 7
+    assert max(sent.values()) <= 3
+
+
+def test_the_stored_results_of_many_parcels_are_read_at_once(workshop: Workshop) -> None:
+    parcels = [new_parcel_id() for _ in range(3)]
+    store(workshop, parcels[0], "yes")
+
+    stored = workshop.stored(parcels)
+
+    assert [stored[parcel]["status"] for parcel in parcels] == [SUCCESS, "PENDING", "PENDING"]
+    assert workshop.stored([]) == {}
+    assert broker.url(workshop.settings).startswith("unix:")
