@@ -134,7 +134,7 @@ def _turn(workshop: Workshop, sweep: str, inbox: Inbox) -> Iterator[bool]:
 
 
 def _end_turn(workshop: Workshop, key: str) -> None:
-    """Give the turn back. While Redis is away that is worth waiting for: a turn that is left lying keeps all later sweeps out."""
+    """Give the turn back. While Redis is away that is worth waiting for: one that is left lying keeps later sweeps out."""
     deadline = time.monotonic() + TURN_SECONDS
     while time.monotonic() < deadline:
         try:
