@@ -26,10 +26,10 @@ class Entry:
 
 @dataclass(slots=True)
 class _Level:
-    """A folder on the way down: what tells it from others, and its sub-folders that are still to be walked through."""
+    """A folder on the way down: what tells it from others, its name, and its sub-folders that are still to be walked through."""
 
     identity: tuple[int, int]
-    prefix: bytes
+    name: bytes
     left: list[bytes]
 
 
@@ -39,32 +39,32 @@ def walk(disk: Disk, top: Fd, enter: Callable[[Entry], bool] = lambda _: True) -
     Sub-folders that ``enter`` does not want, or that can't be opened, are told and not walked through. What moves away
     meanwhile ends the walk early: whoever walks comes again. Raises OSError if the top can't be read.
     """
-    here = disk.open_folder(top, b".")
+    here, prefix = disk.open_folder(top, b"."), b""
     try:
         levels = [_Level(_identity(disk, here), b"", [])]
-        yield from _files(disk, here, levels[-1])
+        yield from _files(disk, here, prefix, levels[-1])
         while True:
             level = levels[-1]
             if level.left:
-                folder = Entry(here, level.prefix, level.left.pop(), is_folder=True)
+                folder = Entry(here, prefix, level.left.pop(), is_folder=True)
                 below = _open(disk, here, folder.name) if enter(folder) else None
                 if below is None:
                     yield folder
                     continue
                 disk.close(here)
-                here = below
-                levels.append(_Level(_identity(disk, here), folder.path + b"/", []))
-                yield from _files(disk, here, levels[-1])
+                here, prefix = below, folder.path + b"/"
+                levels.append(_Level(_identity(disk, here), folder.name, []))
+                yield from _files(disk, here, prefix, levels[-1])
                 continue
             levels.pop()
             if not levels:
                 return
             above = disk.open_folder(here, b"..")
             disk.close(here)
-            here = above
+            here, prefix = above, prefix[: -len(level.name) - 1]
             if _identity(disk, here) != levels[-1].identity:
                 return  # moved away under us: where we are now is not ours to walk in
-            yield Entry(here, levels[-1].prefix, level.prefix[len(levels[-1].prefix) : -1], is_folder=True)
+            yield Entry(here, prefix, level.name, is_folder=True)
     finally:
         disk.close(here)
 
@@ -83,9 +83,9 @@ def _open(disk: Disk, at: Fd, name: bytes) -> Fd | None:
         raise
 
 
-def _files(disk: Disk, folder: Fd, level: _Level) -> Iterator[Entry]:
+def _files(disk: Disk, folder: Fd, prefix: bytes, level: _Level) -> Iterator[Entry]:
     for name, is_folder in disk.entries(folder):
         if is_folder:
             level.left.append(name)
         else:
-            yield Entry(folder, level.prefix, name, is_folder=False)
+            yield Entry(folder, prefix, name, is_folder=False)
