@@ -103,7 +103,7 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:  # noqa: ANN40
 
 
 def _resolved(settings: Settings, base: Path) -> Settings:
-    """Make every path absolute and name the host; returns a plain Settings."""
+    """Make every path absolute and name the host."""
     inboxes = {
         name: inbox.model_copy(update={"root": PurePath(os.path.normpath(base / inbox.root))})
         for name, inbox in settings.inbox.items()

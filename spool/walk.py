@@ -26,7 +26,7 @@ class Entry:
 
 @dataclass(slots=True)
 class _Level:
-    """A folder on the way down: what tells it from others, its name, and its sub-folders that are still to be walked through."""
+    """A folder on the way down: what tells it from others, its name, and its sub-folders that are still to be walked."""
 
     identity: tuple[int, int]
     name: bytes
