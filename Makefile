@@ -44,6 +44,10 @@ run: $(VENV)/.installed ## run everything in this terminal, on an embedded serve
 test: $(VENV)/.installed-dev ## run all tests, the ones with real servers and processes too
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: drill
+drill: $(VENV)/.installed-dev ## drop thousands of files while everything is killed, stopped and flushed; print a ledger
+	PYTHONPATH=tests $(BIN)/python bench/drill.py $(ARGS)
+
 .PHONY: check
 check: $(VENV)/.installed-dev ## lint, types and layers
 	$(BIN)/ruff check .

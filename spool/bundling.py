@@ -18,11 +18,11 @@ PARCELS_UNTRIED = 16
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A ready file: its path below inbox/, its size in bytes, and what tells it from a changed one (inode, size, mtime)."""
+    """A ready file: its path below inbox/, its size in bytes, and what tells it from a changed one (size, mtime)."""
 
     path: bytes
     size: int
-    version: tuple[int, int, int] = (0, 0, 0)
+    version: tuple[int, int] = (0, 0)
 
 
 def files_per_parcel(pace: float | None, files_max: int) -> int:

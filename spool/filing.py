@@ -80,11 +80,11 @@ def _move_with_note(disk: Disk, at: Fd, name: bytes, home: Fd, wanted: bytes, no
             move(disk, at, name, home, candidate)
         except FileExistsError:
             if not there and _exists(disk, at, name):  # else another has moved this very file to the note that we share
-                _take_back(disk, home, candidate)
+                _take_back(disk, home, candidate, signature)
             continue
         except OSError:
             if not there and not _exists(disk, home, candidate):
-                _take_back(disk, home, candidate)
+                _take_back(disk, home, candidate, signature)
             raise
         # another mover of this very file may have taken back the note that both of us counted on
         _place(disk, home, candidate, note, signature)
@@ -96,10 +96,11 @@ def _is_noted(disk: Disk, home: Fd, candidate: bytes, signature: bytes) -> bool:
     return signature in read_note(disk, home, notes.name_for(candidate)).splitlines()
 
 
-def _take_back(disk: Disk, home: Fd, candidate: bytes) -> None:
-    """Remove a note whose file did not come."""
+def _take_back(disk: Disk, home: Fd, candidate: bytes, signature: bytes) -> None:
+    """Remove our note, whose file did not come."""
     with contextlib.suppress(OSError):
-        disk.unlink(home, notes.name_for(candidate))
+        if _is_noted(disk, home, candidate, signature):
+            disk.unlink(home, notes.name_for(candidate))
 
 
 def _place(disk: Disk, home: Fd, candidate: bytes, note: bytes, signature: bytes) -> bool:

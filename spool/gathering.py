@@ -81,7 +81,7 @@ class Gathering:
             self._begun = clock_of(self._disk, folders, network=self._network)
             self._started = time.monotonic()
             self._due = None
-            self._cursor = scan(self._disk, folders.inbox, self._inbox, self._patience, self._begun)
+            self._cursor = scan(self._disk, folders.inbox, self._inbox, self._patience, self._now)
         for _ in range(LOOKS_A_TURN):
             if self.ready >= room:
                 return Looked()
@@ -99,6 +99,10 @@ class Gathering:
             self._denied[path] = time.monotonic() + DENIED_SECONDS
             remedy = "let inbox/ and its sub-folders belong to the service, or permit its group to write there"
             self._log.warning(log.FILE_DENIED, file=path, error=error.strerror, remedy=remedy)
+
+    def _now(self) -> float:
+        """Return the time by the clock that the files' times are by."""
+        return self._begun + time.monotonic() - self._started
 
     def _is_denied(self, path: bytes) -> bool:
         return self._denied.get(path, 0.0) > time.monotonic()
@@ -129,8 +133,7 @@ class Gathering:
         self._cursor = None
         looked = Looked(sub_folders=bool(self._sub_folders))
         if self._due is not None:
-            now = self._begun + time.monotonic() - self._started
-            looked.due_in = max(self._due - now, 0.0)
+            looked.due_in = max(self._due - self._now(), 0.0)
         if self._inbox.empty_folders == "remove" and self._sub_folders:
             quiet = self._inbox.empty_folder_seconds
             for path in prune(self._disk, folders, self._sub_folders, self._begun, quiet):

@@ -26,13 +26,13 @@ class Packed:
     versions: dict[bytes, "Version"] = field(default_factory=dict)
 
 
-Version = tuple[int, int, int]
-"""What tells a file from a changed one: inode, size, modification time."""
+Version = tuple[int, int]
+"""What tells a file from a changed one: size and modification time. Not its inode: a copy across file systems has another."""
 
 
 def version(look: Stat) -> Version:
     """Return a file's version."""
-    return look.ino, look.size, look.mtime_ns
+    return look.size, look.mtime_ns
 
 
 def pack(

@@ -1,7 +1,7 @@
 """Walking through an inbox: every file in it with the decision about it, one at a time, in flat memory."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from spool.disk import Disk, Fd, Idle, Kind, Stat, held
@@ -47,17 +47,21 @@ class SubFolder:
     mtime: float
 
 
-def scan(disk: Disk, inbox: Fd, rules: Rules, patience: Patience, now: float) -> Iterator[Seen | SubFolder | Denied]:
+def scan(
+    disk: Disk, inbox: Fd, rules: Rules, patience: Patience, clock: Callable[[], float]
+) -> Iterator[Seen | SubFolder | Denied]:
     """Yield every entry of an inbox, sub-folders too if the rules say so; what vanishes meanwhile is passed over.
 
     Depth first and iterative: a dropper's tree may be as deep as the disk allows. A folder deeper than ``depth_max`` is one
-    entry, refused. Raises OSError when the inbox itself can't be read.
+    entry, refused. ``clock`` is asked for each entry, for a scan may last. Raises OSError when the inbox itself can't be read.
     """
     with held(disk, disk.open_folder(inbox, b".")) as top:  # our own: a scan outlives the turn that began it
-        yield from _scan(disk, top, rules, patience, now)
+        yield from _scan(disk, top, rules, patience, clock)
 
 
-def _scan(disk: Disk, inbox: Fd, rules: Rules, patience: Patience, now: float) -> Iterator[Seen | SubFolder | Denied]:
+def _scan(
+    disk: Disk, inbox: Fd, rules: Rules, patience: Patience, clock: Callable[[], float]
+) -> Iterator[Seen | SubFolder | Denied]:
     pending = [b""]
     while pending:
         prefix = pending.pop()
@@ -72,18 +76,18 @@ def _scan(disk: Disk, inbox: Fd, rules: Rules, patience: Patience, now: float) -
             raise
         with held(disk, folder):
             mtime = disk.fstat(folder).mtime_ns / 1e9
-            yield from _entries(disk, folder, prefix, rules, patience, now, pending)
+            yield from _entries(disk, folder, prefix, rules, patience, clock, pending)
         if prefix:
             yield SubFolder(prefix[:-1], mtime)
 
 
 def _entries(
-    disk: Disk, folder: Fd, prefix: bytes, rules: Rules, patience: Patience, now: float, pending: list[bytes]
+    disk: Disk, folder: Fd, prefix: bytes, rules: Rules, patience: Patience, clock: Callable[[], float], pending: list[bytes]
 ) -> Iterator[Seen | Denied]:
     for name, is_folder in disk.entries(folder):
         path = prefix + name
         if not is_folder:
-            yield _look(disk, folder, name, path, rules, patience, now)
+            yield _look(disk, folder, name, path, rules, patience, clock)
         elif skip := folder_by_name(name):
             yield Seen(path, skip, None)
         elif not rules.recursive:
@@ -102,12 +106,14 @@ def _open(disk: Disk, inbox: Fd, prefix: bytes) -> Fd:
     return current
 
 
-def _look(disk: Disk, folder: Fd, name: bytes, path: bytes, rules: Rules, patience: Patience, now: float) -> Seen | Denied:
+def _look(
+    disk: Disk, folder: Fd, name: bytes, path: bytes, rules: Rules, patience: Patience, clock: Callable[[], float]
+) -> Seen | Denied:
     """Look at one entry. What is wrong with it must not keep the others from being looked at."""
     if skip := by_name(path, rules.include, rules.exclude):
         return Seen(path, skip, None)
     try:
-        look = disk.stat(folder, name)
+        look, now = disk.stat(folder, name), clock()
         if look.kind is Kind.LINK and is_reserved(disk, folder, name):
             return Seen(path, Ignore("a name that is reserved for a file on its way back"), look)
         idle = _idle(disk, folder, name) if settled(look, now, patience) else Idle.UNKNOWN

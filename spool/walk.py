@@ -75,12 +75,19 @@ def _identity(disk: Disk, folder: Fd) -> tuple[int, int]:
 
 
 def _open(disk: Disk, at: Fd, name: bytes) -> Fd | None:
+    """Open a sub-folder that we can come up from again; None if we can't, or it is gone."""
     try:
-        return disk.open_folder(at, name)
+        below = disk.open_folder(at, name)
     except OSError as error:
         if error.errno in PASSED_OVER:
             return None
         raise
+    try:
+        disk.close(disk.open_folder(below, b".."))
+    except OSError:  # readable, but not to be entered
+        disk.close(below)
+        return None
+    return below
 
 
 def _files(disk: Disk, folder: Fd, prefix: bytes, level: _Level) -> Iterator[Entry]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from celery import Task
+from celery.states import SUCCESS
 
 from spool import log
 from spool.errors import BadPayload, Weather
@@ -45,7 +46,9 @@ def failed(workshop: Workshop, name: object, parcel: object) -> None:
         filer = Filer(workshop, inbox, folders)
         lease = workshop.leases.read([parcel])[parcel]
         stored = workshop.stored([parcel])[parcel]
-        if is_final(stored):
+        if stored["status"] == SUCCESS:  # a later attempt went well: this failure is an old one's
+            filer.outcome(from_wire(stored["result"]))
+        elif is_final(stored):
             filer.failure(parcel, stored, lease.attempt if lease else 1)
         elif lease and lease.held is Held.RUNNING and life(lease.token) is Life.DEAD:
             filer.crashed(parcel, lease)
@@ -56,7 +59,7 @@ def _weather(inbox: str, parcel: str) -> Iterator[None]:
     """Log what is away just now; the parcel stays claimed, its outcome stored, and the sweep tries again."""
     try:
         yield
-    except (Weather, OSError) as error:
+    except (Weather, OSError, BadPayload) as error:
         _log.warning(log.FOLDER_AWAY, inbox=inbox, parcel=parcel, error=str(error), remedy="the sweep tries again")
 
 

@@ -24,8 +24,10 @@ class Life(StrEnum):
 
 def token(host: str) -> str:
     """Return a token for one attempt of this process: host, world, process, its birth, attempt."""
-    pid = os.getpid()
-    return f"{host}/{_world()}/{pid}/{_birth(pid)}/{time.monotonic_ns()}"
+    pid, birth = os.getpid(), ""
+    with contextlib.suppress(OSError):
+        birth = _birth(pid)
+    return f"{host}/{_world()}/{pid}/{birth}/{time.monotonic_ns()}"
 
 
 def life(owner: str) -> Life:
@@ -34,9 +36,12 @@ def life(owner: str) -> Life:
         _, world, pid, birth, _ = owner.rsplit("/", 4)
     except ValueError:
         return Life.UNKNOWN
-    if not world or world != _world() or not _PID.fullmatch(pid):
+    if not (world and birth) or world != _world() or not _PID.fullmatch(pid):
         return Life.UNKNOWN
-    return Life.ALIVE if _birth(int(pid)) == birth else Life.DEAD
+    try:
+        return Life.ALIVE if _birth(int(pid)) == birth else Life.DEAD
+    except OSError:  # we could not look: too many open files, perhaps
+        return Life.UNKNOWN
 
 
 @cache
@@ -49,9 +54,9 @@ def _world() -> str:
 
 
 def _birth(pid: int) -> str:
-    """Return when a process was started, in ticks since the boot; "" if there is none (a zombie is none)."""
+    """Return when a process was started, in ticks since the boot; "" if there is none (a zombie is none). Raises OSError."""
     try:
         fields = Disk().read_text(PurePath(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return ""
     return "" if fields[0] in ("Z", "X") else fields[19]

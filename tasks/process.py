@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from celery import Task
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
 from spool import log
 from spool.errors import BadPayload, BrokerAway, HandlerFailed, RejectFile, Weather
@@ -110,7 +110,10 @@ class Process:
             except BrokerAway:
                 if time.monotonic() > deadline:
                     return  # it is worked on again; the handler can tell by file.id
-                time.sleep(OUTAGE_LOOK_SECONDS)
+                with contextlib.suppress(
+                    SoftTimeLimitExceeded
+                ):  # the handler's time may be up: it is not the handler that waits
+                    time.sleep(OUTAGE_LOOK_SECONDS)
             else:
                 return
 

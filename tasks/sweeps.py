@@ -28,7 +28,7 @@ RIPE_SECONDS = 5.0
 """A file must have been complete for so long before the sweep takes it from under the watcher's nose."""
 
 TURNS_MAX = 100
-TURN_SECONDS = 600
+TURN_SECONDS = 120
 END_LOOK_SECONDS = 0.5
 DAY_SECONDS = 86_400.0
 
@@ -89,8 +89,12 @@ def _was_away(workshop: Workshop) -> bool:
     """Tell whether no sweep has reached Redis for longer than a lease: distant workers could not, either."""
     settings = workshop.settings
     patience_seconds = math.ceil(settings.sweep.stale_seconds + settings.work.lease_seconds)
+    swept, granted = f"inboxd:swept:{workshop.host}", f"inboxd:granted:{workshop.host}"
     with weather():
-        return workshop.client.set(f"inboxd:swept:{workshop.host}", "", ex=patience_seconds, get=True) is None
+        if workshop.client.set(swept, "", ex=patience_seconds, get=True) is not None:
+            return False
+        # once: where sweeps are rare because all workers are busy, their rarity is no outage
+        return bool(workshop.client.set(granted, "", nx=True, ex=10 * patience_seconds))
 
 
 def expired(workshop: Workshop) -> None:
@@ -116,13 +120,10 @@ def _turn(workshop: Workshop, sweep: str, inbox: Inbox) -> Iterator[bool]:
     Yields whether it is our turn. A dead process's turn is over, a living one's after TURN_SECONDS. What is away for this
     inbox is logged, and the sweep goes on with the next one; a broker that is away ends it.
     """
-    key = f"inboxd:sweep:{sweep}:{workshop.host}:{inbox.name}"
-    with weather():
-        holder = workshop.client.get(key)
-        if isinstance(holder, bytes) and life(holder.decode()) is Life.DEAD:
-            workshop.client.delete(key)
-        ours = bool(workshop.client.set(key, token(workshop.host), nx=True, ex=TURN_SECONDS))
+    key, mine = f"inboxd:sweep:{sweep}:{workshop.host}:{inbox.name}", token(workshop.host)
+    ours = True  # until we know better: a SET whose answer was lost may have been done
     try:
+        ours = _take_turn(workshop, key, mine)
         yield ours
     except BrokerAway:
         raise
@@ -130,17 +131,30 @@ def _turn(workshop: Workshop, sweep: str, inbox: Inbox) -> Iterator[bool]:
         _log.warning(log.FOLDER_AWAY, inbox=inbox.name, error=str(error))
     finally:
         if ours:
-            _end_turn(workshop, key)
+            _end_turn(workshop, key, mine)
 
 
-def _end_turn(workshop: Workshop, key: str) -> None:
+def _take_turn(workshop: Workshop, key: str, mine: str) -> bool:
+    with weather():
+        holder = workshop.client.get(key)
+        if isinstance(holder, bytes) and life(holder.decode()) is Life.DEAD:
+            workshop.client.delete(key)
+        if workshop.client.set(key, mine, nx=True, ex=TURN_SECONDS):
+            return True
+        return workshop.client.get(key) == mine.encode()  # the first try's answer was lost, the second found its own
+
+
+def _end_turn(workshop: Workshop, key: str, mine: str) -> None:
     """Give the turn back. While Redis is away that is worth waiting for: one that is left lying keeps later sweeps out."""
-    deadline = time.monotonic() + TURN_SECONDS
-    while time.monotonic() < deadline:
+    deadline = time.monotonic() + workshop.settings.work.stop_seconds
+    while True:
         try:
             with weather():
-                workshop.client.delete(key)
+                if workshop.client.get(key) == mine.encode():
+                    workshop.client.delete(key)
         except BrokerAway:
+            if time.monotonic() > deadline:
+                return
             time.sleep(END_LOOK_SECONDS)
         else:
             return

@@ -51,6 +51,7 @@ class Drop:
     trouble: str | None = None
     looked: Looked = field(default_factory=Looked)
     due_at: float = math.inf
+    took: float = 0.0
     away_seconds: float = field(default=AWAY_SECONDS[0])
 
     def hint(self, now: float) -> None:
@@ -69,9 +70,11 @@ class Drop:
         """Decide when to look next, after a turn that took so many seconds."""
         self.busy = taken.more or taken.held
         self.look = True
+        took = self.took = self.took + took
         if taken.more:
             self.due = now
             return
+        self.took = 0.0
         if taken.looked is not None:
             self.looked, self.due_at = taken.looked, math.inf if taken.looked.due_in is None else now + taken.looked.due_in
         due_in = max(self.due_at - now, 0.0)

@@ -25,7 +25,7 @@ def test_what_a_later_pass_would_work_on_is_always_a_whole_file(way: Way, disk: 
     for spool in crashes(way, tmp_path, disk):
         lying = spool.files()
         with spool.folders() as folders:
-            seen = list(scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, FAR))
+            seen = list(scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR))
             paths = [b"inbox/" + one.path for one in seen if isinstance(one, Seen) and isinstance(one.decision, Ready | Refuse)]
             for parcel in parcels(Disk(), folders):
                 paths += [b"claimed/%s/%s" % (parcel.encode(), path) for path in files(Disk(), folders, parcel)]

@@ -71,7 +71,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(target=seen)
     def look(self) -> list[bytes]:
-        entries = scan(self.disk, self.folders.inbox, self.rules, AT_ONCE, FAR)
+        entries = scan(self.disk, self.folders.inbox, self.rules, AT_ONCE, lambda: FAR)
         return [entry.path for entry in entries if isinstance(entry, Seen) and isinstance(entry.decision, Ready)]
 
     @rule(target=claimed, paths=seen)
@@ -159,7 +159,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule()
     def prune_all(self) -> None:
-        entries = list(scan(self.disk, self.folders.inbox, self.rules, AT_ONCE, FAR))
+        entries = list(scan(self.disk, self.folders.inbox, self.rules, AT_ONCE, lambda: FAR))
         prune(self.disk, self.folders, [entry for entry in entries if isinstance(entry, SubFolder)], FAR, 1.0)
 
     @invariant()

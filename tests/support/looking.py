@@ -14,7 +14,7 @@ def look(
     spool: Spool, disk: Disk | None = None, now: float = FAR, patience: Patience = AT_ONCE, **rules: object
 ) -> list[Seen | SubFolder | Denied]:
     with spool.folders() as folders:
-        return list(scan(disk or Disk(), folders.inbox, spool.inbox(**rules), patience, now))
+        return list(scan(disk or Disk(), folders.inbox, spool.inbox(**rules), patience, lambda: now))
 
 
 def decisions(spool: Spool, disk: Disk | None = None, now: float = FAR, **rules: object) -> dict[bytes, Decision]:

@@ -37,7 +37,7 @@ def take(parcel: str) -> Step:
     """Claim all that is in inbox/ into this parcel, and pack it."""
 
     def step(disk: Disk, folders: Folders, inbox: Inbox) -> None:
-        seen = [entry for entry in scan(Disk(), folders.inbox, inbox, AT_ONCE, FAR) if isinstance(entry, Seen)]
+        seen = [entry for entry in scan(Disk(), folders.inbox, inbox, AT_ONCE, lambda: FAR) if isinstance(entry, Seen)]
         got = claim(disk, folders, parcel, [entry.path for entry in seen if isinstance(entry.decision, Ready)])
         pack(disk, folders, inbox, parcel, got.won)
 

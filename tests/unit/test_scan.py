@@ -148,7 +148,7 @@ def test_a_folder_that_vanishes_meanwhile_is_passed_over(spool: Spool) -> None:
     (spool.root / "inbox" / "x").mkdir()
     disk = Disk()
     with spool.folders() as folders:
-        entries = scan(disk, folders.inbox, spool.inbox(), AT_ONCE, FAR)
+        entries = scan(disk, folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR)
         seen = [next(entries)]
 
         (spool.root / "inbox" / "x").rmdir()
@@ -161,7 +161,7 @@ def test_a_folder_that_becomes_a_link_meanwhile_is_not_followed(spool: Spool) ->
     spool.put(b"inbox/a")
     (spool.root / "inbox" / "x").mkdir()
     with spool.folders() as folders:
-        entries = scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, FAR)
+        entries = scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR)
         seen = [next(entries)]
 
         (spool.root / "inbox" / "x").rmdir()

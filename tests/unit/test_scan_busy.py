@@ -76,7 +76,7 @@ def test_a_scan_outlives_the_descriptors_of_the_turn_that_began_it(spool: Spool)
     for path in (b"a", b"x/b", b"x/y/c"):
         spool.put(b"inbox/" + path)
     with spool.folders() as folders:
-        entries = scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, FAR)
+        entries = scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR)
         seen = [next(entries)]
     taken = [os.open("/", os.O_RDONLY) for _ in range(5)]  # whatever else opens files takes their numbers
 
@@ -112,7 +112,7 @@ def test_no_descriptor_is_left_open_by_a_scan_that_is_given_up(spool: Spool) -> 
     open_before = open_descriptors()
 
     with spool.folders() as folders:
-        entries: Iterator[object] = scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, FAR)
+        entries: Iterator[object] = scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR)
         next(entries)
         del entries
 
