@@ -56,7 +56,7 @@ def _file(
                 return None
             raise
         with held(disk, at):
-            if not _exists(disk, at, name):
+            if not exists(disk, at, name):
                 return None
             try:
                 folder, made = make_folders(disk, to, parts, FOLDER_MODE)
@@ -69,7 +69,7 @@ def _file(
 
 def _move_with_note(disk: Disk, at: Fd, name: bytes, home: Fd, wanted: bytes, note: bytes, signature: bytes) -> bytes:
     for candidate in names_like(wanted):
-        there = _exists(disk, home, candidate)
+        there = exists(disk, home, candidate)
         if there and not _is_noted(disk, home, candidate, signature):
             continue
         # there, and noted as this very file: an earlier try died between two names, and moving will end what it began
@@ -79,11 +79,11 @@ def _move_with_note(disk: Disk, at: Fd, name: bytes, home: Fd, wanted: bytes, no
             # If we die here: the note waits for its file; the next try knows it by its signature, and moves the file to it.
             move(disk, at, name, home, candidate)
         except FileExistsError:
-            if not there and _exists(disk, at, name):  # else another has moved this very file to the note that we share
+            if not there and exists(disk, at, name):  # else another has moved this very file to the note that we share
                 _take_back(disk, home, candidate, signature)
             continue
         except OSError:
-            if not there and not _exists(disk, home, candidate):
+            if not there and not exists(disk, home, candidate):
                 _take_back(disk, home, candidate, signature)
             raise
         # another mover of this very file may have taken back the note that both of us counted on
@@ -106,12 +106,12 @@ def _take_back(disk: Disk, home: Fd, candidate: bytes, signature: bytes) -> None
 def _place(disk: Disk, home: Fd, candidate: bytes, note: bytes, signature: bytes) -> bool:
     """Put a note under a file's future name; False if another file's note has that place."""
     name = notes.name_for(candidate)
-    if _exists(disk, home, name):
+    if exists(disk, home, name):
         text = read_note(disk, home, name)
         if signature in text.splitlines():
             return True
         age = time.time() - disk.stat(home, name).ctime_ns / 1e9
-        dropped = _exists(disk, home, notes.name_for(name))  # what has a note itself is a person's file, whatever it says
+        dropped = exists(disk, home, notes.name_for(name))  # what has a note itself is a person's file, whatever it says
         if dropped or not notes.is_ours(text) or age < STALE_NOTE_SECONDS:
             return False
         disk.unlink(home, name)
@@ -140,7 +140,8 @@ def read_note(disk: Disk, at: Fd, name: bytes) -> bytes:
         return b""
 
 
-def _exists(disk: Disk, at: Fd, name: bytes) -> bool:
+def exists(disk: Disk, at: Fd, name: bytes) -> bool:
+    """Tell whether a name is taken, by whatever."""
     try:
         disk.stat(at, name)
     except FileNotFoundError:

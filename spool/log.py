@@ -94,7 +94,7 @@ def configure(settings: Log, *, program: str) -> None:
 
 
 class _Seldom(logging.Filter):
-    """Lets a message through once in a while: beat repeats its complaint about an absent broker with each sweep."""
+    """Lets beat's complaints about an absent broker through once in a while, and its tale of every sweep that it sends never."""
 
     EVERY_SECONDS = 30.0
 
@@ -103,6 +103,8 @@ class _Seldom(logging.Filter):
         self._told: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if str(record.msg).startswith("Scheduler: Sending due task"):
+            return False
         now = time.monotonic()
         if record.levelno < logging.ERROR or now - self._told.get(str(record.msg), -self.EVERY_SECONDS) >= self.EVERY_SECONDS:
             self._told[str(record.msg)] = now

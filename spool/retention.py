@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from spool import notes
 from spool.disk import Disk, Fd, held
-from spool.filing import read_note
+from spool.filing import exists, read_note
 from spool.folders import Folders, split_path
 from spool.moves import TEMP_NAME, is_reserved, open_path
 from spool.scan import SubFolder
@@ -93,17 +93,9 @@ def _reason(disk: Disk, entry: Entry, since: float, now: float, keep_seconds: fl
 
 def _is_orphan(disk: Disk, at: Fd, name: bytes) -> bool:
     """Tell whether a note has lost its file. One that has a note itself was dropped by a person; a cut name tells nothing."""
-    if b"~" in name or _exists(disk, at, name.removesuffix(notes.SUFFIX)) or _exists(disk, at, notes.name_for(name)):
+    if b"~" in name or exists(disk, at, name.removesuffix(notes.SUFFIX)) or exists(disk, at, notes.name_for(name)):
         return False
     return notes.is_ours(read_note(disk, at, name))
-
-
-def _exists(disk: Disk, at: Fd, name: bytes) -> bool:
-    try:
-        disk.stat(at, name)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def prune(disk: Disk, folders: Folders, seen: list[SubFolder], now: float, quiet_seconds: float) -> list[bytes]:
