@@ -94,7 +94,7 @@ def configure(settings: Log, *, program: str) -> None:
 
 
 class _Seldom(logging.Filter):
-    """Lets beat's complaints about an absent broker through once in a while, and its tale of every sweep that it sends never."""
+    """Lets beat's complaints about an absent broker through once in a while, and its tale of every sweep never."""
 
     EVERY_SECONDS = 30.0
 
