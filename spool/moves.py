@@ -62,17 +62,16 @@ def move_free(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, wanted: bytes) -> 
     raise AssertionError("names never end")
 
 
-def names_like(wanted: bytes, suffix: bytes = b"") -> Iterator[bytes]:
-    """Yield wanted, then "wanted (2)", "wanted (3)" …, the counter before the extension; with ``suffix`` each fits a name."""
-    room = NAME_BYTES_MAX - len(suffix)
-    yield _cut(wanted, room)
+def names_like(wanted: bytes) -> Iterator[bytes]:
+    """Yield wanted, then "wanted (2)", "wanted (3)" …, the counter before the extension, each cut to fit a name."""
+    yield _cut(wanted, NAME_BYTES_MAX)
     stem, dot, extension = wanted.rpartition(b".")
     if not stem or len(extension) > _EXTENSION_BYTES_MAX:
         stem, dot, extension = wanted, b"", b""
     count = 2
     while True:
         tail = b" (%d)" % count + dot + extension
-        yield _cut(stem, room - len(tail)) + tail
+        yield _cut(stem, NAME_BYTES_MAX - len(tail)) + tail
         count += 1
 
 
