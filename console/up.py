@@ -60,8 +60,7 @@ def up(settings: Settings, file: Path, others: Callable[[Settings, Path], Sequen
     Raises SettingsError for what is wrong before; nothing runs then.
     """
     preflight.make_folders(settings)
-    if findings := preflight.check(settings):
-        raise SettingsError(findings)
+    preflight.require(settings)
     log.configure(settings.log, program="up")
     with only_one_up(settings), Interrupts() as interrupts:
         supervisor = Supervisor(interrupts)

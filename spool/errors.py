@@ -36,11 +36,15 @@ class BadPayload(InboxdError):  # noqa: N818 - it is the payload that is bad
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong: where (a settings key or a path), what, and the remedy."""
+    """One thing that is wrong: where (a settings key or a path), what, and the remedy.
+
+    What ``passes`` by itself, such as a full disk, keeps no program from starting.
+    """
 
     where: str
     problem: str
     remedy: str
+    passes: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.problem}\n    remedy: {self.remedy}"

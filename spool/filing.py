@@ -9,7 +9,7 @@ from collections.abc import Callable
 from spool import notes
 from spool.disk import Disk, Fd, held
 from spool.folders import Folders, split_path
-from spool.moves import TEMP_PREFIX, make_folders, move, move_free, names_like
+from spool.moves import TEMP_PREFIX, make_folders, move, move_free, names_like, open_path
 from spool.store import open_in
 
 _LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -41,6 +41,20 @@ def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: by
         return _move_with_note(disk, at, name, home, wanted, note, notes.signature(path, parcel))
 
     return _file(disk, folders, parcel, path, folders.failed, with_note)
+
+
+def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
+    """Tell whether something lies under a path in done/ or failed/. Raises OSError if that can't be seen."""
+    parts, name = split_path(path)
+    for folder in (folders.done, folders.failed):
+        try:
+            with held(disk, open_path(disk, folder, parts)) as home:
+                if exists(disk, home, name):
+                    return True
+        except OSError as error:
+            if error.errno not in _LOST:
+                raise
+    return False
 
 
 def _file(

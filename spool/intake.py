@@ -1,6 +1,5 @@
 """Taking files in: scan, decide, claim, pack, send. The watcher does it for every hint, the sweep for what was missed."""
 
-import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
@@ -19,10 +18,10 @@ from spool.payload import Parcel
 from spool.readiness import Patience
 from spool.settings import Inbox
 from spool.store import Claim, claim, discard
+from spool.trouble import DISK_TROUBLE
 
 REFUSED_A_TURN = 100
 NO_LIMIT = 1 << 62
-_DISK_WEATHER = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE)
 
 
 @dataclass(slots=True)
@@ -175,6 +174,6 @@ class Intake:
     def _tell(self, denied: list[tuple[bytes, OSError]]) -> None:
         """Leave alone what the system keeps from us; raise FolderAway if it is the disk that is in trouble."""
         for path, error in denied:
-            if error.errno in _DISK_WEATHER:
+            if error.errno in DISK_TROUBLE:
                 raise FolderAway(f"{self._inbox.root}: {error.strerror}") from error
             self._gathering.deny(path, error)

@@ -80,6 +80,8 @@ class Leases:
         self._take_over = client.register_script(lua.TAKE_OVER)
         self._pace = client.register_script(lua.PACE)
         self._epoch = client.register_script(lua.EPOCH)
+        self._let_go = client.register_script(lua.LET_GO)
+        self._filed = client.register_script(lua.FILED)
 
     def queue(self, parcel: str, inbox: str, seconds: float) -> float | None:
         """Note that a new parcel's message is about to be sent; returns the inbox's mean seconds per file, None if unknown."""
@@ -130,12 +132,23 @@ class Leases:
             done = self._update(keys=[KEY + parcel], args=[token, held.value, _ms(seconds), next_token, self._keep])
         return bool(done)
 
-    def filed(self, parcel: str) -> None:
-        """Note that a parcel's files are filed away: a copy of its message that turns up later is dropped."""
-        with weather(), self._client.pipeline(transaction=True) as pipe:
-            pipe.hset(KEY + parcel, mapping={"state": Held.FILED.value, "until": 0, "token": ""})
-            pipe.pexpire(KEY + parcel, self._keep)
-            pipe.execute()
+    def filed(self, parcel: str) -> Held | None:
+        """Note that a parcel's files are filed away: a copy of its message that turns up later is dropped.
+
+        Returns what its lease said before, None if there was none: FILED tells that another has been here.
+        """
+        with weather():
+            before = cast("bytes", self._filed(keys=[KEY + parcel], args=[self._keep]))
+        return Held(before.decode()) if before else None
+
+    def let_go(self, parcel: str, *, crashed: bool) -> bool:
+        """Let a queued parcel's lease lapse, because its message is known to be gone; False if it is not queued.
+
+        With ``crashed`` it looks as if a worker had died over it: the sweep counts that.
+        """
+        held = Held.RUNNING if crashed else Held.QUEUED
+        with weather():
+            return bool(self._let_go(keys=[KEY + parcel], args=[held.value, self._keep]))
 
     def read(self, parcels: Sequence[str]) -> dict[str, Lease | None]:
         """Read many leases at once; None where there is none."""

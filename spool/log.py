@@ -30,6 +30,7 @@ PARCEL_HELPED = "parcel_helped"
 PARCEL_SPLIT = "parcel_split"
 PARCEL_STUCK = "parcel_stuck"
 MESSAGE_REFUSED = "message_refused"
+MESSAGE_SET_ASIDE = "message_set_aside"
 # The programs
 STARTED = "started"
 STOPPING = "stopping"
@@ -49,6 +50,8 @@ EVENTS_LOST = "events_lost"
 EVENTS_MISSED = "events_missed"
 OBSERVER_REBUILT = "observer_rebuilt"
 SWEPT = "swept"
+SWEEP_STUCK = "sweep_stuck"
+WORKER_SILENT = "worker_silent"
 
 
 def get(name: str) -> FilteringBoundLogger:

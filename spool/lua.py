@@ -45,6 +45,22 @@ redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 1
 """)
 
+# ARGV the state to leave it in, keep ms: a queued parcel's lease lapses now
+LET_GO = """
+if redis.call('HGET', KEYS[1], 'state') ~= 'queued' then return 0 end
+redis.call('HSET', KEYS[1], 'state', ARGV[1], 'until', 0, 'token', '')
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+# ARGV keep ms -> the state before, or ""
+FILED = """
+local state = redis.call('HGET', KEYS[1], 'state')
+redis.call('HSET', KEYS[1], 'state', 'filed', 'until', 0, 'token', '')
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+return state or ''
+"""
+
 # KEYS[1] a pace; ARGV seconds for each file, weight
 PACE = """
 local mean = tonumber(redis.call('GET', KEYS[1]) or ARGV[1])

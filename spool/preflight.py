@@ -57,13 +57,14 @@ def check(settings: Settings, disk: Disk | None = None, *, handlers: bool = True
 
 
 def require(settings: Settings, *, handlers: bool = True, folders: bool = True) -> None:
-    """Raise SettingsError with all findings, if there are any."""
-    if findings := check(settings, handlers=handlers, folders=folders):
+    """Raise SettingsError with all findings that keep a program from its work, if there are any."""
+    if findings := [finding for finding in check(settings, handlers=handlers, folders=folders) if not finding.passes]:
         raise SettingsError(findings)
 
 
 def _finding(inbox: Inbox, path: PurePath, error: OSError, remedy: str) -> Finding:
-    return Finding(f"inbox.{inbox.name}.root, {path}", error.strerror or str(error), remedy)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return Finding(f"inbox.{inbox.name}.root, {path}", error.strerror or str(error), remedy, passes=full)
 
 
 def _nested(disk: Disk, settings: Settings) -> Iterator[Finding]:

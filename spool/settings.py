@@ -46,6 +46,7 @@ class Work(Section):
     lease_seconds: Annotated[float, Field(ge=3, le=3600)] = 15.0
     crashes_max: Count = 3
     outage_seconds: Seconds = 120.0
+    silent_seconds: Seconds = 60.0
     stop_seconds: Seconds = 30.0
 
 

@@ -14,7 +14,9 @@ from spool.loading import find, handlers_beside, load
 from spool.preflight import require
 from spool.queue import EXPIRED, STALE, host_queue, make_app
 from spool.settings import Settings
-from tasks import callbacks, process, sweeps
+from tasks import callbacks, process, sweeps, transport
+from tasks.pulse import Pulse
+from tasks.screening import Screen
 from tasks.workshop import build
 
 
@@ -37,6 +39,15 @@ _workshop = build(settings, app)
 for _tasks in (process, callbacks, sweeps):
     _tasks.register(_workshop)
 sweeps.schedule_with(app, settings)
+_pulse = Pulse(_workshop.client, settings.work.silent_seconds)
+
+
+def _callable_tasks() -> list[str]:
+    """Return what a message may ask for: our tasks, and those that a handler's module has added; none of Celery's own."""
+    return [name for name in app.tasks if not name.startswith("celery.")]
+
+
+transport.install(Screen(_workshop.client, _workshop.leases, _callable_tasks).passes, _pulse.beat)
 
 
 @signals.setup_logging.connect
@@ -47,8 +58,9 @@ def _log_our_way(**_kwargs: object) -> None:
 
 
 @signals.worker_ready.connect
-def _look_after_what_was_left(**_kwargs: object) -> None:
-    """Sweep at once: an earlier worker may have died over its parcels."""
+def _look_after_what_was_left(sender: Any = None, **_kwargs: object) -> None:  # noqa: ANN401 - the worker's consumer
+    """Sweep at once: an earlier worker may have died over its parcels. And watch over this one."""
+    _pulse.watch(sender)
     with contextlib.suppress(OperationalError):
         # beat counts from its own start: one that restarts often would never come to the rare sweep
         for sweep in (STALE, EXPIRED):

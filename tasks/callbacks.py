@@ -8,16 +8,18 @@ from celery import Task
 from celery.states import SUCCESS
 
 from spool import log
-from spool.errors import BadPayload, Weather
+from spool.errors import BadPayload, BrokerAway, Weather
 from spool.folders import is_parcel_id, opened
 from spool.lease import Held
 from spool.outcome import from_wire
 from spool.queue import FAILED, SUCCEEDED
+from spool.settings import Inbox
 from tasks.filer import Filer, is_final
 from tasks.owner import Life, life
 from tasks.workshop import Workshop
 
 _log = log.get(__name__)
+_REMEDY = "the sweep tries again"
 
 
 def succeeded(workshop: Workshop, wire: object) -> None:
@@ -28,7 +30,7 @@ def succeeded(workshop: Workshop, wire: object) -> None:
     except (BadPayload, KeyError) as error:
         _log.error(log.MESSAGE_REFUSED, task=SUCCEEDED, error=repr(error))
         return
-    with _weather(outcome.inbox, outcome.parcel), opened(workshop.disk, inbox.root) as folders:
+    with _weather(workshop, inbox, outcome.parcel), opened(workshop.disk, inbox.root) as folders:
         Filer(workshop, inbox, folders).outcome(outcome)
 
 
@@ -42,7 +44,7 @@ def failed(workshop: Workshop, name: object, parcel: object) -> None:
     if inbox is None or not isinstance(parcel, str) or not is_parcel_id(parcel):
         _log.error(log.MESSAGE_REFUSED, task=FAILED, error=f"no parcel of an inbox: {name!r}, {parcel!r}")
         return
-    with _weather(inbox.name, parcel), opened(workshop.disk, inbox.root) as folders:
+    with _weather(workshop, inbox, parcel), opened(workshop.disk, inbox.root) as folders:
         filer = Filer(workshop, inbox, folders)
         lease = workshop.leases.read([parcel])[parcel]
         stored = workshop.stored([parcel])[parcel]
@@ -55,12 +57,16 @@ def failed(workshop: Workshop, name: object, parcel: object) -> None:
 
 
 @contextlib.contextmanager
-def _weather(inbox: str, parcel: str) -> Iterator[None]:
+def _weather(workshop: Workshop, inbox: Inbox, parcel: str) -> Iterator[None]:
     """Log what is away just now; the parcel stays claimed, its outcome stored, and the sweep tries again."""
     try:
         yield
+    except BrokerAway as error:
+        _log.warning(log.BROKER_AWAY, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)
     except (Weather, OSError, BadPayload) as error:
-        _log.warning(log.FOLDER_AWAY, inbox=inbox, parcel=parcel, error=str(error), remedy="the sweep tries again")
+        if workshop.is_in_trouble(inbox, error):
+            return
+        _log.warning(log.PARCEL_STUCK, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)
 
 
 def register(workshop: Workshop) -> None:

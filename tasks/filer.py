@@ -8,9 +8,9 @@ from celery.states import FAILURE, SUCCESS
 from spool import log, payload
 from spool.errors import HandlerFailed, RejectFile
 from spool.failing import fail, settle
-from spool.filing import file_done
+from spool.filing import file_done, is_filed
 from spool.folders import Folders, born, new_parcel_id
-from spool.lease import Lease
+from spool.lease import Held, Lease
 from spool.notes import plain
 from spool.outcome import FileOutcome, Outcome, Verdict
 from spool.recovery import Help, gives_up
@@ -39,20 +39,30 @@ class Filer:
 
     def outcome(self, outcome: Outcome) -> None:
         """Carry out what the handler said of each file. Raises OSError if a folder can't be written, BrokerAway."""
-        again = []
-        for file in outcome.files:
-            match file.verdict:
-                case Verdict.DONE:
-                    self._done(outcome, file)
-                case Verdict.REJECTED:
-                    self.fail(outcome.parcel, file.path, file.reason or "", attempts=outcome.attempt)
-                case Verdict.GONE:
-                    _log.warning(log.FILE_GONE, inbox=self._inbox.name, file=file.path, parcel=outcome.parcel)
-                case Verdict.ALONE | Verdict.AGAIN:
-                    again.append(file)
-        for file in again:
-            self._alone(outcome.parcel, file)
-        self._close(outcome.parcel)
+        # what is to be tried again last: splitting the last file off removes the parcel's folder
+        in_order = sorted(outcome.files, key=lambda file: file.verdict in (Verdict.ALONE, Verdict.AGAIN))
+        missing = [file.path for file in in_order if not self._carry_out(outcome, file)]
+        if self._close(outcome.parcel) is not Held.FILED:
+            self._tell_of_missing(outcome.parcel, missing)
+
+    def _carry_out(self, outcome: Outcome, file: FileOutcome) -> bool:
+        """Carry out what was said of one file; False if it is not there."""
+        match file.verdict:
+            case Verdict.DONE:
+                return self._done(outcome, file)
+            case Verdict.REJECTED:
+                return self.fail(outcome.parcel, file.path, file.reason or "", attempts=outcome.attempt)
+            case Verdict.GONE:
+                return False
+            case _:
+                return self._alone(outcome.parcel, file)
+
+    def _tell_of_missing(self, parcel: str, paths: list[bytes]) -> None:
+        """Report what has left claimed/ by another hand than ours, and lies neither in done/ nor in failed/."""
+        for path in paths:
+            if not is_filed(self._disk, self._folders, path):
+                why = "it is not in claimed/ any more: somebody else has moved or deleted it"
+                _log.warning(log.FILE_GONE, inbox=self._inbox.name, file=path, parcel=parcel, why=why)
 
     def failure(self, parcel: str, stored: Stored, attempts: int) -> None:
         """Fail a parcel's files for the reason that Celery has stored. Raises OSError, BrokerAway."""
@@ -94,37 +104,45 @@ class Filer:
         settle(self._disk, self._folders, self._inbox, parcel, packed)
         _log.info(log.PARCEL_SENT, inbox=self._inbox.name, parcel=parcel, files=len(packed.parts))
 
-    def fail(self, parcel: str, path: bytes, reason: str, *, attempts: int) -> None:
-        """Move one file to failed/, with its note. Raises OSError."""
-        fail(self._disk, self._folders, self._inbox, parcel, path, reason, attempts=attempts)
+    def fail(self, parcel: str, path: bytes, reason: str, *, attempts: int) -> bool:
+        """Move one file to failed/, with its note; False if it is not there. Raises OSError."""
+        return fail(self._disk, self._folders, self._inbox, parcel, path, reason, attempts=attempts) is not None
 
-    def _done(self, outcome: Outcome, file: FileOutcome) -> None:
+    def _done(self, outcome: Outcome, file: FileOutcome) -> bool:
         filed = file_done(self._disk, self._folders, outcome.parcel, file.path)
-        if filed is not None:
-            took = round((time.time() - born(outcome.parcel)) * 1000, 1)
-            _log.info(
-                log.FILE_DONE, inbox=self._inbox.name, file=file.path, parcel=outcome.parcel, attempt=outcome.attempt,
-                filed=filed, took_ms=took,
-            )  # fmt: skip
+        if filed is None:
+            return False
+        took = round((time.time() - born(outcome.parcel)) * 1000, 1)
+        _log.info(
+            log.FILE_DONE, inbox=self._inbox.name, file=file.path, parcel=outcome.parcel, attempt=outcome.attempt,
+            filed=filed, took_ms=took,
+        )  # fmt: skip
+        return True
 
-    def _alone(self, parcel: str, file: FileOutcome) -> None:
-        """Split one file off and send it by itself: with one attempt used if it raised, with none if its turn never came."""
+    def _alone(self, parcel: str, file: FileOutcome) -> bool:
+        """Split one file off and send it by itself: with one attempt used if it raised, with none if its turn never came.
+
+        Returns False if it is not there.
+        """
         raised = file.verdict is Verdict.ALONE
         if raised and self._inbox.retries == 0:
-            self.fail(parcel, file.path, file.reason or "", attempts=1)
-            return
+            return self.fail(parcel, file.path, file.reason or "", attempts=1)
         into = new_parcel_id()
         if not split(self._disk, self._folders, parcel, file.path, into):
-            return
+            return False
         _log.info(log.PARCEL_SPLIT, inbox=self._inbox.name, file=file.path, parcel=into, out_of=parcel, why=file.reason)
         wait = self._workshop.backoff(self._inbox, 0) if raised else 0.0
         self._workshop.leases.queue(into, self._inbox.name, self._grace + wait)
         self.publish(into, [file.path], retries=int(raised), countdown=wait)
+        return True
 
-    def _close(self, parcel: str) -> None:
-        """Remove the parcel's empty folders, and leave word that later copies of its message are to be dropped."""
+    def _close(self, parcel: str) -> Held | None:
+        """Remove the parcel's empty folders, and leave word that later copies of its message are to be dropped.
+
+        Returns what its lease said before.
+        """
         discard(self._disk, self._folders, parcel)
-        self._workshop.leases.filed(parcel)
+        return self._workshop.leases.filed(parcel)
 
 
 def is_final(stored: Stored) -> bool:

@@ -6,7 +6,7 @@ from collections import Counter
 
 from celery.states import SUCCESS
 
-from spool import log
+from spool import log, trouble
 from spool.errors import BadPayload
 from spool.folders import Folders, born
 from spool.lease import Held, Lease
@@ -28,16 +28,27 @@ _log = log.get(__name__)
 class Repair:
     """Looks through one inbox's claimed/, and helps."""
 
-    def __init__(self, workshop: Workshop, inbox: Inbox, folders: Folders, *, after_outage: bool = False) -> None:
-        """``after_outage`` says that Redis was away for a while: distant workers get another lease's time to come back."""
+    def __init__(
+        self, workshop: Workshop, inbox: Inbox, folders: Folders, *, after_outage: bool = False, in_trouble: bool = False
+    ) -> None:
+        """Prepare for one run.
+
+        ``after_outage`` says that Redis was away for a while: distant workers get another lease's time to come back.
+        ``in_trouble`` says that something could not be filed: all that is finished is tried now, or the first of it in vain.
+        """
         self._after_outage = after_outage
+        self._in_trouble = in_trouble
+        self._stuck: dict[str, list[str]] = {}
         self._workshop = workshop
         self._inbox = inbox
         self._folders = folders
         self._filer = Filer(workshop, inbox, folders)
 
     def run(self) -> Counter[str]:
-        """Help every parcel that needs it; returns how many got which help. Raises OSError, BrokerAway."""
+        """Help every parcel that needs it; returns how many got which help.
+
+        Raises BrokerAway, and FolderAway or OSError at the first parcel whose trouble would be that of all others, too.
+        """
         ids = parcels(self._workshop.disk, self._folders)
         # the queues before the leases: a message that starts in between shows as running, not as lost
         queued = self._queued(ids)
@@ -51,6 +62,11 @@ class Repair:
         for parcel, help_ in decisions.items():
             if help_ is not Help.LEAVE:
                 helped[help_.value] += self._try(parcel, help_, leases[parcel], stored[parcel])
+        for error, stuck in self._stuck.items():
+            _log.warning(
+                log.PARCEL_STUCK, inbox=self._inbox.name, parcel=stuck[0], parcels=len(stuck), error=error,
+                remedy="it is tried again",
+            )  # fmt: skip
         return +helped
 
     def _queued(self, ids: list[str]) -> frozenset[str]:
@@ -62,6 +78,8 @@ class Repair:
 
     def _judged(self, lease: Lease | None) -> Lease | None:
         """Let what is known of a lease's owner count for more than the clock: a dead one's lapses, a living one's does not."""
+        if lease is not None and lease.held is Held.FINISHED and self._in_trouble:
+            return dataclasses.replace(lease, left=-1.0)
         if lease is None or lease.held is not Held.RUNNING:
             return lease
         match life(lease.token):
@@ -75,29 +93,25 @@ class Repair:
                 return lease
 
     def _try(self, parcel: str, help_: Help, lease: Lease | None, stored: Stored) -> bool:
-        """Help one parcel; trouble with it must not keep the others from being helped. Raises BrokerAway."""
+        """Help one parcel; trouble of its own must not keep the others from being helped. Raises OSError, BrokerAway."""
         try:
-            self._help(parcel, help_, lease, stored)
+            paths = files(self._workshop.disk, self._folders, parcel)
+            self._help(parcel, paths, help_, lease, stored)
         except (OSError, BadPayload) as error:
-            _log.warning(
-                log.PARCEL_STUCK,
-                inbox=self._inbox.name,
-                parcel=parcel,
-                help=help_.value,
-                error=str(error),
-                remedy="it is tried again",
-            )
+            if trouble.is_general(self._workshop.disk, self._inbox.root, error):
+                raise
+            why = f"{help_.value}: {getattr(error, 'strerror', None) or error}"
+            self._stuck.setdefault(why, []).append(parcel)
             return False
+        if help_ is not Help.RENEW:
+            _log.info(log.PARCEL_HELPED, inbox=self._inbox.name, parcel=parcel, files=len(paths), help=help_.value)
         return True
 
     def _found(self, parcel: str, stored: Stored) -> Found:
         count = len(files(self._workshop.disk, self._folders, parcel))
         return Found(parcel, time.time() - born(parcel), count, is_final(stored))
 
-    def _help(self, parcel: str, help_: Help, lease: Lease | None, stored: Stored) -> None:
-        paths = files(self._workshop.disk, self._folders, parcel)
-        if help_ is not Help.RENEW:
-            _log.info(log.PARCEL_HELPED, inbox=self._inbox.name, parcel=parcel, files=len(paths), help=help_.value)
+    def _help(self, parcel: str, paths: list[bytes], help_: Help, lease: Lease | None, stored: Stored) -> None:
         match help_:
             case Help.PUBLISH:
                 self._publish(parcel, paths, lease)
@@ -110,7 +124,15 @@ class Repair:
             case Help.ADOPT:
                 self._filer.adopt(parcel, paths)
             case _:
-                discard(self._workshop.disk, self._folders, parcel)
+                self._discard(parcel, lease)
+
+    def _discard(self, parcel: str, lease: Lease | None) -> None:
+        """Remove an empty parcel. One that waited to be worked on was emptied by another hand, or by a sweep that died."""
+        if lease is not None and lease.held in (Held.QUEUED, Held.RUNNING):
+            why = "nothing is in its parcel any more: unless it was split, somebody else has moved or deleted it"
+            _log.warning(log.FILE_GONE, inbox=self._inbox.name, parcel=parcel, why=why)
+        discard(self._workshop.disk, self._folders, parcel)
+        self._workshop.leases.filed(parcel)
 
     def _publish(self, parcel: str, paths: list[bytes], lease: Lease | None) -> None:
         grace = self._workshop.settings.sweep.grace_seconds

@@ -10,7 +10,7 @@ from typing import Any
 from celery import Celery
 from celery.schedules import schedule
 
-from spool import heartbeat, log
+from spool import heartbeat, log, trouble
 from spool.broker import weather
 from spool.errors import BrokerAway, Weather
 from spool.folders import Folders, opened
@@ -20,16 +20,14 @@ from spool.payload import Parcel
 from spool.queue import EXPIRED, MISSED, STALE, host_queue, send
 from spool.retention import expire
 from spool.settings import Inbox, Settings
-from tasks.owner import Life, life, token
 from tasks.repair import Repair
+from tasks.turns import turn
 from tasks.workshop import Workshop
 
 RIPE_SECONDS = 5.0
 """A file must have been complete for so long before the sweep takes it from under the watcher's nose."""
 
 TURNS_MAX = 100
-TURN_SECONDS = 120
-END_LOOK_SECONDS = 0.5
 DAY_SECONDS = 86_400.0
 
 _log = log.get(__name__)
@@ -38,10 +36,11 @@ _log = log.get(__name__)
 def missed(workshop: Workshop) -> None:
     """Take in what lies complete in an inbox and was announced by no event, or found no watcher."""
     watcher = heartbeat.read(workshop.client, workshop.host)
+    troubled = trouble.read(workshop.client, workshop.host, workshop.settings.inbox)
     for inbox in workshop.settings.inbox.values():
         watched = watcher.inboxes.get(inbox.name) if watcher else None
-        if watched and watched.busy:
-            continue  # it is being worked off; nothing is missed
+        if inbox.name in troubled or (watched and watched.busy):
+            continue  # it could not be filed, or it is being worked off: nothing is missed
         claimed = 0
         with _turn(workshop, MISSED, inbox) as ours:
             claimed = _take_all(workshop, inbox) if ours else 0
@@ -73,16 +72,19 @@ def _take_all(workshop: Workshop, inbox: Inbox) -> int:
 def stale(workshop: Workshop) -> None:
     """Help claimed parcels that nobody looks after."""
     after_outage = _was_away(workshop)
+    troubled = trouble.read(workshop.client, workshop.host, workshop.settings.inbox)
     for inbox in workshop.settings.inbox.values():
         with _turn(workshop, STALE, inbox) as ours:
             if ours:
-                _mend(workshop, inbox, after_outage=after_outage)
+                _mend(workshop, inbox, after_outage=after_outage, in_trouble=inbox.name in troubled)
 
 
-def _mend(workshop: Workshop, inbox: Inbox, *, after_outage: bool) -> None:
+def _mend(workshop: Workshop, inbox: Inbox, *, after_outage: bool, in_trouble: bool) -> None:
     with opened(workshop.disk, inbox.root) as folders:
-        if helped := Repair(workshop, inbox, folders, after_outage=after_outage).run():
+        if helped := Repair(workshop, inbox, folders, after_outage=after_outage, in_trouble=in_trouble).run():
             _log.info(log.SWEPT, inbox=inbox.name, **helped)
+    if trouble.clear(workshop.client, workshop.host, inbox.name):
+        _log.info(log.FOLDER_BACK, inbox=inbox.name)
 
 
 def _was_away(workshop: Workshop) -> bool:
@@ -115,49 +117,18 @@ def _expire(workshop: Workshop, inbox: Inbox, folders: Folders) -> None:
 
 @contextlib.contextmanager
 def _turn(workshop: Workshop, sweep: str, inbox: Inbox) -> Iterator[bool]:
-    """Let one sweep of a kind be at an inbox: one that hangs on a dead mount must not draw every worker after it.
+    """Let one sweep of a kind be at an inbox; yields whether it is our turn.
 
-    Yields whether it is our turn. A dead process's turn is over, a living one's after TURN_SECONDS. What is away for this
-    inbox is logged, and the sweep goes on with the next one; a broker that is away ends it.
+    Trouble of this inbox is left for all to know, and the sweep goes on with the next one; a broker that is away ends it.
     """
-    key, mine = f"inboxd:sweep:{sweep}:{workshop.host}:{inbox.name}", token(workshop.host)
-    ours = True  # until we know better: a SET whose answer was lost may have been done
-    try:
-        ours = _take_turn(workshop, key, mine)
-        yield ours
-    except BrokerAway:
-        raise
-    except (Weather, OSError) as error:
-        _log.warning(log.FOLDER_AWAY, inbox=inbox.name, error=str(error))
-    finally:
-        if ours:
-            _end_turn(workshop, key, mine)
-
-
-def _take_turn(workshop: Workshop, key: str, mine: str) -> bool:
-    with weather():
-        holder = workshop.client.get(key)
-        if isinstance(holder, bytes) and life(holder.decode()) is Life.DEAD:
-            workshop.client.delete(key)
-        if workshop.client.set(key, mine, nx=True, ex=TURN_SECONDS):
-            return True
-        return workshop.client.get(key) == mine.encode()  # the first try's answer was lost, the second found its own
-
-
-def _end_turn(workshop: Workshop, key: str, mine: str) -> None:
-    """Give the turn back. While Redis is away that is worth waiting for: one that is left lying keeps later sweeps out."""
-    deadline = time.monotonic() + workshop.settings.work.stop_seconds
-    while True:
+    with turn(workshop, sweep, inbox.name) as ours:
         try:
-            with weather():
-                if workshop.client.get(key) == mine.encode():
-                    workshop.client.delete(key)
+            yield ours
         except BrokerAway:
-            if time.monotonic() > deadline:
-                return
-            time.sleep(END_LOOK_SECONDS)
-        else:
-            return
+            raise
+        except (Weather, OSError) as error:
+            if not workshop.is_in_trouble(inbox, error):
+                _log.warning(log.SWEEP_STUCK, inbox=inbox.name, sweep=sweep, error=str(error), remedy="it is tried again")
 
 
 def register(workshop: Workshop) -> None:

@@ -1,5 +1,6 @@
 """What every task works with: the settings, the disk, the leases, and the app that sends."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +9,16 @@ import redis
 from celery import Celery
 from celery.states import PENDING
 
-from spool import broker
+from spool import broker, log, trouble
 from spool.disk import Disk
+from spool.errors import BrokerAway, FolderAway
 from spool.folders import Folders
 from spool.lease import Leases
 from spool.packing import Packed, pack, parcel_of
 from spool.queue import send
 from spool.settings import Inbox, Settings
+
+_log = log.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,18 @@ class Workshop:
             found = backend.mget([backend.get_key_for_task(parcel) for parcel in parcels])
         pending = {"status": PENDING, "result": None}
         return {parcel: backend.decode_result(raw) if raw else pending for parcel, raw in zip(parcels, found, strict=True)}
+
+    def is_in_trouble(self, inbox: Inbox, error: Exception) -> bool:
+        """Tell whether an error is about the inbox as a whole. If so, it is left for all to know, and logged if it is news."""
+        if not trouble.is_general(self.disk, inbox.root, error):
+            return False
+        away = isinstance(error, FolderAway)
+        why = str(error) if away else f"{inbox.root}: {getattr(error, 'strerror', None) or error}"
+        with contextlib.suppress(BrokerAway):
+            if trouble.note(self.client, self.host, inbox.name, why, away=away):
+                remedy = "nothing more is claimed until it is over; what is finished is filed then"
+                _log.warning(log.FOLDER_AWAY, inbox=inbox.name, error=why, remedy=remedy)
+        return True
 
     def backoff(self, inbox: Inbox, retries: int) -> float:
         """Return the wait before the next attempt, in seconds: doubled for each one used, up to the inbox's limit."""

@@ -4,7 +4,7 @@ import time
 
 import redis
 
-from spool import heartbeat, log
+from spool import heartbeat, log, trouble
 from spool.broker import weather
 from spool.errors import BrokerAway, FolderAway
 from spool.heartbeat import Heartbeat, Watched
@@ -31,6 +31,7 @@ class Daemon:
         self._observer = observer
         self._log = log.get(__name__)
         self._drops: dict[str, Drop] = {}
+        self._troubles: dict[str, str] = {}
         self._paused: str | None = None
         self._broker_wait = BROKER_SECONDS[0]
         self._broker_due = self._supervise_due = self._beat_due = 0.0
@@ -97,6 +98,7 @@ class Daemon:
         if drop.look and drop.intake.resting:
             drop.dirty = False
         try:
+            self._heed(drop)
             taken = drop.intake.take(drop.reason, look=drop.look)
         except FolderAway as error:
             if drop.away(str(error), time.monotonic()):
@@ -109,6 +111,11 @@ class Daemon:
                 self._log.info(log.FOLDER_BACK, inbox=drop.inbox.name)
             now = time.monotonic()
             drop.plan(taken, now, now - begun)
+
+    def _heed(self, drop: Drop) -> None:
+        """Raise FolderAway while what is claimed for this inbox can't be filed: claiming more would not help it."""
+        if why := self._troubles.get(drop.inbox.name):
+            raise FolderAway(why)
 
     def _watch(self, inbox: Inbox) -> Drop:
         """Begin to watch an inbox, by events if its mount allows and the system has watches left. Raises OSError."""
@@ -132,6 +139,13 @@ class Daemon:
             self._log.warning(log.EVENTS_LOST, inbox=inbox.name, error=why)
             return Mode(events=False, why=why)
         return how
+
+    def _hear_of_troubles(self, troubles: dict[str, str]) -> None:
+        """Take in which inboxes are in trouble now; one that is not any more is looked at again."""
+        over = self._troubles.keys() - troubles.keys()
+        self._troubles = troubles
+        for name in over:
+            self._drops[name].look_now("scan")
 
     # supervision
 
@@ -180,6 +194,7 @@ class Daemon:
         inboxes = {name: Watched(drop.mode.name, drop.mode.why, drop.busy, drop.trouble) for name, drop in self._drops.items()}
         try:
             heartbeat.write(self._client, self._settings.host, Heartbeat(time.time(), inboxes))
+            self._hear_of_troubles(trouble.read(self._client, self._settings.host, self._drops))
             if self._paused is not None:
                 with weather():
                     self._client.ping()

@@ -71,9 +71,18 @@ class FakeLeases:
         record.held, record.until, record.token = held, self.now + seconds, next_token
         return True
 
-    def filed(self, parcel: str) -> None:
+    def filed(self, parcel: str) -> Held | None:
+        before = self.records[parcel].held if parcel in self.records else None
         record = self.records.setdefault(parcel, _Record(Held.FILED, 0.0))
         record.held, record.until, record.token = Held.FILED, 0.0, ""
+        return before
+
+    def let_go(self, parcel: str, *, crashed: bool) -> bool:
+        record = self.records.get(parcel)
+        if record is None or record.held is not Held.QUEUED:
+            return False
+        record.held, record.until, record.token = Held.RUNNING if crashed else Held.QUEUED, 0.0, ""
+        return True
 
     def read(self, parcels: Sequence[str]) -> dict[str, Lease | None]:
         return {parcel: self._lease(self.records.get(parcel)) for parcel in parcels}
@@ -133,7 +142,21 @@ class Sent:
 
 
 class NoQueues:
-    """A Redis whose queues are all empty."""
+    """A Redis whose queues are all empty; what is set in it can be read."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+
+    def set(self, key: str, value: str, **_: object) -> bytes | None:
+        before = self.values.get(key)
+        self.values[key] = value.encode()
+        return before
+
+    def delete(self, *keys: str) -> int:
+        return sum(self.values.pop(key, None) is not None for key in keys)
+
+    def mget(self, keys: list[str]) -> list[bytes | None]:
+        return [self.values.get(key) for key in keys]
 
     def register_script(self, _script: str) -> Callable[..., list[bytes]]:
         return lambda **_: []

@@ -11,6 +11,8 @@ from support.processes import dead_token
 from support.spools import Spool
 
 from spool import log
+from spool.disk import Disk
+from spool.filing import file_done
 from spool.folders import new_parcel_id
 from spool.lease import Held
 from spool.outcome import FileOutcome, Outcome, Verdict, to_wire
@@ -126,6 +128,33 @@ def test_a_folder_that_is_away_leaves_the_parcel_to_the_sweep(stage: Stage) -> N
 
     assert [line["event"] for line in lines] == [log.FOLDER_AWAY]
     assert stage.spool.files("claimed") != {}
+
+
+def gone(lines: list[dict[str, object]]) -> list[object]:
+    return [line["file"] for line in lines if line["event"] == log.FILE_GONE]
+
+
+@pytest.mark.parametrize("verdict", [Verdict.DONE, Verdict.REJECTED, Verdict.ALONE, Verdict.GONE])
+def test_a_file_that_has_left_claimed_by_another_hand_is_told_once(verdict: Verdict, stage: Stage) -> None:
+    stage.leases.start(stage.parcel, "me", 60.0)
+    stage.spool.where(b"claimed/" + stage.parcel.encode() + b"/x/a.pdf").unlink()
+
+    with capture_logs() as lines:
+        for _ in range(2):
+            succeeded(stage.workshop, stage.outcome(verdict))
+
+    assert gone(lines) == [b"x/a.pdf"]
+
+
+def test_a_file_that_was_filed_before_its_filer_died_is_not_missed(stage: Stage) -> None:
+    stage.leases.start(stage.parcel, "me", 60.0)
+    with stage.spool.folders() as folders:
+        file_done(Disk(), folders, stage.parcel, b"x/a.pdf")
+
+    with capture_logs() as lines:
+        succeeded(stage.workshop, stage.outcome())
+
+    assert gone(lines) == []
 
 
 FORGED = [

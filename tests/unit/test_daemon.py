@@ -19,7 +19,7 @@ from support.rooms import means
 from support.spools import Spool
 from support.waiting import eventually
 
-from spool import log
+from spool import heartbeat, log
 from spool.disk import Disk
 from spool.errors import BrokerAway
 from spool.settings import Settings
@@ -37,11 +37,15 @@ class Broker:
     away: bool = False
     asked: int = 0
     beats: list[dict[str, Any]] = field(default_factory=list)
+    troubles: dict[str, bytes] = field(default_factory=dict)
 
     def set(self, _key: str, value: str, *, ex: int) -> None:
         assert ex
         self.ping()
         self.beats.append(json.loads(value))
+
+    def mget(self, keys: list[str]) -> list[bytes | None]:
+        return [self.troubles.get(key.rpartition(":")[2]) for key in keys]
 
     def ping(self) -> None:
         self.asked += 1
@@ -416,3 +420,21 @@ def test_an_observer_whose_thread_has_ended_is_made_anew(watcher: Watcher) -> No
 
     assert by_event
     assert "one of its threads has ended" in [line["why"] for line in watcher.logs(log.OBSERVER_REBUILT)]
+
+
+def test_while_what_is_claimed_can_not_be_filed_nothing_more_is_claimed(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "EVERY_SECONDS", 0.05)
+
+    with watcher.running():
+        watcher.broker.troubles["drop"] = b"done/: No space left on device"
+        eventually(lambda: watcher.daemon._troubles != {})
+        watcher.spool.put(b"inbox/a", b"A")
+        eventually(lambda: watcher.logs(log.FOLDER_AWAY) != [])
+        assert watcher.spool.files() == {b"inbox/a": b"A"}
+        assert watcher.broker.beats[-1]["inboxes"]["drop"]["trouble"] in (None, "done/: No space left on device")
+        watcher.broker.troubles.clear()
+        eventually(lambda: watcher.has_sent(b"a"))
+
+    assert len(watcher.logs(log.FOLDER_AWAY)) == len(watcher.logs(log.FOLDER_BACK)) == 1

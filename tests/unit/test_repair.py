@@ -1,5 +1,7 @@
 """The stale sweep, on a real Valkey: every parcel that nobody looks after gets the help that it needs, and no other."""
 
+import dataclasses
+import errno
 from collections import Counter
 
 import pytest
@@ -13,6 +15,7 @@ from support.sweeping import lapse, lease, outcome, queued, spool, store, sweep,
 from support.waiting import eventually
 
 from spool import broker, log, payload
+from spool.disk import Disk
 from spool.errors import BadPayload, HandlerFailed, RejectFile
 from spool.folders import new_parcel_id
 from spool.lease import Held
@@ -226,6 +229,57 @@ def test_a_parcel_in_trouble_does_not_keep_the_others_from_being_helped(workshop
     assert helped == {Help.PUBLISH: 1}
     assert queued(workshop) == {fine}
     assert [line["parcel"] for line in lines if line["event"] == log.PARCEL_STUCK] == [stuck]
+
+
+class FullDisk(Disk):
+    """Has no room for another folder."""
+
+    asked = 0
+
+    def mkdir(self, *_: object) -> None:
+        self.asked += 1
+        raise OSError(errno.ENOSPC, "no room")
+
+
+def finished(workshop: Workshop, spool: Spool, count: int) -> None:
+    for number in range(count):
+        parcel = spool.claimed(b"x/%d" % number)
+        store(workshop, parcel, outcome(parcel, **{f"x/{number}": Verdict.DONE}))
+
+
+def test_at_the_first_sign_of_a_full_disk_the_others_are_not_tried(workshop: Workshop, spool: Spool) -> None:
+    finished(workshop, spool, 20)
+    full = dataclasses.replace(workshop, disk=FullDisk())
+
+    with pytest.raises(OSError, match="no room"), spool.folders() as folders:
+        Repair(full, workshop.settings.inbox["drop"], folders).run()
+
+    assert full.disk.asked == 1
+    sweep(workshop, spool)
+    assert len(spool.files("done")) == 20
+
+
+def test_what_many_parcels_are_stuck_with_is_told_once(workshop: Workshop, spool: Spool) -> None:
+    for number in range(20):
+        store(workshop, spool.claimed(b"%d" % number), {"no": "outcome"})
+
+    with capture_logs() as lines:
+        sweep(workshop, spool)
+
+    assert [line["parcels"] for line in lines if line["event"] == log.PARCEL_STUCK] == [20]
+
+
+def test_a_parcel_that_was_emptied_by_hand_is_told_and_not_worked_on(workshop: Workshop, spool: Spool) -> None:
+    parcel = new_parcel_id()
+    workshop.leases.queue(parcel, "drop", 1e-6)
+    (spool.root / "claimed" / parcel).mkdir()
+    lapse(workshop, parcel)
+
+    with capture_logs() as lines:
+        sweep(workshop, spool)
+
+    assert [line["parcel"] for line in lines if line["event"] == log.FILE_GONE] == [parcel]
+    assert workshop.leases.start(parcel, "me", 1.0).verdict == "finished"
 
 
 def test_a_parcel_with_more_files_than_a_message_may_carry_gets_to_the_handler_all_the_same(

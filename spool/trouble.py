@@ -1,0 +1,80 @@
+"""Trouble with an inbox's folders as a whole: a full disk, a lost mount. Redis keys for each inbox, which expire.
+
+Who meets it leaves word, so that nothing more is claimed for an inbox whose files could not be filed away; the sweep tries one
+parcel from time to time, and takes the word back.
+"""
+
+import contextlib
+import errno
+import secrets
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import cast
+
+import redis
+
+from spool.broker import weather
+from spool.disk import Disk
+from spool.errors import FolderAway
+from spool.folders import CLAIMED_MODE, opened
+from spool.moves import TEMP_PREFIX
+
+KEY = "inboxd:trouble:"
+AWAY_KEY = "inboxd:away:"
+EXPIRES_SECONDS = 300
+"""Each sweep that meets the trouble again says so anew; the word of a host that is no more must not stay."""
+
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)
+_REFUSED = (errno.EACCES, errno.EPERM)
+
+
+def is_general(disk: Disk, root: PurePath, error: Exception) -> bool:
+    """Tell whether an error is about the inbox as a whole: then every other file would meet it, too."""
+    if isinstance(error, FolderAway):
+        return True
+    if not isinstance(error, OSError):
+        return False
+    return error.errno in DISK_TROUBLE or (error.errno in _REFUSED and not _may_write(disk, root))
+
+
+def _may_write(disk: Disk, root: PurePath) -> bool:
+    """Try whether something can be made in each folder that files are moved to."""
+    probe = TEMP_PREFIX + secrets.token_hex(8).encode()
+    try:
+        with opened(disk, root) as folders:
+            for folder in (folders.claimed, folders.done, folders.failed):
+                # If we die here: an empty folder of ours, which nobody minds.
+                disk.mkdir(folder, probe, CLAIMED_MODE)
+                with contextlib.suppress(FileNotFoundError):
+                    disk.rmdir(folder, probe)
+    except (OSError, FolderAway):
+        return False
+    return True
+
+
+def note(client: redis.Redis, host: str, inbox: str, why: str, *, away: bool = False) -> bool:
+    """Leave word of trouble, or that it goes on; returns whether that is news. Raises BrokerAway.
+
+    With ``away`` it is the folders themselves that are missing: everybody sees that for himself, and sees them come back.
+    """
+    with weather():
+        before = cast("bytes | None", client.set(_key(host, inbox, away=away), why, ex=EXPIRES_SECONDS, get=True))
+    return before != why.encode()
+
+
+def clear(client: redis.Redis, host: str, inbox: str) -> bool:
+    """Take all word back; returns whether there was some. Raises BrokerAway."""
+    with weather():
+        return bool(client.delete(_key(host, inbox), _key(host, inbox, away=True)))
+
+
+def read(client: redis.Redis, host: str, inboxes: Iterable[str]) -> dict[str, str]:
+    """Return why nothing can be filed, for each inbox of which that is so. Raises BrokerAway."""
+    names = list(inboxes)
+    with weather():
+        found = cast("list[bytes | None]", client.mget([_key(host, name) for name in names]))
+    return {name: why.decode("utf-8", "replace") for name, why in zip(names, found, strict=True) if why is not None}
+
+
+def _key(host: str, inbox: str, *, away: bool = False) -> str:
+    return f"{AWAY_KEY if away else KEY}{host}:{inbox}"

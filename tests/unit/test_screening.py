@@ -1,0 +1,131 @@
+"""What the live tests of poison do not reach: real messages pass, and what becomes of the parcels of those that do not."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import redis
+from structlog.testing import capture_logs
+from support.valkey import settings_for
+
+from spool import log
+from spool.errors import BadPayload
+from spool.folders import new_parcel_id
+from spool.lease import Held, Leases
+from spool.queue import make_app
+from tasks.screening import KEPT_BYTES_MAX, KEPT_MAX, QUARANTINE_KEY, REDELIVERIES_MAX, Screen, read
+
+TASK = "tasks.process.process"
+
+
+@pytest.fixture
+def leases(valkey: redis.Redis) -> Leases:
+    return Leases(valkey, 60.0)
+
+
+@pytest.fixture
+def screen(valkey: redis.Redis, leases: Leases) -> Screen:
+    return Screen(valkey, leases, lambda: [TASK])
+
+
+@pytest.fixture
+def sent(valkey: redis.Redis, valkey_url: str, tmp_path) -> Iterator[tuple[str, bytes]]:  # noqa: ANN001
+    """Send one message with all that ours may carry, and take it out of its queue; returns its id too."""
+    parcel = new_parcel_id()
+    with make_app(settings_for(valkey_url, tmp_path)) as app:
+        app.send_task(
+            TASK, args=[{"files": [b"\xff\x00"]}], task_id=parcel, queue="q", retries=2, countdown=5, expires=60,
+            soft_time_limit=5, time_limit=10.5, argsrepr=parcel,
+        )  # fmt: skip
+        yield parcel, valkey.rpop("q")
+
+
+def redelivered(raw: bytes) -> bytes:
+    """Return a message as Kombu puts it back."""
+    message = json.loads(raw)
+    message["headers"]["redelivered"] = True
+    return json.dumps(message).encode()
+
+
+def test_a_message_as_celery_sends_it_passes(screen: Screen, sent: tuple[str, bytes]) -> None:
+    parcel, raw = sent
+
+    assert read(raw, [TASK])["id"] == parcel
+    assert screen.passes("q", raw)
+    assert screen.passes("q", redelivered(raw))
+
+
+@pytest.mark.parametrize("header", ["eta", "expires", "retries", "timelimit", "id", "task"])
+@pytest.mark.parametrize("value", [["x"], {"x": 1}, 1.5], ids=str)
+def test_a_header_of_the_wrong_type_does_not(header: str, value: object, sent: tuple[str, bytes]) -> None:
+    message = json.loads(sent[1])
+    message["headers"][header] = value
+
+    with pytest.raises(BadPayload):
+        read(json.dumps(message).encode(), [TASK])
+
+
+@pytest.mark.parametrize("part", ["headers", "properties", "body", "content-type", "content-encoding"])
+def test_a_message_that_lacks_a_part_does_not(part: str, sent: tuple[str, bytes]) -> None:
+    message = json.loads(sent[1])
+    del message[part]
+
+    with pytest.raises(BadPayload):
+        read(json.dumps(message).encode(), [TASK])
+
+
+def test_the_parcel_of_a_bad_message_is_free_for_the_sweep_at_once(
+    screen: Screen, leases: Leases, sent: tuple[str, bytes]
+) -> None:
+    parcel, raw = sent
+    leases.queue(parcel, "drop", 60.0)
+
+    with capture_logs() as lines:
+        assert not screen.passes("q", raw.replace(b"base64", b"base63"))
+
+    lease = leases.read([parcel])[parcel]
+    assert (lease.held, lease.left < 0) == (Held.QUEUED, True)
+    (line,) = lines
+    assert (line["event"], line["parcel"], line["queue"]) == (log.MESSAGE_SET_ASIDE, parcel, "q")
+
+
+def test_a_running_parcel_is_not_disturbed_by_a_bad_copy_of_its_message(
+    screen: Screen, leases: Leases, sent: tuple[str, bytes]
+) -> None:
+    parcel, raw = sent
+    leases.start(parcel, "me", 60.0)
+
+    assert not screen.passes("q", raw.replace(b"base64", b"base63"))
+
+    assert leases.read([parcel])[parcel].left > 0
+
+
+def test_a_message_that_comes_back_again_and_again_counts_as_its_workers_death(
+    screen: Screen, leases: Leases, sent: tuple[str, bytes]
+) -> None:
+    parcel, raw = sent
+    leases.queue(parcel, "drop", 60.0)
+
+    passed = [screen.passes("q", redelivered(raw)) for _ in range(REDELIVERIES_MAX)]
+
+    assert passed == [True] * (REDELIVERIES_MAX - 1) + [False]
+    lease = leases.read([parcel])[parcel]
+    assert (lease.held, lease.left < 0) == (Held.RUNNING, True)
+    assert screen.passes("q", redelivered(raw)), "it begins anew"
+
+
+def test_what_is_set_aside_is_bounded(screen: Screen, valkey: redis.Redis) -> None:
+    for _ in range(KEPT_MAX + 5):
+        screen.passes("q", b"x" * (KEPT_BYTES_MAX + 5))
+
+    assert valkey.llen(QUARANTINE_KEY) == KEPT_MAX
+    assert valkey.lindex(QUARANTINE_KEY, 0) == b"x" * KEPT_BYTES_MAX
+
+
+def test_without_a_broker_a_bad_message_is_refused_all_the_same(leases: Leases) -> None:
+    screen = Screen(redis.Redis(unix_socket_path="/nowhere"), leases, lambda: [TASK])
+
+    with capture_logs() as lines:
+        assert not screen.passes("q", b"not JSON")
+
+    assert [line["event"] for line in lines] == [log.MESSAGE_SET_ASIDE, log.BROKER_AWAY]
