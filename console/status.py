@@ -49,7 +49,10 @@ class Status:
 
 
 def gather(settings: Settings, now: float) -> Status:
-    """Look at everything once; takes a second or two. Raises SettingsError for a redis.url that can't be read."""
+    """Look at everything once; takes a second or two, or four socket timeouts where Redis hangs.
+
+    Raises SettingsError for a redis.url that can't be read.
+    """
     workers, watcher, away = 0, None, ask(settings).why
     if not away:
         try:

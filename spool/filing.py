@@ -10,9 +10,8 @@ from spool import notes
 from spool.disk import Disk, Fd, held
 from spool.folders import Folders, split_path
 from spool.moves import TEMP_PREFIX, make_folders, move, move_free, names_like, open_path
-from spool.store import open_in
+from spool.store import LOST, open_in
 
-_LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 FOLDER_MODE = 0o777
 """Folders in done/ and failed/ belong to the people: the umask and the folder's default ACL say who may."""
 NOTE_MODE = 0o666
@@ -52,7 +51,7 @@ def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
                 if exists(disk, home, name):
                     return True
         except OSError as error:
-            if error.errno not in _LOST:
+            if error.errno not in LOST:
                 raise
     return False
 
@@ -66,7 +65,7 @@ def _file(
         try:
             at, name = open_in(disk, folders, parcel, path)
         except OSError as error:
-            if error.errno in _LOST:
+            if error.errno in LOST:
                 return None
             raise
         with held(disk, at):

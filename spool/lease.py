@@ -3,6 +3,7 @@
 Losing them all (FLUSHALL) loses no file: a claimed parcel without a lease is published again.
 """
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -83,10 +84,13 @@ class Leases:
         self._let_go = client.register_script(lua.LET_GO)
         self._filed = client.register_script(lua.FILED)
 
-    def queue(self, parcel: str, inbox: str, seconds: float) -> float | None:
-        """Note that a new parcel's message is about to be sent; returns the inbox's mean seconds per file, None if unknown."""
+    def queue(self, parcel: str, inbox: str, seconds: float, *, attempts: int = 0) -> float | None:
+        """Note that a new parcel's message is about to be sent; returns the inbox's mean seconds per file, None if unknown.
+
+        ``attempts`` were made at its file before it had a parcel of its own.
+        """
         with weather():
-            pace = self._queue(keys=[KEY + parcel, PACE_KEY + inbox], args=[_ms(seconds), self._keep])
+            pace = self._queue(keys=[KEY + parcel, PACE_KEY + inbox], args=[_ms(seconds), self._keep, attempts])
         return float(pace) if pace else None
 
     def take_over(self, parcel: str, seen: Lease | None, seconds: float, *, crashed: bool = False) -> int | None:
@@ -95,7 +99,7 @@ class Leases:
         With ``crashed`` its owner's death is counted. Returns how many deaths were, or None if the parcel has moved on.
         """
         was = [seen.held.value, str(seen.until_ms), seen.token] if seen else ["", "", ""]
-        args: list[str | int] = [*was, _ms(seconds), self._keep, int(crashed)]
+        args: list[str | int] = [*was, _ms(seconds), self._keep, int(crashed), secrets.token_hex(8)]
         with weather():
             answer = int(cast("int", self._take_over(keys=[KEY + parcel], args=args)))
         return answer - 1 if answer else None

@@ -10,18 +10,20 @@ def _timed(body: str) -> str:
     return _NOW + body
 
 
-# KEYS[2] the inbox's pace; ARGV ms, keep ms -> pace or ""
+# KEYS[2] the inbox's pace; ARGV ms, keep ms, attempts used -> pace or ""
 QUEUE = _timed("""
-redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[1], 'token', '')
+redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[1], 'token', '', 'attempt', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return redis.call('GET', KEYS[2]) or ''
 """)
 
-# ARGV state, until, token as seen, ms, keep ms, deaths to add -> 1 + deaths, or 0 if it is not as seen
+# ARGV state, until, token as seen, ms, keep ms, deaths to add, call -> 1 + deaths, or 0 if it is not as seen
+# The call is known again when it is repeated, because its answer was lost.
 TAKE_OVER = _timed("""
-local state, till, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token'))
+local state, till, token, call = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token', 'call'))
+if call == ARGV[7] then return 1 + redis.call('HGET', KEYS[1], 'crashes') end
 if (state or '') ~= ARGV[1] or (till or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then return 0 end
-redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[4], 'token', '')
+redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[4], 'token', '', 'call', ARGV[7])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 1 + redis.call('HINCRBY', KEYS[1], 'crashes', ARGV[6])
 """)
@@ -30,6 +32,7 @@ return 1 + redis.call('HINCRBY', KEYS[1], 'crashes', ARGV[6])
 START = _timed("""
 local state, till, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token'))
 if state == 'finished' or state == 'filed' then return {'finished', 0, ''} end
+if state == 'running' and token == ARGV[1] then return {'started', tonumber(redis.call('HGET', KEYS[1], 'attempt')), ''} end
 if state == 'running' and tonumber(till) > now and token ~= ARGV[4] then return {'busy', 0, token} end
 redis.call('HSET', KEYS[1], 'state', 'running', 'until', now + ARGV[2], 'token', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])

@@ -11,7 +11,7 @@ from spool.folders import Folders, born
 from spool.payload import FilePart, Parcel
 from spool.readiness import refusal
 from spool.settings import Inbox
-from spool.store import open_in
+from spool.store import LOST, open_in
 
 OCTETS = "application/octet-stream"
 
@@ -52,7 +52,9 @@ def pack(
     for path in paths:
         try:
             at, name = open_in(disk, folders, parcel, path)
-        except OSError:
+        except OSError as error:
+            if error.errno not in LOST:
+                raise
             continue
         with held(disk, at):
             room -= _pack_one(disk, at, name, path, inbox, parcel, room, packed)

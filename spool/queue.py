@@ -89,6 +89,7 @@ def make_app(settings: Settings, *, results: bool = False) -> Celery:
         # the broker may come and go; a worker waits for it for ever, a caller only for so long
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # a full Redis is weather, too
         broker_pool_acquire_timeout=settings.redis.socket_timeout_seconds,
         broker_transport_options={
             **timeouts,
@@ -98,7 +99,8 @@ def make_app(settings: Settings, *, results: bool = False) -> Celery:
             "interval_step": 0,
             "interval_max": 0,
             "visibility_timeout": settings.redis.visibility_timeout_seconds,
-            "unacked_restore_interval": 1,
+            # three questions each time, one after the other: leases find what is lost much sooner
+            "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
             "unacked_key": "inboxd.unacked",
             "unacked_index_key": "inboxd.unacked_index",

@@ -32,9 +32,10 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long to leave a parcel alone that has no lease, in seconds."""
+    """How long to leave a parcel alone that has no lease, in seconds: ``grace`` after its birth, ``renewal`` after Redis's."""
 
     grace: float
+    renewal: float
 
 
 def state_of(lease: Lease | None, *, outcome: bool) -> State:
@@ -60,14 +61,14 @@ def decide(
     """Decide for every parcel found under claimed/.
 
     ``queued`` are the ids whose messages still wait in a queue. ``epoch_age`` says for how many seconds Redis has had its
-    memory: when it has just lost it, running workers get ``grace`` seconds to take their leases anew.
+    memory: when it has just lost it, running workers get ``renewal`` seconds to take their leases anew.
     """
     return {parcel.id: _decide(parcel, leases.get(parcel.id), queued, epoch_age, limits) for parcel in found}
 
 
 def _decide(parcel: Found, lease: Lease | None, queued: frozenset[str], epoch_age: float, limits: Limits) -> Help:
     state = state_of(lease, outcome=parcel.outcome)
-    young = min(parcel.age, epoch_age) < limits.grace
+    young = parcel.age < limits.grace or epoch_age < limits.renewal
     lapsed = lease is None or lease.left < 0
     if (lease is None and young) or not lapsed:
         return Help.LEAVE

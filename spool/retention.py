@@ -59,7 +59,7 @@ class _Tree:
     def enter(self, folder: Entry) -> bool:
         """Note that the walk goes down; a note beside a folder says that it was refused."""
         if not self.since:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(FileNotFoundError):
                 self.since = self._disk.stat(folder.at, notes.name_for(folder.name)).ctime_ns / 1e9
                 self._top = folder.path
         return True

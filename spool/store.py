@@ -14,7 +14,8 @@ from spool.folders import CLAIMED_MODE, Folders, is_parcel_id, split_path
 from spool.moves import TEMP_NAME, make_folders, move_free, move_in, open_path
 from spool.walk import Entry, walk
 
-_LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+"""What the system says of a path that somebody else has moved away meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def _rename(disk: Disk, src: Fd, dst: Fd, path: bytes) -> bytes | None:
             with held(disk, folder) as dst_at:
                 move_in(disk, src_at, name, dst_at, name)
     except OSError as error:
-        if error.errno in _LOST:
+        if error.errno in LOST:
             return None
         raise
     return b"/".join((*made, name))
@@ -80,11 +81,11 @@ def files(disk: Disk, folders: Folders, parcel: str) -> list[bytes]:
 
 
 def _walk(disk: Disk, folders: Folders, parcel: str) -> Iterator[Entry]:
-    """Yield all that a parcel holds, folders after what is in them. A folder that can't be opened counts as one file."""
+    """Yield all that a parcel holds, folders after what is in them."""
     try:
         home = disk.open_folder(folders.claimed, parcel.encode())
     except OSError as error:
-        if error.errno in _LOST:
+        if error.errno in LOST:
             return
         raise
     with held(disk, home):
@@ -130,7 +131,7 @@ def release(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bool:
                 # If we die here: the file is still claimed, or back in inbox/.
                 move_free(disk, at, name, inbox, name)
     except OSError as error:
-        if error.errno in _LOST:
+        if error.errno in LOST:
             return False
         raise
     discard(disk, folders, parcel)
@@ -148,5 +149,5 @@ def discard(disk: Disk, folders: Folders, parcel: str) -> None:
                 disk.unlink(entry.at, entry.name)
         disk.rmdir(folders.claimed, parcel.encode())
     except OSError as error:
-        if error.errno not in (*_LOST, errno.ENOTEMPTY, errno.EEXIST):
+        if error.errno not in (*LOST, errno.ENOTEMPTY, errno.EEXIST):
             raise

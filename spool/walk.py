@@ -84,9 +84,11 @@ def _open(disk: Disk, at: Fd, name: bytes) -> Fd | None:
         raise
     try:
         disk.close(disk.open_folder(below, b".."))
-    except OSError:  # readable, but not to be entered
+    except OSError as error:
         disk.close(below)
-        return None
+        if error.errno in PASSED_OVER:  # readable, but not to be entered
+            return None
+        raise
     return below
 
 

@@ -1,21 +1,51 @@
-"""A consumer that survives the loss of Redis while it is busy.
+"""A consumer that survives the loss of Redis while it is busy, and a Redis that is full.
 
 Celery 5.7.0 ends the worker ("'NoneType' object has no attribute 'hostname'") when Redis dies while a message is unacknowledged
 and a BRPOP is pending: closing the channel reads the pending reply from the dead socket, fails half-way, and the second close
 that 5.7 added trips over what is left. Forgetting the pending reply first avoids it. A test shows the crash with the stock
 consumer, and fails when a later Celery no longer needs this.
+
+A Redis that refuses (full, no permission) ends the worker, too, unless ``broker_channel_error_retry`` is set; then it is asked
+again without a pause.
 """
 
+import time
 from typing import Any
 
 from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
+from redis import ResponseError
+
+REFUSED_SECONDS = 2.0
+"""A Redis that answers, and refuses, is asked again after so long."""
+
+LOOK_SECONDS = 0.1
 
 
 class SteadyConsumer(Consumer):
-    """Celery's consumer, which forgets pending replies of a connection that is lost."""
+    """Celery's consumer, which forgets pending replies of a connection that is lost, and sends no heartbeats."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's own signature
+        # a heartbeat is tried again for ever: while the server hangs, nothing else would be looked at, not even a stop
+        super().__init__(*args, **{**kwargs, "without_heartbeat": True})
 
     def on_connection_error_after_connected(self, exc: Exception) -> Any:  # noqa: ANN401 - Celery's own signature
         """Let go of replies that will never come, before the channels are closed."""
         for channel in list(getattr(getattr(self.connection, "transport", None), "channels", None) or ()):
             channel._in_poll = None  # noqa: SLF001 - the very attribute that the crash reads
-        return super().on_connection_error_after_connected(exc)
+        answer = super().on_connection_error_after_connected(exc)
+        self._wait(exc)
+        return answer
+
+    def on_connection_error_before_connected(self, exc: Exception) -> Any:  # noqa: ANN401 - Celery's own signature
+        """Ask again, but not at once."""
+        answer = super().on_connection_error_before_connected(exc)
+        self._wait(exc)
+        return answer
+
+    def _wait(self, exc: Exception) -> None:
+        """Let some time pass after a refusal; Celery itself waits only where there is no connection."""
+        deadline = time.monotonic() + (REFUSED_SECONDS if isinstance(exc, ResponseError) else 0.0)
+        while time.monotonic() < deadline:
+            maybe_shutdown()
+            time.sleep(LOOK_SECONDS)

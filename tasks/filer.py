@@ -65,8 +65,12 @@ class Filer:
                 _log.warning(log.FILE_GONE, inbox=self._inbox.name, file=path, parcel=parcel, why=why)
 
     def failure(self, parcel: str, stored: Stored, attempts: int) -> None:
-        """Fail a parcel's files for the reason that Celery has stored. Raises OSError, BrokerAway."""
-        for path in files(self._disk, self._folders, parcel):
+        """Fail a lone file for the reason that Celery has stored; of others it does not speak. Raises OSError, BrokerAway."""
+        paths = files(self._disk, self._folders, parcel)
+        if len(paths) > 1:
+            self.adopt(parcel, paths)
+            return
+        for path in paths:
             self.fail(parcel, path, plain(str(stored.get("result"))), attempts=attempts)
         self._close(parcel)
 
@@ -81,13 +85,21 @@ class Filer:
         )
         match gives_up(crashes, len(paths), self._workshop.settings.work.crashes_max):
             case Help.ADOPT:
-                self.adopt(parcel, paths)
+                self._carry_out_known(parcel, lease)
+                self.adopt(parcel, files(self._disk, self._folders, parcel))
             case Help.PUBLISH:
                 self.publish(parcel, paths, retries=max(lease.retries - 1, 0))
             case _:
                 reason = f"the program that processes it was ended in the middle of it, {crashes} times in a row"
                 self.fail(parcel, paths[0], reason, attempts=lease.attempt)
                 self._close(parcel)
+
+    def _carry_out_known(self, parcel: str, lease: Lease) -> None:
+        """File what a worker has left word of before it died: the handler is not to see it again."""
+        known = self._workshop.progress.read(parcel)
+        outcome = Outcome(parcel, self._inbox.name, lease.attempt, tuple(known.values()))
+        for file in outcome.files:
+            self._carry_out(outcome, file)
 
     def adopt(self, parcel: str, paths: list[bytes]) -> None:
         """Give each of these files a parcel of its own. Raises OSError, BrokerAway."""
@@ -132,7 +144,7 @@ class Filer:
             return False
         _log.info(log.PARCEL_SPLIT, inbox=self._inbox.name, file=file.path, parcel=into, out_of=parcel, why=file.reason)
         wait = self._workshop.backoff(self._inbox, 0) if raised else 0.0
-        self._workshop.leases.queue(into, self._inbox.name, self._grace + wait)
+        self._workshop.leases.queue(into, self._inbox.name, self._grace + wait, attempts=int(raised))
         self.publish(into, [file.path], retries=int(raised), countdown=wait)
         return True
 

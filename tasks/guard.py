@@ -1,5 +1,6 @@
 """One handler call, and whatever it throws: a worker's child outlives SystemExit, MemoryError and worse."""
 
+import signal
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,10 @@ from tasks.handlers import Handler
 
 RESULT_BYTES_MAX = 4096
 """A larger answer of a handler is not kept in Redis: it is its own to store."""
+
+
+STOPPED = -(256 - signal.SIGTERM)
+"""The exit code by which a child of Celery's pool ends when it is told to: its handler is not to blame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ Answer = Handled | Rejected | Raised
 
 
 def call(handler: Handler, file: InboxFile, limit_seconds: int) -> Answer:
-    """Call a handler with one open file, and close it. Never raises."""
+    """Call a handler with one open file, and close it. Raises nothing but the SystemExit of a worker that is told to stop."""
     begun = time.monotonic()
     try:
         with file.stream:
@@ -56,7 +61,9 @@ def call(handler: Handler, file: InboxFile, limit_seconds: int) -> Answer:
         return Rejected(reason, time.monotonic() - begun)
     except SoftTimeLimitExceeded as error:
         return Raised(f"it took longer than {limit_seconds} s", time.monotonic() - begun, error, timed_out=True)
-    except BaseException as error:  # noqa: BLE001 - the point of this module
+    except BaseException as error:
+        if isinstance(error, SystemExit) and error.code == STOPPED:
+            raise
         return Raised(_one_line(error), time.monotonic() - begun, error)
     return Handled(_portable(result), time.monotonic() - begun)
 

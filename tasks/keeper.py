@@ -21,6 +21,7 @@ class Keeper:
         self._kept: set[tuple[str, str]] = set()
         self._thread: threading.Thread | None = None
         self._log = log.get(__name__)
+        self._away = False
 
     @contextlib.contextmanager
     def keep(self, parcel: str, token: str) -> Iterator[None]:
@@ -48,5 +49,8 @@ class Keeper:
         try:
             if not self._leases.renew(parcel, token, self._seconds) and (parcel, token) in self._kept:
                 self._log.warning(log.PARCEL_DROPPED, parcel=parcel, why="its lease went to another worker")
+            self._away = False
         except BrokerAway as error:
-            self._log.warning(log.BROKER_AWAY, error=str(error), what="renewing a lease")
+            if not self._away:
+                self._log.warning(log.BROKER_AWAY, error=str(error), what="renewing leases")
+            self._away = True

@@ -31,6 +31,9 @@ OUTAGE_LOOK_SECONDS = 0.5
 
 _log = log.get(__name__)
 
+_Answer = guard.Answer | Verdict | FileOutcome
+"""What became of a file: the handler's answer; a verdict, if it was not asked; or what an earlier worker has left word of."""
+
 
 class Process:
     """Works on one parcel after the other."""
@@ -56,7 +59,12 @@ class Process:
             _log.info(log.PARCEL_DROPPED, parcel=parcel.id, inbox=inbox.name, why=f"another copy of it is {start.verdict}")
             raise Ignore
         with self._keeper.keep(parcel.id, token):
-            answers = self._work(parcel, inbox, start.attempt)
+            try:
+                answers = self._work(parcel, inbox, start.attempt)
+            except SystemExit:  # this worker is told to stop: its message goes back, and nobody has died
+                with contextlib.suppress(BrokerAway):
+                    self._workshop.leases.retry(parcel.id, token, self._workshop.settings.sweep.grace_seconds)
+                raise
             if len(parcel.files) == 1:
                 self._settle_alone(task, inbox, parcel, token, answers[0])
             self._finish(parcel, token)
@@ -73,12 +81,16 @@ class Process:
             raise BadPayload("the parcel's id is not the task's")
         return parcel
 
-    def _work(self, parcel: Parcel, inbox: Inbox, attempt: int) -> list[guard.Answer | Verdict]:
-        """Hand each file to the handler; a Verdict stands for a file whose handler was not called."""
-        answers: list[guard.Answer | Verdict] = []
+    def _work(self, parcel: Parcel, inbox: Inbox, attempt: int) -> list[_Answer]:
+        """Hand each file to the handler, but those of which an earlier worker has left word before it died."""
+        known = self._known(parcel, attempt)
+        answers: list[_Answer] = []
         worked = seconds = 0.0
         out_of_time = False
         for part in parcel.files:
+            if part.filename in known:
+                answers.append(known[part.filename])
+                continue
             answer = Verdict.AGAIN if out_of_time else self._one(parcel, part, inbox, attempt)
             answers.append(answer)
             if isinstance(answer, Verdict):
@@ -89,10 +101,18 @@ class Process:
                 answers[-1] = Verdict.AGAIN  # its neighbours have used the parcel's time up
                 continue
             self._tell(parcel, part, answer, attempt)
+            if len(parcel.files) > 1:
+                self._workshop.progress.note(parcel.id, _outcome(part, answer))
         if worked:
             with contextlib.suppress(BrokerAway):  # the answers are worth more than the statistics
                 self._workshop.leases.report_pace(parcel.inbox, seconds / worked)
         return answers
+
+    def _known(self, parcel: Parcel, attempt: int) -> dict[bytes, FileOutcome]:
+        with contextlib.suppress(BrokerAway):
+            if attempt > 1 and len(parcel.files) > 1:
+                return self._workshop.progress.read(parcel.id)
+        return {}
 
     def _start(self, parcel: str, token: str) -> Start:
         """Ask for the lease; that of a process which is known to be gone is not waited for."""
@@ -127,9 +147,7 @@ class Process:
             return guard.Raised(plain(str(error)), 0.0, error)
         return guard.call(_handler(inbox), file, inbox.time_limit_seconds)
 
-    def _settle_alone(
-        self, task: Task[..., Any], inbox: Inbox, parcel: Parcel, token: str, answer: guard.Answer | Verdict
-    ) -> None:
+    def _settle_alone(self, task: Task[..., Any], inbox: Inbox, parcel: Parcel, token: str, answer: _Answer) -> None:
         """Let Celery decide about a lone file: reject, retry or fail by raising; return if all is well."""
         match answer:
             case guard.Rejected(reason=reason):
@@ -181,8 +199,10 @@ def _handler(inbox: Inbox) -> Handler:
         return fails
 
 
-def _outcome(part: FilePart, answer: guard.Answer | Verdict) -> FileOutcome:
+def _outcome(part: FilePart, answer: _Answer) -> FileOutcome:
     match answer:
+        case FileOutcome():
+            return answer
         case guard.Handled(result=result):
             return FileOutcome(part.filename, Verdict.DONE, None, result)
         case guard.Rejected(reason=reason):

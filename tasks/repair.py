@@ -16,6 +16,7 @@ from spool.recovery import Found, Help, Limits, decide
 from spool.settings import Inbox
 from spool.store import discard, files, parcels
 from tasks.filer import Filer, Stored, is_final
+from tasks.keeper import RENEWALS_PER_LEASE
 from tasks.owner import Life, life
 from tasks.workshop import Workshop
 
@@ -56,7 +57,8 @@ class Repair:
         idle = [parcel for parcel in ids if (lease := leases[parcel]) is None or lease.left < 0]
         stored = self._workshop.stored(idle)
         found = [self._found(parcel, stored[parcel]) for parcel in idle]
-        limits = Limits(grace=self._workshop.settings.sweep.grace_seconds)
+        grace = self._workshop.settings.sweep.grace_seconds
+        limits = Limits(grace, renewal=max(grace, 2 * self._workshop.settings.work.lease_seconds / RENEWALS_PER_LEASE))
         decisions = decide(found, leases, queued, self._workshop.leases.epoch_age(), limits)
         helped: Counter[str] = Counter()
         for parcel, help_ in decisions.items():

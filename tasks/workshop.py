@@ -15,6 +15,7 @@ from spool.errors import BrokerAway, FolderAway
 from spool.folders import Folders
 from spool.lease import Leases
 from spool.packing import Packed, pack, parcel_of
+from spool.progress import Progress
 from spool.queue import send
 from spool.settings import Inbox, Settings
 
@@ -30,6 +31,7 @@ class Workshop:
     disk: Disk
     client: redis.Redis
     leases: Leases
+    progress: Progress
 
     @property
     def host(self) -> str:
@@ -78,5 +80,5 @@ class Workshop:
 def build(settings: Settings, app: Celery) -> Workshop:
     """Put a workshop together. A lease's record outlives every copy of its message that Redis may hold back."""
     client = broker.client(settings)
-    leases = Leases(client, keep_seconds=2 * settings.redis.visibility_timeout_seconds)
-    return Workshop(settings, app, Disk(), client, leases)
+    keep_seconds = 2 * settings.redis.visibility_timeout_seconds
+    return Workshop(settings, app, Disk(), client, Leases(client, keep_seconds), Progress(client, keep_seconds))

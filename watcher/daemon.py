@@ -16,6 +16,8 @@ from watcher.hints import Hint, Hints, Kind
 from watcher.observer import Observer
 
 SUPERVISE_SECONDS = 1.0
+WATCHES_SECONDS = 30.0
+"""How often the system is asked for watches again, after it had none left."""
 BROKER_SECONDS = (0.5, 5.0)
 """First and longest wait before an absent broker is asked again."""
 
@@ -32,6 +34,7 @@ class Daemon:
         self._log = log.get(__name__)
         self._drops: dict[str, Drop] = {}
         self._troubles: dict[str, str] = {}
+        self._watchless: dict[str, float] = {}
         self._paused: str | None = None
         self._broker_wait = BROKER_SECONDS[0]
         self._broker_due = self._supervise_due = self._beat_due = 0.0
@@ -135,10 +138,23 @@ class Daemon:
             self._observer.watch(inbox.name, inbox.root)
         except OSError as error:
             self._observer.forget(inbox.name)
-            why = f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances, then restart"
-            self._log.warning(log.EVENTS_LOST, inbox=inbox.name, error=why)
+            why = f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances"
+            if inbox.name not in self._watchless:
+                self._log.warning(log.EVENTS_LOST, inbox=inbox.name, error=why, remedy="it is polled, and tried again")
+            self._watchless[inbox.name] = time.monotonic() + WATCHES_SECONDS
             return Mode(events=False, why=why)
+        self._watchless.pop(inbox.name, None)
         return how
+
+    def _try_events_again(self, now: float) -> None:
+        """Where the system had no watches left, see whether it has some now."""
+        for name in [name for name, due in self._watchless.items() if due <= now]:
+            drop = self._drops[name]
+            how = self._by_events(drop.inbox, Mode(events=True, why="the system has watches again"))
+            if how.events:
+                self._log.info(log.WATCHING, inbox=name, root=str(drop.inbox.root), mode=how.name, why=how.why)
+                drop.mode = how
+                drop.look_now("rebuilt")
 
     def _hear_of_troubles(self, troubles: dict[str, str]) -> None:
         """Take in which inboxes are in trouble now; one that is not any more is looked at again."""
@@ -159,11 +175,15 @@ class Daemon:
             self._observer.stop()
             for name in self._drops:
                 self._watch_again(name, "rebuilt")
+        self._try_events_again(now)
         for name, drop in self._drops.items():
             try:
                 same = identity(self._means.disk, drop.inbox.root) == drop.identity
             except OSError:
-                continue  # away: the next turn says so, and supervision sees it come back
+                drop.identity = None  # what comes back is watched anew, even if it is the same
+                if drop.trouble is None:
+                    drop.look_now("scan")  # that turn says that it is away
+                continue
             if not same:
                 self._log.warning(log.OBSERVER_REBUILT, inbox=name, why="its folder was replaced")
                 self._watch_again(name, "rebuilt")
@@ -172,8 +192,10 @@ class Daemon:
         try:
             fresh = self._watch(self._drops[name].inbox)
         except OSError as error:
+            self._drops[name].identity = None  # nobody watches it now, be it the same or not when it is back
             self._drops[name].away(str(error), time.monotonic())
             return
+        fresh.trouble = self._drops[name].trouble  # the first turn tells whether that is over
         fresh.look_now(reason)
         self._drops[name] = fresh
 

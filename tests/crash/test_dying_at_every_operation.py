@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.disks import LinkingDisk, TwoDisks
+from support.disks import LinkingDisk, TwoDisks, kind_of
+from support.points import walked
 from support.spools import Spool
 from support.ways import (
     FILING,
@@ -120,6 +121,7 @@ def test_a_second_crash_in_the_next_pass_changes_nothing_about_that(way: Way, di
             spool = way.arrange(tmp_path / f"{first}-{second}")
             again = crash(way.act, spool, disk, first)
             if crash(way.recover, spool, disk, second):
+                walked(way.name, "a second fault", (first, second), kind_of(disk))
                 assert_nothing_is_lost(way, spool.files())
                 recover(way, spool, disk)
                 assert_all_is_filed(way, spool)

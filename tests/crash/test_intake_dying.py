@@ -1,5 +1,6 @@
 """Kill the whole intake at each of its operations, on the disk and in Redis: a fresh one, and the sweep, lose nothing."""
 
+import errno
 import itertools
 from collections import Counter
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.fakes import FakeLeases, Sent
 from support.fuse import Blown, Fuse
+from support.points import walked
 from support.rooms import intake, take_all, workshop
 from support.spools import Spool
 
@@ -62,6 +64,7 @@ def test_a_watcher_that_dies_at_any_operation_on_the_disk_loses_no_file(after: b
         assert_nothing_is_lost(spool, sent)
         if not fuse.blown:
             break
+        walked("intake", "dies after" if after else "dies", point)
 
     assert point > 100
 
@@ -79,11 +82,12 @@ def test_a_watcher_that_dies_while_it_talks_to_redis_loses_no_file(after: bool, 
         assert_nothing_is_lost(spool, sent)
         if not fuse.blown:
             break
+        walked("intake: its Redis", "dies after" if after else "dies", point)
 
     assert point > len(GOOD)
 
 
-@pytest.mark.parametrize("code", [5, 28], ids=["EIO", "ENOSPC"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
 def test_a_disk_error_ends_the_turn_and_the_next_one_goes_on(code: int, tmp_path: Path) -> None:
     for point in itertools.count(1):
         spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), Sent()
@@ -98,6 +102,7 @@ def test_a_disk_error_ends_the_turn_and_the_next_one_goes_on(code: int, tmp_path
         assert_nothing_is_lost(spool, sent)
         if not fuse.blown:
             break
+        walked("intake", errno.errorcode[code], point)
 
     assert point > 100
 
@@ -116,5 +121,6 @@ def test_a_flushed_redis_at_any_moment_loses_no_file(tmp_path: Path) -> None:
             assert_nothing_is_lost(spool, sent)
         if not fuse.blown:
             break
+        walked("intake", "a flushed Redis", point)
 
     assert point > 100

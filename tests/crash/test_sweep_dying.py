@@ -8,6 +8,7 @@ from celery.states import FAILURE, SUCCESS
 from support.disks import LinkingDisk
 from support.fakes import FakeLeases, Sent
 from support.fuse import Blown, Fuse
+from support.points import walked
 from support.rooms import workshop
 from support.spools import Spool
 from support.ways import away, is_begun, notes_found, notes_wanted, places
@@ -94,6 +95,7 @@ def test_a_sweep_that_dies_at_any_operation_on_the_disk_is_ended_by_the_next(tmp
         scene.assert_every_file_was_helped()
         if not fuse.blown:
             break
+        walked("sweep: all kinds of help", "dies", point)
 
     assert point > 100
 
@@ -112,6 +114,7 @@ def test_a_sweep_that_dies_between_two_names_of_a_file_leaves_it_once_when_all_i
         scene.assert_nothing_is_lost()
         if not fuse.blown:
             break
+        walked("sweep: all kinds of help", "dies", point, "link")
 
     assert point > 100
 
@@ -129,6 +132,7 @@ def test_a_sweep_that_dies_while_it_talks_to_redis_is_ended_by_the_next(after: b
         scene.assert_every_file_was_helped()
         if not fuse.blown:
             break
+        walked("sweep: all kinds of help, its Redis", "dies after" if after else "dies", point)
 
     assert point > 10
 
@@ -147,5 +151,6 @@ def test_two_sweeps_that_take_turns_at_any_point_file_everything_once(tmp_path: 
         scene.assert_every_file_was_helped()
         if not first.blown:
             break
+        walked("two sweeps in turns", "dies", point)
 
     assert point > 100

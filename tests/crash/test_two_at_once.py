@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.disks import LinkingDisk, RacingDisk, TwoDisks
+from support.disks import LinkingDisk, RacingDisk, TwoDisks, kind_of
+from support.points import walked
 from support.spools import Spool
 from support.ways import PARCEL, P, away, note, notes_found, notes_wanted, places, take
 
@@ -73,6 +74,7 @@ def test_of_two_that_move_one_file_one_wins_at_whatever_moment_they_meet(
             assert notes_found(spool.files()) == notes_wanted(spool.files())
         if not racing.raced:
             break
+        walked("two at one file", "a rival", (named(one), named(other), point), kind_of(disk))
 
     assert point > 4
 
@@ -93,5 +95,6 @@ def test_of_two_that_claim_the_same_files_each_file_gets_one(disk: Disk, tmp_pat
         assert spool.files() == {b"done/" + path: path for path in (b"a", b"x/b", b"x/y/c")}
         if not racing.raced:
             break
+        walked("two that claim", "a rival", point, kind_of(disk))
 
     assert point > 10

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spool.lease import Held, Lease, Start, Verdict
+from spool.outcome import FileOutcome
 from spool.payload import Parcel, from_wire
 from spool.settings import Inbox
 
@@ -27,9 +28,9 @@ class FakeLeases:
     records: dict[str, _Record] = field(default_factory=dict)
     paces: dict[str, float] = field(default_factory=dict)
 
-    def queue(self, parcel: str, inbox: str, seconds: float) -> float | None:
+    def queue(self, parcel: str, inbox: str, seconds: float, *, attempts: int = 0) -> float | None:
         record = self.records.setdefault(parcel, _Record(Held.QUEUED, 0.0))
-        record.held, record.until, record.token = Held.QUEUED, self.now + seconds, ""
+        record.held, record.until, record.token, record.attempt = Held.QUEUED, self.now + seconds, "", attempts
         return self.paces.get(inbox)
 
     def take_over(self, parcel: str, seen: Lease | None, seconds: float, *, crashed: bool = False) -> int | None:
@@ -48,6 +49,8 @@ class FakeLeases:
         record = self.records.setdefault(parcel, _Record(Held.QUEUED, 0.0))
         if record.held in (Held.FINISHED, Held.FILED):
             return Start(Verdict.FINISHED, 0)
+        if record.held is Held.RUNNING and record.token == token:
+            return Start(Verdict.STARTED, record.attempt)
         if record.held is Held.RUNNING and record.until > self.now and record.token != over:
             return Start(Verdict.BUSY, 0, record.token)
         record.held, record.until, record.token = Held.RUNNING, self.now + seconds, token
@@ -139,6 +142,19 @@ class Sent:
     def paths(self) -> list[bytes]:
         """Return the paths of all files that were sent."""
         return [part.filename for parcel in self.parcels for part in parcel.files]
+
+
+@dataclass
+class FakeProgress:
+    """Progress in memory."""
+
+    noted: dict[str, dict[bytes, FileOutcome]] = field(default_factory=dict)
+
+    def note(self, parcel: str, file: FileOutcome) -> None:
+        self.noted.setdefault(parcel, {})[file.path] = file
+
+    def read(self, parcel: str) -> dict[bytes, FileOutcome]:
+        return dict(self.noted.get(parcel, {}))
 
 
 class NoQueues:

@@ -203,7 +203,7 @@ class Stand:
         tables: Table = {"host": "stand"}
         for name in (*DEFAULTS, *(name for name in self.settings if name not in DEFAULTS)):
             tables[name] = {**DEFAULTS.get(name, {}), **self.settings.get(name, {})}
-        tables["redis"]["url"] = f"unix://{self.socket}"
+        tables["redis"].setdefault("url", f"unix://{self.socket}")  # unless something is put between
         tables["inbox"] = {name: {"root": str(self.root(name)), **rules} for name, rules in self.inboxes.items()}
         return tables
 

@@ -1,11 +1,14 @@
 """The ways of a file through the spool, each with how a later pass ends what a crash has left; and where to blow them up."""
 
+import errno
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.disks import kind_of
 from support.fuse import Blown, Fuse
+from support.points import walked
 from support.spools import AT_ONCE, RESERVED, Spool
 
 from spool import notes
@@ -179,6 +182,9 @@ def crashes(way: Way, root: Path, disk: Disk, **fuse: object) -> Iterator[Spool]
         spool = way.arrange(root / str(point))
         if not crash(way.act, spool, disk, point, **fuse):
             return
+        error = fuse.get("error")
+        fault = errno.errorcode[error.errno] if isinstance(error, OSError) else "dies after" if fuse.get("after") else "dies"
+        walked(way.name, fault, point, kind_of(disk))
         yield spool
 
 

@@ -23,6 +23,7 @@ from spool import heartbeat, log
 from spool.disk import Disk
 from spool.errors import BrokerAway
 from spool.settings import Settings
+from watcher import daemon
 from watcher.daemon import BROKER_SECONDS, Daemon
 from watcher.hints import Hint, Hints, Kind
 from watcher.observer import Observer
@@ -60,11 +61,11 @@ class Leases(FakeLeases):
     broker: Broker = field(default_factory=Broker)
     asked: int = 0
 
-    def queue(self, parcel: str, inbox: str, seconds: float) -> float | None:
+    def queue(self, parcel: str, inbox: str, seconds: float, *, attempts: int = 0) -> float | None:
         self.asked += 1
         if self.broker.away:
             raise BrokerAway("redis: gone fishing")
-        return super().queue(parcel, inbox, seconds)
+        return super().queue(parcel, inbox, seconds, attempts=attempts)
 
 
 class CountingHints(Hints):
@@ -188,6 +189,31 @@ def test_where_the_system_has_no_watches_left_we_poll_and_say_so(tmp_path: Path,
 
     assert "inotify watch limit reached: raise fs.inotify.max_user_watches" in watcher.logs(log.EVENTS_LOST)[0]["error"]
     assert [line["mode"] for line in watcher.logs(log.WATCHING)] == ["polling"]
+
+
+def test_when_the_system_has_watches_again_they_are_used(
+    tmp_path: Path, logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Grudging(Observer):
+        """Has no watches left at first."""
+
+        refusals = 3
+
+        def watch(self, inbox: str, root: PurePath) -> None:
+            if self.refusals:
+                self.refusals -= 1
+                raise OSError(errno.ENOSPC, "inotify watch limit reached")
+            super().watch(inbox, root)
+
+    monkeypatch.setattr(daemon, "WATCHES_SECONDS", 0.05)
+    monkeypatch.setattr(daemon, "SUPERVISE_SECONDS", 0.05)
+    watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, Grudging)
+
+    with watcher.running():
+        eventually(lambda: len(watcher.logs(log.WATCHING)) == 2)
+
+    assert [line["mode"] for line in watcher.logs(log.WATCHING)] == ["polling", "inotify"]
+    assert len(watcher.logs(log.EVENTS_LOST)) == 1
 
 
 def test_events_that_were_lost_are_told_and_the_whole_inbox_is_looked_at(tmp_path: Path, logged: list[dict[str, Any]]) -> None:

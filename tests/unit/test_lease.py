@@ -1,5 +1,6 @@
 """Leases: the real ones on a real Valkey, and the tests' fake held to the same word."""
 
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -351,3 +352,24 @@ def test_a_server_that_is_away_is_weather_and_told_within_the_timeouts(away: Lea
         CALLS[call](away)
 
     assert time.monotonic() - begun < 20 * TIMEOUT
+
+
+def test_a_start_that_is_asked_twice_because_its_answer_was_lost_is_one_start(real: Leases) -> None:
+    real.start(P, "me", 60.0)
+
+    again = real.start(P, "me", 60.0)
+
+    assert (again.verdict, again.attempt) == (Verdict.STARTED, 1)
+    assert real.start(P, "another", 60.0).verdict is Verdict.BUSY
+
+
+def test_a_death_that_is_counted_twice_because_the_answer_was_lost_counts_once(
+    real: Leases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real.start(P, "dead", 60.0)
+    seen = real.read([P])[P]
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "the same call")
+
+    assert [real.take_over(P, seen, 60.0, crashed=True) for _ in range(2)] == [1, 1]
+    monkeypatch.undo()
+    assert real.take_over(P, seen, 60.0, crashed=True) is None

@@ -7,6 +7,7 @@ from spool.lifecycle import State
 from spool.recovery import Found, Help, Limits, decide, gives_up, state_of
 
 GRACE = 5.0
+RENEWAL = GRACE + 3.0
 OLD = 100.0
 PARCEL = "0" * 28
 
@@ -26,7 +27,7 @@ def help_for(
 ) -> Help:
     found = Found(PARCEL, age, files, outcome)
     in_queue = frozenset([PARCEL]) if queued else frozenset[str]()
-    return decide([found], {PARCEL: held}, in_queue, epoch_age, Limits(GRACE))[PARCEL]
+    return decide([found], {PARCEL: held}, in_queue, epoch_age, Limits(GRACE, RENEWAL))[PARCEL]
 
 
 @pytest.mark.parametrize("held", Held)
@@ -46,8 +47,8 @@ def test_a_young_parcel_without_a_lease_is_just_being_sent() -> None:
 
 
 def test_right_after_redis_lost_its_memory_workers_get_time_to_take_their_leases_anew() -> None:
-    assert help_for(None, epoch_age=GRACE - 0.1) is Help.LEAVE
-    assert help_for(None, epoch_age=GRACE) is Help.PUBLISH
+    assert help_for(None, epoch_age=RENEWAL - 0.1) is Help.LEAVE
+    assert help_for(None, epoch_age=RENEWAL) is Help.PUBLISH
 
 
 @pytest.mark.parametrize("held", Held)
@@ -100,7 +101,7 @@ def test_an_empty_young_parcel_is_just_being_filled() -> None:
 def test_every_parcel_that_was_found_is_decided_about() -> None:
     found = [Found(f"{number:028x}", OLD, number, outcome=False) for number in range(3)]
 
-    decisions = decide(found, {}, frozenset(), OLD, Limits(GRACE))
+    decisions = decide(found, {}, frozenset(), OLD, Limits(GRACE, RENEWAL))
 
     assert decisions == {found[0].id: Help.DISCARD, found[1].id: Help.PUBLISH, found[2].id: Help.PUBLISH}
 

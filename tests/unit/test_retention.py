@@ -12,7 +12,7 @@ from support.fuse import Fuse
 from support.spools import Spool
 
 from spool import notes
-from spool.disk import Disk, Fd
+from spool.disk import Disk, Fd, Stat
 from spool.folders import new_parcel_id
 from spool.retention import LEFTOVER_SECONDS, Removed, expire
 
@@ -83,6 +83,24 @@ def test_what_lies_in_a_folder_that_was_refused_as_a_whole_is_as_old_as_its_note
         told = list(expire(_LongAgo(b"a"), folders.failed, time.time(), DAY, notes_too=True))
 
     assert told == []
+    assert spool.files("failed").keys() == {b"x/a", b"x.error.txt"}
+
+
+def test_what_lies_beside_a_note_that_can_not_be_seen_is_not_judged(spool: Spool) -> None:
+    class Blind(_LongAgo):
+        """Can't see the note."""
+
+        def stat(self, at: Fd, name: bytes) -> Stat:
+            if name.endswith(notes.SUFFIX):
+                raise OSError(errno.EIO, "on purpose")
+            return super().stat(at, name)
+
+    spool.put(b"failed/x/a")
+    spool.put(b"failed/x.error.txt", note(b"x"))
+
+    with spool.folders() as folders, pytest.raises(OSError, match="on purpose"):
+        list(expire(Blind(b"a"), folders.failed, time.time(), DAY, notes_too=True))
+
     assert spool.files("failed").keys() == {b"x/a", b"x.error.txt"}
 
 

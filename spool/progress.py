@@ -1,0 +1,72 @@
+"""How far a parcel of many files has come: a handler is not asked again for what it had done when its worker was killed.
+
+Each answer is sent to Redis as soon as it is there, on a connection that is told to give no replies: that costs a few
+microseconds, and what was sent is received even if we are killed right after. Losing it costs another call of a handler.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgpack
+import redis
+
+from spool.broker import weather
+from spool.outcome import FileOutcome, Verdict
+
+KEY = "inboxd:progress:"
+REST_SECONDS = 5.0
+"""After Redis has failed us, we do without for so long."""
+
+
+class Progress:
+    """What is known of parcels that are being worked on."""
+
+    def __init__(self, client: redis.Redis, keep_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Keep what is noted of a parcel for ``keep_seconds``."""
+        self._clock = clock
+        self._client = client
+        self._keep = int(keep_seconds)
+        self._lock = threading.Lock()
+        self._line: Any = None  # a redis.Connection, whose methods have no types
+        self._rests_until = 0.0
+
+    def note(self, parcel: str, file: FileOutcome) -> None:
+        """Note what became of one file. Does not wait, and never raises: nothing depends on it but time."""
+        now = self._clock()
+        if now < self._rests_until:
+            return
+        key, value = KEY + parcel, msgpack.packb([file.verdict.value, file.reason, file.result])
+        with self._lock:
+            try:
+                line = self._line or self._connect()
+                commands = [("HSET", key, file.path, value), ("EXPIRE", key, self._keep)]
+                line.send_packed_command(line.pack_commands(commands), check_health=False)
+                self._line = line
+            except (redis.RedisError, OSError):
+                self._rests_until = now + REST_SECONDS
+                self._hang_up()
+
+    def read(self, parcel: str) -> dict[bytes, FileOutcome]:
+        """Return what has become of a parcel's files so far, by path. Raises BrokerAway."""
+        with weather():
+            noted = cast("dict[bytes, bytes]", self._client.hgetall(KEY + parcel))
+        found = {}
+        for path, value in noted.items():
+            verdict, reason, result = msgpack.unpackb(value)
+            found[path] = FileOutcome(path, Verdict(verdict), reason, result)
+        return found
+
+    def _connect(self) -> Any:  # noqa: ANN401
+        line: Any = self._client.connection_pool.make_connection()
+        line.connect()
+        line.send_packed_command(line.pack_command("CLIENT", "REPLY", "OFF"), check_health=False)
+        return line
+
+    def _hang_up(self) -> None:
+        if self._line is not None:
+            with contextlib.suppress(redis.RedisError, OSError):
+                self._line.disconnect()
+        self._line = None

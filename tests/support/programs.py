@@ -1,0 +1,155 @@
+"""Programs of inboxd's over a world in memory: watcher, worker and sweep in one process, with a fuse or without."""
+
+import contextlib
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import redis
+from celery.exceptions import Ignore, Reject, Retry
+from celery.states import FAILURE, RETRY, SUCCESS
+from kombu.exceptions import OperationalError
+from support.fakes import FakeProgress
+from support.faults import DIES, Fault
+from support.rooms import GRACE_SECONDS, HOST, take_all
+from support.server import Message, Task
+from support.spools import AT_ONCE
+
+from spool.disk import Disk
+from spool.errors import BrokerAway
+from spool.intake import Intake, Means
+from spool.outcome import FileOutcome
+from spool.queue import FAILED, PROCESS, SUCCEEDED, send
+from spool.store import files
+from tasks import callbacks, sweeps
+from tasks.keeper import Keeper
+from tasks.process import Process
+from tasks.workshop import Workshop
+
+if TYPE_CHECKING:
+    from support.world import World
+
+NEVER = 1 << 62
+STEP_SECONDS = 60.0
+"""So long after a fault the sweeps come: leases have lapsed, but a turn that was not given back has not."""
+
+SWEEPS = 2
+ROUNDS_MAX = 12
+
+
+class RenewingOnce(Keeper):
+    """Renews a lease once, at the beginning, and in no thread: so the test can count on it."""
+
+    @contextlib.contextmanager
+    def keep(self, parcel: str, token: str) -> Iterator[None]:
+        self._kept.add((parcel, token))
+        self._renew(parcel, token)
+        yield
+
+
+class _Noting(FakeProgress):
+    """Progress on a fuse: a note that gets lost is lost without a word."""
+
+    def __init__(self, behind: FakeProgress) -> None:
+        self._behind = behind
+
+    def note(self, parcel: str, file: FileOutcome) -> None:
+        with contextlib.suppress(BrokerAway):
+            self._behind.note(parcel, file)
+
+    def read(self, parcel: str) -> dict[bytes, FileOutcome]:
+        return self._behind.read(parcel)
+
+
+class Program:
+    """A process of inboxd's, with a fuse or without: watcher, worker and sweep in one."""
+
+    def __init__(self, world: "World", fault: Fault | None = None, point: int = NEVER) -> None:
+        self.world = world
+        self.fault = fault
+        self.fuse = (fault or DIES).fuse(point)
+        self._mail = self._in_redis(world.mail, OperationalError("on purpose"))
+        self._results = self._in_redis(world.results, redis.ConnectionError("on purpose"))
+        leases = self._in_redis(world.leases, BrokerAway("on purpose"))
+        progress = self._in_redis(world.progress, BrokerAway("on purpose"))
+        client = self._in_redis(world.redis, redis.ConnectionError("on purpose"))
+        app: Any = SimpleNamespace(send_task=self._mail.send_task, backend=self._results)
+        disk: Any = self.fuse.also(world.disk) if fault and fault.on_disk else world.disk
+        self.workshop = Workshop(world.settings, app, disk, client, leases, _Noting(progress))
+        self._process = Process(self.workshop)
+        self._process._keeper = RenewingOnce(leases, self.workshop.settings.work.lease_seconds)
+
+    def _in_redis(self, part: object, error: Exception) -> Any:  # noqa: ANN401 - stands for whatever it is before
+        return self.fuse.also(part, error) if self.fault and self.fault.in_redis else part
+
+    def watch(self) -> None:
+        """Take in what lies in the inbox."""
+        shop = self.workshop
+        means = Means(shop.disk, shop.leases, lambda parcel, inbox: send(shop.app, parcel, inbox), HOST, GRACE_SECONDS)
+        take_all(Intake(means, self.world.inbox, AT_ONCE, network=False))
+
+    def publish(self, parcel: str) -> None:
+        """Send a claimed parcel."""
+        with self.world.spool.folders() as folders:
+            self.workshop.leases.queue(parcel, "drop", GRACE_SECONDS)
+            self.workshop.send_again(folders, self.world.inbox, parcel, files(Disk(), folders, parcel))
+
+    def work(self, *, messages: int = NEVER) -> None:
+        """Take messages from the queues, and do what Celery does with them."""
+        while messages and self.world.mail.queue:
+            messages -= 1
+            with contextlib.suppress(OperationalError):  # the consumer begins anew
+                if (message := self._mail.receive()) is None:
+                    continue  # it was taken, and its way to us was lost
+                with contextlib.suppress(redis.ConnectionError, OperationalError):  # Celery logs it, and acknowledges
+                    self._deliver(message)
+                self._mail.ack(message)
+
+    def missed(self) -> None:
+        sweeps.missed(self.workshop)
+
+    def stale(self) -> None:
+        sweeps.stale(self.workshop)
+
+    def expired(self) -> None:
+        sweeps.expired(self.workshop)
+
+    def recover(self) -> None:
+        """Sweep, again and again; nothing else."""
+        for _ in range(SWEEPS):
+            self.world.leases.now += STEP_SECONDS
+            self.missed()
+            self.stale()
+
+    def settle(self) -> None:
+        """Sweep and work until everything is filed away."""
+        for _ in range(ROUNDS_MAX):
+            self.work()
+            if not self.world.in_flight:
+                return
+            self.recover()
+
+    def _deliver(self, message: Message) -> None:
+        match message.name:
+            case name if name == PROCESS:
+                self._work_on(message)
+            case name if name == SUCCEEDED:
+                callbacks.succeeded(self.workshop, *message.args)
+            case name if name == FAILED:
+                callbacks.failed(self.workshop, *message.args)
+
+    def _work_on(self, message: Message) -> None:
+        """Work on a parcel. Celery sends the success callback before it stores the result, the error callback after."""
+        task: Any = Task(self._mail, message)
+        try:
+            outcome = self._process.run(task, *message.args)
+            self._mail.send_task(SUCCEEDED, args=[outcome])
+        except (Ignore, Reject):
+            return
+        except Retry:
+            self._results.store_result(message.id, RETRY, None)
+        except Exception as error:  # noqa: BLE001 - as Celery does
+            self._results.store_result(message.id, FAILURE, error)
+            self._mail.send_task(FAILED, args=["drop", message.id])
+        else:
+            self._results.store_result(message.id, SUCCESS, outcome)

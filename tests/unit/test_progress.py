@@ -1,0 +1,80 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from support.waiting import eventually
+
+from spool.outcome import FileOutcome, Verdict
+from spool.progress import KEY, REST_SECONDS, Progress
+
+PARCEL = f"{1:028x}"
+DONE = FileOutcome(b"x/\xff.pdf", Verdict.DONE, None, {"sha256": "0", "parts": [1, b"\xff"]})
+ALONE = FileOutcome(b"b", Verdict.ALONE, "ValueError: no")
+
+NOTES_AND_DIES = """
+import os, signal, sys
+import redis
+from spool.outcome import FileOutcome, Verdict
+from spool.progress import Progress
+progress = Progress(redis.Redis.from_url(sys.argv[1]), 60)
+for number in range(1000):
+    progress.note(sys.argv[2], FileOutcome(b"%d" % number, Verdict.DONE))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def progress(valkey: redis.Redis) -> Iterator[Progress]:
+    made = Progress(valkey, 60)
+    yield made
+    made._hang_up()
+
+
+def test_what_is_noted_is_read_back_as_it_was(progress: Progress, valkey: redis.Redis) -> None:
+    progress.note(PARCEL, DONE)
+    progress.note(PARCEL, ALONE)
+
+    eventually(lambda: progress.read(PARCEL) == {DONE.path: DONE, ALONE.path: ALONE})
+    assert 0 < valkey.ttl(KEY + PARCEL) <= 60
+    assert progress.read(f"{2:028x}") == {}
+
+
+def test_what_was_noted_right_before_a_kill_is_known(progress: Progress, valkey_url: str) -> None:
+    argv = [sys.executable, "-c", NOTES_AND_DIES, valkey_url, PARCEL]
+    ended = subprocess.run(argv, cwd=Path(__file__).parents[2], check=False)
+
+    assert ended.returncode == -signal.SIGKILL
+    eventually(lambda: len(progress.read(PARCEL)) == 1000)
+
+
+def test_a_line_that_breaks_is_made_anew_after_a_rest(valkey: redis.Redis) -> None:
+    now = 100.0
+    progress = Progress(valkey, 60, lambda: now)
+    progress.note(PARCEL, DONE)
+    eventually(lambda: progress.read(PARCEL) != {})
+    valkey.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+    eventually(lambda: bool(progress.note(PARCEL, DONE) or progress._rests_until))
+    progress.note(PARCEL, ALONE)
+    assert ALONE.path not in progress.read(PARCEL)
+    now += REST_SECONDS
+    progress.note(PARCEL, ALONE)
+
+    eventually(lambda: ALONE.path in progress.read(PARCEL))
+    progress._hang_up()
+
+
+def test_without_a_redis_nothing_is_noted_and_nobody_is_kept_waiting() -> None:
+    progress = Progress(redis.Redis(unix_socket_path=f"/nowhere/{os.getpid()}"), 60)
+
+    begun = time.monotonic()
+    for _ in range(1000):
+        progress.note(PARCEL, DONE)
+
+    assert time.monotonic() - begun < REST_SECONDS
