@@ -46,7 +46,19 @@ test: $(VENV)/.installed-dev ## run all tests, the ones with real servers and pr
 
 .PHONY: drill
 drill: $(VENV)/.installed-dev ## drop thousands of files while everything is killed, stopped and flushed; print a ledger
-	PYTHONPATH=tests $(BIN)/python bench/drill.py $(ARGS)
+	PYTHONPATH=tests:. $(BIN)/python bench/drill.py $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.installed-dev ## drop files for an hour at an even pace; show what each process holds meanwhile
+	PYTHONPATH=tests:. $(BIN)/python bench/soak.py $(ARGS)
+
+.PHONY: outage
+outage: $(VENV)/.installed-dev ## drop files while Redis is gone for minutes; show what the watcher holds meanwhile
+	PYTHONPATH=tests:. $(BIN)/python bench/outage.py $(ARGS)
+
+.PHONY: mutants
+mutants: $(VENV)/.installed-dev ## plant bugs in a copy of the tree, one at a time; show which test catches each
+	$(BIN)/python bench/mutants.py $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.installed-dev ## lint, types and layers

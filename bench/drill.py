@@ -1,167 +1,150 @@
 """A drill: thousands of files, and a fault at every turn, all from one seed; afterwards a ledger of what became of each file.
 
 Run it with `make drill`, or with other numbers: `make drill ARGS="--files 10000 --faults 150 --seed 7"`. Exit code 1 when a
-file was lost, changed, filed twice, or not filed in time.
+file was lost, changed, overwritten, filed twice, handled again without a cause, or not filed in time; the folder is then kept.
 """
 
 import argparse
+import contextlib
 import hashlib
+import json
 import os
 import random
-import signal
+import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
-import redis
-from support.stand import Program, Stand
+from faults import Faults
+from ledger import CALLS, SETTLED_SECONDS, Dropped, Ledger
+from support.stand import Stand
 
-SETTLED_SECONDS = 90.0
-"""All must be filed so long after the last fault."""
+LOOK_SECONDS = 0.05
+BURST_MAX = 40
+SHARE_OF_TAKEN_NAMES = 0.03
+EARLIER = 2000
+"""A taken name is one of the last so many."""
 
-BATCH_SECONDS = 0.05
+PREFIXES = (b"", b"", b"sub/", b"s\xc3\xbcb/deep/")
+SIZES = (10, 1000, 5000, 50_000)
+KINDS = {
+    # what the file says to its handler: where it must end, and its share
+    "describe": ("done", 9650),
+    "sleep": ("done", 50),
+    "raise_twice": ("done", 150),
+    "reject": ("failed", 100),
+    "always_raise": ("failed", 45),
+    "die": ("failed", 5),
+}
+CASES_SHOWN = 10
 
 
 class Drill:
     """One run over one stand."""
 
-    def __init__(self, stand: Stand, files: int, faults: int, seed: int) -> None:
+    def __init__(self, stand: Stand, files: int, faults: int, seed: int, every: float) -> None:
         self.stand = stand
-        self.random = random.Random(seed)  # noqa: S311 - a drill is to be repeatable
-        self.dropped: dict[bytes, str] = {}
-        self.struck: Counter[str] = Counter()
+        self.faults = Faults(stand, seed, faults, every)
+        self.dropped: list[Dropped] = []
+        self._dice = random.Random(f"{seed} files")  # noqa: S311 - a drill is to be repeatable
         self._files = files
-        self._faults = faults
-        self._stopped: list[tuple[float, int]] = []
-        self._kinds: dict[str, Callable[[], None]] = {
-            "kill -9 watcher": lambda: self._kill(stand.watcher),
-            "kill -9 worker": lambda: self._kill(stand.worker),
-            "kill -9 worker's child": self._kill_child,
-            "kill -9 beat": lambda: self._kill(stand.beat),
-            "kill -9 server": lambda: self._kill(stand.redis),
-            "FLUSHALL": lambda: self._redis(lambda client: client.flushall()),
-            "CLIENT KILL": lambda: self._redis(lambda client: client.execute_command("CLIENT", "KILL", "TYPE", "normal")),
-            "SIGSTOP watcher": lambda: self._stop(stand.watcher),
-            "SIGSTOP worker": lambda: self._stop(stand.worker),
-            "SIGSTOP server": lambda: self._stop(stand.redis),
-        }
+        self._rate = files / (faults * every)
 
     def run(self) -> float:
-        """Drop all files while faults strike; return how many seconds after the last one everything was filed."""
+        """Drop all files while faults strike; return how many seconds after the last fault everything was filed."""
         self.stand.start()
-        every = max(self._files // self._faults, 1)
-        while len(self.dropped) < self._files:
-            before = len(self.dropped)
-            self._drop(self.random.randint(1, 40))
-            if len(self.dropped) // every > before // every:
-                self._strike()
-            self._tend()
-            time.sleep(BATCH_SECONDS)
+        begun = time.monotonic()
+        while len(self.dropped) < self._files or not self.faults.all_struck:
+            now = time.monotonic() - begun
+            if len(self.dropped) < now * self._rate:
+                self._drop(self._dice.randint(1, BURST_MAX))
+            self.faults.tend(now)
+            time.sleep(LOOK_SECONDS)
         last = time.monotonic()
         while time.monotonic() < last + SETTLED_SECONDS and not self.stand.is_at_rest():
-            self._tend()
-            time.sleep(BATCH_SECONDS)
+            self.faults.tend(time.monotonic() - begun)
+            time.sleep(LOOK_SECONDS)
         return time.monotonic() - last
 
     def _drop(self, count: int) -> None:
         for _ in range(min(count, self._files - len(self.dropped))):
             number = len(self.dropped)
-            name = b"%s%d.bin" % (self.random.choice([b"", b"", b"sub/", b"s\xc3\xbcb/deep/"]), number)
-            content = b"file %d\n" % number + self.random.randbytes(self.random.choice([10, 1000, 5000, 50_000]))
-            self.stand.drop(name, content)
-            self.dropped[name] = hashlib.sha256(content).hexdigest()
+            (kind,) = self._dice.choices(list(KINDS), [share for _, share in KINDS.values()])
+            words = f"{kind} {self._dice.uniform(0.2, 2.0):.2f}" if kind == "sleep" else f"{kind} {number}"
+            content = f"{words}\n{number}\n".encode() + self._dice.randbytes(self._dice.choice(SIZES))
+            name = self._dice.choice(PREFIXES) + b"%d.bin" % number
+            earlier, wants_taken = self._dice.randrange(min(number, EARLIER) or 1), self._dice.random() < SHARE_OF_TAKEN_NAMES
+            if wants_taken and number and self._is_filed(self.dropped[-1 - earlier].name, KINDS[kind][0]):
+                name = self.dropped[-1 - earlier].name
+            self._write(name, content)
+            sha256 = hashlib.sha256(content).hexdigest()
+            self.dropped.append(Dropped(sha256, name, kind, KINDS[kind][0], time.time()))
 
-    def _strike(self) -> None:
-        kind = self.random.choice(list(self._kinds))
-        self.struck[kind] += 1
-        self._kinds[kind]()
+    def _is_filed(self, name: bytes, end: str) -> bool:
+        """Tell whether the name is taken where the file will end, and free where it is dropped."""
+        return self.stand.path(end, name).exists() and not self.stand.path("inbox", name).exists()
 
-    def _tend(self) -> None:
-        """Do what a service manager does: start again what has ended. And let go on what was stopped for long enough."""
-        now = time.monotonic()
-        for due, pid in list(self._stopped):
-            if now >= due:
-                self._stopped.remove((due, pid))
-                _signal(pid, signal.SIGCONT)
-        for program in (self.stand.redis, self.stand.watcher, self.stand.worker, self.stand.beat):
-            if not program.running:
-                program.spawn()
-
-    def _kill(self, program: Program) -> None:
-        if program.running:
-            _signal(program.pid, signal.SIGKILL)
-
-    def _kill_child(self) -> None:
-        if self.stand.worker.running:
-            pid = self.stand.worker.pid
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
-            if children:
-                _signal(int(self.random.choice(children)), signal.SIGKILL)
-
-    def _stop(self, program: Program) -> None:
-        if program.running:
-            _signal(program.pid, signal.SIGSTOP)
-            self._stopped.append((time.monotonic() + self.random.uniform(0.5, 3.0), program.pid))
-
-    def _redis(self, command: Callable[[redis.Redis], object]) -> None:
-        try:
-            command(redis.Redis(unix_socket_path=str(self.stand.socket), socket_timeout=1))
-        except redis.RedisError:
-            return  # it is down just now: fault enough
+    def _write(self, name: bytes, content: bytes) -> None:
+        path = self.stand.path("inbox", name)
+        while True:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileNotFoundError), path.open("xb") as file:  # an empty folder may be tidied away just now
+                file.write(content)
+                return
 
 
-def _signal(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return  # it has ended in between
-
-
-def ledger(drill: Drill, seconds: float) -> bool:
-    """Print what became of the files; return whether all is well."""
-    stand = drill.stand
-    done, failed = stand.tree("done"), stand.tree("failed")
-    contents = Counter(done.values())
-    contents.update(sha for name, sha in failed.items() if not name.endswith(b".error.txt"))
-    twice_handled = {name: count for name, count in stand.duplicates().items() if count > 1}
-    lost = [name for name, sha in drill.dropped.items() if not contents[sha]]
-    doubled = [name for name, sha in drill.dropped.items() if contents[sha] > 1]
-    renamed = [name for name, sha in drill.dropped.items() if done.get(name) != sha and name not in lost]
-    for kind, count in sorted(drill.struck.items()):
+def report(ledger: Ledger, drill: Drill, settled: float, *, markdown: bool) -> bool:
+    """Print the ledger, and the cases behind its worst rows; return whether all is well."""
+    for kind, count in sorted(Counter(fault.kind for fault in ledger.faults).items()):
         print(f"  {count:5}  {kind}")
-    left = stand.names("inbox") | stand.names("claimed")
-    rows = {
-        "faults": sum(drill.struck.values()),
-        "dropped": len(drill.dropped),
-        "done": len(done),
-        "lost": len(lost),
-        "filed twice": len(doubled),
-        "not under their own path in done/": len(renamed),
-        "handled more than once": len(twice_handled),
-        "left in inbox/ or claimed/": len(left),
-    }
-    for name, count in rows.items():
-        print(f"  {count:5}  {name}")
-    print(f"  {seconds:5.1f}  seconds from the last fault until all was filed")
-    for name in [*lost[:5], *doubled[:5]]:
-        print("        ", name)
-    return not (lost or doubled or left or renamed)
+    rows = list(ledger.rows(settled))
+    if markdown:
+        print("| | |\n|---|---|")
+    for name, value in rows:
+        print(f"| {name} | {value} |" if markdown else f"  {value!s:>5}  {name}")
+    for text, count in Counter(drill.faults.ended_unasked).items():
+        print(f"  ended without being asked to: {text}, {count} times")
+    for name, cases in ledger.wrong.items():
+        for case in cases[:CASES_SHOWN]:
+            print(f"  {name}: {case}")
+    return not any(ledger.wrong.values()) and settled <= SETTLED_SECONDS
 
 
-def main() -> int:
+def write_down(folder: Path, drill: Drill) -> None:
+    """Leave beside the logs what was dropped and what has struck, for whoever looks for a cause."""
+    dropped = [{**asdict(file), "name": os.fsdecode(file.name)} for file in drill.dropped]
+    faults = [{**asdict(fault), "killed": sorted(fault.killed)} for fault in drill.faults.struck]
+    (folder / "drill.json").write_text(json.dumps({"dropped": dropped, "faults": faults}, indent=0), "utf-8")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
     """Run a drill, and print its ledger."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=3000)
     parser.add_argument("--faults", type=int, default=50)
+    parser.add_argument("--every", type=float, default=2.0, help="seconds between faults, on average")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
-    arguments = parser.parse_args()
-    print(f"drill: {arguments.files} files, {arguments.faults} faults, seed {arguments.seed}")
-    with tempfile.TemporaryDirectory(prefix="inboxd-drill-") as folder, Stand(Path(folder)) as stand:
-        drill = Drill(stand, arguments.files, arguments.faults, arguments.seed)
-        return 0 if ledger(drill, drill.run()) else 1
+    parser.add_argument("--markdown", action="store_true", help="print the ledger as a table for a README")
+    parser.add_argument("--keep", type=Path, help="work in this new folder, and keep it")
+    arguments = parser.parse_args(argv)
+    print(f"drill: {arguments.files} files, {arguments.faults} faults, seed {arguments.seed}", flush=True)
+    folder = arguments.keep or Path(tempfile.mkdtemp(prefix="inboxd-drill-"))
+    folder.mkdir(parents=True, exist_ok=not arguments.keep)
+    with Stand(folder, {"drop": {"handler": "bench.drill_handler:obey"}}) as stand:
+        drill = Drill(stand, arguments.files, arguments.faults, arguments.seed, arguments.every)
+        settled = drill.run()
+    write_down(folder, drill)
+    ledger = Ledger(stand, drill.dropped, drill.faults.struck, folder / CALLS)  # now that nothing moves any more
+    well = report(ledger, drill, settled, markdown=arguments.markdown)
+    if well and not arguments.keep:
+        shutil.rmtree(folder)
+    else:
+        print(f"  kept for a look: {folder}")
+    return 0 if well else 1
 
 
 if __name__ == "__main__":

@@ -83,6 +83,8 @@ def _decide(parcel: Found, lease: Lease | None, queued: frozenset[str], epoch_ag
             return Help.RENEW
         case State.RUNNING:
             return Help.CRASHED
+        case _ if lease is not None and lease.crashes and parcel.files > 1:
+            return Help.ADOPT  # who began to split it has died over that
         case _:
             return Help.PUBLISH
 

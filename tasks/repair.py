@@ -20,9 +20,6 @@ from tasks.keeper import RENEWALS_PER_LEASE
 from tasks.owner import Life, life
 from tasks.workshop import Workshop
 
-SEEN_SECONDS = 60.0
-"""A message that was seen in its queue is looked for again after so long."""
-
 _log = log.get(__name__)
 
 
@@ -118,7 +115,7 @@ class Repair:
             case Help.PUBLISH:
                 self._publish(parcel, paths, lease)
             case Help.RENEW:
-                self._workshop.leases.take_over(parcel, lease, SEEN_SECONDS)
+                self._workshop.leases.take_over(parcel, lease, self._workshop.settings.sweep.stale_seconds)
             case Help.FILE_AWAY:
                 self._file_away(parcel, lease, stored)
             case Help.CRASHED if lease:

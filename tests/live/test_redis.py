@@ -151,3 +151,20 @@ def test_celerys_own_consumer_still_dies_of_it(make_stand: MakeStand) -> None:
     stand.wait_until(lambda: "Unrecoverable error" in stand.worker.text(), 15, what="the worker to end (mended upstream?)")
 
     assert "'NoneType' object has no attribute 'hostname'" in stand.worker.text()
+
+
+def test_a_flush_with_two_thousand_files_in_flight_loses_none(make_stand: MakeStand) -> None:
+    stand = make_stand()
+    stand.redis.start()
+    stand.client.set("inboxd:pace:drop", "0.0001")  # the handler is known to be quick: parcels are large from the start
+    stand.watcher.start()
+    dropped = stand.drop_folder(b"many", {b"%d.txt" % number: b"content %d" % number for number in range(2000)})
+    stand.wait_until(lambda: stand.client.llen("inboxd.work") and len(stand.names("claimed")) >= 2000)
+
+    stand.client.flushall()
+    stand.worker.start()
+    stand.beat.start()
+    stand.wait_until(stand.is_at_rest, 60)
+
+    assert stand.tree("done") == dropped
+    assert stand.duplicates() == {}

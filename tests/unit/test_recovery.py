@@ -139,3 +139,9 @@ def test_where_a_parcel_stands_is_told_from_its_lease(held: Held | None, outcome
 @pytest.mark.parametrize(("attempt", "crashes", "retries"), [(0, 0, 0), (1, 0, 1), (3, 2, 1), (1, 2, 0)])
 def test_a_workers_death_does_not_count_as_the_handlers_failure(attempt: int, crashes: int, retries: int) -> None:
     assert lease(Held.RUNNING, attempt=attempt, crashes=crashes).retries == retries
+
+
+def test_a_parcel_whose_split_was_begun_does_not_go_out_in_company_again() -> None:
+    assert help_for(lease(Held.QUEUED, crashes=1), files=3) is Help.ADOPT
+    assert help_for(lease(Held.QUEUED, crashes=1), files=1) is Help.PUBLISH
+    assert help_for(lease(Held.QUEUED, crashes=0), files=3) is Help.PUBLISH

@@ -1,0 +1,169 @@
+"""The faults of a drill: killing, stopping, starting anew, maltreating Redis; each is noted with its time and victims."""
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from support.stand import Program, Stand
+
+STOPPED_SECONDS = (0.5, 3.0)
+FULL_SECONDS = 2.0
+TIMEOUT_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault that has struck: when (unix seconds), until when, and which of the worker's processes it has ended."""
+
+    kind: str
+    at: float
+    until: float
+    killed: frozenset[int] = frozenset()
+
+
+class Faults:
+    """What can strike one stand, and what has struck it. A fault that finds no victim is tried again until it does."""
+
+    def __init__(self, stand: Stand, seed: int, count: int, every: float) -> None:
+        """Plan so many faults, so many seconds apart on average, sometimes close to each other."""
+        dice = random.Random(f"{seed} faults")  # noqa: S311 - a drill is to be repeatable
+        self.struck: list[Fault] = []
+        self.ended_unasked: list[str] = []
+        self._stand = stand
+        self._dice = random.Random(f"{seed} victims")  # noqa: S311
+        self._asked: set[int] = set()
+        self._pids: dict[str, int] = {}
+        self._undo: list[tuple[float, Callable[[], bool]]] = []
+        self._kinds = self._all_kinds()
+        kinds, at = list(self._kinds), 0.0
+        self._planned: list[tuple[float, str]] = []
+        for number in range(count):
+            at += dice.uniform(0.1, 2 * every - 0.1)
+            # each kind once in a round, in an order of its own
+            if number % len(kinds) == 0:
+                dice.shuffle(kinds)
+            self._planned.append((at, kinds[number % len(kinds)]))
+
+    @property
+    def kinds(self) -> list[str]:
+        """The names of all kinds."""
+        return list(self._kinds)
+
+    @property
+    def all_struck(self) -> bool:
+        """Whether the last one has struck, and what it did for a while is over."""
+        return not self._planned and not self._undo
+
+    def tend(self, now: float) -> None:
+        """Strike what is due, ``now`` seconds after the start; let go what was held; start again what has ended."""
+        clock = time.monotonic()
+        self._undo = [(due, undo) for due, undo in self._undo if clock < due or not undo()]
+        while self._planned and now >= self._planned[0][0] and (fault := self._kinds[self._planned[0][1]]()):
+            self.struck.append(fault)
+            del self._planned[0]
+        for program in (self._stand.redis, self._stand.watcher, self._stand.worker, self._stand.beat):
+            if not program.running:
+                if self._pids.get(program.name) not in self._asked:
+                    self.ended_unasked.append(f"{program.name}, exit code {program.code}")
+                program.spawn()
+            self._pids[program.name] = program.pid
+
+    def _all_kinds(self) -> dict[str, Callable[[], Fault | None]]:
+        stand = self._stand
+        return {
+            "kill -9 watcher": lambda: self._kill("kill -9 watcher", stand.watcher),
+            "kill -9 worker": lambda: self._kill("kill -9 worker", stand.worker),
+            "kill -9 worker's child": self._kill_child,
+            "kill -9 worker and children": self._kill_group,
+            "kill -9 beat": lambda: self._kill("kill -9 beat", stand.beat),
+            "kill -9 server": lambda: self._kill("kill -9 server", stand.redis),
+            "SIGTERM watcher": lambda: self._kill("SIGTERM watcher", stand.watcher, signal.SIGTERM),
+            "SIGTERM worker": lambda: self._kill("SIGTERM worker", stand.worker, signal.SIGTERM),
+            "SIGSTOP watcher": lambda: self._stop("SIGSTOP watcher", stand.watcher),
+            "SIGSTOP worker": lambda: self._stop("SIGSTOP worker", stand.worker),
+            "SIGSTOP worker's child": self._stop_child,
+            "SIGSTOP server": lambda: self._stop("SIGSTOP server", stand.redis),
+            "FLUSHALL": lambda: self._redis("FLUSHALL", "FLUSHALL"),
+            "CLIENT KILL": lambda: self._redis("CLIENT KILL", "CLIENT", "KILL", "TYPE", "normal"),
+            "server full": self._fill,
+        }
+
+    def _kill(self, kind: str, program: Program, number: signal.Signals = signal.SIGKILL) -> Fault | None:
+        if not program.running or program.pid in self._asked:
+            return None
+        self._asked.add(program.pid)
+        ended = self._family() if program is self._stand.worker and number is signal.SIGKILL else []
+        now = time.time()
+        _signal(program.pid, number)
+        return Fault(kind, now, now, frozenset(ended))
+
+    def _kill_group(self) -> Fault | None:
+        family = self._family()
+        if len(family) < 2:  # noqa: PLR2004 - it has no children yet
+            return None
+        self._asked.add(family[0])
+        now = time.time()
+        for pid in family:
+            _signal(pid, signal.SIGKILL)
+        return Fault("kill -9 worker and children", now, now, frozenset(family))
+
+    def _kill_child(self) -> Fault | None:
+        if not (children := self._family()[1:]):
+            return None
+        pid, now = self._dice.choice(children), time.time()
+        _signal(pid, signal.SIGKILL)
+        return Fault("kill -9 worker's child", now, now, frozenset([pid]))
+
+    def _family(self) -> list[int]:
+        """Return the worker's process and its children."""
+        if not self._stand.worker.running:
+            return []
+        pid = self._stand.worker.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+        return [pid, *map(int, children)]
+
+    def _stop(self, kind: str, program: Program) -> Fault | None:
+        return self._stop_pid(kind, program.pid) if program.running else None
+
+    def _stop_child(self) -> Fault | None:
+        children = self._family()[1:]
+        return self._stop_pid("SIGSTOP worker's child", self._dice.choice(children)) if children else None
+
+    def _stop_pid(self, kind: str, pid: int) -> Fault:
+        seconds = self._dice.uniform(*STOPPED_SECONDS)
+        now = time.time()
+        _signal(pid, signal.SIGSTOP)
+        self._undo.append((time.monotonic() + seconds, lambda: _signal(pid, signal.SIGCONT)))
+        return Fault(kind, now, now + seconds)
+
+    def _fill(self) -> Fault | None:
+        if fault := self._redis("server full", "CONFIG", "SET", "maxmemory", "1"):
+            undo = ("again with room", "CONFIG", "SET", "maxmemory", "0")
+            self._undo.append((time.monotonic() + FULL_SECONDS, lambda: self._redis(*undo) is not None))
+            return Fault(fault.kind, fault.at, fault.at + FULL_SECONDS)
+        return None
+
+    def _redis(self, kind: str, *command: str) -> Fault | None:
+        now = time.time()
+        try:
+            with redis.Redis(
+                unix_socket_path=str(self._stand.socket), socket_timeout=TIMEOUT_SECONDS, retry=Retry(NoBackoff(), 0)
+            ) as client:
+                client.execute_command(*command)
+        except redis.RedisError:
+            return None  # it is down just now
+        return Fault(kind, now, time.time())
+
+
+def _signal(pid: int, number: signal.Signals) -> bool:
+    with contextlib.suppress(ProcessLookupError):  # it has ended in between
+        os.kill(pid, number)
+    return True

@@ -1,0 +1,290 @@
+"""Mutants: plants one bug after the other in a copy of the tree, and runs the tests that should find it there.
+
+Run it with `make mutants`, or only some: `make mutants ARGS="rename lease"`. Exit code 1 when a bug survives its tests, or
+when the tests fail without one. A mutation whose old text is no longer in its file is an error: it wants to be written anew.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+PARTS = ("spool", "watcher", "tasks", "console", "tests", "pyproject.toml", "settings.toml")
+TIMEOUT_SECONDS = 120.0
+
+DYING = "tests/crash/test_dying_at_every_operation.py"
+ORDER = "tests/unit/test_order_of_steps.py"
+POWER = "tests/crash/test_power_cuts.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A bug: in which file which text is replaced by which, and the tests that are to notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+MUTANTS = (
+    Mutant(
+        "a move copies and unlinks instead of renaming",
+        "spool/moves.py",
+        "        disk.rename(src_at, src, dst_at, dst)\n",
+        "        with held(disk, disk.open_file(src_at, src)) as old, held(disk, disk.create(dst_at, dst, 0o600)) as new:\n"
+        "            disk.write(new, disk.read(old, 1 << 30))\n"
+        "        disk.unlink(src_at, src)\n",
+        (DYING,),
+    ),
+    Mutant(
+        "a rename links and unlinks",
+        "spool/disk.py",
+        "        if _renameat2(src_at, src, dst_at, dst, _NOREPLACE) == 0:\n",
+        "        os.link(src, dst, src_dir_fd=src_at, dst_dir_fd=dst_at, follow_symlinks=False)\n"
+        "        os.unlink(src, dir_fd=src_at)\n"
+        "        if True:\n",
+        ("tests/unit/test_disk.py", "tests/unit/test_moves.py"),
+    ),
+    Mutant(
+        "a rename overwrites",
+        "spool/disk.py",
+        "_NOREPLACE = 1\n",
+        "_NOREPLACE = 0\n",
+        ("tests/unit/test_disk.py",),
+    ),
+    Mutant(
+        "where no rename refuses to overwrite, names are not reserved",
+        "spool/moves.py",
+        "    _reserve(disk, look, dst_at, dst)\n",
+        "",
+        ("tests/unit/test_moves.py",),
+    ),
+    Mutant(
+        "a claim copies and unlinks instead of renaming",
+        "spool/moves.py",
+        "        disk.rename_over(src_at, src, dst_at, dst)\n    except OSError as error:\n",
+        "        _copy_across(disk, src_at, src, dst_at, dst)\n    except OSError as error:\n",
+        (DYING,),
+    ),
+    Mutant(
+        "a parcel is sent before it is claimed",
+        "spool/intake.py",
+        "        got = self._claim(folders, parcel, [file.path for file in bundle])\n",
+        "        from spool.payload import FilePart\n"
+        "        early = tuple(FilePart(file.path, 'text/plain', file.size, {}, None) for file in bundle)\n"
+        "        whole = Parcel(parcel, self._inbox.name, self._means.host, bytes(self._inbox.root), early)\n"
+        "        self._means.send(whole, self._inbox)\n"
+        "        got = self._claim(folders, parcel, [file.path for file in bundle])\n",
+        (ORDER,),
+    ),
+    Mutant(
+        "a copy is not synced before its source goes",
+        "spool/moves.py",
+        "            disk.fsync(target)\n",
+        "",
+        (POWER,),
+    ),
+    Mutant(
+        "a copy's name is not synced before its source goes",
+        "spool/moves.py",
+        "            disk.fsync(dst_at)\n",
+        "",
+        (POWER,),
+    ),
+    Mutant(
+        "a source goes before its copy has its name",
+        "spool/moves.py",
+        "            try:\n                disk.link(dst_at, temp, dst_at, dst)\n",
+        "            disk.unlink(src_at, src)\n            try:\n                disk.link(dst_at, temp, dst_at, dst)\n",
+        (DYING,),
+    ),
+    Mutant(
+        "a copy is not compared with its source",
+        "spool/moves.py",
+        "        if read.digest() != copied.digest():\n",
+        "        if False:\n",
+        ("tests/unit/test_moves.py",),
+    ),
+    Mutant(
+        "a lease is never renewed",
+        "tasks/keeper.py",
+        "            for parcel, token in kept:\n",
+        "            for parcel, token in kept[:0]:\n",
+        ("tests/unit/test_keeper.py",),
+    ),
+    Mutant(
+        "a second worker starts what another is busy with",
+        "spool/lua.py",
+        "if state == 'running' and tonumber(till) > now and token ~= ARGV[4] then",
+        "if false then",
+        ("tests/unit/test_lease.py",),
+    ),
+    Mutant(
+        "a lease is taken over without a look at what it has become",
+        "spool/lua.py",
+        "if (state or '') ~= ARGV[1] or (till or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then",
+        "if false then",
+        ("tests/unit/test_lease.py",),
+    ),
+    Mutant(
+        "a copy of a message whose parcel is filed is worked on again",
+        "spool/lua.py",
+        "if state == 'finished' or state == 'filed' then",
+        "if state == 'finished' then",
+        ("tests/unit/test_lease.py",),
+    ),
+    Mutant(
+        "a note comes after its file",
+        "spool/filing.py",
+        "        if not there and not _place(disk, home, candidate, note, signature):\n            continue\n",
+        "",
+        (DYING,),
+    ),
+    Mutant(
+        "messages are acknowledged before their work",
+        "spool/queue.py",
+        "task_acks_late=True",
+        "task_acks_late=False",
+        (ORDER,),
+    ),
+    Mutant(
+        "the sweep reads no stored outcomes",
+        "tasks/repair.py",
+        "        stored = self._workshop.stored(idle)\n",
+        "        stored = dict.fromkeys(idle, {'status': 'PENDING', 'result': None})\n",
+        ("tests/unit/test_repair.py",),
+    ),
+    Mutant(
+        "the sweep does not look into the queues",
+        "tasks/repair.py",
+        "        queued = self._queued(ids)\n",
+        "        queued = frozenset()\n",
+        ("tests/unit/test_repair.py",),
+    ),
+    Mutant(
+        "the scan takes files that are open for writing",
+        "spool/scan.py",
+        "            return disk.idle(file)\n",
+        "            return Idle.FREE\n",
+        ("tests/unit/test_scan_busy.py",),
+    ),
+    Mutant(
+        "a claim keeps files that were opened for writing meanwhile",
+        "spool/packing.py",
+        "    if disk.idle(file) is Idle.BUSY:\n",
+        "    if False:\n",
+        ("tests/unit/test_packing.py",),
+    ),
+    Mutant(
+        "a claim keeps files that were written to since they were found complete",
+        "spool/packing.py",
+        "        if expected and expected.get(",
+        "        if False and expected.get(",
+        ("tests/unit/test_packing.py",),
+    ),
+    Mutant(
+        "a parcel that killed its worker is not split",
+        "spool/recovery.py",
+        "    if files > 1:\n",
+        "    if False:\n",
+        ("tests/unit/test_recovery.py", "tests/unit/test_repair.py"),
+    ),
+    Mutant(
+        "a worker's deaths are not counted",
+        "spool/lua.py",
+        "return 1 + redis.call('HINCRBY', KEYS[1], 'crashes', ARGV[6])",
+        "return 1",
+        ("tests/unit/test_lease.py",),
+    ),
+    Mutant(
+        "what an absent broker did not take is forgotten",
+        "spool/intake.py",
+        "            self._unsent.append(parcel)\n",
+        "",
+        ("tests/unit/test_intake_in_trouble.py",),
+    ),
+    Mutant(
+        "a link is followed when it is opened",
+        "spool/disk.py",
+        "_READ_FILE = os.O_RDONLY | os.O_NOFOLLOW",
+        "_READ_FILE = os.O_RDONLY",
+        ("tests/unit/test_disk.py",),
+    ),
+)
+
+
+def plant(mutant: Mutant, tree: Path) -> str:
+    """Replace the text in the copy, and return what the file was; the text must be there once."""
+    path = tree / mutant.file
+    text = path.read_text("utf-8")
+    if text.count(mutant.old) != 1:
+        sys.exit(f"{mutant.name}: {mutant.file} has its old text {text.count(mutant.old)} times, not once:\n{mutant.old}")
+    path.write_text(text.replace(mutant.old, mutant.new), "utf-8")
+    return text
+
+
+def first_failure(tree: Path, tests: Iterable[str]) -> str:
+    """Run tests in the copy; return the first one that fails, "" if all pass."""
+    argv = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-rfE", *tests]
+    # a changed file of the same size and second would be taken from a cache
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(tree)}
+    try:
+        run = subprocess.run(  # noqa: S603 - our own tests
+            argv, cwd=tree, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return f"(no end within {TIMEOUT_SECONDS:.0f} s)"
+    if run.returncode == 0:
+        return ""
+    found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", run.stdout, re.MULTILINE)
+    if run.returncode != 1 or not found:
+        sys.exit(f"{' '.join(argv)} ended with {run.returncode}:\n{run.stdout}{run.stderr}")
+    return found[1]
+
+
+def copy_tree(tree: Path) -> None:
+    """Copy what the tests need."""
+    for part in PARTS:
+        source = REPOSITORY / part
+        if source.is_dir():
+            shutil.copytree(source, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, tree / part)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Plant all bugs, and print a table of what has caught them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*", help="only the mutants with one of these words in their names")
+    words = parser.parse_args(argv).words
+    chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)]
+    begun, survived = time.monotonic(), 0
+    with tempfile.TemporaryDirectory(prefix="inboxd-mutants-") as folder:
+        tree = Path(folder)
+        copy_tree(tree)
+        for tests in sorted({mutant.tests for mutant in chosen}):
+            if failure := first_failure(tree, tests):
+                sys.exit(f"a test fails without any bug planted: {failure}")
+        print("| bug | file | caught by |\n|---|---|---|", flush=True)
+        for mutant in chosen:
+            original = plant(mutant, tree)
+            caught = first_failure(tree, mutant.tests)
+            (tree / mutant.file).write_text(original, "utf-8")
+            survived += not caught
+            print(f"| {mutant.name} | {mutant.file} | {caught or '**nothing**'} |", flush=True)
+    print(f"\n{len(chosen)} bugs planted, {survived} survived, in {time.monotonic() - begun:.0f} s")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
