@@ -127,6 +127,7 @@ def _place(disk: Disk, home: Fd, candidate: bytes, note: bytes, signature: bytes
         dropped = exists(disk, home, notes.name_for(name))  # what has a note itself is a person's file, whatever it says
         if dropped or not notes.is_ours(text) or age < STALE_NOTE_SECONDS:
             return False
+        # If we die here: a note without a file is gone, as it would be in the end.
         disk.unlink(home, name)
     temp = TEMP_PREFIX + secrets.token_hex(8).encode() + b".note"
     # If we die here, before the rename: a temp, which retention removes.

@@ -140,6 +140,7 @@ def _move_onto_own(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -
 
 
 def _reserve(disk: Disk, look: Stat, dst_at: Fd, dst: bytes) -> None:
+    # If we die here, or in these steps: a name that is reserved, as below.
     if look.kind is Kind.FOLDER:  # a folder is renamed onto an empty one only
         disk.mkdir(dst_at, dst, 0o700)
         return
@@ -191,6 +192,7 @@ def _copy_across(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> 
         temp = TEMP_PREFIX + hashlib.sha256(key).hexdigest()[:16].encode() + b".part"
         if not _was_named(disk, dst_at, temp):
             _copy(disk, source, look, dst_at, temp)
+            # If we die here: a whole copy without a name, which the next try removes, to begin anew.
             try:
                 disk.link(dst_at, temp, dst_at, dst)
             except OSError:

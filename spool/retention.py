@@ -41,6 +41,7 @@ def expire(disk: Disk, folder: Fd, now: float, keep_seconds: float, *, notes_too
                 _tidy(disk, entry, tree.since, now, keep_seconds)
                 tree.leave(entry)
             elif why := _reason(disk, entry, tree.since, now, keep_seconds, notes_too=notes_too):
+                # If we die here: it is gone, and the log does not say so.
                 disk.unlink(entry.at, entry.name)
                 yield Removed(entry.path, why)
         except OSError as error:

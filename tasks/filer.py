@@ -77,6 +77,7 @@ class Filer:
     def crashed(self, parcel: str, lease: Lease) -> None:
         """Count a worker that died over a parcel, and give its files another chance, or up. Raises OSError, BrokerAway."""
         crashes = self._workshop.leases.take_over(parcel, lease, self._grace, crashed=True)
+        # If we die here, or below: the death is counted, the lease lapses, and the sweep goes on with what is left.
         paths = files(self._disk, self._folders, parcel)
         if crashes is None or not paths:
             return
@@ -140,6 +141,7 @@ class Filer:
         if raised and self._inbox.retries == 0:
             return self.fail(parcel, file.path, file.reason or "", attempts=1)
         into = new_parcel_id()
+        # If we die in one of these steps: see split; then, a parcel without a lease or with one that lapses: it is published.
         if not split(self._disk, self._folders, parcel, file.path, into):
             return False
         _log.info(log.PARCEL_SPLIT, inbox=self._inbox.name, file=file.path, parcel=into, out_of=parcel, why=file.reason)
@@ -154,6 +156,7 @@ class Filer:
         Returns what its lease said before.
         """
         discard(self._disk, self._folders, parcel)
+        # If we die here: a lease that expires, and a message at most, whose files are not there any more.
         return self._workshop.leases.filed(parcel)
 
 

@@ -58,6 +58,8 @@ class Process:
         if start.verdict is not LeaseVerdict.STARTED:
             _log.info(log.PARCEL_DROPPED, parcel=parcel.id, inbox=inbox.name, why=f"another copy of it is {start.verdict}")
             raise Ignore
+        # If we die here, or in the handler: the lease's owner is known to be dead, or it lapses; the sweep counts that, and
+        # hands out again what is not noted as done.
         with self._keeper.keep(parcel.id, token):
             try:
                 answers = self._work(parcel, inbox, start.attempt)
@@ -68,6 +70,7 @@ class Process:
             if len(parcel.files) == 1:
                 self._settle_alone(task, inbox, parcel, token, answers[0])
             self._finish(parcel, token)
+        # If we die here: finished, and no outcome is stored; the lease lapses, and the parcel is published again.
         files = tuple(_outcome(part, answer) for part, answer in zip(parcel.files, answers, strict=True))
         return to_wire(Outcome(parcel.id, parcel.inbox, start.attempt, files))
 
