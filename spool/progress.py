@@ -35,19 +35,14 @@ class Progress:
 
     def note(self, parcel: str, file: FileOutcome) -> None:
         """Note what became of one file. Does not wait, and never raises: nothing depends on it but time."""
-        now = self._clock()
-        if now < self._rests_until:
+        if self._clock() < self._rests_until:
             return
         key, value = KEY + parcel, msgpack.packb([file.verdict.value, file.reason, file.result])
+        commands = [("HSET", key, file.path, value), ("EXPIRE", key, self._keep)]
         with self._lock:
-            try:
-                line = self._line or self._connect()
-                commands = [("HSET", key, file.path, value), ("EXPIRE", key, self._keep)]
-                line.send_packed_command(line.pack_commands(commands), check_health=False)
-                self._line = line
-            except (redis.RedisError, OSError):
-                self._rests_until = now + REST_SECONDS
-                self._hang_up()
+            # a line that was kept may have gone stale: that costs one more try, and only a Redis that is away costs a rest
+            if not (self._line and self._send(commands)) and not self._send(commands):
+                self._rests_until = self._clock() + REST_SECONDS
 
     def read(self, parcel: str) -> dict[bytes, FileOutcome]:
         """Return what has become of a parcel's files so far, by path. Raises BrokerAway."""
@@ -55,12 +50,23 @@ class Progress:
             noted = cast("dict[bytes, bytes]", self._client.hgetall(KEY + parcel))
         found = {}
         for path, value in noted.items():
-            verdict, reason, result = msgpack.unpackb(value)
-            found[path] = FileOutcome(path, Verdict(verdict), reason, result)
+            with contextlib.suppress(ValueError, TypeError, msgpack.UnpackException):  # another version's, or nobody's
+                verdict, reason, result = msgpack.unpackb(value)
+                found[path] = FileOutcome(path, Verdict(verdict), reason, result)
         return found
 
+    def _send(self, commands: list[tuple[object, ...]]) -> bool:
+        try:
+            self._line = self._line or self._connect()
+            self._line.send_packed_command(self._line.pack_commands(commands), check_health=False)
+        except (redis.RedisError, OSError):
+            self._hang_up()
+            return False
+        return True
+
     def _connect(self) -> Any:  # noqa: ANN401
-        line: Any = self._client.connection_pool.make_connection()
+        pool = self._client.connection_pool
+        line: Any = pool.connection_class(**pool.connection_kwargs)  # one beside the pool, which counts its own
         line.connect()
         line.send_packed_command(line.pack_command("CLIENT", "REPLY", "OFF"), check_health=False)
         return line

@@ -76,6 +76,7 @@ POISON = {
     "a task of Celery's own": message(task="celery.map"),
     "a compressed body": message(compression="application/x-gzip", body=BOMB),
     "no delivery tag": message(properties={"body_encoding": "base64", "delivery_info": {}}),
+    "JSON content": message(body=base64.b64encode(b"[[{}], {}, {}]").decode(), **{"content-type": "application/json"}),
     "pickle": message(**{"content-type": "application/x-python-serialize"}),
 }
 

@@ -17,6 +17,11 @@ PARCEL = f"{1:028x}"
 DONE = FileOutcome(b"x/\xff.pdf", Verdict.DONE, None, {"sha256": "0", "parts": [1, b"\xff"]})
 ALONE = FileOutcome(b"b", Verdict.ALONE, "ValueError: no")
 
+
+def refuse(**_: object) -> None:
+    raise redis.ConnectionError("gone fishing")
+
+
 NOTES_AND_DIES = """
 import os, signal, sys
 import redis
@@ -45,6 +50,12 @@ def test_what_is_noted_is_read_back_as_it_was(progress: Progress, valkey: redis.
     assert progress.read(f"{2:028x}") == {}
 
 
+def test_what_makes_no_sense_is_passed_over(progress: Progress, valkey: redis.Redis) -> None:
+    valkey.hset(KEY + PARCEL, mapping={"a": b"\xc1", "b": b"\x01", "c": b"\x93\xa1x\xc0\xc0"})
+
+    assert progress.read(PARCEL) == {}
+
+
 def test_what_was_noted_right_before_a_kill_is_known(progress: Progress, valkey_url: str) -> None:
     argv = [sys.executable, "-c", NOTES_AND_DIES, valkey_url, PARCEL]
     ended = subprocess.run(argv, cwd=Path(__file__).parents[2], check=False)
@@ -53,20 +64,29 @@ def test_what_was_noted_right_before_a_kill_is_known(progress: Progress, valkey_
     eventually(lambda: len(progress.read(PARCEL)) == 1000)
 
 
-def test_a_line_that_breaks_is_made_anew_after_a_rest(valkey: redis.Redis) -> None:
-    now = 100.0
-    progress = Progress(valkey, 60, lambda: now)
+def test_a_line_that_breaks_is_made_anew_at_once(progress: Progress, valkey: redis.Redis) -> None:
     progress.note(PARCEL, DONE)
     eventually(lambda: progress.read(PARCEL) != {})
     valkey.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
-    eventually(lambda: bool(progress.note(PARCEL, DONE) or progress._rests_until))
-    progress.note(PARCEL, ALONE)
-    assert ALONE.path not in progress.read(PARCEL)
-    now += REST_SECONDS
     progress.note(PARCEL, ALONE)
 
     eventually(lambda: ALONE.path in progress.read(PARCEL))
+
+
+def test_a_redis_that_was_away_is_asked_again_after_a_rest(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    progress = Progress(valkey, 60, lambda: now)
+    monkeypatch.setattr(valkey.connection_pool, "connection_class", refuse)
+    progress.note(PARCEL, DONE)
+    monkeypatch.undo()
+
+    progress.note(PARCEL, DONE)
+    assert progress.read(PARCEL) == {}
+    now += REST_SECONDS
+    progress.note(PARCEL, DONE)
+
+    eventually(lambda: progress.read(PARCEL) != {})
     progress._hang_up()
 
 
