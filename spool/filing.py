@@ -4,11 +4,11 @@ import contextlib
 import errno
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from spool import notes
 from spool.disk import Disk, Fd, held
-from spool.folders import Folders, split_path
+from spool.folders import DONE, FAILED, Folders, split_path
 from spool.moves import TEMP_PREFIX, make_folders, move, move_free, names_like, open_path
 from spool.store import LOST, open_in
 
@@ -26,7 +26,8 @@ def file_done(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bytes |
     Returns the path it got below done/, or None if somebody else has filed it. Raises OSError; the file then is still claimed.
     """
     # If we die here: the file is still claimed, its outcome is stored, and a sweep files it.
-    return _file(disk, folders, parcel, path, folders.done, move_free)
+    with _named(DONE):
+        return _file(disk, folders, parcel, path, folders.done, move_free)
 
 
 def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: bytes) -> bytes | None:
@@ -39,7 +40,8 @@ def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: by
     def with_note(disk: Disk, at: Fd, name: bytes, home: Fd, wanted: bytes) -> bytes:
         return _move_with_note(disk, at, name, home, wanted, note, notes.signature(path, parcel))
 
-    return _file(disk, folders, parcel, path, folders.failed, with_note)
+    with _named(FAILED):
+        return _file(disk, folders, parcel, path, folders.failed, with_note)
 
 
 def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
@@ -54,6 +56,16 @@ def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
             if error.errno not in LOST:
                 raise
     return False
+
+
+@contextlib.contextmanager
+def _named(folder: bytes) -> Iterator[None]:
+    """Let an error say into which folder a file could not be moved."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = folder.decode()
+        raise
 
 
 def _file(

@@ -65,7 +65,8 @@ class Workshop:
         if not trouble.is_general(self.disk, inbox.root, error):
             return False
         away = isinstance(error, FolderAway)
-        why = str(error) if away else f"{inbox.root}: {getattr(error, 'strerror', None) or error}"
+        where = inbox.root / str(getattr(error, "filename", None) or "")
+        why = str(error) if away else f"{where}: {getattr(error, 'strerror', None) or error}"
         with contextlib.suppress(BrokerAway):
             if trouble.note(self.client, self.host, inbox.name, why, away=away):
                 remedy = "nothing more is claimed until it is over; what is finished is filed then"

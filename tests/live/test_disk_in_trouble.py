@@ -50,7 +50,7 @@ def test_a_done_folder_that_fills_up_loses_nothing_and_takes_the_rest_once_there
 
     dropped = stand.drop_folder(b"many", sizes(40, 600_000))
     stand.wait_until(lambda: stand.log_events("folder_away"))
-    stand.wait_until(lambda: any(line["error"].endswith("No space left on device") for line in stand.log_events("folder_away")))
+    assert stand.log_events("folder_away")[0]["error"] == f"{stand.path('done')}: No space left on device"
     stand.wait_until(lambda: stand.log_events("folder_away", stand.watcher), what="the watcher to hear of it")
     stand.drop(b"late.bin", b"not to be claimed now")
     lines = len(stand.log_lines())
