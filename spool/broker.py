@@ -64,6 +64,16 @@ def client(settings: Settings) -> redis.Redis:
     )
 
 
+def answers(settings: Settings, seconds: float) -> bool:
+    """Tell whether Redis answers within so many seconds."""
+    hurried = {"socket_connect_timeout": seconds, "socket_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
+    with redis.Redis.from_url(url(settings), **hurried) as asking:
+        try:
+            return bool(asking.ping())
+        except redis.RedisError:
+            return False
+
+
 @contextmanager
 def weather() -> Iterator[None]:
     """Turn what redis-py raises for a server that is away, slow, full or forbidding into BrokerAway."""

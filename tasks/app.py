@@ -67,6 +67,13 @@ def _look_after_what_was_left(sender: Any = None, **_kwargs: object) -> None:  #
             app.send_task(sweep, queue=host_queue(settings.host), ignore_result=True)
 
 
+@signals.worker_shutdown.connect
+def _file_what_is_finished(**_kwargs: object) -> None:
+    """Leave nothing finished in claimed/, if the folders are this worker's business."""
+    if host_queue(settings.host) in app.amqp.queues.consume_from:
+        sweeps.file_finished(_workshop)
+
+
 @signals.celeryd_init.connect
 def _before_the_worker_starts(options: dict[str, Any] | None = None, **_kwargs: object) -> None:
     """Refuse to start on folders that would not work. A worker that only helps another host (-Q) need not have them."""

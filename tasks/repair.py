@@ -27,23 +27,24 @@ class Repair:
     """Looks through one inbox's claimed/, and helps."""
 
     def __init__(
-        self, workshop: Workshop, inbox: Inbox, folders: Folders, *, after_outage: bool = False, in_trouble: bool = False
+        self, workshop: Workshop, inbox: Inbox, folders: Folders, *, after_outage: bool = False, finished_now: bool = False
     ) -> None:
         """Prepare for one run.
 
         ``after_outage`` says that Redis was away for a while: distant workers get another lease's time to come back.
-        ``in_trouble`` says that something could not be filed: all that is finished is tried now, or the first of it in vain.
+        ``finished_now`` says that nobody else will file what is finished, so that its callback is not waited for: something
+        could not be filed before, or the worker ends.
         """
         self._after_outage = after_outage
-        self._in_trouble = in_trouble
+        self._finished_now = finished_now
         self._stuck: dict[str, list[str]] = {}
         self._workshop = workshop
         self._inbox = inbox
         self._folders = folders
         self._filer = Filer(workshop, inbox, folders)
 
-    def run(self) -> Counter[str]:
-        """Help every parcel that needs it; returns how many got which help.
+    def run(self, *, only: Help | None = None) -> Counter[str]:
+        """Help every parcel that needs it, or that needs ``only`` this; returns how many got which help.
 
         Raises BrokerAway, and FolderAway or OSError at the first parcel whose trouble would be that of all others, too.
         """
@@ -59,7 +60,7 @@ class Repair:
         decisions = decide(found, leases, queued, self._workshop.leases.epoch_age(), limits)
         helped: Counter[str] = Counter()
         for parcel, help_ in decisions.items():
-            if help_ is not Help.LEAVE:
+            if help_ is not Help.LEAVE and only in (None, help_):
                 helped[help_.value] += self._try(parcel, help_, leases[parcel], stored[parcel])
         for error, stuck in self._stuck.items():
             _log.warning(
@@ -77,7 +78,7 @@ class Repair:
 
     def _judged(self, lease: Lease | None) -> Lease | None:
         """Let what is known of a lease's owner count for more than the clock: a dead one's lapses, a living one's does not."""
-        if lease is not None and lease.held is Held.FINISHED and self._in_trouble:
+        if lease is not None and lease.held is Held.FINISHED and self._finished_now:
             return dataclasses.replace(lease, left=-1.0)
         if lease is None or lease.held is not Held.RUNNING:
             return lease

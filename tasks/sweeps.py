@@ -11,13 +11,14 @@ from celery import Celery
 from celery.schedules import schedule
 
 from spool import heartbeat, log, trouble
-from spool.broker import weather
+from spool.broker import answers, weather
 from spool.errors import BrokerAway, Weather
 from spool.folders import Folders, opened
 from spool.intake import Intake, Means
 from spool.mounts import mount_at, patience
 from spool.payload import Parcel
 from spool.queue import EXPIRED, MISSED, STALE, host_queue, send
+from spool.recovery import Help
 from spool.retention import expire
 from spool.settings import Inbox, Settings
 from tasks.repair import Repair
@@ -28,6 +29,7 @@ RIPE_SECONDS = 5.0
 """A file must have been complete for so long before the sweep takes it from under the watcher's nose."""
 
 TURNS_MAX = 100
+STOP_SECONDS = 0.5
 DAY_SECONDS = 86_400.0
 
 _log = log.get(__name__)
@@ -76,15 +78,27 @@ def stale(workshop: Workshop) -> None:
     for inbox in workshop.settings.inbox.values():
         with _turn(workshop, STALE, inbox) as ours:
             if ours:
-                _mend(workshop, inbox, after_outage=after_outage, in_trouble=inbox.name in troubled)
+                _mend(workshop, inbox, after_outage=after_outage, finished_now=inbox.name in troubled)
 
 
-def _mend(workshop: Workshop, inbox: Inbox, *, after_outage: bool, in_trouble: bool) -> None:
+def _mend(workshop: Workshop, inbox: Inbox, *, after_outage: bool, finished_now: bool) -> None:
     with opened(workshop.disk, inbox.root) as folders:
-        if helped := Repair(workshop, inbox, folders, after_outage=after_outage, in_trouble=in_trouble).run():
+        if helped := Repair(workshop, inbox, folders, after_outage=after_outage, finished_now=finished_now).run():
             _log.info(log.SWEPT, inbox=inbox.name, **helped)
     if trouble.clear(workshop.client, workshop.host, inbox.name):
         _log.info(log.FOLDER_BACK, inbox=inbox.name)
+
+
+def file_finished(workshop: Workshop) -> None:
+    """File what is finished, as the last thing that a worker does: its callbacks would wait for the next worker."""
+    if not answers(workshop.settings, STOP_SECONDS):
+        return  # a stop is not to be held up
+    with contextlib.suppress(BrokerAway):
+        for inbox in workshop.settings.inbox.values():
+            with _turn(workshop, STALE, inbox) as ours:
+                if ours:
+                    with opened(workshop.disk, inbox.root) as folders:
+                        Repair(workshop, inbox, folders, finished_now=True).run(only=Help.FILE_AWAY)
 
 
 def _was_away(workshop: Workshop) -> bool:

