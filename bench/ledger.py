@@ -155,10 +155,11 @@ class Ledger:
 
     def _cause(self, first: Call, second: Call) -> str:
         """Say why a file was handed out again: the end of its process before all else."""
-        if any(death.pid == first.pid and first.at <= death.at <= second.at for death in self.suicides):
+        if not first.ending and any(death.pid == first.pid and first.at <= death.at <= second.at for death in self.suicides):
             return "a neighbour killed its process"
         between = [fault for fault in self.faults if fault.at <= second.at and fault.until >= first.at]
-        killed = [fault for fault in between if first.pid in fault.killed]
+        # a kill is a cause only for the file in hand: what was done before is noted
+        killed = [fault for fault in between if first.pid in fault.killed and not first.ending]
         of_redis = sorted((fault for fault in between if fault.kind in OF_REDIS), key=lambda fault: OF_REDIS.index(fault.kind))
         return next((fault.kind for fault in (*killed, *of_redis)), NO_CAUSE)
 

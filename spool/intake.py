@@ -18,7 +18,7 @@ from spool.payload import Parcel
 from spool.readiness import Patience
 from spool.settings import Inbox
 from spool.store import Claim, claim, discard
-from spool.trouble import DISK_TROUBLE
+from spool.trouble import is_general
 
 REFUSED_A_TURN = 100
 NO_LIMIT = 1 << 62
@@ -174,6 +174,6 @@ class Intake:
     def _tell(self, denied: list[tuple[bytes, OSError]]) -> None:
         """Leave alone what the system keeps from us; raise FolderAway if it is the disk that is in trouble."""
         for path, error in denied:
-            if error.errno in DISK_TROUBLE:
+            if is_general(self._means.disk, self._inbox.root, error):
                 raise FolderAway(f"{self._inbox.root}: {error.strerror}") from error
             self._gathering.deny(path, error)

@@ -17,6 +17,7 @@ from spool.broker import weather
 KEY = "inboxd:parcel:"
 PACE_KEY = "inboxd:pace:"
 EPOCH_KEY = "inboxd:epoch"
+PROGRESS_KEY = "inboxd:progress:"
 PACE_WEIGHT = 0.3
 """How much the newest parcel counts in an inbox's mean time per file."""
 
@@ -142,7 +143,7 @@ class Leases:
         Returns what its lease said before, None if there was none: FILED tells that another has been here.
         """
         with weather():
-            before = cast("bytes", self._filed(keys=[KEY + parcel], args=[self._keep]))
+            before = cast("bytes", self._filed(keys=[KEY + parcel, PROGRESS_KEY + parcel], args=[self._keep]))
         return Held(before.decode()) if before else None
 
     def let_go(self, parcel: str, *, crashed: bool) -> bool:

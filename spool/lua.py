@@ -56,8 +56,9 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 
-# ARGV keep ms -> the state before, or ""
+# KEYS[2] its progress; ARGV keep ms -> the state before, or ""
 FILED = """
+redis.call('DEL', KEYS[2])
 local state = redis.call('HGET', KEYS[1], 'state')
 redis.call('HSET', KEYS[1], 'state', 'filed', 'until', 0, 'token', '')
 redis.call('PEXPIRE', KEYS[1], ARGV[1])

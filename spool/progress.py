@@ -14,9 +14,10 @@ import msgpack
 import redis
 
 from spool.broker import weather
+from spool.folders import split_path
+from spool.lease import PROGRESS_KEY
 from spool.outcome import FileOutcome, Verdict
 
-KEY = "inboxd:progress:"
 REST_SECONDS = 5.0
 """After Redis has failed us, we do without for so long."""
 
@@ -37,7 +38,7 @@ class Progress:
         """Note what became of one file. Does not wait, and never raises: nothing depends on it but time."""
         if self._clock() < self._rests_until:
             return
-        key, value = KEY + parcel, msgpack.packb([file.verdict.value, file.reason, file.result])
+        key, value = PROGRESS_KEY + parcel, msgpack.packb([file.verdict.value, file.reason, file.result])
         commands = [("HSET", key, file.path, value), ("EXPIRE", key, self._keep)]
         with self._lock:
             # a line that was kept may have gone stale: that costs one more try, and only a Redis that is away costs a rest
@@ -47,12 +48,13 @@ class Progress:
     def read(self, parcel: str) -> dict[bytes, FileOutcome]:
         """Return what has become of a parcel's files so far, by path. Raises BrokerAway."""
         with weather():
-            noted = cast("dict[bytes, bytes]", self._client.hgetall(KEY + parcel))
+            noted = cast("dict[bytes, bytes]", self._client.hgetall(PROGRESS_KEY + parcel))
         found = {}
         for path, value in noted.items():
             with contextlib.suppress(ValueError, TypeError, msgpack.UnpackException):  # another version's, or nobody's
                 verdict, reason, result = msgpack.unpackb(value)
-                found[path] = FileOutcome(path, Verdict(verdict), reason, result)
+                split_path(path)
+                found[path] = FileOutcome(path, Verdict(verdict), None if reason is None else str(reason), result)
         return found
 
     def _send(self, commands: list[tuple[object, ...]]) -> bool:
@@ -62,6 +64,9 @@ class Progress:
         except (redis.RedisError, OSError):
             self._hang_up()
             return False
+        except BaseException:  # interrupted by a time limit or a stop: who knows what was sent of it
+            self._hang_up()
+            raise
         return True
 
     def _connect(self) -> Any:  # noqa: ANN401

@@ -24,8 +24,11 @@ AWAY_KEY = "inboxd:away:"
 EXPIRES_SECONDS = 300
 """Each sweep that meets the trouble again says so anew; the word of a host that is no more must not stay."""
 
-DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)
-_REFUSED = (errno.EACCES, errno.EPERM)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What every other file would meet, too."""
+
+_PERHAPS = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)
+"""What may be one file's own: a bad sector, a folder with odd permissions."""
 
 
 def is_general(disk: Disk, root: PurePath, error: Exception) -> bool:
@@ -34,7 +37,7 @@ def is_general(disk: Disk, root: PurePath, error: Exception) -> bool:
         return True
     if not isinstance(error, OSError):
         return False
-    return error.errno in DISK_TROUBLE or (error.errno in _REFUSED and not _may_write(disk, root))
+    return error.errno in FULL or (error.errno in _PERHAPS and not _may_write(disk, root))
 
 
 def _may_write(disk: Disk, root: PurePath) -> bool:
@@ -52,20 +55,24 @@ def _may_write(disk: Disk, root: PurePath) -> bool:
     return True
 
 
-def note(client: redis.Redis, host: str, inbox: str, why: str, *, away: bool = False) -> bool:
+def note(client: redis.Redis, host: str, inbox: str, why: str, *, seen_by: str = "") -> bool:
     """Leave word of trouble, or that it goes on; returns whether that is news. Raises BrokerAway.
 
-    With ``away`` it is the folders themselves that are missing: everybody sees that for himself, and sees them come back.
+    Where it is the folders themselves that are missing, everybody sees that, and their return, for himself: then ``seen_by``
+    says who has.
     """
     with weather():
-        before = cast("bytes | None", client.set(_key(host, inbox, away=away), why, ex=EXPIRES_SECONDS, get=True))
+        before = cast("bytes | None", client.set(_key(host, inbox, seen_by), why, ex=EXPIRES_SECONDS, get=True))
     return before != why.encode()
 
 
-def clear(client: redis.Redis, host: str, inbox: str) -> bool:
-    """Take all word back; returns whether there was some. Raises BrokerAway."""
+def clear(client: redis.Redis, host: str, inbox: str, *seen_by: str) -> bool:
+    """Take word back, that of these witnesses ("": of what could not be filed); returns whether there was some.
+
+    Raises BrokerAway.
+    """
     with weather():
-        return bool(client.delete(_key(host, inbox), _key(host, inbox, away=True)))
+        return bool(client.delete(*(_key(host, inbox, witness) for witness in seen_by)))
 
 
 def read(client: redis.Redis, host: str, inboxes: Iterable[str]) -> dict[str, str]:
@@ -76,5 +83,5 @@ def read(client: redis.Redis, host: str, inboxes: Iterable[str]) -> dict[str, st
     return {name: why.decode("utf-8", "replace") for name, why in zip(names, found, strict=True) if why is not None}
 
 
-def _key(host: str, inbox: str, *, away: bool = False) -> str:
-    return f"{AWAY_KEY if away else KEY}{host}:{inbox}"
+def _key(host: str, inbox: str, seen_by: str = "") -> str:
+    return f"{AWAY_KEY}{seen_by}:{host}:{inbox}" if seen_by else f"{KEY}{host}:{inbox}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import threading
 from typing import Any
 
 from celery import signals
@@ -47,7 +48,8 @@ def _callable_tasks() -> list[str]:
     return [name for name in app.tasks if not name.startswith("celery.")]
 
 
-transport.install(Screen(_workshop.client, _workshop.leases, _callable_tasks).passes, _pulse.beat)
+_screen = Screen(_workshop.client, _workshop.leases, _callable_tasks)
+transport.install(_screen.passes, _pulse.beat)
 
 
 @signals.setup_logging.connect
@@ -60,11 +62,18 @@ def _log_our_way(**_kwargs: object) -> None:
 @signals.worker_ready.connect
 def _look_after_what_was_left(sender: Any = None, **_kwargs: object) -> None:  # noqa: ANN401 - the worker's consumer
     """Sweep at once: an earlier worker may have died over its parcels. And watch over this one."""
-    _pulse.watch(sender)
+    if settings.work.silent_seconds:
+        _pulse.watch(sender)
     with contextlib.suppress(OperationalError):
         # beat counts from its own start: one that restarts often would never come to the rare sweep
         for sweep in (STALE, EXPIRED):
             app.send_task(sweep, queue=host_queue(settings.host), ignore_result=True)
+
+
+@signals.worker_shutting_down.connect
+def _blame_nobody(**_kwargs: object) -> None:
+    """Tell that what is put back now has ended no worker. In a thread: a signal handler may have interrupted anything."""
+    threading.Thread(target=_screen.forgive, daemon=True).start()
 
 
 @signals.worker_shutdown.connect

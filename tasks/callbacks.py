@@ -12,7 +12,7 @@ from spool.errors import BadPayload, BrokerAway, Weather
 from spool.folders import is_parcel_id, opened
 from spool.lease import Held
 from spool.outcome import from_wire
-from spool.queue import FAILED, SUCCEEDED
+from spool.queue import FAILED, STALE, SUCCEEDED
 from spool.settings import Inbox
 from tasks.filer import Filer, is_final
 from tasks.owner import Life, life
@@ -64,7 +64,7 @@ def _weather(workshop: Workshop, inbox: Inbox, parcel: str) -> Iterator[None]:
     except BrokerAway as error:
         _log.warning(log.BROKER_AWAY, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)
     except (Weather, OSError, BadPayload) as error:
-        if workshop.is_in_trouble(inbox, error):
+        if workshop.is_in_trouble(inbox, error, STALE):
             return
         _log.warning(log.PARCEL_STUCK, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)
 

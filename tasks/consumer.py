@@ -10,16 +10,34 @@ again without a pause.
 """
 
 import time
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from redis import ResponseError
 
+from spool import log
+from spool.notes import plain
+
 REFUSED_SECONDS = 2.0
 """A Redis that answers, and refuses, is asked again after so long."""
 
 LOOK_SECONDS = 0.1
+
+_log = log.get(__name__)
+
+
+# Celery tells at each lost connection of a default that it means to change
+warnings.filterwarnings("ignore", message=r"\s*In Celery 5\.1 we introduced an optional breaking change")
+
+
+def set_aside(message: Any, error: Exception) -> None:  # noqa: ANN401 - kombu.message.Message
+    """Acknowledge a message that can't be taken; its parcel's lease lapses, and the sweep sends it again."""
+    parcel = plain(str(message.headers.get("id")))[:100]
+    _log.error(log.MESSAGE_SET_ASIDE, parcel=parcel, why=plain(f"{type(error).__name__}: {error}")[:500])
+    message.ack()
 
 
 class SteadyConsumer(Consumer):
@@ -28,9 +46,33 @@ class SteadyConsumer(Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's own signature
         # a heartbeat is tried again for ever: while the server hangs, nothing else would be looked at, not even a stop
         super().__init__(*args, **{**kwargs, "without_heartbeat": True})
+        self.waits = True
+        """Whether it is on its way to a connection; else it asks its queues."""
+
+    def on_ready(self) -> None:
+        """Begin to ask the queues, after each connection that was made."""
+        self.waits = False
+        super().on_ready()
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:  # noqa: ANN401
+        """Return what takes a message: one that Celery stumbles over is set aside, where it would have ended the worker."""
+        take = super().create_task_handler(*args, **kwargs)
+        own: Any = self
+        passes_on = (*own.connection_errors, *own.channel_errors, MemoryError)
+
+        def take_or_set_aside(message: Any) -> None:  # noqa: ANN401 - kombu.message.Message
+            try:
+                take(message)
+            except passes_on:
+                raise
+            except Exception as error:  # noqa: BLE001 - what a message can bring about is without number
+                set_aside(message, error)
+
+        return take_or_set_aside
 
     def on_connection_error_after_connected(self, exc: Exception) -> Any:  # noqa: ANN401 - Celery's own signature
         """Let go of replies that will never come, before the channels are closed."""
+        self.waits = True
         for channel in list(getattr(getattr(self.connection, "transport", None), "channels", None) or ()):
             channel._in_poll = None  # noqa: SLF001 - the very attribute that the crash reads
         answer = super().on_connection_error_after_connected(exc)
@@ -39,6 +81,7 @@ class SteadyConsumer(Consumer):
 
     def on_connection_error_before_connected(self, exc: Exception) -> Any:  # noqa: ANN401 - Celery's own signature
         """Ask again, but not at once."""
+        self.waits = True
         answer = super().on_connection_error_before_connected(exc)
         self._wait(exc)
         return answer

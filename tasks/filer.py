@@ -55,7 +55,8 @@ class Filer:
             case Verdict.GONE:
                 return False
             case _:
-                return self._alone(outcome.parcel, file)
+                self._alone(outcome.parcel, file)  # where it is not there, it may have been split off before
+                return True
 
     def _tell_of_missing(self, parcel: str, paths: list[bytes]) -> None:
         """Report what has left claimed/ by another hand than ours, and lies neither in done/ nor in failed/."""
@@ -86,21 +87,22 @@ class Filer:
         )
         match gives_up(crashes, len(paths), self._workshop.settings.work.crashes_max):
             case Help.ADOPT:
-                self._carry_out_known(parcel, lease)
-                self.adopt(parcel, files(self._disk, self._folders, parcel))
+                self.split_up(parcel, lease)
             case Help.PUBLISH:
-                self.publish(parcel, paths, retries=max(lease.retries - 1, 0))
+                begun = int(bool(lease.token))  # by a worker that died over its message, none was
+                self.publish(parcel, paths, retries=max(lease.retries - begun, 0))
             case _:
                 reason = f"the program that processes it was ended in the middle of it, {crashes} times in a row"
                 self.fail(parcel, paths[0], reason, attempts=lease.attempt)
                 self._close(parcel)
 
-    def _carry_out_known(self, parcel: str, lease: Lease) -> None:
-        """File what a worker has left word of before it died: the handler is not to see it again."""
+    def split_up(self, parcel: str, lease: Lease) -> None:
+        """File what a worker has left word of before it died, and give each of the rest a parcel of its own."""
         known = self._workshop.progress.read(parcel)
         outcome = Outcome(parcel, self._inbox.name, lease.attempt, tuple(known.values()))
         for file in outcome.files:
             self._carry_out(outcome, file)
+        self.adopt(parcel, files(self._disk, self._folders, parcel))
 
     def adopt(self, parcel: str, paths: list[bytes]) -> None:
         """Give each of these files a parcel of its own. Raises OSError, BrokerAway."""

@@ -113,7 +113,7 @@ class Process:
 
     def _known(self, parcel: Parcel, attempt: int) -> dict[bytes, FileOutcome]:
         with contextlib.suppress(BrokerAway):
-            if attempt > 1 and len(parcel.files) > 1:
+            if attempt > 1:
                 return self._workshop.progress.read(parcel.id)
         return {}
 

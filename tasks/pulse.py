@@ -18,6 +18,9 @@ from spool.broker import weather
 from spool.errors import BrokerAway
 
 LOOKS_PER_SILENCE = 10
+EXIT_CODE = 70
+"""EX_SOFTWARE: a supervisor that restarts on failure is to see one."""
+
 COLD_STOP_SECONDS = 10.0
 """A worker that is told to stop at once has so long to put back what it has taken."""
 
@@ -45,15 +48,15 @@ class Pulse:
 
     def watch(self, consumer: Any) -> None:  # noqa: ANN401 - celery.worker.consumer.Consumer
         """Watch over a worker's consumer from a thread, for as long as the process lives."""
+        self.beat()
         threading.Thread(target=self._run, args=(consumer,), name="pulse", daemon=True).start()
 
     def _run(self, consumer: Any) -> None:  # noqa: ANN401
-        while not self.is_silent(busy=_is_busy(consumer)):
+        while not self.is_silent(busy=is_busy(consumer)):
             time.sleep(self._silent_seconds / LOOKS_PER_SILENCE)
-        _log.critical(
-            log.WORKER_SILENT, seconds=round(self._clock() - self._heard, 1), remedy="it ends, and is to be started again"
-        )
-        signal.raise_signal(signal.SIGQUIT)
+        silent = round(self._clock() - self._heard, 1)
+        _log.critical(log.WORKER_SILENT, seconds=silent, remedy="it ends, and is to be started again")
+        state.should_terminate = EXIT_CODE  # type: ignore[assignment]  # a cold stop, which puts back what was taken
         time.sleep(COLD_STOP_SECONDS)
         signal.raise_signal(signal.SIGKILL)
 
@@ -65,7 +68,16 @@ class Pulse:
             return False
 
 
-def _is_busy(consumer: Any) -> bool:  # noqa: ANN401
-    """Tell whether a worker has no slot free, or is about to stop: then it does not ask its queues."""
-    stops = any(order not in (None, False) for order in (state.should_stop, state.should_terminate))
-    return stops or len(state.reserved_requests) >= (getattr(consumer.pool, "num_processes", None) or 1)
+def is_busy(consumer: Any) -> bool:  # noqa: ANN401 - celery.worker.consumer.Consumer
+    """Tell whether there is a reason for a worker not to ask its queues.
+
+    It is about to stop, it is on its way to a connection, it was told to leave its queues alone, or has no slot free.
+    """
+    # 0 is an order to stop, too, and equals False
+    stops = any(order is not None and order is not False for order in (state.should_stop, state.should_terminate))
+    asks = consumer.task_consumer is not None and bool(consumer.task_consumer.queues)
+    return stops or consumer.waits or not asks or len(state.reserved_requests) >= _slots(consumer)
+
+
+def _slots(consumer: Any) -> int:  # noqa: ANN401
+    return getattr(consumer.pool, "num_processes", None) or 1

@@ -60,6 +60,8 @@ class Repair:
         decisions = decide(found, leases, queued, self._workshop.leases.epoch_age(), limits)
         helped: Counter[str] = Counter()
         for parcel, help_ in decisions.items():
+            if help_ is Help.PUBLISH and self._is_just_finished(leases[parcel]):
+                continue  # its outcome is on its way into the store
             if help_ is not Help.LEAVE and only in (None, help_):
                 helped[help_.value] += self._try(parcel, help_, leases[parcel], stored[parcel])
         for error, stuck in self._stuck.items():
@@ -68,6 +70,9 @@ class Repair:
                 remedy="it is tried again",
             )  # fmt: skip
         return +helped
+
+    def _is_just_finished(self, lease: Lease | None) -> bool:
+        return self._finished_now and lease is not None and lease.held is Held.FINISHED
 
     def _queued(self, ids: list[str]) -> frozenset[str]:
         """Return whose messages still wait; the queues are read only if a lease has lapsed."""
@@ -121,8 +126,8 @@ class Repair:
                 self._file_away(parcel, lease, stored)
             case Help.CRASHED if lease:
                 self._filer.crashed(parcel, lease)
-            case Help.ADOPT:
-                self._filer.adopt(parcel, paths)
+            case Help.ADOPT if lease:
+                self._filer.split_up(parcel, lease)
             case _:
                 self._discard(parcel, lease)
 

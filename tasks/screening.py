@@ -6,8 +6,10 @@ what it can't read or does not know without a trace. The file of a message that 
 """
 
 import binascii
+import contextlib
 from base64 import b64decode
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 import msgpack
@@ -32,6 +34,8 @@ KEPT_MAX = 100
 REDELIVERIES_MAX = 5
 """A message that came back so often within the hour is suspected of ending its workers."""
 REDELIVERED_SECONDS = 3600
+DEPTH_MAX = 8
+SEEN_AGAIN_MAX = 10_000
 
 _CONTENT_TYPE = "application/x-msgpack"
 
@@ -65,7 +69,7 @@ def _map(value: object, key: str) -> Mapping[str, Any]:
 def _check_properties(properties: Mapping[str, Any]) -> None:
     delivery = _map(properties, "delivery_info")
     texts = (properties.get("delivery_tag"), delivery.get("exchange"), delivery.get("routing_key"))
-    if not all(isinstance(text, str) for text in texts):
+    if not all(_is_plain(text) for text in texts):
         raise BadPayload("its properties do not say how it was delivered")
     if properties.get("body_encoding") != "base64":
         raise BadPayload("its body_encoding is not base64")
@@ -74,7 +78,7 @@ def _check_properties(properties: Mapping[str, Any]) -> None:
 def _check_headers(headers: Mapping[str, Any], known: Collection[str]) -> None:
     if headers.get("compression") is not None:
         raise BadPayload("it is compressed, and we never do that: it could be a bomb")
-    if not isinstance(headers.get("id"), str):
+    if not headers.get("id") or not _is_plain(headers["id"]):
         raise BadPayload("it has no id")
     if headers.get("task") not in known:
         raise BadPayload(f"no task here is called {plain(str(headers.get('task')))[:200]}")
@@ -83,9 +87,28 @@ def _check_headers(headers: Mapping[str, Any], known: Collection[str]) -> None:
         raise BadPayload("its timelimit is not two numbers")
     if not isinstance(headers.get("retries") or 0, int):
         raise BadPayload("its retries are no number")
-    for moment in ("eta", "expires"):
-        if not isinstance(headers.get(moment), str | None):
-            raise BadPayload(f"its {moment} is no moment")
+    if not all(_is_moment(headers.get(moment)) for moment in ("eta", "expires")):
+        raise BadPayload("its eta or its expires is no moment")
+    if _is_deeper(headers, DEPTH_MAX):
+        raise BadPayload("its headers are nested")
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isprintable()
+
+
+def _is_moment(value: object) -> bool:
+    try:
+        return value is None or (isinstance(value, str) and bool(datetime.fromisoformat(value)))
+    except ValueError:
+        return False
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(one, levels - 1) for one in inner)
 
 
 def _is_number(value: object) -> bool:
@@ -116,6 +139,7 @@ class Screen:
         self._client = client
         self._leases = leases
         self._known = known
+        self._seen_again: set[str] = set()
 
     def passes(self, queue: str, raw: bytes) -> bool:
         """Tell whether the worker may have this message. If not, it is kept, logged, and its parcel given to the sweep."""
@@ -130,7 +154,16 @@ class Screen:
             return False
         return True
 
+    def forgive(self) -> None:
+        """Forget what has come back to this worker, which stops in order: its messages are not to blame."""
+        with contextlib.suppress(BrokerAway), weather():
+            for task_id in self._seen_again:
+                self._client.delete(REDELIVERED_KEY + task_id)
+
     def _comes_too_often(self, task_id: str) -> bool:
+        """Count the workers that a message has come back from. One that comes back to the same worker has ended nobody."""
+        if task_id in self._seen_again:
+            return False
         key = REDELIVERED_KEY + task_id
         try:
             with weather(), self._client.pipeline(transaction=True) as pipe:
@@ -138,11 +171,17 @@ class Screen:
                 pipe.expire(key, REDELIVERED_SECONDS)
                 times = int(pipe.execute()[0])
                 if times < REDELIVERIES_MAX:
+                    self._remember(task_id)
                     return False
                 self._client.delete(key)
         except BrokerAway:
             return False
         return True
+
+    def _remember(self, task_id: str) -> None:
+        if len(self._seen_again) >= SEEN_AGAIN_MAX:
+            self._seen_again.clear()
+        self._seen_again.add(task_id)
 
     def _set_aside(self, queue: str, raw: bytes, why: str, task_id: str, *, crashed: bool) -> None:
         """Keep a bad message where no worker looks."""

@@ -45,7 +45,9 @@ def missed(workshop: Workshop) -> None:
             continue  # it could not be filed, or it is being worked off: nothing is missed
         claimed = 0
         with _turn(workshop, MISSED, inbox) as ours:
-            claimed = _take_all(workshop, inbox) if ours else 0
+            if ours:
+                claimed = _take_all(workshop, inbox)
+                _say_it_is_over(workshop, inbox, MISSED)
         if claimed and watched and watched.mode == "inotify":
             _log.warning(log.EVENTS_MISSED, inbox=inbox.name, files=claimed)
 
@@ -85,7 +87,11 @@ def _mend(workshop: Workshop, inbox: Inbox, *, after_outage: bool, finished_now:
     with opened(workshop.disk, inbox.root) as folders:
         if helped := Repair(workshop, inbox, folders, after_outage=after_outage, finished_now=finished_now).run():
             _log.info(log.SWEPT, inbox=inbox.name, **helped)
-    if trouble.clear(workshop.client, workshop.host, inbox.name):
+    _say_it_is_over(workshop, inbox, "", STALE)
+
+
+def _say_it_is_over(workshop: Workshop, inbox: Inbox, *seen_by: str) -> None:
+    if trouble.clear(workshop.client, workshop.host, inbox.name, *seen_by):
         _log.info(log.FOLDER_BACK, inbox=inbox.name)
 
 
@@ -141,7 +147,7 @@ def _turn(workshop: Workshop, sweep: str, inbox: Inbox) -> Iterator[bool]:
         except BrokerAway:
             raise
         except (Weather, OSError) as error:
-            if not workshop.is_in_trouble(inbox, error):
+            if not workshop.is_in_trouble(inbox, error, sweep):
                 _log.warning(log.SWEEP_STUCK, inbox=inbox.name, sweep=sweep, error=str(error), remedy="it is tried again")
 
 

@@ -60,15 +60,18 @@ class Workshop:
         pending = {"status": PENDING, "result": None}
         return {parcel: backend.decode_result(raw) if raw else pending for parcel, raw in zip(parcels, found, strict=True)}
 
-    def is_in_trouble(self, inbox: Inbox, error: Exception) -> bool:
-        """Tell whether an error is about the inbox as a whole. If so, it is left for all to know, and logged if it is news."""
+    def is_in_trouble(self, inbox: Inbox, error: Exception, seen_by: str) -> bool:
+        """Tell whether an error is about the inbox as a whole. If so, it is left for all to know, and logged if it is news.
+
+        ``seen_by`` is the sweep that will see when it is over.
+        """
         if not trouble.is_general(self.disk, inbox.root, error):
             return False
         away = isinstance(error, FolderAway)
         where = inbox.root / str(getattr(error, "filename", None) or "")
         why = str(error) if away else f"{where}: {getattr(error, 'strerror', None) or error}"
         with contextlib.suppress(BrokerAway):
-            if trouble.note(self.client, self.host, inbox.name, why, away=away):
+            if trouble.note(self.client, self.host, inbox.name, why, seen_by=seen_by if away else ""):
                 remedy = "nothing more is claimed until it is over; what is finished is filed then"
                 _log.warning(log.FOLDER_AWAY, inbox=inbox.name, error=why, remedy=remedy)
         return True

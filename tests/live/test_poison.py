@@ -96,7 +96,7 @@ def test_a_poisonous_message_is_set_aside_and_the_worker_goes_on(poison: bytes |
     assert len(stand.log_events("message_set_aside")) == told + 1
     assert stand.client.llen("inboxd.quarantine") == kept + 1
     assert stand.client.lindex("inboxd.quarantine", 0) == raw[:65_536]
-    assert stand.client.hlen("inboxd.unacked") == 0
+    stand.wait_until(lambda: stand.client.hlen("inboxd.unacked") == 0)
 
 
 def test_the_file_of_a_message_that_was_spoilt_is_worked_on_again(make_stand: MakeStand) -> None:

@@ -134,7 +134,7 @@ def gone(lines: list[dict[str, object]]) -> list[object]:
     return [line["file"] for line in lines if line["event"] == log.FILE_GONE]
 
 
-@pytest.mark.parametrize("verdict", [Verdict.DONE, Verdict.REJECTED, Verdict.ALONE, Verdict.GONE])
+@pytest.mark.parametrize("verdict", [Verdict.DONE, Verdict.REJECTED, Verdict.GONE])
 def test_a_file_that_has_left_claimed_by_another_hand_is_told_once(verdict: Verdict, stage: Stage) -> None:
     stage.leases.start(stage.parcel, "me", 60.0)
     stage.spool.where(b"claimed/" + stage.parcel.encode() + b"/x/a.pdf").unlink()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from support.disks import MovingDisk, RacingDisk
+from support.disks import MovingDisk, RacingDisk, RefusingDisk
 from support.fakes import FakeLeases, Sent
 from support.rooms import intake, means, take_all
 from support.spools import Spool
@@ -112,7 +112,7 @@ def test_a_file_that_the_system_keeps_from_us_is_told_once_and_stays(spool: Spoo
     assert spool.files("inbox") == {b"x/b": b"content"}
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE], ids=errno.errorcode.get)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS], ids=errno.errorcode.get)
 def test_a_disk_in_trouble_ends_the_turn_and_every_file_stays_where_the_next_one_finds_it(code: int, spool: Spool) -> None:
     spool.put(b"inbox/a")
     leases, sent = FakeLeases(), Sent()
@@ -123,6 +123,18 @@ def test_a_disk_in_trouble_ends_the_turn_and_every_file_stays_where_the_next_one
     assert spool.files() == {b"inbox/a": b"content"}
     take_all(intake(spool, leases, sent))
     assert sent.paths() == [b"a"]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE], ids=errno.errorcode.get)
+def test_a_file_that_can_not_be_moved_does_not_stop_its_inbox(code: int, spool: Spool) -> None:
+    spool.put(b"inbox/a")
+    spool.put(b"inbox/b")
+    leases, sent = FakeLeases(), Sent()
+
+    intake(spool, leases, sent, RefusingDisk("rename_over", b"a", code)).take("event")
+
+    assert spool.files("inbox") == {b"a": b"content"}
+    assert sent.paths() == [b"b"]
 
 
 @pytest.mark.parametrize("missing", ["inbox", "claimed", "done", "failed"])

@@ -10,8 +10,9 @@ import pytest
 import redis
 from support.waiting import eventually
 
+from spool.lease import PROGRESS_KEY
 from spool.outcome import FileOutcome, Verdict
-from spool.progress import KEY, REST_SECONDS, Progress
+from spool.progress import REST_SECONDS, Progress
 
 PARCEL = f"{1:028x}"
 DONE = FileOutcome(b"x/\xff.pdf", Verdict.DONE, None, {"sha256": "0", "parts": [1, b"\xff"]})
@@ -46,12 +47,12 @@ def test_what_is_noted_is_read_back_as_it_was(progress: Progress, valkey: redis.
     progress.note(PARCEL, ALONE)
 
     eventually(lambda: progress.read(PARCEL) == {DONE.path: DONE, ALONE.path: ALONE})
-    assert 0 < valkey.ttl(KEY + PARCEL) <= 60
+    assert 0 < valkey.ttl(PROGRESS_KEY + PARCEL) <= 60
     assert progress.read(f"{2:028x}") == {}
 
 
 def test_what_makes_no_sense_is_passed_over(progress: Progress, valkey: redis.Redis) -> None:
-    valkey.hset(KEY + PARCEL, mapping={"a": b"\xc1", "b": b"\x01", "c": b"\x93\xa1x\xc0\xc0"})
+    valkey.hset(PROGRESS_KEY + PARCEL, mapping={"a": b"\xc1", "b": b"\x01", "c": b"\x93\xa1x\xc0\xc0"})
 
     assert progress.read(PARCEL) == {}
 

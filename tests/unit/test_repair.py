@@ -15,11 +15,11 @@ from support.sweeping import lapse, lease, outcome, queued, spool, store, sweep,
 from support.waiting import eventually
 
 from spool import broker, log, payload
-from spool.disk import Disk
+from spool.disk import Disk, Fd
 from spool.errors import BadPayload, HandlerFailed, RejectFile
 from spool.folders import new_parcel_id
 from spool.lease import Held
-from spool.outcome import Verdict
+from spool.outcome import FileOutcome, Verdict
 from spool.queue import WORK_QUEUE, files_queue, in_queues
 from spool.recovery import Help
 from tasks.owner import token
@@ -259,6 +259,56 @@ def test_at_the_first_sign_of_a_full_disk_the_others_are_not_tried(workshop: Wor
     assert full.disk.asked == 1
     sweep(workshop, spool)
     assert len(spool.files("done")) == 20
+
+
+class BadSector(Disk):
+    """Can't read one file, as on a disk with a bad sector."""
+
+    def read(self, fd: Fd, size: int) -> bytes:
+        data = super().read(fd, size)
+        if data == b"bad":
+            raise OSError(errno.EIO, "bad sector")
+        return data
+
+
+def test_a_file_that_can_not_be_read_does_not_stop_its_inbox(workshop: Workshop, spool: Spool) -> None:
+    spool.claimed(b"bad", data=b"bad")
+    good = spool.claimed(b"good")
+
+    helped = sweep(dataclasses.replace(workshop, disk=BadSector()), spool)
+
+    assert helped == {Help.PUBLISH: 1}
+    assert queued(workshop) == {good}
+
+
+def test_what_has_just_finished_is_not_handed_out_again_before_its_outcome_is_stored(workshop: Workshop, spool: Spool) -> None:
+    parcel = spool.claimed(b"a")
+    workshop.leases.start(parcel, "me", 60.0)
+    workshop.leases.finish(parcel, "me", 60.0)
+
+    with spool.folders() as folders:
+        helped = Repair(workshop, workshop.settings.inbox["drop"], folders, finished_now=True).run()
+
+    assert helped == {}
+    assert queued(workshop) == set()
+
+
+def test_what_a_dead_worker_had_done_is_filed_even_if_the_first_to_split_its_parcel_dies_too(
+    workshop: Workshop, spool: Spool
+) -> None:
+    parcel = spool.claimed(b"done", b"rejected", b"in hand")
+    workshop.progress.note(parcel, FileOutcome(b"done", Verdict.DONE))
+    workshop.progress.note(parcel, FileOutcome(b"rejected", Verdict.REJECTED, "no good"))
+    eventually(lambda: len(workshop.progress.read(parcel)) == 2)
+    workshop.leases.start(parcel, dead_token("here"), 1e-6)
+    workshop.leases.take_over(parcel, lease(workshop, parcel), 1e-6, crashed=True)
+    lapse(workshop, parcel)
+
+    sweep(workshop, spool)
+
+    assert spool.files("done").keys() == {b"done"}
+    assert b"rejected" in spool.failed_files()
+    assert len(queued(workshop)) == 1
 
 
 def test_what_many_parcels_are_stuck_with_is_told_once(workshop: Workshop, spool: Spool) -> None:

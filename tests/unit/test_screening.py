@@ -100,18 +100,43 @@ def test_a_running_parcel_is_not_disturbed_by_a_bad_copy_of_its_message(
     assert leases.read([parcel])[parcel].left > 0
 
 
-def test_a_message_that_comes_back_again_and_again_counts_as_its_workers_death(
-    screen: Screen, leases: Leases, sent: tuple[str, bytes]
+def test_a_message_that_comes_back_from_worker_after_worker_counts_as_their_death(
+    screen: Screen, valkey: redis.Redis, leases: Leases, sent: tuple[str, bytes]
 ) -> None:
     parcel, raw = sent
     leases.queue(parcel, "drop", 60.0)
 
-    passed = [screen.passes("q", redelivered(raw)) for _ in range(REDELIVERIES_MAX)]
+    workers = [Screen(valkey, leases, lambda: [TASK]) for _ in range(REDELIVERIES_MAX)]
+    passed = [worker.passes("q", redelivered(raw)) for worker in workers]
 
     assert passed == [True] * (REDELIVERIES_MAX - 1) + [False]
     lease = leases.read([parcel])[parcel]
     assert (lease.held, lease.left < 0) == (Held.RUNNING, True)
-    assert screen.passes("q", redelivered(raw)), "it begins anew"
+    assert screen.passes("q", redelivered(raw)), "the count begins anew"
+
+
+def test_a_message_that_comes_back_to_the_same_worker_has_ended_nobody(screen: Screen, sent: tuple[str, bytes]) -> None:
+    assert all(screen.passes("q", redelivered(sent[1])) for _ in range(3 * REDELIVERIES_MAX))
+
+
+def test_a_worker_that_stops_in_order_is_not_counted(valkey: redis.Redis, leases: Leases, sent: tuple[str, bytes]) -> None:
+    for _ in range(3 * REDELIVERIES_MAX):
+        worker = Screen(valkey, leases, lambda: [TASK])
+        assert worker.passes("q", redelivered(sent[1]))
+        worker.forgive()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{"eta": ""}, {"expires": "soon"}, {"id": "\ud800"}, {"id": ""}, {"id": "a\nb"}, {"stamps": [[[[[[[[[[]]]]]]]]]]}],
+    ids=str,
+)
+def test_a_header_that_would_end_the_worker_is_refused(headers: dict[str, object], sent: tuple[str, bytes]) -> None:
+    message = json.loads(sent[1])
+    message["headers"].update(headers)
+
+    with pytest.raises(BadPayload):
+        read(json.dumps(message).encode(), [TASK])
 
 
 def test_what_is_set_aside_is_bounded(screen: Screen, valkey: redis.Redis) -> None:

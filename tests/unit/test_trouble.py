@@ -23,7 +23,7 @@ def root(tmp_path: Path) -> Path:
     return Spool.make(tmp_path / "drop").root
 
 
-@pytest.mark.parametrize("code", trouble.DISK_TROUBLE, ids=errno.errorcode.get)
+@pytest.mark.parametrize("code", trouble.FULL, ids=errno.errorcode.get)
 def test_what_every_file_would_meet_is_general(code: int, root: Path) -> None:
     assert trouble.is_general(Disk(), root, OSError(code, "on purpose"))
 
@@ -37,8 +37,8 @@ def test_what_only_this_file_meets_is_not(error: Exception, root: Path) -> None:
     assert not trouble.is_general(Disk(), root, error)
 
 
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
-def test_a_lost_permission_is_general_only_if_nothing_can_be_made_any_more(code: int, root: Path) -> None:
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE])
+def test_what_may_be_one_files_own_is_general_only_if_nothing_can_be_made_any_more(code: int, root: Path) -> None:
     refused = OSError(code, "denied")
 
     assert not trouble.is_general(Disk(), root, refused)
@@ -60,17 +60,18 @@ def test_word_of_trouble_is_news_once_is_read_by_all_and_is_taken_back(valkey: r
     assert trouble.read(valkey, "here", ["drop", "other"]) == {"drop": "read-only"}
     assert trouble.read(valkey, "elsewhere", ["drop"]) == {}
     assert 0 < valkey.ttl("inboxd:trouble:here:drop") <= trouble.EXPIRES_SECONDS
-    assert trouble.clear(valkey, "here", "drop")
-    assert not trouble.clear(valkey, "here", "drop")
+    assert trouble.clear(valkey, "here", "drop", "")
+    assert not trouble.clear(valkey, "here", "drop", "")
     assert trouble.read(valkey, "here", ["drop"]) == {}
 
 
 def test_missing_folders_are_told_once_and_seen_by_everybody_for_himself(valkey: redis.Redis) -> None:
-    assert trouble.note(valkey, "here", "drop", "no done/", away=True)
-    assert not trouble.note(valkey, "here", "drop", "no done/", away=True)
+    assert trouble.note(valkey, "here", "drop", "no done/", seen_by="missed")
+    assert not trouble.note(valkey, "here", "drop", "no done/", seen_by="missed")
 
     assert trouble.read(valkey, "here", ["drop"]) == {}
-    assert trouble.clear(valkey, "here", "drop")
+    assert not trouble.clear(valkey, "here", "drop", "", "stale")
+    assert trouble.clear(valkey, "here", "drop", "missed")
 
 
 def test_without_a_broker_nobody_can_be_told() -> None:
