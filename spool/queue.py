@@ -21,6 +21,8 @@ MISSED = "tasks.sweeps.missed"
 STALE = "tasks.sweeps.stale"
 EXPIRED = "tasks.sweeps.expired"
 
+OURS = "inboxd."
+"""How the names of all our queues begin."""
 HOST_QUEUE = "inboxd.host."
 WORK_QUEUE = "inboxd.work"
 """Parcels that carry their bytes: any worker on any host."""

@@ -23,6 +23,7 @@ from spool.folders import is_parcel_id
 from spool.lease import Leases
 from spool.notes import plain
 from spool.payload import INLINE_BYTES_MAX
+from spool.queue import OURS
 
 QUARANTINE_KEY = "inboxd.quarantine"
 REDELIVERED_KEY = "inboxd:redelivered:"
@@ -142,7 +143,12 @@ class Screen:
         self._seen_again: set[str] = set()
 
     def passes(self, queue: str, raw: bytes) -> bool:
-        """Tell whether the worker may have this message. If not, it is kept, logged, and its parcel given to the sweep."""
+        """Tell whether the worker may have this message. If not, it is kept, logged, and its parcel given to the sweep.
+
+        What does not come from a queue of tasks, such as the answer to an ``inspect``, is none of our business.
+        """
+        if not queue.startswith(OURS):
+            return True
         try:
             headers = read(raw, self._known())
         except BadPayload as error:

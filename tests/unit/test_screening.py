@@ -51,8 +51,8 @@ def test_a_message_as_celery_sends_it_passes(screen: Screen, sent: tuple[str, by
     parcel, raw = sent
 
     assert read(raw, [TASK])["id"] == parcel
-    assert screen.passes("q", raw)
-    assert screen.passes("q", redelivered(raw))
+    assert screen.passes("inboxd.work", raw)
+    assert screen.passes("inboxd.work", redelivered(raw))
 
 
 @pytest.mark.parametrize("header", ["eta", "expires", "retries", "timelimit", "id", "task"])
@@ -81,12 +81,12 @@ def test_the_parcel_of_a_bad_message_is_free_for_the_sweep_at_once(
     leases.queue(parcel, "drop", 60.0)
 
     with capture_logs() as lines:
-        assert not screen.passes("q", raw.replace(b"base64", b"base63"))
+        assert not screen.passes("inboxd.work", raw.replace(b"base64", b"base63"))
 
     lease = leases.read([parcel])[parcel]
     assert (lease.held, lease.left < 0) == (Held.QUEUED, True)
     (line,) = lines
-    assert (line["event"], line["parcel"], line["queue"]) == (log.MESSAGE_SET_ASIDE, parcel, "q")
+    assert (line["event"], line["parcel"], line["queue"]) == (log.MESSAGE_SET_ASIDE, parcel, "inboxd.work")
 
 
 def test_a_running_parcel_is_not_disturbed_by_a_bad_copy_of_its_message(
@@ -95,7 +95,7 @@ def test_a_running_parcel_is_not_disturbed_by_a_bad_copy_of_its_message(
     parcel, raw = sent
     leases.start(parcel, "me", 60.0)
 
-    assert not screen.passes("q", raw.replace(b"base64", b"base63"))
+    assert not screen.passes("inboxd.work", raw.replace(b"base64", b"base63"))
 
     assert leases.read([parcel])[parcel].left > 0
 
@@ -107,22 +107,22 @@ def test_a_message_that_comes_back_from_worker_after_worker_counts_as_their_deat
     leases.queue(parcel, "drop", 60.0)
 
     workers = [Screen(valkey, leases, lambda: [TASK]) for _ in range(REDELIVERIES_MAX)]
-    passed = [worker.passes("q", redelivered(raw)) for worker in workers]
+    passed = [worker.passes("inboxd.work", redelivered(raw)) for worker in workers]
 
     assert passed == [True] * (REDELIVERIES_MAX - 1) + [False]
     lease = leases.read([parcel])[parcel]
     assert (lease.held, lease.left < 0) == (Held.RUNNING, True)
-    assert screen.passes("q", redelivered(raw)), "the count begins anew"
+    assert screen.passes("inboxd.work", redelivered(raw)), "the count begins anew"
 
 
 def test_a_message_that_comes_back_to_the_same_worker_has_ended_nobody(screen: Screen, sent: tuple[str, bytes]) -> None:
-    assert all(screen.passes("q", redelivered(sent[1])) for _ in range(3 * REDELIVERIES_MAX))
+    assert all(screen.passes("inboxd.work", redelivered(sent[1])) for _ in range(3 * REDELIVERIES_MAX))
 
 
 def test_a_worker_that_stops_in_order_is_not_counted(valkey: redis.Redis, leases: Leases, sent: tuple[str, bytes]) -> None:
     for _ in range(3 * REDELIVERIES_MAX):
         worker = Screen(valkey, leases, lambda: [TASK])
-        assert worker.passes("q", redelivered(sent[1]))
+        assert worker.passes("inboxd.work", redelivered(sent[1]))
         worker.forgive()
 
 
@@ -139,9 +139,13 @@ def test_a_header_that_would_end_the_worker_is_refused(headers: dict[str, object
         read(json.dumps(message).encode(), [TASK])
 
 
+def test_what_comes_from_no_queue_of_tasks_passes(screen: Screen) -> None:
+    assert screen.passes("0b1c.reply.inboxd.pidbox", b"an answer to inspect")
+
+
 def test_what_is_set_aside_is_bounded(screen: Screen, valkey: redis.Redis) -> None:
     for _ in range(KEPT_MAX + 5):
-        screen.passes("q", b"x" * (KEPT_BYTES_MAX + 5))
+        screen.passes("inboxd.work", b"x" * (KEPT_BYTES_MAX + 5))
 
     assert valkey.llen(QUARANTINE_KEY) == KEPT_MAX
     assert valkey.lindex(QUARANTINE_KEY, 0) == b"x" * KEPT_BYTES_MAX
@@ -151,6 +155,6 @@ def test_without_a_broker_a_bad_message_is_refused_all_the_same(leases: Leases) 
     screen = Screen(redis.Redis(unix_socket_path="/nowhere"), leases, lambda: [TASK])
 
     with capture_logs() as lines:
-        assert not screen.passes("q", b"not JSON")
+        assert not screen.passes("inboxd.work", b"not JSON")
 
     assert [line["event"] for line in lines] == [log.MESSAGE_SET_ASIDE, log.BROKER_AWAY]
