@@ -140,6 +140,7 @@ class Intake:
                 parcel=parcel.id,
                 size=part.content_length,
                 sha256=part.headers.get("sha256"),
+                file_id=part.headers.get("id"),
                 found_by=found_by,
             )
         try:

@@ -112,6 +112,9 @@ def _resolved(settings: Settings, base: Path) -> Settings:
         update={
             "state_dir": PurePath(os.path.normpath(base / settings.state_dir)),
             "host": settings.host or socket.gethostname(),
+            "log": settings.log.model_copy(
+                update={"files": tuple(PurePath(os.path.normpath(base / file)) for file in settings.log.files)}
+            ),
             "inbox": inboxes,
         }
     )

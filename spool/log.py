@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from collections.abc import Mapping
 from typing import cast
 
 import structlog
@@ -164,6 +165,15 @@ def _people(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     rest = "".join(f"  {key}={_short(value)}" for key, value in event.items() if value is not None)
     line = f"{stamp} {program:<8}{_MARKS.get(level, ''):>2} {name}{subject}{rest}"
     return "\n".join([line, *map(plain, str(exception).split("\n"))]) if exception else line
+
+
+def for_people(line: Mapping[str, object]) -> str:
+    """Render a line that was read back as a terminal would have shown it: one line, whatever it holds, without its traceback.
+
+    ``line`` has the keys of a JSON line; its timestamp is shown as it is.
+    """
+    event = {plain(key): _printable(value) for key, value in line.items() if key != "exception"}
+    return _people(None, "", event)
 
 
 def _short(value: object) -> str:

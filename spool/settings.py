@@ -64,6 +64,7 @@ class Log(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console"] = "auto"
+    files: tuple[PurePath, ...] = ()
 
 
 class Rules(Section):

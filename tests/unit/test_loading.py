@@ -271,7 +271,7 @@ def test_a_key_that_no_table_knows_is_told_with_the_one_that_was_meant(text: str
 def test_a_key_like_no_other_is_told_with_all_that_there_are(file: Path) -> None:
     finding = the_finding(file, "[log]\nxyzzy = 1")
 
-    assert finding.remedy == "remove it; the keys are level, format"
+    assert finding.remedy == "remove it; the keys are level, format, files"
 
 
 def test_the_name_of_an_inbox_is_its_tables_and_no_key(file: Path) -> None:
