@@ -11,8 +11,9 @@ from typing import Any
 import click
 import rich
 
-from console import table
+from console import logs, table
 from console.address import shown, startable
+from console.options import settings_option
 from console.ping import ask
 from console.status import gather
 from console.supervisor import BAD_SETTINGS
@@ -46,19 +47,14 @@ def _version() -> str:
         return "(not installed)"
 
 
-settings_option = click.option(
-    "--settings",
-    "named",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help=f"The settings file; else ${FILE_VARIABLE}, ./settings.toml or /etc/inboxd/settings.toml.",
-)
-
-
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(_version(), prog_name="inboxd")
 def inboxd() -> None:
     """Drop files into a folder; each is worked on, and ends in done/ or in failed/."""
+
+
+inboxd.add_command(logs.log)
+inboxd.add_command(logs.trace)
 
 
 @inboxd.command()

@@ -1,0 +1,36 @@
+"""Moments as people write them: "10m", "yesterday", "08:30", "2026-11-22T20:00". Pure."""
+
+import re
+from datetime import datetime, time, timedelta
+
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
+FORMS = "10m, 2h, 3d, today, yesterday, 08:30, 2026-11-22 or 2026-11-22T20:00:00+01:00"
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """Return the moment that is meant, seen from ``now`` (with a zone, which holds where the text names none).
+
+    Raises ValueError for what is none of the forms.
+    """
+    words = text.strip().lower()
+    if ago := _AGO.fullmatch(words):
+        try:
+            return now - timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])
+        except OverflowError:
+            raise ValueError(f"{text!r} is before all time") from None
+    midnight = datetime.combine(now.date(), time(), now.tzinfo)
+    match words:
+        case "now":
+            return now
+        case "today":
+            return midnight
+        case "yesterday":
+            return midnight - timedelta(days=1)
+    try:
+        if re.fullmatch(r"\d\d:\d\d(:\d\d)?", words):
+            return datetime.combine(now.date(), time.fromisoformat(words), now.tzinfo)
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(f"{text!r} is no moment; write {FORMS}") from None
+    return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)

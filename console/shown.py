@@ -1,0 +1,164 @@
+"""How records and lives are shown: a line each for people, JSON for programs. No name can forge a line or move the cursor."""
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from console.records import Record
+from console.table import age
+from console.timeline import ENDS, Life
+from spool import log
+from spool.notes import plain
+
+VALUE_CHARS_MAX = 200
+_MINUTE = 60.0
+
+_WORDS = {
+    log.FILE_CLAIMED: ("claimed", "found by {found_by}"),
+    log.FILE_RELEASED: ("released", "back to inbox/: {why}"),
+    log.FILE_HANDLED: ("handled", "attempt {attempt}", "{took_ms} ms", "rejected: {rejected}", "raised: {raised}"),
+    log.FILE_RETRIED: ("retried", "retry {retry} of {of}", "in {in_seconds} s"),
+    log.FILE_DONE: ("done", "as done/{filed}"),
+    log.FILE_FAILED: ("failed", "as failed/{filed}", "attempt {attempt}", "{reason}"),
+    log.FILE_REFUSED: ("refused", "as failed/{filed}", "{reason}"),
+    log.FILE_GONE: ("gone", "{why}"),
+    log.FILE_DENIED: ("denied", "{error}", "{remedy}"),
+    log.FILE_EXPIRED: ("expired", "{why}"),
+    log.PARCEL_SENT: ("sent", "by the worker or the sweep", "{files} files in the parcel"),
+    log.PARCEL_DROPPED: ("copy dropped", "{why}"),
+    log.PARCEL_CRASHED: ("crashed", "its worker was ended, {crashes} times so far", "{worker}"),
+    log.PARCEL_HELPED: ("helped", "by the sweep: {help}"),
+    log.PARCEL_SPLIT: ("split", "into parcel {parcel}", "{why}"),
+    log.PARCEL_STUCK: ("stuck", "{error}", "{remedy}"),
+    log.MESSAGE_SET_ASIDE: ("set aside", "{why}", "{remedy}"),
+}
+"""For each step its word, and what is told of it: a part is left out where the line does not have its key."""
+
+_NOT_TOLD = ("timestamp", "level", "program", "event", "module", "inbox", "file", "parcel", "exception")
+
+
+def line(record: Record) -> str:
+    """Return a record on one line: the local date and time, then as spool/log.py shows it on a terminal."""
+    moment = _local(record.at).isoformat(timespec="milliseconds")
+    return f"{moment[:10]} {log.for_people({**record.fields, 'timestamp': moment})}"
+
+
+def as_json(record: Record) -> str:
+    """Return a record as one line of JSON, in ASCII."""
+    return json.dumps(record.fields, default=repr)
+
+
+def life(one: Life) -> Iterator[str]:
+    """Yield a life's lines: what it is of, its steps with the time since the one before, how long it took in all."""
+    yield _heading(one)
+    before, day = one.steps[0].at, ""
+    for step in one.steps:
+        moment = _local(step.at).isoformat(timespec="milliseconds")
+        date = moment[:10] if moment[:10] != day else " " * 10
+        since = "" if step is one.steps[0] else _signed(step.at - before)
+        yield f"  {date} {moment[11:23]} {since:>12}  {_told(step)}"
+        before, day = step.at, moment[:10]
+    yield f"  {_ending(one)}"
+
+
+def _heading(one: Life) -> str:
+    name = f"{one.inbox or '?'}:{one.file}" if one.file is not None else f"{one.inbox or '?'}: no file is named"
+    size = one.first("size")
+    parts = [
+        f"{size} bytes" if size is not None else None,
+        _keyed("sha256", one.first("sha256")),
+        _keyed("id", one.first("file_id")),
+    ]
+    return "  ".join(map(_cut, [name, *filter(None, parts), f"parcel {', '.join(one.parcels) or '?'}"]))
+
+
+def _keyed(key: str, value: object) -> str | None:
+    return None if value is None else f"{key} {value}"
+
+
+def _told(step: Record) -> str:
+    """Return a step's word, its program and what else is known of it."""
+    word, *parts = _WORDS.get(step.event, (step.event,))
+    if step.event in _WORDS:
+        found = (_filled(part, step) for part in parts)
+    else:
+        found = (f"{key}={value}" for key, value in step.fields.items() if key not in _NOT_TOLD and value is not None)
+    details = ", ".join(_cut(text) for text in found if text)
+    return f"{_cut(word):<12}  {_cut(str(step.fields.get('program', ''))):<8}  {details}".rstrip()
+
+
+def _filled(part: str, step: Record) -> str | None:
+    """Return a part with its key's value; None if the step has none."""
+    before, brace, rest = part.partition("{")
+    key, _, after = rest.partition("}")
+    if not brace:
+        return part
+    value = step.fields.get(key)
+    return None if value is None else f"{before}{value}{after}"
+
+
+def _ending(one: Life) -> str:
+    took = duration(one.seconds)
+    match one.outcome:
+        case None:
+            return f"no end is logged; {took} from the first step to the last"
+        case outcome if one.end is not None:
+            return f"{outcome} after {took}"
+        case outcome:
+            return f"{outcome}; {took} from the first step to the last"
+
+
+def lives_as_json(found: list[Life]) -> str:
+    """Return lives as one JSON object, in ASCII. The keys are an interface: some may be added, none renamed."""
+    return json.dumps({"lives": [_life_as_json(one) for one in found]}, indent=2, default=repr)
+
+
+def _life_as_json(one: Life) -> dict[str, Any]:
+    steps: list[dict[str, Any]] = []
+    before = one.steps[0].at
+    for step in one.steps:
+        steps.append(
+            {**step.fields, "step": _WORDS.get(step.event, (step.event,))[0], "after_seconds": round(step.at - before, 6)}
+        )
+        before = step.at
+    return {
+        "inbox": one.inbox,
+        "file": one.file,
+        "parcels": one.parcels,
+        "sha256": one.first("sha256"),
+        "file_id": one.first("file_id"),
+        "size": one.first("size"),
+        "outcome": one.outcome,
+        "filed": one.first("filed"),
+        "began": one.steps[0].fields.get("timestamp"),
+        "ended": one.end.fields.get("timestamp") if one.end else None,
+        "seconds": round(one.seconds, 6),
+        "steps": steps,
+    }
+
+
+def duration(seconds: float) -> str:
+    """Return how long something took: "0.4 ms", "30 ms", "1.20 s", "3 min 20 s"."""
+    if seconds >= _MINUTE:
+        return age(seconds)
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds * 1000 >= 1 or seconds == 0 else f"{seconds * 1000:.1f} ms"
+
+
+def _signed(seconds: float) -> str:
+    """Return the time since the step before; two hosts' clocks may differ, so that it can be below zero."""
+    return f"{'-' if seconds < 0 else '+'}{duration(abs(seconds))}"
+
+
+def _cut(text: str) -> str:
+    shown = plain(text)
+    return shown if len(shown) <= VALUE_CHARS_MAX else shown[: VALUE_CHARS_MAX - 3] + "..."
+
+
+def _local(at: float) -> datetime:
+    return datetime.fromtimestamp(at).astimezone()
+
+
+assert set(ENDS) <= set(_WORDS)

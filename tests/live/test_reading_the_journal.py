@@ -1,0 +1,163 @@
+"""`inboxd log` and `inboxd trace` on a journal that a real journald has written."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.journald import Journald, entry
+from support.logged import NOON, parcel, table
+
+from console.journalctl import Journal, is_trusted, to_record
+from console.question import answer, questions
+from console.records import Record, Wanted
+
+pytestmark = pytest.mark.live
+
+P, Q = parcel(1, NOON), parcel(2, NOON)
+SHA = "5" * 64
+HOSTILE = 'x\\n{"event":"file_done"}\\x1b[2J.pdf'
+
+LINES = [
+    table("file_claimed", NOON, file="a.pdf", parcel=P, size=7, sha256=SHA, found_by="event"),
+    table("file_claimed", NOON, file="1.0", parcel=P, size=7, sha256=None),
+    table("file_claimed", NOON, file=HOSTILE, parcel=P),
+    table("parcel_crashed", NOON, parcel=P, files=3, crashes=1),
+    table("parcel_split", NOON, file="a.pdf", parcel=Q, out_of=P, why="ValueError: bad"),
+    table("parcel_sent", NOON, parcel=Q, files=1),
+    table("file_handled", NOON, file="a.pdf", parcel=Q, attempt=2, took_ms=4.5, result={"n": 1}),
+    table("file_failed", NOON, file="a.pdf", parcel=Q, filed="a (2).pdf", reason="two\nlines"),
+    table("swept", NOON, crashed=1),
+]
+
+
+@pytest.fixture(scope="module")
+def journald(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journald]:
+    with Journald(tmp_path_factory.mktemp("journal")) as started:
+        started.tell(LINES)
+        started.send({**entry(LINES[0]), "SYSLOG_IDENTIFIER": b"somebody"})
+        started.send({"MESSAGE": json.dumps(LINES[0] | {"file": "captured"}).encode(), "SYSLOG_IDENTIFIER": b"inboxd-beat"})
+        started.send({"MESSAGE": b"no line of ours \xff\n\x1b[2J", "SYSLOG_IDENTIFIER": b"inboxd-beat", "PRIORITY": b"4"})
+        started.sync()
+        yield started
+
+
+@pytest.fixture
+def journal(journald: Journald) -> Journal:
+    return Journal(journald.folder)
+
+
+def events(records: list[Record]) -> list[str]:
+    return [record.event for record in records]
+
+
+def shown(journal: Journal, **wishes: object) -> list[Record]:
+    wanted = Wanted(**wishes)  # type: ignore[arg-type]
+    return [record for record in journal.records(wanted) if wanted.admits(record)]
+
+
+def test_an_entry_has_the_keys_and_values_of_its_line(journal: Journal) -> None:
+    records = shown(journal)[: len(LINES)]
+
+    for record, line in zip(records, LINES, strict=True):
+        kept = {key: value for key, value in line.items() if key not in ("timestamp", "reason")}
+        assert {key: record.fields.get(key) for key in kept} == kept
+        assert record.is_ours
+    assert records[7].fields["reason"] == "two\\nlines"
+
+
+def test_other_programs_entries_are_passed_over_and_captured_lines_read(journal: Journal) -> None:
+    records = shown(journal)
+
+    assert len(records) == len(LINES) + 2
+    assert records[-2].text("file") == "captured"
+    assert (records[-1].event, records[-1].text("level")) == ("no line of ours \\xff\\n\\x1b[2J", "warning")
+
+
+@pytest.mark.parametrize(
+    ("wishes", "count"),
+    [
+        ({"parcel": Q}, 4), ({"parcel": P}, 5), ({"outcomes": ("failed",)}, 1), ({"outcomes": ("retried",)}, 1),
+        ({"inbox": "other"}, 0), ({"file": "*.pdf"}, 5), ({"parcel": P, "outcomes": ("retried",)}, 1), ({"since": NOON * 2}, 0),
+    ],
+)  # fmt: skip
+def test_only_what_was_asked_for_is_shown(journal: Journal, wishes: dict[str, object], count: int) -> None:
+    assert len(shown(journal, **wishes)) == count
+
+
+@pytest.mark.parametrize("asked", ["a.pdf", Q, SHA, "a (2).pdf"])
+def test_a_file_s_life_is_told_across_its_parcels(journal: Journal, asked: str) -> None:
+    (life,) = answer(journal, questions(asked, {}, Path("/")))
+
+    assert events(life.steps) == [
+        "file_claimed", "parcel_crashed", "parcel_split", "parcel_sent", "file_handled", "file_failed",
+    ]  # fmt: skip
+    assert (life.parcels, life.outcome) == ([P, Q], "failed")
+
+
+@pytest.mark.parametrize("asked", ["1.0", HOSTILE])
+def test_names_that_look_like_something_else_stay_names(journal: Journal, asked: str) -> None:
+    assert [life.file for life in answer(journal, questions(asked, {}, Path("/")))] == [asked]
+
+
+def test_the_commands_read_it(journald: Journald) -> None:
+    argv = [sys.executable, "-m", "console"]
+
+    log = subprocess.run([*argv, "log", "--journal", journald.folder], capture_output=True, text=True, check=True)
+    trace = subprocess.run([*argv, "trace", "a.pdf", "--journal", journald.folder], capture_output=True, text=True, check=True)
+    unknown = subprocess.run(
+        [*argv, "trace", "b.pdf", "--journal", journald.folder], capture_output=True, text=True, check=False
+    )
+
+    assert len(log.stdout.splitlines()) == len(LINES) + 2
+    assert all(line.isprintable() for line in log.stdout.splitlines())
+    assert "failed     " in trace.stdout
+    assert (unknown.returncode, "systemd journal" in unknown.stderr) == (1, True)
+
+
+def test_following_shows_the_last_entries_and_then_each_as_it_comes(journald: Journald) -> None:
+    argv = [
+        sys.executable,
+        "-u",
+        "-m",
+        "console",
+        "log",
+        "-f",
+        "--json",
+        "--outcome",
+        "failed",
+        "--journal",
+        str(journald.folder),
+    ]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            first = json.loads(process.stdout.readline())
+            journald.tell([table("file_failed", NOON, file="new.pdf", parcel=P, filed="new.pdf")])
+            second = json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+
+    assert (first["file"], second["file"]) == ("a.pdf", "new.pdf")
+
+
+@pytest.mark.parametrize(
+    ("entry_", "trusted"),
+    [
+        ({"_UID": "0"}, True),
+        ({"_UID": "987654", "_SYSTEMD_UNIT": "inboxd-worker.service"}, True),
+        ({"_UID": "987654", "_SYSTEMD_UNIT": "session-3.scope"}, False),
+        ({"_UID": "987654", "_SYSTEMD_UNIT": "user@987654.service"}, False),
+        ({"_UID": "987654"}, False),
+        ({}, False),
+    ],
+)
+def test_another_user_s_entry_under_our_name_is_not_believed(entry_: dict[str, str], trusted: bool) -> None:
+    assert is_trusted(entry_) is trusted
+
+
+@pytest.mark.parametrize("broken", [{}, {"MESSAGE": None}, {"MESSAGE": "x", "__REALTIME_TIMESTAMP": "soon"}])
+def test_an_entry_without_a_time_is_passed_over(broken: dict[str, object]) -> None:
+    assert to_record(broken) is None

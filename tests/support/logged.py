@@ -1,0 +1,92 @@
+"""Lines as spool/log.py writes them, for tests and benches of what reads them: single ones, and a long log of many files."""
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+MODULES = {
+    "file_claimed": ("watcher", "spool.intake"),
+    "file_handled": ("worker", "tasks.process"),
+    "file_retried": ("worker", "tasks.process"),
+    "file_done": ("worker", "tasks.filer"),
+    "file_failed": ("worker", "spool.failing"),
+    "file_refused": ("watcher", "spool.failing"),
+    "file_released": ("watcher", "spool.failing"),
+    "file_gone": ("worker", "tasks.filer"),
+    "file_denied": ("watcher", "spool.gathering"),
+    "file_expired": ("worker", "tasks.sweeps"),
+    "folder_pruned": ("watcher", "spool.gathering"),
+    "parcel_sent": ("worker", "tasks.filer"),
+    "parcel_split": ("worker", "tasks.filer"),
+    "parcel_crashed": ("worker", "tasks.filer"),
+    "parcel_helped": ("worker", "tasks.repair"),
+    "swept": ("worker", "tasks.sweeps"),
+}
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
+RAISED = 0.01
+"""So many of a long log's files raise once, and are split off or tried again."""
+COMPANY_MAX = 12
+WARNINGS = ("file_failed", "file_refused", "parcel_crashed", "file_gone", "file_denied")
+
+
+def table(event: str, at: float, **keys: object) -> dict[str, Any]:
+    """Return a line's keys and values; ``at`` is in unix seconds."""
+    program, module = MODULES[event]
+    stamp = datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    level = "warning" if event in WARNINGS else "info"
+    first = {"timestamp": stamp, "level": level, "program": program, "event": event, "module": module}
+    return {**first, **({} if event == "swept" else {"inbox": "drop"}), **keys}
+
+
+def line(event: str, at: float, **keys: object) -> bytes:
+    """Return a line's bytes, with its line feed."""
+    return json.dumps(table(event, at, **keys)).encode() + b"\n"
+
+
+def parcel(number: int, at: float) -> str:
+    """Return a parcel's id."""
+    return f"{int(at * 1000):012x}{number:016x}"
+
+
+def long_log(files: int, seed: int = 1) -> Iterator[dict[str, Any]]:
+    """Yield the lines of so many files, about three and a bit for each: alone and in company, some that raise, few that fail.
+
+    Every file's name is ``YEAR/customer NNN/invoice NUMBER.pdf``.
+    """
+    chance = random.Random(seed)
+    at, number, parcels = NOON, 0, 0
+    while number < files:
+        company = 1 if chance.random() < 0.5 else chance.randint(2, COMPANY_MAX)
+        names = [f"2026/customer {n % 997:03d}/invoice {n:07d}.pdf" for n in range(number, min(number + company, files))]
+        number, parcels, at = number + len(names), parcels + 1, at + chance.random() * 0.2
+        yield from _of_one_parcel(chance, names, parcel(parcels, at), parcel(files + parcels, at + 0.1), at)
+
+
+def _of_one_parcel(chance: random.Random, names: list[str], one: str, other: str, at: float) -> Iterator[dict[str, Any]]:
+    digests = [hashlib.sha256(name.encode()).hexdigest() for name in names]
+    for name, digest in zip(names, digests, strict=True):
+        keys = {"size": chance.randint(100, 30_000), "sha256": digest, "file_id": digest[:32], "found_by": "event"}
+        yield table("file_claimed", at, file=name, parcel=one, **keys)
+    bad = names[0] if chance.random() < RAISED * len(names) else None
+    for name, digest in zip(names, digests, strict=True):
+        at += 0.003
+        told: dict[str, Any] = {"result": {"sha256": digest, "size": 4096, "content_type": "application/pdf"}}
+        if name == bad:
+            told = {"raised": "ConnectionError: the archive is away"}
+        yield table("file_handled", at, file=name, parcel=one, attempt=1, took_ms=0.6, **told)
+    for name in names:
+        if name != bad:
+            yield table("file_done", at + 0.01, file=name, parcel=one, attempt=1, filed=name, took_ms=47.2)
+    if bad is None:
+        return
+    into = other if len(names) > 1 else one
+    if len(names) > 1:
+        yield table("parcel_split", at + 0.011, file=bad, parcel=into, out_of=one, why="ConnectionError: the archive is away")
+        yield table("parcel_sent", at + 0.012, parcel=into, files=1)
+    else:
+        yield table("file_retried", at + 0.011, file=bad, parcel=into, retry=1, of=3, in_seconds=2.0)
+    yield table("file_handled", at + 2, file=bad, parcel=into, attempt=2, took_ms=0.7, result="booked")
+    yield table("file_done", at + 2.01, file=bad, parcel=into, attempt=2, filed=bad, took_ms=2050.3)

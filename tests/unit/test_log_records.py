@@ -1,0 +1,118 @@
+"""Lines of the log that are read back, and which of them were asked for."""
+
+import json
+
+import pytest
+from support.logged import NOON, line, parcel, table
+
+from console.records import Record, Wanted, oldest, parse
+
+P = parcel(1, NOON)
+
+
+def record(event: str, **keys: object) -> Record:
+    found = parse(line(event, NOON, **keys))
+    assert found is not None
+    return found
+
+
+def test_a_line_is_read_with_its_time() -> None:
+    found = record("file_done", file="a.pdf", parcel=P)
+
+    assert found.at == NOON
+    assert (found.event, found.text("file"), found.parcels, found.is_ours) == ("file_done", "a.pdf", {P}, True)
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b"", b"Traceback (most recent call last):",
+        b'  File "x.py", line 1', b" -------------- celery@vm v5.7.0", b"{", b"{}", b"[1]",
+        b'{"timestamp": "2026-11-22T12:00:00Z"}', b'{"event": "file_done"}', b'{"timestamp": "soon", "event": "file_done"}',
+        b'{"timestamp": "2026-11-22T12:00:00Z", "event": 1}', b'{"timestamp": 12, "event": "file_done"}',
+        b'{"timestamp": "2026-11-22T12:00:00Z", "event": "e", "file": ["a"]}', b'{"a": ' * 100_000, b"\xff\xfe{",
+        b'{"timestamp": "0001-01-01T00:00:00+23:00", "event": "e"',
+    ],
+    ids=lambda text: repr(text[:30]),
+)  # fmt: skip
+def test_a_foreign_line_is_passed_over(foreign: bytes) -> None:
+    assert parse(foreign) is None
+
+
+def test_the_first_line_after_a_torn_one_is_read() -> None:
+    torn = line("file_claimed", NOON, file="a.pdf")[:90]
+
+    found = parse(torn + line("file_done", NOON + 1, file="b.pdf"))
+
+    assert found is not None
+    assert (found.event, found.text("file")) == ("file_done", "b.pdf")
+
+
+def test_a_name_that_looks_like_a_line_can_not_pass_for_one_behind_a_torn_end() -> None:
+    name = '{"timestamp": "2026-11-22T12:00:00Z", "event": "file_done", "module": "tasks.filer", "file": "b"}'
+    whole = line("file_claimed", NOON, file=name, found_by="event")
+
+    found = [parse(whole[:cut]) for cut in range(len(whole) - 1)]
+
+    assert [one for one in found[:-1] if one is not None] == []
+
+
+def test_words_of_a_library_are_not_taken_for_an_event_of_ours() -> None:
+    told = {key: value for key, value in table("file_done", NOON).items() if key != "module"}
+
+    found = parse(json.dumps(told).encode())
+
+    assert found is not None
+    assert not found.is_ours
+    assert not Wanted(outcomes=("done",)).admits(found)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fits"),
+    [
+        (Wanted(), True),
+        (Wanted(since=NOON), True),
+        (Wanted(since=NOON + 0.001), False),
+        (Wanted(inbox="drop"), True),
+        (Wanted(inbox="dro"), False),
+        (Wanted(file="*.pdf"), True),
+        (Wanted(file="a.pdf"), True),
+        (Wanted(file="x/a.pdf"), True),
+        (Wanted(file="x/*"), True),
+        (Wanted(file="y/*"), False),
+        (Wanted(file="*.PDF"), False),
+        (Wanted(file="x*"), False),
+        (Wanted(parcel=P), True),
+        (Wanted(parcel=P[:-1]), False),
+        (Wanted(outcomes=("done",)), True),
+        (Wanted(outcomes=("failed", "done")), True),
+        (Wanted(outcomes=("failed",)), False),
+        (Wanted(inbox="drop", file="b*"), False),
+    ],
+)
+def test_only_what_fits_every_wish_is_admitted(wanted: Wanted, fits: bool) -> None:
+    assert wanted.admits(record("file_done", file="x/a.pdf", parcel=P)) is fits
+
+
+def test_a_name_with_glob_characters_is_found_by_itself() -> None:
+    assert Wanted(file="scan [1].pdf").admits(record("file_done", file="scan [1].pdf"))
+
+
+def test_a_parcel_s_wish_admits_what_was_split_out_of_it() -> None:
+    assert Wanted(parcel=P).admits(record("parcel_split", file="a", parcel=parcel(2, NOON), out_of=P))
+
+
+@pytest.mark.parametrize(("why", "retried"), [("ValueError: bad", True), (None, False)])
+def test_a_file_that_was_split_off_counts_as_retried_if_it_raised(why: str | None, retried: bool) -> None:
+    split = record("parcel_split", file="a", parcel=parcel(2, NOON), out_of=P, why=why)
+
+    assert Wanted(outcomes=("retried",)).admits(split) is retried
+
+
+@pytest.mark.parametrize(("later", "old"), [(10.0, True), (0.0, False), (-10.0, False), (1.0, False)])
+def test_a_line_is_known_to_be_too_old_by_its_first_bytes(later: float, old: bool) -> None:
+    assert (line("file_done", NOON) < oldest(NOON + later)) is old
+
+
+def test_without_a_since_no_line_is_too_old() -> None:
+    assert not line("file_done", 0.0) < oldest(None)
