@@ -56,6 +56,10 @@ soak: $(VENV)/.installed-dev ## drop files for an hour at an even pace; show wha
 outage: $(VENV)/.installed-dev ## drop files while Redis is gone for minutes; show what the watcher holds meanwhile
 	PYTHONPATH=tests:. $(BIN)/python bench/outage.py $(ARGS)
 
+.PHONY: bench-logs
+bench-logs: $(VENV)/.installed-dev ## time `inboxd trace` and `log` on a million lines and on a journal (needs root and systemd's journald)
+	PYTHONPATH=tests:. $(BIN)/python bench/logs.py $(ARGS)
+
 .PHONY: mutants
 mutants: $(VENV)/.installed-dev ## plant bugs in a copy of the tree, one at a time; show which test catches each
 	$(BIN)/python bench/mutants.py $(ARGS)
