@@ -11,24 +11,21 @@ from typing import Any
 import click
 import rich
 
-from console import logs, table
+from console import files, logs, table
 from console.address import shown, startable
-from console.options import settings_option
+from console.options import NEEDS_A_PERSON, read, settings_option
 from console.ping import ask
 from console.status import gather
 from console.supervisor import BAD_SETTINGS
 from console.up import up as bring_up
 from spool import broker, preflight
-from spool.errors import Finding, SettingsError
-from spool.loading import FILE_VARIABLE, find, handlers_beside, load
+from spool.errors import Finding, SettingsError, Weather
+from spool.loading import FILE_VARIABLE
 from spool.notes import plain
-from spool.settings import Settings
-
-NEEDS_A_PERSON = 1
 
 
 class Commands(click.Group):
-    """Commands that may raise SettingsError: each finding is printed to stderr, and the exit code is 2."""
+    """Commands that may raise SettingsError: each finding is printed to stderr, and the exit code is 2; or Weather: 1."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         """Run the command that was named."""
@@ -38,6 +35,9 @@ class Commands(click.Group):
             for finding in error.findings:
                 click.echo(_on_screen(finding), err=True)
             ctx.exit(BAD_SETTINGS)
+        except Weather as error:
+            click.echo(plain(str(error)), err=True)
+            ctx.exit(NEEDS_A_PERSON)
 
 
 def _version() -> str:
@@ -61,7 +61,7 @@ inboxd.add_command(logs.trace)
 @settings_option
 def up(named: Path | None) -> None:
     """Run everything in this terminal, with a server of its own if there is none. Ctrl-C stops it."""
-    file, settings = _read(named)
+    file, settings = read(named)
     sys.exit(bring_up(settings, file))
 
 
@@ -69,7 +69,7 @@ def up(named: Path | None) -> None:
 @settings_option
 def watch(named: Path | None) -> None:
     """Run the watcher alone: it takes files in, and leaves the work to workers that run elsewhere."""
-    file, _ = _read(named)
+    file, _ = read(named)
     argv = [sys.executable, "-m", "watcher"]
     os.execve(sys.executable, argv, {**os.environ, FILE_VARIABLE: str(file)})  # noqa: S606 - no shell is wanted
 
@@ -78,7 +78,7 @@ def watch(named: Path | None) -> None:
 @settings_option
 def check(named: Path | None) -> None:
     """Say what is wrong with the settings and the folders they name; exit code 2 if anything is."""
-    file, settings = _read(named)
+    file, settings = read(named)
     answer = ask(settings)
     if findings := preflight.check(settings):
         raise SettingsError(findings)
@@ -96,7 +96,7 @@ def check(named: Path | None) -> None:
 @click.option("--json", "in_json", is_flag=True, help="Print one JSON object instead of a table.")
 def status(named: Path | None, in_json: bool) -> None:
     """Show what waits, what is worked on, and who is there; exit code 1 if something needs a person."""
-    _, settings = _read(named)
+    _, settings = read(named)
     now = gather(settings, time.time())
     if in_json:
         click.echo(json.dumps(table.as_json(now), indent=2))
@@ -105,10 +105,8 @@ def status(named: Path | None, in_json: bool) -> None:
     sys.exit(NEEDS_A_PERSON if now.troubles() else 0)
 
 
-def _read(named: Path | None) -> tuple[Path, Settings]:
-    file = find(named)
-    handlers_beside(file)
-    return file, load(file)
+for _command in (files.retry,):
+    inboxd.add_command(_command)
 
 
 def _on_screen(finding: Finding) -> str:

@@ -2,13 +2,13 @@
 
 import time
 
-from spool import log, notes
-from spool.disk import Disk
+from spool import history, log, notes
+from spool.disk import Disk, Stat, held
 from spool.filing import file_failed
 from spool.folders import Folders
 from spool.packing import Packed
 from spool.settings import Inbox
-from spool.store import discard, release
+from spool.store import discard, open_in, release
 
 _log = log.get(__name__)
 
@@ -18,12 +18,26 @@ def fail(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, path: bytes, r
 
     Raises OSError; the file then is still claimed.
     """
-    note = notes.write(path, reason, inbox=inbox.name, parcel=parcel, attempts=attempts, at=time.time())
+    look = _look(disk, folders, parcel, path)
+    earlier = history.recall(disk, folders.failed, look) if look else ()
+    note = notes.write(path, reason, inbox=inbox.name, parcel=parcel, attempts=attempts, at=time.time(), earlier=earlier)
     filed = file_failed(disk, folders, parcel, path, note)
+    if look and earlier and filed is not None:
+        # If we die here, before it is removed: a history too many, which retention removes.
+        history.forget(disk, folders.failed, look)
     if filed is not None:
         event = log.FILE_FAILED if attempts else log.FILE_REFUSED
         _log.warning(event, inbox=inbox.name, file=path, parcel=parcel, attempt=attempts, reason=reason, filed=filed)
     return filed
+
+
+def _look(disk: Disk, folders: Folders, parcel: str, path: bytes) -> Stat | None:
+    try:
+        at, name = open_in(disk, folders, parcel, path)
+        with held(disk, at):
+            return disk.stat(at, name)
+    except OSError:  # gone, or what it is that ails it, the filing meets, too
+        return None
 
 
 def settle(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, packed: Packed) -> int:

@@ -23,6 +23,7 @@ FILE_FAILED = "file_failed"
 FILE_GONE = "file_gone"
 FILE_DENIED = "file_denied"
 FILE_EXPIRED = "file_expired"
+FILE_PUT_BACK = "file_put_back"
 # One parcel's way
 PARCEL_SENT = "parcel_sent"
 PARCEL_DROPPED = "parcel_dropped"

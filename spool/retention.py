@@ -9,6 +9,7 @@ from spool import notes
 from spool.disk import Disk, Fd, held
 from spool.filing import exists, read_note
 from spool.folders import Folders, split_path
+from spool.history import HISTORY_NAME, HISTORY_SECONDS
 from spool.moves import TEMP_NAME, is_reserved, open_path
 from spool.scan import SubFolder
 from spool.walk import PASSED_OVER, Entry, walk
@@ -80,10 +81,12 @@ def _tidy(disk: Disk, entry: Entry, since: float, now: float, keep_seconds: floa
 
 def _reason(disk: Disk, entry: Entry, since: float, now: float, keep_seconds: float, *, notes_too: bool) -> str | None:
     age = now - max(disk.stat(entry.at, entry.name).ctime_ns / 1e9, since)
-    if keep_seconds and age > keep_seconds:
+    if keep_seconds and age > keep_seconds and not (notes_too and HISTORY_NAME.fullmatch(entry.name)):
         return f"kept for {keep_seconds / 86_400:g} days"
     if age < LEFTOVER_SECONDS:
         return None
+    if notes_too and age >= HISTORY_SECONDS and HISTORY_NAME.fullmatch(entry.name):
+        return "the history of a file that has not failed again"
     ours = TEMP_NAME.fullmatch(entry.name) or is_reserved(disk, entry.at, entry.name)
     if ours and not since:
         return "an unfinished file of inboxd's"

@@ -15,8 +15,10 @@ from spool import notes
 from spool.disk import Disk
 from spool.filing import file_done, file_failed
 from spool.folders import Folders, new_parcel_id
+from spool.history import HISTORY_SECONDS
 from spool.moves import TEMP_PREFIX
 from spool.packing import pack
+from spool.putting_back import failure_at, put_back
 from spool.readiness import Ready
 from spool.retention import LEFTOVER_SECONDS, expire, prune
 from spool.scan import Seen, SubFolder, scan
@@ -75,6 +77,20 @@ def to_failed(path: bytes) -> Step:
     )
 
 
+def back(path: bytes) -> Step:
+    """Put one failed file back into inbox/, if it is there."""
+
+    def step(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
+        if failure := failure_at(disk, folders, path):
+            put_back(disk, folders, failure)
+
+    return step
+
+
+def _tidy_failed(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
+    list(expire(disk, folders.failed, FAR, 0.0, notes_too=True))
+
+
 def _prune(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
     prune(disk, folders, [SubFolder(b"sub", 0.0), SubFolder(b"sub/deep", 0.0), SubFolder(b"kept", 0.0)], FAR, 1.0)
 
@@ -86,13 +102,17 @@ def then(*steps: Step) -> Step:
 
 @dataclass(frozen=True)
 class Way:
-    """What lies below the root before, the operation, the later pass, and which sub-folders are there besides."""
+    """What lies below the root before, the operation, the later pass, and which sub-folders are there besides.
+
+    ``moved`` is what the operation takes out of done/ or failed/, if it does.
+    """
 
     name: str
     before: Mapping[bytes, bytes]
     act: Step
     recover: Step
     empty: tuple[bytes, ...] = field(default=())
+    moved: bytes = b""
 
     @property
     def contents(self) -> set[bytes]:
@@ -102,7 +122,8 @@ class Way:
     @property
     def settled(self) -> dict[bytes, bytes]:
         """Return what must stay as it is."""
-        return {path: data for path, data in self.before.items() if path.startswith((b"done/", b"failed/"))}
+        stays = (path for path in self.before if not (self.moved and path.startswith(self.moved)))
+        return {path: self.before[path] for path in stays if path.startswith((b"done/", b"failed/"))}
 
     def arrange(self, root: Path) -> Spool:
         """Make a spool in which this way begins."""
@@ -130,7 +151,7 @@ FILING = (
     Way("failed, with a name of 254 bytes", {P + LONG: b"A"}, to_failed(LONG), to_failed(LONG)),
 )
 
-MOVING = (
+MOVING: tuple[Way, ...] = (
     Way("claim", {b"inbox/a": b"A", b"inbox/x/y/b": b"B", b"inbox/x/c": b"C" * 99, b"done/a": b"D"}, take(PARCEL), both),
     Way(
         "release",
@@ -143,6 +164,28 @@ MOVING = (
         {P + b"x/a": b"A", P + b"x/b": b"B"},
         lambda disk, folders, _: split(disk, folders, PARCEL, b"x/b", INTO),
         away,
+    ),
+)
+
+MOVING += (
+    Way(
+        "put back",
+        {b"failed/x/a": b"A", b"failed/x/a.error.txt": note(b"x/a", PARCEL), b"inbox/x/a": b"B"},
+        back(b"x/a"),
+        then(back(b"x/a"), _tidy_failed, both),
+        moved=b"failed/x/a",
+    ),
+    Way(
+        "put back under its first name",
+        {
+            b"failed/a (2)": b"A",
+            b"failed/a (2).error.txt": note(b"y/a", PARCEL),
+            b"failed/a": b"B",
+            b"failed/a.error.txt": note(b"a", INTO),
+        },
+        back(b"a (2)"),
+        then(back(b"a (2)"), _tidy_failed, both),
+        moved=b"failed/a (2)",
     ),
 )
 
@@ -222,5 +265,5 @@ def after_retention(spool: Spool, now: float) -> dict[bytes, bytes]:
     """Return what is left in all folders once our leftovers are old enough to be removed."""
     with spool.folders() as folders:
         list(expire(Disk(), folders.done, now + 2 * LEFTOVER_SECONDS, 0.0))
-        list(expire(Disk(), folders.failed, now + 2 * LEFTOVER_SECONDS, 0.0, notes_too=True))
+        list(expire(Disk(), folders.failed, now + 2 * max(LEFTOVER_SECONDS, HISTORY_SECONDS), 0.0, notes_too=True))
     return spool.files()

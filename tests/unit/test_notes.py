@@ -23,7 +23,7 @@ def test_a_note_says_what_went_wrong_and_what_to_do() -> None:
     assert "Reason: not an invoice" in lines
     assert "It was tried once." in lines
     assert "What you can do:" in lines
-    assert "inbox drop" in lines[-2]
+    assert "inbox drop" in lines[-3]
 
 
 @pytest.mark.parametrize(

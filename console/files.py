@@ -1,0 +1,48 @@
+"""The commands about single files: why one is still here, and putting failed ones back."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from console.options import NEEDS_A_PERSON, read, settings_option
+from console.retry import Choice, shown
+from console.retry import retry as put_back
+from spool import log
+from spool.errors import Finding, SettingsError
+from spool.settings import Log, Settings
+
+
+@click.command()
+@settings_option
+@click.argument("files", nargs=-1, metavar="[FILE]...")
+@click.option("--inbox", "inboxes", multiple=True, metavar="NAME", help="All that has failed in this inbox; may be repeated.")
+@click.option("--error", metavar="GLOB", help='All whose note gives a reason that fits, such as "*connection refused*".')
+@click.option("--all", "everything", is_flag=True, help="All that has failed in all inboxes.")
+@click.option("--dry-run", is_flag=True, help="Say what would be put back; change nothing.")
+def retry(
+    named: Path | None, files: tuple[str, ...], inboxes: tuple[str, ...], error: str | None, everything: bool, dry_run: bool
+) -> None:
+    """Put failed files back into inbox/, under the path that they were dropped with.
+
+    FILE is a path in failed/ (or its note, or a sub-folder there), absolute or relative. Nothing is overwritten. If a file
+    fails again, its note tells of the earlier failures. Exit code 1 if nothing, or not everything, could be put back.
+    """
+    _, settings = read(named)
+    if bool(files) == bool(inboxes or error or everything):
+        remedy = "give files, or any of --inbox, --error and --all"
+        raise SettingsError([Finding("inboxd retry", "it is not clear what is to be put back", remedy)])
+    _log_for_programs(settings)
+    put = kept = 0
+    for result in put_back(settings, Choice(files, inboxes, error or "*"), dry_run=dry_run):
+        click.echo(shown(result), err=result.put is None)
+        put += result.put is not None
+        kept += result.put is None
+    click.echo(f"{put} {'would be ' if dry_run else ''}put back" + (f", {kept} not" if kept else ""))
+    sys.exit(0 if put and not kept else NEEDS_A_PERSON)
+
+
+def _log_for_programs(settings: Settings) -> None:
+    """Log each move, as every program does; on a terminal the command's own words are enough."""
+    quiet = settings.log.format == "auto" and sys.stderr.isatty()
+    log.configure(Log(level="error") if quiet else settings.log, program="retry")

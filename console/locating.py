@@ -1,0 +1,49 @@
+"""From what a person types to a place in a spool: which inbox, which of its folders, which path there."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from spool import folders
+from spool.settings import Settings
+
+TOPS = tuple(name.decode() for name in folders.ALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A path below one folder of an inbox; ``top`` is inbox, claimed, done or failed, or "" where the path does not say it."""
+
+    inbox: str
+    top: str
+    path: bytes
+
+
+def spots(settings: Settings, typed: str) -> list[Spot]:
+    """Return what a typed path can mean: one place, if it leads into an inbox's folder; else that path in every inbox.
+
+    It counts from the current folder, or from an inbox's own. [] for one that leads nowhere in a spool.
+    """
+    here = os.path.normpath(Path.cwd() / typed)
+    real = os.path.join(os.path.realpath(os.path.dirname(here)), os.path.basename(here))  # noqa: PTH118, PTH119, PTH120
+    for path in dict.fromkeys((here, real)):
+        if found := list(_inside(settings, os.fsencode(path))):
+            return found
+    below = os.path.normpath(typed)
+    if os.path.isabs(below) or below.split("/")[0] in (".", ".."):  # noqa: PTH117
+        return []
+    top, _, rest = below.partition("/")
+    if top in TOPS and rest:
+        return [Spot(inbox, top, os.fsencode(rest)) for inbox in settings.inbox]
+    return [Spot(inbox, "", os.fsencode(below)) for inbox in settings.inbox]
+
+
+def _inside(settings: Settings, path: bytes) -> Iterator[Spot]:
+    for name, inbox in settings.inbox.items():
+        for root in dict.fromkeys((bytes(inbox.root), os.fsencode(os.path.realpath(inbox.root)))):
+            if path.startswith(root + b"/"):
+                top, _, rest = path[len(root) + 1 :].partition(b"/")
+                if top in folders.ALL and rest:
+                    yield Spot(name, top.decode(), rest)
+                    return
