@@ -1,16 +1,50 @@
 """The commands about single files: why one is still here, and putting failed ones back."""
 
+import json
+import os
 import sys
 from pathlib import Path
 
 import click
 
+from console import explain as why
 from console.options import NEEDS_A_PERSON, read, settings_option
 from console.retry import Choice, shown
 from console.retry import retry as put_back
 from spool import log
+from spool.disk import ignore_lease_breaks
 from spool.errors import Finding, SettingsError
+from spool.notes import plain
 from spool.settings import Log, Settings
+
+
+@click.command()
+@settings_option
+@click.argument("path")
+@click.option("--json", "in_json", is_flag=True, help="Print one JSON object instead of sentences.")
+def explain(named: Path | None, path: str, in_json: bool) -> None:
+    """Say why a file is (still) where it is: waiting and until when, ignored by which rule, claimed, done, failed and why.
+
+    PATH is absolute, or relative to the current folder or to an inbox. It only looks. Exit code 1 if nothing is known of it.
+    """
+    _, settings = read(named)
+    ignore_lease_breaks()
+    found = why.explain(settings, path)
+    if in_json:
+        click.echo(json.dumps({"path": plain(os.fsencode(path)), "found": [why.as_json(one) for one in found]}, indent=2))
+    for line in [] if in_json else [line for one in found for line in why.shown(one)] or _nothing(settings, path):
+        click.echo(line)
+    sys.exit(0 if found else NEEDS_A_PERSON)
+
+
+def _nothing(settings: Settings, path: str) -> list[str]:
+    shown_path = plain(os.fsencode(path))
+    roots = ", ".join(plain(bytes(inbox.root)) for inbox in settings.inbox.values())
+    return [
+        f"{shown_path}: nothing is known of it",
+        f"  it is not in inbox/, claimed/, done/ or failed/ of {roots}",
+        f"  what became of it, the log may tell: inboxd trace {shown_path}",
+    ]
 
 
 @click.command()

@@ -27,6 +27,9 @@ HOST_QUEUE = "inboxd.host."
 WORK_QUEUE = "inboxd.work"
 """Parcels that carry their bytes: any worker on any host."""
 
+UNACKED_KEY = "inboxd.unacked"
+"""Messages that workers hold: what is worked on, and what waits for its next attempt."""
+
 
 def files_queue(host: str) -> str:
     """Return the queue of parcels that go by reference: workers that see this host's folders."""
@@ -104,7 +107,7 @@ def make_app(settings: Settings, *, results: bool = False) -> Celery:
             # three questions each time, one after the other: leases find what is lost much sooner
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
-            "unacked_key": "inboxd.unacked",
+            "unacked_key": UNACKED_KEY,
             "unacked_index_key": "inboxd.unacked_index",
             "unacked_mutex_key": "inboxd.unacked_mutex",
             "queue_order_strategy": "spool.queue:HostFirst",

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from spool.disk import Disk, Fd, Idle, Kind, Stat, held
-from spool.moves import is_reserved
+from spool.folders import split_path
+from spool.moves import is_reserved, open_path
 from spool.readiness import (
     Decision,
     Ignore,
@@ -88,14 +89,43 @@ def _entries(
         path = prefix + name
         if not is_folder:
             yield _look(disk, folder, name, path, rules, patience, clock)
-        elif skip := folder_by_name(name):
-            yield Seen(path, skip, None)
-        elif not rules.recursive:
-            yield Seen(path, Ignore("a sub-folder, and recursive = false"), None)
-        elif path.count(b"/") >= rules.depth_max:
-            yield Seen(path, Refuse(f"folders are nested more than {rules.depth_max} deep"), None)
+        elif stop := _stops(name, path, rules):
+            yield Seen(path, stop, None)
         else:
             pending.append(path + b"/")
+
+
+def _stops(name: bytes, path: bytes, rules: Rules) -> Ignore | Refuse | None:
+    """Decide about a sub-folder: None if it is looked into."""
+    if skip := folder_by_name(name):
+        return skip
+    if not rules.recursive:
+        return Ignore("a sub-folder, and recursive = false")
+    if path.count(b"/") >= rules.depth_max:
+        return Refuse(f"folders are nested more than {rules.depth_max} deep")
+    return None
+
+
+def look_at(
+    disk: Disk, inbox: Fd, path: bytes, rules: Rules, patience: Patience, clock: Callable[[], float]
+) -> Seen | Denied | None:
+    """Return what a scan would say of one path: of the entry, or of the folder above it that it would not look into.
+
+    None if nothing is there. Raises ValueError for a path that could lead outside.
+    """
+    parts, name = split_path(path)
+    try:
+        with held(disk, open_path(disk, inbox, parts)) as folder:
+            is_folder = disk.stat(folder, name).kind is Kind.FOLDER
+            for depth, part in enumerate((*parts, name) if is_folder else parts):
+                above = b"/".join((*parts, name)[: depth + 1])
+                if stop := _stops(part, above, rules):
+                    return Seen(above, stop, None)
+            if is_folder:
+                return Seen(path, Ignore("a sub-folder: what is in it is taken file by file"), None)
+            return _look(disk, folder, name, path, rules, patience, clock)
+    except OSError as error:
+        return None if error.errno in _GONE else Denied(path, error)
 
 
 def _open(disk: Disk, inbox: Fd, prefix: bytes) -> Fd:

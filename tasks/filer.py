@@ -1,7 +1,6 @@
 """Carrying out outcomes: done/, failed/, or another try. Used by the callbacks, and by the sweep when one was lost."""
 
 import time
-from typing import Any
 
 from celery.states import FAILURE, SUCCESS
 
@@ -11,15 +10,13 @@ from spool.failing import fail, settle
 from spool.filing import file_done, is_filed
 from spool.folders import Folders, born, new_parcel_id
 from spool.lease import Held, Lease
+from spool.message import Stored
 from spool.notes import plain
 from spool.outcome import FileOutcome, Outcome, Verdict
 from spool.recovery import Help, gives_up
 from spool.settings import Inbox
 from spool.store import discard, files, split
 from tasks.workshop import Workshop
-
-Stored = dict[str, Any]
-"""Celery's result record of one task: at least status (str) and result."""
 
 _FINAL = {RejectFile.__name__, HandlerFailed.__name__}
 """What a stored failure must be for its files to fail: all else is the worker's trouble, and gets another chance."""

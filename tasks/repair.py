@@ -10,12 +10,13 @@ from spool import log, trouble
 from spool.errors import BadPayload
 from spool.folders import Folders, born
 from spool.lease import Held, Lease
+from spool.message import Stored
 from spool.outcome import from_wire
 from spool.queue import WORK_QUEUE, files_queue, in_queues
 from spool.recovery import Found, Help, Limits, decide
 from spool.settings import Inbox
 from spool.store import discard, files, parcels
-from tasks.filer import Filer, Stored, is_final
+from tasks.filer import Filer, is_final
 from tasks.keeper import RENEWALS_PER_LEASE
 from tasks.owner import Life, life
 from tasks.workshop import Workshop

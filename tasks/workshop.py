@@ -3,13 +3,11 @@
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import redis
 from celery import Celery
-from celery.states import PENDING
 
-from spool import broker, log, trouble
+from spool import broker, log, message, trouble
 from spool.disk import Disk
 from spool.errors import BrokerAway, FolderAway
 from spool.folders import Folders
@@ -50,15 +48,9 @@ class Workshop:
             send(self.app, parcel_of(packed, parcel, inbox, self.host), inbox, retries=retries, countdown=countdown)
         return packed
 
-    def stored(self, parcels: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def stored(self, parcels: Sequence[str]) -> dict[str, message.Stored]:
         """Return Celery's result record of each parcel; status PENDING where there is none. Raises BrokerAway."""
-        if not parcels:
-            return {}
-        backend: Any = self.app.backend  # a key-value store: Redis
-        with broker.weather():
-            found = backend.mget([backend.get_key_for_task(parcel) for parcel in parcels])
-        pending = {"status": PENDING, "result": None}
-        return {parcel: backend.decode_result(raw) if raw else pending for parcel, raw in zip(parcels, found, strict=True)}
+        return message.stored(self.app, parcels)
 
     def is_in_trouble(self, inbox: Inbox, error: Exception, seen_by: str) -> bool:
         """Tell whether an error is about the inbox as a whole. If so, it is left for all to know, and logged if it is news.
