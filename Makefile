@@ -48,6 +48,10 @@ test: $(VENV)/.installed-dev ## run all tests, the ones with real servers and pr
 drill: $(VENV)/.installed-dev ## drop thousands of files while everything is killed, stopped and flushed; print a ledger
 	PYTHONPATH=tests:. $(BIN)/python bench/drill.py $(ARGS)
 
+.PHONY: audit
+audit: $(VENV)/.installed-dev ## drop thousands of files, kill workers, flush Redis; does `inboxd audit` account for each?
+	PYTHONPATH=tests:. $(BIN)/python bench/audit.py $(ARGS)
+
 .PHONY: soak
 soak: $(VENV)/.installed-dev ## drop files for an hour at an even pace; show what each process holds meanwhile
 	PYTHONPATH=tests:. $(BIN)/python bench/soak.py $(ARGS)

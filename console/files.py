@@ -3,11 +3,15 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from console import audit as ledger
 from console import explain as why
+from console.ledger import shown as shown_entry
+from console.loglines import of_parcels
 from console.options import NEEDS_A_PERSON, read, settings_option
 from console.retry import Choice, shown
 from console.retry import retry as put_back
@@ -74,6 +78,44 @@ def retry(
         kept += result.put is None
     click.echo(f"{put} {'would be ' if dry_run else ''}put back" + (f", {kept} not" if kept else ""))
     sys.exit(0 if put and not kept else NEEDS_A_PERSON)
+
+
+@click.command()
+@settings_option
+@click.argument("logs", nargs=-1, required=True, metavar="LOG...")
+@click.option("--json", "in_json", is_flag=True, help="Print one JSON object instead of sentences.")
+def audit(named: Path | None, logs: tuple[str, ...], in_json: bool) -> None:
+    """Account for every file: arrivals = done + failed + in flight, or which file nobody knows of.
+
+    LOG are the JSON logs of watcher and workers, also compressed (.gz, .xz), in any order; "-" is standard input. A file that
+    was filed, and has been moved or deleted since, is accounted for. Exit code 1 if a file is not.
+    """
+    _, settings = read(named)
+    try:
+        report = ledger.audit(settings, of_parcels(logs))
+    except OSError as error:
+        raise SettingsError(
+            [Finding(str(error.filename or "audit"), str(error.strerror), "name logs that can be read")]
+        ) from None
+    if in_json:
+        click.echo(json.dumps(ledger.as_json(report), indent=2))
+    else:
+        for line in _sums(report):
+            click.echo(plain(line))
+    sys.exit(NEEDS_A_PERSON if report.unaccounted else 0)
+
+
+def _sums(report: ledger.Report) -> Iterator[str]:
+    refused = f" ({report.refused} of them refused)" if report.refused else ""
+    nowhere = f" + {len(report.unaccounted)} unaccounted for" if report.unaccounted else ""
+    failed = f"{report.failed} failed{refused}"
+    yield f"{report.arrived} arrived = {report.done} done + {failed} + {report.in_flight} in flight{nowhere}"
+    if report.given_back:
+        yield f"{report.given_back} more were given back to inbox/, because they were not complete after all"
+    for entry in report.unaccounted:
+        yield from shown_entry(entry)
+    if not report.unaccounted:
+        yield "every file is accounted for"
 
 
 def _log_for_programs(settings: Settings) -> None:

@@ -105,7 +105,7 @@ def status(named: Path | None, in_json: bool) -> None:
     sys.exit(NEEDS_A_PERSON if now.troubles() else 0)
 
 
-for _command in (files.explain, files.retry):
+for _command in (files.explain, files.retry, files.audit):
     inboxd.add_command(_command)
 
 
