@@ -4,11 +4,15 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from spool import journal
+from spool.disk import Disk
+from spool.journal import Journal, JournalHandler
 from spool.notes import plain
 from spool.settings import Log
 
@@ -54,6 +58,16 @@ OBSERVER_REBUILT = "observer_rebuilt"
 SWEPT = "swept"
 SWEEP_STUCK = "sweep_stuck"
 WORKER_SILENT = "worker_silent"
+NOTIFY_FAILED = "notify_failed"
+SETTINGS_TAKEN = "settings_taken"
+SETTINGS_KEPT = "settings_kept"
+SETTINGS_REFUSED = "settings_refused"
+INBOX_LEAVING = "inbox_leaving"
+INBOX_FORGOTTEN = "inbox_forgotten"
+
+EVENTS = frozenset(value for name, value in dict(globals()).items() if name.isupper() and isinstance(value, str))
+
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def get(name: str) -> FilteringBoundLogger:
@@ -61,12 +75,21 @@ def get(name: str) -> FilteringBoundLogger:
     return cast("FilteringBoundLogger", structlog.get_logger(module=name))
 
 
-def configure(settings: Log, *, program: str) -> None:
-    """Send our lines, and those of every library's ``logging``, to stderr in one shape.
+def message_ids() -> dict[str, str]:
+    """Return the journal's MESSAGE_ID of each event, by its name."""
+    return {event: journal.message_id(event) for event in sorted(EVENTS)}
 
-    ``auto`` is for people on a terminal, and one JSON object on each line otherwise.
+
+def configure(
+    settings: Log, *, program: str, environment: Mapping[str, str] = _NOTHING, journal_socket: str = journal.SOCKET
+) -> None:
+    """Send our lines, and those of every library's ``logging``, to stderr in one shape, or to the journal.
+
+    ``auto`` is for people on a terminal, the journal's fields where ``environment`` says that stderr is its stream, and
+    one JSON object on each line otherwise.
     """
-    pretty = settings.format == "console" or (settings.format == "auto" and sys.stderr.isatty())
+    shape = _shape(environment) if settings.format == "auto" else settings.format
+    pretty = shape == "console"
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -81,12 +104,17 @@ def configure(settings: Log, *, program: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    last: list[Processor] = [_people] if pretty else [_ordered, structlog.processors.JSONRenderer(ensure_ascii=True)]
+    to = Journal(journal_socket)
+    lasts: dict[str, list[Processor]] = {
+        "console": [_people],
+        "json": [_ordered, structlog.processors.JSONRenderer(ensure_ascii=True)],
+        "journal": [_to_journal(to)],
+    }
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared, structlog.processors.format_exc_info],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *lasts[shape]],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = JournalHandler(to) if shape == "journal" else logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -96,6 +124,17 @@ def configure(settings: Log, *, program: str) -> None:
         beat.addFilter(_Seldom())
     for chatty in ("watchdog", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+
+
+def _shape(environment: Mapping[str, str]) -> str:
+    if sys.stderr.isatty():
+        return "console"
+    try:
+        stderr = Disk().fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return "json"  # closed, or no file at all
+    # programs that we start inherit the variable, and may write elsewhere
+    return "journal" if environment.get("JOURNAL_STREAM") == f"{stderr.dev}:{stderr.ino}" else "json"
 
 
 class _Seldom(logging.Filter):
@@ -157,15 +196,36 @@ _MARKS: dict[str, str] = {"warning": "!", "error": "!!", "critical": "!!"}
 
 def _people(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """Render a line for a terminal: time, program, event, file, then the rest."""
-    level = event.pop("level", "info")
-    stamp, program = str(event.pop("timestamp", ""))[11:23], event.pop("program", "")
-    name, exception = event.pop("event", ""), event.pop("exception", None)
-    event.pop("module", None)
-    inbox, file = event.pop("inbox", None), event.pop("file", None)
+    stamp, program = str(event.get("timestamp", ""))[11:23], event.get("program", "")
+    return f"{stamp} {program:<8}{_MARKS.get(event.get('level', 'info'), ''):>2} {_sentence(event)}"
+
+
+def _to_journal(to: Journal) -> Processor:
+    def send(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+        sentence = _sentence(event)
+        if exception := event.get("exception"):
+            event = {**event, "exception": _escaped(exception)}
+        entry = journal.fields(event, sentence, is_kind=event.get("event") in EVENTS)
+        return "" if to.send(entry) else f"<{entry['PRIORITY']}>{entry['MESSAGE']}"
+
+    return send
+
+
+_ELSEWHERE = frozenset({"timestamp", "level", "program", "event", "module", "inbox", "file", "exception"})
+
+
+def _sentence(event: EventDict) -> str:
+    """Say what a line is about: the event, the file, the rest; and below it a traceback, if there is one."""
+    name, inbox, file, exception = (event.get(key) for key in ("event", "inbox", "file", "exception"))
     subject = f" {inbox}:{file}" if file is not None else (f" {inbox}" if inbox else "")
-    rest = "".join(f"  {key}={_short(value)}" for key, value in event.items() if value is not None)
-    line = f"{stamp} {program:<8}{_MARKS.get(level, ''):>2} {name}{subject}{rest}"
-    return "\n".join([line, *map(plain, str(exception).split("\n"))]) if exception else line
+    rest = "".join(f"  {key}={_short(value)}" for key, value in event.items() if value is not None and key not in _ELSEWHERE)
+    line = f"{name or ''}{subject}{rest}"
+    return f"{line}\n{_escaped(exception)}" if exception else line
+
+
+def _escaped(exception: object) -> str:
+    """Escape a traceback's lines, and leave them lines."""
+    return "\n".join(map(plain, str(exception).split("\n")))
 
 
 def for_people(line: Mapping[str, object]) -> str:

@@ -63,7 +63,7 @@ class Log(Section):
     """What is logged, and in which shape."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "json", "console"] = "auto"
+    format: Literal["auto", "json", "console", "journal"] = "auto"
     files: tuple[PurePath, ...] = ()
 
 
