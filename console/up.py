@@ -61,7 +61,7 @@ def up(settings: Settings, file: Path, others: Callable[[Settings, Path], Sequen
     """
     preflight.make_folders(settings)
     preflight.require(settings)
-    log.configure(settings.log, program="up")
+    log.configure(settings.log, program="up", environment=os.environ)
     with only_one_up(settings), Interrupts() as interrupts:
         supervisor = Supervisor(interrupts)
         try:

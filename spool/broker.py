@@ -74,6 +74,11 @@ def answers(settings: Settings, seconds: float) -> bool:
             return False
 
 
+def silence_seconds(settings: Settings) -> float:
+    """Return how long a program may be kept from giving a sign of life by a Redis that hangs: two calls, each tried twice."""
+    return 4 * (settings.redis.connect_timeout_seconds + settings.redis.socket_timeout_seconds) + 2.0
+
+
 @contextmanager
 def weather() -> Iterator[None]:
     """Turn what redis-py raises for a server that is away, slow, full or forbidding into BrokerAway."""

@@ -122,7 +122,7 @@ def make_app(settings: Settings, *, results: bool = False) -> Celery:
         result_backend_transport_options={"retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}},
         redis_backend_health_check_interval=5,
         timezone="UTC",
-        beat_scheduler="celery.beat:Scheduler",  # no file to break
+        beat_scheduler="tasks.beat:Scheduler",  # no file to break
         beat_max_loop_interval=1,
     )
     return app

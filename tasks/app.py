@@ -1,6 +1,7 @@
 """The Celery app: ``celery -A tasks.app worker``, ``beat``, ``inspect``, ``flower``. An entry point: it reads the settings."""
 
 import contextlib
+import os
 import sys
 import threading
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from celery import signals
 from kombu.exceptions import OperationalError
 
-from spool import log
+from spool import broker, log, notify
 from spool.disk import ignore_lease_breaks
 from spool.errors import SettingsError
 from spool.loading import find, handlers_beside, load
@@ -16,8 +17,12 @@ from spool.preflight import require
 from spool.queue import EXPIRED, STALE, host_queue, make_app
 from spool.settings import Settings
 from tasks import callbacks, process, sweeps, transport
+from tasks.beat import Duty
 from tasks.pulse import Pulse
+from tasks.reload import Reload
 from tasks.screening import Screen
+from tasks.service import serve_as_beat, serve_as_worker
+from tasks.shop import Shop
 from tasks.workshop import build
 
 
@@ -34,13 +39,20 @@ def _refusal(error: SettingsError) -> int:
     return 2
 
 
+_manager = notify.take(os.environ, os.getpid())
 settings = _settings()
 app = make_app(settings, results=True)
 _workshop = build(settings, app)
+_shop = Shop(_workshop)
 for _tasks in (process, callbacks, sweeps):
-    _tasks.register(_workshop)
+    _tasks.register(app, _shop)
 sweeps.schedule_with(app, settings)
-_pulse = Pulse(_workshop.client, settings.work.silent_seconds)
+_pulse = Pulse(_workshop.client, settings.work.silent_seconds, notify=_manager)
+_reload = Reload(_shop, _manager)
+if "beat" in sys.argv:
+    serve_as_beat(Duty(app, settings, _manager, sweeps.schedule_with), _manager, broker.silence_seconds(settings))
+else:
+    serve_as_worker(app, _manager, _pulse, _reload, broker.silence_seconds(settings))
 
 
 def _callable_tasks() -> list[str]:
@@ -56,14 +68,13 @@ transport.install(_screen.passes, _pulse.beat)
 def _log_our_way(**_kwargs: object) -> None:
     """Keep Celery from setting up logging of its own."""
     program = "beat" if "beat" in sys.argv else "worker"
-    log.configure(settings.log, program=program)
+    log.configure(settings.log, program=program, environment=os.environ)
 
 
 @signals.worker_ready.connect
 def _look_after_what_was_left(sender: Any = None, **_kwargs: object) -> None:  # noqa: ANN401 - the worker's consumer
     """Sweep at once: an earlier worker may have died over its parcels. And watch over this one."""
-    if settings.work.silent_seconds:
-        _pulse.watch(sender)
+    _pulse.watch(sender)
     with contextlib.suppress(OperationalError):
         # beat counts from its own start: one that restarts often would never come to the rare sweep
         for sweep in (STALE, EXPIRED):
@@ -80,7 +91,7 @@ def _blame_nobody(**_kwargs: object) -> None:
 def _file_what_is_finished(**_kwargs: object) -> None:
     """Leave nothing finished in claimed/, if the folders are this worker's business."""
     if host_queue(settings.host) in app.amqp.queues.consume_from:
-        sweeps.file_finished(_workshop)
+        sweeps.file_finished(_shop.current)
 
 
 @signals.celeryd_init.connect
@@ -88,8 +99,9 @@ def _before_the_worker_starts(options: dict[str, Any] | None = None, **_kwargs: 
     """Refuse to start on folders that would not work. A worker that only helps another host (-Q) need not have them."""
     queues = (options or {}).get("queues")
     chosen = queues.split(",") if isinstance(queues, str) else queues
+    _reload.folders = not chosen or host_queue(settings.host) in chosen
     try:
-        require(settings, folders=not chosen or host_queue(settings.host) in chosen)
+        require(settings, folders=_reload.folders)
     except SettingsError as error:
         sys.exit(_refusal(error))
     ignore_lease_breaks()

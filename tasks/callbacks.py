@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from celery import Task
+from celery import Celery, Task
 from celery.states import SUCCESS
 
 from spool import log
@@ -16,6 +16,7 @@ from spool.queue import FAILED, STALE, SUCCEEDED
 from spool.settings import Inbox
 from tasks.filer import Filer, is_final
 from tasks.owner import Life, life
+from tasks.shop import Shop
 from tasks.workshop import Workshop
 
 _log = log.get(__name__)
@@ -69,14 +70,14 @@ def _weather(workshop: Workshop, inbox: Inbox, parcel: str) -> Iterator[None]:
         _log.warning(log.PARCEL_STUCK, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)
 
 
-def register(workshop: Workshop) -> None:
-    """Make the callbacks known to the workshop's app. The error callback is bound, so that Celery sends it as a message."""
+def register(app: Celery, shop: Shop) -> None:
+    """Make the callbacks known to the app. The error callback is bound, so that Celery sends it as a message."""
 
     def on_success(wire: object) -> None:
-        succeeded(workshop, wire)
+        succeeded(shop.now(), wire)
 
     def on_error(_self: Task[..., Any], inbox: object, parcel: object) -> None:
-        failed(workshop, inbox, parcel)
+        failed(shop.now(), inbox, parcel)
 
-    workshop.app.task(name=SUCCEEDED, ignore_result=True)(on_success)
-    workshop.app.task(name=FAILED, bind=True, ignore_result=True)(on_error)
+    app.task(name=SUCCEEDED, ignore_result=True)(on_success)
+    app.task(name=FAILED, bind=True, ignore_result=True)(on_error)

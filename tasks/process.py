@@ -4,7 +4,7 @@ import contextlib
 import time
 from typing import Any
 
-from celery import Task
+from celery import Celery, Task
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
 from spool import log
@@ -21,6 +21,7 @@ from tasks import guard, owner
 from tasks.handlers import Handler, find
 from tasks.keeper import Keeper
 from tasks.owner import Life
+from tasks.shop import Shop
 from tasks.workshop import Workshop
 
 OWN_SHARE = 0.9
@@ -38,10 +39,14 @@ _Answer = guard.Answer | Verdict | FileOutcome
 class Process:
     """Works on one parcel after the other."""
 
-    def __init__(self, workshop: Workshop) -> None:
+    def __init__(self, workshop: Workshop, keeper: Keeper | None = None) -> None:
         self._workshop = workshop
         self._lease_seconds = workshop.settings.work.lease_seconds
-        self._keeper = Keeper(workshop.leases, self._lease_seconds)
+        self._keeper = keeper or Keeper(workshop.leases, self._lease_seconds)
+
+    def by(self, workshop: Workshop) -> "Process":
+        """Return the process by this workshop, which may have newer settings; what keeps the leases is the same."""
+        return self if workshop is self._workshop else Process(workshop, self._keeper)
 
     def run(self, task: Task[..., Any], wire: object) -> dict[str, Any]:
         """Work on a parcel and return its outcome, to be stored and handed to the success callback.
@@ -216,11 +221,11 @@ def _outcome(part: FilePart, answer: _Answer) -> FileOutcome:
             return FileOutcome(part.filename, verdict)
 
 
-def register(workshop: Workshop) -> None:
-    """Make the task known to the workshop's app."""
-    process = Process(workshop)
+def register(app: Celery, shop: Shop) -> None:
+    """Make the task known to the app; it works by the settings of when it starts."""
+    first = Process(shop.now())
 
     def run(self: Task[..., Any], wire: object) -> dict[str, Any]:
-        return process.run(self, wire)
+        return first.by(shop.now()).run(self, wire)
 
-    workshop.app.task(name=PROCESS, bind=True, ignore_result=False, throws=(RejectFile, HandlerFailed))(run)
+    app.task(name=PROCESS, bind=True, ignore_result=False, throws=(RejectFile, HandlerFailed))(run)

@@ -16,8 +16,11 @@ from celery.worker import state
 from spool import log
 from spool.broker import weather
 from spool.errors import BrokerAway
+from spool.notify import PINGS_PER_PERIOD, Notify
 
 LOOKS_PER_SILENCE = 10
+LOOK_SECONDS = 5.0
+"""… or so often, where no silence is too long."""
 EXIT_CODE = 70
 """EX_SOFTWARE: a supervisor that restarts on failure is to see one."""
 
@@ -30,7 +33,16 @@ _log = log.get(__name__)
 class Pulse:
     """Knows when the worker last heard from its queues."""
 
-    def __init__(self, client: redis.Redis, silent_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        silent_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+        notify: Notify | None = None,
+    ) -> None:
+        self._notify = notify or Notify()
+        self._consumer: Any = None
+        self._away = False
         self._client = client
         self._silent_seconds = silent_seconds
         self._clock = clock
@@ -42,20 +54,49 @@ class Pulse:
 
     def is_silent(self, *, busy: bool) -> bool:
         """Tell whether nothing was heard for too long; ``busy`` says that there is a reason not to ask."""
-        if busy or not self._broker_answers():
+        self._away = not busy and not self._broker_answers()
+        if busy or self._away:
             self.beat()
-        return self._clock() - self._heard > self._silent_seconds
+        return self._silent_seconds > 0 and self._clock() - self._heard > self._silent_seconds
+
+    @property
+    def look_seconds(self) -> float:
+        """How long it is from one look to the next."""
+        watchdog = self._notify.watchdog_seconds
+        look = self._silent_seconds / LOOKS_PER_SILENCE or LOOK_SECONDS
+        return look if watchdog is None else min(look, watchdog / PINGS_PER_PERIOD)
+
+    def attend(self) -> None:
+        """Look at the worker from a thread, for as long as the process lives, and feed its watchdog while all is well."""
+        self.beat()
+        threading.Thread(target=self._run, name="pulse", daemon=True).start()
 
     def watch(self, consumer: Any) -> None:  # noqa: ANN401 - celery.worker.consumer.Consumer
-        """Watch over a worker's consumer from a thread, for as long as the process lives."""
+        """Watch over a worker's consumer from now on: it has its connection."""
         self.beat()
-        threading.Thread(target=self._run, args=(consumer,), name="pulse", daemon=True).start()
+        self._consumer = consumer
+        self._notify.status("consuming")
 
-    def _run(self, consumer: Any) -> None:  # noqa: ANN401
-        while not self.is_silent(busy=is_busy(consumer)):
-            time.sleep(self._silent_seconds / LOOKS_PER_SILENCE)
-        silent = round(self._clock() - self._heard, 1)
-        _log.critical(log.WORKER_SILENT, seconds=silent, remedy="it ends, and is to be started again")
+    def _run(self) -> None:
+        while self._look():
+            time.sleep(self.look_seconds)
+        self._end()
+
+    def _look(self) -> bool:
+        """Take one look, and tell what it has shown; False if the worker is to end."""
+        consumer = self._consumer
+        silent = self.is_silent(busy=consumer is not None and is_busy(consumer))
+        if not silent:
+            self._notify.alive()
+        if consumer is None:  # it has not begun: whether it is to be started anew is for the service manager to say
+            return True
+        self._notify.status("Redis is away, waiting for it" if self._away else "consuming")
+        return not silent
+
+    def _end(self) -> None:
+        _log.critical(
+            log.WORKER_SILENT, seconds=round(self._clock() - self._heard, 1), remedy="it ends, and is to be started again"
+        )
         state.should_terminate = EXIT_CODE  # type: ignore[assignment]  # a cold stop, which puts back what was taken
         time.sleep(COLD_STOP_SECONDS)
         signal.raise_signal(signal.SIGKILL)

@@ -22,6 +22,7 @@ from spool.recovery import Help
 from spool.retention import expire
 from spool.settings import Inbox, Settings
 from tasks.repair import Repair
+from tasks.shop import Shop
 from tasks.turns import turn
 from tasks.workshop import Workshop
 
@@ -39,7 +40,7 @@ def missed(workshop: Workshop) -> None:
     """Take in what lies complete in an inbox and was announced by no event, or found no watcher."""
     watcher = heartbeat.read(workshop.client, workshop.host)
     troubled = trouble.read(workshop.client, workshop.host, workshop.settings.inbox)
-    for inbox in workshop.settings.inbox.values():
+    for inbox in _own(workshop):
         watched = watcher.inboxes.get(inbox.name) if watcher else None
         if inbox.name in troubled or (watched and watched.busy):
             continue  # it could not be filed, or it is being worked off: nothing is missed
@@ -50,6 +51,11 @@ def missed(workshop: Workshop) -> None:
                 _say_it_is_over(workshop, inbox, MISSED)
         if claimed and watched and watched.mode == "inotify":
             _log.warning(log.EVENTS_MISSED, inbox=inbox.name, files=claimed)
+
+
+def _own(workshop: Workshop) -> list[Inbox]:
+    """Return the inboxes that are in the settings; of one that is leaving, only what is in flight is our business."""
+    return [inbox for name, inbox in workshop.settings.inbox.items() if name not in workshop.leaving]
 
 
 def _take_all(workshop: Workshop, inbox: Inbox) -> int:
@@ -121,7 +127,7 @@ def _was_away(workshop: Workshop) -> bool:
 
 def expired(workshop: Workshop) -> None:
     """Delete what has been kept for as long as its inbox says, and our own leftovers."""
-    for inbox in workshop.settings.inbox.values():
+    for inbox in _own(workshop):
         with _turn(workshop, EXPIRED, inbox) as ours:
             if ours:
                 with opened(workshop.disk, inbox.root) as folders:
@@ -151,15 +157,15 @@ def _turn(workshop: Workshop, sweep: str, inbox: Inbox) -> Iterator[bool]:
                 _log.warning(log.SWEEP_STUCK, inbox=inbox.name, sweep=sweep, error=str(error), remedy="it is tried again")
 
 
-def register(workshop: Workshop) -> None:
-    """Make the sweeps known to the workshop's app."""
+def register(app: Celery, shop: Shop) -> None:
+    """Make the sweeps known to the app."""
     for name, sweep in ((MISSED, missed), (STALE, stale), (EXPIRED, expired)):
 
         def run(*, _sweep: Any = sweep) -> None:  # noqa: ANN401 - bound now, for a closure sees the last one
             with contextlib.suppress(BrokerAway):  # the next one comes soon
-                _sweep(workshop)
+                _sweep(shop.now())
 
-        workshop.app.task(name=name, ignore_result=True)(run)
+        app.task(name=name, ignore_result=True)(run)
 
 
 def schedule_with(app: Celery, settings: Settings) -> None:

@@ -30,6 +30,8 @@ class Workshop:
     client: redis.Redis
     leases: Leases
     progress: Progress
+    leaving: frozenset[str] = frozenset()
+    """Inboxes that were removed from the settings: what is in flight is finished, and nothing more is taken in."""
 
     @property
     def host(self) -> str:

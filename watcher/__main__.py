@@ -1,10 +1,11 @@
 """The watcher as a program: settings, signals, loop."""
 
+import os
 import signal
 import sys
 from types import FrameType
 
-from spool import broker, log
+from spool import broker, log, notify
 from spool.disk import Disk, ignore_lease_breaks
 from spool.errors import SettingsError
 from spool.intake import Means
@@ -21,31 +22,44 @@ from watcher.observer import Observer
 
 def main() -> int:
     """Run the watcher until SIGTERM or SIGINT; returns its exit code: 2 for settings or folders that can't be used."""
+    manager = notify.take(os.environ, os.getpid())
     try:
         settings = load()
-        log.configure(settings.log, program="watcher")
+        log.configure(settings.log, program="watcher", environment=os.environ)
         require(settings, handlers=False)
     except SettingsError as error:
         sys.stderr.write(f"inboxd can't start:\n{error}\n")
         return 2
     ignore_lease_breaks()
+    manager.bear(broker.silence_seconds(settings))
     hints = Hints()
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        hints.put(Hint(Kind.STOP))
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+    _listen(hints)
     app = make_app(settings)
     client = broker.client(settings)
 
     def send_one(parcel: Parcel, inbox: Inbox) -> None:
         send(app, parcel, inbox)
+        manager.alive()  # a turn may send thousands
 
     leases = Leases(client, keep_seconds=2 * settings.redis.visibility_timeout_seconds)
     means = Means(Disk(), leases, send_one, settings.host, settings.sweep.grace_seconds)
-    Daemon(settings, means, client, hints, Observer(hints)).run()
+    Daemon(settings, means, client, hints, Observer(hints), manager).run()
     return 0
+
+
+def _listen(hints: Hints) -> None:
+    """Turn signals into hints."""
+
+    def on(number: signal.Signals, kind: Kind) -> None:
+        def put(_signal: int, _frame: FrameType | None) -> None:
+            hints.put(Hint(kind))
+
+        signal.signal(number, put)
+
+    on(signal.SIGTERM, Kind.STOP)
+    on(signal.SIGINT, Kind.STOP)
+    if not sys.stderr.isatty():  # on a terminal it says that the terminal is gone
+        on(signal.SIGHUP, Kind.RELOAD)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,24 @@
 """The watcher's loop: look at the inboxes that are due, then wait for a hint, a due time or a tick."""
 
+import dataclasses
 import time
+from collections.abc import Callable
 
 import redis
 
-from spool import heartbeat, log, trouble
+from spool import heartbeat, log, reloading, trouble
 from spool.broker import weather
-from spool.errors import BrokerAway, FolderAway
+from spool.errors import BrokerAway, Finding, FolderAway, SettingsError
 from spool.heartbeat import Heartbeat, Watched
 from spool.intake import Intake, Means
 from spool.mounts import Mode, mode, mount_at, patience
+from spool.notify import Notify
+from spool.reloading import Change
 from spool.settings import Inbox, Settings
 from watcher.drop import Drop, identity
 from watcher.hints import Hint, Hints, Kind
 from watcher.observer import Observer
+from watcher.words import status
 
 SUPERVISE_SECONDS = 1.0
 WATCHES_SECONDS = 30.0
@@ -22,15 +27,28 @@ BROKER_SECONDS = (0.5, 5.0)
 """First and longest wait before an absent broker is asked again."""
 
 
+Renew = Callable[[Settings], Change | None]
+
+
+def _renew(old: Settings) -> Change | None:
+    return reloading.renew(old, handlers=False)
+
+
 class Daemon:
     """Watches all inboxes of the settings until it is told to stop."""
 
-    def __init__(self, settings: Settings, means: Means, client: redis.Redis, hints: Hints, observer: Observer) -> None:
+    def __init__(
+        self, settings: Settings, means: Means, client: redis.Redis, hints: Hints, observer: Observer,
+        notify: Notify | None = None, renew: Renew = _renew,
+    ) -> None:  # fmt: skip
+        """``renew`` reads new settings, given the old ones; None if they can't be used."""
         self._settings = settings
         self._means = means
         self._client = client
         self._hints = hints
         self._observer = observer
+        self._notify = notify or Notify()
+        self._renew = renew
         self._log = log.get(__name__)
         self._drops: dict[str, Drop] = {}
         self._troubles: dict[str, str] = {}
@@ -38,7 +56,7 @@ class Daemon:
         self._paused: str | None = None
         self._broker_wait = BROKER_SECONDS[0]
         self._broker_due = self._supervise_due = self._beat_due = 0.0
-        self._stopping = False
+        self._stopping = self._reloading = self._ready = False
 
     def run(self) -> None:
         """Watch first, then scan: what arrives in between is seen twice rather than never. Returns after a STOP hint."""
@@ -53,15 +71,27 @@ class Daemon:
         self._log.info(log.STOPPED)
 
     def _round(self) -> None:
+        if self._reloading:
+            self._reload()
         now = time.monotonic()
         self._supervise(now)
+        self._alive()
         self._beat(now)
         if self._paused is None:
             for drop in sorted(self._drops.values(), key=lambda drop: drop.due):
                 if drop.due <= time.monotonic() and not self._stopping and self._paused is None:
                     self._turn(drop)
+                    self._alive()
                     self._take_hints(0.0)
+        if not self._ready:
+            self._ready = True
+            self._notify.ready()
         self._take_hints(self._next_due() - time.monotonic())
+
+    def _alive(self) -> None:
+        """Feed the watchdog: this loop turns, and events can be expected to arrive."""
+        if self._observer.healthy:
+            self._notify.alive()
 
     def _next_due(self) -> float:
         if self._paused is not None:
@@ -78,6 +108,10 @@ class Daemon:
     def _take_hint(self, hint: Hint, now: float) -> None:
         if hint.kind is Kind.STOP:
             self._stopping = True
+            self._notify.stopping()
+            return
+        if hint.kind is Kind.RELOAD:
+            self._reloading = True
             return
         drop = self._drops.get(hint.inbox)
         if drop is None:
@@ -164,6 +198,53 @@ class Daemon:
         for name in over:
             self._drops[name].look_now("scan")
 
+    # new settings
+
+    def _reload(self) -> None:
+        """Take up new settings, or none of them. What is in flight needs no watcher, and is none of its memory."""
+        self._reloading = False
+        self._notify.reloading()
+        if change := self._renew(self._settings):
+            self._take_up(change)
+            self._tell_status()
+        self._notify.ready()
+
+    def _take_up(self, change: Change) -> None:
+        means, inboxes = self._means, change.settings.inbox
+        grace = change.settings.sweep.grace_seconds
+        self._means = dataclasses.replace(means, grace_seconds=grace)
+        renewed = (*change.added, *change.changed) if grace == means.grace_seconds else tuple(inboxes)
+        fresh: dict[str, Drop] = {}
+        for name in renewed:
+            try:
+                fresh[name] = self._watch(inboxes[name])
+            except OSError as error:
+                self._means = means
+                self._undo((*fresh, name))
+                finding = Finding(f"inbox.{name}.root", str(error), "mend the folder, and reload again")
+                reloading.refuse(SettingsError([finding]))
+                return
+        for name in change.removed:
+            self._forget(name)
+        for name, drop in fresh.items():
+            if before := self._drops.get(name):
+                drop.trouble = before.trouble  # the first turn tells whether that is over
+            self._drops[name] = drop
+        self._settings = change.settings
+
+    def _undo(self, names: tuple[str, ...]) -> None:
+        """Watch again by the old settings what was watched by new ones."""
+        for name in names:
+            if name in self._drops:
+                self._watch_again(name, "rebuilt")
+            else:
+                self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._observer.forget(name)
+        for known in (self._drops, self._troubles, self._watchless):
+            known.pop(name, None)
+
     # supervision
 
     def _supervise(self, now: float) -> None:
@@ -206,6 +287,7 @@ class Daemon:
         if self._paused is None:
             self._log.warning(log.BROKER_AWAY, error=why, remedy="nothing is claimed until it answers again")
         self._paused = why
+        self._tell_status()
         self._broker_due = time.monotonic() + self._broker_wait
         self._broker_wait = min(self._broker_wait * 2, BROKER_SECONDS[1])
 
@@ -230,3 +312,7 @@ class Daemon:
             for drop in self._drops.values():
                 drop.look_now("start")
         self._broker_wait = BROKER_SECONDS[0]
+        self._tell_status()
+
+    def _tell_status(self) -> None:
+        self._notify.status(status(self._drops.values(), self._paused))

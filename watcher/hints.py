@@ -12,6 +12,7 @@ class Kind(StrEnum):
     RETURNED = "returned"  # a parcel left claimed/: there is room for another
     OVERFLOWED = "overflowed"  # the kernel has dropped events
     ROOT_LOST = "root_lost"  # the watched folder was moved, deleted or unmounted
+    RELOAD = "reload"  # the settings file is to be read again
     STOP = "stop"
 
 

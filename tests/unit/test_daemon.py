@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import redis
 import structlog
+from support.datagrams import Manager
 from support.fakes import FakeLeases, Sent
 from support.rooms import means
 from support.spools import Spool
@@ -22,6 +23,8 @@ from support.waiting import eventually
 from spool import heartbeat, log
 from spool.disk import Disk
 from spool.errors import BrokerAway
+from spool.notify import Notify
+from spool.reloading import Change, compare
 from spool.settings import Settings
 from watcher import daemon
 from watcher.daemon import BROKER_SECONDS, Daemon
@@ -29,6 +32,7 @@ from watcher.hints import Hint, Hints, Kind
 from watcher.observer import Observer
 
 STOP = Hint(Kind.STOP)
+FAST = {"settle_seconds": 0.02, "empty_file_seconds": 0.02, "poll_seconds": 0.05}
 
 
 @dataclass
@@ -108,7 +112,7 @@ class Watcher:
         self.sent = Sent()
         self.hints = CountingHints()
         self.observer = self.make_observer(self.hints)
-        rules = {"settle_seconds": 0.02, "empty_file_seconds": 0.02, "poll_seconds": 0.05, **self.rules}
+        rules = {**FAST, **self.rules}
         inboxes = {name: {"root": str(spool.root), **rules} for name, spool in self.spools.items()}
         self.daemon = Daemon(
             Settings(host="here", inbox=inboxes), means(Disk(), self.leases, self.sent), self.broker, self.hints, self.observer
@@ -464,3 +468,93 @@ def test_while_what_is_claimed_can_not_be_filed_nothing_more_is_claimed(
         eventually(lambda: watcher.has_sent(b"a"))
 
     assert len(watcher.logs(log.FOLDER_AWAY)) == len(watcher.logs(log.FOLDER_BACK)) == 1
+
+
+# new settings
+
+
+def reloaded(watcher: Watcher, spools: dict[str, Spool], **rules: object) -> Change:
+    """Have the running watcher take up settings with these inboxes, and return what they change."""
+    inboxes = {name: {"root": str(spool.root), **FAST, **rules} for name, spool in spools.items()}
+    change = compare(watcher.daemon._settings, Settings(host="here", inbox=inboxes))
+    watcher.daemon._renew = lambda _old: change
+    watcher.hints.put(Hint(Kind.RELOAD))
+    return change
+
+
+def waiting(watcher: Watcher) -> set[str]:
+    return {path.name for path in (watcher.spool.root / "inbox").iterdir()}
+
+
+def test_a_new_inbox_is_watched_and_what_lies_there_is_sent(watcher: Watcher, tmp_path: Path) -> None:
+    new = Spool.make(tmp_path / "new")
+    new.put(b"inbox/there")
+
+    with watcher.running():
+        eventually(watcher.is_idle)
+        reloaded(watcher, {**watcher.spools, "new": new})
+        eventually(lambda: watcher.has_sent(b"there"))
+        eventually(lambda: watcher.is_idle("new"))
+        new.put(b"inbox/later")
+        eventually(lambda: watcher.has_sent(b"there", b"later"))
+
+    assert [line["found_by"] for line in watcher.logs(log.FILE_CLAIMED)] == ["start", "event"]
+
+
+def test_a_removed_inbox_is_forgotten_troubles_and_all(watcher: Watcher, tmp_path: Path) -> None:
+    other = Spool.make(tmp_path / "other")
+    watcher.broker.troubles = {"drop": b"disk full"}
+
+    with watcher.running():
+        eventually(lambda: watcher.daemon._troubles == {"drop": "disk full"})
+        reloaded(watcher, {"other": other})
+        eventually(lambda: list(watcher.daemon._drops) == ["other"])
+        watcher.spool.put(b"inbox/nobody")
+        other.put(b"inbox/somebody")
+        eventually(lambda: watcher.has_sent(b"somebody"))
+        eventually(lambda: list(watcher.broker.beats[-1]["inboxes"]) == ["other"])
+
+    assert waiting(watcher) == {"nobody"}
+
+
+def test_changed_rules_are_for_the_next_file(watcher: Watcher) -> None:
+    with watcher.running():
+        eventually(watcher.is_idle)
+        reloaded(watcher, watcher.spools, exclude=["*.tmpx"])
+        eventually(lambda: watcher.daemon._drops["drop"].inbox.exclude == ("*.tmpx",))
+        watcher.spool.put(b"inbox/a.tmpx")
+        watcher.spool.put(b"inbox/b")
+        eventually(lambda: watcher.has_sent(b"b"))
+
+    assert waiting(watcher) == {"a.tmpx"}
+
+
+def test_an_inbox_that_can_not_be_watched_leaves_everything_as_it_was(watcher: Watcher, tmp_path: Path) -> None:
+    gone = Spool.make(tmp_path / "gone")
+    shutil.rmtree(gone.root)
+
+    with watcher.running():
+        eventually(watcher.is_idle)
+        before = watcher.daemon._settings
+        reloaded(watcher, {**watcher.spools, "gone": gone}, exclude=["*"])
+        eventually(lambda: bool(watcher.logs(log.SETTINGS_REFUSED)))
+        watcher.spool.put(b"inbox/a")
+        eventually(lambda: watcher.has_sent(b"a"))
+
+    assert watcher.daemon._settings is before
+    assert list(watcher.daemon._drops) == ["drop"]
+    assert watcher.logs(log.SETTINGS_REFUSED)[0]["where"] == "inbox.gone.root"
+
+
+def test_the_status_says_what_is_watched_and_why_nothing_is_claimed(watcher: Watcher) -> None:
+    with Manager() as manager:
+        watcher.daemon._notify = Notify(manager.address)
+        with watcher.running():
+            manager.wait_for(lambda states: "STATUS=watching drop (inotify)" in states)
+            watcher.broker.away = watcher.daemon._beat_due = True
+            watcher.spool.put(b"inbox/a")
+            manager.wait_for(
+                lambda states: states[-1].startswith("STATUS=paused, nothing is claimed: redis: gone fishing; watching drop")
+            )
+
+        assert manager.look()[-1] == "STOPPING=1"
