@@ -177,3 +177,29 @@ def test_a_worker_reloads_while_redis_is_away(make_stand: MakeStand) -> None:
     stand.wait_until(lambda: b"a.txt" in stand.names("failed"))
 
     assert len(stand.seen(b"a.txt")) == 1
+
+
+def test_a_file_that_is_quicker_than_the_workers_reload_is_worked_on_after_it(make_stand: MakeStand) -> None:
+    stand = make_stand({"drop": {}}).start()
+    rewrite(stand, {"drop": {}, "new": {}})
+
+    reload(stand, "watcher")
+    stand.drop(b"early.txt", b"x", "new")
+    stand.wait_until(lambda: stand.log_events("message_refused", stand.worker), what="a worker that does not know the inbox")
+    reload(stand, "worker")
+    stand.wait_until(lambda: stand.names("done", "new") == {b"early.txt"})
+
+    assert len(stand.seen()) == 1
+
+
+def test_many_reloads_under_load_lose_and_double_nothing(make_stand: MakeStand) -> None:
+    stand = make_stand({"drop": SLOW}).start()
+    dropped = drop_many(stand, "load", 200)
+
+    for number in range(12):
+        rewrite(stand, {"drop": {**SLOW, "retries": number, "parcel_files_max": 1 + number}})
+        reload(stand)
+    stand.wait_until(lambda: stand.names("done") == dropped)
+
+    assert stand.duplicates() == {}
+    assert stand.names("claimed") | stand.names("inbox") == set()
