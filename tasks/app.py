@@ -91,7 +91,7 @@ def _blame_nobody(**_kwargs: object) -> None:
 def _file_what_is_finished(**_kwargs: object) -> None:
     """Leave nothing finished in claimed/, if the folders are this worker's business."""
     if host_queue(settings.host) in app.amqp.queues.consume_from:
-        sweeps.file_finished(_shop.current)
+        sweeps.file_finished(_shop.now())
 
 
 @signals.celeryd_init.connect

@@ -42,11 +42,11 @@ def serve_as_worker(app: Celery, notify: Notify, pulse: Pulse, reload: Reload, s
 
 
 def serve_as_beat(duty: Duty, notify: Notify, silence_seconds: float) -> None:
-    """Have beat tell the service manager about itself."""
+    """Have beat tell the service manager about itself. Main thread only."""
+    if not sys.stdout.isatty():
+        signal.signal(signal.SIGHUP, duty.ask)  # at once: what comes before the first tick is done at it
 
     def begin(sender: Any = None, **_kwargs: object) -> None:  # noqa: ANN401 - celery.beat.Service
-        if not sys.stdout.isatty():
-            signal.signal(signal.SIGHUP, duty.ask)
         notify.bear(silence_seconds)
         duty.begin(sender.scheduler)
 

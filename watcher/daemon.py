@@ -1,6 +1,5 @@
 """The watcher's loop: look at the inboxes that are due, then wait for a hint, a due time or a tick."""
 
-import dataclasses
 import time
 from collections.abc import Callable
 
@@ -8,21 +7,19 @@ import redis
 
 from spool import heartbeat, log, reloading, trouble
 from spool.broker import weather
-from spool.errors import BrokerAway, Finding, FolderAway, SettingsError
+from spool.errors import BrokerAway, FolderAway
 from spool.heartbeat import Heartbeat, Watched
-from spool.intake import Intake, Means
-from spool.mounts import Mode, mode, mount_at, patience
+from spool.intake import Means
 from spool.notify import Notify
 from spool.reloading import Change
-from spool.settings import Inbox, Settings
+from spool.settings import Settings
 from watcher.drop import Drop, identity
 from watcher.hints import Hint, Hints, Kind
 from watcher.observer import Observer
+from watcher.watches import Watches
 from watcher.words import status
 
 SUPERVISE_SECONDS = 1.0
-WATCHES_SECONDS = 30.0
-"""How often the system is asked for watches again, after it had none left."""
 BROKER_SECONDS = (0.5, 5.0)
 """First and longest wait before an absent broker is asked again."""
 
@@ -50,9 +47,9 @@ class Daemon:
         self._notify = notify or Notify()
         self._renew = renew
         self._log = log.get(__name__)
-        self._drops: dict[str, Drop] = {}
+        self._watches = Watches(means, observer)
+        self._drops = self._watches.drops
         self._troubles: dict[str, str] = {}
-        self._watchless: dict[str, float] = {}
         self._paused: str | None = None
         self._broker_wait = BROKER_SECONDS[0]
         self._broker_due = self._supervise_due = self._beat_due = 0.0
@@ -61,7 +58,7 @@ class Daemon:
     def run(self) -> None:
         """Watch first, then scan: what arrives in between is seen twice rather than never. Returns after a STOP hint."""
         for inbox in self._settings.inbox.values():
-            self._drops[inbox.name] = self._watch(inbox)
+            self._drops[inbox.name] = self._watches.watch(inbox)
         self._log.info(log.STARTED, inboxes=len(self._drops))
         try:
             while not self._stopping:
@@ -154,43 +151,6 @@ class Daemon:
         if why := self._troubles.get(drop.inbox.name):
             raise FolderAway(why)
 
-    def _watch(self, inbox: Inbox) -> Drop:
-        """Begin to watch an inbox, by events if its mount allows and the system has watches left. Raises OSError."""
-        disk = self._means.disk
-        mount = mount_at(disk, inbox.root)
-        how = mode(inbox, mount)
-        if how.events:
-            how = self._by_events(inbox, how)
-        else:
-            self._observer.forget(inbox.name)
-            self._watchless.pop(inbox.name, None)
-        intake = Intake(self._means, inbox, patience(inbox, mount), network=mount.network)
-        self._log.info(log.WATCHING, inbox=inbox.name, root=str(inbox.root), mode=how.name, why=how.why)
-        return Drop(inbox, intake, mount, how, identity(disk, inbox.root))
-
-    def _by_events(self, inbox: Inbox, how: Mode) -> Mode:
-        try:
-            self._observer.watch(inbox.name, inbox.root)
-        except OSError as error:
-            self._observer.forget(inbox.name)
-            why = f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances"
-            if inbox.name not in self._watchless:
-                self._log.warning(log.EVENTS_LOST, inbox=inbox.name, error=why, remedy="it is polled, and tried again")
-            self._watchless[inbox.name] = time.monotonic() + WATCHES_SECONDS
-            return Mode(events=False, why=why)
-        self._watchless.pop(inbox.name, None)
-        return how
-
-    def _try_events_again(self, now: float) -> None:
-        """Where the system had no watches left, see whether it has some now."""
-        for name in [name for name, due in self._watchless.items() if due <= now]:
-            drop = self._drops[name]
-            how = self._by_events(drop.inbox, Mode(events=True, why="the system has watches again"))
-            if how.events:
-                self._log.info(log.WATCHING, inbox=name, root=str(drop.inbox.root), mode=how.name, why=how.why)
-                drop.mode = how
-                drop.look_now("rebuilt")
-
     def _hear_of_troubles(self, troubles: dict[str, str]) -> None:
         """Take in which inboxes are in trouble now; one that is not any more is looked at again."""
         over = self._troubles.keys() - troubles.keys()
@@ -204,46 +164,13 @@ class Daemon:
         """Take up new settings, or none of them. What is in flight needs no watcher, and is none of its memory."""
         self._reloading = False
         self._notify.reloading()
-        if change := self._renew(self._settings):
-            self._take_up(change)
+        change = self._renew(self._settings)
+        if change is not None and self._watches.take_up(change):
+            self._settings = change.settings
+            for name in change.removed:
+                self._troubles.pop(name, None)
             self._tell_status()
         self._notify.ready()
-
-    def _take_up(self, change: Change) -> None:
-        means, inboxes = self._means, change.settings.inbox
-        grace = change.settings.sweep.grace_seconds
-        self._means = dataclasses.replace(means, grace_seconds=grace)
-        renewed = (*change.added, *change.changed) if grace == means.grace_seconds else tuple(inboxes)
-        fresh: dict[str, Drop] = {}
-        for name in renewed:
-            try:
-                fresh[name] = self._watch(inboxes[name])
-            except OSError as error:
-                self._means = means
-                self._undo((*fresh, name))
-                finding = Finding(f"inbox.{name}.root", str(error), "mend the folder, and reload again")
-                reloading.refuse(SettingsError([finding]))
-                return
-        for name in change.removed:
-            self._forget(name)
-        for name, drop in fresh.items():
-            if before := self._drops.get(name):
-                drop.trouble = before.trouble  # the first turn tells whether that is over
-            self._drops[name] = drop
-        self._settings = change.settings
-
-    def _undo(self, names: tuple[str, ...]) -> None:
-        """Watch again by the old settings what was watched by new ones."""
-        for name in names:
-            if name in self._drops:
-                self._watch_again(name, "rebuilt")
-            else:
-                self._forget(name)
-
-    def _forget(self, name: str) -> None:
-        self._observer.forget(name)
-        for known in (self._drops, self._troubles, self._watchless):
-            known.pop(name, None)
 
     # supervision
 
@@ -256,8 +183,8 @@ class Daemon:
             self._log.warning(log.OBSERVER_REBUILT, why="one of its threads has ended")
             self._observer.stop()
             for name in self._drops:
-                self._watch_again(name, "rebuilt")
-        self._try_events_again(now)
+                self._watches.watch_again(name, "rebuilt")
+        self._watches.try_events_again(now)
         for name, drop in self._drops.items():
             try:
                 same = identity(self._means.disk, drop.inbox.root) == drop.identity
@@ -268,18 +195,7 @@ class Daemon:
                 continue
             if not same:
                 self._log.warning(log.OBSERVER_REBUILT, inbox=name, why="its folder was replaced")
-                self._watch_again(name, "rebuilt")
-
-    def _watch_again(self, name: str, reason: str) -> None:
-        try:
-            fresh = self._watch(self._drops[name].inbox)
-        except OSError as error:
-            self._drops[name].identity = None  # nobody watches it now, be it the same or not when it is back
-            self._drops[name].away(str(error), time.monotonic())
-            return
-        fresh.trouble = self._drops[name].trouble  # the first turn tells whether that is over
-        fresh.look_now(reason)
-        self._drops[name] = fresh
+                self._watches.watch_again(name, "rebuilt")
 
     # the broker
 

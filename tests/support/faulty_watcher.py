@@ -14,7 +14,7 @@ from typing import Any
 
 from watchdog.observers import inotify_c
 
-from watcher import __main__, daemon, inotify, observer
+from watcher import __main__, inotify, observer, watches
 
 FAULT = Path(os.environ["STAND_FOLDER"]) / "fault"
 ONCE = ("reader", "emitter", "handler")
@@ -69,7 +69,7 @@ def main() -> int:
     observer._Handler.dispatch = _raising("handler", observer._Handler.dispatch)
     inotify_c.inotify_add_watch = _refusing("no watches", errno.ENOSPC, inotify_c.inotify_add_watch)
     inotify_c.inotify_init = _refusing("no instances", errno.EMFILE, inotify_c.inotify_init)
-    daemon.WATCHES_SECONDS = _WATCHES_SECONDS
+    watches.WATCHES_SECONDS = _WATCHES_SECONDS
     return __main__.main()
 
 

@@ -26,7 +26,7 @@ from spool.errors import BrokerAway
 from spool.notify import Notify
 from spool.reloading import Change, compare
 from spool.settings import Settings
-from watcher import daemon
+from watcher import daemon, watches
 from watcher.daemon import BROKER_SECONDS, Daemon
 from watcher.hints import Hint, Hints, Kind
 from watcher.observer import Observer
@@ -209,7 +209,7 @@ def test_when_the_system_has_watches_again_they_are_used(
                 raise OSError(errno.ENOSPC, "inotify watch limit reached")
             super().watch(inbox, root)
 
-    monkeypatch.setattr(daemon, "WATCHES_SECONDS", 0.05)
+    monkeypatch.setattr(watches, "WATCHES_SECONDS", 0.05)
     monkeypatch.setattr(daemon, "SUPERVISE_SECONDS", 0.05)
     watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, Grudging)
 
@@ -352,7 +352,7 @@ def test_an_absent_broker_is_asked_once_however_many_inboxes_there_are(tmp_path:
         spool.put(b"inbox/file")
     watcher = Watcher(spools, logged, rules={"settle_seconds": 0.0, "watch_mode": "polling"})
     daemon = watcher.daemon
-    daemon._drops = {name: daemon._watch(inbox) for name, inbox in daemon._settings.inbox.items()}
+    daemon._drops.update({name: daemon._watches.watch(inbox) for name, inbox in daemon._settings.inbox.items()})
     daemon._beat(time.monotonic())
     watcher.broker.away = True
 
