@@ -35,6 +35,7 @@ class Watches:
             how = self._by_events(inbox, how)
         else:
             self._observer.forget(inbox.name)
+            self._watchless.pop(inbox.name, None)
         intake = Intake(self._means, inbox, patience(inbox, mount), network=mount.network)
         self._log.info(log.WATCHING, inbox=inbox.name, root=str(inbox.root), mode=how.name, why=how.why)
         return Drop(inbox, intake, mount, how, identity(disk, inbox.root))
