@@ -1,4 +1,4 @@
-"""Reading the settings: defaults < settings.toml < INBOXD_ environment < command line, and what is wrong in them."""
+"""Reading the settings: defaults < settings.toml < credential < environment < command line, and what is wrong."""
 
 import difflib
 import os
@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     TomlConfigSettingsSource,
 )
@@ -25,6 +26,9 @@ from spool.settings import Inbox, Log, Redis, Rules, Settings, Sweep, Work
 
 FILE_VARIABLE = "INBOXD_SETTINGS"
 PREFIX = "INBOXD_"
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
+"""Where systemd puts what LoadCredential= names; readable for this service alone."""
+CREDENTIAL = "redis-url"
 LOOKED_FOR = (Path("settings.toml"), Path("/etc/inboxd/settings.toml"))
 
 _TABLES: dict[str, type[BaseModel]] = {"redis": Redis, "work": Work, "sweep": Sweep, "log": Log, "defaults": Rules}
@@ -70,6 +74,7 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:  # noqa: ANN40
     Raises SettingsError, which names each key, its value, where it was set, and the remedy.
     """
     file = find(path)
+    secret = credential()
 
     class Sourced(Settings):
         @classmethod
@@ -82,7 +87,8 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:  # noqa: ANN40
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             del dotenv_settings, file_secret_settings
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+            given = InitSettingsSource(settings_cls, {"redis": {"url": secret[1]}} if secret else {})
+            return init_settings, env_settings, given, TomlConfigSettingsSource(settings_cls, toml_file=file)
 
     try:
         unknown = list(_unknown_variables(os.environ))
@@ -100,6 +106,27 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:  # noqa: ANN40
     except ValidationError as error:
         raise SettingsError(list(_findings(error, lambda loc: _source(loc, file, overrides)))) from None
     return _resolved(settings, file.parent)
+
+
+def credential(environment: Mapping[str, str] = os.environ) -> tuple[Path, str] | None:
+    """Return the file and the text of the credential that holds Redis' URL; None when there is none, or nothing in it.
+
+    Raises SettingsError, without the text, for one that can't be a URL.
+    """
+    folder = environment.get(CREDENTIALS_VARIABLE)
+    if not folder:
+        return None
+    path = Path(folder) / CREDENTIAL
+    try:
+        text = path.read_text("utf-8").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError([Finding(f"redis.url ({path})", f"can't be read: {error}", "give it one line of text")]) from None
+    if re.search(r"\s|\x00", text):
+        remedy = "leave one line in it, or none: redis://, rediss:// or unix://"
+        raise SettingsError([Finding(f"redis.url ({path})", "is more than one URL", remedy)])
+    return (path, text) if text else None
 
 
 def _resolved(settings: Settings, base: Path) -> Settings:
@@ -172,6 +199,8 @@ def _source(loc: tuple[str, ...], file: Path, overrides: Mapping[str, Any]) -> s
         variable = PREFIX + "__".join(part.upper() for part in loc[:length])
         if variable in names:
             return names[variable]
+    if loc[:1] == ("redis",) and loc[1:] in ((), ("url",)) and (secret := credential()):
+        return str(secret[0])
     return str(file)
 
 

@@ -416,3 +416,43 @@ def test_a_long_wrong_value_is_cut(file: Path) -> None:
     finding = the_finding(file, f'[work]\nconcurrency = "{"x" * 5000}"')
 
     assert len(finding.where) < 300 + len(str(file))
+
+
+def test_the_credential_wins_over_the_file_and_loses_to_the_environment(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text(f'redis = {{ url = "redis://file", result_expires_seconds = 700 }}\n{DROP}')
+    (tmp_path / "redis-url").write_text("redis://:secret@credential\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+
+    by_credential = load(file).redis
+    monkeypatch.setenv("INBOXD_REDIS__URL", "redis://environment")
+    by_environment = load(file).redis
+
+    assert (by_credential.url, by_credential.result_expires_seconds) == ("redis://:secret@credential", 700)
+    assert by_environment.url == "redis://environment"
+
+
+@pytest.mark.parametrize("text", ["", "\n", None])
+def test_a_credential_with_nothing_in_it_leaves_the_url_to_the_file(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    file.write_text(f'redis = {{ url = "redis://file" }}\n{DROP}')
+    if text is not None:
+        (tmp_path / "redis-url").write_text(text)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+
+    assert load(file).redis.url == "redis://file"
+
+
+@pytest.mark.parametrize("raw", [b"redis://:secret@one redis://two", b"redis://:secret@\xff", b"redis://:secret@a\nb"])
+def test_a_credential_that_is_no_url_is_named_and_not_shown(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes
+) -> None:
+    (tmp_path / "redis-url").write_bytes(raw)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+
+    finding = the_finding(file, DROP)
+
+    assert finding.where == f"redis.url ({tmp_path / 'redis-url'})"
+    assert "secret" not in str(finding)
