@@ -54,9 +54,15 @@ def _world() -> str:
 
 
 def _birth(pid: int) -> str:
-    """Return when a process was started, in ticks since the boot; "" if there is none (a zombie is none). Raises OSError."""
+    """Return when a process was started, in ticks since the boot; "" if there is none (a zombie is none).
+
+    Raises OSError when that can't be seen: under systemd other users' processes are hidden below /proc, not gone.
+    """
     try:
         fields = Disk().read_text(PurePath(f"/proc/{pid}/stat")).rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, 0)  # asks, and sends nothing; PermissionError: somebody else's
+            raise PermissionError(f"process {pid} is there, but hidden") from None
         return ""
     return "" if fields[0] in ("Z", "X") else fields[19]
