@@ -17,6 +17,9 @@ from console.options import NEEDS_A_PERSON, read, settings_option
 from console.ping import ask
 from console.status import gather
 from console.supervisor import BAD_SETTINGS
+from console.systemd import sandbox
+from console.systemd.commands import systemd
+from console.systemd.places import system
 from console.up import up as bring_up
 from spool import broker, preflight
 from spool.errors import Finding, SettingsError, Weather
@@ -76,19 +79,27 @@ def watch(named: Path | None) -> None:
 
 @inboxd.command()
 @settings_option
-def check(named: Path | None) -> None:
+@click.option("--no-broker", is_flag=True, help="Don't ask Redis whether it is there.")
+@click.option("--no-folders", is_flag=True, help="Don't look into the folders: for who may not.")
+def check(named: Path | None, no_broker: bool, no_folders: bool) -> None:
     """Say what is wrong with the settings and the folders they name; exit code 2 if anything is."""
     file, settings = read(named)
-    answer = ask(settings)
-    if findings := preflight.check(settings):
+    note = "" if no_broker else _broker(settings)
+    if findings := [*preflight.check(settings, folders=not no_folders), *sandbox.differences(settings, system(), file)]:
         raise SettingsError(findings)
     click.echo(plain(f"{file}: ok"))
     for name, inbox in settings.inbox.items():
         click.echo(plain(f"inbox {name}: ok ({inbox.root}, handler {inbox.handler})"))
-    url = broker.url(settings)
+    if note:
+        click.echo(plain(note))
+
+
+def _broker(settings: Settings) -> str:
+    """Tell whether Redis answers: worth a word, but no reason to refuse anything."""
+    url, answer = broker.url(settings), ask(settings)
     hint = " (`inboxd up` starts a server there)" if startable(url) else ""
     state = "answers" if answer else f"does not answer{hint}: {answer.why}"
-    click.echo(plain(f"note: the broker at {shown(url)} {state}"))
+    return f"note: the broker at {shown(url)} {state}"
 
 
 @inboxd.command()
@@ -105,7 +116,7 @@ def status(named: Path | None, in_json: bool) -> None:
     sys.exit(NEEDS_A_PERSON if now.troubles() else 0)
 
 
-for _command in (files.explain, files.retry, files.audit):
+for _command in (files.explain, files.retry, files.audit, systemd):
     inboxd.add_command(_command)
 
 
