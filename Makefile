@@ -19,7 +19,7 @@ endif
 
 .PHONY: help
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: setup
 setup: $(VENV)/.installed ## make .venv with what inboxd needs to run
@@ -43,6 +43,27 @@ run: $(VENV)/.installed ## run everything in this terminal, on an embedded serve
 .PHONY: test
 test: $(VENV)/.installed-dev ## run all tests, the ones with real servers and processes too
 	$(BIN)/python -m pytest $(ARGS)
+
+WHEELS := build/wheelhouse
+BOXES ?= / build/trixie
+
+.PHONY: wheelhouse
+wheelhouse: $(WHEELS)/.filled ## gather all packages, for `deploy/install.sh --wheels build/wheelhouse` without a network
+
+$(WHEELS)/.filled: requirements.txt deploy/wheelhouse.sh
+	deploy/wheelhouse.sh $(WHEELS) 3.13
+	@touch $@
+
+build/trixie: # Debian 13, with systemd 257 and Python 3.13; needs root, and apt install mmdebstrap
+	mkdir -p build
+	mmdebstrap --quiet --mode=root --variant=minbase \
+		--include=systemd-sysv,dbus-user-session,libpam-systemd,python3-venv,iproute2,procps trixie $@ || { rm -rf $@; exit 1; }
+
+.PHONY: test-systemd
+test-systemd: $(VENV)/.installed-dev $(WHEELS)/.filled $(filter-out /,$(BOXES)) ## boot systemds 252 and 257 in boxes (root); BOXES=/ boots this one's
+	for root in $(BOXES); do \
+		INBOXD_BOX_ROOT=$$root INBOXD_WHEELS=$(WHEELS) $(BIN)/python -m pytest -m systemd tests/systemd $(ARGS) || exit 1; \
+	done
 
 .PHONY: drill
 drill: $(VENV)/.installed-dev ## drop thousands of files while everything is killed, stopped and flushed; print a ledger

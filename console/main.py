@@ -25,6 +25,7 @@ from spool import broker, preflight
 from spool.errors import Finding, SettingsError, Weather
 from spool.loading import FILE_VARIABLE
 from spool.notes import plain
+from spool.settings import Settings
 
 
 class Commands(click.Group):

@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import sys
 from pathlib import Path, PurePath
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from console.systemd import releases
 from console.systemd.files import remove_all, units, write, write_all
 from console.systemd.places import SERVICES, TARGET, of_user, system, templates
-from console.systemd.refusals import settings_of
+from console.systemd.refusals import interpreter, settings_of
 from spool.errors import SettingsError
 from spool.settings import Inbox, Settings
 
@@ -128,3 +129,11 @@ def test_services_without_a_redis_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(SettingsError, match=r"apt install redis-server"):
         settings_of(places)
+
+
+@pytest.mark.parametrize("place", ["/root/.pyenv/bin/python", "/home/alice/venv/bin/python", "/tmp/venv/bin/python"])
+def test_a_python_that_the_services_could_not_see_is_refused(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", place)
+
+    assert [finding.where for finding in interpreter(system())] == [place]
+    assert list(interpreter(of_user())) == []
