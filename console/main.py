@@ -107,7 +107,12 @@ def _broker(settings: Settings) -> str:
 @settings_option
 @click.option("--json", "in_json", is_flag=True, help="Print one JSON object instead of a table.")
 def status(named: Path | None, in_json: bool) -> None:
-    """Show what waits, what is worked on, and who is there; exit code 1 if something needs a person."""
+    """Show what waits, what is worked on, and who is there; exit code 1 if something needs a person.
+
+    A person is needed when Redis does not answer, when no worker or no watcher gives a sign of life, when no sweep has run for
+    too long though a worker has time for it (is beat there?), and when an inbox's folders are missing, full, read-only or not
+    permitted. Failed files are no such thing: each has its note, and waits in failed/ for whoever dropped it.
+    """
     _, settings = read(named)
     now = gather(settings, time.time())
     if in_json:

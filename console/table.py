@@ -7,7 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from console.status import InboxState, Status
+from spool.counters import DONE, FAILED, REFUSED
 from spool.notes import plain
+from spool.queue import QUARANTINE_KEY
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 
@@ -15,27 +17,39 @@ _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
 def render(status: Status) -> RenderableType:
     """Return the inboxes as a table, and below it the programs and what needs a person, a line each."""
     table = Table("inbox", box=None, pad_edge=False)
-    for heading in ("waiting", "in flight", "done", "failed", "oldest waiting"):
+    for heading in ("waiting", "in flight", "done", "today", "failed", "today", "oldest waiting", "oldest claimed"):
         table.add_column(heading, justify="right")
-    table.add_column("watched by")
     for inbox in status.inboxes:
-        table.add_row(*map(Text, (inbox.name, *_counts(inbox), _watching(inbox))))
+        table.add_row(*map(Text, (inbox.name, *_counts(inbox))))
+    watched = [Text(f"{inbox.name} is watched by {_watching(inbox)}") for inbox in status.inboxes if inbox.watched]
     programs = [Text(line) for line in _programs(status)]
     troubles = [Text(plain(f"! {trouble}"), style="bold red") for trouble in status.troubles()]
-    return Group(table, Text(), *programs, *troubles)
+    return Group(table, Text(), *watched, *programs, *troubles)
 
 
 def _counts(inbox: InboxState) -> list[str]:
     counts = inbox.counts
     if counts is None:
-        return ["?"] * 5
-    numbers = (counts.waiting, counts.in_flight, counts.done, counts.failed)
-    return [*map(str, numbers), age(counts.oldest_waiting_seconds)]
+        return ["?"] * 8
+    done, failed = _today(inbox)
+    numbers = (counts.waiting, counts.in_flight, counts.done, _or_dash(done), counts.failed, _or_dash(failed))
+    return [*map(str, numbers), age(counts.oldest_waiting_seconds), age(counts.oldest_claimed_seconds)]
+
+
+def _today(inbox: InboxState) -> tuple[int | None, int | None]:
+    """Return how many were done and failed today, refused ones too, as far as Redis remembers; None where it can't be asked."""
+    if inbox.totals is None:
+        return None, None
+    today = inbox.totals.today
+    return today.get(DONE, 0), today.get(FAILED, 0) + today.get(REFUSED, 0)
+
+
+def _or_dash(number: int | None) -> str:
+    return "-" if number is None else str(number)
 
 
 def _watching(inbox: InboxState) -> str:
-    if inbox.watched is None:
-        return "-"
+    assert inbox.watched
     why = inbox.watched.why
     return plain(f"{inbox.watched.mode} ({why})" if why else inbox.watched.mode)
 
@@ -46,7 +60,13 @@ def _programs(status: Status) -> list[str]:
         f"broker   {'away' if status.away else 'ok'}",
         f"workers  {'?' if status.away else status.workers}",
         f"watcher  {'?' if status.away else seen}",
+        f"beat     {'?' if status.away else _swept(status)}",
+        *([f"{status.set_aside} messages are set aside: LRANGE {QUARANTINE_KEY} 0 0"] if status.set_aside else []),
     ]
+
+
+def _swept(status: Status) -> str:
+    return "no sweep seen" if status.swept is None else f"swept {age(status.swept)} ago"
 
 
 def age(seconds: float | None) -> str:
@@ -71,18 +91,24 @@ def as_json(status: Status) -> dict[str, Any]:
         "inboxes": {inbox.name: _inbox_as_json(inbox) for inbox in status.inboxes},
         "broker": {"answers": not status.away, "why": status.away or None},
         "workers": None if status.away else status.workers,
-        "watcher": None if watcher is None else {"at": watcher.at},
+        "watcher": None if watcher is None else {"at": watcher.at, "since": watcher.since},
+        "beat": None if status.away else {"swept_seconds_ago": status.swept},
+        "set_aside": None if status.away else status.set_aside,
     }
 
 
 def _inbox_as_json(inbox: InboxState) -> dict[str, Any]:
     counts, watched = inbox.counts, inbox.watched
+    done_today, failed_today = _today(inbox)
     return {
         "waiting": counts and counts.waiting,
         "in_flight": counts and counts.in_flight,
         "done": counts and counts.done,
         "failed": counts and counts.failed,
+        "done_today": done_today,
+        "failed_today": failed_today,
         "oldest_waiting_seconds": counts and counts.oldest_waiting_seconds,
+        "oldest_claimed_seconds": counts and counts.oldest_claimed_seconds,
         "watching": watched and watched.mode,
         "watching_why": watched and watched.why,
         "problem": inbox.problem or (watched and watched.trouble) or None,

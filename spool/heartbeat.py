@@ -1,6 +1,7 @@
-"""The watcher's sign of life: what it watches and how, in one Redis key for each host, which expires."""
+"""Signs of life: what the watcher watches and how, and when a sweep last ran; Redis keys for each host, which expire."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
@@ -8,8 +9,10 @@ from typing import Any, cast
 import redis
 
 from spool.broker import weather
+from spool.settings import Settings
 
 KEY = "inboxd:watcher:"
+SWEPT_KEY = "inboxd:swept:"
 EXPIRES_SECONDS = 10
 EVERY_SECONDS = 2.0
 
@@ -26,10 +29,11 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A watcher's report, made ``at`` unix seconds."""
+    """A watcher's report, made ``at`` unix seconds; it runs ``since`` then."""
 
     at: float
     inboxes: Mapping[str, Watched]
+    since: float = 0.0
 
 
 def write(client: redis.Redis, host: str, beat: Heartbeat) -> None:
@@ -46,4 +50,22 @@ def read(client: redis.Redis, host: str) -> Heartbeat | None:
         return None
     table: dict[str, Any] = json.loads(raw)
     inboxes = {name: Watched(**watched) for name, watched in table["inboxes"].items()}
-    return Heartbeat(table["at"], inboxes)
+    return Heartbeat(table["at"], inboxes, table.get("since", 0.0))
+
+
+def sweeps_every(settings: Settings) -> int:
+    """Return the seconds within which a sweep must have been, or Redis was away, or beat or all workers are."""
+    return math.ceil(settings.sweep.stale_seconds + settings.work.lease_seconds)
+
+
+def swept(client: redis.Redis, settings: Settings) -> bool:
+    """Note that a sweep runs now; returns whether the last was not too long ago. Raises BrokerAway."""
+    with weather():
+        return client.set(SWEPT_KEY + settings.host, "", ex=sweeps_every(settings), get=True) is not None
+
+
+def last_sweep(client: redis.Redis, settings: Settings) -> float | None:
+    """Return how many seconds ago the last sweep ran; None if that is too long ago to be known. Raises BrokerAway."""
+    with weather():
+        left = client.pttl(SWEPT_KEY + settings.host)
+    return None if left < 0 else max(sweeps_every(settings) - left / 1000, 0.0)

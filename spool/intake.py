@@ -1,11 +1,12 @@
 """Taking files in: scan, decide, claim, pack, send. The watcher does it for every hint, the sweep for what was missed."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from spool import log
 from spool.bundling import Candidate, files_per_parcel, may_leave, next_bundle
+from spool.counters import REFUSED, Tally
 from spool.disk import Disk
 from spool.errors import BrokerAway, FolderAway
 from spool.failing import fail, settle
@@ -48,6 +49,7 @@ class Means:
     send: Callable[[Parcel, Inbox], None]
     host: str
     grace_seconds: float
+    tally: Tally = field(default_factory=Tally)
 
 
 class Intake:
@@ -118,7 +120,9 @@ class Intake:
             # If we die here: a parcel whose lease lapses, which recovery publishes.
             expected = {file.path: file.version for file in bundle}
             packed = pack(self._means.disk, folders, self._inbox, parcel, got.won, expected)
-            taken.refused += settle(self._means.disk, folders, self._inbox, parcel, packed)
+            refused = settle(self._means.disk, folders, self._inbox, parcel, packed)
+            taken.refused += refused
+            self._means.tally.filed(self._inbox.name, REFUSED, files=refused)
             self._send(parcel_of(packed, parcel, self._inbox, self._means.host), found_by, taken)
         self._tell(got.denied)
 
@@ -133,6 +137,7 @@ class Intake:
             return
         self._flight.add(parcel)
         taken.claimed += len(parcel.files)
+        self._means.tally.found(self._inbox.name, found_by, len(parcel.files))
         for part in parcel.files:
             self._log.info(
                 log.FILE_CLAIMED,
@@ -168,6 +173,7 @@ class Intake:
             for path in got.won:
                 filed = fail(self._means.disk, folders, self._inbox, parcel, path, some[path], attempts=0)
                 taken.refused += filed is not None
+                self._means.tally.filed(self._inbox.name, REFUSED, files=int(filed is not None))
             if got.won:
                 discard(self._means.disk, folders, parcel)
             self._tell(got.denied)

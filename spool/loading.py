@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from spool.errors import Finding, SettingsError
-from spool.settings import Inbox, Log, Redis, Rules, Settings, Sweep, Work
+from spool.settings import Inbox, Log, Metrics, Redis, Rules, Settings, Sweep, Work
 
 FILE_VARIABLE = "INBOXD_SETTINGS"
 PREFIX = "INBOXD_"
@@ -31,7 +31,14 @@ CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 CREDENTIAL = "redis-url"
 LOOKED_FOR = (Path("settings.toml"), Path("/etc/inboxd/settings.toml"))
 
-_TABLES: dict[str, type[BaseModel]] = {"redis": Redis, "work": Work, "sweep": Sweep, "log": Log, "defaults": Rules}
+_TABLES: dict[str, type[BaseModel]] = {
+    "redis": Redis,
+    "work": Work,
+    "sweep": Sweep,
+    "log": Log,
+    "metrics": Metrics,
+    "defaults": Rules,
+}
 
 
 def find(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Path:

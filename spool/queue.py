@@ -30,6 +30,9 @@ WORK_QUEUE = "inboxd.work"
 UNACKED_KEY = "inboxd.unacked"
 """Messages that workers hold: what is worked on, and what waits for its next attempt."""
 
+QUARANTINE_KEY = "inboxd.quarantine"
+"""Messages that no worker should get, kept for a person to look at."""
+
 
 def files_queue(host: str) -> str:
     """Return the queue of parcels that go by reference: workers that see this host's folders."""

@@ -16,6 +16,7 @@ from spool.settings import Settings
 FIXED: dict[str, tuple[str, ...]] = {
     "redis": tuple(type(Settings.model_fields["redis"].default).model_fields),
     "work": ("concurrency", "lease_seconds", "silent_seconds", "stop_seconds"),
+    "metrics": tuple(type(Settings.model_fields["metrics"].default).model_fields),
     "log": tuple(type(Settings.model_fields["log"].default).model_fields),
 }
 """Keys of tables that only a restart takes up: connections, pools and leases of what is in flight are made by them."""

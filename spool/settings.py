@@ -1,5 +1,6 @@
 """The settings: one frozen object, its keys, their limits, and the limits that depend on each other."""
 
+import ipaddress
 import re
 from pathlib import PurePath
 from typing import Annotated, Literal, Self
@@ -67,6 +68,31 @@ class Log(Section):
     files: tuple[PurePath, ...] = ()
 
 
+def address_of(listen: str) -> tuple[str, int]:
+    """Return host and port of "127.0.0.1:9464" or "[::1]:9464". Raises ValueError."""
+    host, _, port = listen.rpartition(":")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
+        raise ValueError("an address is written host:port, such as 127.0.0.1:9464")
+    bare = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    return ("127.0.0.1" if bare == "localhost" else str(ipaddress.ip_address(bare))), int(port)
+
+
+class Metrics(Section):
+    """Where the watcher serves its figures for Prometheus; nobody has to prove there who he is."""
+
+    listen: str = ""
+    remote: bool = False
+
+    @model_validator(mode="after")
+    def _is_an_address(self) -> Self:
+        if not self.listen:
+            return self
+        host, _ = address_of(self.listen)
+        if not (self.remote or ipaddress.ip_address(host).is_loopback):
+            raise ValueError(f"{host} can be reached from other hosts, and anybody may read there; remote = true permits that")
+        return self
+
+
 class Rules(Section):
     """How the files of one inbox are treated. ``[defaults]`` has the same keys for all inboxes."""
 
@@ -121,6 +147,7 @@ class Settings(BaseSettings):
     work: Work = Work()
     sweep: Sweep = Sweep()
     log: Log = Log()
+    metrics: Metrics = Metrics()
     defaults: Rules = Rules()
     inbox: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], Inbox] = Field(default_factory=dict)
 

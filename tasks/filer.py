@@ -1,11 +1,13 @@
 """Carrying out outcomes: done/, failed/, or another try. Used by the callbacks, and by the sweep when one was lost."""
 
+import contextlib
 import time
 
 from celery.states import FAILURE, SUCCESS
 
 from spool import log, payload
-from spool.errors import HandlerFailed, RejectFile
+from spool.counters import DONE, FAILED, REFUSED, Tally
+from spool.errors import BrokerAway, HandlerFailed, RejectFile
 from spool.failing import fail, settle
 from spool.filing import file_done, is_filed
 from spool.folders import Folders, born, new_parcel_id
@@ -33,6 +35,7 @@ class Filer:
         self._inbox = inbox
         self._folders = folders
         self._grace = workshop.settings.sweep.grace_seconds
+        self._tally = Tally()
 
     def outcome(self, outcome: Outcome) -> None:
         """Carry out what the handler said of each file. Raises OSError if a folder can't be written, BrokerAway."""
@@ -113,21 +116,24 @@ class Filer:
             self.adopt(parcel, paths)
             return
         packed = self._workshop.send_again(self._folders, self._inbox, parcel, paths, retries=retries, countdown=countdown)
-        settle(self._disk, self._folders, self._inbox, parcel, packed)
+        self._tally.filed(self._inbox.name, REFUSED, files=settle(self._disk, self._folders, self._inbox, parcel, packed))
         _log.info(log.PARCEL_SENT, inbox=self._inbox.name, parcel=parcel, files=len(packed.parts))
 
     def fail(self, parcel: str, path: bytes, reason: str, *, attempts: int) -> bool:
         """Move one file to failed/, with its note; False if it is not there. Raises OSError."""
-        return fail(self._disk, self._folders, self._inbox, parcel, path, reason, attempts=attempts) is not None
+        filed = fail(self._disk, self._folders, self._inbox, parcel, path, reason, attempts=attempts) is not None
+        self._tally.filed(self._inbox.name, FAILED if attempts else REFUSED, files=int(filed))
+        return filed
 
     def _done(self, outcome: Outcome, file: FileOutcome) -> bool:
         filed = file_done(self._disk, self._folders, outcome.parcel, file.path)
         if filed is None:
             return False
-        took = round((time.time() - born(outcome.parcel)) * 1000, 1)
+        seconds = max(time.time() - born(outcome.parcel), 0.0)
+        self._tally.filed(self._inbox.name, DONE, seconds)
         _log.info(
             log.FILE_DONE, inbox=self._inbox.name, file=file.path, parcel=outcome.parcel, attempt=outcome.attempt,
-            filed=filed, took_ms=took,
+            filed=filed, took_ms=round(seconds * 1000, 1),
         )  # fmt: skip
         return True
 
@@ -156,7 +162,11 @@ class Filer:
         """
         discard(self._disk, self._folders, parcel)
         # If we die here: a lease that expires, and a message at most, whose files are not there any more.
-        return self._workshop.leases.filed(parcel)
+        before = self._workshop.leases.filed(parcel)
+        # If we die here: the statistics are some files short.
+        with contextlib.suppress(BrokerAway):
+            self._workshop.counters.write(self._tally)
+        return before
 
 
 def is_final(stored: Stored) -> bool:

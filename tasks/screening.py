@@ -23,9 +23,8 @@ from spool.folders import is_parcel_id
 from spool.lease import Leases
 from spool.notes import plain
 from spool.payload import INLINE_BYTES_MAX
-from spool.queue import OURS
+from spool.queue import OURS, QUARANTINE_KEY
 
-QUARANTINE_KEY = "inboxd.quarantine"
 REDELIVERED_KEY = "inboxd:redelivered:"
 MESSAGE_BYTES_MAX = 2 * INLINE_BYTES_MAX
 """Base64 and the headers around the largest parcel stay below this."""

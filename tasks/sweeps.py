@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,7 @@ from celery.schedules import schedule
 
 from spool import heartbeat, log, trouble
 from spool.broker import answers, weather
+from spool.counters import Tally
 from spool.errors import BrokerAway, Weather
 from spool.folders import Folders, opened
 from spool.intake import Intake, Means
@@ -63,7 +63,8 @@ def _take_all(workshop: Workshop, inbox: Inbox) -> int:
         send(workshop.app, parcel, inbox)
 
     grace = workshop.settings.sweep.grace_seconds
-    means = Means(workshop.disk, workshop.leases, send_one, workshop.host, grace)
+    tally = Tally()
+    means = Means(workshop.disk, workshop.leases, send_one, workshop.host, grace, tally)
     mount = mount_at(workshop.disk, inbox.root)
     calm = patience(inbox, mount)
     ripe = dataclasses.replace(
@@ -76,6 +77,8 @@ def _take_all(workshop: Workshop, inbox: Inbox) -> int:
         claimed += taken.claimed
         if not taken.more:
             break
+    with contextlib.suppress(BrokerAway):  # the files are worth more than the statistics
+        workshop.counters.write(tally)
     return claimed
 
 
@@ -115,12 +118,10 @@ def file_finished(workshop: Workshop) -> None:
 
 def _was_away(workshop: Workshop) -> bool:
     """Tell whether no sweep has reached Redis for longer than a lease: distant workers could not, either."""
-    settings = workshop.settings
-    patience_seconds = math.ceil(settings.sweep.stale_seconds + settings.work.lease_seconds)
-    swept, granted = f"inboxd:swept:{workshop.host}", f"inboxd:granted:{workshop.host}"
+    if heartbeat.swept(workshop.client, workshop.settings):
+        return False
+    granted, patience_seconds = f"inboxd:granted:{workshop.host}", heartbeat.sweeps_every(workshop.settings)
     with weather():
-        if workshop.client.set(swept, "", ex=patience_seconds, get=True) is not None:
-            return False
         # once: where sweeps are rare because all workers are busy, their rarity is no outage
         return bool(workshop.client.set(granted, "", nx=True, ex=10 * patience_seconds))
 

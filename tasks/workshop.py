@@ -8,6 +8,7 @@ import redis
 from celery import Celery
 
 from spool import broker, log, message, trouble
+from spool.counters import Counters
 from spool.disk import Disk
 from spool.errors import BrokerAway, FolderAway
 from spool.folders import Folders
@@ -30,6 +31,7 @@ class Workshop:
     client: redis.Redis
     leases: Leases
     progress: Progress
+    counters: Counters
     leaving: frozenset[str] = frozenset()
     """Inboxes that were removed from the settings: what is in flight is finished, and nothing more is taken in."""
 
@@ -79,4 +81,5 @@ def build(settings: Settings, app: Celery) -> Workshop:
     """Put a workshop together. A lease's record outlives every copy of its message that Redis may hold back."""
     client = broker.client(settings)
     keep_seconds = 2 * settings.redis.visibility_timeout_seconds
-    return Workshop(settings, app, Disk(), client, Leases(client, keep_seconds), Progress(client, keep_seconds))
+    leases, progress = Leases(client, keep_seconds), Progress(client, keep_seconds)
+    return Workshop(settings, app, Disk(), client, leases, progress, Counters(client, settings.host))

@@ -6,8 +6,10 @@ import sys
 from types import FrameType
 
 from spool import broker, log, notify
+from spool.counters import Counters
 from spool.disk import Disk, ignore_lease_breaks
 from spool.errors import SettingsError
+from spool.health import Health
 from spool.intake import Means
 from spool.lease import Leases
 from spool.loading import load
@@ -17,6 +19,7 @@ from spool.queue import make_app, send
 from spool.settings import Inbox
 from watcher.daemon import Daemon
 from watcher.hints import Hint, Hints, Kind
+from watcher.metrics import Endpoint
 from watcher.observer import Observer
 
 
@@ -43,8 +46,23 @@ def main() -> int:
 
     leases = Leases(client, keep_seconds=2 * settings.redis.visibility_timeout_seconds)
     means = Means(Disk(), leases, send_one, settings.host, settings.sweep.grace_seconds)
-    Daemon(settings, means, client, hints, Observer(hints), manager).run()
+    counters = Counters(client, settings.host)
+    daemon = Daemon(settings, means, client, counters, hints, Observer(hints), manager)
+    endpoint = _endpoint(daemon)
+    daemon.run()
+    if endpoint:
+        endpoint.stop()
     return 0
+
+
+def _endpoint(daemon: Daemon) -> Endpoint | None:
+    """Serve the figures, if the settings say where; from a thread, and with a client of its own."""
+    settings = daemon.settings
+    if not settings.metrics.listen:
+        return None
+    endpoint = Endpoint(settings.metrics.listen, Health(lambda: daemon.settings, broker.client(settings), Disk()).metrics)
+    endpoint.start()
+    return endpoint
 
 
 def _listen(hints: Hints) -> None:

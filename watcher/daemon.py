@@ -1,5 +1,6 @@
 """The watcher's loop: look at the inboxes that are due, then wait for a hint, a due time or a tick."""
 
+import contextlib
 import time
 from collections.abc import Callable
 
@@ -7,6 +8,7 @@ import redis
 
 from spool import heartbeat, log, reloading, trouble
 from spool.broker import weather
+from spool.counters import Counters
 from spool.errors import BrokerAway, FolderAway
 from spool.heartbeat import Heartbeat, Watched
 from spool.intake import Means
@@ -35,13 +37,15 @@ class Daemon:
     """Watches all inboxes of the settings until it is told to stop."""
 
     def __init__(
-        self, settings: Settings, means: Means, client: redis.Redis, hints: Hints, observer: Observer,
+        self, settings: Settings, means: Means, client: redis.Redis, counters: Counters, hints: Hints, observer: Observer,
         notify: Notify | None = None, renew: Renew = _renew,
     ) -> None:  # fmt: skip
         """``renew`` reads new settings, given the old ones; None if they can't be used."""
         self._settings = settings
         self._means = means
         self._client = client
+        self._counters = counters
+        self._since = time.time()
         self._hints = hints
         self._observer = observer
         self._notify = notify or Notify()
@@ -54,6 +58,11 @@ class Daemon:
         self._broker_wait = BROKER_SECONDS[0]
         self._broker_due = self._supervise_due = self._beat_due = 0.0
         self._stopping = self._reloading = self._ready = False
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force, a frozen object: any thread may ask."""
+        return self._settings
 
     def run(self) -> None:
         """Watch first, then scan: what arrives in between is seen twice rather than never. Returns after a STOP hint."""
@@ -120,6 +129,7 @@ class Daemon:
                 drop.returned(now)
             case Kind.OVERFLOWED:
                 self._log.warning(log.EVENTS_LOST, inbox=hint.inbox, remedy="raise fs.inotify.max_queued_events")
+                self._means.tally.events_lost(hint.inbox)
                 drop.look_now("overflow")
             case _:
                 drop.identity = None  # an inode's number alone may be used again by the folder that takes its place
@@ -214,7 +224,9 @@ class Daemon:
         self._beat_due = now + heartbeat.EVERY_SECONDS
         inboxes = {name: Watched(drop.mode.name, drop.mode.why, drop.busy, drop.trouble) for name, drop in self._drops.items()}
         try:
-            heartbeat.write(self._client, self._settings.host, Heartbeat(time.time(), inboxes))
+            heartbeat.write(self._client, self._settings.host, Heartbeat(time.time(), inboxes, self._since))
+            with contextlib.suppress(BrokerAway):  # whether it is away, its other answers tell
+                self._counters.write(self._means.tally)
             self._hear_of_troubles(trouble.read(self._client, self._settings.host, self._drops))
             if self._paused is not None:
                 with weather():

@@ -1,9 +1,11 @@
 """Stand-ins for what is behind Redis, where Redis is not the subject."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from spool.counters import Tally
 from spool.lease import Held, Lease, Start, Verdict
 from spool.outcome import FileOutcome
 from spool.payload import Parcel, from_wire
@@ -155,6 +157,17 @@ class FakeProgress:
 
     def read(self, parcel: str) -> dict[bytes, FileOutcome]:
         return dict(self.noted.get(parcel, {}))
+
+
+class FakeCounters:
+    """Counts in memory, by inbox and field."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def write(self, tally: Tally) -> None:
+        self.counts.update(tally.counts)
+        tally.counts.clear()
 
 
 class NoQueues:

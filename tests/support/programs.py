@@ -72,10 +72,11 @@ class Program:
         self._results = self._in_redis(world.results, redis.ConnectionError("on purpose"))
         leases = self._in_redis(world.leases, BrokerAway("on purpose"))
         progress = self._in_redis(world.progress, BrokerAway("on purpose"))
+        counters = self._in_redis(world.counters, BrokerAway("on purpose"))
         client = self._in_redis(world.redis, redis.ConnectionError("on purpose"))
         app: Any = SimpleNamespace(send_task=self._mail.send_task, backend=self._results)
         disk: Any = self.fuse.also(world.disk) if fault and fault.on_disk else world.disk
-        self.workshop = Workshop(world.settings, app, disk, client, leases, _Noting(progress))
+        self.workshop = Workshop(world.settings, app, disk, client, leases, _Noting(progress), counters)
         self._process = Process(self.workshop)
         self._process._keeper = RenewingOnce(leases, self.workshop.settings.work.lease_seconds)
 

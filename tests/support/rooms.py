@@ -2,7 +2,7 @@
 
 from pathlib import PurePath
 
-from support.fakes import FakeLeases, FakeProgress, NoQueues, Sent
+from support.fakes import FakeCounters, FakeLeases, FakeProgress, NoQueues, Sent
 from support.spools import AT_ONCE, Spool
 
 from spool.disk import Disk
@@ -44,4 +44,4 @@ def settings(inbox: Inbox) -> Settings:
 
 def workshop(inbox: Inbox, leases: FakeLeases, sent: Sent, disk: Disk | None = None) -> Workshop:
     """Return what tasks work with; what they send is kept in ``sent``, and results are read from there."""
-    return Workshop(settings(inbox), sent, disk or Disk(), NoQueues(), leases, FakeProgress())
+    return Workshop(settings(inbox), sent, disk or Disk(), NoQueues(), leases, FakeProgress(), FakeCounters())

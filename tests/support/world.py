@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support import handling
 from support.disks import TwoDisks
-from support.fakes import FakeLeases, FakeProgress
+from support.fakes import FakeCounters, FakeLeases, FakeProgress
 from support.faults import Fault
 from support.fuse import Blown
 from support.handling import calls, fails
@@ -42,6 +42,7 @@ class World:
         self.settings = settings(self.inbox)
         self.leases, self.mail, self.results = FakeLeases(), Mail(), Results()
         self.progress = FakeProgress()
+        self.counters = FakeCounters()
         self.redis = FakeRedis(self.mail, lambda: self.leases.now)
         self.contents: set[bytes] = set()
         self.settled: dict[bytes, bytes] = {}

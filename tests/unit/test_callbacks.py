@@ -12,6 +12,7 @@ from support.spools import Spool
 
 from spool import log
 from spool.disk import Disk
+from spool.errors import BrokerAway
 from spool.filing import file_done
 from spool.folders import new_parcel_id
 from spool.lease import Held
@@ -70,6 +71,43 @@ def test_both_callbacks_twice_and_in_any_order_file_once(stage: Stage) -> None:
         failed(stage.workshop, "drop", stage.parcel)
 
     assert stage.spool.files() == {b"done/x/a.pdf": b"content"}
+
+
+def test_a_file_is_counted_when_it_is_filed_and_not_again(stage: Stage) -> None:
+    stage.fails()
+    workshop = stage.workshop
+    counted = workshop.counters.counts  # type: ignore[attr-defined]  # a fake
+
+    for _ in range(2):
+        failed(workshop, "drop", stage.parcel)
+        succeeded(workshop, stage.outcome())
+
+    assert counted == {("drop", "outcome:failed"): 1}
+
+
+def test_a_success_is_counted_with_how_long_it_took(stage: Stage) -> None:
+    workshop = stage.workshop
+    counted = workshop.counters.counts  # type: ignore[attr-defined]  # a fake
+
+    succeeded(workshop, stage.outcome())
+
+    assert counted["drop", "outcome:done"] == 1
+    assert 0.0 <= counted["drop", "latency_sum"] < 60.0
+    assert sum(count for (_, name), count in counted.items() if name.startswith("latency:")) == 1
+
+
+def test_counts_that_can_not_be_written_keep_nothing_from_being_filed(stage: Stage) -> None:
+    workshop = stage.workshop
+
+    def refuse(_tally: object) -> None:
+        raise BrokerAway("redis: gone fishing")
+
+    workshop.counters.write = refuse  # type: ignore[method-assign]
+
+    succeeded(workshop, stage.outcome())
+
+    assert stage.spool.files() == {b"done/x/a.pdf": b"content"}
+    assert stage.leases.records[stage.parcel].held is Held.FILED
 
 
 def test_a_failure_before_a_late_success_files_once(stage: Stage) -> None:

@@ -20,8 +20,11 @@ from console.table import age
 from console.up import server_to_start
 from spool import broker, heartbeat, preflight
 from spool.census import Census
+from spool.counters import DONE, FAILED, REFUSED, Counters, Tally
+from spool.folders import new_parcel_id
 from spool.heartbeat import Heartbeat, Watched
 from spool.loading import FILE_VARIABLE, load
+from spool.queue import host_queue
 
 COMMANDS = ["up", "watch", "check", "status"]
 
@@ -198,6 +201,58 @@ class TestStatus:
         result = run("status", "--settings", settings_file, "--json")
 
         assert json.loads(result.stdout)["watcher"] is None
+
+    @pytest.mark.live
+    @pytest.mark.usefixtures("_broker")
+    def test_what_was_filed_today_and_the_oldest_claimed_are_shown(self, settings_file: Path) -> None:
+        settings, tally = load(settings_file), Tally()
+        parcel = settings_file.parent / "drop" / "claimed" / new_parcel_id(time.time() - 100)
+        parcel.mkdir()
+        (parcel / "a").touch()
+        for outcome, files in ((DONE, 5), (FAILED, 2), (REFUSED, 1)):
+            tally.filed("drop", outcome, files=files)
+        with broker.client(settings) as client:
+            Counters(client, settings.host).write(tally)
+
+        drop = json.loads(run("status", "--settings", settings_file, "--json").stdout)["inboxes"]["drop"]
+        people = run("status", "--settings", settings_file).stdout
+
+        assert (drop["done_today"], drop["failed_today"]) == (5, 3)
+        assert 100 <= drop["oldest_claimed_seconds"] < 160
+        assert "1 min 4" in people
+
+    @pytest.mark.live
+    @pytest.mark.usefixtures("_broker")
+    @pytest.mark.parametrize(
+        ("workers", "up_for", "swept", "asked_for", "needs"),
+        [
+            (1, 1000.0, False, False, True),
+            (1, 1000.0, True, False, False),  # beat is there
+            (1, 1000.0, False, True, False),  # beat asks, and all workers are busy
+            (1, 10.0, False, False, False),  # everything has just been started
+            (0, 1000.0, False, False, False),  # that no worker is there is said already
+        ],
+    )
+    def test_a_beat_that_is_missing_needs_a_person(
+        self, workers: int, up_for: float, swept: bool, asked_for: bool, needs: bool, settings_file: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:  # fmt: skip
+        settings = load(settings_file)
+        monkeypatch.setattr("console.status._count_workers", lambda _: workers)
+        with broker.client(settings) as client:
+            heartbeat.write(client, settings.host, Heartbeat(time.time(), {}, time.time() - up_for))
+            if swept:
+                heartbeat.swept(client, settings)
+            if asked_for:
+                client.lpush(host_queue(settings.host), "a sweep")
+
+        status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
+
+        assert any("is beat running?" in trouble for trouble in status["troubles"]) is needs
+        assert (status["beat"]["swept_seconds_ago"] is not None) is swept
+
+    def test_help_says_when_a_person_is_needed(self) -> None:
+        assert "is beat there?" in run("status", "--help").stdout
 
     def test_a_folder_that_is_missing_needs_a_person(self, settings_file: Path) -> None:
         (settings_file.parent / "drop" / "claimed").rmdir()

@@ -15,7 +15,7 @@ import pytest
 import redis
 import structlog
 from support.datagrams import Manager
-from support.fakes import FakeLeases, Sent
+from support.fakes import FakeCounters, FakeLeases, Sent
 from support.rooms import means
 from support.spools import Spool
 from support.waiting import eventually
@@ -110,12 +110,18 @@ class Watcher:
         self.broker = Broker()
         self.leases = Leases(broker=self.broker)
         self.sent = Sent()
+        self.counters = FakeCounters()
         self.hints = CountingHints()
         self.observer = self.make_observer(self.hints)
         rules = {**FAST, **self.rules}
         inboxes = {name: {"root": str(spool.root), **rules} for name, spool in self.spools.items()}
         self.daemon = Daemon(
-            Settings(host="here", inbox=inboxes), means(Disk(), self.leases, self.sent), self.broker, self.hints, self.observer
+            Settings(host="here", inbox=inboxes),
+            means(Disk(), self.leases, self.sent),
+            self.broker,
+            self.counters,
+            self.hints,
+            self.observer,
         )
 
     @property
@@ -234,6 +240,31 @@ def test_events_that_were_lost_are_told_and_the_whole_inbox_is_looked_at(tmp_pat
         eventually(lambda: watcher.has_sent(b"a"))
 
     assert len(watcher.logs(log.EVENTS_LOST)) == 1
+    assert watcher.counters.counts["drop", "events_lost"] + watcher.daemon._means.tally.counts["drop", "events_lost"] == 1
+
+
+def test_what_was_found_is_counted_with_the_next_sign_of_life(watcher: Watcher) -> None:
+    watcher.spool.put(b"inbox/a")
+    watcher.spool.put(b"inbox/b")
+
+    with watcher.running():
+        eventually(lambda: sum(watcher.counters.counts.values()) == 2)
+
+    assert {name for _, name in watcher.counters.counts} <= {"found:start", "found:event"}
+
+
+def test_counts_that_redis_refuses_keep_nothing_from_being_taken(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_tally: object) -> None:
+        raise BrokerAway("redis: WRONGTYPE")
+
+    monkeypatch.setattr(watcher.counters, "write", refuse)
+
+    with watcher.running():
+        eventually(lambda: len(watcher.broker.beats) >= 2)
+        watcher.spool.put(b"inbox/a")
+        eventually(lambda: watcher.has_sent(b"a"))
+
+    assert not watcher.logs(log.BROKER_AWAY)
 
 
 def test_a_parcel_that_returns_makes_room_for_the_next(tmp_path: Path, logged: list[dict[str, Any]]) -> None:

@@ -12,8 +12,8 @@ from spool import log
 from spool.errors import BadPayload
 from spool.folders import new_parcel_id
 from spool.lease import Held, Leases
-from spool.queue import make_app
-from tasks.screening import KEPT_BYTES_MAX, KEPT_MAX, QUARANTINE_KEY, REDELIVERIES_MAX, Screen, read
+from spool.queue import QUARANTINE_KEY, make_app
+from tasks.screening import KEPT_BYTES_MAX, KEPT_MAX, REDELIVERIES_MAX, Screen, read
 
 TASK = "tasks.process.process"
 

@@ -9,11 +9,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from spool.settings import Inbox, Log, Redis, Rules, Settings, Sweep, Work
+from spool.settings import Inbox, Log, Metrics, Redis, Rules, Settings, Sweep, Work
 
 FILE = Path(__file__).parents[2] / "settings.toml"
 
-TABLES: dict[str, type[BaseModel]] = {"redis": Redis, "work": Work, "sweep": Sweep, "log": Log, "defaults": Rules}
+TABLES: dict[str, type[BaseModel]] = {
+    "redis": Redis,
+    "work": Work,
+    "sweep": Sweep,
+    "log": Log,
+    "metrics": Metrics,
+    "defaults": Rules,
+}
 
 ROOT = {"root": "/srv/drop"}
 
