@@ -104,8 +104,10 @@ def test_counts_that_can_not_be_written_keep_nothing_from_being_filed(stage: Sta
 
     workshop.counters.write = refuse  # type: ignore[method-assign]
 
-    succeeded(workshop, stage.outcome())
+    with capture_logs() as lines:
+        succeeded(workshop, stage.outcome())
 
+    assert [line["event"] for line in lines] == [log.FILE_DONE]
     assert stage.spool.files() == {b"done/x/a.pdf": b"content"}
     assert stage.leases.records[stage.parcel].held is Held.FILED
 

@@ -145,7 +145,7 @@ def test_a_file_without_a_note_can_be_put_back(spool: Spool) -> None:
 def test_a_note_that_was_changed_to_another_path_is_not_believed(spool: Spool) -> None:
     drop_and_fail(spool, b"a.pdf")
     text = spool.notes()[b"a.pdf.error.txt"]
-    spool.put(b"failed/a.pdf.error.txt", text.replace(b"inboxd path: a.pdf", b"inboxd path: ../../etc/passwd"))
+    spool.put(b"failed/a.pdf.error.txt", text.replace(b"inboxd path: a.pdf", b"inboxd path: b.pdf"))
 
     assert back(spool, b"a.pdf") == b"a.pdf"
 
