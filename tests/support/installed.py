@@ -69,9 +69,13 @@ def add_inbox(box: Box, name: str, root: str) -> None:
 
 
 def quicken(box: Box, unit: str) -> None:
-    """Make a unit's watchdog impatient; one that has none stays as it is."""
+    """Make a unit's watchdog impatient; one that has none stays as it is.
+
+    A program asks for as much patience as a Redis that hangs may need; so that gets little time, too.
+    """
     path = box.path(f"{UNITS}/{unit}")
-    path.write_text(re.sub(r"^WatchdogSec=.*$", "WatchdogSec=2s", path.read_text(), flags=re.MULTILINE))
+    hurried = "Environment=INBOXD_REDIS__SOCKET_TIMEOUT_SECONDS=0.2 INBOXD_REDIS__CONNECT_TIMEOUT_SECONDS=0.2\n"
+    path.write_text(re.sub(r"^WatchdogSec=.*$", f"WatchdogSec=2s\n{hurried}", path.read_text(), flags=re.MULTILINE))
     box.run("systemctl", "daemon-reload")
     box.run("systemctl", "restart", unit)
 
