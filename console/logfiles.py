@@ -51,18 +51,14 @@ class Files:
         return ", ".join(plain(str(path)) for path in self.current) + (f" and {older} rotated files" if older > 0 else "")
 
     def records(self, wanted: Wanted) -> Iterator[Record]:
-        """Yield, in order of time, all records since the wished moment, or those of the wished parcel."""
-        if wanted.parcel is not None:
-            return iter(self.holding(("parcel", "out_of"), {wanted.parcel}))
-        return heapq.merge(*(self._chain(files, wanted.since) for files in self._series), key=lambda record: record.at)
+        """Yield, in order of time, the records since the wished moment: those of the wished parcel or outcomes, else all."""
+        search = _search(wanted)
+        return heapq.merge(*(self._chain(files, wanted.since, search) for files in self._series), key=lambda record: record.at)
 
     def holding(self, keys: tuple[str, ...], values: Collection[str], *, with_files: bool = True) -> list[Record]:
         """Return the records that have one of the values at one of the keys; on request only those that name no file."""
         search = Search(keys, values, with_files=with_files)
-        lines = (
-            line for files in self._series for path in files for block in self._blocks(path) for line in search.lines(*block)
-        )
-        found = (record for line in lines if (record := parse(line)) and search.fits(record))
+        found = (record for files in self._series for record in self._chain(files, None, search) if search.fits(record))
         return sorted(found, key=lambda record: record.at)
 
     def follow(self, wanted: Wanted, last: int, show: Callable[[Record], None]) -> None:
@@ -74,14 +70,14 @@ class Files:
                 show(record)
         follow(self.current, wanted, last, show)
 
-    def _chain(self, files: list[Path], since: float | None) -> Iterator[Record]:
+    def _chain(self, files: list[Path], since: float | None, search: Search | None = None) -> Iterator[Record]:
         """Yield the records of one program's files. A file, or a line, that is older than it need be is not looked into."""
         least = oldest(since)
         for path in files:
             if since is not None and _changed(path) < since - SLACK_SECONDS:
                 continue
             for data, begin, end in self._blocks(path):
-                for line in data[begin:end].split(b"\n"):
+                for line in search.lines(data, begin, end) if search else data[begin:end].split(b"\n"):
                     if line.startswith(BEGIN) and line < least:
                         continue
                     if (record := parse(line)) is not None:
@@ -103,6 +99,13 @@ class Files:
             if path not in self._told:
                 self._told.add(path)
                 self._tell(plain(f"{path}: can't be read to its end: {getattr(error, 'strerror', None) or error}"))
+
+
+def _search(wanted: Wanted) -> Search | None:
+    """Return what the bytes of the wished lines can be told by; None if nothing tells them."""
+    if wanted.parcel is not None:
+        return Search(("parcel", "out_of"), {wanted.parcel})
+    return Search(("event",), wanted.events) if wanted.events else None
 
 
 def whole_lines(file: IO[bytes]) -> Iterator[Block]:

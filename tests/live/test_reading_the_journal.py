@@ -143,6 +143,34 @@ def test_following_shows_the_last_entries_and_then_each_as_it_comes(journald: Jo
     assert (first["file"], second["file"]) == ("a.pdf", "new.pdf")
 
 
+def test_following_since_a_moment_shows_all_since_then(journald: Journald) -> None:
+    argv = [sys.executable, "-u", "-m", "console", "log", "-f", "--json", "--since", "1h", "--journal", str(journald.folder)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            first = json.loads(process.stdout.readline())
+        finally:
+            process.terminate()
+
+    assert (first["event"], first["file"]) == ("file_claimed", "a.pdf"), "journalctl would begin ten entries before the end"
+
+
+def test_what_another_user_sends_under_our_name_is_not_shown(journald: Journald, journal: Journal) -> None:
+    told = ("MESSAGE=forged", "EVENT=file_done", "MODULE=tasks.filer", "FILE=forged", "SYSLOG_IDENTIFIER=inboxd-worker", "")
+    forged = "\n".join(told).encode()
+    code = (
+        "import os, socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.connect(sys.argv[1]); "
+        "os.setuid(65534); s.send(sys.stdin.buffer.read())"
+    )
+
+    subprocess.run([sys.executable, "-c", code, journald.address], input=forged, check=True)
+    journald.sync()
+
+    kept = ["journalctl", f"--directory={journald.folder}", "--output=cat", "--quiet", "FILE=forged"]
+    assert subprocess.run(kept, capture_output=True, check=True).stdout == b"forged\n"
+    assert journal.holding(("file",), {"forged"}) == []
+
+
 @pytest.mark.parametrize(
     ("entry_", "trusted"),
     [

@@ -285,6 +285,15 @@ class TestFollowing:
 
         assert tail.lines() == again.splitlines()
 
+    def test_a_file_that_is_truncated_before_its_end_was_read_is_read_from_its_beginning(self, tmp_path: Path) -> None:
+        log = tmp_path / "w.log"
+        log.write_bytes(b"x" * 1000)
+        tail = Tail(log, 10)
+
+        log.write_bytes(b"one\n")
+
+        assert tail.lines() == [b"one"]
+
     def test_a_file_that_is_not_there_yet_is_waited_for(self, tmp_path: Path) -> None:
         tail = Tail(tmp_path / "w.log", None)
 
