@@ -153,13 +153,19 @@ class Ledger:
         """The calls over which a handler killed its own process."""
         return [call for call in self.calls if call.sha256 in self.dropped and self.dropped[call.sha256].kind == "die"]
 
+    @cached_property
+    def _last_of(self) -> dict[int, Call]:
+        """The last call in each process."""
+        return {call.pid: call for call in sorted(self.calls, key=lambda call: call.at)}
+
     def _cause(self, first: Call, second: Call) -> str:
         """Say why a file was handed out again: the end of its process before all else."""
-        if not first.ending and any(death.pid == first.pid and first.at <= death.at <= second.at for death in self.suicides):
+        # a death is a cause only for the file in hand, which may have been handled just so, and not noted yet
+        in_hand = first is self._last_of[first.pid]
+        if in_hand and any(death.pid == first.pid and first.at <= death.at <= second.at for death in self.suicides):
             return "a neighbour killed its process"
         between = [fault for fault in self.faults if fault.at <= second.at and fault.until >= first.at]
-        # a kill is a cause only for the file in hand: what was done before is noted
-        killed = [fault for fault in between if first.pid in fault.killed and not first.ending]
+        killed = [fault for fault in between if first.pid in fault.killed and in_hand]
         of_redis = sorted((fault for fault in between if fault.kind in OF_REDIS), key=lambda fault: OF_REDIS.index(fault.kind))
         return next((fault.kind for fault in (*killed, *of_redis)), NO_CAUSE)
 
