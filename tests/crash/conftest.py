@@ -27,7 +27,7 @@ def quiet() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the crash points that this session has walked."""
+    """Show the crash points that this run has walked."""
     if lines := points.table():
         terminalreporter.section("crash points")
         terminalreporter.write("\n".join([*lines, ""]))
