@@ -18,6 +18,7 @@ from spool.queue import EXPIRED, STALE, host_queue, make_app
 from spool.settings import Settings
 from tasks import callbacks, process, sweeps, transport
 from tasks.beat import Duty
+from tasks.consumer import SteadyConsumer
 from tasks.pulse import Pulse
 from tasks.reload import Reload
 from tasks.screening import Screen
@@ -62,6 +63,7 @@ def _callable_tasks() -> list[str]:
 
 _screen = Screen(_workshop.client, _workshop.leases, _callable_tasks)
 transport.install(_screen.passes, _pulse.beat)
+SteadyConsumer.set_aside = _screen.stumbled
 
 
 @signals.setup_logging.connect

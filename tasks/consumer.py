@@ -12,36 +12,26 @@ again without a pause.
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 from redis import ResponseError
-
-from spool import log
-from spool.notes import plain
 
 REFUSED_SECONDS = 2.0
 """A Redis that answers, and refuses, is asked again after so long."""
 
 LOOK_SECONDS = 0.1
 
-_log = log.get(__name__)
-
-
 # Celery tells at each lost connection of a default that it means to change
 warnings.filterwarnings("ignore", message=r"\s*In Celery 5\.1 we introduced an optional breaking change")
 
 
-def set_aside(message: Any, error: Exception) -> None:  # noqa: ANN401 - kombu.message.Message
-    """Acknowledge a message that can't be taken; its parcel's lease lapses, and the sweep sends it again."""
-    parcel = plain(str(message.headers.get("id")))[:100]
-    _log.error(log.MESSAGE_SET_ASIDE, parcel=parcel, why=plain(f"{type(error).__name__}: {error}")[:500])
-    message.ack()
-
-
 class SteadyConsumer(Consumer):
     """Celery's consumer, which forgets pending replies of a connection that is lost, and sends no heartbeats."""
+
+    set_aside: ClassVar[Callable[[Any, Exception], None]]
+    """What to do with a message that Celery stumbles over, before it is acknowledged; the entry point says so."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's own signature
         # a heartbeat is tried again for ever: while the server hangs, nothing else would be looked at, not even a stop
@@ -66,7 +56,8 @@ class SteadyConsumer(Consumer):
             except passes_on:
                 raise
             except Exception as error:  # noqa: BLE001 - what a message can bring about is without number
-                set_aside(message, error)
+                type(self).set_aside(message, error)
+                message.ack()
 
         return take_or_set_aside
 

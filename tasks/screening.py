@@ -14,7 +14,7 @@ from typing import Any
 
 import msgpack
 import redis
-from kombu.utils.json import loads
+from kombu.utils.json import dumps, loads
 
 from spool import log
 from spool.broker import weather
@@ -158,6 +158,12 @@ class Screen:
             self._set_aside(queue, raw, why, headers["id"], crashed=True)
             return False
         return True
+
+    def stumbled(self, message: Any, error: Exception) -> None:  # noqa: ANN401 - kombu.transport.virtual.Message
+        """Set aside a message that passed, and that Celery could not take all the same; it counts like a worker's death."""
+        queue, raw = str(message.delivery_info.get("routing_key")), dumps(message.serializable()).encode()
+        why = plain(f"Celery stumbled over it: {type(error).__name__}: {error}")[:500]
+        self._set_aside(queue, raw, why, str(message.headers.get("id")), crashed=True)
 
     def forgive(self) -> None:
         """Forget what has come back to this worker, which stops in order: its messages are not to blame."""

@@ -49,7 +49,7 @@ from tasks.app import app
 
 def die(request, **_):
     if request.name == "tasks.process.process":
-        raise MemoryError("in the main process")
+        raise {error}("in the main process")
 
 strategy.signals.task_received.send = die
 """
@@ -118,7 +118,7 @@ def test_the_file_of_a_message_that_was_spoilt_is_worked_on_again(make_stand: Ma
 
 def test_a_message_that_ends_its_worker_again_and_again_is_set_aside_and_its_file_fails(make_stand: MakeStand) -> None:
     stand = make_stand(work={"crashes_max": 1})
-    (stand.folder / "fragile.py").write_text(FRAGILE)
+    (stand.folder / "fragile.py").write_text(FRAGILE.format(error="MemoryError"))
     stand.worker.argv = tuple("fragile" if word == "tasks.app" else word for word in stand.worker.argv)
     stand.start()
 
@@ -134,3 +134,23 @@ def test_a_message_that_ends_its_worker_again_and_again_is_set_aside_and_its_fil
 
     assert 3 <= deaths <= 8
     assert stand.names("failed") == {b"deadly.txt", b"deadly.txt.error.txt"}
+
+
+def test_a_message_that_celery_stumbles_over_is_set_aside_and_its_file_fails_while_the_worker_goes_on(
+    make_stand: MakeStand,
+) -> None:
+    stand = make_stand(work={"crashes_max": 2})
+    (stand.folder / "fragile.py").write_text(FRAGILE.format(error="ValueError"))
+    stand.worker.argv = tuple("fragile" if word == "tasks.app" else word for word in stand.worker.argv)
+    stand.start()
+    main = stand.worker.pid
+
+    stand.drop(b"odd.txt", b"content")
+    stand.wait_until(lambda: stand.names("failed") == {b"odd.txt", b"odd.txt.error.txt"})
+    stand.wait_until(stand.is_at_rest)
+
+    assert stand.worker.running
+    assert stand.worker.pid == main
+    assert len(stand.log_events("message_set_aside")) == 2
+    assert stand.client.llen("inboxd.quarantine") == 2
+    stand.wait_until(lambda: stand.client.hlen("inboxd.unacked") == 0)
