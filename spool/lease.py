@@ -18,6 +18,7 @@ KEY = "inboxd:parcel:"
 PACE_KEY = "inboxd:pace:"
 EPOCH_KEY = "inboxd:epoch"
 PROGRESS_KEY = "inboxd:progress:"
+OUTCOME_KEY = "celery-task-meta-"  # Celery's own, for a task's result
 PACE_WEIGHT = 0.3
 """How much the newest parcel counts in an inbox's mean time per file."""
 
@@ -140,10 +141,12 @@ class Leases:
     def filed(self, parcel: str) -> Held | None:
         """Note that a parcel's files are filed away: a copy of its message that turns up later is dropped.
 
-        Returns what its lease said before, None if there was none: FILED tells that another has been here.
+        All else that Redis keeps of the parcel is forgotten. Returns what its lease said before, None if there was none: FILED
+        tells that another has been here.
         """
         with weather():
-            before = cast("bytes", self._filed(keys=[KEY + parcel, PROGRESS_KEY + parcel], args=[self._keep]))
+            keys = [kind + parcel for kind in (KEY, PROGRESS_KEY, OUTCOME_KEY)]
+            before = cast("bytes", self._filed(keys=keys, args=[self._keep]))
         return Held(before.decode()) if before else None
 
     def let_go(self, parcel: str, *, crashed: bool) -> bool:

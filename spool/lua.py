@@ -56,10 +56,10 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 
-# KEYS[2] its progress; ARGV keep ms -> the state before, or ""
+# KEYS[2] its progress, KEYS[3] its outcome; ARGV keep ms -> the state before, or ""
 FILED = """
-redis.call('DEL', KEYS[2])
 local state = redis.call('HGET', KEYS[1], 'state')
+redis.call('DEL', unpack(KEYS))
 redis.call('HSET', KEYS[1], 'state', 'filed', 'until', 0, 'token', '')
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return state or ''

@@ -29,6 +29,7 @@ class FakeLeases:
     epoch: float = 0.0
     records: dict[str, _Record] = field(default_factory=dict)
     paces: dict[str, float] = field(default_factory=dict)
+    outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def queue(self, parcel: str, inbox: str, seconds: float, *, attempts: int = 0) -> float | None:
         record = self.records.setdefault(parcel, _Record(Held.QUEUED, 0.0))
@@ -78,8 +79,8 @@ class FakeLeases:
 
     def filed(self, parcel: str) -> Held | None:
         before = self.records[parcel].held if parcel in self.records else None
-        record = self.records.setdefault(parcel, _Record(Held.FILED, 0.0))
-        record.held, record.until, record.token = Held.FILED, 0.0, ""
+        self.records[parcel] = _Record(Held.FILED, 0.0)
+        self.outcomes.pop(parcel, None)
         return before
 
     def let_go(self, parcel: str, *, crashed: bool) -> bool:

@@ -16,6 +16,7 @@ from spool import broker
 from spool.errors import BrokerAway
 from spool.folders import new_parcel_id
 from spool.lease import EPOCH_KEY, KEY, Held, Lease, Leases, Start, Verdict
+from spool.queue import make_app
 
 P, OTHER = new_parcel_id(1.0), new_parcel_id(2.0)
 ME, RIVAL = "here/1/1", "here/2/2"
@@ -222,6 +223,22 @@ def test_a_copy_of_a_message_whose_parcel_is_filed_is_not_started(leases: Any) -
     assert leases.start(P, RIVAL, LONG) == Start(Verdict.FINISHED, 0)
     assert look(leases).held is Held.FILED
     assert look(leases).left < 0
+
+
+def test_of_what_is_filed_redis_keeps_a_small_word_for_some_time_and_nothing_else(
+    real: Leases, valkey: redis.Redis, valkey_url: str, tmp_path: Path
+) -> None:
+    app = make_app(settings_for(valkey_url, tmp_path), results=True)
+    outcome, another = (app.backend.get_key_for_task(parcel) for parcel in (P, OTHER))
+    valkey.mset({outcome: b"{}", another: b"{}"})
+    real.start(P, ME, LONG)
+    real.finish(P, ME, LONG)
+
+    real.filed(P)
+
+    assert (valkey.exists(outcome), valkey.exists(another)) == (0, 1)
+    assert valkey.hgetall(KEY + P) == {b"state": b"filed", b"until": b"0", b"token": b""}
+    assert 0 < valkey.pttl(KEY + P) <= KEEP * 1000
 
 
 def test_a_retry_hands_the_lease_back_and_keeps_the_count(leases: Any) -> None:
