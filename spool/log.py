@@ -1,11 +1,13 @@
 """The log: structlog, one line for each move, and the names of all events in this one place."""
 
+import contextlib
+import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import cast
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -69,6 +71,9 @@ INBOX_FORGOTTEN = "inbox_forgotten"
 
 EVENTS = frozenset(value for name, value in dict(globals()).items() if name.isupper() and isinstance(value, str))
 
+Renderer = Callable[[WrappedLogger, str, EventDict], str]
+"""The last step: an event's keys and values to a line, without its line feed; "" for what is told already."""
+
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -100,21 +105,17 @@ def configure(
         _named(program),
         _bytes_to_text,
     ]
+    to = Journal(journal_socket)
+    lasts: dict[str, Renderer] = {"console": _people, "json": _json, "journal": _to_journal(to)}
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, structlog.processors.format_exc_info, _never_raising(lasts[shape])],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=_Lines.on(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    to = Journal(journal_socket)
-    lasts: dict[str, list[Processor]] = {
-        "console": [_people],
-        "json": [_ordered, structlog.processors.JSONRenderer(ensure_ascii=True)],
-        "journal": [_to_journal(to)],
-    }
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared, structlog.processors.format_exc_info],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *lasts[shape]],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, lasts[shape]],
     )
     handler = JournalHandler(to) if shape == "journal" else logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
@@ -126,6 +127,41 @@ def configure(
         beat.addFilter(_Seldom())
     for chatty in ("watchdog", "celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+
+
+class _Lines:
+    """Writes our own lines to stderr. Python's ``logging`` would cost more than all else of a line."""
+
+    def __init__(self, stderr: TextIO) -> None:
+        self._stderr = stderr
+
+    @classmethod
+    def on(cls, stderr: TextIO) -> "Callable[..., _Lines]":
+        """Return what structlog makes its loggers with."""
+        return lambda *_names: cls(stderr)
+
+    def write(self, line: str) -> None:
+        """Write a whole line in one call, so that no other program's comes between; "" is none."""
+        if line:
+            with contextlib.suppress(OSError, ValueError):  # as in logging: what can't be told is no reason to fail
+                self._stderr.write(line + "\n")
+                self._stderr.flush()
+
+    debug = info = warning = error = critical = write
+
+
+def _never_raising(render: Renderer) -> Renderer:
+    """Let a line that can't be rendered say so, and which it is; whoever logs has other work."""
+
+    def rendered(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        name = event.get("event")
+        try:
+            return render(logger, method, event)
+        except Exception as error:  # noqa: BLE001 - a value's own __repr__ may raise anything
+            lost = {"level": "error", "program": event.get("program"), "event": plain(str(name)), "error": type(error).__name__}
+            return render(logger, method, lost)
+
+    return rendered
 
 
 def _shape(environment: Mapping[str, str]) -> str:
@@ -184,11 +220,13 @@ def _printable(value: object) -> object:
             return value
 
 
-def _ordered(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Put first what every line has, so that a column of lines can be read."""
+def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """Render a line for machines; first comes what every line has, so that a column of lines can be read."""
     first = {key: event.pop(key) for key in ("timestamp", "level", "program", "event") if key in event}
-    return {**first, **event}
+    return _ENCODER.encode({**first, **event})
 
+
+_ENCODER = json.JSONEncoder(ensure_ascii=True, default=repr)
 
 VALUE_CHARS_MAX = 120
 """So much of one value fits a terminal's line."""
@@ -202,7 +240,7 @@ def _people(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     return f"{stamp} {program:<8}{_MARKS.get(event.get('level', 'info'), ''):>2} {_sentence(event)}"
 
 
-def _to_journal(to: Journal) -> Processor:
+def _to_journal(to: Journal) -> Renderer:
     def send(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
         sentence = _sentence(event)
         if exception := event.get("exception"):

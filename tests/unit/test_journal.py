@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -115,15 +116,19 @@ def test_an_entry_that_no_datagram_carries_is_cut_until_one_does(read: JournalSo
 
 
 def test_a_journal_that_comes_back_is_written_to_again_and_the_rest_goes_to_stderr(
-    read: JournalSocket, capsys: pytest.CaptureFixture[str]
+    read: JournalSocket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    stderr = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    log.configure(Log(format="journal"), program="worker", journal_socket=read.address)
+
     log.get("m").info(log.STARTED)
     read.close()
     log.get("m").error(log.BROKER_AWAY, error="gone\nfishing")
     read.open()
     log.get("m").info(log.BROKER_BACK)
 
-    assert capsys.readouterr().err == "<3>broker_away  error=gone\\nfishing\n"
+    assert stderr.getvalue() == "<3>broker_away  error=gone\\nfishing\n"
     assert [entry["EVENT"] for entry in read.entries()] == ["broker_back"]
 
 

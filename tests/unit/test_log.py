@@ -125,6 +125,33 @@ def test_any_value_is_told_on_one_line(told: Told, value: object) -> None:
     assert only(told())["event"] == "file_handled"
 
 
+class Broken:
+    def __repr__(self) -> str:
+        raise RuntimeError("not even that")
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize("shape", ["json", "console"])
+def test_a_value_that_can_not_be_shown_costs_a_line_its_values_and_raises_nothing(told: Told, shape: str) -> None:
+    told.configure(format=shape)
+
+    log.get("m").info("file_handled", result=Broken())
+
+    (line,) = told()
+    assert "file_handled" in line
+    assert "RuntimeError" in line
+
+
+def test_a_closed_stderr_raises_nothing() -> None:
+    stderr = io.StringIO()
+    with contextlib.redirect_stderr(stderr):
+        log.configure(Log(format="json"), program="watcher")
+    stderr.close()
+
+    log.get("m").info("e")
+
+
 def test_an_exceptions_text_is_kept(told: Told) -> None:
     try:
         int("bad\x1b\nwords")
