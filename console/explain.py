@@ -14,7 +14,7 @@ from spool.filing import exists
 from spool.flight import Flight
 from spool.folders import Folders, is_parcel_id, opened, split_path
 from spool.mounts import mount_at, patience
-from spool.moves import open_path
+from spool.moves import beneath
 from spool.notes import plain
 from spool.putting_back import failure_at
 from spool.readiness import Ignore, Ready, Refuse, Wait
@@ -147,7 +147,7 @@ def _in_claimed(surroundings: Surroundings, inbox: Inbox, folders: Folders, path
 def _in_done(surroundings: Surroundings, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
     parts, name = split_path(path)
     try:
-        with held(surroundings.disk, open_path(surroundings.disk, folders.done, parts)) as at:
+        with beneath(surroundings.disk, folders.done, parts) as at:
             look = surroundings.disk.stat(at, name)
     except OSError as error:
         if error.errno in LOST:

@@ -3,7 +3,6 @@
 Every method raises OSError as the system gives it. Nothing here follows a symlink, blocks on a FIFO, or overwrites a name.
 """
 
-import contextlib
 import ctypes
 import errno
 import fcntl
@@ -12,10 +11,9 @@ import signal
 import stat as mode_bits
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 from pathlib import PurePath
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 Fd = int
 
@@ -45,8 +43,7 @@ class Idle(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(NamedTuple):
     """What the system says of an entry. Times are nanoseconds of the file system's own clock; sizes are bytes."""
 
     kind: Kind
@@ -65,20 +62,19 @@ class CantNoReplace(OSError):  # noqa: N818 - it is an answer about the file sys
     """This file system has no rename that refuses to overwrite."""
 
 
-def _kind(mode: int) -> Kind:
-    kinds = {
-        mode_bits.S_IFREG: Kind.FILE,
-        mode_bits.S_IFDIR: Kind.FOLDER,
-        mode_bits.S_IFLNK: Kind.LINK,
-        mode_bits.S_IFIFO: Kind.FIFO,
-        mode_bits.S_IFSOCK: Kind.SOCKET,
-    }
-    return kinds.get(mode_bits.S_IFMT(mode), Kind.DEVICE)
+_KINDS = {
+    mode_bits.S_IFREG: Kind.FILE,
+    mode_bits.S_IFDIR: Kind.FOLDER,
+    mode_bits.S_IFLNK: Kind.LINK,
+    mode_bits.S_IFIFO: Kind.FIFO,
+    mode_bits.S_IFSOCK: Kind.SOCKET,
+}
 
 
 def _stat(raw: os.stat_result) -> Stat:
+    kind = _KINDS.get(mode_bits.S_IFMT(raw.st_mode), Kind.DEVICE)
     return Stat(
-        _kind(raw.st_mode), raw.st_size, raw.st_blocks * 512, raw.st_mtime_ns, raw.st_ctime_ns,
+        kind, raw.st_size, raw.st_blocks * 512, raw.st_mtime_ns, raw.st_ctime_ns,
         raw.st_dev, raw.st_ino, raw.st_nlink, raw.st_uid, mode_bits.S_IMODE(raw.st_mode),
     )  # fmt: skip
 
@@ -248,10 +244,17 @@ class Disk:
             return file.read()
 
 
-@contextlib.contextmanager
-def held(disk: Disk, fd: Fd) -> Iterator[Fd]:
-    """Close a descriptor at the end of a with block."""
-    try:
-        yield fd
-    finally:
-        disk.close(fd)
+class held:  # noqa: N801 - read as a word: with held(disk, fd)
+    """Closes a descriptor at the end of a with block."""
+
+    __slots__ = ("_disk", "_fd")
+
+    def __init__(self, disk: Disk, fd: Fd) -> None:
+        self._disk = disk
+        self._fd = fd
+
+    def __enter__(self) -> Fd:
+        return self._fd
+
+    def __exit__(self, *_raised: object) -> None:
+        self._disk.close(self._fd)

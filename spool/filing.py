@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from spool import notes
 from spool.disk import Disk, Fd, held
 from spool.folders import DONE, FAILED, Folders, split_path
-from spool.moves import TEMP_PREFIX, make_folders, move, move_free, names_like, open_path
+from spool.moves import TEMP_PREFIX, beneath, made_beneath, move, move_free, names_like
 from spool.store import LOST, open_in
 
 FOLDER_MODE = 0o777
@@ -49,7 +49,7 @@ def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
     parts, name = split_path(path)
     for folder in (folders.done, folders.failed):
         try:
-            with held(disk, open_path(disk, folder, parts)) as home:
+            with beneath(disk, folder, parts) as home:
                 if exists(disk, home, name):
                     return True
         except OSError as error:
@@ -84,8 +84,7 @@ def _file(
             if not exists(disk, at, name):
                 return None
             try:
-                folder, made = make_folders(disk, to, parts, FOLDER_MODE)
-                with held(disk, folder) as home:
+                with made_beneath(disk, to, parts, FOLDER_MODE) as (home, made):
                     return b"/".join((*made, mover(disk, at, name, home, name)))
             except FileNotFoundError:
                 continue

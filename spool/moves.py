@@ -5,6 +5,7 @@ import errno
 import hashlib
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 
 from spool.disk import CantNoReplace, Disk, Fd, Kind, Stat, held
 
@@ -109,10 +110,30 @@ def _open_or_make(disk: Disk, at: Fd, wanted: bytes, mode: int) -> tuple[Fd, byt
     raise AssertionError("names never end")
 
 
+def beneath(disk: Disk, at: Fd, parts: tuple[bytes, ...]) -> AbstractContextManager[Fd]:
+    """Open a path of folders below ``at`` for a with block; no part may be a symlink. No parts: it is ``at`` itself."""
+    return held(disk, open_path(disk, at, parts)) if parts else nullcontext(at)
+
+
+@contextlib.contextmanager
+def made_beneath(disk: Disk, at: Fd, parts: tuple[bytes, ...], mode: int) -> Iterator[tuple[Fd, tuple[bytes, ...]]]:
+    """Open a path of folders for a with block like ``make_folders``. No parts: it is ``at`` itself."""
+    if not parts:
+        yield at, ()
+        return
+    folder, made = make_folders(disk, at, parts, mode)
+    with held(disk, folder):
+        yield folder, made
+
+
 def open_path(disk: Disk, at: Fd, parts: tuple[bytes, ...]) -> Fd:
     """Open a path of folders below ``at``; no part may be a symlink. The caller closes it."""
-    current = disk.open_folder(at, b".")
-    for part in parts:
+    if parts:
+        first, *parts_below = parts
+        current = disk.open_folder(at, first)
+    else:
+        parts_below, current = [], disk.open_folder(at, b".")
+    for part in parts_below:
         with held(disk, current):
             current = disk.open_folder(current, part)
     return current

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from spool.disk import Disk, Fd, Idle, Stat, held
-from spool.folders import Folders, born
+from spool.folders import Folders, born, split_path
+from spool.moves import beneath
 from spool.payload import FilePart, Parcel
 from spool.readiness import refusal
 from spool.settings import Inbox
-from spool.store import LOST, open_in
+from spool.store import LOST
 
 OCTETS = "application/octet-stream"
 
@@ -49,15 +50,23 @@ def pack(
     """
     packed = Packed()
     room = inbox.parcel_bytes_max
-    for path in paths:
-        try:
-            at, name = open_in(disk, folders, parcel, path)
-        except OSError as error:
-            if error.errno not in LOST:
-                raise
-            continue
-        with held(disk, at):
-            room -= _pack_one(disk, at, name, path, inbox, parcel, room, packed)
+    try:
+        home = disk.open_folder(folders.claimed, parcel.encode())
+    except OSError as error:
+        if error.errno not in LOST:
+            raise
+        return packed
+    with held(disk, home):
+        for path in paths:
+            parts, name = split_path(path)
+            try:
+                folder = beneath(disk, home, parts)
+            except OSError as error:
+                if error.errno not in LOST:
+                    raise
+                continue
+            with folder as at:
+                room -= _pack_one(disk, at, name, path, inbox, parcel, room, packed)
     for part in list(packed.parts):
         if expected and expected.get(part.filename, packed.versions[part.filename]) != packed.versions[part.filename]:
             packed.parts.remove(part)
@@ -103,11 +112,11 @@ def _pack_open(disk: Disk, file: Fd, path: bytes, inbox: Inbox, parcel: str, roo
 
 def _read(disk: Disk, file: Fd, size: int) -> bytes | None:
     """Read a whole small file; None if it has more or fewer bytes than announced."""
-    chunks = []
-    while chunk := disk.read(file, size + 1):
+    chunks, missing = [], size
+    while missing > 0 and (chunk := disk.read(file, missing + 1)):
         chunks.append(chunk)
-    data = b"".join(chunks)
-    return data if len(data) == size else None
+        missing -= len(chunk)
+    return None if missing else b"".join(chunks)
 
 
 def _part(path: bytes, look: Stat, inbox: str, parcel: str, data: bytes | None) -> FilePart:

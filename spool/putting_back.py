@@ -9,7 +9,7 @@ from spool import history, notes
 from spool.disk import Disk, Fd, Kind, held
 from spool.filing import FOLDER_MODE, exists, read_note
 from spool.folders import Folders, split_path
-from spool.moves import TEMP_PREFIX, is_reserved, make_folders, move_free, open_path
+from spool.moves import TEMP_PREFIX, beneath, is_reserved, make_folders, move_free, open_path
 from spool.notes import Told
 from spool.store import LOST
 from spool.walk import Entry, walk
@@ -56,7 +56,7 @@ def failure_at(disk: Disk, folders: Folders, path: bytes) -> Failure | None:
     """
     parts, name = split_path(path)
     try:
-        with held(disk, open_path(disk, folders.failed, parts)) as at:
+        with beneath(disk, folders.failed, parts) as at:
             if _is_ours(disk, at, name):
                 return None
             return _failure(disk, at, path, name, is_folder=disk.stat(at, name).kind is Kind.FOLDER)

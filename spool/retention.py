@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from spool import notes
-from spool.disk import Disk, Fd, held
+from spool.disk import Disk, Fd
 from spool.filing import exists, read_note
 from spool.folders import Folders, split_path
 from spool.history import HISTORY_NAME, HISTORY_SECONDS
-from spool.moves import TEMP_NAME, is_reserved, open_path
+from spool.moves import TEMP_NAME, beneath, is_reserved, open_path
 from spool.scan import SubFolder
 from spool.walk import PASSED_OVER, Entry, walk
 
@@ -114,7 +114,7 @@ def prune(disk: Disk, folders: Folders, seen: list[SubFolder], now: float, quiet
             continue
         parts, name = split_path(folder.path)
         try:
-            with held(disk, open_path(disk, folders.inbox, parts)) as at:
+            with beneath(disk, folders.inbox, parts) as at:
                 # If we die here: an empty sub-folder stays until the next pass.
                 disk.rmdir(at, name)
         except OSError as error:

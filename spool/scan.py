@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from spool.disk import Disk, Fd, Idle, Kind, Stat, held
 from spool.folders import split_path
-from spool.moves import is_reserved, open_path
+from spool.moves import beneath, is_reserved
 from spool.readiness import (
     Decision,
     Ignore,
@@ -115,7 +115,7 @@ def look_at(
     """
     parts, name = split_path(path)
     try:
-        with held(disk, open_path(disk, inbox, parts)) as folder:
+        with beneath(disk, inbox, parts) as folder:
             is_folder = disk.stat(folder, name).kind is Kind.FOLDER
             for depth, part in enumerate((*parts, name) if is_folder else parts):
                 above = b"/".join((*parts, name)[: depth + 1])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from spool.disk import Disk, Fd, held
 from spool.folders import CLAIMED_MODE, Folders, is_parcel_id, split_path
-from spool.moves import TEMP_NAME, make_folders, move_free, move_in, open_path
+from spool.moves import TEMP_NAME, beneath, made_beneath, move_free, move_in, open_path
 from spool.walk import Entry, walk
 
 LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -53,10 +53,10 @@ def _rename(disk: Disk, src: Fd, dst: Fd, path: bytes) -> bytes | None:
     """
     parts, name = split_path(path)
     try:
-        with held(disk, open_path(disk, src, parts)) as src_at:
-            disk.stat(src_at, name)  # no folders are made for a file that is gone
-            folder, made = make_folders(disk, dst, parts, CLAIMED_MODE)
-            with held(disk, folder) as dst_at:
+        with beneath(disk, src, parts) as src_at:
+            if parts:
+                disk.stat(src_at, name)  # no folders are made for a file that is gone
+            with made_beneath(disk, dst, parts, CLAIMED_MODE) as (dst_at, made):
                 move_in(disk, src_at, name, dst_at, name)
     except OSError as error:
         if error.errno in LOST:
@@ -126,8 +126,7 @@ def release(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bool:
         at, name = open_in(disk, folders, parcel, path)
         with held(disk, at):
             disk.stat(at, name)
-            folder, _ = make_folders(disk, folders.inbox, parts, 0o777)
-            with held(disk, folder) as inbox:
+            with made_beneath(disk, folders.inbox, parts, 0o777) as (inbox, _):
                 # If we die here: the file is still claimed, or back in inbox/.
                 move_free(disk, at, name, inbox, name)
     except OSError as error:

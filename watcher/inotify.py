@@ -8,6 +8,7 @@ contract test guards them.
 
 import errno
 import os
+import time
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
@@ -26,6 +27,11 @@ INBOX_MASK = Mask(Bits.IN_CLOSE_WRITE | Bits.IN_MOVED_TO | Bits.IN_CREATE | _SEL
 """What may complete a file, or brings one that is never closed: a link, a folder, a device."""
 CLAIMED_MASK = Mask(Bits.IN_DELETE | _SAFE)
 """A parcel's folder is removed when its files are filed."""
+
+
+REST_SECONDS = 0.005
+BUFFER_BYTES = 256 * 1024
+"""More than the kernel's queue grows by in a rest; it holds 16,384 events, of 16 bytes and a name each."""
 
 
 @dataclass(unsafe_hash=True)
@@ -85,11 +91,31 @@ class HintEmitter(EventEmitter):
         self.queue_event(HintEvent(self.watch.path, kind=kind))
 
 
+class RestingReader(InotifyFD):
+    """Reads the first event at once, and then rests: while files pour in, one word for all of them is enough.
+
+    Else this thread, the dispatcher's and the loop's would pass the interpreter to and fro for each file.
+    """
+
+    def __init__(self) -> None:
+        self._rests_until = 0.0
+        super().__init__()
+
+    def read_events(self, *, event_buffer_size: int = BUFFER_BYTES) -> list[InotifyEvent]:
+        """Wait for events, and return one of each kind from each folder: their names are the scan's business."""
+        rest = self._rests_until - time.monotonic()
+        if rest > 0:
+            self.stopped_event.wait(rest)
+        events = super().read_events(event_buffer_size=event_buffer_size)
+        self._rests_until = time.monotonic() + REST_SECONDS
+        return list({(event.wd, event.mask): event for event in events}.values())
+
+
 class HintObserver(BaseObserver):
     """An observer of folders, one kernel queue for all of them."""
 
     def __init__(self) -> None:
-        self._reader = InotifyFD()
+        self._reader = RestingReader()
         self._reader.start()
         super().__init__(HintEmitter, reader=self._reader)
 

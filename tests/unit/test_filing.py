@@ -10,7 +10,7 @@ from support.disks import MovingDisk, RefusingDisk
 from support.spools import Spool
 
 from spool import notes
-from spool.disk import Disk, Fd
+from spool.disk import Disk, Fd, Stat
 from spool.filing import STALE_NOTE_SECONDS, file_done, file_failed, read_note
 from spool.folders import new_parcel_id
 
@@ -211,13 +211,9 @@ def test_filed_files_may_be_read_by_those_whom_the_folder_permits(spool: Spool) 
 class Later(Disk):
     """A disk on which every change was made long ago."""
 
-    def stat(self, at: Fd, name: bytes) -> object:
+    def stat(self, at: Fd, name: bytes) -> Stat:
         look = super().stat(at, name)
-        return type(look)(**{**_fields(look), "ctime_ns": look.ctime_ns - int(2 * STALE_NOTE_SECONDS * 1e9)})
-
-
-def _fields(look: object) -> dict[str, object]:
-    return {name: getattr(look, name) for name in type(look).__slots__}
+        return look._replace(ctime_ns=look.ctime_ns - int(2 * STALE_NOTE_SECONDS * 1e9))
 
 
 def _put_deep(spool: Spool, path: bytes, data: bytes) -> None:

@@ -12,6 +12,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, ObservedWatch
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, WatchCallback
 
+from watcher import inotify
 from watcher.hints import Kind
 from watcher.inotify import CLAIMED_MASK, INBOX_MASK, HintEmitter, HintEvent, HintObserver
 
@@ -60,6 +61,7 @@ def emitter_of(observer: HintObserver) -> HintEmitter:
         (InotifyFD.__init__, ["self"]),
         (InotifyFD.add_callback, ["self", "path", "mask", "callback", "id_"]),
         (InotifyFD.remove_callbacks, ["self", "callbacks"]),
+        (InotifyFD.read_events, ["self", "event_buffer_size"]),
         (WatchCallback.on_event, ["self", "event"]),
         (WatchCallback.on_watch_deleted, ["self", "wd"]),
         (WatchCallback.on_queue_overflow, ["self"]),
@@ -78,6 +80,7 @@ def test_the_threads_of_watchdog_have_what_we_count_on() -> None:
     assert all(issubclass(kind, threading.Thread) for kind in (BaseObserver, EventEmitter, InotifyFD))
     emitter = HintEmitter(EventQueue(), ObservedWatch("/", recursive=False), reader=InotifyFD.__new__(InotifyFD))
     assert isinstance(emitter.stopped_event, threading.Event)
+    assert isinstance(InotifyFD.stopped_event, property)
 
 
 def test_the_emitter_has_every_method_of_the_callback_protocol() -> None:
@@ -192,6 +195,36 @@ def test_a_name_that_is_no_utf8_is_watched(observer: HintObserver, tmp_path: Pat
     (folder / os.fsdecode(b"\xff")).touch()
 
     eventually(lambda: Kind.ARRIVED in seen.kinds)
+
+
+def test_files_that_pour_in_are_told_of_in_a_few_words(
+    observer: HintObserver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inotify, "REST_SECONDS", 0.2)
+    seen, files = Collector(), 500
+    observer.schedule(seen, str(tmp_path))
+    (tmp_path / "first").touch()
+    eventually(lambda: seen.kinds)
+
+    for number in range(files):
+        (tmp_path / f"{number}").touch()
+
+    told = len(seen.kinds)
+    eventually(lambda: len(seen.kinds) > told)
+    assert len(seen.kinds) < files / 10
+    assert set(seen.kinds) == {Kind.ARRIVED}
+
+
+def test_the_first_event_after_a_rest_is_told_at_once(
+    observer: HintObserver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = Collector()
+    observer.schedule(seen, str(tmp_path))
+    monkeypatch.setattr(inotify, "REST_SECONDS", 3600.0)
+
+    (tmp_path / "a").touch()
+
+    eventually(lambda: seen.kinds)
 
 
 def test_an_observer_is_healthy_until_any_of_its_threads_has_ended(tmp_path: Path) -> None:

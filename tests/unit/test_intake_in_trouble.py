@@ -13,7 +13,7 @@ from support.rooms import intake, means, take_all
 from support.spools import Spool
 
 from spool import log
-from spool.disk import Disk, Fd
+from spool.disk import Disk, Fd, Stat
 from spool.errors import BrokerAway, FolderAway
 from spool.intake import Intake
 from spool.payload import Parcel
@@ -227,14 +227,13 @@ def _trouble(code: int) -> Callable[[bytes], None]:
 
 
 class _HourBehind(Disk):
-    def stat(self, at: Fd, name: bytes) -> object:
+    def stat(self, at: Fd, name: bytes) -> Stat:
         return _behind(super().stat(at, name))
 
-    def fstat(self, fd: Fd) -> object:
+    def fstat(self, fd: Fd) -> Stat:
         return _behind(super().fstat(fd))
 
 
-def _behind(look: object) -> object:
+def _behind(look: Stat) -> Stat:
     hour = 3600 * 10**9
-    fields = {name: getattr(look, name) for name in type(look).__slots__}
-    return type(look)(**{**fields, "ctime_ns": look.ctime_ns - hour, "mtime_ns": look.mtime_ns - hour})
+    return look._replace(ctime_ns=look.ctime_ns - hour, mtime_ns=look.mtime_ns - hour)

@@ -6,7 +6,6 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path, PurePath
 
 import pytest
@@ -54,7 +53,7 @@ class DeviceDisk(Disk):
     """Says of every entry that it is a device: only root can make one."""
 
     def stat(self, at: Fd, name: bytes) -> Stat:
-        return replace(super().stat(at, name), kind=Kind.DEVICE)
+        return super().stat(at, name)._replace(kind=Kind.DEVICE)
 
 
 # what travels

@@ -216,5 +216,4 @@ class _LongAgo(Disk):
 
     def stat(self, at: Fd, name: bytes) -> object:
         look = super().stat(at, name)
-        fields = {field: getattr(look, field) for field in type(look).__slots__}
-        return type(look)(**{**fields, "ctime_ns": 0}) if name == self._name else look
+        return look._replace(ctime_ns=0) if name == self._name else look
