@@ -22,7 +22,10 @@ OUTCOMES: dict[str, tuple[str, ...]] = {
     "retried": (log.FILE_RETRIED, log.PARCEL_SPLIT),
 }
 
-_TEXTS = ("timestamp", "level", "program", "event", "module", "inbox", "file", "filed", "parcel", "out_of", "sha256", "file_id")
+_TEXTS = frozenset(
+    ("timestamp", "level", "program", "event", "module", "inbox", "file", "filed", "parcel", "out_of", "sha256", "file_id")
+)
+_JSON = json.JSONDecoder()
 _ROOMS = ("spool.", "tasks.", "watcher.", "console.")
 
 
@@ -68,18 +71,19 @@ def parse(line: bytes) -> Record | None:
 
 def _parsed(line: bytes) -> Record | None:
     try:
-        found = json.loads(line)
+        found, end = _JSON.raw_decode(text := line.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
         return None
-    return from_fields(found) if isinstance(found, dict) else None
+    return from_fields(found) if end == len(text) or not text[end:].strip(" \t\r\n") else None
 
 
 def from_fields(found: dict[str, Any]) -> Record | None:
     """Return the record of these keys and values; None if it has no time or no event, or a text that is none."""
     if not isinstance(found.get("timestamp"), str) or not isinstance(found.get("event"), str):
         return None
-    if any(not isinstance(found.get(key), str | None) for key in _TEXTS):
-        return None
+    for key, value in found.items():
+        if type(value) is not str and value is not None and key in _TEXTS:
+            return None
     try:
         moment = datetime.fromisoformat(found["timestamp"])
         at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

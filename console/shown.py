@@ -1,8 +1,10 @@
 """How records and lives are shown: a line each for people, JSON for programs. No name can forge a line or move the cursor."""
 
 import json
+import math
 from collections.abc import Iterator
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from console.records import Record
@@ -12,6 +14,7 @@ from spool import log
 from spool.notes import plain
 
 VALUE_CHARS_MAX = 200
+_ENCODER = json.JSONEncoder(default=repr)
 _MINUTE = 60.0
 
 _WORDS = {
@@ -40,13 +43,14 @@ _NOT_TOLD = ("timestamp", "level", "program", "event", "module", "inbox", "file"
 
 def line(record: Record) -> str:
     """Return a record on one line: the local date and time, then as spool/log.py shows it on a terminal."""
-    moment = _local(record.at).isoformat(timespec="milliseconds")
+    second = math.floor(record.at)
+    moment = f"{_to_the_second(second)}.{round((record.at - second) * 1e6) // 1000:03d}"
     return f"{moment[:10]} {log.for_people({**record.fields, 'timestamp': moment})}"
 
 
 def as_json(record: Record) -> str:
     """Return a record as one line of JSON, in ASCII."""
-    return json.dumps(record.fields, default=repr)
+    return _ENCODER.encode(record.fields)
 
 
 def life(one: Life) -> Iterator[str]:
@@ -155,6 +159,12 @@ def _signed(seconds: float) -> str:
 def _cut(text: str) -> str:
     shown = plain(text)
     return shown if len(shown) <= VALUE_CHARS_MAX else shown[: VALUE_CHARS_MAX - 3] + "..."
+
+
+@lru_cache(maxsize=1000)
+def _to_the_second(at: int) -> str:
+    """Return the local date and time: looking up the zone for each line would take longer than reading it."""
+    return _local(at).isoformat()[:19]
 
 
 def _local(at: float) -> datetime:

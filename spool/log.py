@@ -209,6 +209,8 @@ def _bytes_to_text(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
 
 def _printable(value: object) -> object:
     """Make a value, and what is in it, something that JSON carries and a terminal bears."""
+    if type(value) is str and value.isprintable():
+        return value
     match value:
         case bytes() | str():
             return plain(value)
@@ -236,7 +238,7 @@ _MARKS: dict[str, str] = {"warning": "!", "error": "!!", "critical": "!!"}
 
 def _people(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """Render a line for a terminal: time, program, event, file, then the rest."""
-    stamp, program = str(event.get("timestamp", ""))[11:23], event.get("program", "")
+    stamp, program = str(event.get("timestamp", ""))[11:23], event.get("program") or ""
     return f"{stamp} {program:<8}{_MARKS.get(event.get('level', 'info'), ''):>2} {_sentence(event)}"
 
 
@@ -268,15 +270,23 @@ def _escaped(exception: object) -> str:
     return "\n".join(map(plain, str(exception).split("\n")))
 
 
+_BEARABLE = frozenset({int, float, bool, type(None)})
+
+
 def for_people(line: Mapping[str, object]) -> str:
     """Render a line that was read back as a terminal would have shown it: one line, whatever it holds, without its traceback.
 
     ``line`` has the keys of a JSON line; its timestamp is shown as it is.
     """
-    event = {plain(key): _printable(value) for key, value in line.items() if key != "exception"}
+    event = {
+        key if key.isprintable() else plain(key): value if type(value) in _BEARABLE else _printable(value)
+        for key, value in line.items()
+        if key != "exception"
+    }
     return _people(None, "", event)
 
 
 def _short(value: object) -> str:
-    text = plain(str(value))
+    text = str(value)
+    text = text if text.isprintable() else plain(text)
     return text if len(text) <= VALUE_CHARS_MAX else text[: VALUE_CHARS_MAX - 3] + "..."

@@ -119,7 +119,7 @@ def signature(path: bytes, parcel: str) -> bytes:
 def plain(text: bytes | str) -> str:
     """Return text on one line, with everything that could move a cursor or forge a line escaped."""
     decoded = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
-    if decoded.isprintable():
+    if decoded.isprintable():  # almost always: a hundred times as quick as looking at each character
         return decoded
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in decoded)
 

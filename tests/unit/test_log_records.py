@@ -1,10 +1,12 @@
 """Lines of the log that are read back, and which of them were asked for."""
 
 import json
+from datetime import datetime
 
 import pytest
 from support.logged import NOON, line, parcel, table
 
+from console import shown
 from console.records import Record, Wanted, oldest, parse
 
 P = parcel(1, NOON)
@@ -116,3 +118,17 @@ def test_a_line_is_known_to_be_too_old_by_its_first_bytes(later: float, old: boo
 
 def test_without_a_since_no_line_is_too_old() -> None:
     assert not line("file_done", 0.0) < oldest(None)
+
+
+@pytest.mark.parametrize("key", ["level", "program", "module", "inbox", "file", "exception"])
+def test_a_key_without_a_value_keeps_no_line_from_being_shown(key: str) -> None:
+    found = record("file_done", **{"file": "a.pdf", "parcel": P, key: None})
+
+    assert "file_done" in shown.line(found)
+
+
+@pytest.mark.parametrize("at", [NOON + 0.038, NOON + 0.999999, NOON + 0.0005, NOON - 0.001])
+def test_a_moment_is_shown_to_the_millisecond(at: float) -> None:
+    local = datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="milliseconds")[:23]
+
+    assert shown.line(Record(at, {"event": "e"})).startswith(local)
