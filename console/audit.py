@@ -8,10 +8,10 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
 from console.ledger import Balance, Ledger, Open, Stay
-from console.loglines import LogLine
+from console.moments import iso
+from console.records import Record
 from spool import log, notes
 from spool.disk import Disk, Fd, Kind, held
 from spool.filing import read_note
@@ -33,7 +33,8 @@ _COUNTED = re.compile(r" \([0-9]+\)(\.[^./]{0,16})?$")
 class Report:
     """The sums over all inboxes; ``unaccounted`` are files that were claimed, and are nowhere.
 
-    ``refused`` files count among the ``failed``; ``given_back`` ones went back to inbox/, and are no arrivals.
+    ``refused`` files count among the ``failed``; ``given_back`` ones went back to inbox/, and are no arrivals. ``lines`` is how
+    many lines of the log it goes by, ``span`` from when to when they are, in unix seconds.
     """
 
     done: int
@@ -42,6 +43,8 @@ class Report:
     in_flight: int
     given_back: int
     unaccounted: tuple[Open, ...]
+    lines: int
+    span: tuple[float, float] | None
 
     @property
     def arrived(self) -> int:
@@ -49,13 +52,13 @@ class Report:
         return self.done + self.failed + self.in_flight + len(self.unaccounted)
 
 
-def audit(settings: Settings, lines: Iterable[LogLine]) -> Report:
+def audit(settings: Settings, records: Iterable[Record]) -> Report:
     """Account for every file that the log or claimed/ knows of; for files of this host's inboxes. Raises FolderAway, OSError.
 
     The log is read before the folders: what moves on meanwhile is found further on, for a file never moves against that order.
     """
     ledger = Ledger()
-    ledger.take(line for line in lines if str(line.get("inbox")) in settings.inbox)
+    ledger.take(record for record in records if record.text("inbox") in settings.inbox)
     balance = ledger.balance()
     ends = defaultdict(int, balance.ends)
     unaccounted: list[Open] = []
@@ -71,9 +74,8 @@ def audit(settings: Settings, lines: Iterable[LogLine]) -> Report:
                 else:
                     ends[event] += 1
     refused = ends[log.FILE_REFUSED]
-    return Report(
-        ends[log.FILE_DONE], ends[log.FILE_FAILED] + refused, refused, in_flight, ends[log.FILE_RELEASED], tuple(unaccounted)
-    )
+    failed, given_back = ends[log.FILE_FAILED] + refused, ends[log.FILE_RELEASED]
+    return Report(ends[log.FILE_DONE], failed, refused, in_flight, given_back, tuple(unaccounted), balance.lines, balance.span)
 
 
 def _in_claimed(folders: Folders, inbox: str, entries: list[Open], balance: Balance) -> tuple[int, list[Open]]:
@@ -165,11 +167,12 @@ def _is_it(lying: _Lying, entry: Open) -> bool:
     """Tell whether a file can be the one of this entry: by its note's parcel; or filed after the claim, and of one content."""
     if lying.parcel == entry.stay.parcel:
         return True
-    if entry.claimed_at and lying.changed < datetime.fromisoformat(entry.claimed_at).timestamp() - CLOCK_SECONDS:
+    claim = entry.claim
+    if claim.at is not None and lying.changed < claim.at - CLOCK_SECONDS:
         return False
-    if entry.sha256:
-        return lying.sha256 == entry.sha256
-    return entry.size is None or lying.size == entry.size
+    if claim.sha256:
+        return lying.sha256 == claim.sha256
+    return claim.size is None or lying.size == claim.size
 
 
 def as_json(report: Report) -> dict[str, object]:
@@ -184,10 +187,15 @@ def as_json(report: Report) -> dict[str, object]:
         "unaccounted": [
             {
                 **entry.stay._asdict(),
-                "claimed_at": entry.claimed_at or None,
+                "claimed_at": iso(entry.claim.at) if entry.claim.at is not None else None,
                 "last_step": entry.step.event,
-                "last_step_at": entry.step.at,
+                "last_step_at": iso(entry.step.at),
             }
             for entry in report.unaccounted
         ],
+        "log": {
+            "lines": report.lines,
+            "first": iso(report.span[0]) if report.span else None,
+            "last": iso(report.span[1]) if report.span else None,
+        },
     }

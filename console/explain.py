@@ -3,10 +3,10 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from console.in_flight import told_of_parcel
 from console.locating import TOPS, Spot, spots
+from console.moments import local
 from console.surroundings import Surroundings
 from spool import notes
 from spool.disk import Kind, held
@@ -155,7 +155,7 @@ def _in_done(surroundings: Surroundings, inbox: Inbox, folders: Folders, path: b
         raise
     if look.kind is not Kind.FOLDER:
         since = look.ctime_ns / 1e9
-        why = [f"it went well, and was filed at {moment(since)}", f"for its way, ask: inboxd trace {plain(path)}"]
+        why = [f"it went well, and was filed at {local(since)}", f"for its way, ask: inboxd trace {plain(path)}"]
         yield Explanation(inbox.name, "done", path, "done", why, since)
 
 
@@ -188,7 +188,7 @@ def shown(explanation: Explanation) -> Iterator[str]:
     for sentence in explanation.why:
         yield plain(f"  {sentence}")
     if explanation.until is not None:
-        yield f"  looked at again at {moment(explanation.until)}, in {max(explanation.until - time.time(), 0.0):.1f} s"
+        yield f"  looked at again at {local(explanation.until)}, in {max(explanation.until - time.time(), 0.0):.1f} s"
 
 
 def as_json(explanation: Explanation) -> dict[str, object]:
@@ -203,8 +203,3 @@ def as_json(explanation: Explanation) -> dict[str, object]:
         "until": explanation.until,
         **explanation.facts,
     }
-
-
-def moment(at: float) -> str:
-    """Return a moment in local time, for people."""
-    return f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M:%S}"

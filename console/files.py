@@ -11,10 +11,12 @@ import click
 from console import audit as ledger
 from console import explain as why
 from console.ledger import shown as shown_entry
-from console.loglines import of_parcels
-from console.options import NEEDS_A_PERSON, read, settings_option
+from console.moments import local
+from console.options import NEEDS_A_PERSON, files_argument, journal_option, json_option, read, settings_option
+from console.records import Wanted
 from console.retry import Choice, shown
 from console.retry import retry as put_back
+from console.sources import Named, choose
 from spool import log
 from spool.disk import ignore_lease_breaks
 from spool.errors import Finding, SettingsError
@@ -25,7 +27,7 @@ from spool.settings import Log, Settings
 @click.command()
 @settings_option
 @click.argument("path")
-@click.option("--json", "in_json", is_flag=True, help="Print one JSON object instead of sentences.")
+@json_option
 def explain(named: Path | None, path: str, in_json: bool) -> None:
     """Say why a file is (still) where it is: waiting and until when, ignored by which rule, claimed, done, failed and why.
 
@@ -81,31 +83,32 @@ def retry(
 
 
 @click.command()
+@files_argument
 @settings_option
-@click.argument("logs", nargs=-1, required=True, metavar="LOG...")
-@click.option("--json", "in_json", is_flag=True, help="Print one JSON object instead of sentences.")
-def audit(named: Path | None, logs: tuple[str, ...], in_json: bool) -> None:
+@journal_option
+@json_option
+def audit(files: tuple[Path, ...], named: Path | None, journal: Path | None, in_json: bool) -> None:
     """Account for every file: arrivals = done + failed + in flight, or which file nobody knows of.
 
-    LOG are the JSON logs of watcher and workers, also compressed (.gz, .xz), in any order; "-" is standard input. A file that
-    was filed, and has been moved or deleted since, is accounted for. Exit code 1 if a file is not.
+    It goes by the folders, and by the log, which it finds where `inboxd log` does: LOGFILEs with their rotated and compressed
+    ones, log.files of the settings, or the journal. What was filed, and has been moved or deleted since, is accounted for.
+    Exit code 1 if a file is not, or if the log has no word of any file, or can't be read to its end.
     """
     _, settings = read(named)
-    try:
-        report = ledger.audit(settings, of_parcels(logs))
-    except OSError as error:
-        raise SettingsError(
-            [Finding(str(error.filename or "audit"), str(error.strerror), "name logs that can be read")]
-        ) from None
+    unread: list[str] = []
+    source = choose(Named(files, journal, named), settings, unread.append)
+    report = ledger.audit(settings, source.records(Wanted()))
     if in_json:
-        click.echo(json.dumps(ledger.as_json(report), indent=2))
+        click.echo(json.dumps({**ledger.as_json(report), "unread": unread}, indent=2))
     else:
-        for line in _sums(report):
+        for line in _sums(report, source.where):
             click.echo(plain(line))
-    sys.exit(NEEDS_A_PERSON if report.unaccounted else 0)
+    for sentence in unread:
+        click.echo(sentence, err=True)
+    sys.exit(NEEDS_A_PERSON if report.unaccounted or unread or not report.lines else 0)
 
 
-def _sums(report: ledger.Report) -> Iterator[str]:
+def _sums(report: ledger.Report, where: str) -> Iterator[str]:
     refused = f" ({report.refused} of them refused)" if report.refused else ""
     nowhere = f" + {len(report.unaccounted)} unaccounted for" if report.unaccounted else ""
     failed = f"{report.failed} failed{refused}"
@@ -114,8 +117,13 @@ def _sums(report: ledger.Report) -> Iterator[str]:
         yield f"{report.given_back} more were given back to inbox/, because they were not complete after all"
     for entry in report.unaccounted:
         yield from shown_entry(entry)
+    if report.span is None:
+        yield f"no line about a file was found in {where}: was log.level above info?"
+        return
     if not report.unaccounted:
         yield "every file is accounted for"
+    first, last = map(local, report.span)
+    yield f"by {report.lines} lines from {first} to {last}, in {where}"
 
 
 def _log_for_programs(settings: Settings) -> None:

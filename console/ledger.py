@@ -4,10 +4,12 @@ File names are those of the log: escaped, on one line.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from console.moments import local
+from console.records import Record
 from spool import log
 
 ENDS = (log.FILE_DONE, log.FILE_FAILED, log.FILE_REFUSED, log.FILE_RELEASED)
@@ -24,26 +26,31 @@ class Stay(NamedTuple):
 
 class _End(NamedTuple):
     event: str
-    at: str
+    at: float
     filed: str
 
 
-@dataclass(slots=True)
-class Step:
-    """The last that the log has of a stay: when (ISO 8601, UTC) and which event."""
+class Step(NamedTuple):
+    """The last that the log has of a stay: when, in unix seconds, and which event."""
 
-    at: str
+    at: float
     event: str
+
+
+class Claim(NamedTuple):
+    """What the log says of a file when it was claimed; all is None, or not known, where that line is missing."""
+
+    at: float | None
+    size: object = None
+    sha256: str | None = None
 
 
 @dataclass(slots=True)
 class Open:
-    """A claimed file of which the log has no end: where it was last, when it was claimed, its content, its last known step."""
+    """A claimed file of which the log has no end: where it was last, how it was claimed, its last known step."""
 
     stay: Stay
-    claimed_at: str
-    size: int | None
-    sha256: str | None
+    claim: Claim
     step: Step
 
 
@@ -51,41 +58,51 @@ class Open:
 class Balance:
     """What the log says: how many files ended how, what is open, and what it explains.
 
-    ``filed`` has inbox, event and path of what lies in done/ and failed/ by its word; ``known`` all stays that it speaks of.
+    ``filed`` has inbox, event and path of what lies in done/ and failed/ by its word; ``known`` all stays that it speaks of;
+    ``lines`` says how many lines it goes by, ``span`` from when to when they are, in unix seconds.
     """
 
     ends: dict[str, int]
     filed: set[tuple[str, str, str]]
     known: set[Stay]
+    lines: int
+    span: tuple[float, float] | None
     open: list[Open] = field(default_factory=list)
 
 
 class Ledger:
-    """Takes log lines, and then tells the balance."""
+    """Takes the log's records, and then tells the balance."""
 
     def __init__(self) -> None:
-        self._claims: dict[Stay, Mapping[str, Any]] = {}
+        self._lines = 0
+        self._span: tuple[float, float] | None = None
+        self._claims: dict[Stay, Claim] = {}
         self._ends: dict[Stay, _End] = {}
         self._splits: dict[Stay, Stay] = {}
         self._steps: dict[Stay, Step] = {}
 
-    def take(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Take in lines; what is not about a parcel is passed over."""
-        for line in lines:
-            stay = Stay(str(line.get("inbox")), str(line.get("parcel")), str(line.get("file") or ""))
-            event, at = str(line.get("event")), str(line.get("timestamp"))
+    def take(self, records: Iterable[Record]) -> None:
+        """Take in records; what is not about a parcel, or was written by a handler or a library, is passed over."""
+        for record in records:
+            parcel = record.text("parcel")
+            if parcel is None or not record.is_ours:
+                continue
+            stay = Stay(record.text("inbox") or "", parcel, record.text("file") or "")
+            event, at = record.event, record.at
             self._note_step(stay, event, at)
             if not stay.file:
                 continue
             if event == log.FILE_CLAIMED:
-                self._claims[stay] = {key: line.get(key) for key in ("timestamp", "size", "sha256")}
+                self._claims[stay] = Claim(at, record.fields.get("size"), record.text("sha256"))
             elif event == log.PARCEL_SPLIT:
-                self._splits[stay._replace(parcel=str(line.get("out_of")))] = stay
+                self._splits[stay._replace(parcel=record.text("out_of") or "")] = stay
             elif event in ENDS:
-                self._ends[stay] = _End(event, at, str(line.get("filed")))
+                self._ends[stay] = _End(event, at, record.text("filed") or "")
 
-    def _note_step(self, stay: Stay, event: str, at: str) -> None:
+    def _note_step(self, stay: Stay, event: str, at: float) -> None:
         """Keep the latest step of a file, or of a parcel as a whole: its file is "" then."""
+        self._lines += 1
+        self._span = (at, at) if self._span is None else (min(self._span[0], at), max(self._span[1], at))
         last = self._steps.get(stay)
         if last is None or last.at <= at:
             self._steps[stay] = Step(at, event)
@@ -94,10 +111,11 @@ class Ledger:
         """Match ends with claims: by parcel and file; and where a line of a split is missing, by file alone."""
         ends: dict[str, int] = defaultdict(int)
         filed = {(stay.inbox, end.event, end.filed) for stay, end in self._ends.items()}
-        balance = Balance(ends, filed, {*self._claims, *self._splits, *self._splits.values(), *self._ends})
+        known = {*self._claims, *self._splits, *self._splits.values(), *self._ends}
+        balance = Balance(ends, filed, known, self._lines, self._span)
         matched: set[Stay] = set()
         left: list[Open] = []
-        begun = {**{stay: {} for stay in self._splits.keys() - set(self._splits.values())}, **self._claims}
+        begun = {**dict.fromkeys(self._splits.keys() - set(self._splits.values()), Claim(None)), **self._claims}
         for stay, claim in begun.items():
             last = self._follow(stay)
             if last in self._ends:
@@ -119,9 +137,9 @@ class Ledger:
             balance.ends[event] += 1
             if event in (log.FILE_DONE, log.FILE_FAILED):
                 unmatched[stay.inbox, stay.file].append(stay)
-        for entry in sorted(left, key=lambda entry: entry.claimed_at):
+        for entry in sorted(left, key=lambda entry: entry.claim.at or 0.0):
             ends = unmatched[entry.stay.inbox, entry.stay.file]
-            if found := next((stay for stay in ends if self._ends[stay].at >= entry.claimed_at), None):
+            if found := next((stay for stay in ends if self._ends[stay].at >= (entry.claim.at or 0.0)), None):
                 ends.remove(found)
             else:
                 balance.open.append(entry)
@@ -133,15 +151,15 @@ class Ledger:
             stay = into
         return stay
 
-    def _open(self, last: Stay, claim: Mapping[str, Any]) -> Open:
+    def _open(self, last: Stay, claim: Claim) -> Open:
         steps = filter(None, (self._steps.get(last), self._steps.get(last._replace(file=""))))
-        step = max(steps, key=lambda step: step.at, default=Step("", ""))
-        return Open(last, str(claim.get("timestamp") or ""), claim.get("size"), claim.get("sha256"), step)
+        return Open(last, claim, max(steps, key=lambda step: step.at))
 
 
 def shown(entry: Open) -> Iterator[str]:
     """Yield the lines that name a file of which nobody knows."""
     inbox, parcel, file = entry.stay
+    claimed = "before this log begins" if entry.claim.at is None else f"at {local(entry.claim.at)}"
     yield f"! {inbox}: {file}"
-    yield f"    claimed {entry.claimed_at or 'before this log begins'}, parcel {parcel}"
-    yield f"    last known step: {entry.step.event} at {entry.step.at}; it is not in inbox/, claimed/, done/ or failed/"
+    yield f"    claimed {claimed}, parcel {parcel}"
+    yield f"    last known step: {entry.step.event} at {local(entry.step.at)}; it is not in inbox/, claimed/, done/ or failed/"

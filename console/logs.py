@@ -9,7 +9,7 @@ import click
 
 from console import shown
 from console.moments import FORMS, moment
-from console.options import settings_option
+from console.options import files_argument, journal_option, json_option, settings_option
 from console.question import answer, questions
 from console.records import OUTCOMES, Record, Wanted
 from console.sources import Named, choose, settings_if_any
@@ -18,12 +18,6 @@ from spool.notes import plain
 FOLLOWED_LINES = 10
 NOT_KNOWN = 1
 INTERRUPTED = 130
-
-files_argument = click.argument("files", metavar="[LOGFILE]...", nargs=-1, type=click.Path(path_type=Path))
-journal_option = click.option(
-    "--journal", metavar="FOLDER", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Read a journal's files."
-)
-json_option = click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 
 
 def _since(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:

@@ -1,7 +1,7 @@
 """Moments as people write them: "10m", "yesterday", "08:30", "2026-11-22T20:00". Pure."""
 
 import re
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
@@ -34,3 +34,13 @@ def moment(text: str, now: datetime) -> datetime:
     except ValueError:
         raise ValueError(f"{text!r} is no moment; write {FORMS}") from None
     return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
+
+
+def local(at: float) -> str:
+    """Return a moment, given in unix seconds, in local time, for people."""
+    return f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def iso(at: float) -> str:
+    """Return a moment, given in unix seconds, as ISO 8601 in UTC, for programs."""
+    return datetime.fromtimestamp(at, tz=UTC).isoformat()

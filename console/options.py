@@ -18,6 +18,12 @@ settings_option = click.option(
     help=f"The settings file; else ${FILE_VARIABLE}, ./settings.toml or /etc/inboxd/settings.toml.",
 )
 
+files_argument = click.argument("files", metavar="[LOGFILE]...", nargs=-1, type=click.Path(path_type=Path))
+journal_option = click.option(
+    "--journal", metavar="FOLDER", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Read a journal's files."
+)
+json_option = click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+
 
 def read(named: Path | None) -> tuple[Path, Settings]:
     """Return the settings file and the settings; handlers beside the file can be imported then. Raises SettingsError."""

@@ -1,6 +1,7 @@
 """`inboxd log` and `inboxd trace` on a journal that a real journald has written."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -117,6 +118,26 @@ def test_the_commands_read_it(journald: Journald) -> None:
     assert (unknown.returncode, "systemd journal" in unknown.stderr) == (1, True)
 
 
+def test_the_audit_goes_by_it(journald: Journald, tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('[inbox.drop]\nroot = "drop"\n')
+    for folder in ("inbox", "claimed", "done", "failed"):
+        (tmp_path / "drop" / folder).mkdir(parents=True)
+    (tmp_path / "drop" / "done" / "1.0").write_bytes(b"7 bytes")
+    argv = [sys.executable, "-m", "console", "audit", "--journal", journald.folder, "--settings", tmp_path / "settings.toml"]
+
+    plainly = subprocess.run(argv, capture_output=True, text=True, check=False)
+    in_json = subprocess.run([*argv, "--json"], capture_output=True, text=True, check=False)
+
+    first, *named, by = plainly.stdout.splitlines()
+    told = json.loads(in_json.stdout)
+    assert (plainly.returncode, in_json.returncode, plainly.stderr) == (1, 1, "")
+    assert first == "4 arrived = 1 done + 1 failed + 0 in flight + 2 unaccounted for"
+    assert {line for line in named if line.startswith("!")} == {f"! drop: {HOSTILE}", "! drop: captured"}
+    assert by.endswith(f"in the systemd journal in {journald.folder}")
+    assert {(entry["file"], entry["parcel"]) for entry in told["unaccounted"]} == {(HOSTILE, P), ("captured", P)}
+    assert told["log"]["lines"] == len(LINES)
+
+
 def test_following_shows_the_last_entries_and_then_each_as_it_comes(journald: Journald) -> None:
     argv = [
         sys.executable,
@@ -155,20 +176,21 @@ def test_following_since_a_moment_shows_all_since_then(journald: Journald) -> No
     assert (first["event"], first["file"]) == ("file_claimed", "a.pdf"), "journalctl would begin ten entries before the end"
 
 
-def test_what_another_user_sends_under_our_name_is_not_shown(journald: Journald, journal: Journal) -> None:
+def test_what_is_sent_under_our_name_is_shown_only_if_root_or_oneself_has_sent_it(journald: Journald, journal: Journal) -> None:
     told = ("MESSAGE=forged", "EVENT=file_done", "MODULE=tasks.filer", "FILE=forged", "SYSLOG_IDENTIFIER=inboxd-worker", "")
     forged = "\n".join(told).encode()
+    sender = 65534 if os.geteuid() == 0 else os.geteuid()  # who is not root can't be another
     code = (
         "import os, socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.connect(sys.argv[1]); "
-        "os.setuid(65534); s.send(sys.stdin.buffer.read())"
+        "os.setuid(int(sys.argv[2])); s.send(sys.stdin.buffer.read())"
     )
 
-    subprocess.run([sys.executable, "-c", code, journald.address], input=forged, check=True)
+    subprocess.run([sys.executable, "-c", code, journald.address, str(sender)], input=forged, check=True)
     journald.sync()
 
     kept = ["journalctl", f"--directory={journald.folder}", "--output=cat", "--quiet", "FILE=forged"]
     assert subprocess.run(kept, capture_output=True, check=True).stdout == b"forged\n"
-    assert journal.holding(("file",), {"forged"}) == []
+    assert bool(journal.holding(("file",), {"forged"})) is (sender == os.getuid())
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """A real systemd-journald, alone in a mount namespace of its own: the machine sees nothing of it.
 
-Needs root and systemd's package; systemd itself need not run.
+Needs systemd's package, but not that systemd runs; and root, or a kernel that gives users namespaces of their own.
 """
 
 import contextlib
@@ -20,6 +20,8 @@ START_SECONDS = 15.0
 POLL_SECONDS = 0.01
 
 _CONFIGURATION = "[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\nReadKMsg=no\nAudit=no\nForwardToSyslog=no\n"
+_ROOT_INSIDE = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+"""Who is not root may be it in a user namespace, and mount there."""
 _SCRIPT = """
 set -eu
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -44,7 +46,7 @@ class Journald:
     def __enter__(self) -> Self:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "FOLDER": str(self.folder), "CONFIGURATION": _CONFIGURATION}
         self._process = subprocess.Popen(
-            ["unshare", "--mount", "--propagation", "private", "--", "sh", "-c", _SCRIPT],
+            ["unshare", *_ROOT_INSIDE, "--mount", "--propagation", "private", "--", "sh", "-c", _SCRIPT],
             env=environment,
             stdin=subprocess.DEVNULL,
         )

@@ -19,6 +19,8 @@ from support.spools import Spool
 
 from console.audit import Report, audit
 from console.main import inboxd
+from console.moments import iso
+from console.records import from_fields
 from spool import log, preflight
 from spool.disk import Disk
 from spool.filing import file_done
@@ -56,7 +58,7 @@ def line(event: str, path: bytes | None, parcel: str, **more: object) -> Line:
     """Return a log line of this moment."""
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     file = {} if path is None else {"file": plain(path)}
-    return {"timestamp": now, "event": event, "inbox": "drop", "parcel": parcel, **file, **more}
+    return {"timestamp": now, "event": event, "module": "tasks.x", "inbox": "drop", "parcel": parcel, **file, **more}
 
 
 def claimed(path: bytes, parcel: str, content: bytes = b"content") -> Line:
@@ -71,8 +73,12 @@ def sums(report: Report) -> tuple[int, int, int, int, int]:
     return report.arrived, report.done, report.failed, report.in_flight, len(report.unaccounted)
 
 
+def accounted(settings: Settings, lines: Iterable[Line]) -> Report:
+    return audit(settings, [record for line in lines if (record := from_fields(line))])
+
+
 def audited(settings: Settings, *lines: Line) -> tuple[int, int, int, int, int]:
-    return sums(audit(settings, lines))
+    return sums(accounted(settings, lines))
 
 
 def test_a_file_that_is_done_is_accounted_for_wherever_it_is_by_now(settings: Settings) -> None:
@@ -82,7 +88,7 @@ def test_a_file_that_is_done_is_accounted_for_wherever_it_is_by_now(settings: Se
 def test_refused_files_are_failed_ones_and_have_no_line_of_a_claim(settings: Settings) -> None:
     failed = [claimed(b"a", P), line(log.FILE_FAILED, b"a", P, filed="a"), line(log.FILE_REFUSED, b"link", Q, filed="link")]
 
-    report = audit(settings, failed)
+    report = accounted(settings, failed)
 
     assert (sums(report), report.refused) == ((2, 0, 2, 0, 0), 1)
 
@@ -94,7 +100,7 @@ def test_what_is_in_claimed_is_in_flight(settings: Settings, spool: Spool) -> No
 
 
 def test_what_was_given_back_is_no_arrival(settings: Settings) -> None:
-    report = audit(settings, [claimed(b"a", P), line(log.FILE_RELEASED, b"a", P), claimed(b"a", Q), done(b"a", Q)])
+    report = accounted(settings, [claimed(b"a", P), line(log.FILE_RELEASED, b"a", P), claimed(b"a", Q), done(b"a", Q)])
 
     assert (sums(report), report.given_back) == ((1, 1, 0, 0, 0), 1)
 
@@ -102,17 +108,17 @@ def test_what_was_given_back_is_no_arrival(settings: Settings) -> None:
 def test_a_file_that_is_nowhere_is_named_with_its_last_step(settings: Settings) -> None:
     lines = [claimed(b"x/a", P), claimed(b"x/b", P), line(log.FILE_HANDLED, b"x/a", P), done(b"x/b", P)]
 
-    report = audit(settings, lines)
+    report = accounted(settings, lines)
 
     (entry,) = report.unaccounted
     assert (entry.stay.file, entry.stay.parcel, entry.step.event) == ("x/a", P, log.FILE_HANDLED)
-    assert entry.step.at == lines[2]["timestamp"]
+    assert iso(entry.step.at) == lines[2]["timestamp"].replace("Z", "+00:00")
     assert sums(report) == (2, 1, 0, 0, 1)
 
 
 @pytest.mark.parametrize("path", [b"a", None])
 def test_a_file_that_could_not_be_found_is_nowhere(path: bytes | None, settings: Settings) -> None:
-    report = audit(settings, [claimed(b"a", P), line(log.FILE_GONE, path, P)])
+    report = accounted(settings, [claimed(b"a", P), line(log.FILE_GONE, path, P)])
 
     assert [entry.step.event for entry in report.unaccounted] == [log.FILE_GONE]
 
@@ -192,7 +198,7 @@ class TestMissingLines:
         lines = [claimed(b"a", P)]
         spool.put(b"inbox/a")
 
-        report = audit(settings, lines)
+        report = accounted(settings, lines)
 
         assert (sums(report), report.given_back) == ((0, 0, 0, 0, 0), 1)
 
@@ -231,8 +237,8 @@ class TestMissingLines:
         assert audited(settings, *lines) == (2, 1, 0, 0, 1)
 
 
-def run(*arguments: str | Path, stdin: bytes = b"") -> Result:
-    return CliRunner().invoke(inboxd, ["audit", *map(str, arguments)], input=stdin)
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(inboxd, ["audit", *map(str, arguments)])
 
 
 def written(lines: Iterable[Line]) -> bytes:
@@ -249,12 +255,54 @@ def logs(file: Path) -> Iterator[list[Path]]:
     return found
 
 
-def test_logs_are_read_compressed_or_not_and_from_standard_input(logs: list[Path]) -> None:
-    by_files, by_stdin = run(*logs), run(*logs[1:], "-", stdin=logs[0].read_bytes())
+def test_logs_are_read_compressed_or_not_and_it_is_said_by_what_it_went(logs: list[Path]) -> None:
+    result = run(*logs)
 
-    assert by_files.exit_code == by_stdin.exit_code == 1
-    assert by_files.stdout == by_stdin.stdout
-    assert by_files.stdout.startswith("3 arrived = 2 done + 0 failed + 0 in flight + 1 unaccounted for\n")
+    first, *_, last = result.stdout.splitlines()
+    assert result.exit_code == 1
+    assert first == "3 arrived = 2 done + 0 failed + 0 in flight + 1 unaccounted for"
+    assert last.startswith("by 5 lines from 20")
+    assert last.endswith(f"in {', '.join(map(str, logs))}")
+
+
+def test_the_log_is_found_by_the_settings_and_its_rotated_files_with_it(file: Path) -> None:
+    (file.parent / "w.log").write_bytes(written([done(b"a", P)]))
+    (file.parent / "w.log.1.gz").write_bytes(gzip.compress(written([claimed(b"a", P), claimed(b"b", Q), done(b"b", Q)])))
+    with file.open("a") as settings:
+        settings.write('[log]\nfiles = ["w.log"]\n')
+
+    result = run()
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("2 arrived = 2 done + 0 failed + 0 in flight\nevery file is accounted for\nby 4 lines ")
+
+
+def test_a_log_that_is_broken_vouches_for_nothing(logs: list[Path]) -> None:
+    logs[0].write_bytes(written([done(b"a", P), done(b"b", P), done(HOSTILE, Q)]))
+    logs.append(logs[0].with_suffix(".log.2.gz"))
+    logs[-1].write_bytes(gzip.compress(written([claimed(b"c", R)] * 100))[:-30])
+
+    plainly, in_json = run(*logs), run("--json", *logs)
+
+    assert (plainly.exit_code, in_json.exit_code) == (1, 1)
+    assert "worker.log.2.gz: can't be read to its end" in plainly.stderr
+    assert json.loads(in_json.stdout)["unread"] == plainly.stderr.splitlines()
+
+
+def test_a_log_without_a_word_of_any_file_vouches_for_nothing(file: Path) -> None:
+    (file.parent / "w.log").write_text("nothing of ours\n")
+
+    result = run("w.log")
+
+    assert result.exit_code == 1
+    assert "no line about a file was found" in result.stdout
+    assert "every file is accounted for" not in result.stdout
+
+
+def test_a_handler_s_words_end_no_file(settings: Settings) -> None:
+    forged = {**done(b"a", P), "module": "invoices"}
+
+    assert audited(settings, claimed(b"a", P), forged) == (1, 0, 0, 0, 1)
 
 
 def test_a_hostile_name_is_named_on_one_line(logs: list[Path]) -> None:
@@ -268,7 +316,10 @@ def test_json_has_the_sums_and_the_names(logs: list[Path]) -> None:
     told = json.loads(run("--json", *logs).stdout)
 
     (missing,) = told.pop("unaccounted")
-    assert told == {"arrived": 3, "done": 2, "failed": 0, "refused": 0, "in_flight": 0, "given_back": 0}
+    went_by = told.pop("log")
+    assert told == {"arrived": 3, "done": 2, "failed": 0, "refused": 0, "in_flight": 0, "given_back": 0, "unread": []}
+    assert went_by["lines"] == 5
+    assert went_by["first"] <= missing["claimed_at"] == missing["last_step_at"] <= went_by["last"]
     assert (missing["inbox"], missing["parcel"], missing["file"]) == ("drop", Q, plain(HOSTILE))
     assert missing["last_step"] == log.FILE_CLAIMED
 
@@ -287,12 +338,17 @@ def test_a_log_that_can_not_be_read_is_told_with_a_remedy() -> None:
     result = run("none.log")
 
     assert result.exit_code == 2
-    assert "none.log: No such file or directory" in result.stderr
+    assert "there is no file none.log" in result.stderr
 
 
 @pytest.mark.usefixtures("file")
-def test_without_a_log_there_is_nothing_to_go_by() -> None:
-    assert run().exit_code == 2
+def test_without_a_log_there_is_nothing_to_go_by(tmp_path: Path) -> None:
+    (tmp_path / "journal").mkdir()
+
+    result = run("--journal", tmp_path / "journal")
+
+    assert result.exit_code == 2
+    assert "set log.files" in result.stderr
 
 
 def test_a_folder_that_is_away_is_not_taken_for_empty(logs: list[Path], spool: Spool) -> None:
