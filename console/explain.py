@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from console.in_flight import told_of_parcel
-from console.locating import TOPS, Spot, spots
+from console.locating import TOPS, Spot, as_typed, spots
 from console.moments import local
 from console.surroundings import Surroundings
 from spool import notes
@@ -155,7 +155,7 @@ def _in_done(surroundings: Surroundings, inbox: Inbox, folders: Folders, path: b
         raise
     if look.kind is not Kind.FOLDER:
         since = look.ctime_ns / 1e9
-        why = [f"it went well, and was filed at {local(since)}", f"for its way, ask: inboxd trace {plain(path)}"]
+        why = [f"it went well, and was filed at {local(since)}", f"for its way, ask: inboxd trace {as_typed(path)}"]
         yield Explanation(inbox.name, "done", path, "done", why, since)
 
 
@@ -164,11 +164,11 @@ def _in_failed(surroundings: Surroundings, inbox: Inbox, folders: Folders, path:
     if failure is None or (failure.is_folder and failure.told is None):
         return
     told = failure.told
-    back = "mend that, then: inboxd retry " + plain(bytes(inbox.root / "failed") + b"/" + path)
+    back = "mend that, then: inboxd retry " + as_typed(bytes(inbox.root / "failed") + b"/" + path)
     if told is None:
         yield Explanation(inbox.name, "failed", path, "failed", ["it failed, and its note is gone", back])
         return
-    tried = f"tried {told.attempts} times" if told.attempts else "it was not worked on"
+    tried = f"tried {notes.times(told.attempts)}" if told.attempts else "it was not worked on"
     why = [f"failed of: {told.reason}", f"at {told.when}; {tried}", *(f"earlier: {line}" for line in told.earlier), back]
     facts = {"parcel": told.parcel, "reason": told.reason, "attempts": told.attempts, "earlier": list(told.earlier)}
     if told.path != path:

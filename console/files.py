@@ -11,8 +11,9 @@ import click
 from console import audit as ledger
 from console import explain as why
 from console.ledger import shown as shown_entry
+from console.locating import as_typed
 from console.moments import local
-from console.options import NEEDS_A_PERSON, files_argument, journal_option, json_option, read, settings_option
+from console.options import NEEDS_A_PERSON, files_argument, journal_option, json_option, not_empty, read, settings_option
 from console.records import Wanted
 from console.retry import Choice, shown
 from console.retry import retry as put_back
@@ -26,7 +27,7 @@ from spool.settings import Log, Settings
 
 @click.command()
 @settings_option
-@click.argument("path")
+@click.argument("path", callback=not_empty)
 @json_option
 def explain(named: Path | None, path: str, in_json: bool) -> None:
     """Say why a file is (still) where it is: waiting and until when, ignored by which rule, claimed, done, failed and why.
@@ -44,12 +45,12 @@ def explain(named: Path | None, path: str, in_json: bool) -> None:
 
 
 def _nothing(settings: Settings, path: str) -> list[str]:
-    shown_path = plain(os.fsencode(path))
+    shown_path = plain(path)
     roots = ", ".join(plain(bytes(inbox.root)) for inbox in settings.inbox.values())
     return [
         f"{shown_path}: nothing is known of it",
         f"  it is not in inbox/, claimed/, done/ or failed/ of {roots}",
-        f"  what became of it, the log may tell: inboxd trace {shown_path}",
+        f"  what became of it, the log may tell: inboxd trace {as_typed(os.fsencode(path))}",
     ]
 
 

@@ -1,6 +1,7 @@
 """From what a person types to a place in a spool: which inbox, which of its folders, which path there."""
 
 import os
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,19 @@ def spots(settings: Settings, typed: str) -> list[Spot]:
     if top in TOPS and rest:
         return [Spot(inbox, top, os.fsencode(rest)) for inbox in settings.inbox]
     return [Spot(inbox, "", os.fsencode(below)) for inbox in settings.inbox]
+
+
+def as_typed(path: bytes) -> str:
+    """Return how a path is typed in a shell, printable: what people are told to run, they paste, whatever the name holds."""
+    text = os.fsdecode(path)
+    text = f"./{text}" if text.startswith("-") else text
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(c if c.isprintable() and c not in "\\'" else _bytes_of(c) for c in text) + "'"
+
+
+def _bytes_of(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
 def _inside(settings: Settings, path: bytes) -> Iterator[Spot]:

@@ -1,5 +1,6 @@
 """The commands that read the log: `inboxd log` and `inboxd trace`."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
@@ -8,8 +9,9 @@ from pathlib import Path
 import click
 
 from console import shown
+from console.locating import as_typed
 from console.moments import FORMS, moment
-from console.options import files_argument, journal_option, json_option, settings_option
+from console.options import files_argument, journal_option, json_option, not_empty, settings_option
 from console.question import answer, questions
 from console.records import OUTCOMES, Record, Wanted
 from console.sources import Named, choose, settings_if_any
@@ -59,7 +61,7 @@ def log(
 
 
 @click.command()
-@click.argument("asked", metavar="FILE|PARCEL|SHA256|ID")
+@click.argument("asked", metavar="FILE|PARCEL|SHA256|ID", callback=not_empty)
 @files_argument
 @settings_option
 @journal_option
@@ -81,6 +83,7 @@ def trace(asked: str, files: tuple[Path, ...], named: Path | None, journal: Path
     if not found:
         _tell(f"nothing is known of {plain(asked)}; looked in {source.where}")
         _tell("it was never claimed, its lines are rotated away, or log.level was above info; is it spelt as below inbox/?")
+        _tell(f"where it is now, and why: inboxd explain {as_typed(os.fsencode(asked))}")
         sys.exit(NOT_KNOWN)
 
 

@@ -25,6 +25,13 @@ journal_option = click.option(
 json_option = click.option("--json", "in_json", is_flag=True, help="Print JSON.")
 
 
+def not_empty(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    """Refuse an empty argument, such as a shell's variable that is not set. Raises click.BadParameter."""
+    if not text:
+        raise click.BadParameter("it is empty")
+    return text
+
+
 def read(named: Path | None) -> tuple[Path, Settings]:
     """Return the settings file and the settings; handlers beside the file can be imported then. Raises SettingsError."""
     file = find(named)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from functools import lru_cache
@@ -16,6 +17,7 @@ from spool.notes import plain
 VALUE_CHARS_MAX = 200
 _ENCODER = json.JSONEncoder(default=repr)
 _MINUTE = 60.0
+_KEY = re.compile(r"{(\w+)}")
 
 _WORDS = {
     log.FILE_CLAIMED: ("claimed", "found by {found_by}"),
@@ -28,9 +30,9 @@ _WORDS = {
     log.FILE_GONE: ("gone", "{why}"),
     log.FILE_DENIED: ("denied", "{error}", "{remedy}"),
     log.FILE_EXPIRED: ("expired", "{why}"),
-    log.PARCEL_SENT: ("sent", "by the worker or the sweep", "{files} files in the parcel"),
+    log.PARCEL_SENT: ("sent", "by the worker or the sweep", "files in the parcel: {files}"),
     log.PARCEL_DROPPED: ("copy dropped", "{why}"),
-    log.PARCEL_CRASHED: ("crashed", "its worker was ended, {crashes} times so far", "{worker}"),
+    log.PARCEL_CRASHED: ("crashed", "its worker was ended: crash {crashes}", "{worker}"),
     log.PARCEL_HELPED: ("helped", "by the sweep: {help}"),
     log.PARCEL_SPLIT: ("split", "into parcel {parcel}", "{why}"),
     log.PARCEL_STUCK: ("stuck", "{error}", "{remedy}"),
@@ -93,20 +95,17 @@ def _told(step: Record) -> str:
 
 
 def _filled(part: str, step: Record) -> str | None:
-    """Return a part with its key's value; None if the step has none."""
-    before, brace, rest = part.partition("{")
-    key, _, after = rest.partition("}")
-    if not brace:
-        return part
-    value = step.fields.get(key)
-    return None if value is None else f"{before}{value}{after}"
+    """Return a part with its keys' values; None if the step lacks one."""
+    if any(step.fields.get(key) is None for key in _KEY.findall(part)):
+        return None
+    return _KEY.sub(lambda found: str(step.fields[found[1]]), part)
 
 
 def _ending(one: Life) -> str:
     took = duration(one.seconds)
     match one.outcome:
         case None:
-            return f"no end is logged; {took} from the first step to the last"
+            return f"no end is logged: it is in flight, or that line is lost (see inboxd explain); {took} to the last step"
         case outcome if one.end is not None:
             return f"{outcome} after {took}"
         case outcome:

@@ -41,7 +41,7 @@ class Told:
     @property
     def history(self) -> tuple[str, ...]:
         """The lines that a later note has to tell of: the earlier failures, and this one."""
-        tried = f", tried {_times(self.attempts)}" if self.attempts else ""
+        tried = f", tried {times(self.attempts)}" if self.attempts else ""
         return cut_history((*self.earlier, f"{self.when}{tried}: {self.reason}"))
 
 
@@ -60,7 +60,7 @@ def write(path: bytes, reason: str, *, inbox: str, parcel: str, attempts: int, a
     ``reason`` is for the person who dropped the file; ``at`` is unix seconds; ``earlier`` has a line for each failure before.
     """
     when = datetime.fromtimestamp(at, tz=UTC).astimezone()
-    tried = "It was not worked on." if attempts == 0 else f"It was tried {_times(attempts)}."
+    tried = "It was not worked on." if attempts == 0 else f"It was tried {times(attempts)}."
     lines = [
         f"{plain(path)[:TEXT_CHARS_MAX]} could not be processed.",
         "",
@@ -121,8 +121,16 @@ def plain(text: bytes | str) -> str:
     decoded = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text
     if decoded.isprintable():  # almost always: a hundred times as quick as looking at each character
         return decoded
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in decoded)
+    return "".join(c if c.isprintable() else _escaped(c) for c in decoded)
 
 
-def _times(count: int) -> str:
+def _escaped(character: str) -> str:
+    """Return one character's escape; a byte that is no UTF-8 has the same, whether it came as bytes or within a text."""
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def times(count: int) -> str:
+    """Return how often something was done, in words."""
     return "once" if count == 1 else f"{count} times"

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import secrets
+import subprocess
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from support.spools import Spool
 from support.valkey import settings_for
 
 from console.explain import Explanation, explain
+from console.locating import as_typed
 from console.main import inboxd
 from spool import heartbeat, queue, trouble
 from spool.disk import Disk, ignore_lease_breaks
@@ -342,3 +344,24 @@ class TestCommand:
         result = CliRunner().invoke(inboxd, ["explain", "--json", secrets.token_hex(8)])
 
         assert (result.exit_code, json.loads(result.stdout)["found"]) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"a.pdf",
+        b"a b.pdf",
+        b"a'; rm -rf $HOME #.pdf",
+        b"x\n\x1b[2J\\ '.pdf",
+        b"\xff\xe4",
+        "\u65e5\u672c".encode(),
+        b"-rf",
+        b"$(id)`id`",
+    ],
+)
+def test_a_path_that_people_are_told_to_type_means_itself_in_a_shell(name: bytes) -> None:
+    shown = as_typed(name)
+
+    echoed = subprocess.run(["bash", "-c", f"printf %s {shown}"], capture_output=True, check=True).stdout
+    assert echoed.removeprefix(b"./") == name
+    assert shown.isprintable()

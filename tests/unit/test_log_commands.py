@@ -168,6 +168,7 @@ def test_a_trace_tells_the_steps_and_the_time_between_them(log: Path) -> None:
         ["+250", "ms", "handled"], ["+250", "ms", "retried"], ["+1", "min", "29"], ["+1", "min", "50"],
     ]  # fmt: skip
     assert "found by event" in steps[0]
+    assert steps[2].endswith("retry 1 of 3, in 2.0 s")
     assert "attempt 1, 4.2 ms, raised: ValueError: bad" in steps[1]
     assert "as done/a (2).pdf" in steps[-1]
     assert end == "  done after 3 min 20 s"
@@ -179,6 +180,14 @@ def test_a_trace_as_json_has_the_same_story(log: Path) -> None:
     assert [step["step"] for step in life["steps"]] == ["claimed", "handled", "retried", "handled", "done"]
     assert [step["after_seconds"] for step in life["steps"]] == [0, 0.25, 0.25, 89.5, 110]
     assert (life["outcome"], life["seconds"], life["filed"], life["parcels"]) == ("done", 200, "a (2).pdf", [P])
+
+
+@pytest.mark.parametrize("command", ["trace", "explain"])
+def test_an_empty_word_is_refused(command: str) -> None:
+    result = run(command, "")
+
+    assert result.exit_code == 2
+    assert "it is empty" in result.stderr
 
 
 def test_a_step_that_is_unknown_is_told_with_all_that_its_line_has(tmp_path: Path) -> None:
@@ -198,6 +207,7 @@ def test_of_what_nothing_is_known_the_exit_code_is_1_and_it_is_told_where_was_lo
 
     assert result.exit_code == 1
     assert str(log) in result.stderr
+    assert "inboxd explain $'b\\x1b[2J.pdf'" in result.stderr
     assert "\x1b" not in result.output
     assert (json.loads(result.stdout) == {"lives": []}) if in_json else (result.stdout == "")
 

@@ -108,7 +108,14 @@ def test_plain_bytes_are_printable_and_can_be_written_as_utf_8(raw: bytes) -> No
 
 @pytest.mark.parametrize(
     ("raw", "text"),
-    [(b"\xc3\xa4 b.pdf", "ä b.pdf"), (b"a\nb", "a\\nb"), (b"\xff", "\\xff"), (b"\x1b[2J", "\\x1b[2J"), ("\udcff", "\\udcff")],
+    [
+        (b"\xc3\xa4 b.pdf", "ä b.pdf"),
+        (b"a\nb", "a\\nb"),
+        (b"\xff", "\\xff"),
+        (b"\x1b[2J", "\\x1b[2J"),
+        ("\udcff", "\\xff"),
+        ("\ud800", "\\ud800"),
+    ],
 )
 def test_what_is_printable_stays_and_the_rest_is_escaped(raw: bytes | str, text: str) -> None:
     assert notes.plain(raw) == text
