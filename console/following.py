@@ -9,9 +9,10 @@ from pathlib import Path
 
 from console.records import BEGIN, Record, Wanted, oldest, parse
 
+FileId = tuple[int, int]
+"""A file system's device, and a file's number there."""
+
 POLL_SECONDS = 0.2
-TAIL_BYTES = 256 * 1024
-"""So much of the end of each file is looked through for the last few records."""
 READ_BYTES = 1024 * 1024
 FAREWELL_SECONDS = 5.0
 """A program goes on writing to a file that was renamed until it opens the new one: so long without a byte, and it is let go."""
@@ -19,19 +20,16 @@ MARK_BYTES = 64
 LINE_BYTES_MAX = 8 * 1024 * 1024
 
 
-def follow(paths: list[Path], wanted: Wanted, last: int, show: Callable[[Record], None]) -> None:
-    """Show the last few wanted records, or all since the wished moment, then each one as it comes. Does not return."""
-    tails = [Tail(path, TAIL_BYTES if wanted.since is None else None) for path in paths]
-    first, least = True, oldest(wanted.since)
+def follow(tails: list["Tail"], wanted: Wanted, show: Callable[[Record], None]) -> None:
+    """Show each wanted record as it comes. Does not return."""
+    least = oldest(wanted.since)
     while True:
-        lines = [line for tail in tails for line in tail.lines() if not (line.startswith(BEGIN) and line < least)]
-        found = [record for line in lines if (record := parse(line)) and wanted.admits(record)]
-        found.sort(key=lambda record: record.at)
-        for record in found[-last:] if first and wanted.since is None else found:
+        lines = [line for tail in tails for line in tail.lines()]
+        new = [record for line in lines if not (line.startswith(BEGIN) and line < least) and (record := parse(line))]
+        for record in sorted(filter(wanted.admits, new), key=lambda record: record.at):
             show(record)
-        if not lines and not first:
+        if not lines:
             time.sleep(POLL_SECONDS)
-        first = False
 
 
 @dataclass(slots=True)
@@ -48,14 +46,23 @@ class _Open:
 class Tail:
     """One path, and whatever file is there at a time."""
 
-    def __init__(self, path: Path, back_bytes: int | None) -> None:
-        """Begin so many bytes before the end of what is there now, or at its beginning for None."""
+    def __init__(self, path: Path, *, at_end: bool) -> None:
+        """Begin behind the last whole line of what is there now, or at its beginning."""
         self._path = path
         self._open: list[_Open] = []
         self._look()
-        if self._open and back_bytes is not None:
+        if self._open and at_end:
             newest = self._open[-1]
-            newest.at = max(0, os.fstat(newest.file).st_size - back_bytes)
+            newest.at = _behind_last_line(newest.file)
+            newest.mark = os.pread(newest.file, MARK_BYTES, max(newest.at - MARK_BYTES, 0))[: newest.at]
+
+    @property
+    def place(self) -> tuple[FileId, int] | None:
+        """Which file it has open, and how far that is read; None while there is none."""
+        if not self._open:
+            return None
+        look = os.fstat(self._open[-1].file)
+        return (look.st_dev, look.st_ino), self._open[-1].at
 
     def lines(self) -> list[bytes]:
         """Return the whole lines that have come since the last call."""
@@ -78,6 +85,16 @@ class Tail:
             self._open.append(_Open(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)))
         except OSError:  # it is just being renamed, or is kept from us: what is open is followed, and the path looked at again
             return
+
+
+def _behind_last_line(file: int) -> int:
+    end = os.fstat(file).st_size
+    while end > 0:
+        begin = max(end - READ_BYTES, 0)
+        if (found := os.pread(file, end - begin, begin).rfind(b"\n")) >= 0:
+            return begin + found + 1
+        end = begin
+    return 0
 
 
 def _read(one: _Open) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from console.records import Record
 
@@ -31,13 +31,7 @@ class Search:
     def lines(self, data: bytes, begin: int, end: int) -> Iterator[bytes]:
         """Yield of the whole lines between two places, in order, those that may be wanted: a value is at one of the keys."""
         hits = sorted(self._few(data, begin, end)) if len(self._spelt) <= FEW else self._many(data, begin, end)
-        after = begin
-        for hit in hits:
-            if hit < after:
-                continue
-            line = max(data.rfind(b"\n", after, hit) + 1, after)
-            after = data.find(b"\n", hit, end)
-            after = end if after < 0 else after
+        for line, after in _around(hits, data, begin, end):
             if self._with_files or _FILE_KEY.search(data, line, after) is None:
                 yield data[line:after]
 
@@ -49,14 +43,44 @@ class Search:
 
     def _few(self, data: bytes, begin: int, end: int) -> Iterator[int]:
         for spelt in self._spelt:
-            at = data.find(spelt, begin, end)
-            while at >= 0:
+            for at in _places(spelt, data, begin, end):
                 if data[max(at - KEY_BYTES_MAX, 0) : at].rstrip(b" ").endswith(self._key_ends):
                     yield at
-                at = data.find(spelt, at + 1, end)
 
     def _many(self, data: bytes, begin: int, end: int) -> Iterator[int]:
         return (found.start(1) for found in self._any.finditer(data, begin, end) if found[1] in self._spelt)
+
+
+class Part:
+    """Looks for lines that have some text in any of their values."""
+
+    def __init__(self, text: str) -> None:
+        """``text`` must not be empty."""
+        self._spelt = {form[1:-1] for form in _spellings(text)}
+
+    def lines(self, data: bytes, begin: int, end: int) -> Iterator[bytes]:
+        """Yield of the whole lines between two places, in order, those that have the text."""
+        hits = sorted(at for spelt in self._spelt for at in _places(spelt, data, begin, end))
+        for line, after in _around(hits, data, begin, end):
+            yield data[line:after]
+
+
+def _places(spelt: bytes, data: bytes, begin: int, end: int) -> Iterator[int]:
+    at = data.find(spelt, begin, end)
+    while at >= 0:
+        yield at
+        at = data.find(spelt, at + 1, end)
+
+
+def _around(hits: Iterable[int], data: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
+    """Yield from where to where the lines go that have these places, given in order; each line once."""
+    after = begin
+    for hit in hits:
+        if hit >= after:
+            line = max(data.rfind(b"\n", after, hit) + 1, after)
+            after = data.find(b"\n", hit, end)
+            after = end if after < 0 else after
+            yield line, after
 
 
 def _answered(record: Record, key: str) -> str | None:

@@ -8,15 +8,19 @@ import shutil
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from console.records import Record, Wanted, from_fields, parse
 from spool.notes import plain
 
-PROGRAMS = ("watcher", "worker", "beat", "up")
+PROGRAMS = ("watcher", "worker", "beat", "up", "retry")
 MATCHES_MAX = 200
 """So many values are asked for in one call: an argument list has an end."""
+
+LATE_SECONDS = 10.0
+"""journalctl goes by when an entry was stored; that may be so much later than when it was sent, which is its time for us."""
 
 _LEVELS = {"2": "critical", "3": "error", "4": "warning", "5": "info", "6": "info", "7": "debug"}
 _NOT_KEYS = frozenset(
@@ -46,7 +50,12 @@ class Journal:
 
     def records(self, wanted: Wanted) -> Iterator[Record]:
         """Yield, in order of time, the records that fit the wishes which the journal has an index for."""
-        return self._read(_since(wanted), _matches(wanted))
+        return self._read(_span(wanted), _matches(wanted))
+
+    def last(self, wanted: Wanted, count: int) -> list[Record]:
+        """Return the last so many wanted records, in order of time. The journal is read from its end."""
+        newest = filter(wanted.admits, self._read(["--reverse", *_span(wanted)], _matches(wanted)))
+        return list(islice(newest, count))[::-1]
 
     def holding(self, keys: tuple[str, ...], values: Collection[str], *, with_files: bool = True) -> list[Record]:
         """Return the records that have one of the values at one of the keys; on request only those that name no file."""
@@ -62,7 +71,7 @@ class Journal:
 
     def follow(self, wanted: Wanted, last: int, show: Callable[[Record], None]) -> None:
         """Show the last few wanted records, or all since the wished moment, then each one as it comes. Returns if it ends."""
-        begin = ["--no-tail", *_since(wanted)] if wanted.since is not None else ["-n", str(last)]
+        begin = ["--no-tail", *_span(wanted)] if wanted.since is not None else ["-n", str(last)]
         for record in self._read(["--follow", *begin], _matches(wanted)):
             if wanted.admits(record):
                 show(record)
@@ -91,8 +100,9 @@ class Journal:
                 process.kill()
 
 
-def _since(wanted: Wanted) -> list[str]:
-    return [] if wanted.since is None else [f"--since=@{wanted.since:.6f}"]
+def _span(wanted: Wanted) -> list[str]:
+    moments = {"since": wanted.since, "until": None if wanted.until is None else wanted.until + LATE_SECONDS}
+    return [f"--{option}=@{at:.6f}" for option, at in moments.items() if at is not None]
 
 
 def _matches(wanted: Wanted) -> list[list[str]]:

@@ -1,34 +1,21 @@
 """Log files: which belong together, rotated and compressed ones too, and their lines in order of time."""
 
-import bz2
-import contextlib
-import gzip
 import heapq
-import importlib
-import lzma
+import os
 import re
-import sys
-import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
 
-from console.following import follow
-from console.grep import Search
-from console.records import BEGIN, SLACK_SECONDS, Record, Wanted, oldest, parse
+from console.blocks import BROKEN, Block, is_packed, opened, whole_lines, whole_lines_backwards
+from console.following import FileId, Tail, follow
+from console.grep import Part, Search
+from console.records import BEGIN, SLACK_SECONDS, Record, Wanted, latest, oldest, parse
 from spool.notes import plain
 
-BLOCK_BYTES = 256 * 1024
-Block = tuple[bytes, int, int]
-"""Bytes, and from where to where whole lines lie in them."""
-
-LINE_BYTES_MAX = 8 * 1024 * 1024
-"""What goes on for longer without a line feed is no line of ours, and is passed over."""
-
 _ROTATED = re.compile(r"(?:[.-]\d[\dT:-]*)?(?:\.(?:gz|xz|bz2|zst))?")
-_zstd: Any = importlib.import_module("compression.zstd") if sys.version_info >= (3, 14) else None
-_BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, *((_zstd.ZstdError,) if _zstd else ()))
 
 
 class Files:
@@ -51,37 +38,61 @@ class Files:
         return ", ".join(plain(str(path)) for path in self.current) + (f" and {older} rotated files" if older > 0 else "")
 
     def records(self, wanted: Wanted) -> Iterator[Record]:
-        """Yield, in order of time, the records since the wished moment: those of the wished parcel or outcomes, else all."""
-        search = _search(wanted)
-        return heapq.merge(*(self._chain(files, wanted.since, search) for files in self._series), key=lambda record: record.at)
+        """Yield, in order of time, at least the records that are wanted; what is surely not wanted is not looked into."""
+        look = _Look(wanted)
+        return heapq.merge(*(self._chain(files, look) for files in self._series), key=lambda record: record.at)
+
+    def last(self, wanted: Wanted, count: int, ends: Mapping[FileId, int] | None = None) -> list[Record]:
+        """Return the last so many wanted records, in order of time. The files are read from their ends.
+
+        ``ends`` says for open files up to where; files that a program writes to and that are not among them are left out then.
+        """
+        look = _Look(wanted)
+        found = heapq.merge(
+            *(self._chain_back(files, look, count, ends) for files in self._series), key=lambda r: r.at, reverse=True
+        )
+        return list(islice(found, count))[::-1]
 
     def holding(self, keys: tuple[str, ...], values: Collection[str], *, with_files: bool = True) -> list[Record]:
         """Return the records that have one of the values at one of the keys; on request only those that name no file."""
         search = Search(keys, values, with_files=with_files)
-        found = (record for files in self._series for record in self._chain(files, None, search) if search.fits(record))
+        found = (
+            record for files in self._series for record in self._chain(files, _Look(Wanted(), search)) if search.fits(record)
+        )
         return sorted(found, key=lambda record: record.at)
 
     def follow(self, wanted: Wanted, last: int, show: Callable[[Record], None]) -> None:
         """Show the last few wanted records, or all since the wished moment, then each one as it comes. Does not return."""
-        older = (path for files in self._series for path in files if path not in self.current)
-        before = heapq.merge(*(self._chain([path], wanted.since) for path in older), key=lambda r: r.at) if wanted.since else ()
+        if wanted.since is None:
+            tails = [Tail(path, at_end=True) for path in self.current]
+            before: Iterable[Record] = self.last(wanted, last, dict(filter(None, (tail.place for tail in tails))))
+        else:
+            tails = [Tail(path, at_end=False) for path in self.current]
+            older = [[path for path in files if path not in self.current] for files in self._series]
+            before = heapq.merge(*(self._chain(files, _Look(wanted)) for files in older), key=lambda record: record.at)
         for record in before:
             if wanted.admits(record):
                 show(record)
-        follow(self.current, wanted, last, show)
+        follow(tails, wanted, show)
 
-    def _chain(self, files: list[Path], since: float | None, search: Search | None = None) -> Iterator[Record]:
+    def _chain(self, files: list[Path], look: "_Look") -> Iterator[Record]:
         """Yield the records of one program's files. A file, or a line, that is older than it need be is not looked into."""
-        least = oldest(since)
         for path in files:
-            if since is not None and _changed(path) < since - SLACK_SECONDS:
+            if not look.is_too_old(path):
+                for block in self._blocks(path):
+                    yield from look.records(block)
+
+    def _chain_back(self, files: list[Path], look: "_Look", count: int, ends: Mapping[FileId, int] | None) -> Iterator[Record]:
+        """Yield the wanted records of one program's files, the last first, of a compressed file no more than asked for."""
+        for path in reversed(files):
+            if look.is_too_old(path):
                 continue
-            for data, begin, end in self._blocks(path):
-                for line in search.lines(data, begin, end) if search else data[begin:end].split(b"\n"):
-                    if line.startswith(BEGIN) and line < least:
-                        continue
-                    if (record := parse(line)) is not None:
-                        yield record
+            if _is_packed(path):
+                there = (record for block in self._blocks(path) for record in look.wanted_records(block))
+                yield from reversed(deque(there, maxlen=count))
+            else:
+                for block in self._blocks_back(path, ends):
+                    yield from reversed(list(look.wanted_records(block)))
 
     def _begins(self, path: Path) -> float:
         """Return when a file begins: the time of its first record; where it has none, that of its last change."""
@@ -95,57 +106,59 @@ class Files:
         try:
             with opened(path) as file:
                 yield from whole_lines(file)
-        except _BROKEN as error:
-            if path not in self._told:
-                self._told.add(path)
-                self._tell(plain(f"{path}: can't be read to its end: {getattr(error, 'strerror', None) or error}"))
+        except BROKEN as error:
+            self._complain(path, error)
+
+    def _blocks_back(self, path: Path, ends: Mapping[FileId, int] | None) -> Iterator[Block]:
+        try:
+            with path.open("rb", buffering=0) as file:
+                look = os.fstat(file.fileno())
+                unknown = look.st_size if ends is None or path not in self.current else 0
+                yield from whole_lines_backwards(file, (ends or {}).get((look.st_dev, look.st_ino), unknown))
+        except OSError as error:
+            self._complain(path, error)
+
+    def _complain(self, path: Path, error: BaseException) -> None:
+        if path not in self._told:
+            self._told.add(path)
+            self._tell(plain(f"{path}: can't be read to its end: {getattr(error, 'strerror', None) or error}"))
 
 
-def _search(wanted: Wanted) -> Search | None:
-    """Return what the bytes of the wished lines can be told by; None if nothing tells them."""
+class _Look:
+    """Finds records in blocks of lines: with as little reading as the wishes allow."""
+
+    def __init__(self, wanted: Wanted, search: Search | None = None) -> None:
+        self._wanted = wanted
+        self._search = search or _search(wanted)
+        self._oldest, self._latest = oldest(wanted.since), latest(wanted.until)
+
+    def is_too_old(self, path: Path) -> bool:
+        """Tell whether a file was last written to before the first wanted moment."""
+        return self._wanted.since is not None and _changed(path) < self._wanted.since - SLACK_SECONDS
+
+    def records(self, block: Block) -> Iterator[Record]:
+        """Yield at least the wanted records."""
+        data, begin, end = block
+        for line in self._search.lines(data, begin, end) if self._search else data[begin:end].split(b"\n"):
+            if line.startswith(BEGIN) and (line < self._oldest or (self._latest and line > self._latest)):
+                continue
+            if (record := parse(line)) is not None:
+                yield record
+
+    def wanted_records(self, block: Block) -> Iterator[Record]:
+        """Yield the wanted records, and no others."""
+        return filter(self._wanted.admits, self.records(block))
+
+
+def _search(wanted: Wanted) -> Search | Part | None:
+    """Return what the bytes of the wished lines can be told by, the rarest first; None if nothing tells them."""
     if wanted.parcel is not None:
         return Search(("parcel", "out_of"), {wanted.parcel})
-    return Search(("event",), wanted.events) if wanted.events else None
-
-
-def whole_lines(file: IO[bytes]) -> Iterator[Block]:
-    """Yield a file's whole lines, many at a time, uncopied; the last may be torn, and a line that is too long is left out."""
-    rest, skipping = b"", False
-    while data := file.read(BLOCK_BYTES):
-        first = data.find(b"\n") + 1
-        if not first:
-            rest, skipping = (b"", True) if skipping or len(rest) > LINE_BYTES_MAX else (rest + data, False)
-            continue
-        if not skipping and (joined := rest + data[:first]):
-            yield joined, 0, len(joined)
-        last = data.rfind(b"\n") + 1
-        yield data, first, last
-        rest, skipping = data[last:], False
-    if rest:
-        yield rest, 0, len(rest)
-
-
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a log file, by what its first bytes say of its compression. Raises OSError."""
-    with path.open("rb", buffering=0) as file:
-        magic = file.read(6)
-        file.seek(0)
-        yield next((how(file) for begin, how in _COMPRESSED.items() if magic.startswith(begin)), file)
-
-
-def _unzstd(file: IO[bytes]) -> IO[bytes]:
-    if _zstd is None:
-        raise OSError("it is compressed by zstd, which Python reads from 3.14 on: unpack it with `zstd -d`")
-    return cast("IO[bytes]", _zstd.ZstdFile(file))
-
-
-_COMPRESSED: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
-    b"\x1f\x8b": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file, mode="rb")),
-    b"\xfd7zXZ\0": lzma.LZMAFile,
-    b"BZh": bz2.BZ2File,
-    b"\x28\xb5\x2f\xfd": _unzstd,
-}
+    if part := wanted.part_of_file:
+        return Part(part)
+    if wanted.events:
+        return Search(("event",), wanted.events)
+    return None if wanted.inbox is None else Search(("inbox",), {wanted.inbox})
 
 
 def generations(path: Path) -> list[Path]:
@@ -183,3 +196,10 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:
         return 0.0
+
+
+def _is_packed(path: Path) -> bool:
+    try:
+        return is_packed(path)
+    except OSError:  # whoever reads it next will tell
+        return False

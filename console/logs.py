@@ -13,20 +13,31 @@ from console.locating import as_typed
 from console.moments import FORMS, moment
 from console.options import files_argument, journal_option, json_option, not_empty, settings_option
 from console.question import answer, questions
-from console.records import OUTCOMES, Record, Wanted
+from console.records import OUTCOMES, Record, Source, Wanted
 from console.sources import Named, choose, settings_if_any
 from spool.notes import plain
 
 FOLLOWED_LINES = 10
+TERMINAL_LINES = 100
+"""So many lines a terminal is shown, if nobody has asked for more: what one looks for is mostly at the end."""
+ALL = sys.maxsize
 NOT_KNOWN = 1
 INTERRUPTED = 130
 
 
-def _since(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+def _moment(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
     try:
         return None if text is None else moment(text, datetime.now().astimezone()).timestamp()
     except (ValueError, OverflowError) as error:
         raise click.BadParameter(plain(str(error))) from None
+
+
+def _count(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
+    if text is None or text == "all":
+        return None if text is None else ALL
+    if not text.isdecimal():
+        raise click.BadParameter(plain(f"{text!r} is neither a number nor all"))
+    return min(int(text), ALL)
 
 
 @click.command(name="log")
@@ -41,23 +52,53 @@ def _since(_context: click.Context, _parameter: click.Parameter, text: str | Non
 @click.option("--inbox", metavar="NAME", help="Only of this inbox.")
 @click.option("--parcel", metavar="ID", help="Only of this parcel.")
 @click.option("--outcome", multiple=True, type=click.Choice(list(OUTCOMES)), help="Only files that ended so; may be repeated.")
-@click.option("--since", metavar="T", callback=_since, help=f"Only lines since then: {FORMS}.")
+@click.option("--since", metavar="T", callback=_moment, help=f"Only lines since then: {FORMS}.")
+@click.option("--until", metavar="T", callback=_moment, help="Only lines until then.")
+@click.option(
+    "-n",
+    "--lines",
+    metavar="N",
+    callback=_count,
+    help=f"Only the last N lines that fit, or all; with -f {FOLLOWED_LINES} if not told.",
+)
 def log(
     files: tuple[Path, ...], named: Path | None, journal: Path | None, in_json: bool, follow: bool,
-    file: str | None, inbox: str | None, parcel: str | None, outcome: tuple[str, ...], since: float | None,
+    file: str | None, inbox: str | None, parcel: str | None, outcome: tuple[str, ...], since: float | None, until: float | None,
+    lines: int | None,
 ) -> None:  # fmt: skip
-    """Show inboxd's log: from LOGFILEs (rotated and compressed ones are found), log.files of the settings, or the journal."""
+    """Show inboxd's log: from LOGFILEs (rotated and compressed ones are found), log.files of the settings, or the journal.
+
+    On a terminal, the last 100 lines that fit, unless -n or --since is given; all of them into a pipe or a file.
+    """
+    if follow and until is not None:
+        raise click.UsageError("-f goes on for ever: it can't be given together with --until")
     asked = Named(files, journal, named)
     source = choose(asked, settings_if_any(asked, _tell), _tell)
-    wanted = Wanted(since, inbox, file, parcel, outcome)
+    if lines is None and not follow and since is None and sys.stdout.isatty():
+        lines, hint = TERMINAL_LINES, f"the last {TERMINAL_LINES} lines; for all: -n all"
+    else:
+        hint = ""
+    if follow and lines == ALL and since is None:
+        since = 0.0
+    wanted = Wanted(since, until, inbox, file, parcel, outcome)
     render: Callable[[Record], str] = shown.as_json if in_json else shown.line
     try:
         if follow:
-            source.follow(wanted, FOLLOWED_LINES, lambda record: click.echo(render(record)))
-        else:
-            _print(render(record) for record in source.records(wanted) if wanted.admits(record))
+            source.follow(wanted, FOLLOWED_LINES if lines is None else lines, lambda record: click.echo(render(record)))
+        elif not _print(map(render, _found(source, wanted, ALL if lines is None else lines, hint))):
+            _tell(f"no line fits; looked in {source.where}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
+
+
+def _found(source: Source, wanted: Wanted, count: int, hint: str) -> Iterable[Record]:
+    """Return the last so many wanted records; the hint is told if there are more."""
+    if count == ALL:
+        return filter(wanted.admits, source.records(wanted))
+    found = source.last(wanted, count + 1)
+    if len(found) > count and hint:
+        _tell(hint)
+    return found[len(found) - min(count, len(found)) :]
 
 
 @click.command()
@@ -95,16 +136,18 @@ def _told(lives: Iterable[Iterator[str]]) -> Iterator[str]:
         yield from lines
 
 
-def _print(lines: Iterable[str]) -> None:
-    """Print many lines: the screen is told once for some of them."""
+def _print(lines: Iterable[str]) -> int:
+    """Print many lines, and return how many: the screen is told once for some of them."""
+    count = 0
     some: list[str] = []
-    for line in lines:
+    for count, line in enumerate(lines, 1):  # noqa: B007
         some.append(line)
         if len(some) >= 500:  # noqa: PLR2004
             click.echo("\n".join(some))
             some = []
     if some:
         click.echo("\n".join(some))
+    return count
 
 
 def _tell(sentence: str) -> None:

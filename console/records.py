@@ -1,6 +1,7 @@
 """A line of the log that was read back: from a file or from the journal, in the shape that spool/log.py wrote it in."""
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ _TEXTS = frozenset(
     ("timestamp", "level", "program", "event", "module", "inbox", "file", "filed", "parcel", "out_of", "sha256", "file_id")
 )
 _JSON = json.JSONDecoder()
+_STARS = re.compile(r"[*?]")
 _ROOMS = ("spool.", "tasks.", "watcher.", "console.")
 
 
@@ -103,11 +105,20 @@ def oldest(since: float | None) -> bytes:
     return BEGIN + moment.isoformat(timespec="seconds").removesuffix("+00:00").encode()
 
 
+def latest(until: float | None) -> bytes:
+    """Return what a line of ours that begins with more is surely later than, given unix seconds; b"" if none is too late."""
+    if until is None:
+        return b""
+    moment = datetime.fromtimestamp(max(until, 0.0), tz=UTC)
+    return BEGIN + moment.isoformat(timespec="seconds").removesuffix("+00:00").encode() + b"~"
+
+
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which records a person asked for; None or empty is no wish. ``since`` is in unix seconds, ``file`` a pattern."""
+    """Which records a person asked for; None or empty is no wish. Moments are in unix seconds, ``file`` is a pattern."""
 
     since: float | None = None
+    until: float | None = None
     inbox: str | None = None
     file: str | None = None
     parcel: str | None = None
@@ -118,10 +129,16 @@ class Wanted:
         """The events by which the outcomes are known; empty for all events."""
         return {event for outcome in self.outcomes for event in OUTCOMES[outcome]}
 
+    @property
+    def part_of_file(self) -> str:
+        """The longest text that is in the path of every wanted file, whatever its pattern's stars stand for; "" if none is."""
+        return max(_STARS.split((self.file or "").partition("[")[0]), key=len)
+
     def admits(self, record: Record) -> bool:
         """Tell whether a record is one of those."""
         return (
             (self.since is None or record.at >= self.since)
+            and (self.until is None or record.at <= self.until)
             and (self.inbox is None or record.text("inbox") == self.inbox)
             and (self.parcel is None or self.parcel in record.parcels)
             and (self.file is None or self._fits(record.text("file")))
@@ -151,6 +168,9 @@ class Source(Protocol):
 
     def records(self, wanted: Wanted) -> Iterator[Record]:
         """Yield, in order of time, at least those records that are wanted."""
+
+    def last(self, wanted: Wanted, count: int) -> list[Record]:
+        """Return the last so many wanted records, in order of time."""
 
     def holding(self, keys: tuple[str, ...], values: Collection[str], *, with_files: bool = True) -> list[Record]:
         """Return the records that have one of the values at one of the keys; on request only those that name no file."""

@@ -88,6 +88,29 @@ def test_only_what_was_asked_for_is_shown(journal: Journal, wishes: dict[str, ob
     assert len(shown(journal, **wishes)) == count
 
 
+@pytest.mark.parametrize("count", [1, 3, 1000])
+@pytest.mark.parametrize("wishes", [{}, {"file": "*.pdf"}, {"parcel": P}])
+def test_the_last_entries_are_those_that_reading_them_all_would_have_shown_last(
+    journal: Journal, wishes: dict[str, object], count: int
+) -> None:
+    wanted = Wanted(**wishes)  # type: ignore[arg-type]
+
+    found = journal.last(wanted, count)
+
+    assert [record.fields for record in found] == [record.fields for record in shown(journal, **wishes)][-count:]
+    assert found
+
+
+def test_until_ends_with_that_moment(journal: Journal) -> None:
+    everything = shown(journal)
+    until = everything[2].at
+
+    found = shown(journal, until=until)
+
+    assert [r.fields for r in found] == [r.fields for r in everything if r.at <= until]
+    assert 3 <= len(found) < len(LINES)
+
+
 @pytest.mark.parametrize("asked", ["a.pdf", Q, SHA, "a (2).pdf"])
 def test_a_file_s_life_is_told_across_its_parcels(journal: Journal, asked: str) -> None:
     (life,) = answer(journal, questions(asked, {}, Path("/")))

@@ -1,7 +1,9 @@
 """`inboxd log` and `inboxd trace`: what they print, their exit codes, and what no name can do to them."""
 
+import contextlib
 import json
 import os
+import pty
 import select
 import signal
 import subprocess
@@ -58,12 +60,15 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(inboxd, [str(argument) for argument in arguments])
 
 
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
+
+
 @contextmanager
 def following(*arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command that does not end by itself."""
     argv = [sys.executable, "-m", "console", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": "1"}
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, bufsize=0) as process:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), bufsize=0) as process:
         try:
             yield process
         finally:
@@ -107,12 +112,69 @@ def test_as_json_the_lines_are_what_was_logged(log: Path) -> None:
         (["--outcome", "retried", "--outcome", "done"], 2),
         (["--since", "2026-11-22T12:01:00Z"], 3),
         (["--since", "2026-11-22T12:01:00Z", "--parcel", P], 2),
+        (["--until", "2026-11-22T12:01:00Z"], 3),
+        (["--since", "2026-11-22T12:01:00Z", "--until", "2026-11-22T12:04:00Z"], 2),
+        (["-n", "2"], 2),
+        (["-n", "all"], 6),
+        (["-n", "0"], 0),
+        (["-n", "2", "--outcome", "done"], 1),
     ],
 )
 def test_only_what_was_asked_for_is_shown(log: Path, wishes: list[str], count: int) -> None:
     result = run("log", *wishes, log)
 
     assert (result.exit_code, len(result.stdout.splitlines())) == (0, count)
+
+
+def test_where_nothing_fits_it_is_told_where_was_looked(log: Path) -> None:
+    result = run("log", "--inbox", "else", log)
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == f"no line fits; looked in {log}\n"
+
+
+@pytest.mark.parametrize(
+    ("wishes", "word"),
+    [
+        (["-n", "so\x1b[2Jme"], "neither a number nor all"),
+        (["-n", "-1"], "neither"),
+        (["-f", "--until", "now"], "goes on for ever"),
+    ],
+)
+def test_wishes_that_make_no_sense_are_refused_in_words(log: Path, wishes: list[str], word: str) -> None:
+    result = run("log", *wishes, log)
+
+    assert result.exit_code == 2
+    assert word in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("wishes", "count", "hinted"),
+    [([], 100, True), (["-n", "all"], 250, False), (["--since", "2026-11-22"], 250, False), (["--file", "1*"], 100, True),
+     (["--file", "10?"], 10, False), (["-n", "5"], 5, False)],
+)  # fmt: skip
+def test_a_terminal_is_shown_the_last_hundred_lines(tmp_path: Path, wishes: list[str], count: int, hinted: bool) -> None:
+    (tmp_path / "w.log").write_bytes(b"".join(line("file_done", NOON + n, file=f"{n}", parcel=P) for n in range(250)))
+    argv = [sys.executable, "-m", "console", "log", *wishes, str(tmp_path / "w.log")]
+    screen, terminal = pty.openpty()
+
+    with subprocess.Popen(argv, stdout=terminal, stderr=subprocess.PIPE, env=environment()) as process:
+        os.close(terminal)
+        shown = b"".join(_typed(screen))
+        assert process.stderr is not None
+        said = process.stderr.read()
+    os.close(screen)
+
+    assert len(shown.splitlines()) == count
+    assert said == (b"the last 100 lines; for all: -n all\n" if hinted else b"")
+    assert (b"drop:249 " in shown) is (wishes[:1] != ["--file"])
+
+
+def _typed(screen: int) -> Iterator[bytes]:
+    with contextlib.suppress(OSError):  # the terminal's other end is closed
+        while data := os.read(screen, 65_536):
+            yield data
 
 
 def test_a_since_that_is_no_moment_is_refused_in_words(log: Path) -> None:
@@ -244,6 +306,39 @@ def test_following_shows_the_last_lines_and_then_each_as_it_comes_across_a_rotat
     assert first == [f"old {n}" for n in range(10, 20)]
     assert then == "new"
     assert (code, said) == (130, b"")
+
+
+def test_following_begins_with_the_last_lines_even_if_the_log_was_rotated_just_now(log: Path) -> None:
+    log.rename(log.with_suffix(".log.1"))
+    log.write_bytes(line("file_done", NOON + 500, file="new", parcel=P, filed="x"))
+
+    with following("log", "-f", "-n", "3", "--json", "--file", "*", log) as process:
+        first = [json.loads(next_line(process)) for _ in range(3)]
+        with log.open("ab") as file:
+            file.write(line("file_done", NOON + 501, file="newer", parcel=P, filed="x"))
+        then = json.loads(next_line(process))
+
+    assert [(told["event"], told["file"]) for told in first] == [
+        ("file_handled", "a.pdf"), ("file_done", "a.pdf"), ("file_done", "new"),
+    ]  # fmt: skip
+    assert then["file"] == "newer"
+
+
+@pytest.mark.parametrize("same_size", [True, False])
+def test_following_goes_on_after_a_truncation(log: Path, same_size: bool) -> None:
+    size = log.stat().st_size
+    with following("log", "-f", "--json", log) as process:
+        for _ in range(6):
+            next_line(process)
+        with log.open("r+b") as file:  # as logrotate's copytruncate, by one who has written again before we look
+            file.truncate(0)
+            new = [
+                line("file_done", NOON + 600 + n, file=f"new {n}", parcel=P, filed="x") for n in range(30 if same_size else 1)
+            ]
+            file.write(b"".join(new)[:size] if same_size else b"".join(new))
+        then = json.loads(next_line(process))["file"]
+
+    assert then == "new 0"
 
 
 def test_following_since_a_moment_shows_all_since_then_of_rotated_files_too(log: Path) -> None:

@@ -2,20 +2,22 @@
 
 import bz2
 import gzip
+import json
 import lzma
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.logged import NOON, line, long_log, parcel, table
 
-from console import following, logfiles
+from console import blocks, following, logfiles
 from console.following import Tail
 from console.grep import FEW
 from console.logfiles import Files, generations
-from console.records import Record, Wanted
+from console.records import Record, Wanted, parse
 
 P = parcel(1, NOON)
 
@@ -119,8 +121,8 @@ def test_foreign_and_torn_lines_are_passed_over(tmp_path: Path, told: list[str])
 def test_a_line_without_an_end_is_passed_over_and_not_held(
     tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logfiles, "BLOCK_BYTES", 512)
-    monkeypatch.setattr(logfiles, "LINE_BYTES_MAX", 2048)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 512)
+    monkeypatch.setattr(blocks, "LINE_BYTES_MAX", 2048)
     (tmp_path / "w.log").write_bytes(done(1) + b"x" * 10_000 + b"\n" + done(2) + b"y" * 10_000)
 
     assert read(told, tmp_path / "w.log") == ["1.pdf", "2.pdf"]
@@ -130,7 +132,7 @@ def test_a_line_without_an_end_is_passed_over_and_not_held(
 def test_lines_are_whole_however_they_are_read(
     tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch, block_bytes: int
 ) -> None:
-    monkeypatch.setattr(logfiles, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", block_bytes)
     (tmp_path / "w.log").write_bytes(b"".join(map(done, range(20))))
 
     assert read(told, tmp_path / "w.log") == [f"{number}.pdf" for number in range(20)]
@@ -187,6 +189,89 @@ def test_a_value_is_found_at_its_key_and_nowhere_else(tmp_path: Path, told: list
     assert names(held(Files([tmp_path / "w.log"], told.append), "file", "drop")) == ["drop"]
 
 
+@pytest.mark.parametrize("block_bytes", [7, 300, 100_000])
+@pytest.mark.parametrize("count", [1, 4, 1000])
+@pytest.mark.parametrize(
+    "wishes", [{}, {"file": "*1.pdf"}, {"since": NOON + 13}, {"until": NOON + 12.5}, {"outcomes": ("failed",)}]
+)
+def test_the_last_lines_are_those_that_reading_them_all_would_have_shown_last(
+    tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch, block_bytes: int, count: int, wishes: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(blocks, "LINE_BYTES_MAX", 2000)
+    foreign = b"\nTraceback\n" + b"x" * 5000 + b"\n"
+    (tmp_path / "a.log.2").write_bytes(b"".join(map(done, range(8))))
+    (tmp_path / "a.log.1.gz").write_bytes(gzip.compress(b"".join(map(done, range(8, 12))) + foreign + done(12)))
+    (tmp_path / "a.log").write_bytes(foreign + b"".join(map(done, range(13, 20))) + foreign + done(20) + done(21)[:-20])
+    (tmp_path / "b.log").write_bytes(b"".join(done(n, n + 0.5) for n in range(30, 50)))
+    for path in tmp_path.iterdir():
+        os.utime(path, (NOON + 100, NOON + 100))
+    files, wanted = Files([tmp_path], told.append), Wanted(**wishes)
+
+    found = files.last(wanted, count)
+
+    all_of_them = [record for record in files.records(wanted) if wanted.admits(record)]
+    assert found == all_of_them[-count:]
+    assert told == []
+    assert bool(found) is (wishes != {"outcomes": ("failed",)})
+
+
+def test_a_file_that_has_come_since_they_were_opened_is_left_to_who_follows_them(tmp_path: Path, told: list[str]) -> None:
+    (tmp_path / "w.log.1").write_bytes(done(1))
+    (tmp_path / "w.log").write_bytes(done(2) + done(3))
+    look = (tmp_path / "w.log").stat()
+    files = Files([tmp_path / "w.log"], told.append)
+
+    new, partly = files.last(Wanted(), 5, {}), files.last(Wanted(), 5, {(look.st_dev, look.st_ino): len(done(2))})
+
+    assert (names(new), names(partly)) == (["1.pdf"], ["1.pdf", "2.pdf"])
+
+
+def test_the_last_lines_of_a_long_log_are_read_without_the_others(
+    tmp_path: Path, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1000)
+    read: list[bytes] = []
+    monkeypatch.setattr(logfiles, "parse", lambda text: read.append(text) or parse(text))
+    (tmp_path / "w.log").write_bytes(b"".join(map(done, range(10_000))))
+
+    found = Files([tmp_path / "w.log"], told.append).last(Wanted(), 3)
+
+    assert names(found) == ["9997.pdf", "9998.pdf", "9999.pdf"]
+    assert len(read) < 20, "two blocks: one to learn when the file begins, one from its end"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "part"),
+    [("*.pdf", ".pdf"), ("a?bcd*e", "bcd"), ("[ab]*.pdf", ""), ("x[ab]*.pdf", "x"), ("*", ""), ("2026/*", "2026/"), (None, "")],
+)
+def test_what_is_searched_for_is_in_every_file_that_the_pattern_fits(pattern: str | None, part: str) -> None:
+    assert Wanted(file=pattern).part_of_file == part
+
+
+@pytest.mark.parametrize(
+    "name", ["a.pdf", 'quo"te', "back\\slash", "\u00e9", "scan [1].pdf", "\\n\\x1b[2J", "a\\xff", "\U0001f4c4.pdf"]
+)
+def test_a_pattern_finds_names_however_json_spells_them(tmp_path: Path, told: list[str], name: str) -> None:
+    ours = line("file_done", NOON, file=name, parcel=P)
+    shipped = json.dumps(json.loads(ours), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    (tmp_path / "w.log").write_bytes(done(1) + ours + shipped + done(2))
+    wanted = Wanted(file=name)
+
+    found = [record for record in Files([tmp_path / "w.log"], told.append).records(wanted) if wanted.admits(record)]
+
+    assert names(found) == [name, name]
+
+
+def test_until_ends_with_that_moment(tmp_path: Path, told: list[str]) -> None:
+    (tmp_path / "w.log").write_bytes(b"".join(done(n, n / 4) for n in range(12)))
+    wanted = Wanted(until=NOON + 1.25)
+
+    found = [record for record in Files([tmp_path / "w.log"], told.append).records(wanted) if wanted.admits(record)]
+
+    assert names(found) == [f"{n}.pdf" for n in range(6)]
+
+
 def _arguments(of: dict[str, object]) -> dict[str, object]:
     return {key: value for key, value in of.items() if key not in ("timestamp", "level", "program", "module", "inbox")}
 
@@ -239,7 +324,7 @@ class TestFollowing:
     def test_only_whole_lines_are_given_out(self, tmp_path: Path) -> None:
         log = tmp_path / "w.log"
         log.write_bytes(b"one\ntw")
-        tail = Tail(log, None)
+        tail = Tail(log, at_end=False)
 
         first = tail.lines()
         with log.open("ab") as file:
@@ -250,7 +335,7 @@ class TestFollowing:
     def test_a_file_that_is_renamed_is_followed_to_its_end_and_the_new_one_from_its_beginning(self, tmp_path: Path) -> None:
         log = tmp_path / "w.log"
         log.write_bytes(b"one\n")
-        tail = Tail(log, None)
+        tail = Tail(log, at_end=False)
         tail.lines()
 
         with log.open("ab") as writer:
@@ -264,7 +349,7 @@ class TestFollowing:
         monkeypatch.setattr(following, "FAREWELL_SECONDS", -1.0)
         log = tmp_path / "w.log"
         log.touch()
-        tail = Tail(log, None)
+        tail = Tail(log, at_end=False)
         before = len(list(Path("/proc/self/fd").iterdir()))
 
         for number in range(5):
@@ -278,7 +363,7 @@ class TestFollowing:
     def test_a_file_that_is_truncated_is_read_from_its_beginning(self, tmp_path: Path, again: bytes) -> None:
         log = tmp_path / "w.log"
         log.write_bytes(b"first\nsecond\n")
-        tail = Tail(log, None)
+        tail = Tail(log, at_end=False)
         tail.lines()
 
         log.write_bytes(again)
@@ -287,24 +372,31 @@ class TestFollowing:
 
     def test_a_file_that_is_truncated_before_its_end_was_read_is_read_from_its_beginning(self, tmp_path: Path) -> None:
         log = tmp_path / "w.log"
-        log.write_bytes(b"x" * 1000)
-        tail = Tail(log, 10)
+        log.write_bytes(b"x\n" * 500)
+        tail = Tail(log, at_end=True)
 
         log.write_bytes(b"one\n")
 
         assert tail.lines() == [b"one"]
 
     def test_a_file_that_is_not_there_yet_is_waited_for(self, tmp_path: Path) -> None:
-        tail = Tail(tmp_path / "w.log", None)
+        tail = Tail(tmp_path / "w.log", at_end=False)
 
         before = tail.lines()
         (tmp_path / "w.log").write_bytes(b"one\n")
 
         assert (before, tail.lines()) == ([], [b"one"])
 
-    def test_only_the_end_of_a_long_file_is_read_at_first(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("torn", [b"", b"to"])
+    def test_it_can_begin_behind_the_last_whole_line(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bytes
+    ) -> None:
+        monkeypatch.setattr(following, "READ_BYTES", 7)
         log = tmp_path / "w.log"
-        log.write_bytes(b"".join(b"%05d\n" % number for number in range(1000)))
+        log.write_bytes(b"".join(b"%05d\n" % number for number in range(100)) + torn)
+        tail = Tail(log, at_end=True)
 
-        assert Tail(log, 60).lines()[-3:] == [b"00997", b"00998", b"00999"]
-        assert len(Tail(log, 60).lines()) == 10
+        with log.open("ab") as file:
+            file.write(b"rn\n")
+
+        assert (tail.lines(), tail.lines()) == ([torn + b"rn"], [])
