@@ -3,6 +3,7 @@
 File names are those of the log: escaped, on one line.
 """
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -76,6 +77,7 @@ class Ledger:
     def __init__(self) -> None:
         self._lines = 0
         self._span: tuple[float, float] | None = None
+        self._stays: dict[Stay, Stay] = {}
         self._claims: dict[Stay, Claim] = {}
         self._ends: dict[Stay, _End] = {}
         self._splits: dict[Stay, Stay] = {}
@@ -88,7 +90,8 @@ class Ledger:
             if parcel is None or not record.is_ours:
                 continue
             stay = Stay(record.text("inbox") or "", parcel, record.text("file") or "")
-            event, at = record.event, record.at
+            stay = self._stays.setdefault(stay, stay)  # of a million lines, each name is kept once
+            event, at = sys.intern(record.event), record.at
             self._note_step(stay, event, at)
             if not stay.file:
                 continue

@@ -2,7 +2,6 @@
 
 import heapq
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
@@ -13,9 +12,8 @@ from console.blocks import BROKEN, Block, is_packed, opened, whole_lines, whole_
 from console.following import FileId, Tail, follow
 from console.grep import Part, Search
 from console.records import BEGIN, SLACK_SECONDS, Record, Wanted, latest, oldest, parse
+from console.rotation import current, generations
 from spool.notes import plain
-
-_ROTATED = re.compile(r"(?:[.-]\d[\dT:-]*)?(?:\.(?:gz|xz|bz2|zst))?")
 
 
 class Files:
@@ -24,7 +22,7 @@ class Files:
     def __init__(self, paths: Iterable[Path], tell: Callable[[str], None]) -> None:
         self._tell = tell
         self._told: set[Path] = set()
-        self.current = _current(paths)
+        self.current = current(paths)
 
     @cached_property
     def _series(self) -> list[list[Path]]:
@@ -35,7 +33,8 @@ class Files:
     def where(self) -> str:
         """Say in words where it looks."""
         older = sum(map(len, self._series)) - len(self.current)
-        return ", ".join(plain(str(path)) for path in self.current) + (f" and {older} rotated files" if older > 0 else "")
+        rotated = f" and {older} rotated {'file' if older == 1 else 'files'}" if older > 0 else ""
+        return ", ".join(plain(str(path)) for path in self.current) + rotated
 
     def records(self, wanted: Wanted) -> Iterator[Record]:
         """Yield, in order of time, at least the records that are wanted; what is surely not wanted is not looked into."""
@@ -159,36 +158,6 @@ def _search(wanted: Wanted) -> Search | Part | None:
     if wanted.events:
         return Search(("event",), wanted.events)
     return None if wanted.inbox is None else Search(("inbox",), {wanted.inbox})
-
-
-def generations(path: Path) -> list[Path]:
-    """Return a log file and those that were rotated away from it (NAME.1, NAME.2.gz, NAME-20261122.xz …).
-
-    Of one that is just being compressed both copies are there: the uncompressed one is whole.
-    """
-    try:
-        names = {entry.name for entry in path.parent.iterdir() if _is_generation(path.name, entry.name)}
-    except OSError:
-        return [path]
-    whole = {name for name in names if not (name.endswith((".gz", ".xz", ".bz2", ".zst")) and name.rpartition(".")[0] in names)}
-    return [path.parent / name for name in sorted(whole)]
-
-
-def _is_generation(base: str, name: str) -> bool:
-    return name.startswith(base) and _ROTATED.fullmatch(name, len(base)) is not None
-
-
-def _current(paths: Iterable[Path]) -> list[Path]:
-    """Return the files that are named, or lie in a folder that is; those rotated away from another of them belong to it."""
-    found: dict[Path, None] = {}
-    for path in paths:
-        inside = sorted(entry for entry in path.iterdir() if ".log" in entry.name) if path.is_dir() else [path]
-        found |= dict.fromkeys(entry.absolute() for entry in inside)
-    return [path for path in found if not any(_descends(path, other) for other in found)]
-
-
-def _descends(path: Path, other: Path) -> bool:
-    return path != other and path.parent == other.parent and _is_generation(other.name, path.name)
 
 
 def _changed(path: Path) -> float:

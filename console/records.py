@@ -65,7 +65,11 @@ def parse(line: bytes) -> Record | None:
     A line that was torn by the end of its program may have the next program's first line behind it, which is read.
     """
     if not line.startswith(b"{"):
-        return None
+        line = line.lstrip(
+            b"\0"
+        )  # from where a log was truncated to where a program that doesn't append goes on, there is a hole
+        if not line.startswith(b"{"):
+            return None
     if (record := _parsed(line)) is None and line.startswith(BEGIN) and (again := line.rfind(BEGIN)) > 0:
         return _parsed(line[again:])
     return record

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from console.journalctl import Journal
-from console.logfiles import Files, generations
+from console.logfiles import Files
 from console.records import Source
+from console.rotation import generations
 from spool.errors import Finding, SettingsError
 from spool.loading import find, load
 from spool.notes import plain

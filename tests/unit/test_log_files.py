@@ -16,8 +16,9 @@ from support.logged import NOON, line, long_log, parcel, table
 from console import blocks, following, logfiles
 from console.following import Tail
 from console.grep import FEW
-from console.logfiles import Files, generations
+from console.logfiles import Files
 from console.records import Record, Wanted, parse
+from console.rotation import generations
 
 P = parcel(1, NOON)
 
@@ -116,6 +117,18 @@ def test_foreign_and_torn_lines_are_passed_over(tmp_path: Path, told: list[str])
     (tmp_path / "w.log").write_bytes(banner + done(1) + banner + done(2)[:50] + done(3) + done(4)[:-10])
 
     assert read(told, tmp_path / "w.log") == ["1.pdf", "3.pdf"]
+
+
+@pytest.mark.parametrize("hole", [10, 300_000])
+def test_the_first_line_behind_a_truncation_is_read_though_its_program_did_not_append(
+    tmp_path: Path, told: list[str], hole: int
+) -> None:
+    (tmp_path / "w.log").write_bytes(b"\0" * hole + done(1) + done(2))
+    files = Files([tmp_path / "w.log"], told.append)
+
+    assert read(told, tmp_path / "w.log") == ["1.pdf", "2.pdf"]
+    assert names(files.last(Wanted(), 2)) == ["1.pdf", "2.pdf"]
+    assert names(held(files, "file", "1.pdf")) == ["1.pdf"]
 
 
 def test_a_line_without_an_end_is_passed_over_and_not_held(
