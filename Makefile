@@ -44,6 +44,15 @@ run: $(VENV)/.installed ## run everything in this terminal, on an embedded serve
 test: $(VENV)/.installed-dev ## run all tests, the ones with real servers and processes too
 	$(BIN)/python -m pytest $(ARGS)
 
+.PHONY: test-rules
+test-rules: $(VENV)/.installed-dev $(if $(shell command -v promtool),,build/prometheus) ## test alert rules and dashboard with a real Prometheus
+	PATH="$$PATH:$(CURDIR)/build/prometheus/usr/bin" $(BIN)/python -m pytest -m prometheus tests/live/test_prometheus.py $(ARGS)
+
+build/prometheus: # Debian's package, unpacked only: nothing is installed, no service starts, and nobody need be root
+	@command -v apt-get dpkg >/dev/null || { echo "promtool is not there: install Prometheus, then try again" >&2; exit 1; }
+	mkdir -p build && cd build && apt-get download --quiet prometheus && dpkg -x prometheus_*.deb prometheus.new && \
+		mv prometheus.new prometheus && rm prometheus_*.deb
+
 WHEELS := build/wheelhouse
 BOXES ?= / build/trixie
 

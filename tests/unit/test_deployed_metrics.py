@@ -1,13 +1,14 @@
 """Alert rules and dashboard: every metric and label in them is one that the endpoint serves, and each alert says what to do."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
+from support.deployed import DASHBOARD, RULES, RULES_TESTS, alerts, choices, conditions, queries
 from support.spools import Spool
 from support.valkey import settings_for
 
@@ -15,13 +16,10 @@ from spool.disk import Disk
 from spool.exposition import render
 from spool.health import Health
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
-RULES = (DEPLOY / "prometheus" / "inboxd.rules.yml").read_text("utf-8")
-DASHBOARD = json.loads((DEPLOY / "grafana" / "inboxd.json").read_text("utf-8"))
-
-PREFIX = "inboxd_"
 METRIC = re.compile(r"\binboxd_[a-z_]+\b")
 SELECTED = re.compile(r"\b(inboxd_[a-z_]+)\{([^}]*)\}")
+UNITS = {"short", "ops", "s"}
+"""Grafana's names of units: numbers, things a second, seconds."""
 FROM_PROMETHEUS = {"instance", "job"}
 
 
@@ -35,19 +33,11 @@ def served(tmp_path: Path, valkey_url: str, valkey: redis.Redis) -> dict[str, se
     return {sample.name: set(sample.labels) for sample in samples}
 
 
-def alerts() -> Iterator[tuple[str, str]]:
-    """Yield each alert's name and text, with the comment above it."""
-    for block in re.split(r"(?:\n|rules:)\n(?=      #)", RULES)[1:]:
-        yield re.search(r"- alert: (\w+)", block)[1], block  # type: ignore[index]
-
-
 def expressions() -> Iterator[str]:
     """Yield what is asked of Prometheus, by the rules and by the dashboard."""
-    for _, text in alerts():
-        yield re.search(r"expr: (?:>-)?(.+?)\n        (?:for|labels):", text, re.DOTALL)[1]  # type: ignore[index]
-    for panel in DASHBOARD["panels"]:
-        yield from (target["expr"] for target in panel["targets"])
-    yield from (variable["definition"] for variable in DASHBOARD["templating"]["list"] if variable["type"] == "query")
+    yield from conditions()
+    yield from queries()
+    yield from (series for series, _ in choices())
 
 
 def test_every_metric_that_is_asked_for_is_served(served: dict[str, set[str]]) -> None:
@@ -89,6 +79,37 @@ def test_the_rules_have_more_than_a_handful_of_alerts() -> None:
     names = [name for name, _ in alerts()]
 
     assert len(names) == len(set(names)) == RULES.count("- alert:") > 8
+
+
+@pytest.mark.parametrize("name", [name for name, _ in alerts()])
+def test_each_alert_has_a_test_that_it_fires_and_one_that_it_does_not(name: str) -> None:
+    cases = re.findall(rf"alertname: {name}\n +exp_alerts:(.*)\n", RULES_TESTS)
+
+    assert cases.count("") >= 1
+    assert cases.count(" []") >= 1
+
+
+@pytest.mark.parametrize("panel", DASHBOARD["panels"], ids=lambda panel: panel["title"])
+def test_each_panel_says_what_it_shows_in_which_unit_and_asks_the_server_that_was_chosen(panel: dict[str, Any]) -> None:
+    chosen = {"type": "prometheus", "uid": "${source}"}
+
+    assert panel["title"]
+    assert panel["description"]
+    assert panel["fieldConfig"]["defaults"]["unit"] in UNITS
+    assert panel["datasource"] == chosen
+    assert panel["targets"]
+    assert all(target["datasource"] == chosen and target["legendFormat"] for target in panel["targets"])
+    assert all("$instance" in target["expr"] for target in panel["targets"])
+
+
+def test_everything_in_the_dashboard_has_a_number_of_its_own() -> None:
+    panels = [panel["id"] for panel in DASHBOARD["panels"]]
+    targets = [[target["refId"] for target in panel["targets"]] for panel in DASHBOARD["panels"]]
+
+    assert len(panels) == len(set(panels))
+    assert all(len(names) == len(set(names)) for names in targets)
+    assert DASHBOARD["uid"]
+    assert "id" not in DASHBOARD  # one of another server's keeps it from being imported
 
 
 def test_panels_do_not_overlap() -> None:
