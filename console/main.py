@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import rich
 
 from console import files, logs, table
 from console.address import shown, startable
@@ -109,16 +108,18 @@ def _broker(settings: Settings) -> str:
 def status(named: Path | None, in_json: bool) -> None:
     """Show what waits, what is worked on, and who is there; exit code 1 if something needs a person.
 
-    A person is needed when Redis does not answer, when no worker or no watcher gives a sign of life, when no sweep has run for
-    too long though a worker has time for it (is beat there?), and when an inbox's folders are missing, full, read-only or not
-    permitted. Failed files are no such thing: each has its note, and waits in failed/ for whoever dropped it.
+    A person is needed when Redis does not answer; when no worker or no watcher gives a sign of life; when no sweep has run for
+    too long though a worker has time for it (is beat there?); when an inbox's folders are missing, full, read-only or not
+    permitted; when the running watcher and the settings name different inboxes; and when a file waits for half an hour with
+    nothing before it, or is claimed for longer than its time limits and retries explain. Failed files are no such thing: each
+    has its note, and waits in failed/ for whoever dropped it.
     """
     _, settings = read(named)
     now = gather(settings, time.time())
     if in_json:
         click.echo(json.dumps(table.as_json(now), indent=2))
     else:
-        rich.print(table.render(now))
+        table.show(now)
     sys.exit(NEEDS_A_PERSON if now.troubles() else 0)
 
 

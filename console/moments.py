@@ -1,9 +1,10 @@
-"""Moments as people write them: "10m", "yesterday", "08:30", "2026-11-22T20:00". Pure."""
+"""Moments as people write them: "10m", "yesterday", "08:30", "2026-11-22T20:00"; and ages as they read them. Pure."""
 
 import re
 from datetime import UTC, datetime, time, timedelta
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_PARTS = ((86_400, "d"), (3600, "h"), (60, "min"))
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
 FORMS = "10m, 2h, 3d, today, yesterday, 08:30, 2026-11-22 or 2026-11-22T20:00:00+01:00"
 
@@ -44,3 +45,16 @@ def local(at: float) -> str:
 def iso(at: float) -> str:
     """Return a moment, given in unix seconds, as ISO 8601 in UTC, for programs."""
     return datetime.fromtimestamp(at, tz=UTC).isoformat()
+
+
+def age(seconds: float | None) -> str:
+    """Return an age in its two largest units: "45 s", "3 min 20 s", "2 d 4 h"; "-" for none."""
+    if seconds is None:
+        return "-"
+    left = int(seconds)
+    parts: list[str] = []
+    for size, unit in _PARTS:
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return " ".join([*parts, f"{left} s"][:2])

@@ -8,8 +8,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from console.moments import age
 from console.records import Record
-from console.table import age
 from console.timeline import ENDS, Life
 from spool import log
 from spool.notes import plain

@@ -2,26 +2,43 @@
 
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from console.moments import age
 from console.status import InboxState, Status
 from spool.counters import DONE, FAILED, REFUSED
 from spool.notes import plain
 from spool.queue import QUARANTINE_KEY
 
-_UNITS = ((86_400, "d"), (3600, "h"), (60, "min"))
+WIDE = 1000
+"""Columns where there is no terminal: a line that mail or a monitor gets is not broken."""
+
+
+def show(status: Status) -> None:
+    """Print a status for people."""
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDE)).print(render(status), soft_wrap=True)
 
 
 def render(status: Status) -> RenderableType:
     """Return the inboxes as a table, and below it the programs and what needs a person, a line each."""
     table = Table("inbox", box=None, pad_edge=False)
-    for heading in ("waiting", "in flight", "done", "today", "failed", "today", "oldest waiting", "oldest claimed"):
-        table.add_column(heading, justify="right")
+    for heading in (
+        "waiting",
+        "in flight",
+        "done",
+        "done\ntoday",
+        "failed",
+        "failed\ntoday",
+        "oldest\nwaiting",
+        "oldest\nclaimed",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
     for inbox in status.inboxes:
         table.add_row(*map(Text, (inbox.name, *_counts(inbox))))
-    watched = [Text(f"{inbox.name} is watched by {_watching(inbox)}") for inbox in status.inboxes if inbox.watched]
+    watched = [] if status.away else [Text(f"{inbox.name} is {_watching(inbox)}") for inbox in status.inboxes]
     programs = [Text(line) for line in _programs(status)]
     troubles = [Text(plain(f"! {trouble}"), style="bold red") for trouble in status.troubles()]
     return Group(table, Text(), *watched, *programs, *troubles)
@@ -49,15 +66,16 @@ def _or_dash(number: int | None) -> str:
 
 
 def _watching(inbox: InboxState) -> str:
-    assert inbox.watched
-    why = inbox.watched.why
-    return plain(f"{inbox.watched.mode} ({why})" if why else inbox.watched.mode)
+    if inbox.watched is None:
+        return "not watched"
+    why = f" ({inbox.watched.why})" if inbox.watched.why else ""
+    return plain(f"watched by {inbox.watched.mode}{why}")
 
 
 def _programs(status: Status) -> list[str]:
     seen = f"seen {age(max(0.0, status.at - status.watcher.at))} ago" if status.watcher else "not seen"
     return [
-        f"broker   {'away' if status.away else 'ok'}",
+        plain(f"broker   {'away' if status.away else 'ok'} ({status.broker})"),
         f"workers  {'?' if status.away else status.workers}",
         f"watcher  {'?' if status.away else seen}",
         f"beat     {'?' if status.away else _swept(status)}",
@@ -69,19 +87,6 @@ def _swept(status: Status) -> str:
     return "no sweep seen" if status.swept is None else f"swept {age(status.swept)} ago"
 
 
-def age(seconds: float | None) -> str:
-    """Return an age in its two largest units: "45 s", "3 min 20 s", "2 d 4 h"; "-" for none."""
-    if seconds is None:
-        return "-"
-    left = int(seconds)
-    parts: list[str] = []
-    for size, unit in _UNITS:
-        count, left = divmod(left, size)
-        if count or parts:
-            parts.append(f"{count} {unit}")
-    return " ".join([*parts, f"{left} s"][:2])
-
-
 def as_json(status: Status) -> dict[str, Any]:
     """Return the status in JSON's types. The keys are an interface: some may be added, none renamed."""
     watcher = status.watcher
@@ -89,7 +94,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "at": status.at,
         "troubles": status.troubles(),
         "inboxes": {inbox.name: _inbox_as_json(inbox) for inbox in status.inboxes},
-        "broker": {"answers": not status.away, "why": status.away or None},
+        "broker": {"answers": not status.away, "why": status.away or None, "url": status.broker},
         "workers": None if status.away else status.workers,
         "watcher": None if watcher is None else {"at": watcher.at, "since": watcher.since},
         "beat": None if status.away else {"swept_seconds_ago": status.swept},
@@ -111,5 +116,11 @@ def _inbox_as_json(inbox: InboxState) -> dict[str, Any]:
         "oldest_claimed_seconds": counts and counts.oldest_claimed_seconds,
         "watching": watched and watched.mode,
         "watching_why": watched and watched.why,
-        "problem": inbox.problem or (watched and watched.trouble) or None,
+        "problem": inbox.why or None,
+        "oldest_waiting_file": _path(counts.oldest_waiting if counts else None),
+        "oldest_claimed_file": _path(counts.oldest_claimed if counts else None),
     }
+
+
+def _path(path: bytes | None) -> str | None:
+    return None if path is None else plain(path)

@@ -16,17 +16,19 @@ from spool.walk import Entry, walk
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """Numbers of files on their way, and the ages in seconds of the oldest; None where there is none."""
+    """Numbers of files on their way; ages in seconds and paths of the oldest, None where there is none."""
 
     waiting: int
     in_flight: int
     oldest_waiting_seconds: float | None
     oldest_claimed_seconds: float | None
+    oldest_waiting: bytes | None = None
+    oldest_claimed: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Census:
-    """Numbers of files; ages are None where there is none."""
+    """Numbers of files; ages, and the paths of the oldest below inbox/, are None where there is none."""
 
     waiting: int
     in_flight: int
@@ -34,6 +36,8 @@ class Census:
     failed: int
     oldest_waiting_seconds: float | None
     oldest_claimed_seconds: float | None = None
+    oldest_waiting: bytes | None = None
+    oldest_claimed: bytes | None = None
 
 
 def count(disk: Disk, inbox: Inbox) -> Census:
@@ -43,13 +47,13 @@ def count(disk: Disk, inbox: Inbox) -> Census:
         done = sum(1 for file in _files(disk, folders.done) if not file.name.startswith(TEMP_PREFIX))
         failed = sum(1 for file in _files(disk, folders.failed) if not _is_ours(file.name))
     ages = moving.oldest_waiting_seconds, moving.oldest_claimed_seconds
-    return Census(moving.waiting, moving.in_flight, done, failed, *ages)
+    return Census(moving.waiting, moving.in_flight, done, failed, *ages, moving.oldest_waiting, moving.oldest_claimed)
 
 
 def count_moving(disk: Disk, inbox: Inbox) -> Moving:
     """Count what is in inbox/ and claimed/ alone, which stay small. Raises FolderAway, OSError."""
     with opened(disk, inbox.root) as folders:
-        oldest: float | None = None
+        oldest: tuple[float, bytes] | None = None
         waiting = 0
         for file in _files(disk, folders.inbox, inbox):
             if by_name(file.path, inbox.include, inbox.exclude):
@@ -59,10 +63,12 @@ def count_moving(disk: Disk, inbox: Inbox) -> Moving:
             except OSError:
                 continue
             waiting += 1
-            oldest = changed if oldest is None else min(oldest, changed)
-        held = [(parcel, count) for parcel in parcels(disk, folders) if (count := len(files(disk, folders, parcel)))]
-    claimed = born(held[0][0]) if held else None
-    return Moving(waiting, sum(count for _, count in held), _age(oldest), _age(claimed))
+            if oldest is None or changed < oldest[0]:
+                oldest = changed, file.path
+        held = [(parcel, found) for parcel in parcels(disk, folders) if (found := files(disk, folders, parcel))]
+    since, path = oldest or (None, None)
+    claimed, first = (born(held[0][0]), held[0][1][0]) if held else (None, None)
+    return Moving(waiting, sum(len(found) for _, found in held), _age(since), _age(claimed), path, first)
 
 
 def _age(since: float | None) -> float | None:

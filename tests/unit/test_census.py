@@ -125,6 +125,18 @@ def test_the_oldest_is_the_one_that_lies_here_longest(spool: Spool) -> None:
     assert oldest < 60
 
 
+def test_the_oldest_files_are_named(spool: Spool) -> None:
+    first = spool.put(b"inbox/x/first").stat().st_ctime_ns
+    while spool.put(b"inbox/second").stat().st_ctime_ns == first:
+        pass  # the clock of file systems ticks a few hundred times a second
+    spool.put(b"claimed/%012x%016x/y/held" % (1000, 7))
+    spool.put(b"claimed/%012x%016x/later" % (2000, 7))
+
+    counted = census(spool)
+
+    assert (counted.oldest_waiting, counted.oldest_claimed) == (b"x/first", b"y/held")
+
+
 def test_a_temporary_name_is_never_the_oldest(spool: Spool) -> None:
     spool.put(b"inbox/a.part")
 

@@ -1,0 +1,279 @@
+"""`inboxd status`: what it shows, and when it says that a person is needed."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import console.main
+from console.address import is_listened_on
+from console.main import inboxd
+from console.moments import age
+from console.process import bury
+from console.status import InboxState, Status
+from console.up import server_to_start
+from spool import broker, heartbeat, preflight, trouble
+from spool.census import Census
+from spool.counters import DONE, FAILED, REFUSED, Counters, Tally
+from spool.folders import new_parcel_id
+from spool.heartbeat import Heartbeat, Watched
+from spool.loading import load
+from spool.queue import WORK_QUEUE, files_queue, host_queue
+from spool.settings import Settings
+
+WELL = Watched("inotify", "", busy=False, trouble=None)
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(inboxd, [str(argument) for argument in arguments])
+
+
+def all_queues(settings: Settings) -> set[str]:
+    return {WORK_QUEUE, files_queue(settings.host), host_queue(settings.host)}
+
+
+@pytest.fixture
+def settings_file(tmp_path: Path) -> Path:
+    path = tmp_path / "settings.toml"
+    path.write_text('[inbox.drop]\nroot = "drop"\n')
+    preflight.make_folders(load(path))
+    (tmp_path / "drop" / "inbox" / "\x1b[2Jhostile").touch()
+    return path
+
+
+@pytest.fixture
+def _broker(settings_file: Path) -> Iterator[None]:
+    server = server_to_start(load(settings_file))
+    assert server is not None
+    process = server.start()
+    assert process is not None
+    deadline = time.monotonic() + 20
+    while not is_listened_on(server.address):
+        assert time.monotonic() < deadline
+    yield
+    bury(process)
+
+
+def test_a_broker_that_is_away_needs_a_person(settings_file: Path) -> None:
+    result = run("status", "--settings", settings_file)
+
+    assert result.exit_code == 1
+    assert "broker   away" in result.stdout
+    assert "! the broker is away" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("_broker")
+def test_workers_and_watcher_that_are_missing_need_a_person(settings_file: Path) -> None:
+    result = run("status", "--settings", settings_file, "--json")
+
+    status = json.loads(result.stdout)
+    assert result.exit_code == 1
+    assert status["inboxes"]["drop"]["waiting"] == 1
+    assert (status["broker"]["answers"], status["broker"]["why"]) == (True, None)
+    assert status["broker"]["url"].startswith("unix://")
+    assert (status["workers"], status["watcher"]) == (0, None)
+    assert len(status["troubles"]) == 2
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("_broker")
+def test_the_watcher_s_heartbeat_is_shown(settings_file: Path) -> None:
+    settings = load(settings_file)
+    with broker.client(settings) as client:
+        watched = Watched("polling", "an \x1b[31mNFS mount", busy=False, trouble="a [bold]folder[/bold] is full")
+        heartbeat.write(client, settings.host, Heartbeat(0.0, {"drop": watched}))
+
+    result = run("status", "--settings", settings_file)
+
+    assert "polling" in result.stdout
+    assert "! drop: a [bold]folder[/bold] is full" in result.stdout
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("_broker")
+def test_a_heartbeat_that_can_not_be_read_is_none(settings_file: Path) -> None:
+    settings = load(settings_file)
+    with broker.client(settings) as client:
+        client.set(heartbeat.KEY + settings.host, '{"at": 1}')
+
+    result = run("status", "--settings", settings_file, "--json")
+
+    assert json.loads(result.stdout)["watcher"] is None
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("_broker")
+def test_what_was_filed_today_and_the_oldest_claimed_are_shown(settings_file: Path) -> None:
+    settings, tally = load(settings_file), Tally()
+    parcel = settings_file.parent / "drop" / "claimed" / new_parcel_id(time.time() - 100)
+    parcel.mkdir()
+    (parcel / "a").touch()
+    for outcome, files in ((DONE, 5), (FAILED, 2), (REFUSED, 1)):
+        tally.filed("drop", outcome, files=files)
+    with broker.client(settings) as client:
+        Counters(client, settings.host).write(tally)
+
+    drop = json.loads(run("status", "--settings", settings_file, "--json").stdout)["inboxes"]["drop"]
+    people = run("status", "--settings", settings_file).stdout
+
+    assert (drop["done_today"], drop["failed_today"]) == (5, 3)
+    assert 100 <= drop["oldest_claimed_seconds"] < 160
+    assert "1 min 4" in people
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("_broker")
+@pytest.mark.parametrize(
+    ("workers", "up_for", "swept", "asked_for", "needs"),
+    [
+        (1, 1000.0, False, False, True),
+        (1, 1000.0, True, False, False),  # beat is there
+        (1, 1000.0, False, True, False),  # beat asks, and all workers are busy
+        (1, 10.0, False, False, False),  # everything has just been started
+        (0, 1000.0, False, False, False),  # that no worker is there is said already
+    ],
+)
+def test_a_beat_that_is_missing_needs_a_person(
+    workers: int, up_for: float, swept: bool, asked_for: bool, needs: bool, settings_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    settings = load(settings_file)
+    monkeypatch.setattr("console.status._queues_by_worker", lambda asked: dict.fromkeys(range(workers), all_queues(asked)))
+    with broker.client(settings) as client:
+        heartbeat.write(client, settings.host, Heartbeat(time.time(), {}, time.time() - up_for))
+        if swept:
+            heartbeat.swept(client, settings)
+        if asked_for:
+            client.lpush(host_queue(settings.host), "a sweep")
+
+    status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
+
+    assert any("is beat running?" in trouble for trouble in status["troubles"]) is needs
+    assert (status["beat"]["swept_seconds_ago"] is not None) is swept
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("_broker")
+def test_what_can_not_be_filed_needs_a_person_though_the_watcher_sees_nothing(settings_file: Path) -> None:
+    settings = load(settings_file)
+    with broker.client(settings) as client:
+        heartbeat.write(client, settings.host, Heartbeat(time.time(), {"drop": WELL}))
+        trouble.note(client, settings.host, "drop", "done/: Operation not permitted")
+
+    status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
+
+    assert status["inboxes"]["drop"]["problem"] == "done/: Operation not permitted"
+    assert "drop: done/: Operation not permitted" in status["troubles"]
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("_broker")
+def test_one_trouble_that_many_see_is_told_once(settings_file: Path) -> None:
+    settings = load(settings_file)
+    (settings_file.parent / "drop" / "done").rmdir()
+    with broker.client(settings) as client:
+        away = Watched("inotify", "", busy=False, trouble="done: No such file or directory")
+        heartbeat.write(client, settings.host, Heartbeat(time.time(), {"drop": away}))
+        trouble.note(client, settings.host, "drop", "done: it is gone")
+
+    status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
+
+    assert sum(told.startswith("drop: ") for told in status["troubles"]) == 1
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("_broker")
+def test_a_watcher_that_has_not_reloaded_needs_a_person(settings_file: Path) -> None:
+    settings = load(settings_file)
+    with broker.client(settings) as client:
+        heartbeat.write(client, settings.host, Heartbeat(time.time(), {"old": WELL}))
+
+    result = run("status", "--settings", settings_file)
+
+    assert result.exit_code == 1
+    assert "drop is not watched" in result.stdout
+    assert "! drop: the running watcher does not know it" in result.stdout
+    assert "! old: is watched, and not in the settings" in result.stdout
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("_broker")
+@pytest.mark.parametrize(
+    ("taken", "missing"),
+    [
+        ([{WORK_QUEUE}], ["large files", "callbacks and sweeps"]),  # a helper on another host is all that is left
+        ([{WORK_QUEUE}, None], []),
+        ([{WORK_QUEUE}, set()], []),  # one that is just being connected again
+        ([], []),  # that no worker is there is said already
+    ],
+)
+def test_what_no_worker_takes_needs_a_person(
+    taken: list[set[str] | None], missing: list[str], settings_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "console.status._queues_by_worker",
+        lambda asked: {worker: all_queues(asked) if queues is None else queues for worker, queues in enumerate(taken)},
+    )
+
+    troubles = json.loads(run("status", "--settings", settings_file, "--json").stdout)["troubles"]
+
+    told = [trouble for trouble in troubles if trouble.startswith("no worker takes")]
+    assert len(told) == len(missing)
+    assert all(any(what in trouble for trouble in told) for what in missing)
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("_broker")
+def test_a_file_that_is_claimed_for_days_needs_a_person_and_is_named_on_one_line(settings_file: Path) -> None:
+    parcel = settings_file.parent / "drop" / "claimed" / new_parcel_id(time.time() - 1e6)
+    parcel.mkdir()
+    (parcel / ("long\nname" + 90 * "x")).touch()
+
+    result = run("status", "--settings", settings_file)
+
+    (line,) = (line for line in result.stdout.splitlines() if "is claimed for 11 d" in line)
+    assert f"long\\nname{90 * 'x'}" in line
+    assert line.endswith("says why")
+
+
+def test_help_says_when_a_person_is_needed() -> None:
+    assert "is beat there?" in run("status", "--help").stdout
+
+
+def test_a_folder_that_is_missing_needs_a_person(settings_file: Path) -> None:
+    (settings_file.parent / "drop" / "claimed").rmdir()
+
+    result = run("status", "--settings", settings_file, "--json")
+
+    drop = json.loads(result.stdout)["inboxes"]["drop"]
+    assert result.exit_code == 1
+    assert drop["waiting"] is None
+    assert "claimed" in drop["problem"]
+
+
+def test_when_all_is_well_nothing_needs_a_person(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched("inotify", "a local disk", busy=False, trouble=None)
+    inbox = InboxState("drop", Census(1, 2, 3, 4, 5.0), watched=watched)
+    well = Status(10.0, (inbox,), "", 1, Heartbeat(9.0, {}))
+    monkeypatch.setattr(console.main, "gather", lambda *_: well)
+
+    result = run("status", "--settings", settings_file)
+
+    assert result.exit_code == 0
+    assert well.troubles() == []
+    assert "inotify (a local disk)" in result.stdout
+    assert "seen 1 s ago" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "-"), (0.4, "0 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (3600, "1 h 0 min"), (90_061, "1 d 1 h")],
+)
+def test_an_age_is_told_in_its_two_largest_units(seconds: float | None, text: str) -> None:
+    assert age(seconds) == text
