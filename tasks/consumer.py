@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from celery.worker.consumer import Consumer
+from celery.worker.consumer.events import Events
 from celery.worker.state import maybe_shutdown
 from redis import ResponseError
 
@@ -35,7 +36,14 @@ class SteadyConsumer(Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Celery's own signature
         # a heartbeat is tried again for ever: while the server hangs, nothing else would be looked at, not even a stop
-        super().__init__(*args, **{**kwargs, "without_heartbeat": True})
+        asked_for = kwargs.get("task_events")
+        super().__init__(*args, **{**kwargs, "without_heartbeat": True, "task_events": True})
+        own: Any = self
+        for step in own.steps:
+            # without gossip and heartbeats Celery leaves events out for good, and Flower sees no task. So they are in, but
+            # nothing is told until somebody asks for it (`enable_events`, which Flower sends), or unless -E did
+            if isinstance(step, Events) and not asked_for:
+                step.groups = ["worker"]  # type: ignore[attr-defined]  # celery-types does not have it
         self.waits = True
         """Whether it is on its way to a connection; else it asks its queues."""
 

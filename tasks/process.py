@@ -18,6 +18,7 @@ from spool.payload import FilePart, Parcel, from_wire
 from spool.queue import PROCESS
 from spool.settings import Inbox
 from tasks import guard, owner
+from tasks.discreet import Discreet
 from tasks.handlers import Handler, find
 from tasks.keeper import Keeper
 from tasks.owner import Life
@@ -228,4 +229,4 @@ def register(app: Celery, shop: Shop) -> None:
     def run(self: Task[..., Any], wire: object) -> dict[str, Any]:
         return first.by(shop.now()).run(self, wire)
 
-    app.task(name=PROCESS, bind=True, ignore_result=False, throws=(RejectFile, HandlerFailed))(run)
+    app.task(name=PROCESS, bind=True, ignore_result=False, throws=(RejectFile, HandlerFailed), Request=Discreet)(run)

@@ -1,13 +1,10 @@
-"""Celery's own command line on inboxd's app: inspect, Flower, and a worker with a beat of its own."""
+"""Celery's own command line on inboxd's app: inspect, and a worker with a beat of its own."""
 
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
@@ -36,30 +33,6 @@ def test_inspect_ping_is_answered(stand: Stand) -> None:
     assert asked.returncode == 0, asked.stderr
     assert "pong" in asked.stdout
     assert "1 node online" in asked.stdout
-
-
-def test_flower_shows_the_worker(stand: Stand) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    argv = (sys.executable, "-m", "celery", "-A", "tasks.app", "flower", "--address=127.0.0.1", f"--port={port}")
-    flower = stand.program("flower", argv)
-
-    flower.spawn()
-    stand.wait_until(lambda: not flower.running or "celery@" in _page(port, "/workers?json=1&refresh=1"))
-
-    assert flower.running
-    assert "Flower" in _page(port, "/")
-    flower.kill9()
-
-
-def _page(port: int, path: str) -> str:
-    """Fetch a page; "" while nobody answers or the answer is not 200."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-            return answer.read().decode() if answer.status == 200 else ""
-    except (urllib.error.URLError, OSError):
-        return ""
 
 
 def test_a_worker_with_its_own_beat_sweeps(stand: Stand) -> None:
