@@ -34,7 +34,7 @@ def explain(named: Path | None, path: str, in_json: bool) -> None:
 
     PATH is absolute, or relative to the current folder or to an inbox. It only looks. Exit code 1 if nothing is known of it.
     """
-    _, settings = read(named)
+    _, settings = read(named, asks_redis=True)
     ignore_lease_breaks()
     found = why.explain(settings, path)
     if in_json:

@@ -114,7 +114,7 @@ def status(named: Path | None, in_json: bool) -> None:
     nothing before it, or is claimed for longer than its time limits and retries explain. Failed files are no such thing: each
     has its note, and waits in failed/ for whoever dropped it.
     """
-    _, settings = read(named)
+    _, settings = read(named, asks_redis=True)
     now = gather(settings, time.time())
     if in_json:
         click.echo(json.dumps(table.as_json(now), indent=2))

@@ -1,10 +1,12 @@
 """What the commands share: the option that names the settings, and reading them."""
 
+import os
 from pathlib import Path
 
 import click
 
-from spool.loading import FILE_VARIABLE, find, handlers_beside, load
+from spool.errors import Finding, SettingsError
+from spool.loading import CREDENTIAL, CREDENTIALS_VARIABLE, FILE_VARIABLE, find, handlers_beside, load
 from spool.settings import Settings
 
 NEEDS_A_PERSON = 1
@@ -32,8 +34,20 @@ def not_empty(_context: click.Context, _parameter: click.Parameter, text: str) -
     return text
 
 
-def read(named: Path | None) -> tuple[Path, Settings]:
-    """Return the settings file and the settings; handlers beside the file can be imported then. Raises SettingsError."""
+def read(named: Path | None, *, asks_redis: bool = False) -> tuple[Path, Settings]:
+    """Return the settings file and the settings; handlers beside the file can be imported then. Raises SettingsError.
+
+    Redis' URL may lie beside the file, where the services' credential is made from: who may read that is let in, and who may
+    not is told so, if the command ``asks_redis``. What is started from here finds it, too.
+    """
     file = find(named)
     handlers_beside(file)
-    return file, load(file)
+    url = file.parent / CREDENTIAL
+    unread = CREDENTIALS_VARIABLE not in os.environ and url.exists()
+    if unread and os.access(url, os.R_OK):
+        os.environ[CREDENTIALS_VARIABLE] = str(file.parent)
+        unread = False
+    settings = load(file)
+    if unread and asks_redis and not settings.redis.url:
+        raise SettingsError([Finding(f"redis.url ({url})", "you may not read it", "put sudo before the command")])
+    return file, settings
