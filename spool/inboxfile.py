@@ -25,7 +25,8 @@ class InboxFile:
     ``attempt`` (1, 2 …), ``raw_filename`` (bytes) and ``path`` (where it lies, or None on another host).
     """
 
-    def __init__(self, part: FilePart, parcel: Parcel, stream: BinaryIO, path: Path | None, attempt: int) -> None:
+    def __init__(self, part: FilePart, parcel: Parcel, stream: BinaryIO, home: Path | None, attempt: int) -> None:
+        """``home`` is the parcel's own folder in claimed/, None on another host."""
         self.stream = stream
         self.name = parcel.inbox
         self.raw_filename = part.filename
@@ -40,9 +41,14 @@ class InboxFile:
         self.id = str(part.headers["id"])
         self.inbox = parcel.inbox
         self.parcel = parcel.id
-        self.path = path
+        self._home = home
         self.attempt = attempt
         self._sha256 = str(part.headers["sha256"]) if "sha256" in part.headers else None
+
+    @property
+    def path(self) -> Path | None:
+        """Where the file lies, None on another host. It is there to be read: done/ and failed/ are inboxd's business."""
+        return None if self._home is None else self._home / self.filename
 
     @property
     def mimetype(self) -> str:
@@ -97,9 +103,9 @@ def open_part(disk: Disk, parcel: Parcel, part: FilePart, *, here: bool, attempt
     Raises FileNotFoundError if it is gone, Weather if it goes by reference and can't be reached from this host.
     """
     root = Path(parcel.root.decode("utf-8", "surrogateescape"))
-    path = root / CLAIMED.decode() / parcel.id / part.filename.decode("utf-8", "surrogateescape") if here else None
+    home = root / CLAIMED.decode() / parcel.id if here else None
     if part.stream is not None:
-        return InboxFile(part, parcel, io.BytesIO(part.stream), path, attempt)
+        return InboxFile(part, parcel, io.BytesIO(part.stream), home, attempt)
     try:
         top = disk.open_root(root)
     except OSError as error:
@@ -107,4 +113,4 @@ def open_part(disk: Disk, parcel: Parcel, part: FilePart, *, here: bool, attempt
     parts, name = split_path(part.filename)
     with held(disk, top), held(disk, open_path(disk, top, (CLAIMED, parcel.id.encode(), *parts))) as at:
         file = disk.open_file(at, name)
-    return InboxFile(part, parcel, disk.reader(file), path, attempt)
+    return InboxFile(part, parcel, disk.reader(file), home, attempt)
