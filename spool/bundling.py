@@ -6,8 +6,11 @@ from dataclasses import dataclass
 PARCEL_SECONDS = 0.1
 """A parcel aims at so much work: small against a person's patience, large against a message's cost."""
 
-PARCELS_IN_FLIGHT = 4
-"""While fewer parcels are on their way, one leaves at once; else it fills until one returns."""
+PARCELS_AT_ONCE = 2
+"""While fewer parcels are on their way, one leaves at once, however small."""
+
+PARCELS_IN_FLIGHT = 5
+"""From so many on, one fills up until another returns; in between it has to be the fuller, the more there are."""
 
 YOUNG_SECONDS = 1.0
 """An older parcel is no company to wait for: it waits for a retry, or its handler is slow."""
@@ -48,6 +51,5 @@ def may_leave(files: int, target: int, pace: float | None, in_flight: int) -> bo
     """Decide whether a parcel of ``files`` leaves now, with so many young parcels on their way."""
     if pace is None:
         return in_flight < PARCELS_UNTRIED
-    if files >= target:
-        return True
-    return in_flight < PARCELS_IN_FLIGHT
+    steps = PARCELS_IN_FLIGHT - PARCELS_AT_ONCE + 1
+    return files * steps >= target * min(in_flight - PARCELS_AT_ONCE + 1, steps)

@@ -5,12 +5,12 @@ import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, Self
 
-from spool.disk import Disk, held
+from spool.disk import Disk, Fd, held
 from spool.errors import Weather
 from spool.folders import CLAIMED, split_path
-from spool.moves import open_path
+from spool.moves import beneath, open_path
 from spool.payload import FilePart, Parcel
 
 _CHUNK_BYTES = 1024 * 1024
@@ -97,20 +97,44 @@ class InboxFile:
         return f"<InboxFile {self.filename!r} ({self.content_type})>"
 
 
-def open_part(disk: Disk, parcel: Parcel, part: FilePart, *, here: bool, attempt: int) -> InboxFile:
-    """Open one file of a parcel: from the message, or, by reference, from claimed/ through safe descriptors.
+class Unpacking:
+    """A parcel's files, opened one after the other; its folder in claimed/ stays open from the first one by reference on."""
 
-    Raises FileNotFoundError if it is gone, Weather if it goes by reference and can't be reached from this host.
-    """
-    root = Path(parcel.root.decode("utf-8", "surrogateescape"))
-    home = root / CLAIMED.decode() / parcel.id if here else None
-    if part.stream is not None:
-        return InboxFile(part, parcel, io.BytesIO(part.stream), home, attempt)
-    try:
-        top = disk.open_root(root)
-    except OSError as error:
-        raise Weather(f"{root} can't be reached from this host: {error.strerror}") from error
-    parts, name = split_path(part.filename)
-    with held(disk, top), held(disk, open_path(disk, top, (CLAIMED, parcel.id.encode(), *parts))) as at:
-        file = disk.open_file(at, name)
-    return InboxFile(part, parcel, disk.reader(file), home, attempt)
+    def __init__(self, disk: Disk, parcel: Parcel, *, here: bool, attempt: int) -> None:
+        """Take a parcel of this host (``here``) or of another, for this attempt at it (1, 2 …)."""
+        self._disk = disk
+        self._parcel = parcel
+        self._attempt = attempt
+        self._root = Path(parcel.root.decode("utf-8", "surrogateescape"))
+        self._home = self._root / CLAIMED.decode() / parcel.id if here else None
+        self._claimed: Fd | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        if self._claimed is not None:
+            self._disk.close(self._claimed)
+            self._claimed = None
+
+    def open(self, part: FilePart) -> InboxFile:
+        """Open one file: from the message, or, by reference, from claimed/ through safe descriptors.
+
+        Raises FileNotFoundError if it is gone, Weather if it goes by reference and can't be reached from this host.
+        """
+        if part.stream is not None:
+            return InboxFile(part, self._parcel, io.BytesIO(part.stream), self._home, self._attempt)
+        if self._claimed is None:
+            self._claimed = self._open_claimed()
+        parts, name = split_path(part.filename)
+        with beneath(self._disk, self._claimed, parts) as at:
+            file = self._disk.open_file(at, name)
+        return InboxFile(part, self._parcel, self._disk.reader(file), self._home, self._attempt)
+
+    def _open_claimed(self) -> Fd:
+        try:
+            top = self._disk.open_root(self._root)
+        except OSError as error:
+            raise Weather(f"{self._root} can't be reached from this host: {error.strerror}") from error
+        with held(self._disk, top):
+            return open_path(self._disk, top, (CLAIMED, self._parcel.id.encode()))

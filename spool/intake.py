@@ -13,6 +13,7 @@ from spool.failing import fail, settle
 from spool.flight import Flight
 from spool.folders import Folders, new_parcel_id, opened
 from spool.gathering import Gathering, Looked
+from spool.helpers import Helpers
 from spool.lease import Leases
 from spool.packing import pack, parcel_of
 from spool.payload import Parcel
@@ -50,6 +51,11 @@ class Means:
     host: str
     grace_seconds: float
     tally: Tally = field(default_factory=Tally)
+    helpers: Helpers | None = None
+
+    def carries(self, files: int) -> bool:
+        """Tell whether a parcel of so many files carries their bytes: a lone file's does, and where others may take it."""
+        return files == 1 or self.helpers is None or self.helpers.elsewhere
 
 
 class Intake:
@@ -119,7 +125,8 @@ class Intake:
         if got.won:
             # If we die here: a parcel whose lease lapses, which recovery publishes.
             expected = {file.path: file.version for file in bundle}
-            packed = pack(self._means.disk, folders, self._inbox, parcel, got.won, expected)
+            carry = self._means.carries(len(got.won))
+            packed = pack(self._means.disk, folders, self._inbox, parcel, got.won, expected, carry=carry)
             refused = settle(self._means.disk, folders, self._inbox, parcel, packed)
             taken.refused += refused
             self._means.tally.filed(self._inbox.name, REFUSED, files=refused)

@@ -1,10 +1,10 @@
-"""From a claimed parcel to its payload: each file looked at, and read, through one descriptor."""
+"""From a claimed parcel to its payload: each file looked at, and small ones read, through one descriptor."""
 
 import hashlib
 import mimetypes
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from spool.disk import Disk, Fd, Idle, Stat, held
 from spool.folders import Folders, born, split_path
@@ -43,13 +43,15 @@ def pack(
     parcel: str,
     paths: Iterable[bytes],
     expected: Mapping[bytes, Version] | None = None,
+    *,
+    carry: bool = True,
 ) -> Packed:
-    """Look at each claimed file and read the small ones. A file that is gone by now is left out.
+    """Look at each claimed file and read the small ones, which the message will ``carry``. Who is gone by now is left out.
 
     One that is not the version ``expected`` was written to since it was found complete: it counts as busy.
     """
     packed = Packed()
-    room = inbox.parcel_bytes_max
+    room = inbox.parcel_bytes_max if carry else 0
     try:
         home = disk.open_folder(folders.claimed, parcel.encode())
     except OSError as error:
@@ -99,15 +101,19 @@ def _pack_open(disk: Disk, file: Fd, path: bytes, inbox: Inbox, parcel: str, roo
         packed.busy.append(path)
         return 0
     data = None
-    if look.size <= min(inbox.inline_bytes_max, room):
+    if look.size <= inbox.inline_bytes_max:
         data = _read(disk, file, look.size)
         after = disk.fstat(file)
         if data is None or (after.size, after.mtime_ns) != (look.size, look.mtime_ns):
             packed.busy.append(path)
             return 0
     packed.versions[path] = version(look)
-    packed.parts.append(_part(path, look, inbox.name, parcel, data))
-    return 0 if data is None else len(data)
+    part = _part(path, look, inbox.name, parcel, data)
+    if data is None or len(data) > room:
+        packed.parts.append(replace(part, stream=None))
+        return 0
+    packed.parts.append(part)
+    return len(data)
 
 
 def _read(disk: Disk, file: Fd, size: int) -> bytes | None:

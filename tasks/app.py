@@ -12,6 +12,7 @@ from kombu.exceptions import OperationalError
 from spool import broker, log, notify
 from spool.disk import ignore_lease_breaks
 from spool.errors import SettingsError
+from spool.helpers import Helpers
 from spool.loading import find, handlers_beside, load
 from spool.preflight import require
 from spool.queue import EXPIRED, STALE, host_queue, make_app
@@ -48,7 +49,9 @@ _shop = Shop(_workshop)
 for _tasks in (process, callbacks, sweeps):
     _tasks.register(app, _shop)
 sweeps.schedule_with(app, settings)
-_pulse = Pulse(_workshop.client, settings.work.silent_seconds, notify=_manager)
+_pulse = Pulse(
+    _workshop.client, settings.work.silent_seconds, notify=_manager, helpers=Helpers(_workshop.client, settings.host)
+)
 _reload = Reload(_shop, _manager)
 if "beat" in sys.argv:
     serve_as_beat(Duty(app, settings, _manager, sweeps.schedule_with), _manager, broker.silence_seconds(settings))

@@ -9,7 +9,7 @@ from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
 from spool import log
 from spool.errors import BadPayload, BrokerAway, HandlerFailed, RejectFile, Weather
-from spool.inboxfile import open_part
+from spool.inboxfile import Unpacking
 from spool.lease import Start
 from spool.lease import Verdict as LeaseVerdict
 from spool.notes import plain
@@ -92,15 +92,24 @@ class Process:
 
     def _work(self, parcel: Parcel, inbox: Inbox, attempt: int) -> list[_Answer]:
         """Hand each file to the handler, but those of which an earlier worker has left word before it died."""
+        here = parcel.host == self._workshop.host
+        with Unpacking(self._workshop.disk, parcel, here=here, attempt=attempt) as unpacking:
+            answers, seconds, worked = self._answers(parcel, inbox, attempt, unpacking)
+        if worked:
+            with contextlib.suppress(BrokerAway):  # the answers are worth more than the statistics
+                self._workshop.leases.report_pace(parcel.inbox, seconds / worked)
+        return answers
+
+    def _answers(self, parcel: Parcel, inbox: Inbox, attempt: int, unpacking: Unpacking) -> tuple[list[_Answer], float, int]:
+        """Return the answers about all files; and how many seconds the handler took, for how many of them."""
         known = self._known(parcel, attempt)
         answers: list[_Answer] = []
-        worked = seconds = 0.0
-        out_of_time = False
+        seconds, worked, out_of_time = 0.0, 0, False
         for part in parcel.files:
             if part.filename in known:
                 answers.append(known[part.filename])
                 continue
-            answer = Verdict.AGAIN if out_of_time else self._one(parcel, part, inbox, attempt)
+            answer = Verdict.AGAIN if out_of_time else self._one(part, inbox, unpacking)
             answers.append(answer)
             if isinstance(answer, Verdict):
                 continue
@@ -112,10 +121,7 @@ class Process:
             self._tell(parcel, part, answer, attempt)
             if len(parcel.files) > 1:
                 self._workshop.progress.note(parcel.id, _outcome(part, answer))
-        if worked:
-            with contextlib.suppress(BrokerAway):  # the answers are worth more than the statistics
-                self._workshop.leases.report_pace(parcel.inbox, seconds / worked)
-        return answers
+        return answers, seconds, worked
 
     def _known(self, parcel: Parcel, attempt: int) -> dict[bytes, FileOutcome]:
         with contextlib.suppress(BrokerAway):
@@ -146,10 +152,9 @@ class Process:
             else:
                 return
 
-    def _one(self, parcel: Parcel, part: FilePart, inbox: Inbox, attempt: int) -> guard.Answer | Verdict:
-        here = parcel.host == self._workshop.host
+    def _one(self, part: FilePart, inbox: Inbox, unpacking: Unpacking) -> guard.Answer | Verdict:
         try:
-            file = open_part(self._workshop.disk, parcel, part, here=here, attempt=attempt)
+            file = unpacking.open(part)
         except FileNotFoundError:
             return Verdict.GONE
         except Exception as error:  # noqa: BLE001 - a file that can't be opened is tried again like one whose handler raised

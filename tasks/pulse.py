@@ -4,10 +4,11 @@ A worker asks its queues at least once a second while it has a slot free, and he
 has not for a long time, though Redis answers us, then no message will ever reach it.
 """
 
+import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import redis
@@ -16,7 +17,9 @@ from celery.worker import state
 from spool import log
 from spool.broker import weather
 from spool.errors import BrokerAway
+from spool.helpers import Helpers
 from spool.notify import PINGS_PER_PERIOD, Notify
+from spool.queue import WORK_QUEUE
 
 LOOKS_PER_SILENCE = 10
 LOOK_SECONDS = 5.0
@@ -39,8 +42,11 @@ class Pulse:
         silent_seconds: float,
         clock: Callable[[], float] = time.monotonic,
         notify: Notify | None = None,
+        helpers: Helpers | None = None,
     ) -> None:
+        """``helpers`` is told, as long as the worker is there, that it takes parcels which carry their bytes, if it does."""
         self._notify = notify or Notify()
+        self._helpers = helpers
         self._consumer: Any = None
         self._away = False
         self._client = client
@@ -88,10 +94,16 @@ class Pulse:
         silent = self.is_silent(busy=consumer is not None and is_busy(consumer))
         if not silent:
             self._notify.alive()
+            self._show(consumer)
         if consumer is None:  # it has not begun: whether it is to be started anew is for the service manager to say
             return True
         self._notify.status("Redis is away, waiting for it" if self._away else "consuming")
         return not silent
+
+    def _show(self, consumer: Any) -> None:  # noqa: ANN401
+        if self._helpers and consumer is not None and WORK_QUEUE in queues(consumer):
+            with contextlib.suppress(BrokerAway):
+                self._helpers.show()
 
     def _end(self) -> None:
         _log.critical(
@@ -116,8 +128,13 @@ def is_busy(consumer: Any) -> bool:  # noqa: ANN401 - celery.worker.consumer.Con
     """
     # 0 is an order to stop, too, and equals False
     stops = any(order is not None and order is not False for order in (state.should_stop, state.should_terminate))
-    asks = consumer.task_consumer is not None and bool(consumer.task_consumer.queues)
-    return stops or consumer.waits or not asks or len(state.reserved_requests) >= _slots(consumer)
+    return stops or consumer.waits or not queues(consumer) or len(state.reserved_requests) >= _slots(consumer)
+
+
+def queues(consumer: Any) -> Collection[str]:  # noqa: ANN401
+    """Return the names of the queues that a worker takes from just now."""
+    known = consumer.task_consumer
+    return [] if known is None else [queue.name for queue in known.queues]
 
 
 def _slots(consumer: Any) -> int:  # noqa: ANN401

@@ -10,6 +10,7 @@ from spool.counters import Counters
 from spool.disk import Disk, ignore_lease_breaks
 from spool.errors import SettingsError
 from spool.health import Health
+from spool.helpers import Helpers
 from spool.intake import Means
 from spool.lease import Leases
 from spool.loading import load
@@ -45,7 +46,7 @@ def main() -> int:
         manager.alive()  # a turn may send thousands
 
     leases = Leases(client, keep_seconds=2 * settings.redis.visibility_timeout_seconds)
-    means = Means(Disk(), leases, send_one, settings.host, settings.sweep.grace_seconds)
+    means = Means(Disk(), leases, send_one, settings.host, settings.sweep.grace_seconds, helpers=Helpers(client, settings.host))
     counters = Counters(client, settings.host)
     daemon = Daemon(settings, means, client, counters, hints, Observer(hints), manager)
     endpoint = _endpoint(daemon)

@@ -228,6 +228,8 @@ class Daemon:
             with contextlib.suppress(BrokerAway):  # whether it is away, its other answers tell
                 self._counters.write(self._means.tally)
             self._hear_of_troubles(trouble.read(self._client, self._settings.host, self._drops))
+            if self._means.helpers:
+                self._means.helpers.look()
             if self._paused is not None:
                 with weather():
                     self._client.ping()

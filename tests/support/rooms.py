@@ -1,11 +1,13 @@
 """Intakes and workshops put together from real and fake parts."""
 
+from dataclasses import replace
 from pathlib import PurePath
 
 from support.fakes import FakeCounters, FakeLeases, FakeProgress, NoQueues, Sent
 from support.spools import AT_ONCE, Spool
 
 from spool.disk import Disk
+from spool.helpers import Helpers
 from spool.intake import Intake, Means
 from spool.settings import Inbox, Settings
 from tasks.workshop import Workshop
@@ -21,9 +23,12 @@ def means(disk: Disk, leases: FakeLeases, sent: Sent) -> Means:
     return Means(disk, leases, sent.send, HOST, GRACE_SECONDS)
 
 
-def intake(spool: Spool, leases: FakeLeases, sent: Sent, disk: Disk | None = None, **rules: object) -> Intake:
+def intake(
+    spool: Spool, leases: FakeLeases, sent: Sent, disk: Disk | None = None, *, helpers: Helpers | None = None, **rules: object
+) -> Intake:
     """Return an inbox's way in; every file in it is complete at once."""
-    return Intake(means(disk or Disk(), leases, sent), spool.inbox(**rules), AT_ONCE, network=False)
+    known = replace(means(disk or Disk(), leases, sent), helpers=helpers)
+    return Intake(known, spool.inbox(**rules), AT_ONCE, network=False)
 
 
 def take_all(way_in: Intake) -> int:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spool.bundling import (
+    PARCELS_AT_ONCE,
     PARCELS_IN_FLIGHT,
     PARCELS_UNTRIED,
     Candidate,
@@ -70,9 +71,21 @@ def test_before_the_handlers_pace_is_known_some_parcels_go_ahead(in_flight: int,
     assert may_leave(1, 1, None, in_flight) is leaves
 
 
-@pytest.mark.parametrize(("in_flight", "leaves"), [(0, True), (PARCELS_IN_FLIGHT - 1, True), (PARCELS_IN_FLIGHT, False)])
+@pytest.mark.parametrize(("in_flight", "leaves"), [(0, True), (PARCELS_AT_ONCE - 1, True), (PARCELS_AT_ONCE, False)])
 def test_a_lone_file_leaves_at_once_while_few_parcels_are_on_their_way(in_flight: int, leaves: bool) -> None:
     assert may_leave(1, 10, 0.01, in_flight) is leaves
+
+
+def test_the_more_parcels_are_on_their_way_the_fuller_is_the_next() -> None:
+    least = [next(files for files in range(1, 101) if may_leave(files, 100, 0.001, in_flight)) for in_flight in range(8)]
+
+    assert least == [1, 1, 25, 50, 75, 100, 100, 100]
+    assert least[PARCELS_IN_FLIGHT] == 100
+
+
+@pytest.mark.parametrize("in_flight", [0, 3, 1000])
+def test_a_slow_handlers_files_never_wait_for_company(in_flight: int) -> None:
+    assert may_leave(1, files_per_parcel(0.2, 100), 0.2, in_flight)
 
 
 def test_a_full_parcel_always_leaves() -> None:

@@ -11,7 +11,7 @@ from support.spools import Spool
 
 from spool.disk import Disk
 from spool.folders import new_parcel_id
-from spool.inboxfile import InboxFile, open_part
+from spool.inboxfile import InboxFile, Unpacking
 from spool.payload import FilePart, Parcel
 from tasks.handlers import OCTETS, SNIFF_BYTES, TEXT, describe, find, sniff
 
@@ -32,7 +32,8 @@ def opened(spool: Spool, name: bytes, data: bytes, *, inline: bool) -> InboxFile
     spool.put(b"claimed/%s/%s" % (parcel.encode(), name), data)
     part = FilePart(name, OCTETS, len(data), {"id": "1"}, data if inline else None)
     whole = Parcel(parcel, "drop", "here", bytes(PurePath(spool.root)), (part,))
-    return open_part(Disk(), whole, part, here=True, attempt=1)
+    with Unpacking(Disk(), whole, here=True, attempt=1) as unpacking:
+        return unpacking.open(part)
 
 
 def test_a_handler_is_found_by_its_name() -> None:

@@ -11,7 +11,7 @@ from support.spools import Spool
 
 from spool.disk import Disk
 from spool.errors import Weather
-from spool.inboxfile import InboxFile, open_part
+from spool.inboxfile import InboxFile, Unpacking
 from spool.payload import FilePart, Parcel
 
 TEXT = b"first line\nsecond line\nlast"
@@ -29,7 +29,7 @@ def inline(path: bytes = b"x/a.txt", kind: str = "text/plain", data: bytes = TEX
 
 
 def upload(part: FilePart, *, here: bool = True, attempt: int = 1) -> InboxFile:
-    return open_part(Disk(), Parcel(ID, "drop", "host", b"/srv/drop", (part,)), part, here=here, attempt=attempt)
+    return Unpacking(Disk(), Parcel(ID, "drop", "host", b"/srv/drop", (part,)), here=here, attempt=attempt).open(part)
 
 
 def by_reference(spool: Spool, path: bytes, data: bytes = TEXT) -> tuple[Parcel, FilePart]:
@@ -39,7 +39,8 @@ def by_reference(spool: Spool, path: bytes, data: bytes = TEXT) -> tuple[Parcel,
 
 
 def opened(parcel: Parcel, part: FilePart) -> InboxFile:
-    return open_part(Disk(), parcel, part, here=True, attempt=1)
+    with Unpacking(Disk(), parcel, here=True, attempt=1) as unpacking:
+        return unpacking.open(part)
 
 
 def receive(file: Any, folder: Path) -> dict[str, object]:  # noqa: ANN401 - a FileStorage, or whatever behaves like one

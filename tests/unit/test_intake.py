@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -49,6 +50,25 @@ def test_a_ready_file_is_claimed_leased_and_sent_with_its_bytes(spool: Spool) ->
     assert spool.files() == {b"claimed/" + parcel.id.encode() + b"/x/a.txt": b"hello"}
 
 
+@pytest.mark.parametrize(
+    ("elsewhere", "files", "carried"), [(None, 3, True), (True, 3, True), (False, 3, False), (False, 1, True)]
+)
+def test_a_parcel_of_many_carries_their_bytes_where_a_worker_elsewhere_may_take_it(
+    elsewhere: bool | None, files: int, carried: bool, spool: Spool
+) -> None:
+    drop(spool, files)
+    sent = Sent()
+    helpers = None if elsewhere is None else SimpleNamespace(elsewhere=elsewhere)
+
+    way_in = intake(spool, quick(), sent, helpers=helpers)
+    way_in._pace = 0.001
+    way_in.take("event")
+
+    (parcel,) = sent.parcels
+    assert [part.stream is not None for part in parcel.files] == [carried] * files
+    assert all("sha256" in part.headers for part in parcel.files)
+
+
 def test_a_large_file_goes_by_reference(spool: Spool) -> None:
     spool.put(b"inbox/a", b"x" * 65)
     sent = Sent()
@@ -90,7 +110,7 @@ def test_before_the_pace_is_known_each_file_travels_alone_and_only_so_many_leave
 
 
 def test_files_for_a_quick_handler_travel_together(spool: Spool) -> None:
-    drop(spool, 250)
+    drop(spool, 251)
     sent = Sent()
 
     way_in = intake(spool, quick(), sent, parcel_files_max=100)
@@ -100,7 +120,7 @@ def test_files_for_a_quick_handler_travel_together(spool: Spool) -> None:
     sizes = [len(parcel.files) for parcel in sent.parcels]
     assert sizes[0] == 1  # the pace is learnt with the first
     assert max(sizes) == 100
-    assert sorted(sent.paths()) == [b"%04d" % number for number in range(250)]
+    assert sorted(sent.paths()) == [b"%04d" % number for number in range(251)]
 
 
 def test_files_for_a_slow_handler_travel_alone(spool: Spool) -> None:
@@ -172,7 +192,7 @@ def test_a_large_inbox_gives_way_to_the_others(spool: Spool, monkeypatch: pytest
     monkeypatch.setattr(gathering, "LOOKS_A_TURN", 4)
     drop(spool, 10)
     sent = Sent()
-    way_in = intake(spool, quick(), sent)
+    way_in = intake(spool, quick(pace=10.0), sent)
 
     first = way_in.take("event")
 

@@ -119,6 +119,18 @@ def test_what_has_no_room_left_in_the_parcel_travels_by_its_path_and_smaller_one
     }
 
 
+def test_what_is_not_to_be_carried_travels_by_its_path_with_its_hash(spool: Spool) -> None:
+    parcel = spool.claimed(b"a", data=b"hello")
+    spool.put(b"claimed/%s/b" % parcel.encode(), b"x" * 65)
+
+    with spool.folders() as folders:
+        parts = pack(Disk(), folders, spool.inbox(inline_bytes_max=64), parcel, [b"a", b"b"], carry=False).parts
+
+    assert [part.stream for part in parts] == [None, None]
+    assert parts[0].headers["sha256"] == hashlib.sha256(b"hello").hexdigest()
+    assert "sha256" not in parts[1].headers
+
+
 def test_what_is_gone_by_now_is_left_out(spool: Spool) -> None:
     parcel = spool.claimed(b"a")
 

@@ -1,5 +1,9 @@
+from types import SimpleNamespace
+
 import redis
 
+from spool.errors import BrokerAway
+from spool.queue import WORK_QUEUE
 from tasks.pulse import Pulse
 
 
@@ -56,3 +60,45 @@ def test_while_the_broker_is_away_there_is_nothing_to_hear() -> None:
     assert not patient.is_silent_at(1000)
     patient.broker.away = False
     assert [patient.is_silent_at(now) for now in (1060, 1061)] == [False, True]
+
+
+class Shows:
+    """Counts how often the worker has shown itself."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.away = False
+
+    def show(self) -> None:
+        if self.away:
+            raise BrokerAway("gone fishing")
+        self.times += 1
+
+
+def consuming(*queues: str) -> SimpleNamespace:
+    """A consumer that takes from these queues, and has slots free."""
+    takes = SimpleNamespace(queues=[SimpleNamespace(name=queue) for queue in queues])
+    return SimpleNamespace(task_consumer=takes, waits=False, pool=SimpleNamespace(num_processes=2))
+
+
+def test_a_worker_shows_itself_while_it_takes_from_the_work_queue() -> None:
+    shown = Shows()
+    pulse = Pulse(Broker(), 60.0, helpers=shown)
+
+    for consumer in (None, consuming("inboxd.host.here"), consuming()):
+        pulse._consumer = consumer
+        assert pulse._look()
+    assert shown.times == 0
+
+    pulse.watch(consuming("inboxd.host.here", WORK_QUEUE))
+    assert pulse._look()
+    assert shown.times == 1
+
+
+def test_a_worker_that_can_not_show_itself_lives_on() -> None:
+    shown = Shows()
+    shown.away = True
+    pulse = Pulse(Broker(), 60.0, helpers=shown)
+    pulse.watch(consuming(WORK_QUEUE))
+
+    assert pulse._look()
