@@ -54,8 +54,8 @@ class Means:
     helpers: Helpers | None = None
 
     def carries(self, files: int) -> bool:
-        """Tell whether a parcel of so many files carries their bytes: a lone file's does, and where others may take it."""
-        return files == 1 or self.helpers is None or self.helpers.elsewhere
+        """Tell whether a parcel of so many files carries their bytes: a lone file's does, and where who takes it needs them."""
+        return files == 1 or self.helpers is None or self.helpers.needed
 
 
 class Intake:

@@ -74,10 +74,10 @@ redis.call('SET', KEYS[1], string.format('%.6f', mean + ARGV[2] * (ARGV[1] - mea
 # KEYS[1] the epoch -> ms since Redis has had its memory
 EPOCH = _timed("redis.call('SET', KEYS[1], now, 'NX'); return now - redis.call('GET', KEYS[1])")
 
-# KEYS[1] hosts by when they were last heard of; ARGV a host that is there or "", ms for which that counts -> all that count
+# KEYS[1] names by when they were last heard of; ARGV ms for which that counts, the names that are there now -> all that count
 SHOW = _timed("""
-if ARGV[1] ~= '' then redis.call('ZADD', KEYS[1], now, ARGV[1]) end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now, ARGV[i]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """)

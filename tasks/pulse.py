@@ -19,7 +19,6 @@ from spool.broker import weather
 from spool.errors import BrokerAway
 from spool.helpers import Helpers
 from spool.notify import PINGS_PER_PERIOD, Notify
-from spool.queue import WORK_QUEUE
 
 LOOKS_PER_SILENCE = 10
 LOOK_SECONDS = 5.0
@@ -44,7 +43,7 @@ class Pulse:
         notify: Notify | None = None,
         helpers: Helpers | None = None,
     ) -> None:
-        """``helpers`` is told, as long as the worker is there, that it takes parcels which carry their bytes, if it does."""
+        """``helpers`` is told, as long as the worker is there, which queues it takes from."""
         self._notify = notify or Notify()
         self._helpers = helpers
         self._consumer: Any = None
@@ -81,6 +80,7 @@ class Pulse:
         """Watch over a worker's consumer from now on: it has its connection."""
         self.beat()
         self._consumer = consumer
+        self._show(consumer)
         self._notify.status("consuming")
 
     def _run(self) -> None:
@@ -101,9 +101,9 @@ class Pulse:
         return not silent
 
     def _show(self, consumer: Any) -> None:  # noqa: ANN401
-        if self._helpers and consumer is not None and WORK_QUEUE in queues(consumer):
+        if self._helpers and consumer is not None:
             with contextlib.suppress(BrokerAway):
-                self._helpers.show()
+                self._helpers.show(queues(consumer))
 
     def _end(self) -> None:
         _log.critical(

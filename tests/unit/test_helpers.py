@@ -1,4 +1,4 @@
-"""Workers on other hosts, as they show themselves to a watcher through a real Valkey."""
+"""Workers as they show themselves to a watcher through a real Valkey."""
 
 import pytest
 import redis
@@ -6,46 +6,66 @@ import redis
 from spool import helpers
 from spool.errors import BrokerAway
 from spool.helpers import KEY, Helpers
+from spool.queue import WORK_QUEUE, files_queue, host_queue
+
+OWN = [WORK_QUEUE, files_queue("here"), host_queue("here")]
 
 
-def test_a_worker_on_another_host_is_seen_and_ones_own_is_none(valkey: redis.Redis) -> None:
-    watcher, own, other = Helpers(valkey, "here"), Helpers(valkey, "here"), Helpers(valkey, "there")
-    own.show()
+@pytest.mark.parametrize(
+    ("shown", "needed"),
+    [
+        ([], True),
+        ([("here", OWN)], False),
+        ([("here", [WORK_QUEUE, host_queue("here")])], True),
+        ([("here", OWN), ("there", [WORK_QUEUE])], True),
+        ([("there", [WORK_QUEUE])], True),
+        ([("there", [files_queue("here")])], False),
+        ([("here", OWN), ("there", [files_queue("there"), host_queue("there")])], False),
+    ],
+    ids=[
+        "nobody", "our own worker", "our own, which takes nothing by reference", "a helper beside it", "a helper alone",
+        "a host that sees our disk", "a host that does not help",
+    ],
+)  # fmt: skip
+def test_bytes_are_needed_elsewhere_or_where_nobody_sees_the_disk(
+    shown: list[tuple[str, list[str]]], needed: bool, valkey: redis.Redis
+) -> None:
+    watcher = Helpers(valkey, "here")
+    for host, queues in shown:
+        Helpers(valkey, host).show(queues)
+
     watcher.look()
-    assert not watcher.elsewhere
 
-    other.show()
-    watcher.look()
-
-    assert watcher.elsewhere
+    assert watcher.needed is needed
 
 
 def test_who_was_not_heard_of_for_too_long_does_not_count(valkey: redis.Redis) -> None:
     watcher = Helpers(valkey, "here")
-    Helpers(valkey, "there").show()
-    valkey.zincrby(KEY, -helpers.FRESH_SECONDS * 1000, "there")
+    Helpers(valkey, "here").show(OWN)
+    Helpers(valkey, "there").show([WORK_QUEUE])
+    valkey.zincrby(KEY, -helpers.FRESH_SECONDS * 1000, f"{WORK_QUEUE} there")
 
     watcher.look()
 
-    assert not watcher.elsewhere
-    assert not valkey.exists(KEY)
+    assert not watcher.needed
+    assert valkey.zcard(KEY) == len(OWN)
 
 
 def test_what_was_seen_counts_until_the_next_look(valkey: redis.Redis) -> None:
     watcher = Helpers(valkey, "here")
-    Helpers(valkey, "there").show()
+    Helpers(valkey, "here").show(OWN)
     watcher.look()
     valkey.flushall()
 
-    assert watcher.elsewhere
+    assert not watcher.needed
     watcher.look()
-    assert not watcher.elsewhere
+    assert watcher.needed
 
 
-def test_an_absent_broker_is_an_error_and_what_was_known_stays() -> None:
+def test_an_absent_broker_is_an_error() -> None:
     away = Helpers(redis.Redis(unix_socket_path="/nowhere"), "here")
 
-    for ask in (away.look, away.show):
-        with pytest.raises(BrokerAway):
-            ask()
-    assert not away.elsewhere
+    with pytest.raises(BrokerAway):
+        away.look()
+    with pytest.raises(BrokerAway):
+        away.show(OWN)

@@ -51,14 +51,14 @@ def test_a_ready_file_is_claimed_leased_and_sent_with_its_bytes(spool: Spool) ->
 
 
 @pytest.mark.parametrize(
-    ("elsewhere", "files", "carried"), [(None, 3, True), (True, 3, True), (False, 3, False), (False, 1, True)]
+    ("needed", "files", "carried"), [(None, 3, True), (True, 3, True), (False, 3, False), (False, 1, True)]
 )
-def test_a_parcel_of_many_carries_their_bytes_where_a_worker_elsewhere_may_take_it(
-    elsewhere: bool | None, files: int, carried: bool, spool: Spool
+def test_a_parcel_of_many_carries_their_bytes_where_that_is_needed(
+    needed: bool | None, files: int, carried: bool, spool: Spool
 ) -> None:
     drop(spool, files)
     sent = Sent()
-    helpers = None if elsewhere is None else SimpleNamespace(elsewhere=elsewhere)
+    helpers = None if needed is None else SimpleNamespace(needed=needed)
 
     way_in = intake(spool, quick(), sent, helpers=helpers)
     way_in._pace = 0.001

@@ -63,16 +63,16 @@ def test_while_the_broker_is_away_there_is_nothing_to_hear() -> None:
 
 
 class Shows:
-    """Counts how often the worker has shown itself."""
+    """Keeps what the worker has shown."""
 
     def __init__(self) -> None:
-        self.times = 0
+        self.queues: list[list[str]] = []
         self.away = False
 
-    def show(self) -> None:
+    def show(self, queues: list[str]) -> None:
         if self.away:
             raise BrokerAway("gone fishing")
-        self.times += 1
+        self.queues.append(queues)
 
 
 def consuming(*queues: str) -> SimpleNamespace:
@@ -81,18 +81,17 @@ def consuming(*queues: str) -> SimpleNamespace:
     return SimpleNamespace(task_consumer=takes, waits=False, pool=SimpleNamespace(num_processes=2))
 
 
-def test_a_worker_shows_itself_while_it_takes_from_the_work_queue() -> None:
+def test_a_worker_shows_from_which_queues_it_takes_at_its_start_and_at_each_look() -> None:
     shown = Shows()
     pulse = Pulse(Broker(), 60.0, helpers=shown)
-
-    for consumer in (None, consuming("inboxd.host.here"), consuming()):
-        pulse._consumer = consumer
-        assert pulse._look()
-    assert shown.times == 0
-
-    pulse.watch(consuming("inboxd.host.here", WORK_QUEUE))
     assert pulse._look()
-    assert shown.times == 1
+    assert shown.queues == []
+
+    pulse.watch(consuming(WORK_QUEUE, "inboxd.host.here"))
+    assert shown.queues == [[WORK_QUEUE, "inboxd.host.here"]]
+    assert pulse._look()
+
+    assert len(shown.queues) == 2
 
 
 def test_a_worker_that_can_not_show_itself_lives_on() -> None:
