@@ -90,6 +90,10 @@ soak: $(VENV)/.installed-dev ## drop files for an hour at an even pace; show wha
 outage: $(VENV)/.installed-dev ## drop files while Redis is gone for minutes; show what the watcher holds meanwhile
 	PYTHONPATH=tests:. $(BIN)/python bench/outage.py $(ARGS)
 
+.PHONY: bench
+bench: $(VENV)/.installed-dev ## measure inboxd and its peers side by side; their packages go under build/bench (Node is optional)
+	PYTHONPATH=tests:. $(BIN)/python bench/speed.py $(ARGS)
+
 .PHONY: bench-logs
 bench-logs: $(VENV)/.installed-dev ## time `inboxd trace` and `log` on a million lines and on a journal (needs root and systemd's journald)
 	PYTHONPATH=tests:. $(BIN)/python bench/logs.py $(ARGS)
@@ -117,6 +121,8 @@ lock: $(VENV)/.installed-dev ## pin the newest versions, with hashes (needs uv)
 	uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --extra embedded --extra flower --group build --group dev \
 		pyproject.toml -o requirements-dev.txt
+	uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --quiet bench/requirements.in -o bench/requirements.txt
 
 .PHONY: clean
 clean: ## remove .venv and caches; drop/ and var/ stay

@@ -1,0 +1,70 @@
+"""Seeing files arrive in a folder: inotify, read in bulk, so that the looking costs next to nothing."""
+
+import ctypes
+import os
+import select
+import struct
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+IN_MOVED_TO, IN_CREATE = 0x80, 0x100
+IN_Q_OVERFLOW, IN_ISDIR = 0x4000, 0x40000000
+_HEAD = struct.Struct("iIII")
+_READ_BYTES = 1 << 20
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+class Overflow(Exception):  # noqa: N818 - it is no error: the folder is then to be listed
+    """Events were lost."""
+
+
+class Arrivals:
+    """The names that appear in one folder, from now on. Raises OSError when it can't be watched."""
+
+    def __init__(self, folder: Path) -> None:
+        self._fd = _LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._fd < 0 or _LIBC.inotify_add_watch(self._fd, os.fsencode(folder), IN_MOVED_TO | IN_CREATE) < 0:
+            raise OSError(ctypes.get_errno(), f"no inotify for {folder}")
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        os.close(self._fd)
+
+    def pending(self) -> list[bytes]:
+        """Return the names that have appeared since the last call. Raises Overflow."""
+        names: list[bytes] = []
+        while True:
+            try:
+                raw = os.read(self._fd, _READ_BYTES)
+            except BlockingIOError:
+                return names
+            names += parse(raw)
+
+    def wait_for(self, name: bytes, seconds: float) -> float | None:
+        """Return when this name has appeared (``time.monotonic()``), or None if it did not so soon. Raises Overflow."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._poll.poll(left * 1000)
+            now = time.monotonic()
+            if name in self.pending():
+                return now
+        return None
+
+
+def parse(raw: bytes) -> list[bytes]:
+    """Return the names of files in what inotify has written. Raises Overflow."""
+    names, at = [], 0
+    while at < len(raw):
+        _, mask, _, length = _HEAD.unpack_from(raw, at)
+        if mask & IN_Q_OVERFLOW:
+            raise Overflow
+        begin, at = at + _HEAD.size, at + _HEAD.size + length
+        if not mask & IN_ISDIR:
+            names.append(raw[begin:at].rstrip(b"\0"))
+    return names

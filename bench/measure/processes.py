@@ -1,0 +1,97 @@
+"""What a tree of processes has used of the processor, and holds in memory: read from /proc."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PARENT, _FIRST_TIME, _LAST_TIME = 1, 11, 15
+"""Places behind the name in /proc/PID/stat: ppid; utime, stime, cutime, cstime."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process: its number, its parent's, and its processor seconds, with those of the children that it has buried."""
+
+    pid: int
+    parent: int
+    cpu_seconds: float
+
+
+def table(proc: Path = PROC) -> dict[int, Process]:
+    """Return all processes by number."""
+    found = {}
+    for entry in proc.iterdir():
+        if entry.name.isdigit():
+            try:
+                process = parse((entry / "stat").read_text("utf-8", "replace"))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            found[process.pid] = process
+    return found
+
+
+def parse(stat: str) -> Process:
+    """Read a line of /proc/PID/stat; a program's name may hold spaces and brackets."""
+    pid, _, rest = stat.partition(" (")
+    fields = rest.rpartition(")")[2].split()
+    ticks = sum(int(field) for field in fields[_FIRST_TIME:_LAST_TIME])
+    return Process(int(pid), int(fields[_PARENT]), ticks / _TICKS)
+
+
+def tree(roots: Iterable[int], processes: Mapping[int, Process]) -> set[int]:
+    """Return the numbers of these processes and of all that descends from them."""
+    children: dict[int, list[int]] = {}
+    for process in processes.values():
+        children.setdefault(process.parent, []).append(process.pid)
+    found: set[int] = set()
+    waiting = [pid for pid in roots if pid in processes]
+    while waiting:
+        pid = waiting.pop()
+        if pid not in found:
+            found.add(pid)
+            waiting += children.get(pid, [])
+    return found
+
+
+def cpu_seconds(roots: Iterable[int], processes: Mapping[int, Process]) -> float:
+    """Return what a tree has used so far. A child that ends is counted on by its parent, once that has buried it."""
+    return sum(processes[pid].cpu_seconds for pid in tree(roots, processes))
+
+
+def pss_bytes(pids: Iterable[int]) -> int:
+    """Return the memory of some processes: what they share is counted once (the sum of PSS)."""
+    return sum(_kib(pid, "smaps_rollup", "Pss:") for pid in pids) * 1024
+
+
+def rss_bytes(pid: int) -> int:
+    """Return what one process holds, shared pages too."""
+    return _kib(pid, "status", "VmRSS:") * 1024
+
+
+def peak_rss_bytes(pid: int) -> int:
+    """Return the most that one process has ever held, shared pages too."""
+    return _kib(pid, "status", "VmHWM:") * 1024
+
+
+def reset_peak(pid: int) -> None:
+    """Let the peak begin anew."""
+    (PROC / str(pid) / "clear_refs").write_text("5")
+
+
+def command(pid: int) -> str:
+    """Return a process's command line; "" if it has ended."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _kib(pid: int, file: str, key: str) -> int:
+    try:
+        lines = (PROC / str(pid) / file).read_text("utf-8", "replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(key)), 0)

@@ -1,0 +1,94 @@
+"""All peers, each as its own documentation starts it, with two processes or one for each of two cores."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from bench.peers.peer import NODE, PYTHON, Command, Peer, Place
+
+PROCESSES = str(os.cpu_count())
+SLOTS = "10"
+"""Jobs at a time in BullMQ's process: one process with some is quicker here than one for each core."""
+
+HANDLERS = {"sha256": "bench.peers.inboxd.handler:digest", "describe": "tasks.handlers:describe"}
+
+
+def _python(module: str, *worker: str) -> Callable[[Place], Sequence[Command]]:
+    def commands(_place: Place) -> Sequence[Command]:
+        return (
+            Command("watcher", (str(PYTHON), "-m", f"bench.peers.{module}.watch")),
+            Command("worker", (str(PYTHON), "-m", *worker)),
+        )
+
+    return commands
+
+
+def _rq(place: Place) -> Sequence[Command]:
+    pool = (str(PYTHON.with_name("rq")), "worker-pool", "--num-workers", PROCESSES, "--url", place.url)
+    return (Command("watcher", (str(PYTHON), "-m", "bench.peers.with_rq.watch")), Command("worker", pool))
+
+
+def _bullmq(_place: Place) -> Sequence[Command]:
+    return (
+        Command("watcher", ("node", str(NODE / "watch.mjs"))),
+        Command("worker", ("node", str(NODE / "work.mjs")), {"BENCH_CONCURRENCY": SLOTS}),
+    )
+
+
+def _floor(_place: Place) -> Sequence[Command]:
+    floor = (sys.executable, "-m")
+    return (
+        Command("watcher", (*floor, "bench.peers.floor.watch")),
+        Command("worker", (*floor, "bench.peers.floor.work")),
+    )
+
+
+def _inboxd(place: Place, handler: str, settle: float | None = 0.0) -> Sequence[Command]:
+    """Write settings, and start all of inboxd as people do: `inboxd up`. It finds the server, and starts none."""
+    file = place.root.parent / "settings.toml"
+    lines = (
+        f"redis.url = {json.dumps(place.url)}",
+        *([] if settle is None else [f"defaults.settle_seconds = {settle}"]),
+        f"defaults.handler = {json.dumps(HANDLERS[handler])}",
+        f"inbox.drop.root = {json.dumps(str(place.root))}",
+    )
+    file.write_text("\n".join([*lines, ""]), "utf-8")
+    return (Command("inboxd", (sys.executable, "-m", "console", "up", "--settings", str(file))),)
+
+
+ALL: Sequence[Peer] = (
+    Peer(
+        "celery",
+        "plain Celery",
+        "python",
+        _python(
+            "with_celery",
+            "celery",
+            "-A",
+            "bench.peers.with_celery.tasks",
+            "worker",
+            "--loglevel=INFO",
+            "--concurrency",
+            PROCESSES,
+        ),
+    ),
+    Peer("rq", "RQ", "python", _rq),
+    Peer("dramatiq", "dramatiq", "python", _python("with_dramatiq", "dramatiq", "bench.peers.with_dramatiq.tasks")),
+    Peer(
+        "huey",
+        "huey",
+        "python",
+        _python("with_huey", "huey.bin.huey_consumer", "bench.peers.with_huey.tasks.huey", "-k", "process", "-w", PROCESSES),
+    ),
+    Peer("bullmq", "chokidar + BullMQ", "node", _bullmq),
+    Peer("floor", "bare floor", "", _floor),
+    Peer("inboxd", "inboxd", "", partial(_inboxd, handler="sha256")),
+    Peer("inboxd-settle", "inboxd, default settle", "", partial(_inboxd, handler="sha256", settle=None)),
+    Peer("inboxd-describe", "inboxd, default handler", "", partial(_inboxd, handler="describe")),
+)
+"""In the order of the table. The last one does more work than the others: it tells the content's type as well."""
+
+BY_NAME = {peer.name: peer for peer in ALL}
+BY_DEFAULT = tuple(peer.name for peer in ALL[:-1])

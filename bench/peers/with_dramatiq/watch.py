@@ -1,0 +1,7 @@
+"""The watcher of dramatiq's actor."""
+
+from bench.peers.watching import watch
+from bench.peers.with_dramatiq.tasks import process
+
+if __name__ == "__main__":
+    watch(process.send)

@@ -1,0 +1,109 @@
+import math
+from pathlib import Path
+
+import pytest
+
+from bench.measure.trials import Burst, Lone
+from bench.measure.usage import Usage
+from bench.report import pages, results
+from bench.report.results import Row, Run, Summary, summary
+from bench.report.table import table
+from bench.report.verdict import verdicts
+
+
+def run(seconds: float, *, cpu: float = 1.0, milliseconds: float = 5.0, arrived: int = 1000, beside: bool = True) -> Run:
+    lone = Lone([milliseconds] * 99 + [milliseconds * 2])
+    return Run(Burst(1000, arrived, seconds, 0.1, Usage(cpu, cpu / 2, 100.0, 10.0)), lone, lone if beside else None)
+
+
+def of(*runs: Run) -> Summary:
+    return summary(runs)
+
+
+def test_a_summary_has_the_medians_and_the_spread() -> None:
+    found = summary([run(1.0, milliseconds=1.0), run(4.0, milliseconds=3.0), run(2.0, milliseconds=2.0)])
+
+    assert (found.rate, found.rates, found.lone_p50, found.lone_p99) == (500.0, (250.0, 1000.0), 2.0, 2.0)
+
+
+def test_the_processor_time_is_for_a_thousand_files_that_arrived_and_files_that_did_not_are_counted() -> None:
+    found = summary([run(1.0, cpu=1.0, arrived=500)])
+
+    assert (found.rate, found.cpu, found.server_cpu, found.all_cpu, found.lost) == (500.0, 2.0, 1.0, 3.0, 500)
+
+
+def test_what_was_not_tried_is_unknown() -> None:
+    assert math.isnan(summary([run(1.0, beside=False)]).beside_p99)
+
+
+def test_each_limit_is_judged_and_a_missed_one_is_told() -> None:
+    slow, quick = of(run(10.0, cpu=10.0)), of(run(1.0, cpu=1.5, milliseconds=9.0))
+
+    judged = verdicts({"celery": slow, "bullmq": of(run(3.0)), "inboxd": quick})
+
+    assert [(verdict.good, verdict.words.rpartition(") ")[2]) for verdict in judged] == [
+        (False, "MISSED"),  # 10 times plain Celery
+        (False, "MISSED"),  # 0.15 of its processor time
+        (True, "ok"),  # 3 times chokidar + BullMQ
+        (False, "MISSED"),  # 9 ms
+        (True, "ok"),
+        (True, "ok"),
+        (True, "ok"),
+    ]
+
+
+def test_the_least_is_good_and_the_aim_is_named() -> None:
+    judged = verdicts({"celery": of(run(15.0, cpu=20.0)), "inboxd": of(run(1.0))})
+
+    assert judged[0].words == "throughput, times plain Celery: 15 (>= 12) ok, short of the aim 20"
+
+
+def test_what_could_not_be_measured_is_not_good() -> None:
+    judged = verdicts({"inboxd": of(run(1.0, beside=False))})
+
+    assert [verdict.what for verdict in judged if not verdict.good] == ["lone file beside other traffic, p99 in ms"]
+
+
+def test_the_table_has_a_line_for_each_peer_and_says_why_one_has_no_figures() -> None:
+    rows = [
+        Row("celery", "plain Celery", [run(4.0)]),
+        Row("bullmq", "BullMQ", [], "not installed: no node"),
+        Row("inboxd", "inboxd", [run(1.0)]),
+    ]
+
+    lines = table(rows).splitlines()
+
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert len({len(line) for line in lines}) == 1
+    assert cells[2] == ["plain Celery", "250 (250-250)", "1.0", "5.0 / 5.0", "5.0 / 5.0", "1.00 + 0.50", "100 + 10", "0"]
+    assert cells[3][:2] == ["BullMQ", "not installed: no node"]
+    assert cells[4][2] == "4.0"
+
+
+def test_what_is_kept_is_read_back_alike(tmp_path: Path) -> None:
+    rows = [Row("a", "A", [run(1.0), run(2.0, beside=False)]), Row("b", "B", [], "no")]
+
+    results.write(tmp_path / "deep" / "results.json", rows, {"cores": 2})
+
+    assert results.read(tmp_path / "deep" / "results.json") == (rows, {"cores": 2})
+
+
+def test_publishing_replaces_what_is_between_the_marks_alone(tmp_path: Path) -> None:
+    (tmp_path / "performance.md").write_text(f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n", "utf-8")
+    (tmp_path / "drawn.png").write_bytes(b"png")
+
+    for _ in range(2):
+        pages.publish("new\n", tmp_path / "drawn.png", tmp_path)
+
+    assert (tmp_path / "performance.md").read_text("utf-8") == f"before\n{pages.BEGIN}\nnew\n{pages.END}\nafter\n"
+    assert (tmp_path / "throughput.png").read_bytes() == b"png"
+
+
+@pytest.mark.parametrize("page", ["no marks at all\n", f"{pages.END} the wrong way round {pages.BEGIN}"])
+def test_a_page_without_marks_is_left_alone(tmp_path: Path, page: str) -> None:
+    (tmp_path / "performance.md").write_text(page, "utf-8")
+
+    with pytest.raises(ValueError, match="marks"):
+        pages.publish("new\n", tmp_path / "none.png", tmp_path)
+
+    assert (tmp_path / "performance.md").read_text("utf-8") == page
