@@ -94,6 +94,10 @@ outage: $(VENV)/.installed-dev ## drop files while Redis is gone for minutes; sh
 bench: $(VENV)/.installed-dev ## measure inboxd and its peers side by side; their packages go under build/bench (Node is optional)
 	PYTHONPATH=tests:. $(BIN)/python bench/speed.py $(ARGS)
 
+.PHONY: bench-scale
+bench-scale: $(VENV)/.installed-dev ## a million files, idle inboxes, a large file, a slow handler, many inboxes and sub-folders
+	PYTHONPATH=tests:. $(BIN)/python bench/at_scale.py $(ARGS)
+
 .PHONY: bench-logs
 bench-logs: $(VENV)/.installed-dev ## time `inboxd trace` and `log` on a million lines and on a journal (needs root and systemd's journald)
 	PYTHONPATH=tests:. $(BIN)/python bench/logs.py $(ARGS)

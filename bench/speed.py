@@ -40,8 +40,8 @@ def run(peer: Peer, folder: Path, arguments: argparse.Namespace) -> Run:
     """Measure one repeat of one peer. Raises NotRunning."""
     with Running(folder) as running:
         running.start(peer.commands(running.place))
-        trials.burst(running, WARM_FILES, "warm")
-        burst = trials.burst(running, arguments.files)
+        warm = trials.burst(running, WARM_FILES, "warm")
+        burst = trials.burst(running, min(arguments.files, max(WARM_FILES, int(warm.rate * arguments.burst_seconds))))
         lone = trials.lone(running, arguments.lone, arguments.lone_seconds)
         beside = None
         if arguments.traffic and burst.rate > arguments.traffic * FOLLOWS:
@@ -96,6 +96,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=10_000, help="files in the burst")
+    parser.add_argument("--burst-seconds", type=float, default=60.0, help="… fewer for who would take longer than that")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--only", default=",".join(roster.BY_DEFAULT), help=f"of {', '.join(roster.BY_NAME)}")
     parser.add_argument("--lone", type=int, default=200, help="lone files in each repeat …")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
+INTERPRETERS, ROLES = ("python", "node"), ("worker", "beat", "up")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PARENT, _FIRST_TIME, _LAST_TIME = 1, 11, 15
 """Places behind the name in /proc/PID/stat: ppid; utime, stime, cutime, cstime."""
@@ -79,6 +80,19 @@ def peak_rss_bytes(pid: int) -> int:
 def reset_peak(pid: int) -> None:
     """Let the peak begin anew."""
     (PROC / str(pid) / "clear_refs").write_text("5")
+
+
+def label(pid: int, processes: Mapping[int, Process]) -> str:
+    """Return a short name: the module or script that a process runs, and whether it is a fork of one that runs the same."""
+    words = command(pid).split()
+    parent = processes[pid].parent if pid in processes else 0
+    fork = " (fork)" if words and command(parent).split() == words else ""
+    if "-m" in words:
+        words = words[words.index("-m") + 1 :]
+    elif words and Path(words[0]).name.startswith(INTERPRETERS):
+        words = words[1:]
+    plain = [Path(word).name for word in words if word in ROLES or not word.startswith("-")]
+    return " ".join([*plain[:1], *(word for word in plain[1:] if word in ROLES)]) + fork
 
 
 def command(pid: int) -> str:

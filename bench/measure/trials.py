@@ -77,18 +77,31 @@ def drop_alone(folder: Path, count: int) -> float:
     return ratio(count, dropped.last - dropped.first)
 
 
-def lone(running: Running, count: int, seconds: float, prefix: str = "lone", until: Callable[[], bool] = lambda: False) -> Lone:
-    """Write up to ``count`` files into the inbox, each when the one before has arrived, for ``seconds`` at most."""
+def lone(
+    running: Running,
+    count: int,
+    seconds: float,
+    prefix: str = "lone",
+    *,
+    until: Callable[[], bool] = lambda: False,
+    root: Path | None = None,
+    pauses: tuple[float, float] = LONE_PAUSES,
+) -> Lone:
+    """Write up to ``count`` files into an inbox, each when the one before has arrived, for ``seconds`` at most.
+
+    The inbox is the one below ``root``, by default the peer's first. Raises NotRunning.
+    """
+    root = root or running.root
     dice = random.Random(prefix)  # noqa: S311 - for timing
     taken, missing = [], 0
     deadline = time.monotonic() + seconds
-    with Arrivals(running.path("done")) as arrivals:
+    with Arrivals(root / "done") as arrivals:
         for number in range(count):
             if time.monotonic() > deadline or until():
                 break
             name = f"{prefix}{number:07}.bin"
             body = os.urandom(FILE_BYTES)
-            with running.path("inbox", name).open("wb") as file:
+            with (root / "inbox" / name).open("wb") as file:
                 file.write(body)
             closed = time.monotonic()
             arrived = arrivals.wait_for(name.encode(), STALL_SECONDS)
@@ -97,7 +110,7 @@ def lone(running: Running, count: int, seconds: float, prefix: str = "lone", unt
                 missing += 1
             else:
                 taken.append((arrived - closed) * 1000)
-            time.sleep(dice.uniform(*LONE_PAUSES))
+            time.sleep(dice.uniform(*pauses))
     return Lone(taken, missing)
 
 
@@ -109,7 +122,7 @@ def beside_traffic(running: Running, rate: float, seconds: float) -> Lone:
     os.sync()
     with Arrivals(running.path("done")) as arrivals:
         dropper = Dropper(source, running.path("inbox"), rate)
-        alone = lone(running, count, seconds, "beside", lambda: not dropper.busy)
+        alone = lone(running, count, seconds, "beside", until=lambda: not dropper.busy)
         dropped = dropper.result()
         counter = _Counter(running, arrivals, "traffic")
         counter.run(lambda arrived: arrived >= count)

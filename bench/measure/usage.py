@@ -1,7 +1,7 @@
 """What a peer and its server use during a run: processor seconds, and the most memory that was seen."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.measure import processes
 
@@ -16,6 +16,8 @@ class Usage:
     server_cpu_seconds: float
     peak_mib: float
     server_peak_mib: float
+    by_process: dict[str, float] = field(default_factory=dict)
+    """Processor seconds by what a process runs; of forks, all together."""
 
 
 class Meter:
@@ -25,6 +27,7 @@ class Meter:
         self._roots = roots
         self._server = server
         self._begun = self._cpu()
+        self._table = processes.table()
         self._peak = self._server_peak = 0.0
         self.look()
 
@@ -38,7 +41,15 @@ class Meter:
         """Return what was used since the beginning."""
         self.look()
         now = self._cpu()
-        return Usage(now[0] - self._begun[0], now[1] - self._begun[1], self._peak, self._server_peak)
+        return Usage(now[0] - self._begun[0], now[1] - self._begun[1], self._peak, self._server_peak, self._by_process())
+
+    def _by_process(self) -> dict[str, float]:
+        table = processes.table()
+        used: dict[str, float] = {}
+        for pid in processes.tree(self._roots, table) & self._table.keys():
+            name = processes.label(pid, table)
+            used[name] = used.get(name, 0.0) + table[pid].cpu_seconds - self._table[pid].cpu_seconds
+        return used
 
     def _cpu(self) -> tuple[float, float]:
         table = processes.table()

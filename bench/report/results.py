@@ -47,6 +47,8 @@ class Summary:
     peak_mib: float
     server_peak_mib: float
     lost: int
+    by_process: dict[str, float]
+    """Processor seconds for 1,000 files by what a process runs."""
 
     @property
     def all_cpu(self) -> float:
@@ -64,6 +66,7 @@ def summary(runs: Sequence[Run]) -> Summary:
         return ratio(seconds * 1000, run.burst.arrived)
 
     rates = [run.burst.rate for run in runs]
+    names = sorted({name for run in runs for name in run.burst.usage.by_process})
     beside = [run.beside for run in runs if run.beside]
     return Summary(
         rate=median(rates),
@@ -76,6 +79,7 @@ def summary(runs: Sequence[Run]) -> Summary:
         server_cpu=over(lambda run: cpu(run, run.burst.usage.server_cpu_seconds)),
         peak_mib=over(lambda run: run.burst.usage.peak_mib),
         server_peak_mib=over(lambda run: run.burst.usage.server_peak_mib),
+        by_process={name: over(lambda run: cpu(run, run.burst.usage.by_process.get(name, 0.0))) for name in names},  # noqa: B023
         lost=sum(run.burst.files - run.burst.arrived + run.lone.missing for run in runs),
     )
 

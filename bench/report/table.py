@@ -17,20 +17,31 @@ HEAD = (
     "lost",
 )
 YARDSTICK = "celery"
+SHOWN_MS = 0.005
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return a line for each peer, in columns that are aligned."""
+    """Return a line for each peer, in columns that are aligned; below, why one could not be measured, or not to the end."""
     sums = {row.name: summary(row.runs) for row in rows if row.runs}
     lines = [list(HEAD)]
     for row in rows:
         if row.name in sums:
             lines.append([row.title, *_cells(sums[row.name], sums.get(YARDSTICK))])
-        if row.why_not:
-            lines.append([row.title, row.why_not.replace("|", "/"), *[""] * (len(HEAD) - 2)])
+        elif row.why_not:
+            lines.append([row.title, "-", *[""] * (len(HEAD) - 2)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     rule = [("-" * width if column == 0 else "-" * (width - 1) + ":") for column, width in enumerate(widths)]
-    return "\n".join("| " + " | ".join(map(_padded, line, widths)) + " |" for line in (lines[0], rule, *lines[1:]))
+    drawn = ["| " + " | ".join(map(_padded, line, widths)) + " |" for line in (lines[0], rule, *lines[1:])]
+    notes = [f"- {row.title}: {row.why_not}" for row in rows if row.why_not]
+    notes += [f"- {row.title}, CPU ms per file: {_parts(sums[row.name])}" for row in rows if row.name in sums]
+    return "\n".join([*drawn, "", *notes])
+
+
+def _parts(of: Summary) -> str:
+    parts = {**of.by_process, "server": of.server_cpu}  # seconds for 1,000 files are milliseconds for one
+    return ", ".join(
+        f"{name} {used:.2f}" for name, used in sorted(parts.items(), key=lambda part: -part[1]) if used >= SHOWN_MS
+    )
 
 
 def _cells(of: Summary, celery: Summary | None) -> list[str]:

@@ -13,7 +13,11 @@ from bench.report.verdict import verdicts
 
 def run(seconds: float, *, cpu: float = 1.0, milliseconds: float = 5.0, arrived: int = 1000, beside: bool = True) -> Run:
     lone = Lone([milliseconds] * 99 + [milliseconds * 2])
-    return Run(Burst(1000, arrived, seconds, 0.1, Usage(cpu, cpu / 2, 100.0, 10.0)), lone, lone if beside else None)
+    return Run(
+        Burst(1000, arrived, seconds, 0.1, Usage(cpu, cpu / 2, 100.0, 10.0, {"worker": cpu / 4, "watcher": cpu * 0.75})),
+        lone,
+        lone if beside else None,
+    )
 
 
 def of(*runs: Run) -> Summary:
@@ -74,10 +78,12 @@ def test_the_table_has_a_line_for_each_peer_and_says_why_one_has_no_figures() ->
     lines = table(rows).splitlines()
 
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert len({len(line) for line in lines}) == 1
+    assert len({len(line) for line in lines[:5]}) == 1
     assert cells[2] == ["plain Celery", "250 (250-250)", "1.0", "5.0 / 5.0", "5.0 / 5.0", "1.00 + 0.50", "100 + 10", "0"]
-    assert cells[3][:2] == ["BullMQ", "not installed: no node"]
+    assert cells[3][:2] == ["BullMQ", "-"]
     assert cells[4][2] == "4.0"
+    assert lines[5:7] == ["", "- BullMQ: not installed: no node"]
+    assert lines[7] == "- plain Celery, CPU ms per file: watcher 0.75, server 0.50, worker 0.25"
 
 
 def test_what_is_kept_is_read_back_alike(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ IDLE_SECONDS = 0.001
 
 def main() -> None:
     """Take in what lies in inbox/, until the end."""
-    client = Redis.from_url(URL)
+    client = Redis.from_url(URL, socket_timeout=None)
     inbox, claimed = str(ROOT / "inbox"), str(ROOT / "claimed")
     while True:
         names = os.listdir(inbox)  # noqa: PTH208 - the floor

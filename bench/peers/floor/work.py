@@ -9,7 +9,7 @@ from bench.peers.work import ROOT, URL
 
 def main() -> None:
     """File away what comes, until the end."""
-    client = Redis.from_url(URL)
+    client = Redis.from_url(URL, socket_timeout=None)
     claimed, done = str(ROOT / "claimed"), str(ROOT / "done")
     while True:
         _, message = client.brpop("files")  # type: ignore[misc]  # it waits without an end

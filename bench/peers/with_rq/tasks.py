@@ -1,4 +1,4 @@
-"""RQ's job: its worker forks for each."""
+"""RQ's job."""
 
 from bench.peers import work
 
