@@ -7,6 +7,7 @@ Run it with `make bench-scale`, or one scenario: `make bench-scale ARGS="million
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             verdicts = arguments.run(work / arguments.scenario, arguments)
         except NotRunning as error:
-            print(f"  {error}")
+            print(f"- {error} MISSED", flush=True)
             good = False
             continue
         finally:
@@ -69,4 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):  # whatever was started is ended, too; a shell's background ignores SIGINT
+        signal.signal(number, signal.default_int_handler)
     sys.exit(main())

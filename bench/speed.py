@@ -9,6 +9,7 @@ import argparse
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -50,16 +51,20 @@ def run(peer: Peer, folder: Path, arguments: argparse.Namespace) -> Run:
 
 
 def measure(peers: Sequence[Peer], arguments: argparse.Namespace, work: Path) -> list[Row]:
-    """Measure all peers in turns, beginning with another one each time; who fails says why, and is left out from then on."""
+    """Measure all peers in turns, beginning with another one each time; who fails says why, and is left out from then on.
+
+    Ctrl-C ends it early: what was measured until then is returned.
+    """
     rows = [Row(peer.name, peer.title) for peer in peers]
     for peer, row in zip(peers, rows, strict=True):
         try:
             install(peer.runtime)
         except NotInstalled as error:
             row.why_not = f"not installed: {error}"
+    pairs = [*zip(peers, rows, strict=True)]
     for repeat in range(arguments.repeats):
-        turn = repeat % len(peers)
-        for peer, row in [*zip(peers, rows, strict=True)][turn:] + [*zip(peers, rows, strict=True)][:turn]:
+        turn = repeat % len(pairs)
+        for peer, row in pairs[turn:] + pairs[:turn]:
             if row.why_not:
                 continue
             folder = work / f"{peer.name}-{repeat}"
@@ -67,6 +72,8 @@ def measure(peers: Sequence[Peer], arguments: argparse.Namespace, work: Path) ->
                 row.runs.append(run(peer, folder, arguments))
             except NotRunning as error:
                 row.why_not = f"not measured: {error}"
+            except KeyboardInterrupt:
+                return rows
             print(f"  {repeat + 1} {peer.title}: {row.why_not or _words(row.runs[-1])}", flush=True)
             shutil.rmtree(folder)
     return rows
@@ -144,4 +151,6 @@ def _draw(file: Path, image: Path) -> None:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):  # whatever was started is ended, too; a shell's background ignores SIGINT
+        signal.signal(number, signal.default_int_handler)
     sys.exit(main())

@@ -26,7 +26,7 @@ def _python(module: str, *worker: str) -> Callable[[Place], Sequence[Command]]:
 
 
 def _rq(place: Place) -> Sequence[Command]:
-    """RQ's usual worker forks for each job, which costs three to five times its throughput: this is the one that does not."""
+    """RQ's usual worker forks for each job, which takes about three times as long: this is the one that does not."""
     pool = (str(PYTHON.with_name("rq")), "worker-pool", "-w", "rq.SimpleWorker", "-n", PROCESSES, "--url", place.url)
     return (Command("watcher", (str(PYTHON), "-m", "bench.peers.with_rq.watch")), Command("worker", pool))
 

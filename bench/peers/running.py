@@ -16,7 +16,7 @@ from support.stand import server_binary
 from bench.measure import processes
 from bench.peers.peer import Command, Place
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 STOP_SECONDS = 15.0
 PROBE_SECONDS = 1.0
 LOOK_SECONDS = 0.02
