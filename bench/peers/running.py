@@ -1,5 +1,6 @@
 """A peer at work: a fresh server, its processes, folders of its own; and what all that has used."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -121,16 +122,17 @@ class Running:
         return lines[-1] if lines else ""
 
     def stop(self) -> None:
-        """Ask all processes to end, those that take files in first; then make sure that they have."""
-        family = self.tree()
+        """Ask all processes to end; then make sure that they have, and all that they have started."""
         for process in self._started.values():
             process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         while any(process.poll() is None for process in self._started.values()) and time.monotonic() < deadline:
             time.sleep(LOOK_SECONDS)
-        for pid in family & processes.table().keys():
-            if "BENCH_ROOT" in _environ(pid):  # ours still, and not somebody's who got its number
-                os.kill(pid, signal.SIGKILL)
+        mark = f"BENCH_ROOT={self.root}".encode()
+        for pid in processes.table():
+            if mark in _environ(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         for process in self._started.values():
             process.wait()
         self.server.stop()
@@ -163,8 +165,8 @@ def clean(environment: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in environment.items() if not key.startswith(("INBOXD_", "CELERY", "PYTEST_", "BENCH_"))}
 
 
-def _environ(pid: int) -> str:
+def _environ(pid: int) -> list[bytes]:
     try:
-        return (processes.PROC / str(pid) / "environ").read_bytes().decode("utf-8", "replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+        return (processes.PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []
