@@ -90,6 +90,7 @@ def about(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     return {
         "when": time.strftime("%Y-%m-%d %H:%M:%S%z"),
         "arguments": {key: value for key, value in vars(arguments).items() if key != "only"},
+        "command": f'make bench ARGS="{" ".join(sys.argv[1:])}"',
         "cores": os.cpu_count(),
         "processor": model[0].partition(": ")[2] if model else platform.processor(),
         "kernel": platform.release(),
@@ -130,15 +131,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     file = BUILD / "results.json"
     results.write(file, rows, facts)
     judged = verdicts({row.name: summary(row.runs) for row in rows if row.runs})
-    page = f"{table(rows)}\n\n" + "\n".join(f"- {verdict.words}" for verdict in judged) + "\n"
+    page = f"{caption(facts)}\n\n{table(rows)}\n\n" + "\n".join(f"- {verdict.words}" for verdict in judged) + "\n"
     (BUILD / "results.md").write_text(page, "utf-8")
-    print(f"\n{page}\nthe dropper alone drops {facts['dropper_alone']:,.0f} files/s; all of it: {file}")
+    print(f"\n{page}\nall of it: {file}")
     _draw(file, BUILD / "throughput.png")
     if arguments.publish:
         pages.publish(page, BUILD / "throughput.png", REPOSITORY / "docs")
     if not all(verdict.good for verdict in judged):
         return LIMIT_MISSED
     return NOT_MEASURED if any(row.why_not for row in rows) else 0
+
+
+def caption(facts: dict[str, Any]) -> str:
+    """Say when, where and with what it was measured; ``facts`` are those of ``about``."""
+    numbers = facts["arguments"]
+    machine = f"{facts['cores']} cores ({facts['processor']}), Linux {facts['kernel']}, Python {facts['python']}"
+    return (
+        f"`{facts['command']}`, {facts['when'][:10]}: {machine}; {numbers['repeats']} repeats of {numbers['files']:,} files. "
+        f"The load was {facts['load_before']:.1f} before it began: much more than 0 means that others had their share. "
+        f"The dropper alone drops {facts['dropper_alone']:,.0f} files/s."
+    )
 
 
 def _draw(file: Path, image: Path) -> None:
