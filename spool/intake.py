@@ -76,8 +76,10 @@ class Intake:
         """Whether the next look begins a new scan: what arrives before it will be seen."""
         return self._gathering.resting
 
-    def take(self, found_by: str, *, look: bool = True) -> Taken:
+    def take(self, found_by: str, *, look: bool = True, hold: bool = True) -> Taken:
         """Take one turn: look at some entries (or only at what is ready already), and send as far as the limits allow.
+
+        ``hold`` files for company, where parcels are on their way; not for who does not come back soon.
 
         Raises FolderAway (nothing is known about the inbox just now) or BrokerAway (what is claimed already is sent first on
         the next turn); both leave every file where the next turn finds it.
@@ -89,7 +91,7 @@ class Intake:
                 looks = look or not self._gathering.resting
                 taken = Taken(self._gathering.look(folders, self._flight.room) if looks else None)
                 self._file_refused(folders, taken)
-                self._send_ready(folders, found_by, taken)
+                self._send_ready(folders, found_by, taken, hold=hold)
         except OSError as error:
             self._gathering.forget()
             raise FolderAway(f"{self._inbox.root}: {error.strerror or error}") from error
@@ -98,14 +100,14 @@ class Intake:
             raise
         return taken
 
-    def _send_ready(self, folders: Folders, found_by: str, taken: Taken) -> None:
+    def _send_ready(self, folders: Folders, found_by: str, taken: Taken, *, hold: bool) -> None:
         for ready, bytes_max in ((self._gathering.small, self._inbox.parcel_bytes_max), (self._gathering.large, NO_LIMIT)):
             while ready:
                 target = files_per_parcel(self._pace, self._inbox.parcel_files_max)
                 room = self._flight.room
                 bundle = next_bundle(ready.values(), min(target, max(room, 1)), bytes_max)
                 files = target if len(bundle) < len(ready) else len(bundle)  # it is as full as it gets, or all there is
-                if room <= 0 or not may_leave(files, target, self._pace, self._flight.young):
+                if room <= 0 or (hold and not may_leave(files, target, self._pace, self._flight.young)):
                     taken.held = True
                     break
                 self._dispatch(folders, ready, bundle, found_by, taken)

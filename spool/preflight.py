@@ -69,23 +69,32 @@ def _finding(inbox: Inbox, path: PurePath, error: OSError, remedy: str) -> Findi
 
 def _nested(disk: Disk, settings: Settings) -> Iterator[Finding]:
     """Find roots that are one folder, by whatever path, or inside each other: a file must have one inbox."""
-    for one, other in itertools.combinations(settings.inbox.values(), 2):
-        inside = one.root in other.root.parents or other.root in one.root.parents
-        if one.root == other.root or inside or _is_same(disk, one.root, other.root):
-            yield Finding(
-                f"inbox.{one.name}.root and inbox.{other.name}.root",
-                f"{one.root} and {other.root} are one folder, or one is inside the other",
-                "give each inbox a root of its own",
-            )
+    inboxes = list(settings.inbox.values())
+    places: dict[PurePath | tuple[int, int], list[int]] = {}
+    for number, inbox in enumerate(inboxes):
+        places.setdefault(inbox.root, []).append(number)
+        if inode := _inode(disk, inbox.root):
+            places.setdefault(inode, []).append(number)
+    pairs = {pair for found in places.values() for pair in itertools.combinations(found, 2)}
+    for number, inbox in enumerate(inboxes):
+        above = (other for folder in inbox.root.parents for other in places.get(folder, ()))
+        pairs.update((min(number, other), max(number, other)) for other in above)
+    for one, other in ((inboxes[first], inboxes[second]) for first, second in sorted(pairs)):
+        yield Finding(
+            f"inbox.{one.name}.root and inbox.{other.name}.root",
+            f"{one.root} and {other.root} are one folder, or one is inside the other",
+            "give each inbox a root of its own",
+        )
 
 
-def _is_same(disk: Disk, one: PurePath, other: PurePath) -> bool:
+def _inode(disk: Disk, root: PurePath) -> tuple[int, int] | None:
+    """Return what tells a folder from others, by whatever path; None of one that can't be opened: it has its own finding."""
     try:
-        with held(disk, disk.open_root(one)) as here, held(disk, disk.open_root(other)) as there:
-            looks = disk.fstat(here), disk.fstat(there)
+        with held(disk, disk.open_root(root)) as folder:
+            look = disk.fstat(folder)
     except OSError:
-        return False  # a root that can't be opened has a finding of its own
-    return (looks[0].dev, looks[0].ino) == (looks[1].dev, looks[1].ino)
+        return None
+    return look.dev, look.ino
 
 
 def _folders(disk: Disk, inbox: Inbox) -> Iterator[Finding]:

@@ -75,11 +75,13 @@ def clear(client: redis.Redis, host: str, inbox: str, *seen_by: str) -> bool:
         return bool(client.delete(*(_key(host, inbox, witness) for witness in seen_by)))
 
 
-def read(client: redis.Redis, host: str, inboxes: Iterable[str]) -> dict[str, str]:
-    """Return why nothing can be filed, for each inbox of which that is so. Raises BrokerAway."""
+def read(client: redis.Redis, host: str, inboxes: Iterable[str], seen_by: str = "") -> dict[str, str]:
+    """Return why nothing can be filed, for each inbox of which that is so; or what this witness has left. Raises BrokerAway."""
     names = list(inboxes)
+    if not names:
+        return {}
     with weather():
-        found = cast("list[bytes | None]", client.mget([_key(host, name) for name in names]))
+        found = cast("list[bytes | None]", client.mget([_key(host, name, seen_by) for name in names]))
     return {name: why.decode("utf-8", "replace") for name, why in zip(names, found, strict=True) if why is not None}
 
 

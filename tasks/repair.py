@@ -50,6 +50,8 @@ class Repair:
         Raises BrokerAway, and FolderAway or OSError at the first parcel whose trouble would be that of all others, too.
         """
         ids = parcels(self._workshop.disk, self._folders)
+        if not ids:
+            return Counter()
         # the queues before the leases: a message that starts in between shows as running, not as lost
         queued = self._queued(ids)
         leases = {parcel: self._judged(lease) for parcel, lease in self._workshop.leases.read(ids).items()}

@@ -40,6 +40,7 @@ def missed(workshop: Workshop) -> None:
     """Take in what lies complete in an inbox and was announced by no event, or found no watcher."""
     watcher = heartbeat.read(workshop.client, workshop.host)
     troubled = trouble.read(workshop.client, workshop.host, workshop.settings.inbox)
+    away = trouble.read(workshop.client, workshop.host, workshop.settings.inbox, MISSED)
     for inbox in _own(workshop):
         watched = watcher.inboxes.get(inbox.name) if watcher else None
         if inbox.name in troubled or (watched and watched.busy):
@@ -48,7 +49,8 @@ def missed(workshop: Workshop) -> None:
         with _turn(workshop, MISSED, inbox) as ours:
             if ours:
                 claimed = _take_all(workshop, inbox)
-                _say_it_is_over(workshop, inbox, MISSED)
+                if inbox.name in away:
+                    _say_it_is_over(workshop, inbox, MISSED)
         if claimed and watched and watched.mode == "inotify":
             _log.warning(log.EVENTS_MISSED, inbox=inbox.name, files=claimed)
 
@@ -62,6 +64,9 @@ def _take_all(workshop: Workshop, inbox: Inbox) -> int:
     def send_one(parcel: Parcel, inbox: Inbox) -> None:
         send(workshop.app, parcel, inbox)
 
+    with opened(workshop.disk, inbox.root) as folders:
+        if not any(True for _ in workshop.disk.entries(folders.inbox)):
+            return 0
     grace = workshop.settings.sweep.grace_seconds
     tally = Tally()
     means = Means(workshop.disk, workshop.leases, send_one, workshop.host, grace, tally)
@@ -73,7 +78,7 @@ def _take_all(workshop: Workshop, inbox: Inbox) -> int:
     intake = Intake(means, inbox, ripe, network=mount.network)
     claimed = 0
     for _ in range(TURNS_MAX):
-        taken = intake.take("sweep")
+        taken = intake.take("sweep", hold=False)
         claimed += taken.claimed
         if not taken.more:
             break
@@ -86,17 +91,19 @@ def stale(workshop: Workshop) -> None:
     """Help claimed parcels that nobody looks after."""
     after_outage = _was_away(workshop)
     troubled = trouble.read(workshop.client, workshop.host, workshop.settings.inbox)
+    away = trouble.read(workshop.client, workshop.host, workshop.settings.inbox, STALE)
     for inbox in workshop.settings.inbox.values():
         with _turn(workshop, STALE, inbox) as ours:
             if ours:
                 _mend(workshop, inbox, after_outage=after_outage, finished_now=inbox.name in troubled)
+                if inbox.name in troubled or inbox.name in away:
+                    _say_it_is_over(workshop, inbox, "", STALE)
 
 
 def _mend(workshop: Workshop, inbox: Inbox, *, after_outage: bool, finished_now: bool) -> None:
     with opened(workshop.disk, inbox.root) as folders:
         if helped := Repair(workshop, inbox, folders, after_outage=after_outage, finished_now=finished_now).run():
             _log.info(log.SWEPT, inbox=inbox.name, **helped)
-    _say_it_is_over(workshop, inbox, "", STALE)
 
 
 def _say_it_is_over(workshop: Workshop, inbox: Inbox, *seen_by: str) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 
+from spool import lua
 from spool.broker import weather
 from spool.errors import BrokerAway
 from tasks.owner import Life, life, token
@@ -36,17 +37,22 @@ def turn(workshop: Workshop, sweep: str, inbox: str) -> Iterator[bool]:
 
 def _take(workshop: Workshop, key: str, mine: str) -> bool:
     with weather():
-        holder = workshop.client.get(key)
-        if isinstance(holder, bytes) and life(holder.decode()) is Life.DEAD:
-            workshop.client.delete(key)
         if workshop.client.set(key, mine, nx=True, ex=TURN_SECONDS):
             return True
-        return workshop.client.get(key) == mine.encode()  # the first try's answer was lost, the second found its own
+        holder = workshop.client.get(key)
+        if isinstance(holder, bytes) and life(holder.decode()) is Life.DEAD:
+            _delete(workshop, key, holder.decode())
+            return bool(workshop.client.set(key, mine, nx=True, ex=TURN_SECONDS))
+        return holder == mine.encode()  # the first try's answer was lost, the second found its own
 
 
 def _give_back(workshop: Workshop, *turns: tuple[str, str]) -> None:
     for key, mine in turns:
         with weather():
-            if workshop.client.get(key) == mine.encode():
-                workshop.client.delete(key)
+            _delete(workshop, key, mine)
         _left.discard((key, mine))
+
+
+def _delete(workshop: Workshop, key: str, holder: str) -> None:
+    """Delete a turn, if it still is this holder's."""
+    workshop.client.eval(lua.DELETE_OWN, 1, key, holder)

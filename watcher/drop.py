@@ -8,7 +8,7 @@ from spool.disk import Disk, held
 from spool.folders import CLAIMED, INBOX
 from spool.gathering import Looked
 from spool.intake import Intake, Taken
-from spool.mounts import Mode, Mount, mount_of
+from spool.mounts import Mode, Mount
 from spool.settings import Inbox
 
 RESCAN_SECONDS = 5.0
@@ -31,7 +31,7 @@ def identity(disk: Disk, root: PurePath) -> Identity:
     """Return what tells an inbox's folders from others at the same path: device, inodes, mount. Raises OSError."""
     with held(disk, disk.open_root(root)) as top:
         inbox, claimed = disk.stat(top, INBOX), disk.stat(top, CLAIMED)
-        return inbox.dev, inbox.ino, claimed.ino, mount_of(disk, top).id
+        return inbox.dev, inbox.ino, claimed.ino, disk.mount_id(top)
 
 
 @dataclass(slots=True)

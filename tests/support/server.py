@@ -7,6 +7,7 @@ from typing import Any
 from celery.exceptions import Reject, Retry
 from celery.states import PENDING, SUCCESS
 
+from spool import lua
 from spool.queue import PROCESS, WORK_QUEUE
 
 
@@ -120,6 +121,12 @@ class FakeRedis:
 
     def delete(self, *keys: str) -> int:
         return sum(self.values.pop(key, None) is not None for key in keys)
+
+    def eval(self, script: str, _keys: int, key: str, value: str) -> None:
+        """Do what the one script does that is sent as it is: delete one's own."""
+        assert script == lua.DELETE_OWN
+        if self.get(key) == value.encode():
+            self.delete(key)
 
     def register_script(self, _script: str) -> Callable[..., list[bytes]]:
         """Return the one script that is asked by name: which ids wait in a queue."""
