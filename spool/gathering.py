@@ -10,12 +10,15 @@ from spool.disk import Disk
 from spool.folders import Folders
 from spool.packing import clock_of, version
 from spool.readiness import Patience, Ready, Refuse, Wait
-from spool.retention import prune
+from spool.retention import innermost_first, prune
 from spool.scan import Denied, Seen, SubFolder, scan
 from spool.settings import Inbox
 
 LOOKS_A_TURN = 5000
 """An inbox gives way to the others after so many entries."""
+
+PRUNES_A_TURN = 500
+"""… and after so many sub-folders that may have to be removed."""
 
 SUB_FOLDERS_MAX = 100_000
 """So many sub-folders are remembered during one scan, to be tidied after it."""
@@ -54,6 +57,8 @@ class Gathering:
         self._log = log.get(__name__).bind(inbox=inbox.name)
         self._cursor: Iterator[Seen | SubFolder | Denied] | None = None
         self._sub_folders: list[SubFolder] = []
+        self._emptied: list[SubFolder] = []
+        self._looked = Looked()
         self._begun = self._started = 0.0
         self._due: float | None = None
         self._denied: dict[bytes, float] = {}
@@ -61,7 +66,7 @@ class Gathering:
     @property
     def resting(self) -> bool:
         """Whether the next look begins a new scan: what arrives before it will be seen."""
-        return self._cursor is None
+        return self._cursor is None and not self._emptied
 
     @property
     def ready(self) -> int:
@@ -72,11 +77,14 @@ class Gathering:
         """Give up the unfinished scan, as after the folder was away; the next look begins anew."""
         self._cursor = None
         self._sub_folders.clear()
+        self._emptied = []
         for kept in (self.small, self.large, self.refused):
             kept.clear()
 
     def look(self, folders: Folders, room: int) -> Looked:
         """Look at some entries more, until ``room`` files are ready. Raises OSError if the inbox can't be read."""
+        if self._emptied:
+            return self._tidy(folders)
         if self._cursor is None:
             self._begun = clock_of(self._disk, folders, network=self._network)
             self._started = time.monotonic()
@@ -131,12 +139,17 @@ class Gathering:
 
     def _end(self, folders: Folders) -> Looked:
         self._cursor = None
-        looked = Looked(sub_folders=bool(self._sub_folders))
+        self._looked = Looked(sub_folders=bool(self._sub_folders))
         if self._due is not None:
-            looked.due_in = max(self._due - self._now(), 0.0)
-        if self._inbox.empty_folders == "remove" and self._sub_folders:
-            quiet = self._inbox.empty_folder_seconds
-            for path in prune(self._disk, folders, self._sub_folders, self._begun, quiet):
-                self._log.info(log.FOLDER_PRUNED, file=path)
+            self._looked.due_in = max(self._due - self._now(), 0.0)
+        if self._inbox.empty_folders == "remove":
+            self._emptied = innermost_first(self._sub_folders)
         self._sub_folders = []
-        return looked
+        return self._tidy(folders)
+
+    def _tidy(self, folders: Folders) -> Looked:
+        """Remove some of the sub-folders that are empty; the scan is at its end when all have been tried."""
+        some, self._emptied = self._emptied[:PRUNES_A_TURN], self._emptied[PRUNES_A_TURN:]
+        for path in prune(self._disk, folders, some, self._begun, self._inbox.empty_folder_seconds):
+            self._log.info(log.FOLDER_PRUNED, file=path)
+        return Looked(more=True) if self._emptied else self._looked

@@ -1,5 +1,6 @@
 """Taking files in: scan, decide, claim, pack, send. The watcher does it for every hint, the sweep for what was missed."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -22,23 +23,30 @@ from spool.settings import Inbox
 from spool.store import Claim, claim, discard
 from spool.trouble import is_general
 
+TURN_SECONDS = 0.1
+"""An inbox gives way to the others when it has sent files for so long."""
+
 REFUSED_A_TURN = 100
 NO_LIMIT = 1 << 62
 
 
 @dataclass(slots=True)
 class Taken:
-    """What one turn did: the look, if there was one. ``more`` asks for another at once; ``held`` files wait for a parcel."""
+    """What one turn did: the look, if there was one. ``more`` asks for another at once; ``held`` files wait for a parcel.
+
+    ``cut`` says that the turn has taken long enough, and left files for the next.
+    """
 
     looked: Looked | None
     claimed: int = 0
     refused: int = 0
     held: bool = False
+    cut: bool = False
 
     @property
     def more(self) -> bool:
-        """Whether part of the scan is left."""
-        return self.looked is not None and self.looked.more
+        """Whether part of the scan, or of what it has found, is left."""
+        return self.cut or (self.looked is not None and self.looked.more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +97,10 @@ class Intake:
                 self._send_again()
                 self._flight.look(self._means.disk, folders)
                 looks = look or not self._gathering.resting
+                begun = time.monotonic()
                 taken = Taken(self._gathering.look(folders, self._flight.room) if looks else None)
                 self._file_refused(folders, taken)
-                self._send_ready(folders, found_by, taken, hold=hold)
+                self._send_ready(folders, found_by, taken, until=begun + TURN_SECONDS, hold=hold)
         except OSError as error:
             self._gathering.forget()
             raise FolderAway(f"{self._inbox.root}: {error.strerror or error}") from error
@@ -100,7 +109,7 @@ class Intake:
             raise
         return taken
 
-    def _send_ready(self, folders: Folders, found_by: str, taken: Taken, *, hold: bool) -> None:
+    def _send_ready(self, folders: Folders, found_by: str, taken: Taken, *, until: float, hold: bool) -> None:
         for ready, bytes_max in ((self._gathering.small, self._inbox.parcel_bytes_max), (self._gathering.large, NO_LIMIT)):
             while ready:
                 target = files_per_parcel(self._pace, self._inbox.parcel_files_max)
@@ -111,6 +120,9 @@ class Intake:
                     taken.held = True
                     break
                 self._dispatch(folders, ready, bundle, found_by, taken)
+                if time.monotonic() > until:
+                    taken.cut = self._gathering.ready > 0
+                    break
         stopped = not self._gathering.resting and not taken.more  # for want of room, in the middle of a scan
         taken.held = taken.held or stopped or self._gathering.ready > 0
 

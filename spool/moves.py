@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from typing import Self
 
 from spool.disk import CantNoReplace, Disk, Fd, Kind, Stat, held
 
@@ -124,6 +125,40 @@ def made_beneath(disk: Disk, at: Fd, parts: tuple[bytes, ...], mode: int) -> Ite
     folder, made = make_folders(disk, at, parts, mode)
     with held(disk, folder):
         yield folder, made
+
+
+class Branch:
+    """Folders below one; the last stays open, for files come folder by folder."""
+
+    def __init__(self, disk: Disk, top: Fd, mode: int | None = None) -> None:
+        """Begin at ``top``, which stays the caller's to close. With a ``mode`` folders that are missing are made."""
+        self._disk = disk
+        self._top = top
+        self._mode = mode
+        self._parts: tuple[bytes, ...] = ()
+        self._last: tuple[Fd, tuple[bytes, ...]] = top, ()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        if self._last[0] != self._top:
+            self._disk.close(self._last[0])
+        self._parts, self._last = (), (self._top, ())
+
+    def at(self, parts: tuple[bytes, ...]) -> tuple[Fd, tuple[bytes, ...]]:
+        """Return a folder's descriptor, which is open until another one is asked for, and its path, as in ``make_folders``."""
+        if parts != self._parts:
+            self.__exit__()
+            if parts:
+                wanted = self._open(parts)
+                self._parts, self._last = parts, wanted
+        return self._last
+
+    def _open(self, parts: tuple[bytes, ...]) -> tuple[Fd, tuple[bytes, ...]]:
+        if self._mode is None:
+            return open_path(self._disk, self._top, parts), parts
+        return make_folders(self._disk, self._top, parts, self._mode)
 
 
 def open_path(disk: Disk, at: Fd, parts: tuple[bytes, ...]) -> Fd:

@@ -2,7 +2,7 @@
 
 import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from spool import notes
@@ -102,6 +102,11 @@ def _is_orphan(disk: Disk, at: Fd, name: bytes) -> bool:
     return notes.is_ours(read_note(disk, at, name))
 
 
+def innermost_first(seen: Iterable[SubFolder]) -> list[SubFolder]:
+    """Return sub-folders in an order in which none comes before those inside it."""
+    return sorted(seen, key=lambda folder: folder.path.count(b"/"), reverse=True)
+
+
 def prune(disk: Disk, folders: Folders, seen: list[SubFolder], now: float, quiet_seconds: float) -> list[bytes]:
     """Remove sub-folders of inbox/ that are empty, quiet, and known below done/ or failed/: their files went through our hands.
 
@@ -109,7 +114,7 @@ def prune(disk: Disk, folders: Folders, seen: list[SubFolder], now: float, quiet
     rmdir fail, and keeps his folder.
     """
     removed = []
-    for folder in sorted(seen, key=lambda folder: folder.path.count(b"/"), reverse=True):
+    for folder in innermost_first(seen):
         if now - folder.mtime < quiet_seconds or not _went_through(disk, folders, folder.path):
             continue
         parts, name = split_path(folder.path)

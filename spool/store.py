@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from spool.disk import Disk, Fd, held
 from spool.folders import CLAIMED_MODE, Folders, is_parcel_id, split_path
-from spool.moves import TEMP_NAME, beneath, made_beneath, move_free, move_in, open_path
+from spool.moves import TEMP_NAME, Branch, made_beneath, move_free, move_in, open_path
 from spool.walk import Entry, walk
 
 LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -32,11 +32,15 @@ def claim(disk: Disk, folders: Folders, parcel: str, paths: Iterable[bytes]) -> 
     # If we die here: nothing has happened.
     disk.mkdir(folders.claimed, name, CLAIMED_MODE)
     claimed = Claim([], [])
-    with held(disk, disk.open_folder(folders.claimed, name)) as home:
+    with (
+        held(disk, disk.open_folder(folders.claimed, name)) as home,
+        Branch(disk, folders.inbox) as inbox,
+        Branch(disk, home, CLAIMED_MODE) as parcel_home,
+    ):
         for path in paths:
             try:
                 # If we die here: what was renamed is in a parcel without a lease, which recovery publishes.
-                won = _rename(disk, folders.inbox, home, path)
+                won = _rename(disk, inbox, parcel_home, path)
                 if won is not None:
                     claimed.won.append(won)
             except OSError as error:
@@ -46,18 +50,18 @@ def claim(disk: Disk, folders: Folders, parcel: str, paths: Iterable[bytes]) -> 
     return claimed
 
 
-def _rename(disk: Disk, src: Fd, dst: Fd, path: bytes) -> bytes | None:
+def _rename(disk: Disk, src: Branch, dst: Branch, path: bytes) -> bytes | None:
     """Rename one file under its own relative path from one folder to another.
 
     Returns the path that it got (a folder of it may have to be called otherwise), or None if somebody else has it.
     """
     parts, name = split_path(path)
     try:
-        with beneath(disk, src, parts) as src_at:
-            if parts:
-                disk.stat(src_at, name)  # no folders are made for a file that is gone
-            with made_beneath(disk, dst, parts, CLAIMED_MODE) as (dst_at, made):
-                move_in(disk, src_at, name, dst_at, name)
+        src_at, _ = src.at(parts)
+        if parts:
+            disk.stat(src_at, name)  # no folders are made for a file that is gone
+        dst_at, made = dst.at(parts)
+        move_in(disk, src_at, name, dst_at, name)
     except OSError as error:
         if error.errno in LOST:
             return None
@@ -109,7 +113,8 @@ def split(disk: Disk, folders: Folders, parcel: str, path: bytes, into: str) -> 
         home = stack.enter_context(held(disk, disk.open_folder(folders.claimed, into.encode())))
         try:
             old = stack.enter_context(held(disk, disk.open_folder(folders.claimed, parcel.encode())))
-            won = _rename(disk, old, home, path) is not None
+            src, dst = stack.enter_context(Branch(disk, old)), stack.enter_context(Branch(disk, home, CLAIMED_MODE))
+            won = _rename(disk, src, dst, path) is not None
         except FileNotFoundError:
             won = False
     # If we die here: the file is in a parcel without a lease, which recovery publishes.

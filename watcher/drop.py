@@ -71,12 +71,12 @@ class Drop:
         self.busy = taken.more or taken.held
         self.look = True
         took = self.took = self.took + took
+        if taken.looked is not None and not taken.looked.more:
+            self.looked, self.due_at = taken.looked, math.inf if taken.looked.due_in is None else now + taken.looked.due_in
         if taken.more:
             self.due = now
             return
         self.took = 0.0
-        if taken.looked is not None:
-            self.looked, self.due_at = taken.looked, math.inf if taken.looked.due_in is None else now + taken.looked.due_in
         due_in = max(self.due_at - now, 0.0)
         wait = RESCAN_SECONDS if self.mode.events and not self.looked.sub_folders else self.inbox.poll_seconds
         self.reason = "scan"

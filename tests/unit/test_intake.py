@@ -11,6 +11,7 @@ from support.rooms import HOST, intake, means, take_all
 from support.spools import Spool
 
 from spool import gathering, log
+from spool import intake as intake_room
 from spool.bundling import PARCELS_UNTRIED
 from spool.disk import Disk
 from spool.folders import is_parcel_id
@@ -202,6 +203,34 @@ def test_a_large_inbox_gives_way_to_the_others(spool: Spool, monkeypatch: pytest
     assert way_in.resting
     way_in.take("returned", look=False)
     assert len(sent.paths()) == 10
+
+
+def test_an_inbox_that_has_sent_for_long_enough_gives_way_with_files_in_hand(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_room, "TURN_SECONDS", -1.0)
+    drop(spool, 3)
+    sent = Sent()
+    way_in = intake(spool, quick(pace=10.0), sent)
+
+    turns = [(way_in.take("event").more, len(sent.parcels)) for _ in range(3)]
+
+    assert turns == [(True, 1), (True, 2), (False, 3)]
+
+
+def test_sub_folders_are_tidied_a_few_at_a_time_and_the_scan_ends_with_the_last(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "PRUNES_A_TURN", 2)
+    names = [b"x/%d" % number for number in range(4)]
+    for name in names:
+        spool.where(b"inbox/" + name).mkdir(parents=True)
+        spool.put(b"done/%s/a" % name)
+    way_in = intake(spool, quick(), Sent(), empty_folder_seconds=0.0)
+
+    turns = [(way_in.take("scan").more, len(spool.folders_in("inbox")), way_in.resting) for _ in range(3)]
+
+    assert turns == [(True, 3, False), (True, 1, False), (False, 0, True)]
 
 
 @pytest.mark.parametrize("shift", [1, 2, 3])

@@ -12,7 +12,7 @@ from support.descriptors import open_descriptors
 from support.disks import LinkingDisk, RefusingDisk, TwoDisks
 
 from spool.disk import Disk, Fd
-from spool.moves import make_folders, move, move_free, open_path
+from spool.moves import Branch, make_folders, move, move_free, open_path
 
 DISKS = [Disk(), LinkingDisk(), TwoDisks()]
 NOT_COPYING = [Disk(), LinkingDisk()]
@@ -227,3 +227,23 @@ def test_no_descriptor_is_left_open_when_a_folder_can_not_be_made(two: Two) -> N
         make_folders(RefusingDisk("mkdir", b"z", errno.ENOSPC), two.to, (b"x", b"y", b"z"), 0o777)
 
     assert open_descriptors() == open_before
+
+
+def test_a_branch_keeps_one_folder_open_and_leaves_none(two: Two) -> None:
+    before = open_descriptors()
+    with Branch(Disk(), two.to, 0o777) as branch:
+        made = [branch.at(parts)[0] for parts in ((), (b"x",), (b"x",), (b"x", b"y"), ())]
+        again = branch.at((b"x",))
+
+    assert made[0] == made[4] == two.to
+    assert made[1] == made[2]
+    assert again[1] == (b"x",)
+    assert open_descriptors() == before
+
+
+def test_a_branch_that_may_make_nothing_misses_what_is_not_there_and_can_be_asked_again(two: Two) -> None:
+    with Branch(Disk(), two.to) as branch:
+        with pytest.raises(FileNotFoundError):
+            branch.at((b"x",))
+
+        assert branch.at(())[0] == two.to
