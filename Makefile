@@ -70,6 +70,7 @@ build/trixie: # Debian 13, with systemd 257 and Python 3.13; needs root, and apt
 
 .PHONY: test-systemd
 test-systemd: $(VENV)/.installed-dev $(WHEELS)/.filled $(filter-out /,$(BOXES)) ## boot systemds 252 and 257 in boxes (root); BOXES=/ boots this one's
+	@[ "$$(id -u)" = 0 ] || { echo "make test-systemd needs root, to boot a systemd in a box" >&2; exit 1; }
 	for root in $(BOXES); do \
 		INBOXD_BOX_ROOT=$$root INBOXD_WHEELS=$(WHEELS) $(BIN)/python -m pytest -m systemd tests/systemd $(ARGS) || exit 1; \
 	done

@@ -44,17 +44,18 @@ ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME
 class Box:
     """One box: started by ``with``, gone after it.
 
-    ``root`` is the system below it, ``binds`` what it sees besides, ``base`` the snapshot that it begins with, and ``snapshot``
-    an empty folder that gets one at its end.
+    ``root`` is the system below it, ``binds`` what it sees besides, ``base`` the snapshot that it begins with, ``changes`` a
+    folder with files that are put over it before it boots, and ``snapshot`` an empty folder that gets one at its end.
     """
 
     def __init__(
         self, root: Path = Path("/"), binds: Mapping[Path, str] | None = None, *,
-        base: Path | None = None, snapshot: Path | None = None,
+        base: Path | None = None, changes: Path | None = None, snapshot: Path | None = None,
     ) -> None:  # fmt: skip
         self._root = root
         self._binds = binds or {}
         self._base = base
+        self._changes = changes
         self._snapshot = snapshot
         self._cgroups: list[Path] = []
         self._leader = 0
@@ -112,6 +113,7 @@ class Box:
             "W": str(self._folder),
             "LOWER": str(self._root),
             "BASE": str(self._base or ""),
+            "CHANGES": str(self._changes or ""),
             "CGROUPS": " ".join(map(str, self._cgroups)),
             "MASK": " ".join(MASK),
             "BINDS": " ".join(f"{outside}:{inside}" for outside, inside in self._binds.items()),
@@ -172,8 +174,12 @@ class Box:
     def journal(self, *matches: str) -> list[dict[str, Any]]:
         """Return what the journal holds; matches as for journalctl."""
         self.run("journalctl", "--sync")
-        lines = self.run("journalctl", "--no-pager", "--all", "--output=json", *matches).stdout.splitlines()
+        lines = self.run("journalctl", "--no-pager", "--quiet", "--all", "--output=json", *matches).stdout.splitlines()
         return [json.loads(line) for line in lines if line]
+
+    def now(self) -> str:
+        """Return the argument that leaves out of the journal what came before; its cursors skip an entry where others match."""
+        return f"--since=@{time.time():.6f}"
 
     def wait_until(self, condition: Callable[[], object], seconds: float = 30.0, *, what: str = "") -> None:
         """Wait until a condition holds; fail the test with the journal's end if that takes longer."""

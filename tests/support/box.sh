@@ -1,11 +1,13 @@
 # Boots a real systemd over a throw-away overlay. Runs as the only program of a mount namespace of its own; see box.py, which
-# gives: W a folder of ours, LOWER the system below, BASE a snapshot to begin with or "", CGROUPS our own cgroups, MASK units to
-# leave out, BINDS from:to pairs, SNAPSHOT a folder that gets what was changed, at the end, or "".
+# gives: W a folder of ours, LOWER the system below, BASE a snapshot to begin with or "", CHANGES files to put over it or "",
+# CGROUPS our own cgroups, MASK units to leave out, BINDS from:to pairs, SNAPSHOT a folder that gets what was changed, at the
+# end, or "".
 set -eu
 if [ "${STAGE:-outer}" = outer ]; then
     mount -t tmpfs -o mode=755,size=4G box "$W"
     mkdir "$W/up" "$W/work" "$W/root"
     [ -z "$BASE" ] || cp -a "$BASE/." "$W/up" # not a second lower layer: it lies within the first, which overlays refuse
+    [ -z "$CHANGES" ] || cp -R "$CHANGES/." "$W/up" # modes stay as they are
     mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$W/up,workdir=$W/work" "$W/root"
     R=$W/root
     # a machine of its own, that starts nothing of the host's: what a test enables, it enables in here

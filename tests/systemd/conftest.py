@@ -7,7 +7,8 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,42 @@ def box(root: Path, seeded: Path, binds: dict[Path, str]) -> Iterator[Box]:
     """Boot a system on which inboxd was installed before; its services start with it."""
     with Box(root, binds, base=seeded) as box:
         yield box
+
+
+@pytest.fixture
+def boot_with(root: Path, seeded: Path, binds: dict[Path, str], tmp_path: Path) -> Iterator[Callable[[dict[str, str]], Box]]:
+    """Return what boots a box in which these files (path -> text) are other than they were installed."""
+    with ExitStack() as boxes:
+
+        def boot(texts: dict[str, str]) -> Box:
+            for path, text in texts.items():
+                changed = tmp_path / path.lstrip("/")
+                changed.parent.mkdir(parents=True, exist_ok=True)
+                changed.write_text(text)
+            return boxes.enter_context(Box(root, binds, base=seeded, changes=tmp_path))
+
+        yield boot
+
+
+@pytest.fixture(scope="session")
+def lend(root: Path, seeded: Path, binds: dict[Path, str]) -> Iterator[Callable[[], Box]]:
+    """Return what lends the box that tests share: one that was not given back as it was is replaced."""
+    with ExitStack() as boxes:
+        running: list[Box] = []
+
+        def take() -> Box:
+            if not running or not installed.is_as_installed(running[0]):
+                boxes.close()
+                running[:] = [boxes.enter_context(Box(root, binds, base=seeded))]
+            running[0].run("systemctl", "reset-failed", *installed.SERVICES)  # nor are its starts counted
+            return running[0]
+
+        yield take
+
+
+@pytest.fixture
+def shared(lend: Callable[[], Box]) -> Box:
+    """Return the box for tests that leave it as they found it; the services run."""
+    box = lend()
+    installed.await_active(box)
+    return box
