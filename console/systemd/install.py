@@ -2,15 +2,16 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from console.systemd import accounts, files, refusals, releases, sandbox
 from console.systemd.manager import Manager
-from console.systemd.places import SERVICES, Places, prefix, templates
+from console.systemd.places import AT_THE_FOLDERS, SERVICES, TAKING_UP, Places, prefix, templates
 from spool import folders
 from spool.errors import Finding, SettingsError
 from spool.loading import load
+from spool.notes import plain
 from spool.settings import Settings
 
 Say = Callable[[str], object]
@@ -43,20 +44,44 @@ def install(places: Places, manager: Manager, say: Say) -> None:
 
 
 def sync(places: Places, manager: Manager, say: Say) -> None:
-    """Bring folders and sandbox in line with the settings; restart what runs if the sandbox changed. Raises SettingsError."""
+    """Bring folders and sandbox in line with the settings, and let what runs have both. Raises SettingsError."""
     _require(places, manager)
     settings = refusals.settings_of(places)
     for made in accounts.make_inboxes(settings, places):
         say(made)
-    written = files.write_all(files.drop_ins(settings, places))  # first: the check compares them
+    texts = files.drop_ins(settings, places)
+    before = {path: path.read_text("utf-8", "surrogateescape") if path.exists() else "" for path in texts}
+    written = files.write_all(texts)  # first: the check compares them
     refusals.as_the_service(settings, places)
     if not written:
         say("the services' sandbox fits the settings")
         return
     manager.reload()
-    restarted = manager.restart_active()
     say(f"the sandbox was changed: {', '.join(map(str, written))}")
+    new = {
+        service: sandbox.additions(before[places.drop_in(service)], texts[places.drop_in(service)])
+        for service in AT_THE_FOLDERS
+    }
+    if let_in := _let_in(new, manager):
+        say(f"let into running services, which have taken up the settings: {let_in}")
+        return
+    restarted = manager.restart_active()
     say(f"started anew: {', '.join(restarted)}" if restarted else "nothing runs, so nothing was started anew")
+
+
+def _let_in(new: Mapping[str, list[str] | None], manager: Manager) -> str:
+    """Let running services have new inboxes without a restart; returns their roots, "" where a restart is what does it."""
+    active = manager.active()
+    if not active or any(roots is None for roots in new.values()):
+        return ""
+    try:
+        for service, roots in new.items():
+            for root in (roots or ()) if service in active else ():
+                manager.let_in(service, root)
+        manager.take_up([service for service in TAKING_UP if service in active])
+    except SettingsError:
+        return ""
+    return ", ".join(sorted({plain(root) for roots in new.values() for root in roots or ()}))
 
 
 def roll_back(places: Places, manager: Manager, say: Say) -> None:

@@ -56,9 +56,22 @@ class Manager:
         run([*self._systemctl, "restart", *SERVICES])
         run([*self._systemctl, "start", TARGET])
 
+    def active(self) -> list[str]:
+        """Return the services that run."""
+        return [service for service in SERVICES if self.show(service, "ActiveState") in ("active", "activating", "reloading")]
+
+    def let_in(self, service: str, root: str) -> None:
+        """Let a running service write a folder; its sandbox is as it was made, and gets a mount more. Raises SettingsError."""
+        run([*self._systemctl, "bind", service, root])
+
+    def take_up(self, services: Sequence[str]) -> None:
+        """Have services read the settings again, one after the other. Raises SettingsError."""
+        for service in services:
+            run([*self._systemctl, "reload", service])
+
     def restart_active(self) -> list[str]:
         """Start anew what runs, and nothing else; returns what did."""
-        active = [service for service in SERVICES if self.show(service, "ActiveState") in ("active", "activating", "reloading")]
+        active = self.active()
         if active:
             run([*self._systemctl, "restart", *active])
         return active

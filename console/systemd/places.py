@@ -8,6 +8,8 @@ from pathlib import Path
 SERVICES = ("inboxd-watcher.service", "inboxd-worker.service", "inboxd-beat.service")
 AT_THE_FOLDERS = SERVICES[:2]
 """The services that touch files, so that their sandbox must know the inboxes."""
+TAKING_UP = (SERVICES[1], SERVICES[0], SERVICES[2])
+"""In which order they take up settings: a worker knows a new inbox before the watcher sends its files."""
 TARGET = "inboxd.target"
 ACCOUNT = "inboxd"
 DROPPERS = "inboxd-drop"

@@ -16,6 +16,7 @@ STOP_GRACE_SECONDS = 15
 """From the end of the peaceful stop to the kill: so long has Celery to put back what still runs."""
 
 _WRITABLE = re.compile(r'^ReadWritePaths="-(.*)"$', re.MULTILINE)
+_MOUNT = re.compile(r'^RequiresMountsFor=".*"$')
 
 
 def drop_in(settings: Settings, places: Places) -> str:
@@ -68,6 +69,15 @@ def granted(path: Path) -> set[str]:
     except OSError:
         return set()
     return {root.replace("%%", "%") for root in _WRITABLE.findall(text)}
+
+
+def additions(before: str, now: str) -> list[str] | None:
+    """Return the roots that a drop-in's new text lets in besides; None if it says anything else that the old one does not."""
+    old, new = before.splitlines(), now.splitlines()
+    fresh = [line for line in new if line not in old]
+    if any(line not in new for line in old) or not all(_WRITABLE.match(line) or _MOUNT.match(line) for line in fresh):
+        return None
+    return [root.replace("%%", "%") for line in fresh for root in _WRITABLE.findall(line)]
 
 
 def _escaped(root: str) -> str:

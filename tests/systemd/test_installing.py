@@ -1,5 +1,7 @@
 """Installing, following the settings, upgrading, going back and taking away, on a booted systemd."""
 
+import subprocess
+
 import pytest
 from support.box import Box
 from support.installed import (
@@ -15,10 +17,11 @@ from support.installed import (
     add_inbox,
     await_active,
     drop,
-    edit,
+    edited,
     files_what_is_dropped,
     install,
     is_done,
+    pids,
     seen,
 )
 
@@ -40,6 +43,18 @@ def use_drop_in(box: Box, name: str, *services: str) -> None:
     for service in services:
         box.run("install", "-D", "-m", "644", f"/mnt/inboxd/deploy/systemd/drop-ins/{name}", f"{CONFIGURED}/{service}.d/{name}")
     box.run("systemctl", "daemon-reload")
+
+
+def another_release(box: Box, name: str = "29991231T000000") -> str:
+    """Make a release by copying the current one, in a moment, and without a `pip`; returns its folder."""
+    release = f"{RELEASES}/{name}"
+    box.run("cp", "-a", box.run("readlink", "-f", "/opt/inboxd/current").stdout.strip(), release)
+    return release
+
+
+def take(box: Box, release: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Install a release that is there, as the script's last step does it."""
+    return box.run(f"{release}/bin/python", "-m", "console", "systemd", "install", check=check)
 
 
 def test_a_machine_with_nothing_but_debians_packages_gets_settings_an_inbox_and_running_services(empty_box: Box) -> None:
@@ -74,23 +89,21 @@ def test_an_interpreter_that_the_sandbox_hides_is_refused(empty_box: Box) -> Non
     assert "can't see /root" in done.stderr
 
 
-def test_settings_that_do_not_load_are_refused_and_the_old_release_runs_on(box: Box) -> None:
-    await_active(box)
-    before = [box.pid(service) for service in SERVICES], box.run("readlink", "/opt/inboxd/current").stdout
-    edit(box, SETTINGS, "root = ", "roof = ")
+def test_settings_that_do_not_load_are_refused_and_the_old_release_runs_on(shared: Box) -> None:
+    before = pids(shared), shared.run("readlink", "/opt/inboxd/current").stdout
 
-    done = box.run(INSTALL, "--wheels", "/mnt/wheels", check=False)
+    with edited(shared, SETTINGS, "root = ", "roof = "):
+        done = shared.run(INSTALL, "--wheels", "/mnt/wheels", check=False)
 
     assert done.returncode == 2
     assert "did you mean root?" in done.stderr
-    assert before == ([box.pid(service) for service in SERVICES], box.run("readlink", "/opt/inboxd/current").stdout)
+    assert before == (pids(shared), shared.run("readlink", "/opt/inboxd/current").stdout)
 
 
 def test_a_handler_that_the_services_user_cant_import_is_refused(box: Box) -> None:
-    await_active(box)
     box.path("/etc/inboxd/box_handlers.py").chmod(0o600)
 
-    done = box.run(INSTALL, "--wheels", "/mnt/wheels", check=False)
+    done = take(box, "/opt/inboxd/current", check=False)
 
     assert done.returncode == 2
     assert "can't be imported" in done.stderr
@@ -99,36 +112,41 @@ def test_a_handler_that_the_services_user_cant_import_is_refused(box: Box) -> No
 def test_an_upgrade_with_files_in_flight_loses_none_and_can_be_gone_back_on(box: Box) -> None:
     await_active(box)
     first = box.run("readlink", "/opt/inboxd/current").stdout
-    names = [f"brief{number}.txt" for number in range(8)]
+    second = another_release(box)
+    names = [f"brief{number}.txt" for number in range(12)]
     for name in names:
         drop(box, name)
-    box.wait_until(lambda: seen(box), what="a handler runs")
+    box.wait_until(lambda: seen(box, names[0]), what="a handler runs")
 
-    install(box)
+    take(box, second)
 
+    assert not all(is_done(box, name) for name in names), "nothing was in flight any more"
     for name in names:
         box.wait_until(lambda name=name: is_done(box, name), what=f"{name} is in done/")
-    assert box.run("readlink", "/opt/inboxd/current").stdout != first
+    assert [name for name in names if seen(box, name) != [1]] == []
+    assert box.run("readlink", "-f", "/opt/inboxd/current").stdout.strip() == second
     inboxd(box, "systemd", "rollback")
     assert box.run("readlink", "/opt/inboxd/current").stdout == first
     files_what_is_dropped(box)
 
 
 def test_two_releases_are_kept(box: Box) -> None:
-    for _ in range(2):
-        install(box)
+    releases = [another_release(box, f"2999123{number}T000000") for number in range(2)]
 
-    assert len(list(box.path(RELEASES).iterdir())) == 2
+    take(box, releases[-1])
+
+    assert sorted(str(path) for path in box.path(RELEASES).iterdir()) == sorted(str(box.path(path)) for path in releases)
 
 
 def test_a_release_whose_services_do_not_start_gives_way_to_the_one_before(box: Box) -> None:
     await_active(box)
     before = box.run("readlink", "/opt/inboxd/current").stdout
+    second = another_release(box)
     box.path(f"{CONFIGURED}/{WATCHER}.d").mkdir()
     guard = "[Service]\nExecStartPre=/bin/sh -c '[ \"$(readlink /opt/inboxd/current)\" = %s ]'\n"
     box.path(f"{CONFIGURED}/{WATCHER}.d/only-the-first.conf").write_text(guard % before.strip())
 
-    done = box.run(INSTALL, "--wheels", "/mnt/wheels", check=False)
+    done = take(box, second, check=False)
 
     assert done.returncode == 2
     assert "the release before runs again" in done.stderr
@@ -136,19 +154,43 @@ def test_a_release_whose_services_do_not_start_gives_way_to_the_one_before(box: 
     files_what_is_dropped(box)
 
 
-def test_a_new_inbox_is_let_in_by_a_sync(box: Box) -> None:
+def test_a_new_inbox_is_let_in_by_a_sync_and_the_processes_stay(box: Box) -> None:
+    root = "/srv/with space/100%"
     await_active(box)
-    add_inbox(box, "more", "/srv/with space/100%")
+    before, now = pids(box), box.now()
+    drop(box, "brief.txt")
+    box.wait_until(lambda: seen(box, "brief.txt"), what="a handler runs")
+    add_inbox(box, "more", root)
 
     refused = inboxd(box, "check", check=False)
     said = inboxd(box, "systemd", "sync")
 
     assert "sudo inboxd systemd sync" in refused or "create it" in refused
-    assert "started anew" in said
-    await_active(box)
-    drop(box, "m.txt", root="/srv/with space/100%")
-    box.wait_until(lambda: is_done(box, "m.txt", "/srv/with space/100%"), what="m.txt is in done/")
+    assert f"have taken up the settings: {root}" in said
+    for service in SERVICES:
+        taken = (now, "-u", service, "EVENT=settings_taken", 'ADDED=["more"]')
+        box.wait_until(lambda taken=taken: box.journal(*taken), what=f"{service} has the inbox")
+    drop(box, "m.txt", root=root)
+    box.wait_until(lambda: is_done(box, "m.txt", root) and is_done(box, "brief.txt"), what="both files are in done/")
+    assert pids(box) == before
+    assert seen(box, "brief.txt") == [1]
     assert "fits the settings" in inboxd(box, "systemd", "sync")
+    box.run("systemctl", "kill", "--signal=KILL", *SERVICES)
+    drop(box, "n.txt", root=root)
+    box.wait_until(lambda: is_done(box, "n.txt", root), what="what is started later has the inbox, too")
+
+
+def test_an_inbox_that_goes_is_taken_from_the_sandbox_by_a_sync(box: Box) -> None:
+    add_inbox(box, "more", "/srv/more")
+    inboxd(box, "systemd", "sync")
+    box.path(SETTINGS).write_text(FIRST_SETTINGS)
+
+    said = inboxd(box, "systemd", "sync")
+
+    assert "started anew" in said
+    files_what_is_dropped(box)
+    inside = ("nsenter", "--mount", f"--target={box.pid(WATCHER)}", "touch", "/srv/more/inbox/x")
+    assert "Read-only" in box.run(*inside, check=False).stderr
 
 
 def test_an_inbox_in_a_home_works_after_a_sync(box: Box) -> None:
@@ -167,25 +209,28 @@ def test_an_inbox_in_a_home_works_after_a_sync(box: Box) -> None:
     box.wait_until(lambda: is_done(box, "h.txt", "/home/alice/drop"), what="h.txt is in done/")
 
 
-def test_an_inbox_in_tmp_is_refused(box: Box) -> None:
-    add_inbox(box, "temporary", "/tmp/drop")
-
-    said = inboxd(box, "systemd", "sync", check=False)
+def test_an_inbox_in_tmp_is_refused(shared: Box) -> None:
+    with edited(shared, SETTINGS, "[inbox.drop]", '[inbox.temporary]\nroot = "/tmp/drop"\n\n[inbox.drop]'):
+        said = inboxd(shared, "systemd", "sync", check=False)
 
     assert "each service has one of its own" in said
 
 
-def test_installing_again_changes_no_permissions_that_an_administrator_gave(box: Box) -> None:
+def test_installing_again_is_an_upgrade_and_changes_no_permissions_that_an_administrator_gave(box: Box) -> None:
+    first = box.run("readlink", "/opt/inboxd/current").stdout
     box.path(f"{ROOT}/inbox").chmod(0o2770)
 
     install(box)
 
+    assert box.run("readlink", "/opt/inboxd/current").stdout != first
+    files_what_is_dropped(box)
     assert box.path(f"{ROOT}/inbox").stat().st_mode & 0o7777 == 0o2770
 
 
 def test_uninstalling_leaves_settings_and_files(box: Box) -> None:
     await_active(box)
-    files_what_is_dropped(box)
+    drop(box, "a.txt")
+    box.wait_until(lambda: is_done(box, "a.txt"), what="a.txt is in done/")
     box.run("systemctl", "stop", "redis-server")
     drop(box, "left.txt")
 
@@ -202,7 +247,7 @@ def test_after_uninstalling_it_can_be_installed_again(box: Box) -> None:
     await_active(box)
     box.run(INSTALL, "uninstall")
 
-    install(box)
+    take(box, "/opt/inboxd/current")
 
     files_what_is_dropped(box)
 

@@ -5,7 +5,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from console.systemd.places import AT_THE_FOLDERS, SERVICES, Places, of_user, system
-from console.systemd.sandbox import differences, drop_in, granted, refusals
+from console.systemd.sandbox import additions, differences, drop_in, granted, refusals
 from spool.settings import Inbox, Settings, Work
 
 
@@ -92,3 +92,14 @@ def test_other_settings_and_machines_without_services_are_not_compared(tmp_path:
     put(places, settings("/srv/a"))
 
     assert list(differences(settings("/srv/b"), places, tmp_path / "other.toml")) == []
+
+
+def test_new_roots_are_told_from_whatever_else_has_changed() -> None:
+    before = drop_in(settings("/srv/b"), system())
+
+    assert additions(before, before) == []
+    assert additions(before, drop_in(settings("/srv/a 1%", "/srv/b"), system())) == ["/srv/a 1%"]
+    assert additions(before, drop_in(settings("/srv/a"), system())) is None
+    assert additions(before, drop_in(settings("/srv/b", "/home/alice/drop"), system())) is None
+    assert additions(before, drop_in(settings("/srv/b", "/srv/c", stop_seconds=5.0), system())) is None
+    assert additions("", before) is None
