@@ -148,6 +148,11 @@ class Box:
 
     # inside
 
+    @property
+    def leader(self) -> int:
+        """The box's process 1, as it is numbered outside."""
+        return self._leader
+
     def run(self, *argv: str, user: str = "", check: bool = True, given: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command in the box, as root or as a user with all of the user's groups; fail the test when it fails."""
         as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []

@@ -10,6 +10,7 @@ from support.box import Box
 
 ROOT = "/srv/inboxd/drop"
 SETTINGS = "/etc/inboxd/settings.toml"
+REDIS_URL = "/etc/inboxd/redis-url"
 INSTALL = "/mnt/inboxd/deploy/install.sh"
 UNITS = "/usr/local/lib/systemd/system"
 CONFIGURED = "/etc/systemd/system"
@@ -84,6 +85,19 @@ def edited(box: Box, path: str, old: str, new: str) -> Iterator[None]:
         yield
     finally:
         box.path(path).write_text(before)
+
+
+def use_drop_in(box: Box, name: str, *services: str) -> None:
+    """Use one of the drop-ins that are shipped, as its first lines say."""
+    for service in services:
+        box.run("install", "-D", "-m", "644", f"/mnt/inboxd/deploy/systemd/drop-ins/{name}", f"{CONFIGURED}/{service}.d/{name}")
+    box.run("systemctl", "daemon-reload")
+
+
+def begin_anew(box: Box, *services: str) -> None:
+    """Start services anew without waiting for a stop."""
+    box.run("systemctl", "kill", "--signal=KILL", *services)
+    box.run("systemctl", "restart", *services)
 
 
 def add_inbox(box: Box, name: str, root: str) -> None:

@@ -8,6 +8,7 @@ from support.installed import (
     CONFIGURED,
     FIRST_SETTINGS,
     INSTALL,
+    REDIS_URL,
     ROOT,
     SERVICES,
     SETTINGS,
@@ -23,26 +24,18 @@ from support.installed import (
     is_done,
     pids,
     seen,
+    use_drop_in,
 )
 
 pytestmark = pytest.mark.systemd
 
 RELEASES = "/opt/inboxd/releases"
-REDIS_URL = "/etc/inboxd/redis-url"
-INBOXD = "/opt/inboxd/current/bin/inboxd"
 
 
 def inboxd(box: Box, *arguments: str, check: bool = True) -> str:
     """Run the installed command; returns what it said."""
     done = box.run(INBOXD, *arguments, check=check)
     return done.stdout + done.stderr
-
-
-def use_drop_in(box: Box, name: str, *services: str) -> None:
-    """Use one of the drop-ins that are shipped, as its first lines say."""
-    for service in services:
-        box.run("install", "-D", "-m", "644", f"/mnt/inboxd/deploy/systemd/drop-ins/{name}", f"{CONFIGURED}/{service}.d/{name}")
-    box.run("systemctl", "daemon-reload")
 
 
 def another_release(box: Box, name: str = "29991231T000000") -> str:
