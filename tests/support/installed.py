@@ -163,9 +163,9 @@ def gives_back_what_it_works_on(box: Box, seconds: float = 30.0) -> None:
     drop(box, "hold.txt")
     box.wait_until(lambda: seen(box, "hold.txt"), seconds, what="the handler runs")
     box.run("systemctl", "stop", WORKER)
+    assert not box.path("/var/lib/inboxd/told").exists(), "the handler's program was told to quit"
     assert not is_done(box, "hold.txt")
     assert box.show(WORKER, "Result") == "success", box.show(WORKER, "Result")
-    assert not box.path("/var/lib/inboxd/told").exists(), "the handler's program was told to quit"
     box.path("/var/lib/inboxd/go").touch()
     box.run("systemctl", "start", WORKER)
     box.wait_until(lambda: is_done(box, "hold.txt"), seconds, what="hold.txt is in done/")

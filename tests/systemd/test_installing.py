@@ -17,6 +17,7 @@ from support.installed import (
     WORKER,
     add_inbox,
     await_active,
+    begin_anew,
     drop,
     edited,
     files_what_is_dropped,
@@ -262,7 +263,7 @@ def test_redis_through_a_socket_needs_no_network(box: Box) -> None:
     box.run("usermod", "--append", "--groups", "redis", "inboxd")
     box.path(REDIS_URL).write_text("unix:///run/redis/redis.sock\n")
 
-    box.run("systemctl", "restart", *SERVICES)
+    begin_anew(box, *SERVICES)
 
     files_what_is_dropped(box)
     networks = {service: box.run("readlink", f"/proc/{box.pid(service)}/ns/net").stdout for service in SERVICES}
@@ -275,7 +276,7 @@ def test_an_encrypted_url_is_decrypted_for_the_services(box: Box) -> None:
     box.run("systemd-creds", "encrypt", "--with-key=host", "--name=redis-url", REDIS_URL, f"{REDIS_URL}.cred")
     box.path(REDIS_URL).unlink()
 
-    box.run("systemctl", "restart", *SERVICES)
+    begin_anew(box, *SERVICES)
 
     files_what_is_dropped(box)
 
@@ -286,7 +287,7 @@ def test_private_files_are_read_with_the_drop_in_and_refused_with_the_reason_wit
     box.run("env", "HOME=/home/alice", "sh", "-c", put, "sh", "one.txt", user="alice")
     box.wait_until(lambda: box.path(f"{ROOT}/failed/one.txt.error.txt").exists(), what="one.txt is refused")
     use_drop_in(box, "read-private-files.conf", WATCHER, WORKER)
-    box.run("systemctl", "restart", WATCHER, WORKER)
+    begin_anew(box, WATCHER, WORKER)
 
     box.run("env", "HOME=/home/alice", "sh", "-c", put, "sh", "two.txt", user="alice")
 

@@ -103,7 +103,7 @@ MUTATIONS = (
     Mutation("no Restart", WATCHER_UNIT, r"^Restart=always$", "", replaces_a_stopped_watcher, seconds=8.0),
     Mutation("no credential", WORKER_UNIT, r"^LoadCredential=.*$", "", files_what_is_dropped, "Cannot connect to redis"),
 )  # fmt: skip
-HASTE = {f"{CONFIGURED}/{WORKER}.d/60-hasty.conf": "[Service]\nTimeoutStopSec=8s\n"}
+HASTE = {f"{CONFIGURED}/{WORKER}.d/60-hasty.conf": "[Service]\nTimeoutStopSec=5s\n"}
 """Enough for a stop that succeeds, and all that one which doesn't is waited for."""
 
 
