@@ -31,6 +31,7 @@ from support.installed import (
 pytestmark = pytest.mark.systemd
 
 RELEASES = "/opt/inboxd/releases"
+INBOXD = "/opt/inboxd/current/bin/inboxd"
 
 
 def inboxd(box: Box, *arguments: str, check: bool = True) -> str:
