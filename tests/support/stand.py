@@ -121,8 +121,11 @@ class Program:
         return self.process.pid
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send it a signal; one that stops it has stopped all its threads when this returns."""
         os.kill(self.pid, number)
+        deadline = time.monotonic() + STOP_SECONDS
+        while number is signal.SIGSTOP and not _is_stopped(self.pid) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS / 10)
 
     def stop(self, seconds: float = STOP_SECONDS) -> int:
         """Ask it to end (SIGTERM), wait for that, and return its exit code; fail the test if it takes longer."""
@@ -449,6 +452,14 @@ def _die_with(parent: int, number: signal.Signals) -> Callable[[], None]:
 def _after_name(pid: int) -> list[str]:
     """Return the fields of /proc/PID/stat behind the program's name, the state first."""
     return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+
+
+def _is_stopped(pid: int) -> bool:
+    """Tell whether a process does nothing any more: it is stopped, every thread of it, or gone."""
+    try:
+        return all(_after_name(int(thread.name))[0] in "TZX" for thread in Path(f"/proc/{pid}/task").iterdir())
+    except FileNotFoundError:
+        return True
 
 
 def _kill(pid: int) -> None:
