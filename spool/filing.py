@@ -5,12 +5,13 @@ import errno
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from typing import Self
 
 from spool import notes
 from spool.disk import Disk, Fd, held
 from spool.folders import DONE, FAILED, Folders, split_path
-from spool.moves import TEMP_PREFIX, beneath, made_beneath, move, move_free, names_like
-from spool.store import LOST, open_in
+from spool.moves import TEMP_PREFIX, Branch, beneath, move, move_free, names_like
+from spool.store import LOST
 
 FOLDER_MODE = 0o777
 """Folders in done/ and failed/ belong to the people: the umask and the folder's default ACL say who may."""
@@ -20,14 +21,30 @@ STALE_NOTE_SECONDS = 60.0
 """A note of ours without its file is being filed just now; when older, its file was taken away, and the name is free."""
 
 
-def file_done(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bytes | None:
+class Way:
+    """The way from claimed/ to one of the other folders; what is opened for a file stays open for the next."""
+
+    def __init__(self, disk: Disk, folders: Folders, to: Fd) -> None:
+        self.claimed = Branch(disk, folders.claimed)
+        self.to = Branch(disk, to, FOLDER_MODE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.claimed.close()
+        self.to.close()
+
+
+def file_done(disk: Disk, folders: Folders, parcel: str, path: bytes, way: Way | None = None) -> bytes | None:
     """Move a claimed file to done/ under its own path, or a free name like it.
 
     Returns the path it got below done/, or None if somebody else has filed it. Raises OSError; the file then is still claimed.
+    Who files many has a ``way`` to done/ for all of them.
     """
     # If we die here: the file is still claimed, its outcome is stored, and a sweep files it.
-    with _named(DONE):
-        return _file(disk, folders, parcel, path, folders.done, move_free)
+    with _named(DONE), contextlib.ExitStack() as stack:
+        return _file(disk, way or stack.enter_context(Way(disk, folders, folders.done)), parcel, path, move_free)
 
 
 def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: bytes) -> bytes | None:
@@ -40,8 +57,8 @@ def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: by
     def with_note(disk: Disk, at: Fd, name: bytes, home: Fd, wanted: bytes) -> bytes:
         return _move_with_note(disk, at, name, home, wanted, note, notes.signature(path, parcel))
 
-    with _named(FAILED):
-        return _file(disk, folders, parcel, path, folders.failed, with_note)
+    with _named(FAILED), Way(disk, folders, folders.failed) as way:
+        return _file(disk, way, parcel, path, with_note)
 
 
 def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
@@ -68,26 +85,23 @@ def _named(folder: bytes) -> Iterator[None]:
         raise
 
 
-def _file(
-    disk: Disk, folders: Folders, parcel: str, path: bytes, to: Fd, mover: Callable[[Disk, Fd, bytes, Fd, bytes], bytes]
-) -> bytes | None:
-    """Move a claimed file below ``to``. A folder there may be tidied away just before the move: then it is made again."""
-    parts, _ = split_path(path)
+def _file(disk: Disk, way: Way, parcel: str, path: bytes, mover: Callable[[Disk, Fd, bytes, Fd, bytes], bytes]) -> bytes | None:
+    """Move a claimed file. A folder on its way may be tidied away just before the move: then it is made again."""
+    parts, name = split_path(path)
     for _ in range(_TRIES):
         try:
-            at, name = open_in(disk, folders, parcel, path)
+            at, _ = way.claimed.at((parcel.encode(), *parts))
         except OSError as error:
             if error.errno in LOST:
                 return None
             raise
-        with held(disk, at):
-            if not exists(disk, at, name):
-                return None
-            try:
-                with made_beneath(disk, to, parts, FOLDER_MODE) as (home, made):
-                    return b"/".join((*made, mover(disk, at, name, home, name)))
-            except FileNotFoundError:
-                continue
+        if not exists(disk, at, name):
+            return None
+        try:
+            home, made = way.to.at(parts)
+            return b"/".join((*made, mover(disk, at, name, home, name)))
+        except FileNotFoundError:
+            way.to.close()
     raise OSError(errno.EAGAIN, "its place is taken away again and again", path)
 
 

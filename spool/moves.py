@@ -142,14 +142,18 @@ class Branch:
         return self
 
     def __exit__(self, *_raised: object) -> None:
-        if self._last[0] != self._top:
-            self._disk.close(self._last[0])
-        self._parts, self._last = (), (self._top, ())
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the last folder; another one may be asked for all the same."""
+        fd, self._parts, self._last = self._last[0], (), (self._top, ())
+        if fd != self._top:
+            self._disk.close(fd)
 
     def at(self, parts: tuple[bytes, ...]) -> tuple[Fd, tuple[bytes, ...]]:
         """Return a folder's descriptor, which is open until another one is asked for, and its path, as in ``make_folders``."""
         if parts != self._parts:
-            self.__exit__()
+            self.close()
             if parts:
                 wanted = self._open(parts)
                 self._parts, self._last = parts, wanted

@@ -9,7 +9,7 @@ from spool import log, payload
 from spool.counters import DONE, FAILED, REFUSED, Tally
 from spool.errors import BrokerAway, HandlerFailed, RejectFile
 from spool.failing import fail, settle
-from spool.filing import file_done, is_filed
+from spool.filing import Way, file_done, is_filed
 from spool.folders import Folders, born, new_parcel_id
 from spool.lease import Held, Lease
 from spool.message import Stored
@@ -41,15 +41,16 @@ class Filer:
         """Carry out what the handler said of each file. Raises OSError if a folder can't be written, BrokerAway."""
         # what is to be tried again last: splitting the last file off removes the parcel's folder
         in_order = sorted(outcome.files, key=lambda file: file.verdict in (Verdict.ALONE, Verdict.AGAIN))
-        missing = [file.path for file in in_order if not self._carry_out(outcome, file)]
+        with Way(self._disk, self._folders, self._folders.done) as way:
+            missing = [file.path for file in in_order if not self._carry_out(outcome, file, way)]
         if self._close(outcome.parcel) is not Held.FILED:
             self._tell_of_missing(outcome.parcel, missing)
 
-    def _carry_out(self, outcome: Outcome, file: FileOutcome) -> bool:
+    def _carry_out(self, outcome: Outcome, file: FileOutcome, way: Way | None = None) -> bool:
         """Carry out what was said of one file; False if it is not there."""
         match file.verdict:
             case Verdict.DONE:
-                return self._done(outcome, file)
+                return self._done(outcome, file, way)
             case Verdict.REJECTED:
                 return self.fail(outcome.parcel, file.path, file.reason or "", attempts=outcome.attempt)
             case Verdict.GONE:
@@ -125,8 +126,8 @@ class Filer:
         self._tally.filed(self._inbox.name, FAILED if attempts else REFUSED, files=int(filed))
         return filed
 
-    def _done(self, outcome: Outcome, file: FileOutcome) -> bool:
-        filed = file_done(self._disk, self._folders, outcome.parcel, file.path)
+    def _done(self, outcome: Outcome, file: FileOutcome, way: Way | None) -> bool:
+        filed = file_done(self._disk, self._folders, outcome.parcel, file.path, way)
         if filed is None:
             return False
         seconds = max(time.time() - born(outcome.parcel), 0.0)
