@@ -3,6 +3,7 @@
 Between programs on one host each byte would cross the wire three times, to come back; to another host, there is no other way.
 """
 
+import secrets
 from collections.abc import Iterable
 from typing import cast
 
@@ -16,31 +17,32 @@ KEY = "inboxd:takers"
 FRESH_SECONDS = 60.0
 """A worker of which nothing was heard for so long does not count."""
 
+_BETWEEN = "\0"
+
 
 class Helpers:
     """Who takes from the queues of parcels, as far as one host knows; by Redis's clock."""
 
     def __init__(self, client: redis.Redis, host: str) -> None:
-        self._host = host
+        self._by_reference = files_queue(host)
+        self._id = secrets.token_hex(8)
         self._show = client.register_script(lua.SHOW)
-        self._takers: frozenset[tuple[str, str]] = frozenset()
+        self._takers: list[frozenset[str]] = []
 
     @property
     def needed(self) -> bool:
-        """Whether parcels are to carry bytes, at the last look: a worker elsewhere takes them, or none that sees our disk."""
-        by_reference = any(queue == files_queue(self._host) for queue, _ in self._takers)
-        elsewhere = any(queue == WORK_QUEUE and host != self._host for queue, host in self._takers)
-        return elsewhere or not by_reference
+        """Whether parcels are to carry bytes, at the last look: one who takes them does not see our disk, or nobody does."""
+        blind = any(WORK_QUEUE in queues and self._by_reference not in queues for queues in self._takers)
+        return blind or not any(self._by_reference in queues for queues in self._takers)
 
     def show(self, queues: Iterable[str]) -> None:
-        """Tell that a worker on this host takes from these queues. Raises BrokerAway."""
-        self._call(f"{queue} {self._host}" for queue in queues)
+        """Tell that this worker takes from these queues. Raises BrokerAway."""
+        self._call(_BETWEEN.join([self._id, *sorted(queues)]))
 
     def look(self) -> None:
-        """See who takes from which queue. Raises BrokerAway."""
-        found = (name.decode("utf-8", "replace").partition(" ") for name in self._call(()))
-        self._takers = frozenset((queue, host) for queue, _, host in found)
+        """See who takes from which queues. Raises BrokerAway."""
+        self._takers = [frozenset(name.decode("utf-8", "replace").split(_BETWEEN)[1:]) for name in self._call()]
 
-    def _call(self, members: Iterable[str]) -> list[bytes]:
+    def _call(self, *names: str) -> list[bytes]:
         with weather():
-            return cast("list[bytes]", self._show(keys=[KEY], args=[int(FRESH_SECONDS * 1000), *members]))
+            return cast("list[bytes]", self._show(keys=[KEY], args=[int(FRESH_SECONDS * 1000), *names]))

@@ -4,6 +4,7 @@ import hashlib
 import io
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Self
 
@@ -129,6 +130,10 @@ class Unpacking:
         parts, name = split_path(part.filename)
         with beneath(self._disk, self._claimed, parts) as at:
             file = self._disk.open_file(at, name)
+        look = self._disk.fstat(file)
+        if (look.size, look.mtime_ns / 1e9) != (part.content_length, part.headers.get("mtime")):
+            # it was written to since: what was known of its content is of the past
+            part = replace(part, headers={key: value for key, value in part.headers.items() if key != "sha256"})
         return InboxFile(part, self._parcel, self._disk.reader(file), self._home, self._attempt)
 
     def _open_claimed(self) -> Fd:

@@ -97,10 +97,9 @@ class Intake:
                 self._send_again()
                 self._flight.look(self._means.disk, folders)
                 looks = look or not self._gathering.resting
-                begun = time.monotonic()
                 taken = Taken(self._gathering.look(folders, self._flight.room) if looks else None)
                 self._file_refused(folders, taken)
-                self._send_ready(folders, found_by, taken, until=begun + TURN_SECONDS, hold=hold)
+                self._send_ready(folders, found_by, taken, until=time.monotonic() + TURN_SECONDS, hold=hold)
         except OSError as error:
             self._gathering.forget()
             raise FolderAway(f"{self._inbox.root}: {error.strerror or error}") from error

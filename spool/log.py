@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TextIO, cast
 
 import structlog
+from billiard.exceptions import SoftTimeLimitExceeded
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 from spool import journal
@@ -132,17 +133,18 @@ def configure(
 class _Lines:
     """Writes our own lines to stderr. Python's ``logging`` would cost more than all else of a line."""
 
-    def __init__(self, stderr: TextIO) -> None:
+    def __init__(self, stderr: TextIO | None) -> None:
+        """Write to ``stderr``, None where there is none."""
         self._stderr = stderr
 
     @classmethod
-    def on(cls, stderr: TextIO) -> "Callable[..., _Lines]":
+    def on(cls, stderr: TextIO | None) -> "Callable[..., _Lines]":
         """Return what structlog makes its loggers with."""
         return lambda *_names: cls(stderr)
 
     def write(self, line: str) -> None:
         """Write a whole line in one call, so that no other program's comes between; "" is none."""
-        if line:
+        if line and self._stderr:
             with contextlib.suppress(OSError, ValueError):  # as in logging: what can't be told is no reason to fail
                 self._stderr.write(line + "\n")
                 self._stderr.flush()
@@ -157,6 +159,8 @@ def _never_raising(render: Renderer) -> Renderer:
         name = event.get("event")
         try:
             return render(logger, method, event)
+        except SoftTimeLimitExceeded:  # it is about the handler
+            raise
         except Exception as error:  # noqa: BLE001 - a value's own __repr__ may raise anything
             lost = {"level": "error", "program": event.get("program"), "event": plain(str(name)), "error": type(error).__name__}
             return render(logger, method, lost)
@@ -165,12 +169,12 @@ def _never_raising(render: Renderer) -> Renderer:
 
 
 def _shape(environment: Mapping[str, str]) -> str:
-    if sys.stderr.isatty():
-        return "console"
     try:
+        if sys.stderr.isatty():
+            return "console"
         stderr = Disk().fstat(sys.stderr.fileno())
-    except (OSError, ValueError):
-        return "json"  # closed, or no file at all
+    except (AttributeError, OSError, ValueError):
+        return "json"  # closed, no file at all, or none
     # programs that we start inherit the variable, and may write elsewhere
     return "journal" if environment.get("JOURNAL_STREAM") == f"{stderr.dev}:{stderr.ino}" else "json"
 

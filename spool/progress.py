@@ -33,18 +33,14 @@ class Progress:
         self._lock = threading.Lock()
         self._line: Any = None  # a redis.Connection, whose methods have no types
         self._rests_until = 0.0
-        self._begun = ""
 
     def note(self, parcel: str, file: FileOutcome) -> None:
         """Note what became of one file. Does not wait, and never raises: nothing depends on it but time."""
         if self._clock() < self._rests_until:
             return
         key, value = PROGRESS_KEY + parcel, msgpack.packb([file.verdict.value, file.reason, file.result])
-        commands: list[tuple[object, ...]] = [("HSET", key, file.path, value)]
+        commands = [("HSET", key, file.path, value), ("EXPIRE", key, self._keep)]
         with self._lock:
-            if parcel != self._begun:
-                self._begun = parcel
-                commands.append(("EXPIRE", key, self._keep))
             # a line that was kept may have gone stale: that costs one more try, and only a Redis that is away costs a rest
             if not (self._line and self._send(commands)) and not self._send(commands):
                 self._rests_until = self._clock() + REST_SECONDS
@@ -85,4 +81,3 @@ class Progress:
             with contextlib.suppress(redis.RedisError, OSError):
                 self._line.disconnect()
         self._line = None
-        self._begun = ""

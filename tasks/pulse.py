@@ -17,7 +17,7 @@ from celery.worker import state
 from spool import log
 from spool.broker import weather
 from spool.errors import BrokerAway
-from spool.helpers import Helpers
+from spool.helpers import FRESH_SECONDS, Helpers
 from spool.notify import PINGS_PER_PERIOD, Notify
 
 LOOKS_PER_SILENCE = 10
@@ -68,7 +68,7 @@ class Pulse:
     def look_seconds(self) -> float:
         """How long it is from one look to the next."""
         watchdog = self._notify.watchdog_seconds
-        look = self._silent_seconds / LOOKS_PER_SILENCE or LOOK_SECONDS
+        look = min(self._silent_seconds / LOOKS_PER_SILENCE or LOOK_SECONDS, FRESH_SECONDS / 4)
         return look if watchdog is None else min(look, watchdog / PINGS_PER_PERIOD)
 
     def attend(self) -> None:
@@ -101,7 +101,7 @@ class Pulse:
         return not silent
 
     def _show(self, consumer: Any) -> None:  # noqa: ANN401
-        if self._helpers and consumer is not None:
+        if self._helpers and consumer is not None and not self._away:
             with contextlib.suppress(BrokerAway):
                 self._helpers.show(queues(consumer))
 

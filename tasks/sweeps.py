@@ -76,10 +76,11 @@ def _take_all(workshop: Workshop, inbox: Inbox) -> int:
         calm, settle=calm.settle + RIPE_SECONDS, unsure=calm.unsure + RIPE_SECONDS, empty=calm.empty + RIPE_SECONDS
     )
     intake = Intake(means, inbox, ripe, network=mount.network)
-    claimed = 0
+    claimed, look = 0, True
     for _ in range(TURNS_MAX):
-        taken = intake.take("sweep", hold=False)
+        taken = intake.take("sweep", look=look, hold=False)
         claimed += taken.claimed
+        look = not taken.cut
         if not taken.more:
             break
     with contextlib.suppress(BrokerAway):  # the files are worth more than the statistics

@@ -42,7 +42,8 @@ def _take(workshop: Workshop, key: str, mine: str) -> bool:
         holder = workshop.client.get(key)
         if isinstance(holder, bytes) and life(holder.decode()) is Life.DEAD:
             _delete(workshop, key, holder.decode())
-            return bool(workshop.client.set(key, mine, nx=True, ex=TURN_SECONDS))
+            workshop.client.set(key, mine, nx=True, ex=TURN_SECONDS)
+            holder = workshop.client.get(key)
         return holder == mine.encode()  # the first try's answer was lost, the second found its own
 
 

@@ -75,6 +75,7 @@ class Drop:
             self.looked, self.due_at = taken.looked, math.inf if taken.looked.due_in is None else now + taken.looked.due_in
         if taken.more:
             self.due = now
+            self.look = not taken.cut  # what is in hand goes first
             return
         self.took = 0.0
         due_in = max(self.due_at - now, 0.0)

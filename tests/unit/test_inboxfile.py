@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -220,3 +221,24 @@ def test_opening_leaves_no_descriptor_behind(spool: Spool) -> None:
         opened(parcel, replace(part, filename=b"x/y/gone"))
 
     assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+
+
+def test_a_hash_that_was_packed_is_not_told_of_a_file_that_was_written_to_since(tmp_path: Path) -> None:
+    known = hashlib.sha256(b"hello").hexdigest()
+    home = tmp_path / "claimed" / ID
+    home.mkdir(parents=True)
+    lying = home / "a"
+    lying.write_bytes(b"hello")
+    headers = {"id": "i", "mtime": lying.stat().st_mtime_ns / 1e9, "sha256": known}
+    part = FilePart(b"a", "text/plain", 5, headers, None)
+    parcel = Parcel(ID, "drop", "host", os.fsencode(tmp_path), (part,))
+
+    with Unpacking(Disk(), parcel, here=True, attempt=1) as unpacking:
+        same = unpacking.open(part)
+        lying.write_bytes(b"hello and more")
+        changed = unpacking.open(part)
+
+    with same.stream, changed.stream:
+        assert same.headers["sha256"] == known
+        assert "sha256" not in changed.headers
+        assert changed.sha256 == hashlib.sha256(b"hello and more").hexdigest()

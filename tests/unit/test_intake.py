@@ -17,7 +17,9 @@ from spool.disk import Disk
 from spool.folders import is_parcel_id
 from spool.intake import Intake
 from spool.lease import Held
+from spool.mounts import Mode, Mount
 from spool.readiness import Patience
+from watcher.drop import Drop
 
 
 @pytest.fixture
@@ -216,6 +218,32 @@ def test_an_inbox_that_has_sent_for_long_enough_gives_way_with_files_in_hand(
     turns = [(way_in.take("event").more, len(sent.parcels)) for _ in range(3)]
 
     assert turns == [(True, 1), (True, 2), (False, 3)]
+
+
+def test_what_a_cut_turn_has_in_hand_goes_before_another_look(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_room, "TURN_SECONDS", -1.0)
+    drop(spool, 3)
+    way_in = intake(spool, quick(pace=10.0), Sent())
+    planned = Drop(spool.inbox(), way_in, Mount(1, "ext4", "/"), Mode(events=True, why=""), (0, 0, 0, 0))
+
+    looks = []
+    for _ in range(3):
+        taken = way_in.take("event", look=planned.look)
+        planned.plan(taken, 0.0, 0.0)
+        looks.append(planned.look)
+
+    assert looks == [False, False, True]
+
+
+@pytest.mark.parametrize(("hold", "sent_at_once"), [(True, 31), (False, 33)])
+def test_who_does_not_come_back_soon_holds_nothing_for_company(hold: bool, sent_at_once: int, spool: Spool) -> None:
+    drop(spool, 33)
+    sent = Sent()
+
+    taken = intake(spool, quick(), sent, parcel_files_max=10).take("sweep", hold=hold)
+
+    assert len(sent.paths()) == sent_at_once
+    assert taken.held is hold
 
 
 def test_sub_folders_are_tidied_a_few_at_a_time_and_the_scan_ends_with_the_last(

@@ -66,9 +66,11 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def following(*arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command that does not end by itself."""
+    """Run a command that does not end by itself, but by Ctrl-C; tests that run in the background may have that ignored."""
     argv = [sys.executable, "-m", "console", *map(str, arguments)]
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), bufsize=0) as process:
+        signal.signal(signal.SIGINT, ours)
         try:
             yield process
         finally:
