@@ -30,6 +30,9 @@ CLAIMED_MASK = Mask(Bits.IN_DELETE | _SAFE)
 
 
 REST_SECONDS = 0.005
+PROMPT_SECONDS = 0.001
+READS_AT_ONCE = 4
+"""A file is opened, written and closed, a parcel returns: only more events than these, so close together, are many files."""
 BUFFER_BYTES = 256 * 1024
 """More than the kernel's queue grows by in a rest; it holds 16,384 events, of 16 bytes and a name each."""
 
@@ -92,22 +95,22 @@ class HintEmitter(EventEmitter):
 
 
 class RestingReader(InotifyFD):
-    """Reads the first event at once, and then rests: while files pour in, one word for all of them is enough.
+    """Reads each event at once, but rests between while files pour in: then one word for all of them is enough.
 
     Else this thread, the dispatcher's and the loop's would pass the interpreter to and fro for each file.
     """
 
     def __init__(self) -> None:
-        self._rests_until = 0.0
+        self._in_a_row = 0
         super().__init__()
 
     def read_events(self, *, event_buffer_size: int = BUFFER_BYTES) -> list[InotifyEvent]:
         """Wait for events, and return one of each kind from each folder: their names are the scan's business."""
-        rest = self._rests_until - time.monotonic()
-        if rest > 0:
-            self.stopped_event.wait(rest)
+        if self._in_a_row >= READS_AT_ONCE:
+            self.stopped_event.wait(REST_SECONDS)
+        begun = time.monotonic()
         events = super().read_events(event_buffer_size=event_buffer_size)
-        self._rests_until = time.monotonic() + REST_SECONDS
+        self._in_a_row = self._in_a_row + 1 if time.monotonic() - begun < PROMPT_SECONDS else 0
         return list({(event.wd, event.mask): event for event in events}.values())
 
 
