@@ -57,7 +57,7 @@ class Gathering:
         self._log = log.get(__name__).bind(inbox=inbox.name)
         self._cursor: Iterator[Seen | SubFolder | Denied] | None = None
         self._sub_folders: list[SubFolder] = []
-        self._emptied: list[SubFolder] = []
+        self._untidied: list[SubFolder] = []
         self._looked = Looked()
         self._begun = self._started = 0.0
         self._due: float | None = None
@@ -66,7 +66,7 @@ class Gathering:
     @property
     def resting(self) -> bool:
         """Whether the next look begins a new scan: what arrives before it will be seen."""
-        return self._cursor is None and not self._emptied
+        return self._cursor is None and not self._untidied
 
     @property
     def ready(self) -> int:
@@ -77,13 +77,13 @@ class Gathering:
         """Give up the unfinished scan, as after the folder was away; the next look begins anew."""
         self._cursor = None
         self._sub_folders.clear()
-        self._emptied = []
+        self._untidied = []
         for kept in (self.small, self.large, self.refused):
             kept.clear()
 
     def look(self, folders: Folders, room: int) -> Looked:
         """Look at some entries more, until ``room`` files are ready. Raises OSError if the inbox can't be read."""
-        if self._emptied:
+        if self._untidied:
             return self._tidy(folders)
         if self._cursor is None:
             self._begun = clock_of(self._disk, folders, network=self._network)
@@ -143,13 +143,13 @@ class Gathering:
         if self._due is not None:
             self._looked.due_in = max(self._due - self._now(), 0.0)
         if self._inbox.empty_folders == "remove":
-            self._emptied = innermost_first(self._sub_folders)
+            self._untidied = innermost_first(self._sub_folders)
         self._sub_folders = []
         return self._tidy(folders)
 
     def _tidy(self, folders: Folders) -> Looked:
         """Remove some of the sub-folders that are empty; the scan is at its end when all have been tried."""
-        some, self._emptied = self._emptied[:PRUNES_A_TURN], self._emptied[PRUNES_A_TURN:]
+        some, self._untidied = self._untidied[:PRUNES_A_TURN], self._untidied[PRUNES_A_TURN:]
         for path in prune(self._disk, folders, some, self._begun, self._inbox.empty_folder_seconds):
             self._log.info(log.FOLDER_PRUNED, file=path)
-        return Looked(more=True) if self._emptied else self._looked
+        return Looked(more=True) if self._untidied else self._looked

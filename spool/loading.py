@@ -14,8 +14,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
-    PydanticBaseSettingsSource,
     TomlConfigSettingsSource,
+)
+from pydantic_settings import (
+    PydanticBaseSettingsSource as Source,
 )
 from pydantic_settings import (
     SettingsError as SourceError,
@@ -30,6 +32,8 @@ CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what LoadCredential= names; readable for this service alone."""
 CREDENTIAL = "redis-url"
 LOOKED_FOR = (Path("settings.toml"), Path("/etc/inboxd/settings.toml"))
+
+Sources = tuple[Source, ...]
 
 _TABLES: dict[str, type[BaseModel]] = {
     "redis": Redis,
@@ -74,6 +78,25 @@ def handlers_beside(file: Path) -> None:
         sys.path.insert(0, folder)
 
 
+def sourced(pick: Callable[[type[BaseSettings], Source, Source], Sources]) -> type[Settings]:
+    """Return settings from the sources that ``pick`` chooses, given the class, the caller's keys and the environment's."""
+
+    class Sourced(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: Source,
+            env_settings: Source,
+            dotenv_settings: Source,
+            file_secret_settings: Source,
+        ) -> Sources:
+            del dotenv_settings, file_secret_settings
+            return pick(settings_cls, init_settings, env_settings)
+
+    return Sourced
+
+
 def load(path: Path | None = None, **overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks them
     """Read, merge and check the settings.
 
@@ -83,25 +106,15 @@ def load(path: Path | None = None, **overrides: Any) -> Settings:  # noqa: ANN40
     file = find(path)
     secret = credential()
 
-    class Sourced(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            del dotenv_settings, file_secret_settings
-            given = InitSettingsSource(settings_cls, {"redis": {"url": secret[1]}} if secret else {})
-            return init_settings, env_settings, given, TomlConfigSettingsSource(settings_cls, toml_file=file)
+    def pick(kind: type[BaseSettings], given: Source, environment: Source) -> Sources:
+        credential = InitSettingsSource(kind, {"redis": {"url": secret[1]}} if secret else {})
+        return given, environment, credential, TomlConfigSettingsSource(kind, toml_file=file)
 
     try:
         unknown = list(_unknown_variables(os.environ))
         if unknown:
             raise SettingsError(unknown)
-        settings = Sourced(**overrides)
+        settings = sourced(pick)(**overrides)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError([Finding(str(file), f"is not valid TOML: {error}", "mend the line that is named")]) from None
     except UnicodeDecodeError as error:

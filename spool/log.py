@@ -83,11 +83,6 @@ def get(name: str) -> FilteringBoundLogger:
     return cast("FilteringBoundLogger", structlog.get_logger(module=name))
 
 
-def message_ids() -> dict[str, str]:
-    """Return the journal's MESSAGE_ID of each event, by its name."""
-    return {event: journal.message_id(event) for event in sorted(EVENTS)}
-
-
 def configure(
     settings: Log, *, program: str, environment: Mapping[str, str] = _NOTHING, journal_socket: str = journal.SOCKET
 ) -> None:

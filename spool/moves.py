@@ -116,17 +116,6 @@ def beneath(disk: Disk, at: Fd, parts: tuple[bytes, ...]) -> AbstractContextMana
     return held(disk, open_path(disk, at, parts)) if parts else nullcontext(at)
 
 
-@contextlib.contextmanager
-def made_beneath(disk: Disk, at: Fd, parts: tuple[bytes, ...], mode: int) -> Iterator[tuple[Fd, tuple[bytes, ...]]]:
-    """Open a path of folders for a with block like ``make_folders``. No parts: it is ``at`` itself."""
-    if not parts:
-        yield at, ()
-        return
-    folder, made = make_folders(disk, at, parts, mode)
-    with held(disk, folder):
-        yield folder, made
-
-
 class Branch:
     """Folders below one; the last stays open, for files come folder by folder."""
 

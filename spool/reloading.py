@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from spool import log
 from spool.errors import Finding, SettingsError
-from spool.loading import load
+from spool.loading import load, sourced
 from spool.preflight import require
 from spool.settings import Settings
 
@@ -120,18 +119,4 @@ def freeze(settings: Settings) -> bytes:
 
 def thaw(text: bytes) -> Settings:
     """Return the settings that were frozen, whatever the environment says now. Raises ValidationError."""
-
-    class Given(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,
-            file_secret_settings: PydanticBaseSettingsSource,
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            del settings_cls, env_settings, dotenv_settings, file_secret_settings
-            return (init_settings,)
-
-    return Given(**json.loads(text))
+    return sourced(lambda _kind, given, _environment: (given,))(**json.loads(text))

@@ -110,11 +110,11 @@ def innermost_first(seen: Iterable[SubFolder]) -> list[SubFolder]:
 def prune(disk: Disk, folders: Folders, seen: list[SubFolder], now: float, quiet_seconds: float) -> list[bytes]:
     """Remove sub-folders of inbox/ that are empty, quiet, and known below done/ or failed/: their files went through our hands.
 
-    A folder that a person has made and never used stays. Returns the paths that were removed. A dropper who is quicker makes
-    rmdir fail, and keeps his folder.
+    They are tried in the order given: ``innermost_first`` lets those above go, too. A folder that a person has made and never
+    used stays. Returns the paths that were removed. A dropper who is quicker makes rmdir fail, and keeps his folder.
     """
     removed = []
-    for folder in innermost_first(seen):
+    for folder in seen:
         if now - folder.mtime < quiet_seconds or not _went_through(disk, folders, folder.path):
             continue
         parts, name = split_path(folder.path)

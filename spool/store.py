@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from spool.disk import Disk, Fd, held
 from spool.folders import CLAIMED_MODE, Folders, is_parcel_id, split_path
-from spool.moves import TEMP_NAME, Branch, made_beneath, move_free, move_in, open_path
+from spool.moves import TEMP_NAME, Branch, move_free, move_in, open_path
 from spool.walk import Entry, walk
 
 LOST = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -131,7 +131,8 @@ def release(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bool:
         at, name = open_in(disk, folders, parcel, path)
         with held(disk, at):
             disk.stat(at, name)
-            with made_beneath(disk, folders.inbox, parts, 0o777) as (inbox, _):
+            with Branch(disk, folders.inbox, 0o777) as branch:
+                inbox, _ = branch.at(parts)
                 # If we die here: the file is still claimed, or back in inbox/.
                 move_free(disk, at, name, inbox, name)
     except OSError as error:

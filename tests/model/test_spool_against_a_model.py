@@ -16,7 +16,7 @@ from spool.disk import Disk
 from spool.filing import file_done, file_failed
 from spool.folders import Folders, is_parcel_id, new_parcel_id, opened
 from spool.readiness import Ready
-from spool.retention import expire, prune
+from spool.retention import expire, innermost_first, prune
 from spool.scan import Seen, SubFolder, scan
 from spool.store import claim, discard, files, parcels, release, split
 
@@ -160,7 +160,8 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule()
     def prune_all(self) -> None:
         entries = list(scan(self.disk, self.folders.inbox, self.rules, AT_ONCE, lambda: FAR))
-        prune(self.disk, self.folders, [entry for entry in entries if isinstance(entry, SubFolder)], FAR, 1.0)
+        seen = innermost_first(entry for entry in entries if isinstance(entry, SubFolder))
+        prune(self.disk, self.folders, seen, FAR, 1.0)
 
     @invariant()
     def each_content_is_in_exactly_one_place(self) -> None:

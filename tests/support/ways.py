@@ -92,7 +92,7 @@ def _tidy_failed(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
 
 
 def _prune(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
-    prune(disk, folders, [SubFolder(b"sub", 0.0), SubFolder(b"sub/deep", 0.0), SubFolder(b"kept", 0.0)], FAR, 1.0)
+    prune(disk, folders, [SubFolder(b"sub/deep", 0.0), SubFolder(b"sub", 0.0), SubFolder(b"kept", 0.0)], FAR, 1.0)
 
 
 def then(*steps: Step) -> Step:

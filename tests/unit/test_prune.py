@@ -8,7 +8,7 @@ from support.disks import RefusingDisk
 from support.spools import Spool
 
 from spool.disk import Disk
-from spool.retention import prune
+from spool.retention import innermost_first, prune
 from spool.scan import SubFolder
 
 QUIET = 30.0
@@ -22,7 +22,7 @@ def spool(tmp_path: Path) -> Spool:
 
 def pruned(spool: Spool, *paths: bytes, mtime: float = 0.0, now: float = 100.0, disk: Disk | None = None) -> list[bytes]:
     with spool.folders() as folders:
-        return prune(disk or Disk(), folders, [SubFolder(path, mtime) for path in paths], now, QUIET)
+        return prune(disk or Disk(), folders, innermost_first(SubFolder(path, mtime) for path in paths), now, QUIET)
 
 
 def went_through(spool: Spool, *paths: bytes, top: bytes = b"done") -> None:
