@@ -1,5 +1,6 @@
 """A worker, or beat, as a service: ready, alive, reloading on SIGHUP, stopping, by Celery's own signals and steps."""
 
+import gc
 import signal
 import sys
 from typing import Any
@@ -48,6 +49,7 @@ def serve_as_beat(duty: Duty, notify: Notify, silence_seconds: float) -> None:
 
     def begin(sender: Any = None, **_kwargs: object) -> None:  # noqa: ANN401 - celery.beat.Service
         notify.bear(silence_seconds)
+        gc.collect()  # the transport that Celery's banner was made of, and an open file with it, else stays for minutes
         duty.begin(sender.scheduler)
 
     signals.beat_init.connect(begin, weak=False)
