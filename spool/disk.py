@@ -6,6 +6,7 @@ Every method raises OSError as the system gives it. Nothing here follows a symli
 import ctypes
 import errno
 import fcntl
+import io
 import os
 import signal
 import stat as mode_bits
@@ -180,7 +181,7 @@ class Disk:
 
     def reader(self, fd: Fd) -> BinaryIO:
         """Wrap an open file in a buffered reader, which closes it."""
-        return os.fdopen(fd, "rb")
+        return io.BufferedReader(io.FileIO(fd))
 
     def create(self, at: Fd, name: bytes, mode: int) -> Fd:
         """Create and open a file for writing; FileExistsError if the name is taken."""

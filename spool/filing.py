@@ -58,7 +58,7 @@ def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: by
         return _move_with_note(disk, at, name, home, wanted, note, notes.signature(path, parcel))
 
     with _named(FAILED), Way(disk, folders, folders.failed) as way:
-        return _file(disk, way, parcel, path, with_note)
+        return _file(disk, way, parcel, path, with_note, prepared=True)
 
 
 def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
@@ -85,8 +85,19 @@ def _named(folder: bytes) -> Iterator[None]:
         raise
 
 
-def _file(disk: Disk, way: Way, parcel: str, path: bytes, mover: Callable[[Disk, Fd, bytes, Fd, bytes], bytes]) -> bytes | None:
-    """Move a claimed file. A folder on its way may be tidied away just before the move: then it is made again."""
+def _file(
+    disk: Disk,
+    way: Way,
+    parcel: str,
+    path: bytes,
+    mover: Callable[[Disk, Fd, bytes, Fd, bytes], bytes],
+    *,
+    prepared: bool = False,
+) -> bytes | None:
+    """Move a claimed file. A folder on its way may be tidied away just before the move: then it is made again.
+
+    Nothing is made or ``prepared`` for a file that is gone.
+    """
     parts, name = split_path(path)
     for _ in range(_TRIES):
         try:
@@ -95,12 +106,14 @@ def _file(disk: Disk, way: Way, parcel: str, path: bytes, mover: Callable[[Disk,
             if error.errno in LOST:
                 return None
             raise
-        if not exists(disk, at, name):
+        if (prepared or parts) and not exists(disk, at, name):
             return None
         try:
             home, made = way.to.at(parts)
             return b"/".join((*made, mover(disk, at, name, home, name)))
         except FileNotFoundError:
+            if not exists(disk, at, name):
+                return None
             way.to.close()
     raise OSError(errno.EAGAIN, "its place is taken away again and again", path)
 

@@ -16,6 +16,7 @@ ALL = (INBOX, CLAIMED, DONE, FAILED)
 CLAIMED_MODE = 0o700
 """What is in flight is nobody else's business; the droppers' folders keep the modes they are given."""
 
+_NO_NAMES = (b"", b".", b"..")
 _PARCEL = re.compile(r"[0-9a-f]{28}")
 
 
@@ -66,7 +67,9 @@ def born(parcel: str) -> float:
 
 def split_path(path: bytes) -> tuple[tuple[bytes, ...], bytes]:
     """Split a relative path into its folders and its name. Raises ValueError for one that could lead outside."""
+    if b"/" not in path and b"\0" not in path and path not in _NO_NAMES:  # most are
+        return (), path
     *parts, name = path.split(b"/")
-    if any(part in (b"", b".", b"..") or b"\0" in part for part in (*parts, name)):
+    if any(part in _NO_NAMES or b"\0" in part for part in (*parts, name)):
         raise ValueError(f"not a path below an inbox: {path!r}")
     return tuple(parts), name

@@ -4,7 +4,8 @@ import hashlib
 import mimetypes
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from spool.disk import Disk, Fd, Idle, Stat, held
 from spool.folders import Folders, born, split_path
@@ -68,7 +69,8 @@ def pack(
                     raise
                 continue
             with folder as at:
-                room -= _pack_one(disk, at, name, path, inbox, parcel, room, packed)
+                seen = expected is not None and path in expected
+                room -= _pack_one(disk, at, name, path, inbox, parcel, room, packed, seen=seen)
     for part in list(packed.parts):
         if expected and expected.get(part.filename, packed.versions[part.filename]) != packed.versions[part.filename]:
             packed.parts.remove(part)
@@ -76,11 +78,15 @@ def pack(
     return packed
 
 
-def _pack_one(disk: Disk, at: Fd, name: bytes, path: bytes, inbox: Inbox, parcel: str, room: int, packed: Packed) -> int:
-    """Add one file to ``packed``; returns how many bytes it put inside the message."""
+def _pack_one(
+    disk: Disk, at: Fd, name: bytes, path: bytes, inbox: Inbox, parcel: str, room: int, packed: Packed, *, seen: bool
+) -> int:
+    """Add one file to ``packed``; returns how many bytes it put inside the message.
+
+    What was not ``seen`` to be a file is looked at before it is opened: opening a device may do something.
+    """
     try:
-        look = disk.stat(at, name)
-        if reason := refusal(look, inbox.size_bytes_max):
+        if not seen and (reason := refusal(disk.stat(at, name), inbox.size_bytes_max)):
             packed.refused.append((path, reason))
             return 0
         with held(disk, disk.open_file(at, name)) as file:
@@ -97,6 +103,9 @@ def _pack_one(disk: Disk, at: Fd, name: bytes, path: bytes, inbox: Inbox, parcel
 
 def _pack_open(disk: Disk, file: Fd, path: bytes, inbox: Inbox, parcel: str, room: int, packed: Packed) -> int:
     look = disk.fstat(file)
+    if reason := refusal(look, inbox.size_bytes_max):
+        packed.refused.append((path, reason))
+        return 0
     if disk.idle(file) is Idle.BUSY:
         packed.busy.append(path)
         return 0
@@ -108,12 +117,9 @@ def _pack_open(disk: Disk, file: Fd, path: bytes, inbox: Inbox, parcel: str, roo
             packed.busy.append(path)
             return 0
     packed.versions[path] = version(look)
-    part = _part(path, look, inbox.name, parcel, data)
-    if data is None or len(data) > room:
-        packed.parts.append(replace(part, stream=None))
-        return 0
-    packed.parts.append(part)
-    return len(data)
+    carried = data if data is not None and len(data) <= room else None
+    packed.parts.append(_part(path, look, inbox.name, parcel, data, carried))
+    return len(carried or b"")
 
 
 def _read(disk: Disk, file: Fd, size: int) -> bytes | None:
@@ -125,7 +131,7 @@ def _read(disk: Disk, file: Fd, size: int) -> bytes | None:
     return None if missing else b"".join(chunks)
 
 
-def _part(path: bytes, look: Stat, inbox: str, parcel: str, data: bytes | None) -> FilePart:
+def _part(path: bytes, look: Stat, inbox: str, parcel: str, data: bytes | None, carried: bytes | None) -> FilePart:
     headers: dict[str, str | float] = {
         "id": file_id(inbox, path, look),
         "mtime": look.mtime_ns / 1e9,
@@ -133,13 +139,18 @@ def _part(path: bytes, look: Stat, inbox: str, parcel: str, data: bytes | None) 
     }
     if data is not None:
         headers["sha256"] = hashlib.sha256(data).hexdigest()
-    return FilePart(path, content_type(path), look.size, headers, data)
+    return FilePart(path, content_type(path), look.size, headers, carried)
 
 
 def content_type(path: bytes) -> str:
     """Guess a file's content type by its suffix, as a browser does. The name has no other say: it could look like a URL."""
     _, dot, suffix = path.rpartition(b"/")[2].rpartition(b".")
-    return (mimetypes.guess_type(f"x.{suffix.decode('utf-8', 'replace')}")[0] if dot else None) or OCTETS
+    return _type_of(suffix) if dot else OCTETS
+
+
+@lru_cache(maxsize=1024)
+def _type_of(suffix: bytes) -> str:
+    return mimetypes.guess_type(f"x.{suffix.decode('utf-8', 'replace')}")[0] or OCTETS
 
 
 def file_id(inbox: str, path: bytes, look: Stat) -> str:

@@ -274,6 +274,22 @@ def test_a_named_pipe_is_refused_and_nobody_waits_for_its_other_end(spool: Spool
     assert the_reason(packed(spool, parcel, b"a")) == "it is a named pipe, not a file: drop the file itself"
 
 
+def test_what_was_seen_to_be_a_file_is_not_taken_at_its_word(spool: Spool) -> None:
+    parcel = spool.claimed(b"pipe", b"grown")
+    place(spool, parcel, b"pipe").unlink()
+    os.mkfifo(place(spool, parcel, b"pipe"))
+    place(spool, parcel, b"grown").write_bytes(b"too much")
+
+    with spool.folders() as folders:
+        inbox = spool.inbox(size_bytes_max=7)
+        refused = pack(Disk(), folders, inbox, parcel, [b"pipe", b"grown"], {b"pipe": (0, 0), b"grown": (0, 0)}).refused
+
+    assert [(path, reason.partition(",")[0]) for path, reason in refused] == [
+        (b"pipe", "it is a named pipe"),
+        (b"grown", "it has 8 bytes"),
+    ]
+
+
 def test_a_folder_is_refused(spool: Spool) -> None:
     parcel = spool.claimed(b"a/b")
 
