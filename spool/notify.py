@@ -2,7 +2,7 @@
 
 import socket
 import time
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 
 from spool import log
 from spool.notes import plain
@@ -31,10 +31,11 @@ class Notify:
         """Say that the program does its work, or has taken up new settings, or refused them."""
         self._send("READY=1")
 
-    def alive(self) -> None:
-        """Feed the watchdog: only on evidence, and no more often than it asks for."""
+    def alive(self, evidence: Callable[[], bool] = lambda: True) -> None:
+        """Feed the watchdog: only on ``evidence``, and no more often than it asks for."""
         now = time.monotonic()
-        if self.watchdog_seconds is not None and now - self._pinged >= self.watchdog_seconds / PINGS_PER_PERIOD:
+        hungry = self.watchdog_seconds is not None and now - self._pinged >= self.watchdog_seconds / PINGS_PER_PERIOD
+        if hungry and evidence():
             self._pinged = now
             self._send("WATCHDOG=1")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import redis
 
-from spool import heartbeat, log, reloading, trouble
+from spool import heartbeat, log, mounts, reloading, trouble
 from spool.broker import weather
 from spool.counters import Counters
 from spool.errors import BrokerAway, FolderAway
@@ -54,6 +54,7 @@ class Daemon:
         self._watches = Watches(means, observer)
         self._drops = self._watches.drops
         self._troubles: dict[str, str] = {}
+        self._mounts = ""
         self._paused: str | None = None
         self._broker_wait = BROKER_SECONDS[0]
         self._broker_due = self._supervise_due = self._beat_due = 0.0
@@ -96,8 +97,7 @@ class Daemon:
 
     def _alive(self) -> None:
         """Feed the watchdog: this loop turns, and events can be expected to arrive."""
-        if self._observer.healthy:
-            self._notify.alive()
+        self._notify.alive(lambda: self._observer.healthy)
 
     def _next_due(self) -> float:
         if self._paused is not None:
@@ -195,9 +195,11 @@ class Daemon:
             for name in self._drops:
                 self._watches.watch_again(name, "rebuilt")
         self._watches.try_events_again(now)
+        before, self._mounts = self._mounts, mounts.table(self._means.disk)
         for name, drop in self._drops.items():
+            mount = drop.identity[-1] if drop.identity and before == self._mounts else None
             try:
-                same = identity(self._means.disk, drop.inbox.root) == drop.identity
+                same = identity(self._means.disk, drop.inbox.root, mount) == drop.identity
             except OSError:
                 drop.identity = None  # what comes back is watched anew, even if it is the same
                 if drop.trouble is None:

@@ -27,11 +27,14 @@ SCAN_SHARE = 10.0
 Identity = tuple[int, int, int, int]
 
 
-def identity(disk: Disk, root: PurePath) -> Identity:
-    """Return what tells an inbox's folders from others at the same path: device, inodes, mount. Raises OSError."""
+def identity(disk: Disk, root: PurePath, mount: int | None = None) -> Identity:
+    """Return what tells an inbox's folders from others at the same path: device, inodes, mount. Raises OSError.
+
+    Who knows that no mount has changed gives the ``mount`` as it was: to ask costs more than all the rest.
+    """
     with held(disk, disk.open_root(root)) as top:
         inbox, claimed = disk.stat(top, INBOX), disk.stat(top, CLAIMED)
-        return inbox.dev, inbox.ino, claimed.ino, disk.mount_id(top)
+        return inbox.dev, inbox.ino, claimed.ino, disk.mount_id(top) if mount is None else mount
 
 
 @dataclass(slots=True)
