@@ -2,8 +2,9 @@
 
 import contextlib
 import dataclasses
+import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from celery import Celery
@@ -23,7 +24,7 @@ from spool.retention import expire
 from spool.settings import Inbox, Settings
 from tasks.repair import Repair
 from tasks.shop import Shop
-from tasks.turns import turn
+from tasks.turns import give_back, turn
 from tasks.workshop import Workshop
 
 RIPE_SECONDS = 5.0
@@ -36,6 +37,18 @@ DAY_SECONDS = 86_400.0
 _log = log.get(__name__)
 
 
+def _in_turns(sweep: Callable[[Workshop], None]) -> Callable[[Workshop], None]:
+    @functools.wraps(sweep)
+    def in_turns(workshop: Workshop) -> None:
+        try:
+            sweep(workshop)
+        finally:
+            give_back(workshop)
+
+    return in_turns
+
+
+@_in_turns
 def missed(workshop: Workshop) -> None:
     """Take in what lies complete in an inbox and was announced by no event, or found no watcher."""
     watcher = heartbeat.read(workshop.client, workshop.host)
@@ -88,6 +101,7 @@ def _take_all(workshop: Workshop, inbox: Inbox) -> int:
     return claimed
 
 
+@_in_turns
 def stale(workshop: Workshop) -> None:
     """Help claimed parcels that nobody looks after."""
     after_outage = _was_away(workshop)
@@ -112,6 +126,7 @@ def _say_it_is_over(workshop: Workshop, inbox: Inbox, *seen_by: str) -> None:
         _log.info(log.FOLDER_BACK, inbox=inbox.name)
 
 
+@_in_turns
 def file_finished(workshop: Workshop) -> None:
     """File what is finished, as the last thing that a worker does: its callbacks would wait for the next worker."""
     if not answers(workshop.settings, STOP_SECONDS):
@@ -134,6 +149,7 @@ def _was_away(workshop: Workshop) -> bool:
         return bool(workshop.client.set(granted, "", nx=True, ex=10 * patience_seconds))
 
 
+@_in_turns
 def expired(workshop: Workshop) -> None:
     """Delete what has been kept for as long as its inbox says, and our own leftovers."""
     for inbox in _own(workshop):

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import cast
 
 from spool import lua
 from spool.broker import weather
@@ -12,48 +13,45 @@ from tasks.workshop import Workshop
 KEY = "inboxd:sweep:"
 TURN_SECONDS = 120
 
-_left: set[tuple[str, str]] = set()
-"""This process's turns that it could not give back, because Redis was away: it does so before its next one."""
+_over: set[tuple[str, str]] = set()
+"""This process's turns that are over, by key and token: they are given back with the question for the next."""
 
 
 @contextlib.contextmanager
 def turn(workshop: Workshop, sweep: str, inbox: str) -> Iterator[bool]:
-    """Take a turn, and give it back; yields whether it is ours.
+    """Take a turn; yields whether it is ours. It is given back with the next one, or by ``give_back``.
 
     A dead process's turn is over, a living one's after TURN_SECONDS. Raises BrokerAway.
     """
     key, mine = f"{KEY}{sweep}:{workshop.host}:{inbox}", token(workshop.host)
-    _give_back(workshop, *_left)
-    ours = True  # until we know better: a SET whose answer was lost may have been done
+    ours = True  # until we know better: a question whose answer was lost may have been heard
     try:
         ours = _take(workshop, key, mine)
         yield ours
     finally:
         if ours:
-            _left.add((key, mine))
-            with contextlib.suppress(BrokerAway):
-                _give_back(workshop, (key, mine))
+            _over.add((key, mine))
+
+
+def give_back(workshop: Workshop) -> None:
+    """Give back what is over, after the last turn; while Redis is away, before the next one."""
+    with contextlib.suppress(BrokerAway), weather():
+        for key, mine in [*_over]:
+            workshop.client.eval(lua.DELETE_OWN, 1, key, mine)
+            _over.discard((key, mine))
 
 
 def _take(workshop: Workshop, key: str, mine: str) -> bool:
+    holder = _ask(workshop, key, mine, [*_over])
+    if holder != mine and life(holder) is Life.DEAD:
+        holder = _ask(workshop, key, mine, [(key, holder)])
+    return holder == mine
+
+
+def _ask(workshop: Workshop, key: str, mine: str, over: list[tuple[str, str]]) -> str:
+    """Give back turns that are over, and return whose this one is now: ours, if it was nobody's."""
+    keys, owners = [key, *(turn for turn, _ in over)], [owner for _, owner in over]
     with weather():
-        if workshop.client.set(key, mine, nx=True, ex=TURN_SECONDS):
-            return True
-        holder = workshop.client.get(key)
-        if isinstance(holder, bytes) and life(holder.decode()) is Life.DEAD:
-            _delete(workshop, key, holder.decode())
-            workshop.client.set(key, mine, nx=True, ex=TURN_SECONDS)
-            holder = workshop.client.get(key)
-        return holder == mine.encode()  # the first try's answer was lost, the second found its own
-
-
-def _give_back(workshop: Workshop, *turns: tuple[str, str]) -> None:
-    for key, mine in turns:
-        with weather():
-            _delete(workshop, key, mine)
-        _left.discard((key, mine))
-
-
-def _delete(workshop: Workshop, key: str, holder: str) -> None:
-    """Delete a turn, if it still is this holder's."""
-    workshop.client.eval(lua.DELETE_OWN, 1, key, holder)
+        holder = cast("bytes", workshop.client.eval(lua.TAKE_TURN, len(keys), *keys, mine, str(TURN_SECONDS), *owners))
+    _over.difference_update(over)
+    return holder.decode()

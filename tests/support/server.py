@@ -122,11 +122,21 @@ class FakeRedis:
     def delete(self, *keys: str) -> int:
         return sum(self.values.pop(key, None) is not None for key in keys)
 
-    def eval(self, script: str, _keys: int, key: str, value: str) -> None:
-        """Do what the one script does that is sent as it is: delete one's own."""
-        assert script == lua.DELETE_OWN
-        if self.get(key) == value.encode():
-            self.delete(key)
+    def eval(self, script: str, count: int, *keys_and_values: str) -> bytes | None:
+        """Do what the scripts do that are sent as they are: delete one's own, take a turn."""
+        keys, values = keys_and_values[:count], keys_and_values[count:]
+        if script == lua.DELETE_OWN:
+            over = [*zip(keys, values, strict=True)]
+        else:
+            assert script == lua.TAKE_TURN
+            over = [*zip(keys[1:], values[2:], strict=True)]
+        for key, owner in over:
+            if self.get(key) == owner.encode():
+                self.delete(key)
+        if script == lua.DELETE_OWN:
+            return None
+        self.set(keys[0], values[0], ex=float(values[1]), nx=True)
+        return self.get(keys[0])
 
     def register_script(self, _script: str) -> Callable[..., list[bytes]]:
         """Return the one script that is asked by name: which ids wait in a queue."""

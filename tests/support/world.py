@@ -36,7 +36,7 @@ class World:
 
     def __init__(self, root: Path, disk: Disk | None = None, **rules: object) -> None:
         calls.clear()
-        turns._left.clear()
+        turns._over.clear()
         self.spool, self.disk = Spool.make(root), disk or Disk()
         self.inbox = self.spool.inbox(**{**RULES, **AT_ONCE, **rules})
         self.settings = settings(self.inbox)
@@ -80,7 +80,7 @@ class World:
 
     def bury(self) -> None:
         """Let the programs so far be dead: the tokens that they have left behind name a process that has ended."""
-        turns._left.clear()  # a process's memory dies with it
+        turns._over.clear()  # a process's memory dies with it
         mine, gone = token(HOST).rpartition("/")[0], dead(HOST)
         for record in self.leases.records.values():
             if record.token.startswith(mine):
