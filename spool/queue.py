@@ -126,7 +126,7 @@ def make_app(settings: Settings, *, results: bool = False) -> Celery:
         redis_backend_health_check_interval=5,
         timezone="UTC",
         beat_scheduler="tasks.beat:Scheduler",  # no file to break
-        beat_max_loop_interval=1,
+        beat_max_loop_interval=2,
     )
     return app
 

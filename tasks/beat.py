@@ -11,7 +11,8 @@ from spool.notify import Notify
 from spool.reloading import renew
 from spool.settings import Settings
 
-TICK_SECONDS_MAX = 1.0
+TICK_SECONDS_MAX = 2.0
+"""New settings wait so long at most, once they are asked for."""
 
 _celerys = get_logger("celery.beat")
 

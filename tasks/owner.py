@@ -26,7 +26,7 @@ def token(host: str) -> str:
     """Return a token for one attempt of this process: host, world, process, its birth, attempt."""
     pid, birth = os.getpid(), ""
     with contextlib.suppress(OSError):
-        birth = _birth(pid)
+        birth = _own_birth(pid)
     return f"{host}/{_world()}/{pid}/{birth}/{time.monotonic_ns()}"
 
 
@@ -51,6 +51,11 @@ def _world() -> str:
         boot = Disk().read_text(_BOOT).strip()
         return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - a number, not a file
     return ""
+
+
+@cache
+def _own_birth(pid: int) -> str:
+    return _birth(pid)
 
 
 def _birth(pid: int) -> str:
