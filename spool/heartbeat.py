@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, cast
 
 import redis
@@ -38,8 +38,12 @@ class Heartbeat:
 
 def write(client: redis.Redis, host: str, beat: Heartbeat) -> None:
     """Store a report. Raises BrokerAway."""
+    inboxes = {
+        name: {"mode": watched.mode, "why": watched.why, "busy": watched.busy, "trouble": watched.trouble}
+        for name, watched in beat.inboxes.items()
+    }
     with weather():
-        client.set(KEY + host, json.dumps(asdict(beat)), ex=EXPIRES_SECONDS)
+        client.set(KEY + host, json.dumps({"at": beat.at, "since": beat.since, "inboxes": inboxes}), ex=EXPIRES_SECONDS)
 
 
 def read(client: redis.Redis, host: str) -> Heartbeat | None:

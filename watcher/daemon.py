@@ -86,7 +86,7 @@ class Daemon:
         self._beat(now)
         if self._paused is None:
             for drop in sorted(self._drops.values(), key=lambda drop: drop.due):
-                if drop.due <= time.monotonic() and not self._stopping and self._paused is None:
+                if drop.is_due(time.monotonic()) and not self._stopping and self._paused is None:
                     self._turn(drop)
                     self._alive()
                     self._take_hints(0.0)

@@ -14,6 +14,9 @@ from spool.settings import Inbox
 RESCAN_SECONDS = 10.0
 """How often an inbox is looked at though no event came: events can be lost."""
 
+EARLY_SECONDS = 1.0
+"""… or so much sooner, together with others: to wake up for each of a hundred costs more than to look at it."""
+
 HELD_SECONDS = 1.0
 """Files that wait for a parcel to return are looked after so often, should the event of its return be lost."""
 
@@ -47,6 +50,7 @@ class Drop:
     mode: Mode
     identity: Identity | None
     due: float = 0.0
+    early: float = 0.0
     dirty: bool = True
     look: bool = True
     busy: bool = False
@@ -61,13 +65,17 @@ class Drop:
         """Note that something has arrived: a file can be complete once it has settled, and not before."""
         self.dirty = self.look = True
         self.reason = "event"
-        self.due = min(self.due, now + self.inbox.settle_seconds)
+        self.due, self.early = min(self.due, now + self.inbox.settle_seconds), 0.0
 
     def look_now(self, reason: str) -> None:
         """Note that the whole inbox is to be looked at."""
         self.dirty = self.look = True
         self.reason = reason
         self.due = -math.inf
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether to look at it now, that we are awake."""
+        return self.due - self.early <= now
 
     def plan(self, taken: Taken, now: float, took: float) -> None:
         """Decide when to look next, after a turn that took so many seconds."""
@@ -77,7 +85,7 @@ class Drop:
         if taken.looked is not None and not taken.looked.more:
             self.looked, self.due_at = taken.looked, math.inf if taken.looked.due_in is None else now + taken.looked.due_in
         if taken.more:
-            self.due = now
+            self.due, self.early = now, 0.0
             self.look = not taken.cut  # what is in hand goes first
             return
         self.took = 0.0
@@ -92,19 +100,19 @@ class Drop:
             wait = max(wait, took * SCAN_SHARE)
         if taken.held and wait > HELD_SECONDS:
             wait, self.look = HELD_SECONDS, False
-        self.due = now + wait
+        self.due, self.early = now + wait, EARLY_SECONDS if wait == RESCAN_SECONDS else 0.0
 
     def returned(self, now: float) -> None:
         """Note that a parcel has returned: if files wait for that, there is room for them, and no need to look for others."""
         if self.busy and now < self.due:
-            self.due = now
+            self.due, self.early = now, 0.0
             self.look = False
 
     def away(self, why: str, now: float) -> bool:
         """Note that the folders are away, and when to look for them again; True if that is news."""
         news = self.trouble != why
         self.trouble = why
-        self.due = now + self.away_seconds
+        self.due, self.early = now + self.away_seconds, 0.0
         self.away_seconds = min(self.away_seconds * 2, AWAY_SECONDS[1])
         return news
 

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.live
 MakeStand = Callable[..., Stand]
 
 REPAIRED_SECONDS = 2.0
-SOON_SECONDS = 2.5  # long before the inbox would be looked at without an event
-"""As in watcher/drop.py: without events, files are found so late."""
+SOON_SECONDS = 2.5
+"""Long before an inbox is looked at without an event."""
 QUEUED_EVENTS_MAX = Path("/proc/sys/fs/inotify/max_queued_events")
 
 

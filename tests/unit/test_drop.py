@@ -12,7 +12,7 @@ from spool.disk import Disk
 from spool.gathering import Looked
 from spool.intake import Taken
 from spool.mounts import Mode, Mount
-from watcher.drop import AWAY_SECONDS, HELD_SECONDS, RESCAN_SECONDS, SCAN_SHARE, Drop, identity
+from watcher.drop import AWAY_SECONDS, EARLY_SECONDS, HELD_SECONDS, RESCAN_SECONDS, SCAN_SHARE, Drop, identity
 
 NOW = 1000.0
 EVENTS = Mode(events=True, why="")
@@ -89,6 +89,15 @@ def test_to_look_now_comes_before_all_else(spool: Spool) -> None:
 
 def test_where_events_tell_of_files_an_inbox_is_looked_at_seldom(spool: Spool) -> None:
     assert planned(a_drop(spool)) == (RESCAN_SECONDS, "scan")
+
+
+def test_what_is_only_looked_at_to_be_sure_is_looked_at_with_others(spool: Spool) -> None:
+    drop = a_drop(spool)
+    drop.plan(Taken(Looked()), NOW, 0.0)
+
+    assert [drop.is_due(drop.due - early) for early in (EARLY_SECONDS + 0.1, EARLY_SECONDS)] == [False, True]
+    drop.hint(NOW)
+    assert [drop.is_due(drop.due - early) for early in (0.1, 0.0)] == [False, True]
 
 
 def test_where_no_events_tell_of_files_an_inbox_is_looked_at_often(spool: Spool) -> None:
