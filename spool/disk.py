@@ -21,6 +21,7 @@ Fd = int
 _READ_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_BUFFER_BYTES = 64 * 1024
 _NOREPLACE = 1
 _CANT_NOREPLACE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
@@ -181,7 +182,7 @@ class Disk:
 
     def reader(self, fd: Fd) -> BinaryIO:
         """Wrap an open file in a buffered reader, which closes it."""
-        return io.BufferedReader(io.FileIO(fd))
+        return io.BufferedReader(io.FileIO(fd), _BUFFER_BYTES)
 
     def create(self, at: Fd, name: bytes, mode: int) -> Fd:
         """Create and open a file for writing; FileExistsError if the name is taken."""

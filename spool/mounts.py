@@ -60,13 +60,11 @@ def mount_of(disk: Disk, folder: Fd) -> Mount:
 
 
 def table(disk: Disk) -> str:
-    """Return the system's table of mounts, in its own words; "" where it shows none. Mounts are the same while it is."""
-    if sys.platform != "linux":
-        return ""
-    try:
-        return disk.read_text(PurePath("/proc/self/mountinfo"))
-    except OSError:
-        return ""
+    """Return the system's table of mounts, in its own words; "" where it has none. Mounts are the same while it is.
+
+    Raises OSError.
+    """
+    return disk.read_text(PurePath("/proc/self/mountinfo")) if sys.platform == "linux" else ""
 
 
 def mount_at(disk: Disk, path: PurePath) -> Mount:

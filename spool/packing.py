@@ -1,5 +1,6 @@
 """From a claimed parcel to its payload: each file looked at, and small ones read, through one descriptor."""
 
+import errno
 import hashlib
 import mimetypes
 import time
@@ -16,6 +17,8 @@ from spool.settings import Inbox
 from spool.store import LOST
 
 OCTETS = "application/octet-stream"
+_NO_FILE = (errno.ELOOP, errno.ENXIO)
+"""What the system says when a link, or a socket, is to be opened."""
 
 
 @dataclass(slots=True)
@@ -96,7 +99,11 @@ def _pack_one(
     except BlockingIOError:  # another program holds a lease of its own on it
         packed.busy.append(path)
         return 0
-    except PermissionError:
+    except OSError as error:
+        if seen and error.errno in _NO_FILE:  # it has been replaced since
+            return _pack_one(disk, at, name, path, inbox, parcel, room, packed, seen=False)
+        if error.errno != errno.EACCES:
+            raise
         packed.refused.append((path, "inboxd is not permitted to read it: its owner must make it readable for the service"))
         return 0
 

@@ -54,7 +54,7 @@ class Daemon:
         self._watches = Watches(means, observer)
         self._drops = self._watches.drops
         self._troubles: dict[str, str] = {}
-        self._mounts = ""
+        self._mounts: str | None = None
         self._paused: str | None = None
         self._broker_wait = BROKER_SECONDS[0]
         self._broker_due = self._supervise_due = self._beat_due = 0.0
@@ -195,9 +195,12 @@ class Daemon:
             for name in self._drops:
                 self._watches.watch_again(name, "rebuilt")
         self._watches.try_events_again(now)
-        before, self._mounts = self._mounts, mounts.table(self._means.disk)
+        before, self._mounts = self._mounts, None
+        with contextlib.suppress(OSError):
+            self._mounts = mounts.table(self._means.disk)
+        unchanged = self._mounts is not None and before == self._mounts
         for name, drop in self._drops.items():
-            mount = drop.identity[-1] if drop.identity and before == self._mounts else None
+            mount = drop.identity[-1] if drop.identity and unchanged else None
             try:
                 same = identity(self._means.disk, drop.inbox.root, mount) == drop.identity
             except OSError:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import math
 import shutil
 import threading
 import time
@@ -443,6 +444,33 @@ def sent_by_event(watcher: Watcher, before: object) -> bool:
         if watcher.logs(log.FILE_CLAIMED)[-1]["found_by"] == "event":
             return True
     return False
+
+
+def test_mounts_are_asked_for_only_when_their_table_has_changed_or_is_hidden(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, tables = [], ["one", "one", None, "one", "one", "two", "two"]
+
+    def table(_disk: Disk) -> str:
+        if (now := tables.pop(0)) is None:
+            raise PermissionError(errno.EACCES, "hidden")
+        return now
+
+    def identity(_disk: Disk, _root: PurePath, mount: int | None = None) -> tuple[int, ...]:
+        asked.append(mount is None)
+        return (1, 2, 3, 4)
+
+    inbox = watcher.daemon.settings.inbox["drop"]
+    drop = watcher.daemon._watches.watch(inbox)
+    drop.identity = (1, 2, 3, 4)
+    watcher.daemon._drops["drop"] = drop
+    monkeypatch.setattr(daemon.mounts, "table", table)
+    monkeypatch.setattr(daemon, "identity", identity)
+    while tables:
+        watcher.daemon._supervise(math.inf)
+
+    assert asked == [True, False, True, True, False, True, False]
+    watcher.observer.stop()
 
 
 def test_a_folder_that_was_replaced_is_watched_anew(watcher: Watcher) -> None:

@@ -96,6 +96,16 @@ def test_the_watchdog_is_fed_no_more_often_than_it_asks_for(manager: Manager) ->
     assert 3 <= len(manager.look()) <= 6
 
 
+def test_the_watchdog_is_fed_on_evidence_only_which_is_asked_for_when_it_is_hungry(manager: Manager) -> None:
+    notify, asked = take(environment(manager, WATCHDOG_USEC="5000000"), PID), []
+
+    for evidence in (False, True, True):
+        notify.alive(lambda evidence=evidence: asked.append(evidence) or evidence)
+
+    assert manager.look() == ["WATCHDOG=1"]
+    assert asked == [False, True]
+
+
 def test_a_watchdog_that_is_too_hasty_is_asked_to_wait(manager: Manager) -> None:
     notify = take(environment(manager, WATCHDOG_USEC="2000000"), PID)
 

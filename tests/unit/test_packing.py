@@ -275,17 +275,22 @@ def test_a_named_pipe_is_refused_and_nobody_waits_for_its_other_end(spool: Spool
 
 
 def test_what_was_seen_to_be_a_file_is_not_taken_at_its_word(spool: Spool) -> None:
-    parcel = spool.claimed(b"pipe", b"grown")
-    place(spool, parcel, b"pipe").unlink()
+    parcel = spool.claimed(b"pipe", b"link", b"grown", b"good")
+    for name in (b"pipe", b"link"):
+        place(spool, parcel, name).unlink()
     os.mkfifo(place(spool, parcel, b"pipe"))
+    place(spool, parcel, b"link").symlink_to("/etc/passwd")
     place(spool, parcel, b"grown").write_bytes(b"too much")
 
     with spool.folders() as folders:
         inbox = spool.inbox(size_bytes_max=7)
-        refused = pack(Disk(), folders, inbox, parcel, [b"pipe", b"grown"], {b"pipe": (0, 0), b"grown": (0, 0)}).refused
+        names = [b"pipe", b"link", b"grown", b"good"]
+        packed = pack(Disk(), folders, inbox, parcel, names, dict.fromkeys(names, (0, 0)))
 
-    assert [(path, reason.partition(",")[0]) for path, reason in refused] == [
+    assert packed.busy == [b"good"]  # it is another version
+    assert [(path, reason.partition(",")[0]) for path, reason in packed.refused] == [
         (b"pipe", "it is a named pipe"),
+        (b"link", "it is a symbolic link"),
         (b"grown", "it has 8 bytes"),
     ]
 
