@@ -198,6 +198,13 @@ class Disk:
         while view:
             view = view[os.write(fd, view) :]
 
+    def write_at(self, fd: Fd, data: bytes, offset: int) -> None:
+        """Write all of it, over what stands at an offset or behind the end."""
+        view = memoryview(data)
+        while view:
+            done = os.pwrite(fd, view, offset)
+            view, offset = view[done:], offset + done
+
     def set_times(self, fd: Fd, mtime_ns: int) -> None:
         """Set the modification time of what is open."""
         os.utime(fd, ns=(mtime_ns, mtime_ns))

@@ -56,7 +56,7 @@ _reload = Reload(_shop, _manager)
 if "beat" in sys.argv:
     serve_as_beat(Duty(app, settings, _manager, sweeps.schedule_with), _manager, broker.silence_seconds(settings))
 else:
-    serve_as_worker(app, _manager, _pulse, _reload, broker.silence_seconds(settings))
+    serve_as_worker(app, _manager, _pulse, _reload, _workshop.progress, broker.silence_seconds(settings))
 
 
 def _callable_tasks() -> list[str]:

@@ -70,11 +70,14 @@ class Process:
             try:
                 answers = self._work(parcel, inbox, start.attempt)
             except SystemExit:  # this worker is told to stop: its message goes back, and nobody has died
+                self._workshop.progress.flush()
                 with contextlib.suppress(BrokerAway):
                     self._workshop.leases.retry(parcel.id, token, self._workshop.settings.sweep.grace_seconds)
                 raise
             if len(parcel.files) == 1:
                 self._settle_alone(task, inbox, parcel, token, answers[0])
+            self._workshop.progress.settle(parcel.id)
+            # If we die here: all that is done is known; the lease's owner is known to be dead, or it lapses.
             self._finish(parcel, token)
         # If we die here: finished, and no outcome is stored; the lease lapses, and the parcel is published again.
         files = tuple(_outcome(part, answer) for part, answer in zip(parcel.files, answers, strict=True))

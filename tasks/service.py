@@ -10,11 +10,14 @@ from celery.worker.components import Pool
 
 from spool.notify import Notify
 from tasks.beat import Duty
+from tasks.progress import Progress
 from tasks.pulse import Pulse
 from tasks.reload import Reload
 
 
-def serve_as_worker(app: Celery, notify: Notify, pulse: Pulse, reload: Reload, silence_seconds: float) -> None:
+def serve_as_worker(
+    app: Celery, notify: Notify, pulse: Pulse, reload: Reload, progress: Progress, silence_seconds: float
+) -> None:
     """Have the app's worker tell the service manager about itself; ``silence_seconds`` is how long Redis may hold it up."""
 
     class Ready(bootsteps.StartStopStep):
@@ -37,6 +40,7 @@ def serve_as_worker(app: Celery, notify: Notify, pulse: Pulse, reload: Reload, s
     def in_a_child(**_kwargs: object) -> None:
         # `systemctl kill -s HUP` sends it to all; a function, which what a handler starts does not inherit
         signal.signal(signal.SIGHUP, lambda *_: None)
+        progress.begin()
 
     signals.worker_shutting_down.connect(shutting_down, weak=False)
     signals.worker_process_init.connect(in_a_child, weak=False)

@@ -14,9 +14,9 @@ from spool.errors import BrokerAway, FolderAway
 from spool.folders import Folders
 from spool.lease import Leases
 from spool.packing import Packed, pack, parcel_of
-from spool.progress import Progress
 from spool.queue import send
 from spool.settings import Inbox, Settings
+from tasks.progress import FOLDER, Progress
 
 _log = log.get(__name__)
 
@@ -81,5 +81,6 @@ def build(settings: Settings, app: Celery) -> Workshop:
     """Put a workshop together. A lease's record outlives every copy of its message that Redis may hold back."""
     client = broker.client(settings)
     keep_seconds = 2 * settings.redis.visibility_timeout_seconds
-    leases, progress = Leases(client, keep_seconds), Progress(client, keep_seconds)
-    return Workshop(settings, app, Disk(), client, leases, progress, Counters(client, settings.host))
+    disk = Disk()
+    progress = Progress(client, keep_seconds, disk, settings.state_dir / FOLDER)
+    return Workshop(settings, app, disk, client, Leases(client, keep_seconds), progress, Counters(client, settings.host))

@@ -156,6 +156,12 @@ class FakeProgress:
     def note(self, parcel: str, file: FileOutcome) -> None:
         self.noted.setdefault(parcel, {})[file.path] = file
 
+    def settle(self, parcel: str) -> None:
+        """Nothing: all is known already."""
+
+    def flush(self) -> None:
+        """Nothing: all is known already."""
+
     def read(self, parcel: str) -> dict[bytes, FileOutcome]:
         return dict(self.noted.get(parcel, {}))
 

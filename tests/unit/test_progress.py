@@ -1,18 +1,19 @@
 import os
 import signal
-import subprocess
-import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 from support.waiting import eventually
 
+from spool.disk import Disk
 from spool.lease import PROGRESS_KEY
 from spool.outcome import FileOutcome, Verdict
-from spool.progress import EXPIRE_SECONDS, REST_SECONDS, Progress
+from tasks import notebook
+from tasks.progress import REST_SECONDS, Progress
 
 PARCEL, OTHER = f"{1:028x}", f"{2:028x}"
 DONE = FileOutcome(b"x/\xff.pdf", Verdict.DONE, None, {"sha256": "0", "parts": [1, b"\xff"]})
@@ -23,63 +24,158 @@ def refuse(**_: object) -> None:
     raise redis.ConnectionError("gone fishing")
 
 
-NOTES_AND_DIES = """
-import os, signal, sys
-import redis
-from spool.outcome import FileOutcome, Verdict
-from spool.progress import Progress
-progress = Progress(redis.Redis.from_url(sys.argv[1]), 60)
-for number in range(1000):
-    progress.note(sys.argv[2], FileOutcome(b"%d" % number, Verdict.DONE))
-os.kill(os.getpid(), signal.SIGKILL)
-"""
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "var" / "progress"
 
 
 @pytest.fixture
-def progress(valkey: redis.Redis) -> Iterator[Progress]:
-    made = Progress(valkey, 60)
-    yield made
-    made._hang_up()
+def make(valkey: redis.Redis, folder: Path) -> Iterator[Callable[[], Progress]]:
+    """Return what makes a process's progress: all share the folder."""
+    made = []
+
+    def one() -> Progress:
+        made.append(Progress(valkey, 60, Disk(), folder))
+        return made[-1]
+
+    yield one
+    for progress in made:
+        progress.flush()  # not into the next test
+        progress._hang_up()
+
+
+@pytest.fixture
+def progress(make: Callable[[], Progress]) -> Progress:
+    return make()
+
+
+def in_a_child(work: Callable[[], object], ends_by: int = signal.SIGKILL) -> None:
+    """Do something in a child of ours, which is killed right after."""
+    if (child := os.fork()) == 0:
+        work()
+        os.kill(os.getpid(), ends_by)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -ends_by
+
+
+def note_many(progress: Progress, count: int = 100) -> None:
+    for number in range(count):
+        progress.note(PARCEL, FileOutcome(b"%d" % number, Verdict.DONE))
+
+
+def noted(valkey: redis.Redis, parcel: str = PARCEL) -> int:
+    return valkey.hlen(PROGRESS_KEY + parcel)
+
+
+def calls(valkey: redis.Redis) -> int:
+    """Return how many messages with notes the server has had."""
+    return int(valkey.info("commandstats").get("cmdstat_hset", {"calls": 0})["calls"])
 
 
 def test_what_is_noted_is_read_back_as_it_was(progress: Progress, valkey: redis.Redis) -> None:
     progress.note(PARCEL, DONE)
     progress.note(PARCEL, ALONE)
 
-    eventually(lambda: progress.read(PARCEL) == {DONE.path: DONE, ALONE.path: ALONE})
+    eventually(lambda: noted(valkey) == 2)
+    assert progress.read(PARCEL) == {DONE.path: DONE, ALONE.path: ALONE}
     assert 0 < valkey.ttl(PROGRESS_KEY + PARCEL) <= 60
     assert progress.read(f"{2:028x}") == {}
 
 
-def test_how_long_notes_are_kept_is_told_for_each_parcel_and_again_after_a_while(valkey: redis.Redis) -> None:
-    now = 100.0
-    progress = Progress(valkey, 60, lambda: now)
-    for parcel in (PARCEL, OTHER):
-        progress.note(parcel, DONE)
-        eventually(lambda parcel=parcel: 0 < valkey.ttl(PROGRESS_KEY + parcel) <= 60)
-
-    valkey.flushall()
-    progress.note(OTHER, DONE)
-    now += EXPIRE_SECONDS
-    progress.note(OTHER, ALONE)
-
-    eventually(lambda: valkey.hlen(PROGRESS_KEY + OTHER) == 2)
-    assert 0 < valkey.ttl(PROGRESS_KEY + OTHER) <= 60
-    progress._hang_up()
-
-
 def test_what_makes_no_sense_is_passed_over(progress: Progress, valkey: redis.Redis) -> None:
-    valkey.hset(PROGRESS_KEY + PARCEL, mapping={"a": b"\xc1", "b": b"\x01", "c": b"\x93\xa1x\xc0\xc0"})
+    unknown, not_bytes = b"\x94\xc4\x01x\xa1x\xc0\xc0", b"\x94\xa1x\xa4done\xc0\xc0"
+    valkey.hset(PROGRESS_KEY + PARCEL, mapping={"a": b"\xc1", "b": b"\x01", "c": unknown, "d": not_bytes, "e": b""})
 
     assert progress.read(PARCEL) == {}
 
 
-def test_what_was_noted_right_before_a_kill_is_known(progress: Progress, valkey_url: str) -> None:
-    argv = [sys.executable, "-c", NOTES_AND_DIES, valkey_url, PARCEL]
-    ended = subprocess.run(argv, cwd=Path(__file__).parents[2], check=False)
+def test_what_was_noted_right_before_a_kill_is_known_to_others_and_sent_by_the_next(
+    make: Callable[[], Progress], valkey: redis.Redis, folder: Path
+) -> None:
+    in_a_child(lambda: note_many(make()))
+    other = make()
+    valkey.delete(PROGRESS_KEY + PARCEL)  # as if all had been killed before the thread came by
 
-    assert ended.returncode == -signal.SIGKILL
-    eventually(lambda: len(progress.read(PARCEL)) == 1000)
+    assert list(other.read(PARCEL)) == [b"%d" % number for number in range(100)]
+    assert other.read(OTHER) == {}
+    assert [oct(path.stat().st_mode & 0o777) for path in (folder, *folder.iterdir())] == ["0o700", "0o600"]
+
+    other.begin()
+
+    eventually(lambda: noted(valkey) == 100)
+    assert 0 < valkey.ttl(PROGRESS_KEY + PARCEL) <= 60
+    assert list(folder.iterdir()) == []
+
+
+def test_what_can_not_be_sent_stays_on_the_disk(make: Callable[[], Progress], folder: Path, valkey: redis.Redis) -> None:
+    in_a_child(lambda: note_many(make()))
+    away = Progress(redis.Redis(unix_socket_path=f"/nowhere/{os.getpid()}"), 60, Disk(), folder)
+
+    away.begin()
+
+    assert len(list(folder.iterdir())) == 1
+    valkey.delete(PROGRESS_KEY + PARCEL)
+    assert len(make().read(PARCEL)) == 100
+
+
+def test_what_a_living_process_has_noted_is_left_to_it(make: Callable[[], Progress], folder: Path) -> None:
+    mine = make()
+    note_many(mine)
+
+    in_a_child(lambda: make().begin())
+
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_notes_are_sent_together_and_without_waiting_for_another(progress: Progress, valkey: redis.Redis) -> None:
+    before = calls(valkey)
+
+    note_many(progress)
+
+    eventually(lambda: noted(valkey) == 100)
+    assert 1 <= calls(valkey) - before < 100 / 4
+
+
+def test_what_is_to_be_settled_is_sent_before_and_wiped(progress: Progress, valkey: redis.Redis, folder: Path) -> None:
+    note_many(progress)
+
+    progress.settle(OTHER)
+    assert [left.title for left in notebook.read(Disk(), folder)] == [PARCEL]
+    progress.settle(PARCEL)
+
+    assert [left.title for left in notebook.read(Disk(), folder)] == [""]
+    eventually(lambda: noted(valkey) == 100)
+    valkey.delete(PROGRESS_KEY + PARCEL)
+    progress.note(OTHER, DONE)
+    eventually(lambda: noted(valkey, OTHER) == 1)
+    assert (noted(valkey), progress.read(PARCEL)) == (0, {})
+
+
+def test_what_a_time_limit_has_left_is_sent_before_the_next_parcel_is_noted(progress: Progress, valkey: redis.Redis) -> None:
+    note_many(progress)
+    progress.note(OTHER, DONE)
+
+    eventually(lambda: (noted(valkey), noted(valkey, OTHER)) == (100, 1))
+
+
+def test_where_nothing_can_be_written_each_note_is_sent_at_once(valkey: redis.Redis, tmp_path: Path) -> None:
+    (tmp_path / "var").write_bytes(b"no folder")
+    progress = Progress(valkey, 60, Disk(), tmp_path / "var" / "progress")
+    before = calls(valkey)
+
+    note_many(progress, 20)
+
+    eventually(lambda: noted(valkey) == 20)
+    assert calls(valkey) - before == 20
+    progress._hang_up()
+
+
+def test_a_thread_beside_the_main_one_sends_its_notes_at_once(progress: Progress, valkey: redis.Redis, folder: Path) -> None:
+    thread = threading.Thread(target=note_many, args=(progress, 5))
+    thread.start()
+    thread.join()
+
+    eventually(lambda: noted(valkey) == 5)
+    assert not folder.exists()
 
 
 def test_a_line_that_breaks_is_made_anew_at_once(progress: Progress, valkey: redis.Redis) -> None:
@@ -92,9 +188,12 @@ def test_a_line_that_breaks_is_made_anew_at_once(progress: Progress, valkey: red
     eventually(lambda: ALONE.path in progress.read(PARCEL))
 
 
-def test_a_redis_that_was_away_is_asked_again_after_a_rest(valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redis_that_was_away_is_asked_again_after_a_rest(
+    valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     now = 100.0
-    progress = Progress(valkey, 60, lambda: now)
+    progress = Progress(valkey, 60, Disk(), tmp_path / "file" / "progress", lambda: now)
+    (tmp_path / "file").write_bytes(b"nothing can be written here")
     monkeypatch.setattr(valkey.connection_pool, "connection_class", refuse)
     progress.note(PARCEL, DONE)
     monkeypatch.undo()
@@ -108,8 +207,8 @@ def test_a_redis_that_was_away_is_asked_again_after_a_rest(valkey: redis.Redis, 
     progress._hang_up()
 
 
-def test_without_a_redis_nothing_is_noted_and_nobody_is_kept_waiting() -> None:
-    progress = Progress(redis.Redis(unix_socket_path=f"/nowhere/{os.getpid()}"), 60)
+def test_without_a_redis_nobody_is_kept_waiting(folder: Path) -> None:
+    progress = Progress(redis.Redis(unix_socket_path=f"/nowhere/{os.getpid()}"), 60, Disk(), folder)
 
     begun = time.monotonic()
     for _ in range(1000):
