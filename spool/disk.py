@@ -184,9 +184,9 @@ class Disk:
         """Wrap an open file in a buffered reader, which closes it."""
         return io.BufferedReader(io.FileIO(fd), _BUFFER_BYTES)
 
-    def create(self, at: Fd, name: bytes, mode: int) -> Fd:
-        """Create and open a file for writing; FileExistsError if the name is taken."""
-        return os.open(name, _NEW_FILE, mode, dir_fd=at)
+    def create(self, at: Fd, name: bytes, mode: int, *, append: bool = False) -> Fd:
+        """Create and open a file for writing, or for writing at its end only; FileExistsError if the name is taken."""
+        return os.open(name, _NEW_FILE | (os.O_APPEND if append else 0), mode, dir_fd=at)
 
     def read(self, fd: Fd, size: int) -> bytes:
         """Read at most ``size`` bytes from where the last read ended; b"" at the end."""
@@ -198,12 +198,9 @@ class Disk:
         while view:
             view = view[os.write(fd, view) :]
 
-    def write_at(self, fd: Fd, data: bytes, offset: int) -> None:
-        """Write all of it, over what stands at an offset or behind the end."""
-        view = memoryview(data)
-        while view:
-            done = os.pwrite(fd, view, offset)
-            view, offset = view[done:], offset + done
+    def truncate(self, fd: Fd) -> None:
+        """Make what is open for writing empty."""
+        os.ftruncate(fd, 0)
 
     def set_times(self, fd: Fd, mtime_ns: int) -> None:
         """Set the modification time of what is open."""

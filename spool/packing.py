@@ -102,7 +102,7 @@ def _pack_one(
     except OSError as error:
         if seen and error.errno in _NO_FILE:  # it has been replaced since
             return _pack_one(disk, at, name, path, inbox, parcel, room, packed, seen=False)
-        if error.errno != errno.EACCES:
+        if not isinstance(error, PermissionError):
             raise
         packed.refused.append((path, "inboxd is not permitted to read it: its owner must make it readable for the service"))
         return 0

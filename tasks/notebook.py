@@ -4,6 +4,7 @@ They are not synced: what a power cut loses of them costs handler calls, and no 
 """
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -13,9 +14,6 @@ from tasks.owner import Life, life, token
 
 MODE, FOLDER_MODE = 0o600, 0o700
 _TITLE_BYTES = 32
-_END = b"\xc1"
-"""Stands behind the last note: a byte that msgpack never uses."""
-
 _READ_BYTES = 1024 * 1024
 
 
@@ -23,7 +21,6 @@ _READ_BYTES = 1024 * 1024
 class Left:
     """What a file of notes holds: what they are about, "" for nothing, and the notes, one msgpack value after the other."""
 
-    name: bytes
     title: str
     notes: bytes
 
@@ -36,47 +33,63 @@ class Notebook:
         self._disk = disk
         self._folder = folder
         self._file: Fd | None = None
-        self._end = 0
 
     def begin(self, title: str) -> None:
         """Wipe all notes, and begin anew; ``title`` is ASCII, of at most 32 characters."""
+        if self._file is not None and self._disk.fstat(self._file).links == 0:  # it was taken for nobody's, and removed
+            self._disk.close(self._file)
+            self._file = None
         if self._file is None:
             self._file = self._make()
-        self._disk.write_at(self._file, title.encode("ascii").ljust(_TITLE_BYTES) + _END, 0)
-        self._end = _TITLE_BYTES
+        self._disk.truncate(self._file)
+        # If we die here, or below: a file that is about nothing, or the beginning of its last note, which nobody reads.
+        self._disk.write(self._file, title.encode("ascii").ljust(_TITLE_BYTES))
 
     def add(self, note: bytes) -> None:
-        """Add a note."""
+        """Add a note. After an error the notes must be begun anew."""
         assert self._file is not None
-        self._disk.write_at(self._file, note + _END, self._end)
-        self._end += len(note)  # if we die before this, who reads finds the note all the same
+        self._disk.write(self._file, note)
 
     def _make(self) -> Fd:
+        name = self._folder.name.encode()
         self._disk.make_path(self._folder.parent)
         with held(self._disk, self._disk.open_root(self._folder.parent)) as parent:
             with contextlib.suppress(FileExistsError):
-                self._disk.mkdir(parent, self._folder.name.encode(), FOLDER_MODE)
-            with held(self._disk, self._disk.open_folder(parent, self._folder.name.encode())) as folder:
-                return self._disk.create(folder, _name(), MODE)
+                self._disk.mkdir(parent, name, FOLDER_MODE)
+            with held(self._disk, self._disk.open_folder(parent, name)) as folder:
+                return self._disk.create(folder, _name(), MODE, append=True)
 
 
-def read(disk: Disk, folder: PurePath) -> list[Left]:
-    """Return what all files of notes hold; [] where there is no such folder, or it can't be read."""
-    try:
-        with held(disk, disk.open_root(folder)) as at:
-            return [left for name, is_folder in disk.entries(at) if not is_folder and (left := _read(disk, at, name))]
-    except OSError:
-        return []
+def about(disk: Disk, folder: PurePath, title: str) -> bytes:
+    """Return what is noted about this, by whomever; b"" where nothing is, or it can't be read."""
+    with contextlib.suppress(OSError), held(disk, disk.open_root(folder)) as at:
+        return b"".join(left.notes for name in _names(disk, at) if (left := _read(disk, at, name, title)))
+    return b""
 
 
-def of_the_dead(disk: Disk, folder: PurePath) -> Iterator[Left]:
-    """Yield what dead processes have left; each file is removed when the next is asked for."""
-    for left in read(disk, folder):
-        if life(b"/".join((b"", *left.name.split(b","), b"")).decode("ascii", "replace")) is Life.DEAD:
-            yield left
+def of_the_dead(disk: Disk, folder: PurePath, keep_seconds: float) -> Iterator[Left]:
+    """Yield what dead processes have left; each file is removed when the next is asked for.
+
+    Of a process that can't be looked for, as after a reboot, notes are kept for so long.
+    """
+    with contextlib.suppress(OSError), held(disk, disk.open_root(folder)) as at:
+        for name in _names(disk, at):
             # another may be quicker; what can't be removed is met again
-            with contextlib.suppress(OSError), held(disk, disk.open_root(folder)) as at:
-                disk.unlink(at, left.name)
+            with contextlib.suppress(OSError):
+                if _is_over(disk, at, name, keep_seconds) and (left := _read(disk, at, name)):
+                    yield left
+                    disk.unlink(at, name)
+
+
+def _names(disk: Disk, at: Fd) -> list[bytes]:
+    return [name for name, is_folder in disk.entries(at) if not is_folder]
+
+
+def _is_over(disk: Disk, at: Fd, name: bytes, keep_seconds: float) -> bool:
+    known = life(b"/".join((b"", *name.split(b","), b"")).decode("ascii", "replace"))
+    if known is Life.UNKNOWN:
+        return time.time() - disk.stat(at, name).mtime_ns / 1e9 > keep_seconds
+    return known is Life.DEAD
 
 
 def _name() -> bytes:
@@ -84,11 +97,13 @@ def _name() -> bytes:
     return b",".join(token("").encode().split(b"/")[1:4])
 
 
-def _read(disk: Disk, at: Fd, name: bytes) -> Left | None:
+def _read(disk: Disk, at: Fd, name: bytes, title: str | None = None) -> Left | None:
+    """Read a file of notes; None if it is gone, or not about what is asked for."""
     try:
         with held(disk, disk.open_file(at, name)) as file:
-            text = b"".join(iter(lambda: disk.read(file, _READ_BYTES), b""))
-    except OSError:
+            found = disk.read(file, _TITLE_BYTES).decode("ascii", "replace").strip()
+            if title is not None and found != title:
+                return None
+            return Left(found, b"".join(iter(lambda: disk.read(file, _READ_BYTES), b"")))
+    except FileNotFoundError:
         return None
-    title, notes = text[:_TITLE_BYTES], text[_TITLE_BYTES:]
-    return Left(name, title.decode("ascii", "replace").strip(), notes)

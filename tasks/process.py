@@ -76,8 +76,6 @@ class Process:
                 raise
             if len(parcel.files) == 1:
                 self._settle_alone(task, inbox, parcel, token, answers[0])
-            self._workshop.progress.settle(parcel.id)
-            # If we die here: all that is done is known; the lease's owner is known to be dead, or it lapses.
             self._finish(parcel, token)
         # If we die here: finished, and no outcome is stored; the lease lapses, and the parcel is published again.
         files = tuple(_outcome(part, answer) for part, answer in zip(parcel.files, answers, strict=True))
@@ -98,6 +96,8 @@ class Process:
         here = parcel.host == self._workshop.host
         with Unpacking(self._workshop.disk, parcel, here=here, attempt=attempt) as unpacking:
             answers, seconds, worked = self._answers(parcel, inbox, attempt, unpacking)
+        with contextlib.suppress(SoftTimeLimitExceeded):  # the handlers' time may be up: it is not them that send
+            self._workshop.progress.flush()
         if worked:
             with contextlib.suppress(BrokerAway):  # the answers are worth more than the statistics
                 self._workshop.leases.report_pace(parcel.inbox, seconds / worked)

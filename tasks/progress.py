@@ -8,9 +8,11 @@ another call of a handler.
 """
 
 import contextlib
+import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import PurePath
 from typing import Any, cast
@@ -20,6 +22,7 @@ import redis
 
 from spool.broker import weather
 from spool.disk import Disk
+from spool.errors import BrokerAway
 from spool.folders import split_path
 from spool.lease import PROGRESS_KEY
 from spool.outcome import FileOutcome, Verdict
@@ -47,54 +50,62 @@ class Progress:
         folder: PurePath,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Keep what is noted of a parcel for ``keep_seconds`` in Redis, and until it is settled in ``folder``."""
+        """Keep what is noted of a parcel for ``keep_seconds`` in Redis, and until this process's next parcel in ``folder``."""
         self._clock = clock
         self._client = client
         self._keep = int(keep_seconds)
         self._disk = disk
         self._folder = folder
-        self._book: Notebook | None = Notebook(disk, folder)
-        self._title = ""
-        self._unsent: list[bytes] = []
-        self._writing, self._sending = threading.Lock(), threading.Lock()
-        self._noted = threading.Event()
+        self._book = Notebook(disk, folder)
+        self._title = self._failed = ""
+        self._unsent: deque[tuple[str, bytes]] = deque()
+        self._sending = threading.Lock()
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()  # a lock of Python's own might stay taken after a time limit
+        self._awake = False
         self._thread: threading.Thread | None = None
         self._line: Any = None  # a redis.Connection, whose methods have no types
         self._rests_until = 0.0
 
     def begin(self) -> None:
-        """Send what processes that were killed have left; what can't be sent just now is there for those on this host."""
-        for left in notebook.of_the_dead(self._disk, self._folder):
-            notes = list(_notes(left.notes))
-            if left.title and notes and not self._send(left.title, map(msgpack.packb, notes)):
-                return
+        """Send what processes that were killed have left. Before that it is there for those on this host."""
+        with contextlib.suppress(BrokerAway):
+            for left in notebook.of_the_dead(self._disk, self._folder, self._keep):
+                if items := [*chain.from_iterable(_pairs(left.notes))]:
+                    with weather(), self._client.pipeline(transaction=False) as pipe:
+                        pipe.hset(PROGRESS_KEY + left.title, items=items)
+                        pipe.expire(PROGRESS_KEY + left.title, self._keep)
+                        pipe.execute()
 
     def note(self, parcel: str, file: FileOutcome) -> None:
-        """Note what became of one file. Never raises: nothing depends on it but time."""
+        """Note what became of one file. Never raises but what a time limit does: nothing depends on it but time."""
         note = msgpack.packb([file.path, file.verdict.value, file.reason, file.result])
+        self._unsent.append((parcel, note))
         if not self._write_down(parcel, note):
-            self._send(parcel, [note])
-
-    def settle(self, parcel: str) -> None:
-        """Send what is left, for the parcel's outcome is about to be settled; then there is nothing to be told by others."""
-        if parcel == self._title and self.flush():
-            self._write_down("", b"")
+            self.flush()
+        elif not self._awake:
+            if self._thread is None or not self._thread.is_alive():  # with the first note, so: after the fork
+                self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+                self._thread.start()
+            self._wake.put(None)
+            self._awake = True
 
     def flush(self) -> bool:
-        """Send what is not sent yet; False if it may not have got there."""
+        """Send what is not sent yet; False if it may not have got there: then it stays to be sent."""
         with self._sending:
-            with self._writing:
-                title, notes, self._unsent = self._title, self._unsent, []
-            return not notes or self._deliver(title, notes)
+            taken = [self._unsent.popleft() for _ in range(len(self._unsent))]
+            for parcel in dict.fromkeys(parcel for parcel, _ in taken):
+                if not self._deliver(parcel, b"".join(note for about, note in taken if about == parcel)):
+                    self._unsent.extendleft(reversed([note for note in taken if note[0] == self._title]))
+                    return False
+        return True
 
     def read(self, parcel: str) -> dict[bytes, FileOutcome]:
         """Return what has become of a parcel's files so far, by path. Raises BrokerAway."""
-        # first: what is removed from the disk is in Redis by then
-        on_disk = [left.notes for left in notebook.read(self._disk, self._folder) if left.title == parcel]
+        on_disk = notebook.about(self._disk, self._folder, parcel)  # first: what is removed from there is in Redis by then
         with weather():
             sent = cast("dict[bytes, bytes]", self._client.hgetall(PROGRESS_KEY + parcel))
         found = {}
-        for note in chain.from_iterable(map(_notes, (*sent.values(), *on_disk))):
+        for note in chain.from_iterable(map(_notes, (*sent.values(), on_disk))):
             with contextlib.suppress(ValueError, TypeError):  # another version's, or nobody's
                 path, verdict, reason, result = note
                 split_path(path)
@@ -102,50 +113,32 @@ class Progress:
         return found
 
     def _write_down(self, parcel: str, note: bytes) -> bool:
-        """Write a note into our file; False if that can't be. A pool of threads has one file, and its main thread no work."""
-        if self._book is None or threading.current_thread() is not threading.main_thread():
+        """Write a note into our file; False if that can't be. In a pool of threads nobody does: they would share one file."""
+        if parcel == self._failed or threading.current_thread() is not threading.main_thread():
             return False
         try:
             if self._title != parcel:
-                self.flush()  # of a parcel that a time limit has ended, if anything
                 self._title = ""
                 self._book.begin(parcel)
                 self._title = parcel
-            if note:
-                self._book.add(note)
+            self._book.add(note)
         except OSError:
-            self._book = None
+            self._title, self._failed = "", parcel  # the next parcel tries again
             return False
-        if note:
-            with self._writing:
-                self._unsent.append(note)
-            self._send_soon()
         return True
 
-    def _send_soon(self) -> None:
-        if self._thread is None:  # with the first note, so: after the fork
-            self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-            self._thread.start()
-        if not self._noted.is_set():
-            self._noted.set()
-
     def _run(self) -> None:
-        while self._noted.wait():
+        while True:
+            self._wake.get()
             time.sleep(SEND_SECONDS)
-            self._noted.clear()
+            self._awake = False
             self.flush()
 
-    def _send(self, parcel: str, notes: Iterable[bytes]) -> bool:
-        with self._sending:
-            return self._deliver(parcel, notes)
-
-    def _deliver(self, parcel: str, notes: Iterable[bytes]) -> bool:
-        """Send notes to Redis; False if they may not have got there."""
+    def _deliver(self, parcel: str, notes: bytes) -> bool:
         if self._clock() < self._rests_until:
             return False
         key = PROGRESS_KEY + parcel
-        pairs = ((msgpack.unpackb(note)[0], note) for note in notes)
-        commands = [("HSET", key, *chain.from_iterable(pairs)), ("EXPIRE", key, self._keep)]
+        commands: list[tuple[object, ...]] = [("HSET", key, *chain.from_iterable(_pairs(notes))), ("EXPIRE", key, self._keep)]
         # a line that was kept may have gone stale: that costs one more try, and only a Redis that is away costs a rest
         if (self._line and self._write(commands)) or self._write(commands):
             return True
@@ -178,9 +171,14 @@ class Progress:
         self._line = None
 
 
-def _notes(packed: bytes) -> Iterator[Any]:
+def _notes(packed: bytes) -> Iterator[list[Any]]:
     """Yield one note after the other; what makes no sense ends it."""
     with contextlib.suppress(ValueError, msgpack.UnpackException):
         unpacker = msgpack.Unpacker()
         unpacker.feed(packed)
-        yield from (note for note in unpacker if isinstance(note, list))
+        yield from (note for note in unpacker if isinstance(note, list) and note and isinstance(note[0], bytes))
+
+
+def _pairs(packed: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the path and the note of each."""
+    yield from ((note[0], msgpack.packb(note)) for note in _notes(packed))

@@ -156,9 +156,6 @@ class FakeProgress:
     def note(self, parcel: str, file: FileOutcome) -> None:
         self.noted.setdefault(parcel, {})[file.path] = file
 
-    def settle(self, parcel: str) -> None:
-        """Nothing: all is known already."""
-
     def flush(self) -> None:
         """Nothing: all is known already."""
 

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import threading
@@ -13,7 +14,7 @@ from spool.disk import Disk
 from spool.lease import PROGRESS_KEY
 from spool.outcome import FileOutcome, Verdict
 from tasks import notebook
-from tasks.progress import REST_SECONDS, Progress
+from tasks.progress import REST_SECONDS, Progress, _notes
 
 PARCEL, OTHER = f"{1:028x}", f"{2:028x}"
 DONE = FileOutcome(b"x/\xff.pdf", Verdict.DONE, None, {"sha256": "0", "parts": [1, b"\xff"]})
@@ -52,8 +53,10 @@ def progress(make: Callable[[], Progress]) -> Progress:
 def in_a_child(work: Callable[[], object], ends_by: int = signal.SIGKILL) -> None:
     """Do something in a child of ours, which is killed right after."""
     if (child := os.fork()) == 0:
-        work()
-        os.kill(os.getpid(), ends_by)
+        with contextlib.suppress(BaseException):
+            work()
+            os.kill(os.getpid(), ends_by)
+        os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -ends_by
 
 
@@ -135,19 +138,65 @@ def test_notes_are_sent_together_and_without_waiting_for_another(progress: Progr
     assert 1 <= calls(valkey) - before < 100 / 4
 
 
-def test_what_is_to_be_settled_is_sent_before_and_wiped(progress: Progress, valkey: redis.Redis, folder: Path) -> None:
+def test_what_could_not_be_sent_is_sent_later(progress: Progress, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(valkey.connection_pool, "connection_class", refuse)
     note_many(progress)
+    assert not progress.flush()
+    monkeypatch.undo()
+    assert len(progress.read(PARCEL)) == 100
 
-    progress.settle(OTHER)
-    assert [left.title for left in notebook.read(Disk(), folder)] == [PARCEL]
-    progress.settle(PARCEL)
+    progress._rests_until = 0.0
 
-    assert [left.title for left in notebook.read(Disk(), folder)] == [""]
+    assert progress.flush()
+    eventually(lambda: noted(valkey) == 100)
+
+
+def test_what_is_flushed_is_sent_once(progress: Progress, valkey: redis.Redis) -> None:
+    note_many(progress)
+    progress.flush()
     eventually(lambda: noted(valkey) == 100)
     valkey.delete(PROGRESS_KEY + PARCEL)
+
     progress.note(OTHER, DONE)
+    progress.flush()
+
     eventually(lambda: noted(valkey, OTHER) == 1)
-    assert (noted(valkey), progress.read(PARCEL)) == (0, {})
+    assert noted(valkey) == 0
+
+
+def test_of_a_note_that_was_cut_short_and_of_the_parcel_before_nothing_is_known(progress: Progress, folder: Path) -> None:
+    note_many(progress)
+    progress.flush()
+    progress.note(OTHER, ALONE)
+    progress.note(OTHER, DONE)
+    (file,) = folder.iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+
+    assert notebook.about(Disk(), folder, PARCEL) == b""
+    assert [note[0] for note in _notes(notebook.about(Disk(), folder, OTHER))] == [ALONE.path]
+
+
+def test_a_file_that_was_removed_is_made_anew_for_the_next_parcel(progress: Progress, folder: Path) -> None:
+    note_many(progress)
+    (file,) = folder.iterdir()
+    file.unlink()
+
+    progress.note(OTHER, DONE)
+
+    assert notebook.about(Disk(), folder, OTHER)
+
+
+def test_of_processes_that_nobody_can_look_for_notes_are_kept_for_a_while(make: Callable[[], Progress], folder: Path) -> None:
+    in_a_child(lambda: note_many(make()))
+    (file,) = folder.iterdir()
+    elsewhere = file.rename(folder / "another boot,1,2")
+
+    make().begin()
+    assert elsewhere.exists()
+    os.utime(elsewhere, (time.time() - 61,) * 2)
+    make().begin()
+
+    assert not elsewhere.exists()
 
 
 def test_what_a_time_limit_has_left_is_sent_before_the_next_parcel_is_noted(progress: Progress, valkey: redis.Redis) -> None:
@@ -180,12 +229,12 @@ def test_a_thread_beside_the_main_one_sends_its_notes_at_once(progress: Progress
 
 def test_a_line_that_breaks_is_made_anew_at_once(progress: Progress, valkey: redis.Redis) -> None:
     progress.note(PARCEL, DONE)
-    eventually(lambda: progress.read(PARCEL) != {})
+    eventually(lambda: noted(valkey) == 1)
     valkey.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
     progress.note(PARCEL, ALONE)
 
-    eventually(lambda: ALONE.path in progress.read(PARCEL))
+    eventually(lambda: noted(valkey) == 2)
 
 
 def test_a_redis_that_was_away_is_asked_again_after_a_rest(
@@ -207,11 +256,14 @@ def test_a_redis_that_was_away_is_asked_again_after_a_rest(
     progress._hang_up()
 
 
-def test_without_a_redis_nobody_is_kept_waiting(folder: Path) -> None:
+@pytest.mark.parametrize("writable", [True, False])
+def test_without_a_redis_nobody_is_kept_waiting(writable: bool, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    folder = tmp_path / ("var" if writable else "file") / "progress"
     progress = Progress(redis.Redis(unix_socket_path=f"/nowhere/{os.getpid()}"), 60, Disk(), folder)
 
     begun = time.monotonic()
-    for _ in range(1000):
-        progress.note(PARCEL, DONE)
+    note_many(progress, 1000)
+    progress.flush()
 
     assert time.monotonic() - begun < REST_SECONDS
