@@ -1,6 +1,7 @@
-import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -50,14 +51,34 @@ def progress(make: Callable[[], Progress]) -> Progress:
     return make()
 
 
-def in_a_child(work: Callable[[], object], ends_by: int = signal.SIGKILL) -> None:
-    """Do something in a child of ours, which is killed right after."""
-    if (child := os.fork()) == 0:
-        with contextlib.suppress(BaseException):
-            work()
-            os.kill(os.getpid(), ends_by)
-        os._exit(1)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -ends_by
+DOES_AND_DIES = """
+import os, signal, sys
+from pathlib import Path
+import redis
+from spool.disk import Disk
+from spool.outcome import FileOutcome, Verdict
+from tasks.progress import Progress
+url, folder, parcel, work = sys.argv[1:]
+progress = Progress(redis.Redis.from_url(url), 60, Disk(), Path(folder))
+if work == "begin":
+    progress.begin()
+else:
+    for number in range(100):
+        progress.note(parcel, FileOutcome(b"%d" % number, Verdict.DONE))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture
+def killed(valkey_url: str, folder: Path) -> Callable[[str], None]:
+    """Return what has another process do something, "note" or "begin", and be killed right after."""
+
+    def run(work: str) -> None:
+        argv = [sys.executable, "-c", DOES_AND_DIES, valkey_url, str(folder), PARCEL, work]
+        ended = subprocess.run(argv, cwd=Path(__file__).parents[2], check=False)
+        assert ended.returncode == -signal.SIGKILL
+
+    return run
 
 
 def note_many(progress: Progress, count: int = 100) -> None:
@@ -92,9 +113,9 @@ def test_what_makes_no_sense_is_passed_over(progress: Progress, valkey: redis.Re
 
 
 def test_what_was_noted_right_before_a_kill_is_known_to_others_and_sent_by_the_next(
-    make: Callable[[], Progress], valkey: redis.Redis, folder: Path
+    killed: Callable[[str], None], make: Callable[[], Progress], valkey: redis.Redis, folder: Path
 ) -> None:
-    in_a_child(lambda: note_many(make()))
+    killed("note")
     other = make()
     valkey.delete(PROGRESS_KEY + PARCEL)  # as if all had been killed before the thread came by
 
@@ -109,8 +130,10 @@ def test_what_was_noted_right_before_a_kill_is_known_to_others_and_sent_by_the_n
     assert list(folder.iterdir()) == []
 
 
-def test_what_can_not_be_sent_stays_on_the_disk(make: Callable[[], Progress], folder: Path, valkey: redis.Redis) -> None:
-    in_a_child(lambda: note_many(make()))
+def test_what_can_not_be_sent_stays_on_the_disk(
+    killed: Callable[[str], None], make: Callable[[], Progress], folder: Path, valkey: redis.Redis
+) -> None:
+    killed("note")
     away = Progress(redis.Redis(unix_socket_path=f"/nowhere/{os.getpid()}"), 60, Disk(), folder)
 
     away.begin()
@@ -120,11 +143,13 @@ def test_what_can_not_be_sent_stays_on_the_disk(make: Callable[[], Progress], fo
     assert len(make().read(PARCEL)) == 100
 
 
-def test_what_a_living_process_has_noted_is_left_to_it(make: Callable[[], Progress], folder: Path) -> None:
+def test_what_a_living_process_has_noted_is_left_to_it(
+    killed: Callable[[str], None], make: Callable[[], Progress], folder: Path
+) -> None:
     mine = make()
     note_many(mine)
 
-    in_a_child(lambda: make().begin())
+    killed("begin")
 
     assert len(list(folder.iterdir())) == 1
 
@@ -186,8 +211,10 @@ def test_a_file_that_was_removed_is_made_anew_for_the_next_parcel(progress: Prog
     assert notebook.about(Disk(), folder, OTHER)
 
 
-def test_of_processes_that_nobody_can_look_for_notes_are_kept_for_a_while(make: Callable[[], Progress], folder: Path) -> None:
-    in_a_child(lambda: note_many(make()))
+def test_of_processes_that_nobody_can_look_for_notes_are_kept_for_a_while(
+    killed: Callable[[str], None], make: Callable[[], Progress], folder: Path
+) -> None:
+    killed("note")
     (file,) = folder.iterdir()
     elsewhere = file.rename(folder / "another boot,1,2")
 
