@@ -58,7 +58,7 @@ class Progress:
         self._folder = folder
         self._book = Notebook(disk, folder)
         self._title = self._failed = ""
-        self._unsent: deque[tuple[str, bytes]] = deque()
+        self._unsent: deque[tuple[str, bytes, bytes]] = deque()  # parcel, path, note
         self._sending = threading.Lock()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()  # a lock of Python's own might stay taken after a time limit
         self._awake = False
@@ -70,16 +70,17 @@ class Progress:
         """Send what processes that were killed have left. Before that it is there for those on this host."""
         with contextlib.suppress(BrokerAway):
             for left in notebook.of_the_dead(self._disk, self._folder, self._keep):
-                if items := [*chain.from_iterable(_pairs(left.notes))]:
+                notes = {note[0]: msgpack.packb(note) for note in _notes(left.notes)}
+                if notes:
                     with weather(), self._client.pipeline(transaction=False) as pipe:
-                        pipe.hset(PROGRESS_KEY + left.title, items=items)
+                        pipe.hset(PROGRESS_KEY + left.title, items=[*chain.from_iterable(notes.items())])
                         pipe.expire(PROGRESS_KEY + left.title, self._keep)
                         pipe.execute()
 
     def note(self, parcel: str, file: FileOutcome) -> None:
         """Note what became of one file. Never raises but what a time limit does: nothing depends on it but time."""
         note = msgpack.packb([file.path, file.verdict.value, file.reason, file.result])
-        self._unsent.append((parcel, note))
+        self._unsent.append((parcel, file.path, note))
         if not self._write_down(parcel, note):
             self.flush()
         elif not self._awake:
@@ -89,15 +90,15 @@ class Progress:
             self._wake.put(None)
             self._awake = True
 
-    def flush(self) -> bool:
-        """Send what is not sent yet; False if it may not have got there: then it stays to be sent."""
+    def flush(self) -> None:
+        """Send what is not sent yet."""
         with self._sending:
             taken = [self._unsent.popleft() for _ in range(len(self._unsent))]
-            for parcel in dict.fromkeys(parcel for parcel, _ in taken):
-                if not self._deliver(parcel, b"".join(note for about, note in taken if about == parcel)):
+            for parcel in dict.fromkeys(about for about, _, _ in taken):
+                if not self._deliver(parcel, [(path, note) for about, path, note in taken if about == parcel]):
+                    # it may not have got there; of what is worked on no more it is not worth another try
                     self._unsent.extendleft(reversed([note for note in taken if note[0] == self._title]))
-                    return False
-        return True
+                    return
 
     def read(self, parcel: str) -> dict[bytes, FileOutcome]:
         """Return what has become of a parcel's files so far, by path. Raises BrokerAway."""
@@ -134,11 +135,11 @@ class Progress:
             self._awake = False
             self.flush()
 
-    def _deliver(self, parcel: str, notes: bytes) -> bool:
+    def _deliver(self, parcel: str, notes: list[tuple[bytes, bytes]]) -> bool:
         if self._clock() < self._rests_until:
             return False
         key = PROGRESS_KEY + parcel
-        commands: list[tuple[object, ...]] = [("HSET", key, *chain.from_iterable(_pairs(notes))), ("EXPIRE", key, self._keep)]
+        commands: list[tuple[object, ...]] = [("HSET", key, *chain.from_iterable(notes)), ("EXPIRE", key, self._keep)]
         # a line that was kept may have gone stale: that costs one more try, and only a Redis that is away costs a rest
         if (self._line and self._write(commands)) or self._write(commands):
             return True
@@ -177,8 +178,3 @@ def _notes(packed: bytes) -> Iterator[list[Any]]:
         unpacker = msgpack.Unpacker()
         unpacker.feed(packed)
         yield from (note for note in unpacker if isinstance(note, list) and note and isinstance(note[0], bytes))
-
-
-def _pairs(packed: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the path and the note of each."""
-    yield from ((note[0], msgpack.packb(note)) for note in _notes(packed))

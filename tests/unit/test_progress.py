@@ -1,3 +1,5 @@
+import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -7,14 +9,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgpack
 import pytest
 import redis
+from support.fuse import Blown, Fuse
 from support.waiting import eventually
 
 from spool.disk import Disk
 from spool.lease import PROGRESS_KEY
 from spool.outcome import FileOutcome, Verdict
 from tasks import notebook
+from tasks.notebook import Notebook
 from tasks.progress import REST_SECONDS, Progress, _notes
 
 PARCEL, OTHER = f"{1:028x}", f"{2:028x}"
@@ -166,13 +171,13 @@ def test_notes_are_sent_together_and_without_waiting_for_another(progress: Progr
 def test_what_could_not_be_sent_is_sent_later(progress: Progress, valkey: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(valkey.connection_pool, "connection_class", refuse)
     note_many(progress)
-    assert not progress.flush()
+    progress.flush()
     monkeypatch.undo()
     assert len(progress.read(PARCEL)) == 100
 
     progress._rests_until = 0.0
 
-    assert progress.flush()
+    progress.flush()
     eventually(lambda: noted(valkey) == 100)
 
 
@@ -199,6 +204,32 @@ def test_of_a_note_that_was_cut_short_and_of_the_parcel_before_nothing_is_known(
 
     assert notebook.about(Disk(), folder, PARCEL) == b""
     assert [note[0] for note in _notes(notebook.about(Disk(), folder, OTHER))] == [ALONE.path]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_who_dies_at_any_operation_leaves_notes_of_one_parcel_none_of_them_lost(after: bool, folder: Path) -> None:
+    for point in itertools.count(1):
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in folder.iterdir():
+            file.unlink()
+        fuse, known = Fuse(Disk(), point, after=after), {PARCEL: 0, OTHER: 0}
+        with contextlib.suppress(Blown):
+            book = Notebook(fuse, folder)
+            for parcel in known:
+                known = dict.fromkeys(known, 0)  # the one before is settled
+                book.begin(parcel)
+                for number in range(3):
+                    book.add(msgpack.packb([b"%d" % number, parcel]))
+                    known[parcel] += 1
+        found = {parcel: [*_notes(notebook.about(Disk(), folder, parcel))] for parcel in known}
+
+        assert sum(map(bool, found.values())) <= 1
+        for parcel, notes in found.items():
+            assert notes == [[b"%d" % number, parcel] for number in range(len(notes))]
+            assert len(notes) >= known[parcel]
+        if not fuse.blown:
+            break
+    assert point > 10
 
 
 def test_a_file_that_was_removed_is_made_anew_for_the_next_parcel(progress: Progress, folder: Path) -> None:
