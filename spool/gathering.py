@@ -34,12 +34,14 @@ class Looked:
     """What one look did.
 
     ``more`` of the scan is left; ``sub_folders`` tells, at its end, that the inbox has some; ``due_in`` is the seconds until
-    the next file that is not complete yet is worth another look, None if there is none.
+    the next file that is not complete yet is worth another look, None if there is none. ``cost`` is the seconds that it took
+    to look at what stays in the inbox: the next scan has to look at it again.
     """
 
     more: bool = False
     sub_folders: bool = False
     due_in: float | None = None
+    cost: float = 0.0
 
 
 class Gathering:
@@ -59,7 +61,8 @@ class Gathering:
         self._sub_folders: list[SubFolder] = []
         self._untidied: list[SubFolder] = []
         self._looked = Looked()
-        self._begun = self._started = 0.0
+        self._begun = self._started = self._seconds = 0.0
+        self._entries = self._found = 0
         self._due: float | None = None
         self._denied: dict[bytes, float] = {}
 
@@ -83,21 +86,11 @@ class Gathering:
 
     def look(self, folders: Folders, room: int) -> Looked:
         """Look at some entries more, until ``room`` files are ready. Raises OSError if the inbox can't be read."""
-        if self._untidied:
-            return self._tidy(folders)
-        if self._cursor is None:
-            self._begun = clock_of(self._disk, folders, network=self._network)
-            self._started = time.monotonic()
-            self._due = None
-            self._cursor = scan(self._disk, folders.inbox, self._inbox, self._patience, self._now)
-        for _ in range(LOOKS_A_TURN):
-            if self.ready >= room:
-                return Looked()
-            entry = next(self._cursor, None)
-            if entry is None:
-                return self._end(folders)
-            self._note(entry)
-        return Looked(more=True)
+        begun = time.monotonic()
+        looked = self._look(folders, room)
+        self._seconds += time.monotonic() - begun
+        looked.cost = self._seconds * (self._entries - self._found) / max(self._entries, 1)
+        return looked
 
     def deny(self, path: bytes, error: OSError) -> None:
         """Leave a file alone for a while, and say so once in that time."""
@@ -108,6 +101,25 @@ class Gathering:
             remedy = "let inbox/ and its sub-folders belong to the service, or permit its group to write there"
             self._log.warning(log.FILE_DENIED, file=path, error=error.strerror, remedy=remedy)
 
+    def _look(self, folders: Folders, room: int) -> Looked:
+        if self._untidied:
+            return self._tidy(folders)
+        if self._cursor is None:
+            self._begun = clock_of(self._disk, folders, network=self._network)
+            self._started = time.monotonic()
+            self._due = None
+            self._seconds = 0.0
+            self._entries = self._found = 0
+            self._cursor = scan(self._disk, folders.inbox, self._inbox, self._patience, self._now)
+        for _ in range(LOOKS_A_TURN):
+            if self.ready >= room:
+                return Looked()
+            entry = next(self._cursor, None)
+            if entry is None:
+                return self._end(folders)
+            self._note(entry)
+        return Looked(more=True)
+
     def _now(self) -> float:
         """Return the time by the clock that the files' times are by."""
         return self._begun + time.monotonic() - self._started
@@ -116,6 +128,7 @@ class Gathering:
         return self._denied.get(path, 0.0) > time.monotonic()
 
     def _note(self, entry: Seen | SubFolder | Denied) -> None:
+        self._entries += 1
         match entry:
             case SubFolder():
                 if len(self._sub_folders) < SUB_FOLDERS_MAX:
@@ -130,8 +143,10 @@ class Gathering:
             case Ready() if entry.look:
                 kind = self.small if entry.look.size <= self._inbox.inline_bytes_max else self.large
                 kind[entry.path] = Candidate(entry.path, entry.look.size, version(entry.look))
+                self._found += 1
             case Refuse(why):
                 self.refused[entry.path] = why
+                self._found += 1
             case Wait(until, _):
                 self._due = until if self._due is None else min(self._due, until)
             case _:

@@ -138,7 +138,6 @@ class Daemon:
     # one inbox
 
     def _turn(self, drop: Drop) -> None:
-        begun = time.monotonic()
         if drop.look and drop.intake.resting:
             drop.dirty = False
         try:
@@ -153,8 +152,7 @@ class Daemon:
         else:
             if drop.back():
                 self._log.info(log.FOLDER_BACK, inbox=drop.inbox.name)
-            now = time.monotonic()
-            drop.plan(taken, now, now - begun)
+            drop.plan(taken, time.monotonic())
 
     def _heed(self, drop: Drop) -> None:
         """Raise FolderAway while what is claimed for this inbox can't be filed: claiming more would not help it."""

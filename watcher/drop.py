@@ -25,7 +25,7 @@ AWAY_SECONDS = (0.5, 30.0)
 
 SHORT_SECONDS = 0.05
 SCAN_SHARE = 10.0
-"""Scans that are not short may take a tenth of the time: a large tree is looked at less often."""
+"""Scans that are not short may take a tenth of the time, and half of it where something is known to have come."""
 
 Identity = tuple[int, int, int, int]
 
@@ -58,7 +58,6 @@ class Drop:
     trouble: str | None = None
     looked: Looked = field(default_factory=Looked)
     due_at: float = math.inf
-    took: float = 0.0
     away_seconds: float = field(default=AWAY_SECONDS[0])
 
     def hint(self, now: float) -> None:
@@ -77,27 +76,25 @@ class Drop:
         """Tell whether to look at it now, that we are awake."""
         return self.due - self.early <= now
 
-    def plan(self, taken: Taken, now: float, took: float) -> None:
-        """Decide when to look next, after a turn that took so many seconds."""
+    def plan(self, taken: Taken, now: float) -> None:
+        """Decide when to look next, after a turn."""
         self.busy = taken.more or taken.held
         self.look = True
-        took = self.took = self.took + took
         if taken.looked is not None and not taken.looked.more:
             self.looked, self.due_at = taken.looked, math.inf if taken.looked.due_in is None else now + taken.looked.due_in
         if taken.more:
             self.due, self.early = now, 0.0
             self.look = not taken.cut  # what is in hand goes first
             return
-        self.took = 0.0
         due_in = max(self.due_at - now, 0.0)
+        cost = self.looked.cost if self.looked.cost > SHORT_SECONDS else 0.0
         wait = RESCAN_SECONDS if self.mode.events and not self.looked.sub_folders else self.inbox.poll_seconds
-        self.reason = "scan"
+        wait, self.reason = max(wait, cost * SCAN_SHARE), "scan"
         if self.dirty:
             wait, self.reason = min(wait, self.inbox.settle_seconds), "event"
         if due_in < wait:
             wait, self.reason = due_in, "event" if self.mode.events else "scan"
-        if took > SHORT_SECONDS:
-            wait = max(wait, took * SCAN_SHARE)
+        wait = max(wait, cost)
         if taken.held and wait > HELD_SECONDS:
             wait, self.look = HELD_SECONDS, False
         self.due, self.early = now + wait, EARLY_SECONDS if wait == RESCAN_SECONDS else 0.0

@@ -33,10 +33,10 @@ def a_drop(spool: Spool, mode: Mode = EVENTS, **state: object) -> Drop:
     return Drop(inbox, way_in, Mount(1, "ext4", "/"), mode, (0, 0, 0, 0), **{"dirty": False, "reason": "scan", **state})
 
 
-def planned(drop: Drop, took: float = 0.0, **taken: object) -> tuple[float, str]:
+def planned(drop: Drop, **taken: object) -> tuple[float, str]:
     """Return in how many seconds it is looked at again, and why."""
     held = bool(taken.pop("held", False))
-    drop.plan(Taken(Looked(**taken), held=held), NOW, took)
+    drop.plan(Taken(Looked(**taken), held=held), NOW)
     return pytest.approx(drop.due - NOW), drop.reason
 
 
@@ -93,7 +93,7 @@ def test_where_events_tell_of_files_an_inbox_is_looked_at_seldom(spool: Spool) -
 
 def test_what_is_only_looked_at_to_be_sure_is_looked_at_with_others(spool: Spool) -> None:
     drop = a_drop(spool)
-    drop.plan(Taken(Looked()), NOW, 0.0)
+    drop.plan(Taken(Looked()), NOW)
 
     assert [drop.is_due(drop.due - early) for early in (EARLY_SECONDS + 0.1, EARLY_SECONDS)] == [False, True]
     drop.hint(NOW)
@@ -157,14 +157,29 @@ def test_a_turn_that_only_sends_does_not_forget_the_file_that_is_soon_complete(s
     drop = a_drop(spool)
     planned(drop, held=True, due_in=2.0)
 
-    drop.plan(Taken(None), NOW + HELD_SECONDS, 0.0)
+    drop.plan(Taken(None), NOW + HELD_SECONDS)
 
     assert drop.due <= NOW + 2.0
 
 
 def test_scans_of_a_large_tree_take_a_tenth_of_the_time_at_most(spool: Spool) -> None:
-    assert planned(a_drop(spool, POLLING), took=3.0) == (3.0 * SCAN_SHARE, "scan")
-    assert planned(a_drop(spool, POLLING), took=0.04) == (POLL, "scan")
+    assert planned(a_drop(spool, POLLING), cost=3.0) == (3.0 * SCAN_SHARE, "scan")
+    assert planned(a_drop(spool, POLLING), cost=0.04) == (POLL, "scan")
+
+
+@pytest.mark.parametrize(("state", "found"), [({"dirty": True}, {}), ({}, {"due_in": 0.1})])
+def test_where_something_is_known_to_have_come_they_take_half_of_it(
+    state: dict[str, object], found: dict[str, object], spool: Spool
+) -> None:
+    assert planned(a_drop(spool, **state), cost=3.0, **found) == (3.0, "event")
+
+
+def test_what_arrived_while_a_burst_was_taken_does_not_wait_for_as_long_as_that_took(spool: Spool) -> None:
+    drop = a_drop(spool)
+    drop.plan(Taken(Looked(more=True, cost=2.0)), NOW - 20.0)
+    drop.hint(NOW - 10.0)
+
+    assert planned(drop) == (SETTLE, "event")
 
 
 # parcels that return

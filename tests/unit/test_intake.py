@@ -1,6 +1,7 @@
 """Taking files in: what is ready is claimed, packed and sent, as far as the limits allow; what can't be accepted is refused."""
 
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ from support.spools import Spool
 from spool import gathering, log
 from spool import intake as intake_room
 from spool.bundling import PARCELS_UNTRIED
-from spool.disk import Disk
+from spool.disk import Disk, Fd, Stat
 from spool.folders import is_parcel_id
 from spool.intake import Intake
 from spool.lease import Held
@@ -31,6 +32,16 @@ def spool(tmp_path: Path) -> Spool:
 def drop(spool: Spool, count: int, size: int = 1) -> None:
     for number in range(count):
         spool.put(b"inbox/%04d" % number, b"%d" % (number % 10) * size)
+
+
+class SlowDisk(Disk):
+    """Takes its time to look at an entry."""
+
+    SECONDS = 0.001
+
+    def stat(self, at: Fd, name: bytes) -> Stat:
+        time.sleep(self.SECONDS)
+        return super().stat(at, name)
 
 
 def quick(pace: float = 0.001) -> FakeLeases:
@@ -100,6 +111,32 @@ def test_a_file_that_is_not_complete_is_looked_at_when_it_can_be(spool: Spool) -
 
     assert taken.claimed == 0
     assert taken.looked.due_in == pytest.approx(100.0, abs=5.0)
+
+
+def test_a_look_costs_what_it_took_to_look_at_what_stays(spool: Spool) -> None:
+    drop(spool, 30)
+    patience, slow_disk = Patience(1e6, 1e6, 1e6), SlowDisk()
+    patient = Intake(means(slow_disk, quick(pace=10.0), Sent()), spool.inbox(), patience, network=False)
+
+    assert patient.take("scan").looked.cost > 30 * SlowDisk.SECONDS
+
+    assert intake(spool, quick(pace=10.0), Sent(), slow_disk).take("scan").looked.cost == 0.0
+
+
+def test_a_look_in_several_turns_costs_all_of_them_and_the_next_none_of_that(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "LOOKS_A_TURN", 10)
+    drop(spool, 25)
+    way_in = Intake(means(SlowDisk(), quick(), Sent()), spool.inbox(), Patience(1e6, 1e6, 1e6), network=False)
+    for _ in range(2):
+        way_in.take("scan")
+    assert way_in.take("scan").looked.cost > 25 * SlowDisk.SECONDS
+
+    for number in range(25):
+        spool.where(b"inbox/%04d" % number).unlink()
+
+    assert way_in.take("scan").looked.cost == 0.0
 
 
 def test_before_the_pace_is_known_each_file_travels_alone_and_only_so_many_leave(spool: Spool) -> None:
@@ -229,7 +266,7 @@ def test_what_a_cut_turn_has_in_hand_goes_before_another_look(spool: Spool, monk
     looks = []
     for _ in range(3):
         taken = way_in.take("event", look=planned.look)
-        planned.plan(taken, 0.0, 0.0)
+        planned.plan(taken, 0.0)
         looks.append(planned.look)
 
     assert looks == [False, False, True]
