@@ -157,7 +157,8 @@ def _never_raising(render: Renderer) -> Renderer:
         except SoftTimeLimitExceeded:  # it is about the handler
             raise
         except Exception as error:  # noqa: BLE001 - a value's own __repr__ may raise anything
-            lost = {"level": "error", "program": event.get("program"), "event": plain(str(name)), "error": type(error).__name__}
+            kept = {key: event.get(key) for key in ("timestamp", "program")}
+            lost = {**kept, "level": "error", "event": plain(str(name)), "error": type(error).__name__}
             return render(logger, method, lost)
 
     return rendered
@@ -203,13 +204,16 @@ def _named(program: str) -> Processor:
 
 def _bytes_to_text(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Escape file names, which are bytes and may be hostile, to one printable line."""
-    return {key: _printable(value) if key != "exception" else value for key, value in event.items()}
+    return {
+        key: value
+        if type(value) in _BEARABLE or (type(value) is str and value.isprintable()) or key == "exception"
+        else _printable(value)
+        for key, value in event.items()
+    }
 
 
 def _printable(value: object) -> object:
     """Make a value, and what is in it, something that JSON carries and a terminal bears."""
-    if type(value) is str and value.isprintable():
-        return value
     match value:
         case bytes() | str():
             return plain(value)
@@ -223,10 +227,10 @@ def _printable(value: object) -> object:
 
 def _json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     """Render a line for machines; first comes what every line has, so that a column of lines can be read."""
-    first = {key: event.pop(key) for key in ("timestamp", "level", "program", "event") if key in event}
-    return _ENCODER.encode({**first, **event})
+    return _ENCODER.encode({**_FIRST, **event})
 
 
+_FIRST = dict.fromkeys(("timestamp", "level", "program", "event"))
 _ENCODER = json.JSONEncoder(ensure_ascii=True, default=repr)
 
 VALUE_CHARS_MAX = 120
