@@ -1,7 +1,7 @@
 """The Celery contract: the app's settings, the names of tasks and queues, and sending a parcel by name."""
 
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import redis
 from celery import Celery, signature
@@ -139,7 +139,8 @@ def send(app: Celery, parcel: Parcel, inbox: Inbox, *, retries: int = 0, countdo
     """
     # a callback is worth waiting for: its loss is repaired, but later
     patience = {"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2.0}
-    home = {"queue": host_queue(parcel.host), "retry": True, "retry_policy": patience}
+    shown: dict[str, Any] = {"argsrepr": parcel.id, "kwargsrepr": ""}  # no content in headers, logs and events
+    home = {"queue": host_queue(parcel.host), "retry": True, "retry_policy": patience, **shown}
     try:
         app.send_task(
             PROCESS,
@@ -153,8 +154,7 @@ def send(app: Celery, parcel: Parcel, inbox: Inbox, *, retries: int = 0, countdo
             time_limit=inbox.time_limit_seconds + HARD_LIMIT_GRACE_SECONDS,
             link=signature(SUCCEEDED, options=home, app=app),
             link_error=signature(FAILED, args=(parcel.inbox, parcel.id), immutable=True, options=home, app=app),
-            argsrepr=parcel.id,  # no content in headers, logs and events
-            kwargsrepr="",
+            **shown,
         )
     except (OperationalError, redis.RedisError, ConnectionError, TimeoutError) as error:
         raise BrokerAway(f"can't send to {WORK_QUEUE}: {error}") from error

@@ -221,6 +221,8 @@ def test_both_callbacks_go_to_the_host_that_has_the_files(
     assert (link_error["task"], link_error["options"]["queue"]) == (queue.FAILED, f"inboxd.host.{host}")
     assert (tuple(link_error["args"]), link_error["immutable"]) == (("drop", sent.id), True)
     assert not link["immutable"]
+    # what the handlers returned is the argument of the one, and not shown either
+    assert [(call["options"]["argsrepr"], call["options"]["kwargsrepr"]) for call in (link, link_error)] == [(sent.id, "")] * 2
 
 
 def test_a_parcel_for_later_says_when(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
