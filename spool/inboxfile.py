@@ -14,6 +14,9 @@ from spool.folders import CLAIMED, split_path
 from spool.moves import beneath, open_path
 from spool.payload import FilePart, Parcel
 
+AT_ONCE_BYTES = 64 * 1024
+"""A file up to this size is read when it is opened: a stream of its own takes twice as many system calls."""
+
 _CHUNK_BYTES = 1024 * 1024
 
 
@@ -131,10 +134,20 @@ class Unpacking:
         with beneath(self._disk, self._claimed, parts) as at:
             file = self._disk.open_file(at, name)
         look = self._disk.fstat(file)
+        stream = self._at_once(file, look.size) if look.size <= AT_ONCE_BYTES else self._disk.reader(file)
         if (look.size, look.mtime_ns / 1e9) != (part.content_length, part.headers.get("mtime")):
             # it was written to since: what was known of its content is of the past
             part = replace(part, headers={key: value for key, value in part.headers.items() if key != "sha256"})
-        return InboxFile(part, self._parcel, self._disk.reader(file), self._home, self._attempt)
+        return InboxFile(part, self._parcel, stream, self._home, self._attempt)
+
+    def _at_once(self, file: Fd, size: int) -> BinaryIO:
+        """Read so many bytes, or all there are, and close the file."""
+        chunks = []
+        with held(self._disk, file):
+            while size > 0 and (chunk := self._disk.read(file, size)):
+                chunks.append(chunk)
+                size -= len(chunk)
+        return io.BytesIO(b"".join(chunks))
 
     def _open_claimed(self) -> Fd:
         try:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from support.spools import Spool
 
-from spool.disk import Disk
+from spool.disk import Disk, Fd, Stat
 from spool.errors import Weather
-from spool.inboxfile import InboxFile, Unpacking
+from spool.inboxfile import AT_ONCE_BYTES, InboxFile, Unpacking
 from spool.payload import FilePart, Parcel
 
 TEXT = b"first line\nsecond line\nlast"
@@ -137,6 +137,38 @@ def test_the_sha256_of_a_large_file_is_computed_and_leaves_the_position_where_it
     assert file.read() == data[1000:]
     assert file.sha256 == digest
     file.close()
+
+
+@pytest.mark.parametrize("size", [0, 1, AT_ONCE_BYTES, AT_ONCE_BYTES + 1])
+def test_a_file_by_reference_has_all_its_bytes_however_they_are_read(size: int, spool: Spool) -> None:
+    data = os.urandom(size)
+
+    with opened(*by_reference(spool, b"a", data)).stream as stream:
+        assert (stream.read(), stream.read(), stream.seek(0), stream.read()) == (data, b"", 0, data)
+
+
+def test_a_disk_that_gives_less_than_was_asked_for_is_asked_again(spool: Spool) -> None:
+    class Stingy(Disk):
+        def read(self, fd: Fd, size: int) -> bytes:
+            return super().read(fd, min(size, 3))
+
+    parcel, part = by_reference(spool, b"a")
+
+    with Unpacking(Stingy(), parcel, here=True, attempt=1) as unpacking:
+        assert unpacking.open(part).read() == TEXT
+
+
+def test_a_file_that_became_shorter_while_it_was_opened_has_what_is_left(spool: Spool) -> None:
+    parcel, part = by_reference(spool, b"a")
+
+    class Cutting(Disk):
+        def fstat(self, fd: Fd) -> Stat:
+            look = super().fstat(fd)
+            os.truncate(spool.where(f"claimed/{parcel.id}/a".encode()), 5)
+            return look
+
+    with Unpacking(Cutting(), parcel, here=True, attempt=1) as unpacking:
+        assert unpacking.open(part).read() == TEXT[:5]
 
 
 def test_an_attribute_that_neither_an_upload_nor_its_stream_has_is_missing() -> None:
