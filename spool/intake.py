@@ -109,7 +109,8 @@ class Intake:
         return taken
 
     def _send_ready(self, folders: Folders, found_by: str, taken: Taken, *, until: float, hold: bool) -> None:
-        for ready, bytes_max in ((self._gathering.small, self._inbox.parcel_bytes_max), (self._gathering.large, NO_LIMIT)):
+        carried_max = self._inbox.parcel_bytes_max if self._means.carries(files=2) else NO_LIMIT
+        for ready, bytes_max in ((self._gathering.small, carried_max), (self._gathering.large, NO_LIMIT)):
             while ready:
                 target = files_per_parcel(self._pace, self._inbox.parcel_files_max)
                 room = self._flight.room

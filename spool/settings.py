@@ -116,7 +116,7 @@ class Rules(Section):
     time_limit_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
     # how files travel
     inline_bytes_max: Annotated[int, Field(ge=0, le=256 * 1024)] = 32 * 1024
-    parcel_files_max: Annotated[int, Field(ge=1, le=10_000)] = 250
+    parcel_files_max: Annotated[int, Field(ge=1, le=10_000)] = 500
     parcel_bytes_max: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 1024 * 1024
     in_flight_files_max: Count = 2000
     in_flight_bytes_max: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024

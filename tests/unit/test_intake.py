@@ -182,6 +182,15 @@ def test_no_parcel_has_more_bytes_than_the_settings_allow(spool: Spool) -> None:
     assert max(len(parcel.files) for parcel in sent.parcels) == 1024 // 60
 
 
+def test_where_bytes_are_not_carried_a_parcel_has_as_many_files_as_it_may(spool: Spool) -> None:
+    drop(spool, 60, size=60)
+    sent = Sent()
+
+    take_all(intake(spool, quick(), sent, helpers=SimpleNamespace(needed=False), parcel_bytes_max=1024))
+
+    assert [len(parcel.files) for parcel in sent.parcels] == [1, 59]  # the first tells the pace
+
+
 def test_no_more_files_are_claimed_than_may_be_in_flight(spool: Spool) -> None:
     drop(spool, 30)
     sent = Sent()
