@@ -14,6 +14,7 @@ from spool.lease import Held
 from spool.outcome import from_wire
 from spool.queue import FAILED, STALE, SUCCEEDED
 from spool.settings import Inbox
+from tasks.discreet import Discreet
 from tasks.filer import Filer, is_final
 from tasks.owner import Life, life
 from tasks.shop import Shop
@@ -79,5 +80,5 @@ def register(app: Celery, shop: Shop) -> None:
     def on_error(_self: Task[..., Any], inbox: object, parcel: object) -> None:
         failed(shop.now(), inbox, parcel)
 
-    app.task(name=SUCCEEDED, ignore_result=True)(on_success)
-    app.task(name=FAILED, bind=True, ignore_result=True)(on_error)
+    app.task(name=SUCCEEDED, ignore_result=True, Request=Discreet)(on_success)
+    app.task(name=FAILED, bind=True, ignore_result=True, Request=Discreet)(on_error)
