@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Self
 
-from spool.disk import Disk, Fd, held
+from spool.disk import Disk, Fd, Stat, held
 from spool.errors import Weather
 from spool.folders import CLAIMED, split_path
 from spool.moves import beneath, open_path
@@ -66,7 +66,7 @@ class InboxFile:
 
     @property
     def sha256(self) -> str:
-        """The content's SHA-256, hex; read through the same descriptor as ``stream``, whose position stays where it is."""
+        """The content's SHA-256, hex; read through ``stream``, whose position stays where it is."""
         if self._sha256 is None:
             here = self.stream.tell()
             self.stream.seek(0)
@@ -133,21 +133,27 @@ class Unpacking:
         parts, name = split_path(part.filename)
         with beneath(self._disk, self._claimed, parts) as at:
             file = self._disk.open_file(at, name)
-        look = self._disk.fstat(file)
-        stream = self._at_once(file, look.size) if look.size <= AT_ONCE_BYTES else self._disk.reader(file)
+        look, stream = self._stream(file)
         if (look.size, look.mtime_ns / 1e9) != (part.content_length, part.headers.get("mtime")):
             # it was written to since: what was known of its content is of the past
             part = replace(part, headers={key: value for key, value in part.headers.items() if key != "sha256"})
         return InboxFile(part, self._parcel, stream, self._home, self._attempt)
 
-    def _at_once(self, file: Fd, size: int) -> BinaryIO:
-        """Read so many bytes, or all there are, and close the file."""
-        chunks = []
-        with held(self._disk, file):
-            while size > 0 and (chunk := self._disk.read(file, size)):
+    def _stream(self, file: Fd) -> tuple[Stat, BinaryIO]:
+        """Return what the system says of an open file, and a stream that takes it over; on an error it is closed."""
+        try:
+            look = self._disk.fstat(file)
+            chunks, missing = [], look.size if look.size <= AT_ONCE_BYTES else 0
+            while missing > 0 and (chunk := self._disk.read(file, missing)):
                 chunks.append(chunk)
-                size -= len(chunk)
-        return io.BytesIO(b"".join(chunks))
+                missing -= len(chunk)
+        except BaseException:
+            self._disk.close(file)
+            raise
+        if look.size > AT_ONCE_BYTES:
+            return look, self._disk.reader(file)
+        self._disk.close(file)
+        return look, io.BytesIO(b"".join(chunks))
 
     def _open_claimed(self) -> Fd:
         try:

@@ -50,9 +50,11 @@ class Raised:
 Answer = Handled | Rejected | Raised
 
 
-def call(handler: Handler, file: InboxFile, limit_seconds: int) -> Answer:
-    """Call a handler with one open file, and close it. Raises nothing but the SystemExit of a worker that is told to stop."""
-    begun = time.monotonic()
+def call(handler: Handler, file: InboxFile, limit_seconds: int, begun: float) -> Answer:
+    """Call a handler with one open file, and close it. Raises nothing but the SystemExit of a worker that is told to stop.
+
+    ``begun`` is when the file was begun to be opened, by the monotonic clock: to read it is part of the work.
+    """
     try:
         with file.stream:
             result = handler(file)
@@ -60,12 +62,17 @@ def call(handler: Handler, file: InboxFile, limit_seconds: int) -> Answer:
         reason = _text(rejection) or "the handler rejected it without a reason"
         return Rejected(reason, time.monotonic() - begun)
     except SoftTimeLimitExceeded as error:
-        return Raised(f"it took longer than {limit_seconds} s", time.monotonic() - begun, error, timed_out=True)
+        return out_of_time(error, limit_seconds, begun)
     except BaseException as error:
         if isinstance(error, SystemExit) and error.code == STOPPED:
             raise
         return Raised(_one_line(error), time.monotonic() - begun, error)
     return Handled(_portable(result), time.monotonic() - begun)
+
+
+def out_of_time(error: SoftTimeLimitExceeded, limit_seconds: int, begun: float) -> Raised:
+    """Return the answer of who was stopped by the clock."""
+    return Raised(f"it took longer than {limit_seconds} s", time.monotonic() - begun, error, timed_out=True)
 
 
 def _one_line(error: BaseException) -> str:

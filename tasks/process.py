@@ -156,13 +156,16 @@ class Process:
                 return
 
     def _one(self, part: FilePart, inbox: Inbox, unpacking: Unpacking) -> guard.Answer | Verdict:
+        begun = time.monotonic()
         try:
             file = unpacking.open(part)
         except FileNotFoundError:
             return Verdict.GONE
+        except SoftTimeLimitExceeded as error:
+            return guard.out_of_time(error, inbox.time_limit_seconds, begun)
         except Exception as error:  # noqa: BLE001 - a file that can't be opened is tried again like one whose handler raised
-            return guard.Raised(plain(str(error)), 0.0, error)
-        return guard.call(_handler(inbox), file, inbox.time_limit_seconds)
+            return guard.Raised(plain(str(error)), time.monotonic() - begun, error)
+        return guard.call(_handler(inbox), file, inbox.time_limit_seconds, begun)
 
     def _settle_alone(self, task: Task[..., Any], inbox: Inbox, parcel: Parcel, token: str, answer: _Answer) -> None:
         """Let Celery decide about a lone file: reject, retry or fail by raising; return if all is well."""

@@ -3,6 +3,7 @@
 import io
 import math
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -14,7 +15,9 @@ from spool.errors import RejectFile
 from spool.folders import new_parcel_id
 from spool.inboxfile import InboxFile
 from spool.payload import FilePart, Parcel
-from tasks.guard import RESULT_BYTES_MAX, Handled, Raised, Rejected, call
+from tasks import guard
+from tasks.guard import RESULT_BYTES_MAX, Answer, Handled, Raised, Rejected
+from tasks.handlers import Handler
 
 LIMIT = 7
 
@@ -47,8 +50,12 @@ def raising(error: BaseException) -> Callable[[InboxFile], NoReturn]:
     return handler
 
 
+def call(handler: Handler, given: InboxFile) -> Answer:
+    return guard.call(handler, given, LIMIT, time.monotonic())
+
+
 def test_the_handlers_answer_is_kept() -> None:
-    answer = call(lambda given: {"read": given.read(), "name": given.filename}, file(), LIMIT)
+    answer = call(lambda given: {"read": given.read(), "name": given.filename}, file())
 
     assert isinstance(answer, Handled)
     assert answer.result == {"read": b"content", "name": "a.txt"}
@@ -57,7 +64,7 @@ def test_the_handlers_answer_is_kept() -> None:
 
 @pytest.mark.parametrize("result", [None, 0, 1.5, "ü\n", b"\xff", [1, [2]], {"a": {"b": None}}, "a" * (RESULT_BYTES_MAX - 3)])
 def test_an_answer_that_can_travel_does(result: object) -> None:
-    answer = call(lambda _: result, file(), LIMIT)
+    answer = call(lambda _: result, file())
 
     assert isinstance(answer, Handled)
     assert answer.result == result
@@ -78,28 +85,28 @@ def looped() -> list[object]:
     ids=lambda result: type(result).__name__,
 )  # fmt: skip
 def test_an_answer_that_can_not_travel_or_is_too_large_is_left_out(result: object) -> None:
-    answer = call(lambda _: result, file(), LIMIT)
+    answer = call(lambda _: result, file())
 
     assert isinstance(answer, Handled)
     assert answer.result is None
 
 
 def test_a_rejection_is_the_last_word() -> None:
-    answer = call(raising(RejectFile("not an\ninvoice")), file(), LIMIT)
+    answer = call(raising(RejectFile("not an\ninvoice")), file())
 
     assert isinstance(answer, Rejected)
     assert answer.reason == "not an\\ninvoice"
 
 
 def test_a_rejection_without_a_reason_says_so() -> None:
-    answer = call(raising(RejectFile()), file(), LIMIT)
+    answer = call(raising(RejectFile()), file())
 
     assert isinstance(answer, Rejected)
     assert "without a reason" in answer.reason
 
 
 def test_a_rejection_whose_reason_can_not_be_shown_is_still_a_rejection() -> None:
-    answer = call(raising(RejectFile(Unspeakable())), file(), LIMIT)
+    answer = call(raising(RejectFile(Unspeakable())), file())
 
     assert isinstance(answer, Rejected)
     assert answer.reason
@@ -124,21 +131,21 @@ def test_a_rejection_whose_reason_can_not_be_shown_is_still_a_rejection() -> Non
     ids=lambda value: type(value).__name__,
 )
 def test_whatever_is_raised_is_an_answer_with_the_reason_on_one_line(error: BaseException, reason: str) -> None:
-    answer = call(raising(error), file(), LIMIT)
+    answer = call(raising(error), file())
 
     assert isinstance(answer, Raised)
     assert (answer.reason, answer.error, answer.timed_out) == (reason, error, False)
 
 
 def test_a_reason_is_no_longer_than_a_note_can_bear() -> None:
-    answer = call(raising(ValueError("a" * 10**6)), file(), LIMIT)
+    answer = call(raising(ValueError("a" * 10**6)), file())
 
     assert isinstance(answer, Raised)
     assert len(answer.reason) == 2000
 
 
 def test_a_handler_that_the_clock_has_stopped_timed_out() -> None:
-    answer = call(raising(SoftTimeLimitExceeded()), file(), LIMIT)
+    answer = call(raising(SoftTimeLimitExceeded()), file())
 
     assert isinstance(answer, Raised)
     assert answer.timed_out
@@ -149,24 +156,24 @@ def test_a_handler_that_the_clock_has_stopped_timed_out() -> None:
 def test_the_stream_is_closed_whatever_happens(error: BaseException | None) -> None:
     given = file()
 
-    call(raising(error) if error else lambda _: None, given, LIMIT)
+    call(raising(error) if error else lambda _: None, given)
 
     assert given.stream.closed
 
 
 def test_a_handler_may_close_the_file_itself() -> None:
-    assert isinstance(call(lambda given: given.close(), file(), LIMIT), Handled)
+    assert isinstance(call(lambda given: given.close(), file()), Handled)
 
 
 def test_a_stream_that_can_not_be_closed_is_an_answer_too() -> None:
-    answer = call(lambda _: None, file(BadStream()), LIMIT)
+    answer = call(lambda _: None, file(BadStream()))
 
     assert isinstance(answer, Raised)
     assert "can't be closed" in answer.reason
 
 
 def test_a_handler_that_wants_other_arguments_is_an_answer_too() -> None:
-    answer = call(lambda: None, file(), LIMIT)  # type: ignore[arg-type, misc]
+    answer = call(lambda: None, file())  # type: ignore[arg-type, misc]
 
     assert isinstance(answer, Raised)
     assert answer.reason.startswith("TypeError")
