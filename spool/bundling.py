@@ -6,6 +6,9 @@ from dataclasses import dataclass
 PARCEL_SECONDS = 0.1
 """A parcel aims at so much work: small against a person's patience, large against a message's cost."""
 
+PACKING_SECONDS = 0.5
+"""… and to pack one takes no longer, on a slow disk: its lease is running, and other inboxes wait."""
+
 PARCELS_AT_ONCE = 2
 """While fewer parcels are on their way, one leaves at once, however small."""
 
@@ -28,11 +31,14 @@ class Candidate:
     version: tuple[int, int] = (0, 0)
 
 
-def files_per_parcel(pace: float | None, files_max: int) -> int:
-    """Return how many files a parcel should hold; ``pace`` is the handler's mean seconds per file, None if unknown."""
+def files_per_parcel(pace: float | None, files_max: int, own_pace: float = 0.0) -> int:
+    """Return how many files a parcel should hold.
+
+    ``pace`` is the handler's mean seconds per file, None if unknown; ``own_pace`` is what it took to claim and pack one.
+    """
     if pace is None:
         return 1
-    return max(1, min(files_max, int(PARCEL_SECONDS / max(pace, 1e-6))))
+    return max(1, min(files_max, int(PARCEL_SECONDS / max(pace, 1e-6)), int(PACKING_SECONDS / max(own_pace, 1e-6))))
 
 
 def next_bundle(ready: Iterable[Candidate], files_max: int, bytes_max: int) -> list[Candidate]:

@@ -77,6 +77,7 @@ class Intake:
         self._flight = Flight(inbox)
         self._log = log.get(__name__).bind(inbox=inbox.name)
         self._pace: float | None = None
+        self._own_pace = 0.0
         self._unsent: list[Parcel] = []
 
     @property
@@ -112,7 +113,7 @@ class Intake:
         carried_max = self._inbox.parcel_bytes_max if self._means.carries(files=2) else NO_LIMIT
         for ready, bytes_max in ((self._gathering.small, carried_max), (self._gathering.large, NO_LIMIT)):
             while ready:
-                target = files_per_parcel(self._pace, self._inbox.parcel_files_max)
+                target = files_per_parcel(self._pace, self._inbox.parcel_files_max, self._own_pace)
                 room = self._flight.room
                 bundle = next_bundle(ready.values(), min(target, max(room, 1)), bytes_max)
                 files = target if len(bundle) < len(ready) else len(bundle)  # it is as full as it gets, or all there is
@@ -133,6 +134,7 @@ class Intake:
         parcel = new_parcel_id()
         # If we die here: a lease without a parcel, which expires.
         self._pace = self._means.leases.queue(parcel, self._inbox.name, self._means.grace_seconds)
+        begun = time.monotonic()
         got = self._claim(folders, parcel, [file.path for file in bundle])
         for file in bundle:
             del ready[file.path]
@@ -141,6 +143,7 @@ class Intake:
             expected = {file.path: file.version for file in bundle}
             carry = self._means.carries(len(got.won))
             packed = pack(self._means.disk, folders, self._inbox, parcel, got.won, expected, carry=carry)
+            self._own_pace = (time.monotonic() - begun) / len(bundle)
             refused = settle(self._means.disk, folders, self._inbox, parcel, packed)
             taken.refused += refused
             self._means.tally.filed(self._inbox.name, REFUSED, files=refused)

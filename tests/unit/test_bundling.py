@@ -28,6 +28,11 @@ def test_a_parcel_aims_at_a_tenth_of_a_second_of_work(pace: float | None, files:
     assert files_per_parcel(pace, files_max=50) == files
 
 
+@pytest.mark.parametrize(("own_pace", "files"), [(0.0, 50), (0.01, 50), (0.02, 25), (0.5, 1), (9.0, 1)])
+def test_a_parcel_has_no_more_files_than_are_packed_in_half_a_second(own_pace: float, files: int) -> None:
+    assert files_per_parcel(0.001, 50, own_pace) == files
+
+
 def test_a_bundle_has_no_more_files_than_allowed() -> None:
     ready = candidates(1, 1, 1)
 
