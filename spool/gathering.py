@@ -34,13 +34,15 @@ class Looked:
     """What one look did.
 
     ``more`` of the scan is left; ``sub_folders`` tells, at its end, that the inbox has some; ``due_in`` is the seconds until
-    the next file that is not complete yet is worth another look, None if there is none. ``cost`` is the seconds that it took
-    to look at what stays in the inbox: the next scan has to look at it again.
+    the next file that is not complete yet will be, None if there is none; ``again_in`` until one of which that is not known is
+    worth another look. ``cost`` is the seconds that it took to look at what stays in the inbox: the next scan has to look at
+    it again.
     """
 
     more: bool = False
     sub_folders: bool = False
     due_in: float | None = None
+    again_in: float | None = None
     cost: float = 0.0
 
 
@@ -64,6 +66,7 @@ class Gathering:
         self._begun = self._started = self._seconds = 0.0
         self._entries = self._found = 0
         self._due: float | None = None
+        self._again: float | None = None
         self._denied: dict[bytes, float] = {}
 
     @property
@@ -89,7 +92,8 @@ class Gathering:
         begun = time.monotonic()
         looked = self._look(folders, room)
         self._seconds += time.monotonic() - begun
-        looked.cost = self._seconds * (self._entries - self._found) / max(self._entries, 1)
+        # the folder itself stays: to list it can take long, too
+        looked.cost = self._seconds * (self._entries - self._found + 1) / (self._entries + 1)
         return looked
 
     def deny(self, path: bytes, error: OSError) -> None:
@@ -107,7 +111,7 @@ class Gathering:
         if self._cursor is None:
             self._begun = clock_of(self._disk, folders, network=self._network)
             self._started = time.monotonic()
-            self._due = None
+            self._due = self._again = None
             self._seconds = 0.0
             self._entries = self._found = 0
             self._cursor = scan(self._disk, folders.inbox, self._inbox, self._patience, self._now)
@@ -123,6 +127,9 @@ class Gathering:
     def _now(self) -> float:
         """Return the time by the clock that the files' times are by."""
         return self._begun + time.monotonic() - self._started
+
+    def _in(self, moment: float | None) -> float | None:
+        return None if moment is None else max(moment - self._now(), 0.0)
 
     def _is_denied(self, path: bytes) -> bool:
         return self._denied.get(path, 0.0) > time.monotonic()
@@ -147,16 +154,16 @@ class Gathering:
             case Refuse(why):
                 self.refused[entry.path] = why
                 self._found += 1
-            case Wait(until, _):
+            case Wait(until, _, sure=True):
                 self._due = until if self._due is None else min(self._due, until)
+            case Wait(until, _):
+                self._again = until if self._again is None else min(self._again, until)
             case _:
                 pass
 
     def _end(self, folders: Folders) -> Looked:
         self._cursor = None
-        self._looked = Looked(sub_folders=bool(self._sub_folders))
-        if self._due is not None:
-            self._looked.due_in = max(self._due - self._now(), 0.0)
+        self._looked = Looked(sub_folders=bool(self._sub_folders), due_in=self._in(self._due), again_in=self._in(self._again))
         if self._inbox.empty_folders == "remove":
             self._untidied = innermost_first(self._sub_folders)
         self._sub_folders = []

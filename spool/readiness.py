@@ -36,10 +36,14 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Look again at ``until`` (unix seconds of the file system's clock), or when an event says so."""
+    """Look again at ``until`` (unix seconds of the file system's clock), or when an event says so.
+
+    ``sure`` says that it is complete by then, if nothing happens to it; else it is only worth another look.
+    """
 
     until: float
     why: str
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +109,9 @@ def decide(look: Stat, idle: Idle, now: float, patience: Patience, *, partial: b
     if look.kind is not Kind.FILE:
         return Refuse(_no_file(look.kind))
     if idle is Idle.BUSY:
-        return Wait(now + BUSY_LOOK_SECONDS, "a program has it open for writing")
+        return Wait(now + BUSY_LOOK_SECONDS, "a program has it open for writing", sure=False)
     if partial:
-        return Wait(now + BUSY_LOOK_SECONDS, "a browser is still downloading it")
+        return Wait(now + BUSY_LOOK_SECONDS, "a browser is still downloading it", sure=False)
     if look.size == 0 and now < changed + patience.empty:
         return Wait(changed + patience.empty, f"empty so far: it was made {_ago(now - changed)}")
     if (idle is Idle.UNKNOWN or not patience.trusted) and now < changed + patience.unsure:

@@ -56,15 +56,20 @@ class Drop:
     busy: bool = False
     reason: str = "start"
     trouble: str | None = None
-    looked: Looked = field(default_factory=Looked)
-    due_at: float = math.inf
+    scan_at: float = 0.0
+    """When to look though no event came …"""
+    scan_early: float = 0.0
+    known_at: float = math.inf
+    """… or a file is known to be complete …"""
+    rest_until: float = 0.0
+    """… but not before: the last scan was long."""
     away_seconds: float = field(default=AWAY_SECONDS[0])
 
     def hint(self, now: float) -> None:
         """Note that something has arrived: a file can be complete once it has settled, and not before."""
         self.dirty = self.look = True
         self.reason = "event"
-        self.due, self.early = min(self.due, now + self.inbox.settle_seconds), 0.0
+        self.due, self.early = min(self.due, max(now + self.inbox.settle_seconds, self.rest_until)), 0.0
 
     def look_now(self, reason: str) -> None:
         """Note that the whole inbox is to be looked at."""
@@ -81,23 +86,30 @@ class Drop:
         self.busy = taken.more or taken.held
         self.look = True
         if taken.looked is not None and not taken.looked.more:
-            self.looked, self.due_at = taken.looked, math.inf if taken.looked.due_in is None else now + taken.looked.due_in
+            self._note(taken.looked, now)
         if taken.more:
             self.due, self.early = now, 0.0
             self.look = not taken.cut  # what is in hand goes first
             return
-        due_in = max(self.due_at - now, 0.0)
-        cost = self.looked.cost if self.looked.cost > SHORT_SECONDS else 0.0
-        wait = RESCAN_SECONDS if self.mode.events and not self.looked.sub_folders else self.inbox.poll_seconds
-        wait, self.reason = max(wait, cost * SCAN_SHARE), "scan"
+        self.due, self.early, self.reason = self.scan_at, self.scan_early, "scan"
         if self.dirty:
-            wait, self.reason = min(wait, self.inbox.settle_seconds), "event"
-        if due_in < wait:
-            wait, self.reason = due_in, "event" if self.mode.events else "scan"
-        wait = max(wait, cost)
-        if taken.held and wait > HELD_SECONDS:
-            wait, self.look = HELD_SECONDS, False
-        self.due, self.early = now + wait, EARLY_SECONDS if wait == RESCAN_SECONDS else 0.0
+            self.due, self.reason = min(self.due, now + self.inbox.settle_seconds), "event"
+        if self.known_at < self.due:
+            self.due, self.reason = self.known_at, "event" if self.mode.events else "scan"
+        self.due = max(self.due, self.rest_until)
+        if taken.held and self.due > now + HELD_SECONDS:
+            self.due, self.look = now + HELD_SECONDS, False
+        if self.due < self.scan_at:
+            self.early = 0.0
+
+    def _note(self, looked: Looked, now: float) -> None:
+        """Note when the next scan is worth its cost, after a look."""
+        cost = looked.cost if looked.cost > SHORT_SECONDS else 0.0
+        wait = RESCAN_SECONDS if self.mode.events and not looked.sub_folders else self.inbox.poll_seconds
+        wait = max(wait if looked.again_in is None else min(wait, looked.again_in), cost * SCAN_SHARE)
+        self.scan_at, self.scan_early = now + wait, EARLY_SECONDS if wait == RESCAN_SECONDS else 0.0
+        self.rest_until = now + cost
+        self.known_at = math.inf if looked.due_in is None else now + looked.due_in
 
     def returned(self, now: float) -> None:
         """Note that a parcel has returned: if files wait for that, there is room for them, and no need to look for others."""
@@ -109,7 +121,8 @@ class Drop:
         """Note that the folders are away, and when to look for them again; True if that is news."""
         news = self.trouble != why
         self.trouble = why
-        self.due, self.early = now + self.away_seconds, 0.0
+        self.due, self.early, self.look = now + self.away_seconds, 0.0, True  # what was in hand is forgotten
+        self.scan_at, self.known_at, self.rest_until = self.due, math.inf, 0.0
         self.away_seconds = min(self.away_seconds * 2, AWAY_SECONDS[1])
         return news
 

@@ -171,7 +171,49 @@ def test_scans_of_a_large_tree_take_a_tenth_of_the_time_at_most(spool: Spool) ->
 def test_where_something_is_known_to_have_come_they_take_half_of_it(
     state: dict[str, object], found: dict[str, object], spool: Spool
 ) -> None:
-    assert planned(a_drop(spool, **state), cost=3.0, **found) == (3.0, "event")
+    drop = a_drop(spool, **state)
+
+    assert planned(drop, cost=3.0, **found) == (3.0, "event")
+    drop.hint(NOW + 1.0)
+    assert drop.due == NOW + 3.0
+
+
+def test_a_file_that_is_announced_during_the_rest_waits_for_its_end(spool: Spool) -> None:
+    drop = a_drop(spool)
+    planned(drop, cost=3.0)
+
+    drop.hint(NOW + 2.9)
+    assert drop.due == pytest.approx(NOW + 2.9 + SETTLE)
+    drop.due = math.inf
+    drop.hint(NOW + 1.0)
+    assert drop.due == NOW + 3.0
+
+
+@pytest.mark.parametrize("mode", [EVENTS, POLLING])
+def test_a_file_that_somebody_keeps_open_does_not_keep_the_watcher_busy(mode: Mode, spool: Spool) -> None:
+    assert planned(a_drop(spool, mode), again_in=0.7, cost=3.0) == (3.0 * SCAN_SHARE, "scan")
+    assert planned(a_drop(spool, mode), again_in=0.7) == (0.7, "scan")
+
+
+def test_turns_that_only_send_do_not_put_off_the_scan(spool: Spool) -> None:
+    drop = a_drop(spool, POLLING)
+    planned(drop, cost=3.0, held=True)
+
+    for passed in (10.0, 20.0, 29.5):
+        drop.plan(Taken(None, held=True), NOW + passed)
+
+    assert (drop.due, drop.look) == (NOW + 3.0 * SCAN_SHARE, True)
+
+
+def test_a_folder_that_was_away_is_looked_at_whatever_was_in_hand(spool: Spool) -> None:
+    drop = a_drop(spool)
+    planned(drop, cost=3.0, held=True, due_in=9.0)
+    assert not drop.look
+
+    drop.away("gone", NOW)
+
+    assert drop.look
+    assert (drop.due, drop.known_at, drop.rest_until) == (NOW + AWAY_SECONDS[0], math.inf, 0.0)
 
 
 def test_what_arrived_while_a_burst_was_taken_does_not_wait_for_as_long_as_that_took(spool: Spool) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from spool.folders import is_parcel_id
 from spool.intake import Intake
 from spool.lease import Held
 from spool.mounts import Mode, Mount
-from spool.readiness import Patience
+from spool.readiness import BUSY_LOOK_SECONDS, Patience
 from watcher.drop import Drop
 
 
@@ -32,6 +33,19 @@ def spool(tmp_path: Path) -> Spool:
 def drop(spool: Spool, count: int, size: int = 1) -> None:
     for number in range(count):
         spool.put(b"inbox/%04d" % number, b"%d" % (number % 10) * size)
+
+
+class Clock:
+    """A clock by which each question takes a second."""
+
+    def __init__(self) -> None:
+        self.passed = 0.0
+
+    def monotonic(self) -> float:
+        self.passed += 1.0
+        return self.passed
+
+    time = monotonic
 
 
 class SlowDisk(Disk):
@@ -120,23 +134,77 @@ def test_a_look_costs_what_it_took_to_look_at_what_stays(spool: Spool) -> None:
 
     assert patient.take("scan").looked.cost > 30 * SlowDisk.SECONDS
 
-    assert intake(spool, quick(pace=10.0), Sent(), slow_disk).take("scan").looked.cost == 0.0
+    assert intake(spool, quick(pace=10.0), Sent(), slow_disk).take("scan").looked.cost < 30 * SlowDisk.SECONDS
 
 
 def test_a_look_in_several_turns_costs_all_of_them_and_the_next_none_of_that(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gathering, "LOOKS_A_TURN", 10)
+    clock = Clock()
+    monkeypatch.setattr(gathering, "time", clock)
     drop(spool, 25)
-    way_in = Intake(means(SlowDisk(), quick(), Sent()), spool.inbox(), Patience(1e6, 1e6, 1e6), network=False)
-    for _ in range(2):
-        way_in.take("scan")
-    assert way_in.take("scan").looked.cost > 25 * SlowDisk.SECONDS
+    way_in = Intake(means(Disk(), quick(), Sent()), spool.inbox(), Patience(1e6, 1e6, 1e6), network=False)
+    costs = [way_in.take("scan").looked.cost for _ in range(3)]
 
-    for number in range(25):
+    for number in range(24):
         spool.where(b"inbox/%04d" % number).unlink()
+    before = clock.passed
+    again = way_in.take("scan").looked.cost
 
-    assert way_in.take("scan").looked.cost == 0.0
+    assert costs == sorted(costs)
+    assert costs[2] == pytest.approx(before, rel=0.1)
+    assert again <= clock.passed - before
+
+
+class SlowToList(Disk):
+    """Takes its time for each entry, and for there being no more."""
+
+    SECONDS = 0.005
+
+    def entries(self, at: Fd) -> Iterator[tuple[bytes, bool]]:
+        for entry in super().entries(at):
+            time.sleep(self.SECONDS)
+            yield entry
+        time.sleep(self.SECONDS)
+
+
+def test_what_is_refused_does_not_stay_and_sub_folders_do(spool: Spool) -> None:
+    for number in range(9):
+        spool.where(b"inbox/link%d" % number).symlink_to("nowhere")
+    refused = intake(spool, quick(), Sent(), SlowToList()).take("scan").looked.cost
+    for number in range(9):
+        spool.where(b"inbox/folder%d" % number).mkdir()
+    kept = intake(spool, quick(), Sent(), SlowToList(), empty_folders="keep").take("scan").looked.cost
+
+    assert refused * 2 < kept
+    assert kept > 9 * SlowToList.SECONDS
+
+
+def test_a_folder_that_takes_long_to_be_listed_costs_that_though_nothing_is_in_it(spool: Spool) -> None:
+    assert intake(spool, quick(), Sent(), SlowToList()).take("scan").looked.cost >= SlowToList.SECONDS
+
+
+def test_a_parcel_is_smaller_where_it_takes_long_to_be_packed(spool: Spool) -> None:
+    class SlowToOpen(Disk):
+        def open_file(self, at: Fd, name: bytes) -> Fd:
+            time.sleep(0.02)
+            return super().open_file(at, name)
+
+    drop(spool, 60)
+    sent = Sent()
+
+    take_all(intake(spool, quick(), sent, SlowToOpen()))
+
+    assert 1 < max(len(parcel.files) for parcel in sent.parcels) <= 25
+
+
+def test_a_file_that_somebody_has_open_is_looked_at_again_and_not_known_to_be_complete(spool: Spool) -> None:
+    with spool.put(b"inbox/a").open("ab"):
+        looked = intake(spool, quick(), Sent()).take("scan").looked
+
+    assert looked.due_in is None
+    assert looked.again_in == pytest.approx(BUSY_LOOK_SECONDS, abs=0.5)
 
 
 def test_before_the_pace_is_known_each_file_travels_alone_and_only_so_many_leave(spool: Spool) -> None:

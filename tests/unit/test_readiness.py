@@ -50,7 +50,7 @@ def test_without_a_settle_time_a_file_is_ready_at_once() -> None:
 
 
 def test_a_file_that_is_open_for_writing_is_looked_at_again_soon() -> None:
-    assert after(100.0, Idle.BUSY) == Wait(CHANGED + 100.0 + BUSY_LOOK_SECONDS, "a program has it open for writing")
+    assert after(100.0, Idle.BUSY) == Wait(CHANGED + 100.0 + BUSY_LOOK_SECONDS, "a program has it open for writing", sure=False)
 
 
 def test_a_file_that_is_open_for_writing_is_never_ready_however_old_it_is() -> None:
@@ -90,7 +90,7 @@ def test_an_empty_file_gets_time_for_its_bytes(seconds: float, ready: bool) -> N
 def test_a_file_beside_its_own_download_is_not_taken() -> None:
     decision = decide(look(), Idle.FREE, CHANGED + 100.0, PATIENCE, partial=True)
 
-    assert decision == Wait(CHANGED + 100.0 + BUSY_LOOK_SECONDS, "a browser is still downloading it")
+    assert decision == Wait(CHANGED + 100.0 + BUSY_LOOK_SECONDS, "a browser is still downloading it", sure=False)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.FILE], ids=str)
