@@ -4,7 +4,7 @@ import contextlib
 import errno
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Self
 
 from spool import notes
@@ -43,8 +43,8 @@ def file_done(disk: Disk, folders: Folders, parcel: str, path: bytes, way: Way |
     Who files many has a ``way`` to done/ for all of them.
     """
     # If we die here: the file is still claimed, its outcome is stored, and a sweep files it.
-    with _named(DONE), contextlib.ExitStack() as stack:
-        return _file(disk, way or stack.enter_context(Way(disk, folders, folders.done)), parcel, path, move_free)
+    with _named(DONE), contextlib.nullcontext(way) if way else Way(disk, folders, folders.done) as to_done:
+        return _file(disk, to_done, parcel, path, move_free)
 
 
 def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: bytes) -> bytes | None:
@@ -75,14 +75,20 @@ def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def _named(folder: bytes) -> Iterator[None]:
-    """Let an error say into which folder a file could not be moved."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = folder.decode()
-        raise
+class _named:  # noqa: N801 - read as a word: with _named(folder)
+    """Lets an error say into which folder a file could not be moved."""
+
+    __slots__ = ("_folder",)
+
+    def __init__(self, folder: bytes) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OSError):
+            error.filename = self._folder.decode()
 
 
 def _file(
