@@ -22,6 +22,10 @@ from watcher.watches import Watches
 from watcher.words import status
 
 SUPERVISE_SECONDS = 1.0
+COMPARED_AT_ONCE, COMPARED_IN_SECONDS = 20, 5
+"""So many inboxes' folders are compared with what they were, each time, or all in so many times: for a hundred idle ones it is
+the most that they cost."""
+
 BROKER_SECONDS = (0.5, 5.0)
 """First and longest wait before an absent broker is asked again."""
 
@@ -55,6 +59,7 @@ class Daemon:
         self._drops = self._watches.drops
         self._troubles: dict[str, str] = {}
         self._mounts: str | None = None
+        self._turn_at = 0
         self._paused: str | None = None
         self._broker_wait = BROKER_SECONDS[0]
         self._broker_due = self._supervise_due = self._beat_due = 0.0
@@ -197,7 +202,8 @@ class Daemon:
         with contextlib.suppress(OSError):
             self._mounts = mounts.table(self._means.disk)
         unchanged = self._mounts is not None and before == self._mounts
-        for name, drop in self._drops.items():
+        for name in self._compared(everything=not unchanged):
+            drop = self._drops[name]
             mount = drop.identity[-1] if drop.identity and unchanged else None
             try:
                 same = identity(self._means.disk, drop.inbox.root, mount) == drop.identity
@@ -209,6 +215,17 @@ class Daemon:
             if not same:
                 self._log.warning(log.OBSERVER_REBUILT, inbox=name, why="its folder was replaced")
                 self._watches.watch_again(name, "rebuilt")
+
+    def _compared(self, *, everything: bool) -> list[str]:
+        """Return the inboxes whose folders are compared now: where there are many, in turns, and at once who seems lost."""
+        names = list(self._drops)
+        count = min(len(names), max(COMPARED_AT_ONCE, len(names) // COMPARED_IN_SECONDS))
+        if everything or count == len(names):
+            return names
+        turn = [names[(self._turn_at + number) % len(names)] for number in range(count)]
+        self._turn_at = (self._turn_at + count) % len(names)
+        lost = [name for name, drop in self._drops.items() if drop.identity is None]
+        return list(dict.fromkeys([*lost, *turn]))
 
     # the broker
 

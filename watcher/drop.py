@@ -11,7 +11,7 @@ from spool.intake import Intake, Taken
 from spool.mounts import Mode, Mount
 from spool.settings import Inbox
 
-RESCAN_SECONDS = 5.0
+RESCAN_SECONDS = 10.0
 """How often an inbox is looked at though no event came: events can be lost."""
 
 EARLY_SECONDS = 1.0

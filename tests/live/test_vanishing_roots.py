@@ -30,7 +30,7 @@ def stand(make_stand: MakeStand) -> Stand:
 
 
 def stand_still(stand: Stand) -> None:
-    """Have a file claimed: the next look at the inbox is five seconds away, if nothing happens."""
+    """Have a file claimed: the next look at the inbox is seconds away, if nothing happens."""
     drop_and_wait(stand, b"warm %d.txt" % time.monotonic_ns(), "drop")
 
 

@@ -473,6 +473,23 @@ def test_mounts_are_asked_for_only_when_their_table_has_changed_or_is_hidden(
     watcher.observer.stop()
 
 
+def test_of_many_inboxes_some_are_compared_at_a_time_and_who_is_lost_at_once(
+    tmp_path: Path, logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher = Watcher({f"n{number}": Spool.make(tmp_path / f"n{number}") for number in range(7)}, logged)
+    monkeypatch.setattr(daemon, "COMPARED_AT_ONCE", 3)
+    for inbox in watcher.daemon.settings.inbox.values():
+        watcher.daemon._drops[inbox.name] = watcher.daemon._watches.watch(inbox)
+
+    turns = [watcher.daemon._compared(everything=False) for _ in range(3)]
+    watcher.daemon._drops["n5"].identity = None
+
+    assert turns == [["n0", "n1", "n2"], ["n3", "n4", "n5"], ["n6", "n0", "n1"]]
+    assert watcher.daemon._compared(everything=False) == ["n5", "n2", "n3", "n4"]
+    assert len(watcher.daemon._compared(everything=True)) == 7
+    watcher.observer.stop()
+
+
 def test_a_folder_that_was_replaced_is_watched_anew(watcher: Watcher) -> None:
     with watcher.running():
         eventually(watcher.is_idle)
