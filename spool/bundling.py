@@ -31,12 +31,12 @@ class Candidate:
     version: tuple[int, int] = (0, 0)
 
 
-def files_per_parcel(pace: float | None, files_max: int, own_pace: float = 0.0) -> int:
+def files_per_parcel(pace: float | None, files_max: int, own_pace: float | None) -> int:
     """Return how many files a parcel should hold.
 
-    ``pace`` is the handler's mean seconds per file, None if unknown; ``own_pace`` is what it took to claim and pack one.
+    ``pace`` is the handler's mean seconds per file, ``own_pace`` what it took to claim and pack one; None if unknown.
     """
-    if pace is None:
+    if pace is None or own_pace is None:
         return 1
     return max(1, min(files_max, int(PARCEL_SECONDS / max(pace, 1e-6)), int(PACKING_SECONDS / max(own_pace, 1e-6))))
 

@@ -140,7 +140,7 @@ class Unpacking:
         return InboxFile(part, self._parcel, stream, self._home, self._attempt)
 
     def _stream(self, file: Fd) -> tuple[Stat, BinaryIO]:
-        """Return what the system says of an open file, and a stream that takes it over; on an error it is closed."""
+        """Return what the system says of an open file, and a stream that takes it over; who can't be read is closed."""
         try:
             look = self._disk.fstat(file)
             chunks, missing = [], look.size if look.size <= AT_ONCE_BYTES else 0

@@ -77,7 +77,7 @@ class Intake:
         self._flight = Flight(inbox)
         self._log = log.get(__name__).bind(inbox=inbox.name)
         self._pace: float | None = None
-        self._own_pace = 0.0
+        self._own_pace: float | None = None
         self._unsent: list[Parcel] = []
 
     @property
@@ -143,7 +143,7 @@ class Intake:
             expected = {file.path: file.version for file in bundle}
             carry = self._means.carries(len(got.won))
             packed = pack(self._means.disk, folders, self._inbox, parcel, got.won, expected, carry=carry)
-            self._own_pace = (time.monotonic() - begun) / len(bundle)
+            self._own_pace = (time.monotonic() - begun) / len(got.won)
             refused = settle(self._means.disk, folders, self._inbox, parcel, packed)
             taken.refused += refused
             self._means.tally.filed(self._inbox.name, REFUSED, files=refused)

@@ -144,7 +144,7 @@ class Daemon:
 
     def _turn(self, drop: Drop) -> None:
         if drop.look and drop.intake.resting:
-            drop.dirty = False
+            drop.scanned()
         try:
             self._heed(drop)
             taken = drop.intake.take(drop.reason, look=drop.look)
@@ -219,7 +219,7 @@ class Daemon:
     def _compared(self, *, everything: bool) -> list[str]:
         """Return the inboxes whose folders are compared now: where there are many, in turns, and at once who seems lost."""
         names = list(self._drops)
-        count = min(len(names), max(COMPARED_AT_ONCE, len(names) // COMPARED_IN_SECONDS))
+        count = min(len(names), max(COMPARED_AT_ONCE, -(-len(names) // COMPARED_IN_SECONDS)))
         if everything or count == len(names):
             return names
         turn = [names[(self._turn_at + number) % len(names)] for number in range(count)]

@@ -61,15 +61,27 @@ class Drop:
     scan_early: float = 0.0
     known_at: float = math.inf
     """… or a file is known to be complete …"""
+    news_at: float = math.inf
+    """… or has arrived, and settled …"""
     rest_until: float = 0.0
     """… but not before: the last scan was long."""
     away_seconds: float = field(default=AWAY_SECONDS[0])
 
     def hint(self, now: float) -> None:
         """Note that something has arrived: a file can be complete once it has settled, and not before."""
-        self.dirty = self.look = True
+        self.dirty = True
         self.reason = "event"
-        self.due, self.early = min(self.due, max(now + self.inbox.settle_seconds, self.rest_until)), 0.0
+        self._expect(now)
+        if self.news_at <= self.due:  # else files in hand go first
+            self.due, self.look = self.news_at, True
+        self.early = 0.0
+
+    def scanned(self) -> None:
+        """Note that a scan begins: it will see what has arrived."""
+        self.dirty, self.news_at = False, math.inf
+
+    def _expect(self, now: float) -> None:
+        self.news_at = min(self.news_at, max(now + self.inbox.settle_seconds, self.rest_until))
 
     def look_now(self, reason: str) -> None:
         """Note that the whole inbox is to be looked at."""
@@ -93,7 +105,8 @@ class Drop:
             return
         self.due, self.early, self.reason = self.scan_at, self.scan_early, "scan"
         if self.dirty:
-            self.due, self.reason = min(self.due, now + self.inbox.settle_seconds), "event"
+            self._expect(now)
+            self.due, self.reason = min(self.due, self.news_at), "event"
         if self.known_at < self.due:
             self.due, self.reason = self.known_at, "event" if self.mode.events else "scan"
         self.due = max(self.due, self.rest_until)

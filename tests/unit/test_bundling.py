@@ -25,11 +25,11 @@ def candidates(*sizes: int) -> list[Candidate]:
     ("pace", "files"), [(None, 1), (1.0, 1), (0.1, 1), (0.05, 2), (0.01, 10), (0.001, 50), (0.0, 50), (1e-12, 50), (1e9, 1)]
 )
 def test_a_parcel_aims_at_a_tenth_of_a_second_of_work(pace: float | None, files: int) -> None:
-    assert files_per_parcel(pace, files_max=50) == files
+    assert files_per_parcel(pace, files_max=50, own_pace=0.0) == files
 
 
-@pytest.mark.parametrize(("own_pace", "files"), [(0.0, 50), (0.01, 50), (0.02, 25), (0.5, 1), (9.0, 1)])
-def test_a_parcel_has_no_more_files_than_are_packed_in_half_a_second(own_pace: float, files: int) -> None:
+@pytest.mark.parametrize(("own_pace", "files"), [(None, 1), (0.0, 50), (0.01, 50), (0.02, 25), (0.5, 1), (9.0, 1)])
+def test_a_parcel_has_no_more_files_than_are_packed_in_half_a_second(own_pace: float | None, files: int) -> None:
     assert files_per_parcel(0.001, 50, own_pace) == files
 
 
@@ -90,7 +90,7 @@ def test_the_more_parcels_are_on_their_way_the_fuller_is_the_next() -> None:
 
 @pytest.mark.parametrize("in_flight", [0, 3, 1000])
 def test_a_slow_handlers_files_never_wait_for_company(in_flight: int) -> None:
-    assert may_leave(1, files_per_parcel(0.2, 100), 0.2, in_flight)
+    assert may_leave(1, files_per_parcel(0.2, 100, 0.0), 0.2, in_flight)
 
 
 def test_a_full_parcel_always_leaves() -> None:

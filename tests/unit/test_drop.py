@@ -205,6 +205,38 @@ def test_turns_that_only_send_do_not_put_off_the_scan(spool: Spool) -> None:
     assert (drop.due, drop.look) == (NOW + 3.0 * SCAN_SHARE, True)
 
 
+def test_neither_files_in_hand_nor_a_parcel_that_returns_let_an_event_cut_the_rest_short(spool: Spool) -> None:
+    drop = a_drop(spool)
+    planned(drop, cost=30.0, held=True)
+
+    drop.hint(NOW)
+    assert (drop.due, drop.look) == (NOW + HELD_SECONDS, False)
+    drop.returned(NOW + 0.1)
+    drop.hint(NOW + 0.1)
+    assert (drop.due, drop.look) == (NOW + 0.1, False)
+
+
+def test_parcels_that_return_do_not_put_off_what_has_arrived(spool: Spool) -> None:
+    drop = a_drop(spool)
+    planned(drop, held=True)
+    drop.hint(NOW)
+
+    for passed in (0.1, 0.2):
+        drop.returned(NOW + passed)
+        drop.plan(Taken(None, held=True), NOW + passed)
+
+    assert (drop.due, drop.look) == (NOW + SETTLE, True)
+
+
+def test_what_a_scan_has_seen_is_no_news_any_more(spool: Spool) -> None:
+    drop = a_drop(spool)
+    drop.hint(NOW)
+
+    drop.scanned()
+
+    assert planned(drop) == (RESCAN_SECONDS, "scan")
+
+
 def test_a_folder_that_was_away_is_looked_at_whatever_was_in_hand(spool: Spool) -> None:
     drop = a_drop(spool)
     planned(drop, cost=3.0, held=True, due_in=9.0)
@@ -221,7 +253,9 @@ def test_what_arrived_while_a_burst_was_taken_does_not_wait_for_as_long_as_that_
     drop.plan(Taken(Looked(more=True, cost=2.0)), NOW - 20.0)
     drop.hint(NOW - 10.0)
 
-    assert planned(drop) == (SETTLE, "event")
+    planned(drop)
+
+    assert (drop.due <= NOW, drop.reason) == (True, "event")
 
 
 # parcels that return

@@ -89,7 +89,7 @@ def test_a_parcel_of_many_carries_their_bytes_where_that_is_needed(
     helpers = None if needed is None else SimpleNamespace(needed=needed)
 
     way_in = intake(spool, quick(), sent, helpers=helpers)
-    way_in._pace = 0.001
+    way_in._pace, way_in._own_pace = 0.001, 0.0
     way_in.take("event")
 
     (parcel,) = sent.parcels
@@ -197,6 +197,26 @@ def test_a_parcel_is_smaller_where_it_takes_long_to_be_packed(spool: Spool) -> N
     take_all(intake(spool, quick(), sent, SlowToOpen()))
 
     assert 1 < max(len(parcel.files) for parcel in sent.parcels) <= 25
+
+
+def test_what_a_lost_claim_took_tells_nothing_of_how_long_packing_takes(spool: Spool) -> None:
+    class Robbed(Disk):
+        def rename(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+            if src == b"0000":
+                raise FileNotFoundError(2, "gone")
+            super().rename(src_at, src, dst_at, dst)
+
+        rename_over = rename
+
+    drop(spool, 1)
+    sent = Sent()
+    way_in = intake(spool, quick(), sent, Robbed())
+    way_in.take("event")
+    drop(spool, 60)
+
+    take_all(way_in)
+
+    assert [len(parcel.files) for parcel in sent.parcels][:1] == [1]
 
 
 def test_a_file_that_somebody_has_open_is_looked_at_again_and_not_known_to_be_complete(spool: Spool) -> None:
