@@ -8,12 +8,13 @@ UV := $(shell command -v uv 2>/dev/null)
 SETTINGS ?= settings.toml
 PACKAGES := spool watcher tasks console
 
-# $(call install,FILE): exactly the pinned packages of a requirements file, then the project itself, editable
+# $(call install,FILE): exactly the packages of a lock, then the project itself, editable. A lock is complete, so nothing is resolved:
+# what is published later, with other needs, is not even looked at.
 ifdef UV
-install = $(UV) pip install --quiet --python $(BIN)/python --require-hashes -r $(1) && \
+install = $(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r $(1) && \
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 else
-install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1) && \
+install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(1) && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 endif
 
@@ -43,6 +44,10 @@ run: $(VENV)/.installed ## run everything in this terminal, on an embedded serve
 .PHONY: test
 test: $(VENV)/.installed-dev ## run all tests, the ones with real servers and processes too
 	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-install
+test-install: $(VENV)/.installed-dev ## install every lock with pip 23.0.1, the newest pip and uv; fill a wheelhouse and use it
+	$(BIN)/python -m pytest -m install tests/install $(ARGS)
 
 .PHONY: test-rules
 test-rules: $(VENV)/.installed-dev $(if $(shell command -v promtool),,build/prometheus) ## test alert rules and dashboard with a real Prometheus
@@ -119,15 +124,16 @@ fmt: $(VENV)/.installed-dev ## format the code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 
+# extras stay in a lock: a resolver that meets `coverage[toml]` looks past a pin of `coverage` alone
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-strip-extras --no-emit-index-url --no-emit-find-links --quiet
+
 .PHONY: lock
-lock: $(VENV)/.installed-dev ## pin the newest versions, with hashes (needs uv)
-	uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --quiet --extra embedded --group build pyproject.toml -o requirements.txt
-	uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --quiet --extra embedded --extra flower --group build --group dev \
-		pyproject.toml -o requirements-dev.txt
-	uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --quiet bench/requirements.in -o bench/requirements.txt
+lock: $(VENV)/.installed-dev ## pin all packages, with hashes; ARGS=--upgrade takes the newest versions
+	$(COMPILE) $(ARGS) --extra embedded --group build pyproject.toml -o requirements.txt
+	$(COMPILE) $(ARGS) --extra embedded --extra flower --group build --group dev pyproject.toml -o requirements-dev.txt
+	$(COMPILE) $(ARGS) bench/requirements.in -o bench/requirements.txt
+	cd bench/peers/with_bullmq && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 .PHONY: clean
 clean: ## remove .venv and caches; drop/ and var/ stay

@@ -52,9 +52,9 @@ trap 'exit 130' INT TERM
 "$python" -m venv "$release"
 pip() { "$release/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
 if [ -n "$wheels" ]; then
-    pip install --no-index --find-links "$wheels" --require-hashes -r "$source/requirements.txt"
+    pip install --no-index --find-links "$wheels" --no-deps --require-hashes -r "$source/requirements.txt"
 else
-    pip install --require-hashes -r "$source/requirements.txt"
+    pip install --no-deps --require-hashes -r "$source/requirements.txt"
 fi
 pip install --no-index --no-deps --no-build-isolation "$source"
 (cd / && "$release/bin/inboxd" --version >/dev/null)

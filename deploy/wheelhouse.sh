@@ -10,18 +10,19 @@ shift
 pip=$(mktemp -d)
 trap 'rm -rf "$pip"' EXIT
 ${PYTHON:-/usr/bin/python3} -m venv "$pip"
-get() { "$pip/bin/python" -m pip --disable-pip-version-check --quiet download --only-binary=:all: --require-hashes --dest "$to" "$@"; }
-get -r "$pins"
-for version; do
-    # pip looks at this Python's version when a pin is only for some: choose the other's pins for it
+own=$("$pip/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+for version in "$own" "$@"; do
+    # pip would take the pins of the Python that it runs on; those of every release of this version are wanted: 3.11.2 needs more than 3.11.7
     "$pip/bin/python" - "$pins" "$version" >"$pip/pins" <<'END'
 import re, sys
 from pip._vendor.packaging.markers import Marker
 text, version = open(sys.argv[1]).read().replace("\\\n", " "), sys.argv[2]
+releases = [{"python_version": version, "python_full_version": f"{version}.{patch}"} for patch in range(100)]
 for line in filter(None, text.splitlines()):
     pin, marker, hashes = re.fullmatch(r"(\S+)\s*(?:;(.*?))?((?:\s+--hash=\S+)*)\s*", line).groups()
-    if not marker or Marker(marker).evaluate({"python_version": version, "python_full_version": f"{version}.5"}):
+    if not marker or any(map(Marker(marker).evaluate, releases)):
         print(pin + hashes)
 END
-    get --no-deps -r "$pip/pins" --python-version "$version"
+    "$pip/bin/python" -m pip --disable-pip-version-check --quiet download --only-binary=:all: --no-deps --require-hashes \
+        --dest "$to" --python-version "$version" -r "$pip/pins"
 done

@@ -10,6 +10,7 @@ from bench.peers.peer import BUILD, NODE, PYTHON, REPOSITORY
 
 REQUIREMENTS = REPOSITORY / "bench" / "requirements.txt"
 SCRIPTS = REPOSITORY / "bench" / "peers" / "with_bullmq"
+LOCK = "package-lock.json"
 DONE = ".installed"
 
 
@@ -32,7 +33,7 @@ def _python() -> None:
     if not _is(marker, wanted):
         _run([sys.executable, "-m", "venv", "--clear", str(BUILD / "venv")])
         pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        _run([*pip, "--require-hashes", "-r", str(REQUIREMENTS)])
+        _run([*pip, "--no-deps", "--require-hashes", "-r", str(REQUIREMENTS)])
         marker.write_text(wanted, "utf-8")
 
 
@@ -43,10 +44,11 @@ def _node() -> None:
     NODE.mkdir(parents=True, exist_ok=True)
     for script in SCRIPTS.glob("*.mjs"):  # modules are looked for beside the script that imports them
         shutil.copy(script, NODE)
-    wanted = (SCRIPTS / "package.json").read_text("utf-8")
+    wanted = (SCRIPTS / LOCK).read_text("utf-8")
     if not _is(NODE / DONE, wanted):
-        (NODE / "package.json").write_text(wanted, "utf-8")
-        _run([npm, "install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"], NODE)
+        for file in ("package.json", LOCK):
+            shutil.copy(SCRIPTS / file, NODE)
+        _run([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], NODE)
         (NODE / DONE).write_text(wanted, "utf-8")
 
 

@@ -1,0 +1,79 @@
+"""Every lock, by every installer that people have: pip as Debian 12 ships it, the newest pip, and uv. Needs a package index."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.install
+
+REPOSITORY = Path(__file__).parents[2]
+INSTALLERS = ("pip 23.0.1", "pip", "uv")
+DEBIANS_PYTHON = Path("/usr/bin/python3")
+
+Installer = Callable[[Path], list[str]]
+
+
+def run(*argv: object) -> str:
+    done = subprocess.run([*map(str, argv)], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def environment(folder: Path, python: object = sys.executable) -> Path:
+    run(python, "-m", "venv", "--without-pip", folder)
+    return folder / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def old_pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    python = environment(tmp_path_factory.mktemp("pip") / "venv")
+    lock = Path(__file__).with_name("pip-23.0.1.txt")
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--require-hashes", "-r", lock)
+    return python
+
+
+@pytest.fixture(params=INSTALLERS)
+def installer(request: pytest.FixtureRequest) -> Installer:
+    match request.param:
+        case "pip 23.0.1":
+            old = request.getfixturevalue("old_pip")
+            return lambda into: [old, "-m", "pip", "--python", into, "install", "--quiet"]
+        case "pip":
+            return lambda into: [sys.executable, "-m", "pip", "--python", into, "install", "--quiet"]
+        case _:
+            return lambda into: [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", into]
+
+
+def test_a_lock_for_the_bench_is_installed_as_it_stands_and_is_complete(installer: Installer, tmp_path: Path) -> None:
+    python = environment(tmp_path / "venv")
+
+    run(*installer(python), "--no-deps", "--require-hashes", "-r", "bench/requirements.txt")
+
+    assert "No broken requirements" in run(sys.executable, "-m", "pip", "--python", python, "check")
+
+
+@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt"])
+def test_a_lock_is_installed_as_it_stands_and_inboxd_lacks_nothing(lock: str, installer: Installer, tmp_path: Path) -> None:
+    python = environment(tmp_path / "venv")
+
+    run(*installer(python), "--no-deps", "--require-hashes", "-r", lock)
+    run(*installer(python), "--no-deps", "--no-build-isolation", "-e", REPOSITORY)
+
+    assert "No broken requirements" in run(sys.executable, "-m", "pip", "--python", python, "check")
+    assert "inboxd, version" in run(python.with_name("inboxd"), "--version")
+
+
+def test_a_wheelhouse_serves_every_release_of_its_version_of_python(tmp_path: Path) -> None:
+    """This Python fills it, and Debian's uses it, which may be an older release: 3.11.2 needs more packages than 3.11.7."""
+    wheels = tmp_path / "wheels"
+    run("env", f"PYTHON={sys.executable}", "deploy/wheelhouse.sh", wheels)
+    python = environment(tmp_path / "venv", DEBIANS_PYTHON)
+    pip = [sys.executable, "-m", "pip", "--python", python]
+    without_network = ["--quiet", "--no-index", "--find-links", wheels]
+
+    run(*pip, "install", *without_network, "--no-deps", "--require-hashes", "-r", "requirements.txt")
+
+    assert "No broken requirements" in run(*pip, "check")
