@@ -72,7 +72,7 @@ class Run:
     def audit(self) -> tuple[int, dict[str, Any], float]:
         """Run the command on the logs; return its exit code, what it says, and how long it took."""
         logs = [str(program.log) for program in (self.stand.watcher, self.stand.worker)]
-        argv = [sys.executable, "-m", "console", "audit", "--json", *logs]
+        argv = [sys.executable, "-m", "inboxd", "audit", "--json", *logs]
         begun = time.monotonic()
         ran = subprocess.run(argv, env=self.stand.environment(), capture_output=True, check=False)  # noqa: S603
         if ran.returncode > 1:

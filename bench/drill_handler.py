@@ -8,7 +8,7 @@ from typing import Any
 
 from support.stand_handlers import obey as do_as_told
 
-from tasks import InboxFile
+from inboxd import InboxFile
 
 FOLDER = Path(os.environ["STAND_FOLDER"])
 

@@ -50,7 +50,7 @@ def _run(arguments: Sequence[str]) -> tuple[float, float, int, int]:
     """Return a command's seconds, its and its children's processor seconds, the MiB that it held, the lines that it printed."""
     with tempfile.TemporaryFile("w+") as out:
         begun = time.perf_counter()
-        process = subprocess.Popen([sys.executable, "-m", "console", *arguments], stdout=out)  # noqa: S603 - our own
+        process = subprocess.Popen([sys.executable, "-m", "inboxd", *arguments], stdout=out)  # noqa: S603 - our own
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.perf_counter() - begun
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
-PARTS = ("spool", "watcher", "tasks", "console", "tests", "pyproject.toml", "settings.toml")
+PARTS = ("inboxd", "watcher", "tasks", "deploy", "tests", "pyproject.toml", "settings.toml")
 TIMEOUT_SECONDS = 120.0
 
 DYING = "tests/crash/test_dying_at_every_operation.py"
@@ -39,7 +39,7 @@ class Mutant:
 MUTANTS = (
     Mutant(
         "a move copies and unlinks instead of renaming",
-        "spool/moves.py",
+        "inboxd/fs/rename.py",
         "        disk.rename(src_at, src, dst_at, dst)\n",
         "        with held(disk, disk.open_file(src_at, src)) as old, held(disk, disk.create(dst_at, dst, 0o600)) as new:\n"
         "            disk.write(new, disk.read(old, 1 << 30))\n"
@@ -48,7 +48,7 @@ MUTANTS = (
     ),
     Mutant(
         "a rename links and unlinks",
-        "spool/disk.py",
+        "inboxd/fs/syscalls.py",
         "        if _renameat2(src_at, src, dst_at, dst, _NOREPLACE) == 0:\n",
         "        os.link(src, dst, src_dir_fd=src_at, dst_dir_fd=dst_at, follow_symlinks=False)\n"
         "        os.unlink(src, dir_fd=src_at)\n"
@@ -57,30 +57,30 @@ MUTANTS = (
     ),
     Mutant(
         "a rename overwrites",
-        "spool/disk.py",
+        "inboxd/fs/syscalls.py",
         "_NOREPLACE = 1\n",
         "_NOREPLACE = 0\n",
         ("tests/unit/test_disk.py",),
     ),
     Mutant(
         "where no rename refuses to overwrite, names are not reserved",
-        "spool/moves.py",
+        "inboxd/fs/rename.py",
         "    _reserve(disk, look, dst_at, dst)\n",
         "",
         ("tests/unit/test_moves.py",),
     ),
     Mutant(
         "a claim copies and unlinks instead of renaming",
-        "spool/moves.py",
+        "inboxd/fs/rename.py",
         "        disk.rename_over(src_at, src, dst_at, dst)\n    except OSError as error:\n",
         "        _copy_across(disk, src_at, src, dst_at, dst)\n    except OSError as error:\n",
         (DYING,),
     ),
     Mutant(
         "a parcel is sent before it is claimed",
-        "spool/intake.py",
+        "inboxd/intake/intake.py",
         "        got = self._claim(folders, parcel, [file.path for file in bundle])\n",
-        "        from spool.payload import FilePart\n"
+        "        from inboxd.messaging.payload import FilePart\n"
         "        early = tuple(FilePart(file.path, 'text/plain', file.size, {}, None) for file in bundle)\n"
         "        whole = Parcel(parcel, self._inbox.name, self._means.host, bytes(self._inbox.root), early)\n"
         "        self._means.send(whole, self._inbox)\n"
@@ -89,133 +89,133 @@ MUTANTS = (
     ),
     Mutant(
         "a copy is not synced before its source goes",
-        "spool/moves.py",
+        "inboxd/fs/rename.py",
         "            disk.fsync(target)\n",
         "",
         (POWER,),
     ),
     Mutant(
         "a copy's name is not synced before its source goes",
-        "spool/moves.py",
+        "inboxd/fs/rename.py",
         "            disk.fsync(dst_at)\n",
         "",
         (POWER,),
     ),
     Mutant(
         "a source goes before its copy has its name",
-        "spool/moves.py",
+        "inboxd/fs/rename.py",
         "            try:\n                disk.link(dst_at, temp, dst_at, dst)\n",
         "            disk.unlink(src_at, src)\n            try:\n                disk.link(dst_at, temp, dst_at, dst)\n",
         (DYING,),
     ),
     Mutant(
         "a copy is not compared with its source",
-        "spool/moves.py",
+        "inboxd/fs/rename.py",
         "        if read.digest() != copied.digest():\n",
         "        if False:\n",
         ("tests/unit/test_moves.py",),
     ),
     Mutant(
         "a lease is never renewed",
-        "tasks/keeper.py",
+        "tasks/work/lease_renewer.py",
         "            for parcel, token in kept:\n",
         "            for parcel, token in kept[:0]:\n",
         ("tests/unit/test_keeper.py",),
     ),
     Mutant(
         "a second worker starts what another is busy with",
-        "spool/lua.py",
+        "inboxd/broker/lua.py",
         "if state == 'running' and tonumber(till) > now and token ~= ARGV[4] then",
         "if false then",
         ("tests/unit/test_lease.py",),
     ),
     Mutant(
         "a lease is taken over without a look at what it has become",
-        "spool/lua.py",
+        "inboxd/broker/lua.py",
         "if (state or '') ~= ARGV[1] or (till or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then",
         "if false then",
         ("tests/unit/test_lease.py",),
     ),
     Mutant(
         "a copy of a message whose parcel is filed is worked on again",
-        "spool/lua.py",
+        "inboxd/broker/lua.py",
         "if state == 'finished' or state == 'filed' then",
         "if state == 'finished' then",
         ("tests/unit/test_lease.py",),
     ),
     Mutant(
         "a note comes after its file",
-        "spool/filing.py",
+        "inboxd/spool/filing.py",
         "        if not there and not _place(disk, home, candidate, note, signature):\n            continue\n",
         "",
         (DYING,),
     ),
     Mutant(
         "messages are acknowledged before their work",
-        "spool/queue.py",
-        "task_acks_late=True",
-        "task_acks_late=False",
+        "inboxd/messaging/celery_app.py",
+        '"task_acks_late": True',
+        '"task_acks_late": False',
         (ORDER,),
     ),
     Mutant(
         "the sweep reads no stored outcomes",
-        "tasks/repair.py",
+        "tasks/sweeps/repair.py",
         "        stored = self._workshop.stored(idle)\n",
         "        stored = dict.fromkeys(idle, {'status': 'PENDING', 'result': None})\n",
         ("tests/unit/test_repair.py",),
     ),
     Mutant(
         "the sweep does not look into the queues",
-        "tasks/repair.py",
+        "tasks/sweeps/repair.py",
         "        queued = self._queued(ids)\n",
         "        queued = frozenset()\n",
         ("tests/unit/test_repair.py",),
     ),
     Mutant(
         "the scan takes files that are open for writing",
-        "spool/scan.py",
-        "            return disk.idle(file)\n",
+        "inboxd/intake/scan.py",
+        "            return disk.check_writers(file)\n",
         "            return Idle.FREE\n",
         ("tests/unit/test_scan_busy.py",),
     ),
     Mutant(
         "a claim keeps files that were opened for writing meanwhile",
-        "spool/packing.py",
-        "    if disk.idle(file) is Idle.BUSY:\n",
+        "inboxd/intake/packing.py",
+        "    if disk.check_writers(file) is Idle.BUSY:\n",
         "    if False:\n",
         ("tests/unit/test_packing.py",),
     ),
     Mutant(
         "a claim keeps files that were written to since they were found complete",
-        "spool/packing.py",
+        "inboxd/intake/packing.py",
         "        if expected and expected.get(",
         "        if False and expected.get(",
         ("tests/unit/test_packing.py",),
     ),
     Mutant(
         "a parcel that killed its worker is not split",
-        "spool/recovery.py",
+        "inboxd/broker/recovery.py",
         "    if files > 1:\n",
         "    if False:\n",
         ("tests/unit/test_recovery.py", "tests/unit/test_repair.py"),
     ),
     Mutant(
         "a worker's deaths are not counted",
-        "spool/lua.py",
+        "inboxd/broker/lua.py",
         "return 1 + redis.call('HINCRBY', KEYS[1], 'crashes', ARGV[6])",
         "return 1",
         ("tests/unit/test_lease.py",),
     ),
     Mutant(
         "what an absent broker did not take is forgotten",
-        "spool/intake.py",
+        "inboxd/intake/intake.py",
         "            self._unsent.append(parcel)\n",
         "",
         ("tests/unit/test_intake_in_trouble.py",),
     ),
     Mutant(
         "a link is followed when it is opened",
-        "spool/disk.py",
+        "inboxd/fs/syscalls.py",
         "_READ_FILE = os.O_RDONLY | os.O_NOFOLLOW",
         "_READ_FILE = os.O_RDONLY",
         ("tests/unit/test_disk.py",),
@@ -257,7 +257,7 @@ def copy_tree(tree: Path) -> None:
     for part in PARTS:
         source = REPOSITORY / part
         if source.is_dir():
-            shutil.copytree(source, tree / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, tree / part, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, tree / part)
 

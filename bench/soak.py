@@ -21,7 +21,7 @@ from pathlib import Path
 
 from support.stand import Stand
 
-from spool.settings import Log, Redis, Rules, Sweep, Work
+from inboxd.config.settings import Log, Redis, Rules, Sweep, Work
 
 WARM_SECONDS = 300.0
 """Memory is measured against what it was so long after a process's start: by then, all code has run once."""

@@ -1,1 +1,1 @@
-"""Notices files and hands them in: ``python -m watcher``."""
+"""The watcher: notices complete files and hands them to the workers."""

@@ -6,20 +6,23 @@ from collections.abc import Callable
 
 import redis
 
-from spool import heartbeat, log, mounts, reloading, trouble
-from spool.broker import weather
-from spool.counters import Counters
-from spool.errors import BrokerAway, FolderAway
-from spool.heartbeat import Heartbeat, Watched
-from spool.intake import Means
-from spool.notify import Notify
-from spool.reloading import Change
-from spool.settings import Settings
-from watcher.drop import Drop, identity
-from watcher.hints import Hint, Hints, Kind
-from watcher.observer import Observer
-from watcher.watches import Watches
-from watcher.words import status
+from inboxd.broker import heartbeat, outages
+from inboxd.broker.connection import weather
+from inboxd.broker.counters import Counters
+from inboxd.broker.heartbeat import Heartbeat, Watched
+from inboxd.config.settings import Settings
+from inboxd.errors import BrokerAway, FolderAway
+from inboxd.fs import mounts
+from inboxd.intake.intake import Means
+from inboxd.logs import events
+from inboxd.service import reloading
+from inboxd.service.reloading import Change
+from inboxd.service.sd_notify import Notify
+from inboxd.watcher.hints import Hint, Hints, Kind
+from inboxd.watcher.observer import Observer
+from inboxd.watcher.status_line import status
+from inboxd.watcher.watched_inbox import Drop, identity
+from inboxd.watcher.watches import Watches
 
 SUPERVISE_SECONDS = 1.0
 COMPARED_AT_ONCE, COMPARED_IN_SECONDS = 20, 5
@@ -54,7 +57,7 @@ class Daemon:
         self._observer = observer
         self._notify = notify or Notify()
         self._renew = renew
-        self._log = log.get(__name__)
+        self._log = events.get(__name__)
         self._watches = Watches(means, observer)
         self._drops = self._watches.drops
         self._troubles: dict[str, str] = {}
@@ -74,13 +77,13 @@ class Daemon:
         """Watch first, then scan: what arrives in between is seen twice rather than never. Returns after a STOP hint."""
         for inbox in self._settings.inbox.values():
             self._drops[inbox.name] = self._watches.watch(inbox)
-        self._log.info(log.STARTED, inboxes=len(self._drops))
+        self._log.info(events.STARTED, inboxes=len(self._drops))
         try:
             while not self._stopping:
                 self._round()
         finally:
             self._observer.stop()
-        self._log.info(log.STOPPED)
+        self._log.info(events.STOPPED)
 
     def _round(self) -> None:
         if self._reloading:
@@ -133,7 +136,7 @@ class Daemon:
             case Kind.RETURNED:
                 drop.returned(now)
             case Kind.OVERFLOWED:
-                self._log.warning(log.EVENTS_LOST, inbox=hint.inbox, remedy="raise fs.inotify.max_queued_events")
+                self._log.warning(events.EVENTS_LOST, inbox=hint.inbox, remedy="raise fs.inotify.max_queued_events")
                 self._means.tally.events_lost(hint.inbox)
                 drop.look_now("overflow")
             case _:
@@ -150,13 +153,13 @@ class Daemon:
             taken = drop.intake.take(drop.reason, look=drop.look)
         except FolderAway as error:
             if drop.away(str(error), time.monotonic()):
-                self._log.warning(log.FOLDER_AWAY, inbox=drop.inbox.name, error=str(error), remedy="it is tried again")
+                self._log.warning(events.FOLDER_AWAY, inbox=drop.inbox.name, error=str(error), remedy="it is tried again")
         except BrokerAway as error:
             drop.dirty = True
             self._pause(str(error))
         else:
             if drop.back():
-                self._log.info(log.FOLDER_BACK, inbox=drop.inbox.name)
+                self._log.info(events.FOLDER_BACK, inbox=drop.inbox.name)
             drop.plan(taken, time.monotonic())
 
     def _heed(self, drop: Drop) -> None:
@@ -193,7 +196,7 @@ class Daemon:
             return
         self._supervise_due = now + SUPERVISE_SECONDS
         if not self._observer.healthy:
-            self._log.warning(log.OBSERVER_REBUILT, why="one of its threads has ended")
+            self._log.warning(events.OBSERVER_REBUILT, why="one of its threads has ended")
             self._observer.stop()
             for name in self._drops:
                 self._watches.watch_again(name, "rebuilt")
@@ -213,7 +216,7 @@ class Daemon:
                     drop.look_now("scan")  # that turn says that it is away
                 continue
             if not same:
-                self._log.warning(log.OBSERVER_REBUILT, inbox=name, why="its folder was replaced")
+                self._log.warning(events.OBSERVER_REBUILT, inbox=name, why="its folder was replaced")
                 self._watches.watch_again(name, "rebuilt")
 
     def _compared(self, *, everything: bool) -> list[str]:
@@ -231,7 +234,7 @@ class Daemon:
 
     def _pause(self, why: str) -> None:
         if self._paused is None:
-            self._log.warning(log.BROKER_AWAY, error=why, remedy="nothing is claimed until it answers again")
+            self._log.warning(events.BROKER_AWAY, error=why, remedy="nothing is claimed until it answers again")
         self._paused = why
         self._tell_status()
         self._broker_due = time.monotonic() + self._broker_wait
@@ -247,7 +250,7 @@ class Daemon:
             heartbeat.write(self._client, self._settings.host, Heartbeat(time.time(), inboxes, self._since))
             with contextlib.suppress(BrokerAway):  # whether it is away, its other answers tell
                 self._counters.write(self._means.tally)
-            self._hear_of_troubles(trouble.read(self._client, self._settings.host, self._drops))
+            self._hear_of_troubles(outages.read(self._client, self._settings.host, self._drops))
             if self._means.helpers:
                 self._means.helpers.look()
             if self._paused is not None:
@@ -257,7 +260,7 @@ class Daemon:
             self._pause(str(error))
             return
         if self._paused is not None:
-            self._log.info(log.BROKER_BACK)
+            self._log.info(events.BROKER_BACK)
             self._paused = None
             for drop in self._drops.values():
                 drop.look_now("start")

@@ -18,7 +18,7 @@ from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, Obser
 from watchdog.observers.inotify_c import CallbackId, InotifyEvent, InotifyFD, Mask, WatchDescriptor
 from watchdog.observers.inotify_c import InotifyConstants as Bits
 
-from watcher.hints import Kind
+from inboxd.watcher.hints import Kind
 
 _SELF = Bits.IN_DELETE_SELF | Bits.IN_MOVE_SELF
 _UNMOUNT = 0x00002000

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 
-from spool import log
-from spool.exposition import CONTENT_TYPE, Metric, render
-from spool.settings import address_of
+from inboxd.config.settings import address_of
+from inboxd.logs import events
+from inboxd.monitoring.exposition import CONTENT_TYPE, Metric, render
 
 AGAIN_SECONDS = 30.0
 """How soon an address that could not be had is tried again."""
 CLIENT_SECONDS = 5.0
 """A client that sends or takes nothing for so long is cut off: the next one waits for it."""
 
-_log = log.get(__name__)
+_log = events.get(__name__)
 
 
 class _Server(socketserver.TCPServer):
@@ -48,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             page = self.server.page()
         except Exception as error:  # noqa: BLE001 - whatever it is, the watcher goes on, and the next scrape may succeed
-            _log.warning(log.METRICS_AWAY, error=repr(error), remedy="the next scrape may succeed")
+            _log.warning(events.METRICS_AWAY, error=repr(error), remedy="the next scrape may succeed")
             self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the figures could not be had: see the log\n")
             return
         self._answer(HTTPStatus.OK, page)
@@ -98,11 +98,11 @@ class Endpoint:
                     self._server, told = server, False
                     if self._stopped.is_set():
                         return
-                    _log.info(log.METRICS_SERVED, host=self._address[0], port=self._address[1])
+                    _log.info(events.METRICS_SERVED, host=self._address[0], port=self._address[1])
                     server.serve_forever()
             except OSError as error:
                 if not told:
                     remedy = "end what listens there, or change metrics.listen; it is tried again"
-                    _log.warning(log.METRICS_AWAY, error=str(error), remedy=remedy)
+                    _log.warning(events.METRICS_AWAY, error=str(error), remedy=remedy)
                 told = True
             self._stopped.wait(AGAIN_SECONDS)

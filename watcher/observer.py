@@ -7,10 +7,11 @@ from pathlib import PurePath
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import ObservedWatch
 
-from watcher.hints import Hint, Hints
+from inboxd.watcher.hints import Hint, Hints
+from inboxd.watcher.inotify import HintEvent, HintObserver
 
 if sys.platform == "linux":
-    from watcher.inotify import HintEvent, HintObserver
+    pass
 
 
 class _Handler(FileSystemEventHandler):

@@ -3,14 +3,16 @@
 import dataclasses
 import time
 
-from spool import log, reloading
-from spool.errors import Finding, SettingsError
-from spool.intake import Intake, Means
-from spool.mounts import Mode, mode, mount_at, patience
-from spool.reloading import Change
-from spool.settings import Inbox
-from watcher.drop import Drop, identity
-from watcher.observer import Observer
+from inboxd.config.settings import Inbox
+from inboxd.errors import Finding, SettingsError
+from inboxd.fs.mounts import mount_at
+from inboxd.intake.intake import Intake, Means
+from inboxd.intake.watch_mode import Mode, mode, patience
+from inboxd.logs import events
+from inboxd.service import reloading
+from inboxd.service.reloading import Change
+from inboxd.watcher.observer import Observer
+from inboxd.watcher.watched_inbox import Drop, identity
 
 WATCHES_SECONDS = 30.0
 """How often the system is asked for watches again, after it had none left."""
@@ -23,7 +25,7 @@ class Watches:
         self.drops: dict[str, Drop] = {}
         self._means = means
         self._observer = observer
-        self._log = log.get(__name__)
+        self._log = events.get(__name__)
         self._watchless: dict[str, float] = {}
 
     def watch(self, inbox: Inbox) -> Drop:
@@ -37,7 +39,7 @@ class Watches:
             self._observer.forget(inbox.name)
             self._watchless.pop(inbox.name, None)
         intake = Intake(self._means, inbox, patience(inbox, mount), network=mount.network)
-        self._log.info(log.WATCHING, inbox=inbox.name, root=str(inbox.root), mode=how.name, why=how.why)
+        self._log.info(events.WATCHING, inbox=inbox.name, root=str(inbox.root), mode=how.name, why=how.why)
         return Drop(inbox, intake, mount, how, identity(disk, inbox.root))
 
     def _by_events(self, inbox: Inbox, how: Mode) -> Mode:
@@ -47,7 +49,7 @@ class Watches:
             self._observer.forget(inbox.name)
             why = f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances"
             if inbox.name not in self._watchless:
-                self._log.warning(log.EVENTS_LOST, inbox=inbox.name, error=why, remedy="it is polled, and tried again")
+                self._log.warning(events.EVENTS_LOST, inbox=inbox.name, error=why, remedy="it is polled, and tried again")
             self._watchless[inbox.name] = time.monotonic() + WATCHES_SECONDS
             return Mode(events=False, why=why)
         self._watchless.pop(inbox.name, None)
@@ -59,7 +61,7 @@ class Watches:
             drop = self.drops[name]
             how = self._by_events(drop.inbox, Mode(events=True, why="the system has watches again"))
             if how.events:
-                self._log.info(log.WATCHING, inbox=name, root=str(drop.inbox.root), mode=how.name, why=how.why)
+                self._log.info(events.WATCHING, inbox=name, root=str(drop.inbox.root), mode=how.name, why=how.why)
                 drop.mode = how
                 drop.look_now("rebuilt")
 

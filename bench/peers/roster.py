@@ -12,7 +12,7 @@ PROCESSES = str(os.cpu_count())
 SLOTS = "50"
 """Jobs at a time in BullMQ's one process, as in its documentation; a second process makes it no quicker on two cores."""
 
-HANDLERS = {"sha256": "bench.peers.inboxd.handler:digest", "describe": "tasks.handlers:describe"}
+HANDLERS = {"sha256": "bench.peers.inboxd.handler:digest", "describe": "inboxd.handlers:describe"}
 
 
 def _python(module: str, *worker: str) -> Callable[[Place], Sequence[Command]]:
@@ -56,7 +56,7 @@ def _inboxd(place: Place, handler: str, settle: float | None = 0.0) -> Sequence[
         f"inbox.drop.root = {json.dumps(str(place.root))}",
     )
     file.write_text("\n".join([*lines, ""]), "utf-8")
-    return (Command("inboxd", (sys.executable, "-m", "console", "up", "--settings", str(file))),)
+    return (Command("inboxd", (sys.executable, "-m", "inboxd", "up", "--settings", str(file))),)
 
 
 ALL: Sequence[Peer] = (

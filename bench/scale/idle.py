@@ -49,7 +49,7 @@ def starts(folder: Path) -> list[float]:
         for number in range(STARTS):
             name = f"watcher{number}"
             begun = time.monotonic()
-            process = running.spawn(Command(name, (sys.executable, "-m", "watcher"), {"INBOXD_SETTINGS": str(file)}))
+            process = running.spawn(Command(name, (sys.executable, "-m", "inboxd.watcher"), {"INBOXD_SETTINGS": str(file)}))
             log = folder / f"{name}.log"
             while STARTED not in log.read_text("utf-8"):
                 assert process.poll() is None, f"the watcher has ended: {running.last_words(name)}"

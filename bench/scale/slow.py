@@ -4,7 +4,7 @@ import json
 import os
 import time
 
-from tasks import InboxFile
+from inboxd import InboxFile
 
 SECONDS = 0.2
 RECORD = "calls.jsonl"

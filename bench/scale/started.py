@@ -24,7 +24,7 @@ def inboxd(folder: Path, others: Sequence[str] = (), **settings: dict[str, Any])
             for part in FOLDERS:
                 (root(running, name) / part).mkdir(parents=True)
         file = write_settings(running, [FIRST, *others], **settings)
-        yield running.start([Command("inboxd", (sys.executable, "-m", "console", "up", "--settings", str(file)))])
+        yield running.start([Command("inboxd", (sys.executable, "-m", "inboxd", "up", "--settings", str(file)))])
 
 
 def write_settings(running: Running, inboxes: Sequence[str], **settings: dict[str, Any]) -> Path:
@@ -47,7 +47,7 @@ def root(running: Running, inbox: str) -> Path:
 
 def watcher(running: Running) -> int:
     """Return the watcher's process number."""
-    return running.find("-m watcher")[0]
+    return running.find("-m inboxd.watcher")[0]
 
 
 def peak_mib(pid: int) -> float:

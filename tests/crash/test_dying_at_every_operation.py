@@ -23,7 +23,7 @@ from support.ways import (
     places,
 )
 
-from spool.disk import Disk
+from inboxd.fs.syscalls import Disk
 
 RENAMED = [(way, Disk()) for way in (*FILING, *MOVING, *TIDYING)]
 LINKED = [(way, LinkingDisk()) for way in (*FILING, *MOVING)]

@@ -11,7 +11,7 @@ from support.lives import LIVES, Life
 from support.points import walked
 from support.programs import Program
 
-from tasks import sweeps
+from inboxd.tasks.sweeps import sweeps
 
 POINTS_MIN = 4
 """A life with fewer operations than this has not been lived at all."""

@@ -13,7 +13,7 @@ from support.spools import TEMP_PREFIX
 from support.ways import P, note
 from support.world import World
 
-from spool.retention import LEFTOVER_SECONDS, expire
+from inboxd.spool.retention import LEFTOVER_SECONDS, expire
 
 OLD = {b"done/a": b"A", b"done/x/b": b"B", b"failed/c.pdf": b"C", b"failed/c.pdf.error.txt": note(b"c.pdf", "0" * 28)}
 KEPT = {b"inbox/d": b"D", P + b"x/e": b"E"}

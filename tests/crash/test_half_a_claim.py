@@ -7,10 +7,10 @@ from support.disks import LinkingDisk, TwoDisks
 from support.spools import AT_ONCE
 from support.ways import FAR, MOVING, Way, crashes
 
-from spool.disk import Disk
-from spool.readiness import Ready, Refuse
-from spool.scan import Seen, scan
-from spool.store import files, parcels
+from inboxd.fs.syscalls import Disk
+from inboxd.intake.readiness import Ready, Refuse
+from inboxd.intake.scan import Seen, scan
+from inboxd.spool.claims import files, parcels
 
 WAYS = [(way, disk) for way in MOVING for disk in (Disk(), LinkingDisk())]
 WAYS += [(way, TwoDisks()) for way in MOVING if way.name == "claim"]

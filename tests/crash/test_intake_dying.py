@@ -12,9 +12,9 @@ from support.points import walked
 from support.rooms import intake, take_all, workshop
 from support.spools import Spool
 
-from spool.disk import Disk
-from spool.errors import FolderAway
-from tasks.repair import Repair
+from inboxd.errors import FolderAway
+from inboxd.fs.syscalls import Disk
+from inboxd.tasks.sweeps.repair import Repair
 
 GOOD = {b"a.txt": b"A", b"sub/b": b"B", b"sub/deep/c": b"C" * 99, b"\xff\n": b"D"}
 REFUSED = {b"link": b"-> /etc/passwd"}

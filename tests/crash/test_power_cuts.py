@@ -10,7 +10,7 @@ from support.fuse import Blown, Fuse
 from support.spools import Spool
 from support.ways import FILING, Way, places
 
-from spool.disk import Fd
+from inboxd.fs.syscalls import Fd
 
 WAYS = [way for way in FILING if way.name in ("done", "done, its name taken", "failed")]
 

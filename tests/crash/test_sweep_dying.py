@@ -13,9 +13,9 @@ from support.rooms import workshop
 from support.spools import Spool
 from support.ways import away, is_begun, notes_found, notes_wanted, places
 
-from spool.disk import Disk
-from spool.outcome import FileOutcome, Outcome, Verdict, to_wire
-from tasks.repair import Repair
+from inboxd.fs.syscalls import Disk
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
+from inboxd.tasks.sweeps.repair import Repair
 
 DEAD = "elsewhere/world/1/1/1"
 

@@ -11,10 +11,10 @@ from support.points import walked
 from support.spools import Spool
 from support.ways import PARCEL, P, away, note, notes_found, notes_wanted, places, take
 
-from spool.disk import Disk
-from spool.filing import file_done, file_failed
-from spool.folders import Folders, new_parcel_id
-from spool.store import release, split
+from inboxd.fs.syscalls import Disk
+from inboxd.spool.claims import release, split
+from inboxd.spool.filing import file_done, file_failed
+from inboxd.spool.layout import Folders, new_parcel_id
 
 PATH = b"x/a.pdf"
 Act = Callable[[Disk, Folders], object]

@@ -11,15 +11,15 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from support.stand import Stand
 
-from console.status import gather
-from spool import broker, heartbeat
-from spool.errors import BrokerAway
-from spool.folders import new_parcel_id
-from spool.heartbeat import Heartbeat
-from spool.lease import Leases
-from spool.payload import FilePart, Parcel
-from spool.queue import make_app, send
-from spool.settings import Settings
+from inboxd.broker import connection, heartbeat
+from inboxd.broker.heartbeat import Heartbeat
+from inboxd.broker.leases import Leases
+from inboxd.config.settings import Settings
+from inboxd.console.status.snapshot import gather
+from inboxd.errors import BrokerAway
+from inboxd.messaging.celery_app import make_app, send
+from inboxd.messaging.payload import FilePart, Parcel
+from inboxd.spool.layout import new_parcel_id
 
 pytestmark = pytest.mark.live
 
@@ -56,7 +56,7 @@ Call = Callable[[], object]
 @pytest.fixture
 def calls(settings: Settings, app: Celery) -> Iterator[dict[str, Call]]:
     part = FilePart(b"a.txt", "text/plain", 1, {"id": "1"}, b"x")
-    with broker.client(settings) as client:
+    with connection.client(settings) as client:
         leases = Leases(client, keep_seconds=60)
         yield {
             "send": lambda: send(app, Parcel(new_parcel_id(), "drop", "here", b"/srv", (part,)), settings.inbox["drop"]),

@@ -38,7 +38,7 @@ def assert_all_done_once(stand: Stand, dropped: dict[bytes, str], seconds: float
 def status(stand: Stand) -> tuple[int, Table]:
     """Ask `inboxd status --json`; returns its exit code and its answer."""
     asked = subprocess.run(
-        [sys.executable, "-m", "console", "status", "--json"],
+        [sys.executable, "-m", "inboxd", "status", "--json"],
         env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     return asked.returncode, json.loads(asked.stdout)

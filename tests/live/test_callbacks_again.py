@@ -8,11 +8,11 @@ import pytest
 from celery import Celery
 from support.stand import Stand
 
-from spool.errors import HandlerFailed
-from spool.folders import new_parcel_id
-from spool.outcome import FileOutcome, Outcome, Verdict, to_wire
-from spool.queue import FAILED, SUCCEEDED, host_queue, make_app
-from spool.settings import Settings
+from inboxd.config.settings import Settings
+from inboxd.errors import HandlerFailed
+from inboxd.messaging.celery_app import FAILED, SUCCEEDED, host_queue, make_app
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
+from inboxd.spool.layout import new_parcel_id
 
 pytestmark = [
     pytest.mark.live,

@@ -26,7 +26,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 
 def test_inspect_ping_is_answered(stand: Stand) -> None:
     asked = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "tasks.app", "inspect", "ping", "--timeout", "2"],
+        [sys.executable, "-m", "celery", "-A", "inboxd", "inspect", "ping", "--timeout", "2"],
         env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from support.stand import Stand
 
-from spool.queue import host_queue
-from spool.settings import Redis, Sweep, Work
+from inboxd.config.settings import Redis, Sweep, Work
+from inboxd.messaging.celery_app import host_queue
 
 pytestmark = pytest.mark.live
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.live
 
 def explained(stand: Stand, path: str) -> dict[str, Any]:
     """Ask for a path below the current folder; return the only answer, {} if there is none."""
-    argv = [sys.executable, "-m", "console", "explain", "--json", path]
+    argv = [sys.executable, "-m", "inboxd", "explain", "--json", path]
     ran = subprocess.run(argv, env=stand.environment(), cwd=stand.root(), capture_output=True, check=False, timeout=30)
     assert ran.returncode in (0, 1), ran.stderr
     found = json.loads(ran.stdout)["found"]

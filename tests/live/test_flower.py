@@ -13,7 +13,7 @@ import pytest
 from support.free_port import free_port
 from support.stand import Stand
 
-from spool.queue import PROCESS
+from inboxd.messaging.celery_app import PROCESS
 
 pytestmark = pytest.mark.live
 
@@ -35,7 +35,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 def flower(stand: Stand) -> Iterator[int]:
     """Start Flower as the README says, and return its port, once a task's events arrive there."""
     port = free_port()
-    argv = (sys.executable, "-m", "celery", "-A", "tasks.app", "flower", "--address=127.0.0.1", f"--port={port}")
+    argv = (sys.executable, "-m", "celery", "-A", "inboxd", "flower", "--address=127.0.0.1", f"--port={port}")
     program = stand.program("flower", argv)
     program.spawn()
     stand.wait_until(lambda: not program.running or tasks(port), what="tasks in Flower")
@@ -99,7 +99,7 @@ def test_the_worker_s_page_shows_what_it_holds_and_not_what_is_in_it(stand: Stan
 
 def test_inspect_tells_of_what_is_held_and_not_what_is_in_it(stand: Stand, parcel: str) -> None:
     asked = subprocess.run(
-        [sys.executable, "-m", "celery", "-A", "tasks.app", "inspect", "scheduled", "--timeout", "3"],
+        [sys.executable, "-m", "celery", "-A", "inboxd", "inspect", "scheduled", "--timeout", "3"],
         env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from support.stand import Program, Stand
 
-from spool.queue import host_queue
+from inboxd.messaging.celery_app import host_queue
 
 pytestmark = pytest.mark.live
 
@@ -17,7 +17,7 @@ MakeStand = Callable[..., Stand]
 
 def helper(stand: Stand) -> Program:
     """Add a worker that takes parcels which carry their bytes, and only these."""
-    argv = (sys.executable, "-m", "celery", "-A", "tasks.app", "worker", "-c", "1", "-n", "helper@%h", "-Q", "inboxd.work")
+    argv = (sys.executable, "-m", "celery", "-A", "inboxd", "worker", "-c", "1", "-n", "helper@%h", "-Q", "inboxd.work")
     environment = stand.environment(INBOXD_HOST="elsewhere")
     return stand.program(
         "helper", argv, lambda start: " ready." in stand.programs["helper"].text(start), environment=environment

@@ -7,8 +7,8 @@ import pytest
 from celery import Celery
 from support.stand import Program, Stand
 
-from spool import broker
-from spool.settings import Settings
+from inboxd.broker import connection
+from inboxd.config.settings import Settings
 
 pytestmark = pytest.mark.live
 
@@ -31,7 +31,7 @@ def their_worker(stand: Stand, visibility_timeout: int) -> Program:
 
 
 def celery_url(stand: Stand) -> str:
-    return broker.celery_url(Settings(redis={"url": f"unix://{stand.socket}"}))
+    return connection.celery_url(Settings(redis={"url": f"unix://{stand.socket}"}))
 
 
 def their_app(stand: Stand, control_exchange: str = "celery") -> Celery:
@@ -55,8 +55,8 @@ def test_an_app_with_a_short_visibility_timeout_does_not_hand_our_messages_out_a
 def test_our_worker_does_not_hand_out_again_what_a_patient_app_works_on(make_stand: MakeStand) -> None:
     stand = make_stand()
     options = f"{{**app.conf.broker_transport_options, 'visibility_timeout': {SHORT_SECONDS}}}"
-    (stand.folder / "hasty.py").write_text(f"from tasks.app import app\napp.conf.broker_transport_options = {options}\n")
-    stand.worker.argv = tuple("hasty" if word == "tasks.app" else word for word in stand.worker.argv)
+    (stand.folder / "hasty.py").write_text(f"from inboxd.celery import app\napp.conf.broker_transport_options = {options}\n")
+    stand.worker.argv = tuple("hasty" if word == "inboxd" else word for word in stand.worker.argv)
     stand.redis.start()
     stand.worker.start()
     their_worker(stand, PATIENT_SECONDS).start()

@@ -27,7 +27,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 
 def message(**changes: object) -> dict[str, Any]:
     """Return a message in the shape that Celery sends, with some of its headers, or of the keys beside them, changed."""
-    headers = {"lang": "py", "task": "tasks.process.process", "id": "an id", "timelimit": [None, None], "retries": 0}
+    headers = {"lang": "py", "task": "inboxd.process", "id": "an id", "timelimit": [None, None], "retries": 0}
     outer = {key: changes.pop(key) for key in ("body", "properties", "content-type") if key in changes}
     return {
         "body": BODY,
@@ -45,10 +45,10 @@ def message(**changes: object) -> dict[str, Any]:
 
 FRAGILE = """
 from celery.worker import strategy
-from tasks.app import app
+from inboxd.celery import app
 
 def die(request, **_):
-    if request.name == "tasks.process.process":
+    if request.name == "inboxd.process":
         raise {error}("in the main process")
 
 strategy.signals.task_received.send = die
@@ -119,7 +119,7 @@ def test_the_file_of_a_message_that_was_spoilt_is_worked_on_again(make_stand: Ma
 def test_a_message_that_ends_its_worker_again_and_again_is_set_aside_and_its_file_fails(make_stand: MakeStand) -> None:
     stand = make_stand(work={"crashes_max": 1})
     (stand.folder / "fragile.py").write_text(FRAGILE.format(error="MemoryError"))
-    stand.worker.argv = tuple("fragile" if word == "tasks.app" else word for word in stand.worker.argv)
+    stand.worker.argv = tuple("fragile" if word == "inboxd" else word for word in stand.worker.argv)
     stand.start()
 
     stand.drop(b"deadly.txt", b"content")
@@ -141,7 +141,7 @@ def test_a_message_that_celery_stumbles_over_is_set_aside_and_its_file_fails_whi
 ) -> None:
     stand = make_stand(work={"crashes_max": 2})
     (stand.folder / "fragile.py").write_text(FRAGILE.format(error="ValueError"))
-    stand.worker.argv = tuple("fragile" if word == "tasks.app" else word for word in stand.worker.argv)
+    stand.worker.argv = tuple("fragile" if word == "inboxd" else word for word in stand.worker.argv)
     stand.start()
     main = stand.worker.pid
 

@@ -11,9 +11,9 @@ import pytest
 from support.journald import Journald, entry
 from support.logged import NOON, parcel, table
 
-from console.journalctl import Journal, is_trusted, to_record
-from console.question import answer, questions
-from console.records import Record, Wanted
+from inboxd.console.logs.journalctl import Journal, is_trusted, to_record
+from inboxd.console.logs.records import Record, Wanted
+from inboxd.console.trace.question import answer, questions
 
 pytestmark = pytest.mark.live
 
@@ -127,7 +127,7 @@ def test_names_that_look_like_something_else_stay_names(journal: Journal, asked:
 
 
 def test_the_commands_read_it(journald: Journald) -> None:
-    argv = [sys.executable, "-m", "console"]
+    argv = [sys.executable, "-m", "inboxd"]
 
     log = subprocess.run([*argv, "log", "--journal", journald.folder], capture_output=True, text=True, check=True)
     trace = subprocess.run([*argv, "trace", "a.pdf", "--journal", journald.folder], capture_output=True, text=True, check=True)
@@ -146,7 +146,7 @@ def test_the_audit_goes_by_it(journald: Journald, tmp_path: Path) -> None:
     for folder in ("inbox", "claimed", "done", "failed"):
         (tmp_path / "drop" / folder).mkdir(parents=True)
     (tmp_path / "drop" / "done" / "1.0").write_bytes(b"7 bytes")
-    argv = [sys.executable, "-m", "console", "audit", "--journal", journald.folder, "--settings", tmp_path / "settings.toml"]
+    argv = [sys.executable, "-m", "inboxd", "audit", "--journal", journald.folder, "--settings", tmp_path / "settings.toml"]
 
     plainly = subprocess.run(argv, capture_output=True, text=True, check=False)
     in_json = subprocess.run([*argv, "--json"], capture_output=True, text=True, check=False)
@@ -166,7 +166,7 @@ def test_following_shows_the_last_entries_and_then_each_as_it_comes(journald: Jo
         sys.executable,
         "-u",
         "-m",
-        "console",
+        "inboxd",
         "log",
         "-f",
         "--json",
@@ -188,7 +188,7 @@ def test_following_shows_the_last_entries_and_then_each_as_it_comes(journald: Jo
 
 
 def test_following_since_a_moment_shows_all_since_then(journald: Journald) -> None:
-    argv = [sys.executable, "-u", "-m", "console", "log", "-f", "--json", "--since", "1h", "--journal", str(journald.folder)]
+    argv = [sys.executable, "-u", "-m", "inboxd", "log", "-f", "--json", "--since", "1h", "--journal", str(journald.folder)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -200,7 +200,14 @@ def test_following_since_a_moment_shows_all_since_then(journald: Journald) -> No
 
 
 def test_what_is_sent_under_our_name_is_shown_only_if_root_or_oneself_has_sent_it(journald: Journald, journal: Journal) -> None:
-    told = ("MESSAGE=forged", "EVENT=file_done", "MODULE=tasks.filer", "FILE=forged", "SYSLOG_IDENTIFIER=inboxd-worker", "")
+    told = (
+        "MESSAGE=forged",
+        "EVENT=file_done",
+        "MODULE=inboxd.tasks.outcomes.apply",
+        "FILE=forged",
+        "SYSLOG_IDENTIFIER=inboxd-worker",
+        "",
+    )
     forged = "\n".join(told).encode()
     sender = 65534 if os.geteuid() == 0 else os.geteuid()  # who is not root can't be another
     code = (

@@ -138,12 +138,13 @@ def test_a_worker_that_is_busy_and_has_a_free_slot_survives_the_loss_of_redis(ma
 
 
 def test_celerys_own_consumer_still_dies_of_it(make_stand: MakeStand) -> None:
-    """When this fails, a newer Celery has mended it: tasks/consumer.py, its setting in spool/queue.py and this test can go."""
+    """When this fails, a newer Celery has mended it: tasks/hardening/consumer.py and this test can go."""
     stand = make_stand()
     (stand.folder / "stock.py").write_text(
-        "from tasks.app import app\napp.conf.worker_consumer = 'celery.worker.consumer:Consumer'\n"
+        "from celery.worker.consumer import Consumer\nfrom inboxd.celery import app\nfrom inboxd.tasks.service import worker\n"
+        "worker.SteadyConsumer = lambda *args, set_aside, **kwargs: Consumer(*args, **kwargs)\n"
     )
-    stand.worker.argv = tuple("stock" if word == "tasks.app" else word for word in stand.worker.argv)
+    stand.worker.argv = tuple("stock" if word == "inboxd" else word for word in stand.worker.argv)
     stand.start()
 
     busy_with_a_free_slot(stand, 3)

@@ -81,7 +81,7 @@ def test_a_changed_handler_gets_the_next_file_and_the_one_at_work_is_left_alone(
     stand.drop(b"long.txt", b"sleep 3")
     stand.wait_until(lambda: stand.seen(b"long.txt"))
     (stand.folder / "fresh.py").write_text(
-        "from tasks import RejectFile\ndef refuse(file):\n    raise RejectFile('by the new one')\n"
+        "from inboxd import RejectFile\ndef refuse(file):\n    raise RejectFile('by the new one')\n"
     )
 
     rewrite(stand, {"drop": {"handler": "fresh:refuse", "retries": 0}})

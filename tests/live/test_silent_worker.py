@@ -13,7 +13,7 @@ MakeStand = Callable[..., Stand]
 DEAF = """
 from celery import signals
 from kombu.transport.redis import MultiChannelPoller
-from tasks.app import app
+from inboxd.celery import app
 
 @signals.worker_ready.connect
 def lose_the_queues(**_):
@@ -25,7 +25,7 @@ def test_a_worker_that_has_stopped_consuming_ends_and_the_next_one_works_on(make
     stand = make_stand(work={"silent_seconds": 3.0})
     (stand.folder / "deaf.py").write_text(DEAF)
     sound = stand.worker.argv
-    stand.worker.argv = tuple("deaf" if word == "tasks.app" else word for word in sound)
+    stand.worker.argv = tuple("deaf" if word == "inboxd" else word for word in sound)
     stand.start()
 
     stand.drop(b"waiting.txt", b"content")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.live
 def status(stand: Stand) -> tuple[int, Any]:
     """Return the exit code and what was told."""
     asked = subprocess.run(
-        [sys.executable, "-m", "console", "status", "--json"],
+        [sys.executable, "-m", "inboxd", "status", "--json"],
         env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     return asked.returncode, json.loads(asked.stdout)

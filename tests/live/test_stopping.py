@@ -29,7 +29,7 @@ WAITING = tuple(b"waiting %d.txt" % number for number in range(4))
 
 def up(stand: Stand) -> Program:
     """Add `inboxd up`, which starts the server too."""
-    argv = (sys.executable, "-m", "console", "up", "--settings", str(stand.settings_file))
+    argv = (sys.executable, "-m", "inboxd", "up", "--settings", str(stand.settings_file))
     words = ('"event": "started"', " ready.", "beat: Starting")
     return stand.program("up", argv, lambda start: all(word in stand.programs["up"].text(start) for word in words))
 

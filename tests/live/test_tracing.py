@@ -18,7 +18,7 @@ HOSTILE = b'x\n{"event":"file_done"}\x1b[2J.pdf'
 
 def console(stand: Stand, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command on the stand's logs, as a person would."""
-    argv = [sys.executable, "-m", "console", command, *arguments]
+    argv = [sys.executable, "-m", "inboxd", command, *arguments]
     return subprocess.run(
         argv, env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=60, check=False
     )

@@ -69,7 +69,7 @@ def test_a_root_that_is_away_or_empty_pauses_its_inbox_says_why_and_does_not_flo
     stand.wait_until(lambda: str(stand.root()) in trouble(stand))
     stand.root().mkdir()  # the empty mount point
     stand.wait_until(lambda: str(stand.path("inbox")) in trouble(stand))
-    argv = (sys.executable, "-m", "console", "status", "--settings", str(stand.settings_file))
+    argv = (sys.executable, "-m", "inboxd", "status", "--settings", str(stand.settings_file))
     status = subprocess.run(argv, env=stand.environment(), capture_output=True, text=True, check=False, timeout=30)
     begun, used, lines = time.monotonic(), stand.watcher.cpu_seconds(), len(stand.log_lines(stand.watcher))
     time.sleep(LOOK_SECONDS)

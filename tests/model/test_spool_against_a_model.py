@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 from support.spools import AT_ONCE, Spool
 
-from spool import notes
-from spool.disk import Disk
-from spool.filing import file_done, file_failed
-from spool.folders import Folders, is_parcel_id, new_parcel_id, opened
-from spool.readiness import Ready
-from spool.retention import expire, innermost_first, prune
-from spool.scan import Seen, SubFolder, scan
-from spool.store import claim, discard, files, parcels, release, split
+from inboxd.fs.syscalls import Disk
+from inboxd.intake.pruning import innermost_first, prune
+from inboxd.intake.readiness import Ready
+from inboxd.intake.scan import Seen, SubFolder, scan
+from inboxd.spool import error_note
+from inboxd.spool.claims import claim, discard, files, parcels, release, split
+from inboxd.spool.filing import file_done, file_failed
+from inboxd.spool.layout import Folders, is_parcel_id, new_parcel_id, opened
+from inboxd.spool.retention import expire
 
 DAY = 86_400.0
 FAR = 1e12
@@ -115,7 +116,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def fail(self, parcel: str, which: int) -> object:
         filed = None
         for path, content in self._one(parcel, which):
-            text = notes.write(path, "a reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
+            text = error_note.write(path, "a reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
             filed = file_failed(self.disk, self.folders, parcel, path, text)
 
             assert filed is not None
@@ -168,7 +169,7 @@ class SpoolMachine(RuleBasedStateMachine):
         found = [
             (content, os.fsdecode(path.split(b"/")[0]))
             for path, content in self.spool.files().items()
-            if not (path.startswith(b"failed/") and notes.is_ours(content))
+            if not (path.startswith(b"failed/") and error_note.is_ours(content))
         ]
         assert sorted(found) == sorted(self.lying.items())
 
@@ -177,8 +178,8 @@ class SpoolMachine(RuleBasedStateMachine):
         lying = self.spool.files("failed")
         for path, content in lying.items():
             folder, slash, name = path.rpartition(b"/")
-            if not notes.is_ours(content):
-                assert notes.is_ours(lying[folder + slash + notes.name_for(name)])
+            if not error_note.is_ours(content):
+                assert error_note.is_ours(lying[folder + slash + error_note.name_for(name)])
 
     @invariant()
     def nothing_but_parcels_is_in_claimed(self) -> None:

@@ -4,7 +4,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tasks import InboxFile
+from inboxd import InboxFile
 
 STATE = Path("/var/lib/inboxd")
 PROGRAM = 'trap "echo QUIT >>told; exit" QUIT; while :; do sleep 0.1; done'

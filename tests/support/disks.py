@@ -4,7 +4,7 @@ import errno
 from collections.abc import Callable
 from functools import partial
 
-from spool.disk import CantNoReplace, Disk, Fd
+from inboxd.fs.syscalls import CantNoReplace, Disk, Fd
 
 
 class LinkingDisk(Disk):

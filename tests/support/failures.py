@@ -2,10 +2,10 @@
 
 from support.spools import Spool
 
-from spool.disk import Disk
-from spool.failing import fail
-from spool.folders import new_parcel_id
-from spool.store import claim, discard
+from inboxd.fs.syscalls import Disk
+from inboxd.spool.claims import claim, discard
+from inboxd.spool.failing import fail
+from inboxd.spool.layout import new_parcel_id
 
 
 def fail_one(spool: Spool, path: bytes, reason: str = "no total", attempts: int = 1) -> None:

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from spool.counters import Tally
-from spool.lease import Held, Lease, Start, Verdict
-from spool.outcome import FileOutcome
-from spool.payload import Parcel, from_wire
-from spool.settings import Inbox
+from inboxd.broker.counters import Tally
+from inboxd.broker.leases import Held, Lease, Start, Verdict
+from inboxd.config.settings import Inbox
+from inboxd.messaging.outcome import FileOutcome
+from inboxd.messaging.payload import Parcel, from_wire
 
 
 @dataclass

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from support.fuse import Fuse
 
-from spool.errors import BrokerAway
+from inboxd.errors import BrokerAway
 
 WRITES = frozenset({"mkdir", "rename", "rename_over", "symlink", "link", "create", "write", "touch", "set_times", "fsync"})
 """What needs room on a disk."""

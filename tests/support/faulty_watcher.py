@@ -14,7 +14,8 @@ from typing import Any
 
 from watchdog.observers import inotify_c
 
-from watcher import __main__, inotify, observer, watches
+from inboxd.watcher import inotify, observer, watches
+from inboxd.watcher import main as program
 
 FAULT = Path(os.environ["STAND_FOLDER"]) / "fault"
 ONCE = ("reader", "emitter", "handler")
@@ -70,7 +71,7 @@ def main() -> int:
     inotify_c.inotify_add_watch = _refusing("no watches", errno.ENOSPC, inotify_c.inotify_add_watch)
     inotify_c.inotify_init = _refusing("no instances", errno.EMFILE, inotify_c.inotify_init)
     watches.WATCHES_SECONDS = _WATCHES_SECONDS
-    return __main__.main()
+    return program.main()
 
 
 if __name__ == "__main__":

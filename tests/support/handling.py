@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from spool.errors import RejectFile
-from spool.inboxfile import InboxFile
+from inboxd.errors import RejectFile
+from inboxd.messaging.inbox_file import InboxFile
 
 calls: Counter[bytes] = Counter()
 """How often the handler was called with each content."""

@@ -11,9 +11,9 @@ from support.disks import LinkingDisk, TwoDisks
 from support.programs import STEP_SECONDS, Program
 from support.world import World, dead
 
-from spool import notes
-from spool.disk import Disk
-from spool.folders import new_parcel_id
+from inboxd.fs.syscalls import Disk
+from inboxd.spool import error_note
+from inboxd.spool.layout import new_parcel_id
 
 GOOD, LARGE, RAISES, REJECTED = b"good", b"good, and large: " + b"x" * 64, b"raise", b"reject"
 COMPANY = {b"a": GOOD, b"x/b": LARGE, b"x/y/c": RAISES, b"\xff\n": REJECTED}
@@ -85,7 +85,7 @@ def worker_lost(*paths: bytes, crashes: int = 0) -> Callable[[World], None]:
     def before(world: World) -> None:
         parcel = killed(world, *paths, crashes=crashes)
         world.results.store_result(parcel, FAILURE, WorkerLostError())
-        world.mail.send_task("tasks.callbacks.failed", args=["drop", parcel])
+        world.mail.send_task("inboxd.failed", args=["drop", parcel])
 
     return before
 
@@ -143,7 +143,7 @@ def failed_once(world: World) -> None:
     world.program().watch()
     world.program().settle()
     failed = world.spool.where(b"failed/a.pdf")
-    assert failed.with_name(os.fsdecode(notes.name_for(b"a.pdf"))).exists()
+    assert failed.with_name(os.fsdecode(error_note.name_for(b"a.pdf"))).exists()
     failed.rename(world.spool.where(b"inbox/a.pdf"))
 
 

@@ -8,22 +8,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 MODULES = {
-    "file_claimed": ("watcher", "spool.intake"),
-    "file_handled": ("worker", "tasks.process"),
-    "file_retried": ("worker", "tasks.process"),
-    "file_done": ("worker", "tasks.filer"),
-    "file_failed": ("worker", "spool.failing"),
-    "file_refused": ("watcher", "spool.failing"),
-    "file_released": ("watcher", "spool.failing"),
-    "file_gone": ("worker", "tasks.filer"),
-    "file_denied": ("watcher", "spool.gathering"),
-    "file_expired": ("worker", "tasks.sweeps"),
-    "folder_pruned": ("watcher", "spool.gathering"),
-    "parcel_sent": ("worker", "tasks.filer"),
-    "parcel_split": ("worker", "tasks.filer"),
-    "parcel_crashed": ("worker", "tasks.filer"),
-    "parcel_helped": ("worker", "tasks.repair"),
-    "swept": ("worker", "tasks.sweeps"),
+    "file_claimed": ("watcher", "inboxd.intake.intake"),
+    "file_handled": ("worker", "inboxd.tasks.work.process_parcel"),
+    "file_retried": ("worker", "inboxd.tasks.work.process_parcel"),
+    "file_done": ("worker", "inboxd.tasks.outcomes.apply"),
+    "file_failed": ("worker", "inboxd.spool.failing"),
+    "file_refused": ("watcher", "inboxd.spool.failing"),
+    "file_released": ("watcher", "inboxd.spool.failing"),
+    "file_gone": ("worker", "inboxd.tasks.outcomes.apply"),
+    "file_denied": ("watcher", "inboxd.intake.ready_files"),
+    "file_expired": ("worker", "inboxd.tasks.sweeps.sweeps"),
+    "folder_pruned": ("watcher", "inboxd.intake.ready_files"),
+    "parcel_sent": ("worker", "inboxd.tasks.outcomes.apply"),
+    "parcel_split": ("worker", "inboxd.tasks.outcomes.apply"),
+    "parcel_crashed": ("worker", "inboxd.tasks.outcomes.apply"),
+    "parcel_helped": ("worker", "inboxd.tasks.sweeps.repair"),
+    "swept": ("worker", "inboxd.tasks.sweeps.sweeps"),
 }
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 RAISED = 0.01

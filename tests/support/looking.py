@@ -2,9 +2,9 @@
 
 from support.spools import AT_ONCE, Spool
 
-from spool.disk import Disk
-from spool.readiness import Decision, Patience
-from spool.scan import Denied, Seen, SubFolder, scan
+from inboxd.fs.syscalls import Disk
+from inboxd.intake.readiness import Decision, Patience
+from inboxd.intake.scan import Denied, Seen, SubFolder, scan
 
 FAR = 1e12
 """So late that every file is old enough."""

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tasks.owner import token
+from inboxd.tasks.worker.process_identity import token
 
 
 def dead_token(host: str) -> str:

@@ -15,16 +15,17 @@ from support.rooms import GRACE_SECONDS, HOST, take_all
 from support.server import Message, Task
 from support.spools import AT_ONCE
 
-from spool.disk import Disk
-from spool.errors import BrokerAway
-from spool.intake import Intake, Means
-from spool.outcome import FileOutcome
-from spool.queue import FAILED, PROCESS, SUCCEEDED, send
-from spool.store import files
-from tasks import callbacks, sweeps
-from tasks.keeper import Keeper
-from tasks.process import Process
-from tasks.workshop import Workshop
+from inboxd.errors import BrokerAway
+from inboxd.fs.syscalls import Disk
+from inboxd.intake.intake import Intake, Means
+from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED, send
+from inboxd.messaging.outcome import FileOutcome
+from inboxd.spool.claims import files
+from inboxd.tasks.outcomes import callbacks
+from inboxd.tasks.sweeps import sweeps
+from inboxd.tasks.work.lease_renewer import Keeper
+from inboxd.tasks.work.process_parcel import Process
+from inboxd.tasks.worker.context import WorkerContext
 
 if TYPE_CHECKING:
     from support.world import World
@@ -76,7 +77,7 @@ class Program:
         client = self._in_redis(world.redis, redis.ConnectionError("on purpose"))
         app: Any = SimpleNamespace(send_task=self._mail.send_task, backend=self._results)
         disk: Any = self.fuse.also(world.disk) if fault and fault.on_disk else world.disk
-        self.workshop = Workshop(world.settings, app, disk, client, leases, _Noting(progress), counters)
+        self.workshop = WorkerContext(world.settings, app, disk, client, leases, _Noting(progress), counters)
         self._process = Process(self.workshop)
         self._process._keeper = RenewingOnce(leases, self.workshop.settings.work.lease_seconds)
 

@@ -6,11 +6,11 @@ from pathlib import PurePath
 from support.fakes import FakeCounters, FakeLeases, FakeProgress, NoQueues, Sent
 from support.spools import AT_ONCE, Spool
 
-from spool.disk import Disk
-from spool.helpers import Helpers
-from spool.intake import Intake, Means
-from spool.settings import Inbox, Settings
-from tasks.workshop import Workshop
+from inboxd.config.settings import Inbox, Settings
+from inboxd.fs.syscalls import Disk
+from inboxd.intake.intake import Intake, Means
+from inboxd.messaging.worker_registry import Helpers
+from inboxd.tasks.worker.context import WorkerContext
 
 GRACE_SECONDS = 1e-6
 """A parcel without a lease is helped at once."""
@@ -47,6 +47,6 @@ def settings(inbox: Inbox) -> Settings:
     return Settings(host=HOST, sweep={"grace_seconds": GRACE_SECONDS}, inbox={inbox.name: table})
 
 
-def workshop(inbox: Inbox, leases: FakeLeases, sent: Sent, disk: Disk | None = None) -> Workshop:
+def workshop(inbox: Inbox, leases: FakeLeases, sent: Sent, disk: Disk | None = None) -> WorkerContext:
     """Return what tasks work with; what they send is kept in ``sent``, and results are read from there."""
-    return Workshop(settings(inbox), sent, disk or Disk(), NoQueues(), leases, FakeProgress(), FakeCounters())
+    return WorkerContext(settings(inbox), sent, disk or Disk(), NoQueues(), leases, FakeProgress(), FakeCounters())

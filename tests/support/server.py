@@ -7,8 +7,8 @@ from typing import Any
 from celery.exceptions import Reject, Retry
 from celery.states import PENDING, SUCCESS
 
-from spool import lua
-from spool.queue import PROCESS, WORK_QUEUE
+from inboxd.broker import lua
+from inboxd.messaging.celery_app import PROCESS, WORK_QUEUE
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from spool import notes
-from spool.disk import Disk
-from spool.folders import Folders, new_parcel_id, opened
-from spool.readiness import Patience
-from spool.settings import Inbox
+from inboxd.config.settings import Inbox
+from inboxd.fs.syscalls import Disk
+from inboxd.intake.readiness import Patience
+from inboxd.spool import error_note
+from inboxd.spool.layout import Folders, new_parcel_id, opened
 
 AT_ONCE = Patience(settle=0.0, unsure=0.0, empty=0.0)
 """Every file is complete as soon as it is there."""
@@ -83,12 +83,12 @@ class Spool:
         return {
             path: data
             for path, data in self.files("failed").items()
-            if not path.endswith(notes.SUFFIX) and not path.rpartition(b"/")[2].startswith(TEMP_PREFIX)
+            if not path.endswith(error_note.SUFFIX) and not path.rpartition(b"/")[2].startswith(TEMP_PREFIX)
         }
 
     def notes(self) -> dict[bytes, bytes]:
         """Return the notes in failed/."""
-        return {path: data for path, data in self.files("failed").items() if path.endswith(notes.SUFFIX)}
+        return {path: data for path, data in self.files("failed").items() if path.endswith(error_note.SUFFIX)}
 
 
 def _content(place: Path) -> bytes:

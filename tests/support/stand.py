@@ -192,9 +192,11 @@ class Stand:
         self._make_folders()
         self.settings_file.write_text(toml(self.tables()), "utf-8")
         self.client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=10)
-        celery = (sys.executable, "-m", "celery", "-A", "tasks.app")
+        celery = (sys.executable, "-m", "celery", "-A", "inboxd")
         self.redis = self.program("redis", self._redis_argv(), lambda _start: self._answers())
-        self.watcher = self.program("watcher", (sys.executable, "-m", "watcher"), self._logged("watcher", '"event": "started"'))
+        self.watcher = self.program(
+            "watcher", (sys.executable, "-m", "inboxd.watcher"), self._logged("watcher", '"event": "started"')
+        )
         self.worker = self.program("worker", (*celery, "worker", "-c", "2"), self._logged("worker", " ready."))
         self.beat = self.program("beat", (*celery, "beat", "--pidfile="), self._logged("beat", "beat: Starting"))
         Stand.open.append(self)

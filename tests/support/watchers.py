@@ -17,13 +17,13 @@ from support.rooms import means
 from support.spools import Spool
 from support.waiting import eventually
 
-from spool import log
-from spool.disk import Disk
-from spool.errors import BrokerAway
-from spool.settings import Settings
-from watcher.daemon import Daemon
-from watcher.hints import Hint, Hints, Kind
-from watcher.observer import Observer
+from inboxd.config.settings import Settings
+from inboxd.errors import BrokerAway
+from inboxd.fs.syscalls import Disk
+from inboxd.logs import events
+from inboxd.watcher.daemon import Daemon
+from inboxd.watcher.hints import Hint, Hints, Kind
+from inboxd.watcher.observer import Observer
 
 STOP = Hint(Kind.STOP)
 FAST = {"settle_seconds": 0.02, "empty_file_seconds": 0.02, "poll_seconds": 0.05}
@@ -131,7 +131,7 @@ class Watcher:
         thread = threading.Thread(target=self.daemon.run)
         thread.start()
         try:
-            eventually(lambda: bool(self.logs(log.STARTED)))
+            eventually(lambda: bool(self.logs(events.STARTED)))
             yield
         finally:
             self.hints.put(STOP)

@@ -11,19 +11,20 @@ from support.fuse import Blown, Fuse
 from support.points import walked
 from support.spools import AT_ONCE, RESERVED, Spool
 
-from spool import notes
-from spool.disk import Disk
-from spool.filing import file_done, file_failed
-from spool.folders import Folders, new_parcel_id
-from spool.history import HISTORY_SECONDS
-from spool.moves import TEMP_PREFIX
-from spool.packing import pack
-from spool.putting_back import failure_at, put_back
-from spool.readiness import Ready
-from spool.retention import LEFTOVER_SECONDS, expire, prune
-from spool.scan import Seen, SubFolder, scan
-from spool.settings import Inbox
-from spool.store import claim, discard, files, parcels, release, split
+from inboxd.config.settings import Inbox
+from inboxd.fs.rename import TEMP_PREFIX
+from inboxd.fs.syscalls import Disk
+from inboxd.intake.packing import pack
+from inboxd.intake.pruning import prune
+from inboxd.intake.readiness import Ready
+from inboxd.intake.scan import Seen, SubFolder, scan
+from inboxd.spool import error_note
+from inboxd.spool.claims import claim, discard, files, parcels, release, split
+from inboxd.spool.filing import file_done, file_failed
+from inboxd.spool.history import HISTORY_SECONDS
+from inboxd.spool.layout import Folders, new_parcel_id
+from inboxd.spool.requeue import failure_at, put_back
+from inboxd.spool.retention import LEFTOVER_SECONDS, expire
 
 PARCEL, INTO = f"{1:028x}", f"{2:028x}"
 P = b"claimed/" + PARCEL.encode() + b"/"
@@ -35,7 +36,7 @@ Step = Callable[[Disk, Folders, Inbox], object]
 
 def note(path: bytes, parcel: str) -> bytes:
     """Return the note of a file that has failed."""
-    return notes.write(path, "no reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
+    return error_note.write(path, "no reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
 
 
 def take(parcel: str) -> Step:
@@ -117,7 +118,7 @@ class Way:
     @property
     def contents(self) -> set[bytes]:
         """Return what must never be lost."""
-        return {data for path, data in self.before.items() if not path.endswith(notes.SUFFIX)}
+        return {data for path, data in self.before.items() if not path.endswith(error_note.SUFFIX)}
 
     @property
     def settled(self) -> dict[bytes, bytes]:
@@ -244,7 +245,7 @@ def notes_wanted(lying: Mapping[bytes, bytes]) -> set[bytes]:
     """Return the notes that there should be: one beside each failed file."""
     failed = [path for paths in places(lying).values() for path in paths if path.startswith(b"failed/")]
     split = [path.rpartition(b"/") for path in failed]
-    return {folder + slash + notes.name_for(name) for folder, slash, name in split}
+    return {folder + slash + error_note.name_for(name) for folder, slash, name in split}
 
 
 def notes_found(lying: Mapping[bytes, bytes]) -> set[bytes]:
@@ -258,7 +259,7 @@ def is_begun(path: bytes, data: bytes) -> bool:
 
 
 def _is_note(path: bytes, data: bytes) -> bool:
-    return path.startswith(b"failed/") and path.endswith(notes.SUFFIX) and not is_begun(path, data)
+    return path.startswith(b"failed/") and path.endswith(error_note.SUFFIX) and not is_begun(path, data)
 
 
 def after_retention(spool: Spool, now: float) -> dict[bytes, bytes]:

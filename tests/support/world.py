@@ -18,12 +18,12 @@ from support.server import FakeRedis, Mail, Results
 from support.spools import Spool
 from support.ways import notes_found, notes_wanted, places
 
-from spool.disk import Disk
-from spool.errors import Weather
-from spool.folders import new_parcel_id
-from spool.outcome import Verdict
-from tasks import turns
-from tasks.owner import token
+from inboxd.errors import Weather
+from inboxd.fs.syscalls import Disk
+from inboxd.messaging.outcome import Verdict
+from inboxd.spool.layout import new_parcel_id
+from inboxd.tasks.sweeps import lock
+from inboxd.tasks.worker.process_identity import token
 
 RULES = {"handler": f"{handling.__name__}:{handling.handle.__name__}", "retries": 1, "retry_backoff_seconds": 0.01}
 AT_ONCE = {"settle_seconds": 0.0, "unsure_seconds": 0.0, "empty_file_seconds": 0.0}
@@ -36,7 +36,7 @@ class World:
 
     def __init__(self, root: Path, disk: Disk | None = None, **rules: object) -> None:
         calls.clear()
-        turns._over.clear()
+        lock._over.clear()
         self.spool, self.disk = Spool.make(root), disk or Disk()
         self.inbox = self.spool.inbox(**{**RULES, **AT_ONCE, **rules})
         self.settings = settings(self.inbox)
@@ -80,7 +80,7 @@ class World:
 
     def bury(self) -> None:
         """Let the programs so far be dead: the tokens that they have left behind name a process that has ended."""
-        turns._over.clear()  # a process's memory dies with it
+        lock._over.clear()  # a process's memory dies with it
         mine, gone = token(HOST).rpartition("/")[0], dead(HOST)
         for record in self.leases.records.values():
             if record.token.startswith(mine):

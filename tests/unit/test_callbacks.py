@@ -10,16 +10,16 @@ from support.fakes import FakeLeases, Sent
 from support.processes import dead_token
 from support.spools import Spool
 
-from spool import log
-from spool.disk import Disk
-from spool.errors import BrokerAway
-from spool.filing import file_done
-from spool.folders import new_parcel_id
-from spool.lease import Held
-from spool.outcome import FileOutcome, Outcome, Verdict, to_wire
-from tasks.callbacks import failed, succeeded
-from tasks.owner import token
-from tasks.workshop import Workshop
+from inboxd.broker.leases import Held
+from inboxd.errors import BrokerAway
+from inboxd.fs.syscalls import Disk
+from inboxd.logs import events
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
+from inboxd.spool.filing import file_done
+from inboxd.spool.layout import new_parcel_id
+from inboxd.tasks.outcomes.callbacks import failed, succeeded
+from inboxd.tasks.worker.context import WorkerContext
+from inboxd.tasks.worker.process_identity import token
 
 
 class Stage:
@@ -30,7 +30,7 @@ class Stage:
         self.parcel = self.spool.claimed(b"x/a.pdf")
 
     @property
-    def workshop(self) -> Workshop:
+    def workshop(self) -> WorkerContext:
         return rooms.workshop(self.spool.inbox(), self.leases, self.sent)
 
     def outcome(self, verdict: Verdict = Verdict.DONE) -> dict[str, object]:
@@ -107,7 +107,7 @@ def test_counts_that_can_not_be_written_keep_nothing_from_being_filed(stage: Sta
     with capture_logs() as lines:
         succeeded(workshop, stage.outcome())
 
-    assert [line["event"] for line in lines] == [log.FILE_DONE]
+    assert [line["event"] for line in lines] == [events.FILE_DONE]
     assert stage.spool.files() == {b"done/x/a.pdf": b"content"}
     assert stage.leases.records[stage.parcel].held is Held.FILED
 
@@ -166,12 +166,12 @@ def test_a_folder_that_is_away_leaves_the_parcel_to_the_sweep(stage: Stage) -> N
     with capture_logs() as lines:
         succeeded(stage.workshop, stage.outcome())
 
-    assert [line["event"] for line in lines] == [log.FOLDER_AWAY]
+    assert [line["event"] for line in lines] == [events.FOLDER_AWAY]
     assert stage.spool.files("claimed") != {}
 
 
 def gone(lines: list[dict[str, object]]) -> list[object]:
-    return [line["file"] for line in lines if line["event"] == log.FILE_GONE]
+    return [line["file"] for line in lines if line["event"] == events.FILE_GONE]
 
 
 @pytest.mark.parametrize("verdict", [Verdict.DONE, Verdict.REJECTED, Verdict.GONE])
@@ -212,7 +212,7 @@ def test_a_success_of_no_parcel_is_refused_and_told(wire: object, stage: Stage) 
     with capture_logs() as lines:
         succeeded(stage.workshop, wire)
 
-    assert [line["event"] for line in lines] == [log.MESSAGE_REFUSED]
+    assert [line["event"] for line in lines] == [events.MESSAGE_REFUSED]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_forged_success_is_refused_and_moves_nothing(changed: dict[str, object
     with capture_logs() as lines:
         succeeded(stage.workshop, {**stage.outcome(), **changed})
 
-    assert [line["event"] for line in lines] == [log.MESSAGE_REFUSED]
+    assert [line["event"] for line in lines] == [events.MESSAGE_REFUSED]
     assert stage.spool.files() == before
 
 
@@ -238,7 +238,7 @@ def test_a_forged_file_is_refused_and_moves_nothing(forged: dict[str, object], s
     with capture_logs() as lines:
         succeeded(stage.workshop, {**wire, "files": [file]})
 
-    assert [line["event"] for line in lines] == [log.MESSAGE_REFUSED]
+    assert [line["event"] for line in lines] == [events.MESSAGE_REFUSED]
     assert stage.spool.files() == before
 
 
@@ -249,7 +249,7 @@ def test_a_failure_of_no_parcel_is_refused_and_told(inbox: object, parcel: objec
     with capture_logs() as lines:
         failed(stage.workshop, inbox, parcel)
 
-    assert [line["event"] for line in lines] == [log.MESSAGE_REFUSED]
+    assert [line["event"] for line in lines] == [events.MESSAGE_REFUSED]
 
 
 def test_a_callback_for_a_parcel_that_is_long_gone_does_nothing(stage: Stage) -> None:

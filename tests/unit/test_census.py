@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from support.spools import Spool
 
-from spool import notes
-from spool.census import Census, count
-from spool.disk import Disk
-from spool.errors import FolderAway
-from spool.moves import TEMP_PREFIX
+from inboxd.errors import FolderAway
+from inboxd.fs.rename import TEMP_PREFIX
+from inboxd.fs.syscalls import Disk
+from inboxd.monitoring.file_counts import Census, count
+from inboxd.spool import error_note
 
 
 @pytest.fixture
@@ -83,14 +83,14 @@ def test_our_own_unfinished_files_are_neither_done_nor_failed(spool: Spool) -> N
 def test_notes_are_no_failed_files(spool: Spool) -> None:
     for name in (b"failed/a", b"failed/x/b"):
         spool.put(name)
-        spool.put(name + notes.SUFFIX)
+        spool.put(name + error_note.SUFFIX)
 
     assert census(spool).failed == 2
 
 
 def test_what_ends_like_a_note_counts_anywhere_else(spool: Spool) -> None:
-    spool.put(b"inbox/a" + notes.SUFFIX)
-    spool.put(b"done/a" + notes.SUFFIX)
+    spool.put(b"inbox/a" + error_note.SUFFIX)
+    spool.put(b"done/a" + error_note.SUFFIX)
 
     assert (census(spool).waiting, census(spool).done) == (1, 1)
 

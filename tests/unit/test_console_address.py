@@ -5,7 +5,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from console.address import Address, is_listened_on, is_taken_by_a_file, shown, startable
+from inboxd.console.up.server_address import Address, is_listened_on, is_taken_by_a_file, shown, startable
 
 
 @pytest.mark.parametrize(

@@ -15,14 +15,14 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-import console
-from console import embedded, statedir
-from console.address import Address, is_listened_on
-from console.embedded import Server, configuration, find_binary, is_ours_and_runs, quoted
-from console.process import bury
-from console.statedir import make_private, only_one_up
-from spool.errors import SettingsError
-from spool.settings import Settings
+import inboxd
+from inboxd.config.settings import Settings
+from inboxd.console.up import embedded_server, state_dir
+from inboxd.console.up.child_process import bury
+from inboxd.console.up.embedded_server import Server, configuration, find_binary, is_ours_and_runs, quoted
+from inboxd.console.up.server_address import Address, is_listened_on
+from inboxd.console.up.state_dir import make_private, only_one_up
+from inboxd.errors import SettingsError
 
 PASSWORD = 'pass "word" \\ # é'
 
@@ -199,14 +199,14 @@ def test_without_a_wheel_the_server_on_the_path_is_taken(monkeypatch: pytest.Mon
     program = tmp_path / "redis-server"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    monkeypatch.setattr(embedded, "get_binary_path", None)
+    monkeypatch.setattr(embedded_server, "get_binary_path", None)
     monkeypatch.setenv("PATH", str(tmp_path))
 
     assert find_binary() == program
 
 
 def test_without_any_server_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "get_binary_path", None)
+    monkeypatch.setattr(embedded_server, "get_binary_path", None)
     monkeypatch.setenv("PATH", "")
 
     with pytest.raises(SettingsError, match=r"pip install 'inboxd\[embedded\]'"):
@@ -230,7 +230,7 @@ def test_a_link_in_the_place_of_a_private_folder_is_refused(tmp_path: Path) -> N
 
 
 def test_somebody_else_s_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statedir.os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr(state_dir.os, "geteuid", lambda: os.getuid() + 1)
 
     with pytest.raises(SettingsError, match="not a folder of ours"):
         make_private(tmp_path)
@@ -265,14 +265,14 @@ def test_the_lock_outlives_an_up_that_is_killed_as_long_as_its_server_lives(serv
     script = """
 import sys
 from pathlib import Path
-from console.address import Address
-from console.embedded import Server
+from inboxd.console.up.server_address import Address
+from inboxd.console.up.embedded_server import Server
 folder = Path(sys.argv[2])
 print(Server(Path(sys.argv[1]), folder, Address(folder / "s.sock")).start().pid, flush=True)
 sys.stdin.read()
 """
     argv = [sys.executable, "-c", script, server.binary, server.folder]
-    root = Path(console.__file__).parent.parent
+    root = Path(inboxd.__file__).parent.parent
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from console.interrupts import Interrupts
+from inboxd.console.up.interrupts import Interrupts
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

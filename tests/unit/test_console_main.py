@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-import console.main
-from console.main import inboxd
-from spool import preflight
-from spool.loading import FILE_VARIABLE, load
+import inboxd.console.main
+from inboxd.config.loading import FILE_VARIABLE, load
+from inboxd.console.main import cli
+from inboxd.service import preflight
 
 COMMANDS = ["up", "watch", "check", "status"]
 
@@ -24,7 +24,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(inboxd, [str(argument) for argument in arguments])
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -77,7 +77,7 @@ def test_check_says_ok_for_each_inbox_and_notes_a_broker_that_is_away(file: Path
     assert result.exit_code == 0
     assert result.stdout.splitlines()[:2] == [
         f"{file}: ok",
-        f"inbox drop: ok ({file.parent}/drop, handler tasks.handlers:describe)",
+        f"inbox drop: ok ({file.parent}/drop, handler inboxd.handlers:describe)",
     ]
     assert result.stdout.splitlines()[2].startswith("note: the broker at unix://")
     assert "does not answer (`inboxd up` starts a server there)" in result.stdout
@@ -109,7 +109,7 @@ def test_watch_becomes_the_watcher_with_the_settings_file_named_absolutely(file:
     run("watch", "--settings", "settings.toml")
 
     path, argv, environment = became[0]
-    assert (path, argv) == (sys.executable, [sys.executable, "-m", "watcher"])
+    assert (path, argv) == (sys.executable, [sys.executable, "-P", "-m", "inboxd.watcher"])
     assert environment[FILE_VARIABLE] == str(file)
     assert environment["PATH"] == os.environ["PATH"]
 
@@ -118,7 +118,9 @@ def test_handlers_in_the_current_folder_are_found(file: Path, tmp_path: Path) ->
     (tmp_path / "mine.py").write_text("def handle(file): ...\n")
     file.write_text('[inbox.drop]\nroot = "drop"\nhandler = "mine:handle"\n')
     preflight.make_folders(load(file))
-    code = f"import sys; sys.path[0] = {str(Path(console.__file__).parent.parent)!r}; from console.main import main; main()"
+    code = (
+        f"import sys; sys.path[0] = {str(Path(inboxd.__file__).parent.parent)!r}; from inboxd.console.main import main; main()"
+    )
 
     found = subprocess.run([sys.executable, "-c", code, "check"], cwd=tmp_path, capture_output=True, check=False, text=True)
 

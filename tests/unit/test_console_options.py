@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from console.options import read
-from spool.errors import SettingsError
-from spool.loading import CREDENTIALS_VARIABLE
+from inboxd.config.loading import CREDENTIALS_VARIABLE
+from inboxd.console.options import read
+from inboxd.errors import SettingsError
 
 URL = "redis://:word@127.0.0.1:6380/0"
 

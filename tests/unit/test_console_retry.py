@@ -12,9 +12,9 @@ from support.failures import drop_and_fail
 from support.spools import Spool
 from support.stand import REPOSITORY
 
-from console.main import inboxd
-from spool import preflight
-from spool.loading import load
+from inboxd.config.loading import load
+from inboxd.console.main import cli
+from inboxd.service import preflight
 
 HOSTILE = b'x\n{"event":"file_done"}\x1b[2J.pdf'
 
@@ -22,7 +22,7 @@ HOSTILE = b'x\n{"event":"file_done"}\x1b[2J.pdf'
 @pytest.fixture(autouse=True)
 def _no_logging(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is set up once for a process: here that would be the tests'."""
-    monkeypatch.setattr("console.files._log_for_programs", lambda _: None)
+    monkeypatch.setattr("inboxd.console.commands.files._log_for_programs", lambda _: None)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def two(file: Path) -> Spool:
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(inboxd, ["retry", *map(str, arguments)])
+    return CliRunner().invoke(cli, ["retry", *map(str, arguments)])
 
 
 @pytest.mark.parametrize("typed", ["one/failed/a.pdf", "one/failed/a.pdf.error.txt", "./one/done/../failed/a.pdf"])
@@ -146,7 +146,7 @@ def test_folders_that_are_away_end_with_code_1_and_a_word(one: Spool) -> None:
 
 def test_root_is_told_to_become_the_service(one: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr("console.retry._owner", lambda _: 1234)
+    monkeypatch.setattr("inboxd.console.commands.retry._owner", lambda _: 1234)
 
     result = run("--all")
 
@@ -160,7 +160,7 @@ def test_each_move_is_logged_with_what_the_note_said_on_one_line(file: Path) -> 
     drop_and_fail(spool, HOSTILE, "no total", attempts=4)
 
     ran = subprocess.run(
-        [sys.executable, "-m", "console", "retry", "--all"],
+        [sys.executable, "-m", "inboxd", "retry", "--all"],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, capture_output=True, check=False, text=True,
     )  # fmt: skip
 

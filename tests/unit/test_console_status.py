@@ -8,27 +8,28 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-import console.main
-from console.address import is_listened_on
-from console.main import inboxd
-from console.moments import age
-from console.process import bury
-from console.status import InboxState, Status
-from console.up import server_to_start
-from spool import broker, heartbeat, preflight, trouble
-from spool.census import Census
-from spool.counters import DONE, FAILED, REFUSED, Counters, Tally
-from spool.folders import new_parcel_id
-from spool.heartbeat import Heartbeat, Watched
-from spool.loading import load
-from spool.queue import WORK_QUEUE, files_queue, host_queue
-from spool.settings import Settings
+import inboxd.console.main
+from inboxd.broker import connection, heartbeat, outages
+from inboxd.broker.counters import DONE, FAILED, REFUSED, Counters, Tally
+from inboxd.broker.heartbeat import Heartbeat, Watched
+from inboxd.config.loading import load
+from inboxd.config.settings import Settings
+from inboxd.console.main import cli
+from inboxd.console.status.snapshot import InboxState, Status
+from inboxd.console.times import age
+from inboxd.console.up.child_process import bury
+from inboxd.console.up.server_address import is_listened_on
+from inboxd.console.up.up import server_to_start
+from inboxd.messaging.celery_app import WORK_QUEUE, files_queue, host_queue
+from inboxd.monitoring.file_counts import Census
+from inboxd.service import preflight
+from inboxd.spool.layout import new_parcel_id
 
 WELL = Watched("inotify", "", busy=False, trouble=None)
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(inboxd, [str(argument) for argument in arguments])
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def all_queues(settings: Settings) -> set[str]:
@@ -84,7 +85,7 @@ def test_workers_and_watcher_that_are_missing_need_a_person(settings_file: Path)
 @pytest.mark.usefixtures("_broker")
 def test_the_watcher_s_heartbeat_is_shown(settings_file: Path) -> None:
     settings = load(settings_file)
-    with broker.client(settings) as client:
+    with connection.client(settings) as client:
         watched = Watched("polling", "an \x1b[31mNFS mount", busy=False, trouble="a [bold]folder[/bold] is full")
         heartbeat.write(client, settings.host, Heartbeat(0.0, {"drop": watched}))
 
@@ -99,7 +100,7 @@ def test_the_watcher_s_heartbeat_is_shown(settings_file: Path) -> None:
 @pytest.mark.usefixtures("_broker")
 def test_a_heartbeat_that_can_not_be_read_is_none(settings_file: Path) -> None:
     settings = load(settings_file)
-    with broker.client(settings) as client:
+    with connection.client(settings) as client:
         client.set(heartbeat.KEY + settings.host, '{"at": 1}')
 
     result = run("status", "--settings", settings_file, "--json")
@@ -116,7 +117,7 @@ def test_what_was_filed_today_and_the_oldest_claimed_are_shown(settings_file: Pa
     (parcel / "a").touch()
     for outcome, files in ((DONE, 5), (FAILED, 2), (REFUSED, 1)):
         tally.filed("drop", outcome, files=files)
-    with broker.client(settings) as client:
+    with connection.client(settings) as client:
         Counters(client, settings.host).write(tally)
 
     drop = json.loads(run("status", "--settings", settings_file, "--json").stdout)["inboxes"]["drop"]
@@ -144,8 +145,10 @@ def test_a_beat_that_is_missing_needs_a_person(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     settings = load(settings_file)
-    monkeypatch.setattr("console.status._queues_by_worker", lambda asked: dict.fromkeys(range(workers), all_queues(asked)))
-    with broker.client(settings) as client:
+    monkeypatch.setattr(
+        "inboxd.console.status.snapshot._queues_by_worker", lambda asked: dict.fromkeys(range(workers), all_queues(asked))
+    )
+    with connection.client(settings) as client:
         heartbeat.write(client, settings.host, Heartbeat(time.time(), {}, time.time() - up_for))
         if swept:
             heartbeat.swept(client, settings)
@@ -162,9 +165,9 @@ def test_a_beat_that_is_missing_needs_a_person(
 @pytest.mark.usefixtures("_broker")
 def test_what_can_not_be_filed_needs_a_person_though_the_watcher_sees_nothing(settings_file: Path) -> None:
     settings = load(settings_file)
-    with broker.client(settings) as client:
+    with connection.client(settings) as client:
         heartbeat.write(client, settings.host, Heartbeat(time.time(), {"drop": WELL}))
-        trouble.note(client, settings.host, "drop", "done/: Operation not permitted")
+        outages.note(client, settings.host, "drop", "done/: Operation not permitted")
 
     status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
 
@@ -177,10 +180,10 @@ def test_what_can_not_be_filed_needs_a_person_though_the_watcher_sees_nothing(se
 def test_one_trouble_that_many_see_is_told_once(settings_file: Path) -> None:
     settings = load(settings_file)
     (settings_file.parent / "drop" / "done").rmdir()
-    with broker.client(settings) as client:
+    with connection.client(settings) as client:
         away = Watched("inotify", "", busy=False, trouble="done: No such file or directory")
         heartbeat.write(client, settings.host, Heartbeat(time.time(), {"drop": away}))
-        trouble.note(client, settings.host, "drop", "done: it is gone")
+        outages.note(client, settings.host, "drop", "done: it is gone")
 
     status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
 
@@ -191,7 +194,7 @@ def test_one_trouble_that_many_see_is_told_once(settings_file: Path) -> None:
 @pytest.mark.usefixtures("_broker")
 def test_a_watcher_that_has_not_reloaded_needs_a_person(settings_file: Path) -> None:
     settings = load(settings_file)
-    with broker.client(settings) as client:
+    with connection.client(settings) as client:
         heartbeat.write(client, settings.host, Heartbeat(time.time(), {"old": WELL}))
 
     result = run("status", "--settings", settings_file)
@@ -217,7 +220,7 @@ def test_what_no_worker_takes_needs_a_person(
     taken: list[set[str] | None], missing: list[str], settings_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "console.status._queues_by_worker",
+        "inboxd.console.status.snapshot._queues_by_worker",
         lambda asked: {worker: all_queues(asked) if queues is None else queues for worker, queues in enumerate(taken)},
     )
 
@@ -261,7 +264,7 @@ def test_when_all_is_well_nothing_needs_a_person(settings_file: Path, monkeypatc
     watched = Watched("inotify", "a local disk", busy=False, trouble=None)
     inbox = InboxState("drop", Census(1, 2, 3, 4, 5.0), watched=watched)
     well = Status(10.0, (inbox,), "", 1, Heartbeat(9.0, {}))
-    monkeypatch.setattr(console.main, "gather", lambda *_: well)
+    monkeypatch.setattr(inboxd.console.main, "gather", lambda *_: well)
 
     result = run("status", "--settings", settings_file)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-import console
-from console.interrupts import Interrupts
-from console.process import describe, has_ended, spawn
-from console.supervisor import Child, Program, Supervisor, pause_after
+import inboxd
+from inboxd.console.up.child_process import describe, has_ended, spawn
+from inboxd.console.up.interrupts import Interrupts
+from inboxd.console.up.supervisor import Child, Program, Supervisor, pause_after
 
 pytestmark = pytest.mark.live
 
@@ -263,16 +263,16 @@ if not first:
 def test_nothing_is_left_behind_when_the_supervisor_is_killed(notes: Notes) -> None:
     script = f"""
 import sys
-from console.interrupts import Interrupts
-from console.process import spawn
-from console.supervisor import Program, Supervisor
+from inboxd.console.up.interrupts import Interrupts
+from inboxd.console.up.child_process import spawn
+from inboxd.console.up.supervisor import Program, Supervisor
 with Interrupts() as interrupts:
     supervisor = Supervisor(interrupts)
     code = "import os, sys, time; open(sys.argv[1], 'a').write(f'child {{os.getpid()}}\\\\n'); time.sleep(600)"
     supervisor.start(Program("it", lambda: spawn([sys.executable, "-c", code, {str(notes.path)!r}])))
     supervisor.run()
 """
-    parent = subprocess.Popen([sys.executable, "-c", script], cwd=Path(console.__file__).parent.parent)
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=Path(inboxd.__file__).parent.parent)
     child = notes.pid("child")
 
     parent.kill()

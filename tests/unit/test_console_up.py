@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 import redis
 
-import console
-from console.up import ALONE, programs, server_to_start
-from spool import broker
-from spool.loading import FILE_VARIABLE, load
+import inboxd
+from inboxd.broker import connection
+from inboxd.config.loading import FILE_VARIABLE, load
+from inboxd.console.up.up import ALONE, programs, server_to_start
 
 pytestmark = pytest.mark.live
 
-HERE = Path(console.__file__).parent.parent
+HERE = Path(inboxd.__file__).parent.parent
 UP = """
 import functools, sys
-import console.main, console.up
-from console.process import spawn
-from console.supervisor import Program
+import inboxd.console.main, inboxd.console.up.up
+from inboxd.console.up.child_process import spawn
+from inboxd.console.up.supervisor import Program
 
 CODE = '''
 import os, signal, sys, time
@@ -33,6 +33,8 @@ def tell(text):
     with open(sys.argv[1], "a") as file:
         file.write(text + "\\\\n")
 if sys.argv[2] == "refuses":
+    while not os.path.exists(sys.argv[1]):  # until another has begun
+        time.sleep(0.01)
     sys.exit(2)
 signal.signal(signal.SIGTERM, lambda *_: (tell(sys.argv[2] + " ended"), os._exit(0)))
 tell(f"{sys.argv[2]} {os.getpid()}")
@@ -44,8 +46,8 @@ sys.argv[1:2] = []
 def others(settings, file):
     return [Program(name, functools.partial(spawn, [sys.executable, "-c", CODE, notes, name])) for name in names]
 
-console.main.bring_up = functools.partial(console.up.up, others=others)
-console.main.main()
+inboxd.console.main.bring_up = functools.partial(inboxd.console.up.up.up, others=others)
+inboxd.console.main.main()
 """
 
 
@@ -92,7 +94,7 @@ class Place:
 
     def real_up(self) -> subprocess.Popen[str]:
         """Start the true watcher, worker and beat, not the small programs."""
-        return self._start("-m", "console")
+        return self._start("-m", "inboxd")
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
         argv = [sys.executable, *arguments, "up", "--settings", str(self.file)]
@@ -108,7 +110,7 @@ class Place:
         return int(next(line.split()[1] for line in reversed(self.told()) if re.fullmatch(rf"{name} \d+", line)))
 
     def client(self) -> redis.Redis:
-        return broker.client(load(self.file))
+        return connection.client(load(self.file))
 
     def server_pid(self) -> int:
         with self.client() as client:
@@ -305,7 +307,7 @@ def test_a_state_dir_with_a_long_path_works_over_a_private_folder_in_tmp(place: 
     up = other.up("watcher")
     other.pid("watcher")
 
-    socket_path = Path(broker.embedded_socket(load(other.file)))
+    socket_path = Path(connection.embedded_socket(load(other.file)))
     assert socket_path.parent.parent == Path("/tmp")
     assert socket_path.parent.stat().st_mode & 0o777 == 0o700
     assert stop(up) == 0
@@ -330,9 +332,9 @@ def test_the_programs_are_what_is_typed_by_hand(place: Place, monkeypatch: pytes
     worker, beat, watcher = programs(load(place.file), place.file)
 
     typed = [program.start.args[0][1:] for program in (worker, beat, watcher)]
-    assert typed[0] == ["-m", "celery", "-q", "-A", "tasks.app", "worker", *ALONE, "--concurrency=3"]
-    assert typed[1] == ["-m", "celery", "-q", "-A", "tasks.app", "beat"]
-    assert typed[2] == ["-m", "watcher"]
+    assert typed[0] == ["-P", "-m", "celery", "-q", "-A", "inboxd", "worker", *ALONE, "--concurrency=3"]
+    assert typed[1] == ["-P", "-m", "celery", "-q", "-A", "inboxd", "beat"]
+    assert typed[2] == ["-P", "-m", "inboxd.watcher"]
     assert worker.start.args[1][FILE_VARIABLE] == str(place.file)
     assert worker.stop == ((signal.SIGTERM, 7.0), (signal.SIGQUIT, 5.0))
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from support.spools import Spool
 
-from spool.disk import Disk
-from spool.packing import OCTETS, pack
-from tasks.handlers import sniff
+from inboxd.fs.syscalls import Disk
+from inboxd.handlers import sniff
+from inboxd.intake.packing import OCTETS, pack
 
 
 def told_by_name(path: bytes, tmp_path: Path) -> str:

@@ -8,9 +8,9 @@ import redis
 from support.spools import Spool
 from support.valkey import settings_for
 
-from spool import broker
-from spool.counters import DONE, FAILED, LATENCY_SECONDS, REFUSED, Counters, Counts, Tally
-from spool.errors import BrokerAway
+from inboxd.broker import connection
+from inboxd.broker.counters import DONE, FAILED, LATENCY_SECONDS, REFUSED, Counters, Counts, Tally
+from inboxd.errors import BrokerAway
 
 DAY = 86_400.0
 
@@ -98,7 +98,7 @@ def test_a_tally_that_could_not_be_written_is_kept(tmp_path: Path) -> None:
     made = tally()
     settings = settings_for(f"unix://{tmp_path}/nowhere.sock", Spool.make(tmp_path / "drop").root)
 
-    with broker.client(settings) as client, pytest.raises(BrokerAway):
+    with connection.client(settings) as client, pytest.raises(BrokerAway):
         Counters(client, "here").write(made)
 
     assert made.counts == tally().counts

@@ -12,12 +12,12 @@ from support.spools import Spool
 from support.waiting import eventually
 from support.watchers import Refusing, Watcher
 
-from spool import log
-from spool.errors import BrokerAway
-from watcher import daemon, watches
-from watcher.daemon import BROKER_SECONDS
-from watcher.hints import Hint, Kind
-from watcher.observer import Observer
+from inboxd.errors import BrokerAway
+from inboxd.logs import events
+from inboxd.watcher import daemon, watches
+from inboxd.watcher.daemon import BROKER_SECONDS
+from inboxd.watcher.hints import Hint, Kind
+from inboxd.watcher.observer import Observer
 
 # files
 
@@ -28,7 +28,7 @@ def test_what_lies_there_at_the_start_is_sent(watcher: Watcher) -> None:
     with watcher.running():
         eventually(lambda: watcher.has_sent(b"a"))
 
-    assert [line["file"] for line in watcher.logs(log.FILE_CLAIMED)] == [b"a"]
+    assert [line["file"] for line in watcher.logs(events.FILE_CLAIMED)] == [b"a"]
 
 
 def test_what_arrives_is_sent_by_its_event(watcher: Watcher) -> None:
@@ -37,7 +37,7 @@ def test_what_arrives_is_sent_by_its_event(watcher: Watcher) -> None:
         watcher.spool.put(b"inbox/a")
         eventually(lambda: watcher.has_sent(b"a"))
 
-    assert [line["found_by"] for line in watcher.logs(log.FILE_CLAIMED)] == ["event"]
+    assert [line["found_by"] for line in watcher.logs(events.FILE_CLAIMED)] == ["event"]
 
 
 def test_an_inbox_that_is_polled_needs_no_event(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
@@ -48,7 +48,7 @@ def test_an_inbox_that_is_polled_needs_no_event(tmp_path: Path, logged: list[dic
         watcher.spool.put(b"inbox/a")
         eventually(lambda: watcher.has_sent(b"a"))
 
-    assert [line["mode"] for line in watcher.logs(log.WATCHING)] == ["polling"]
+    assert [line["mode"] for line in watcher.logs(events.WATCHING)] == ["polling"]
 
 
 def test_where_the_system_has_no_watches_left_we_poll_and_say_so(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
@@ -59,8 +59,8 @@ def test_where_the_system_has_no_watches_left_we_poll_and_say_so(tmp_path: Path,
         watcher.spool.put(b"inbox/a")
         eventually(lambda: watcher.has_sent(b"a"))
 
-    assert "inotify watch limit reached: raise fs.inotify.max_user_watches" in watcher.logs(log.EVENTS_LOST)[0]["error"]
-    assert [line["mode"] for line in watcher.logs(log.WATCHING)] == ["polling"]
+    assert "inotify watch limit reached: raise fs.inotify.max_user_watches" in watcher.logs(events.EVENTS_LOST)[0]["error"]
+    assert [line["mode"] for line in watcher.logs(events.WATCHING)] == ["polling"]
 
 
 def test_when_the_system_has_watches_again_they_are_used(
@@ -82,10 +82,10 @@ def test_when_the_system_has_watches_again_they_are_used(
     watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, Grudging)
 
     with watcher.running():
-        eventually(lambda: len(watcher.logs(log.WATCHING)) == 2)
+        eventually(lambda: len(watcher.logs(events.WATCHING)) == 2)
 
-    assert [line["mode"] for line in watcher.logs(log.WATCHING)] == ["polling", "inotify"]
-    assert len(watcher.logs(log.EVENTS_LOST)) == 1
+    assert [line["mode"] for line in watcher.logs(events.WATCHING)] == ["polling", "inotify"]
+    assert len(watcher.logs(events.EVENTS_LOST)) == 1
 
 
 def test_events_that_were_lost_are_told_and_the_whole_inbox_is_looked_at(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
@@ -101,7 +101,7 @@ def test_events_that_were_lost_are_told_and_the_whole_inbox_is_looked_at(tmp_pat
         watcher.hints.put(Hint(Kind.OVERFLOWED, "drop"))
         eventually(lambda: watcher.has_sent(b"a"))
 
-    assert len(watcher.logs(log.EVENTS_LOST)) == 1
+    assert len(watcher.logs(events.EVENTS_LOST)) == 1
     assert watcher.counters.counts["drop", "events_lost"] + watcher.daemon._means.tally.counts["drop", "events_lost"] == 1
 
 
@@ -126,7 +126,7 @@ def test_counts_that_redis_refuses_keep_nothing_from_being_taken(watcher: Watche
         watcher.spool.put(b"inbox/a")
         eventually(lambda: watcher.has_sent(b"a"))
 
-    assert not watcher.logs(log.BROKER_AWAY)
+    assert not watcher.logs(events.BROKER_AWAY)
 
 
 def test_a_parcel_that_returns_makes_room_for_the_next(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
@@ -170,7 +170,7 @@ def test_to_stop_ends_the_loop_and_leaves_no_thread(watcher: Watcher) -> None:
         eventually(watcher.is_idle)
 
     assert set(threading.enumerate()) == before
-    assert watcher.lines[-1]["event"] == log.STOPPED
+    assert watcher.lines[-1]["event"] == events.STOPPED
 
 
 def test_to_stop_before_anything_has_begun_takes_nothing(watcher: Watcher) -> None:
@@ -207,8 +207,8 @@ def test_a_broker_that_is_away_is_said_once_and_nothing_is_claimed_until_it_is_b
         eventually(lambda: watcher.has_sent(b"a"))
 
     assert while_away == {b"inbox/a": b"content"}
-    assert [line["log_level"] for line in watcher.logs(log.BROKER_AWAY)] == ["warning"]
-    assert len(watcher.logs(log.BROKER_BACK)) == 1
+    assert [line["log_level"] for line in watcher.logs(events.BROKER_AWAY)] == ["warning"]
+    assert len(watcher.logs(events.BROKER_BACK)) == 1
 
 
 def test_a_pause_is_no_busy_loop_and_asks_ever_less_often(watcher: Watcher) -> None:
@@ -260,4 +260,4 @@ def test_the_sign_of_life_tells_how_inboxes_are_watched(watcher: Watcher) -> Non
         eventually(lambda: watcher.broker.beats != [])
 
     drop = watcher.broker.beats[0]["inboxes"]["drop"]
-    assert (drop["mode"], drop["trouble"]) == (watcher.logs(log.WATCHING)[0]["mode"], None)
+    assert (drop["mode"], drop["trouble"]) == (watcher.logs(events.WATCHING)[0]["mode"], None)

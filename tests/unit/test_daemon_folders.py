@@ -12,13 +12,14 @@ from support.spools import Spool
 from support.waiting import eventually
 from support.watchers import FAST, Watcher
 
-from spool import heartbeat, log
-from spool.disk import Disk
-from spool.notify import Notify
-from spool.reloading import Change, compare
-from spool.settings import Settings
-from watcher import daemon
-from watcher.hints import Hint, Kind
+from inboxd.broker import heartbeat
+from inboxd.config.settings import Settings
+from inboxd.fs.syscalls import Disk
+from inboxd.logs import events
+from inboxd.service.reloading import Change, compare
+from inboxd.service.sd_notify import Notify
+from inboxd.watcher import daemon
+from inboxd.watcher.hints import Hint, Kind
 
 
 def test_a_folder_that_is_away_is_said_once_and_its_files_are_taken_when_it_is_back(watcher: Watcher) -> None:
@@ -34,8 +35,8 @@ def test_a_folder_that_is_away_is_said_once_and_its_files_are_taken_when_it_is_b
         away.rename(watcher.spool.root)
         eventually(lambda: watcher.has_sent(b"a"))
 
-    assert len(watcher.logs(log.FOLDER_AWAY)) == 1
-    assert len(watcher.logs(log.FOLDER_BACK)) == 1
+    assert len(watcher.logs(events.FOLDER_AWAY)) == 1
+    assert len(watcher.logs(events.FOLDER_BACK)) == 1
 
 
 def test_one_folder_that_is_away_does_not_keep_the_others_waiting(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
@@ -57,7 +58,7 @@ def sent_by_event(watcher: Watcher, before: object) -> bool:
         eventually(watcher.is_idle)
         watcher.spool.put(b"inbox/" + name)
         eventually(lambda name=name: name in watcher.sent.paths())
-        if watcher.logs(log.FILE_CLAIMED)[-1]["found_by"] == "event":
+        if watcher.logs(events.FILE_CLAIMED)[-1]["found_by"] == "event":
             return True
     return False
 
@@ -115,7 +116,7 @@ def test_a_folder_that_was_replaced_is_watched_anew(watcher: Watcher) -> None:
         by_event = sent_by_event(watcher, before)
 
     assert by_event
-    assert [line["why"] for line in watcher.logs(log.OBSERVER_REBUILT)] == ["its folder was replaced"]
+    assert [line["why"] for line in watcher.logs(events.OBSERVER_REBUILT)] == ["its folder was replaced"]
 
 
 @pytest.mark.parametrize("folder", ["inbox", "claimed"])
@@ -141,7 +142,7 @@ def test_an_observer_whose_thread_has_ended_is_made_anew(watcher: Watcher) -> No
         by_event = sent_by_event(watcher, before)
 
     assert by_event
-    assert "one of its threads has ended" in [line["why"] for line in watcher.logs(log.OBSERVER_REBUILT)]
+    assert "one of its threads has ended" in [line["why"] for line in watcher.logs(events.OBSERVER_REBUILT)]
 
 
 def test_while_what_is_claimed_can_not_be_filed_nothing_more_is_claimed(
@@ -153,13 +154,13 @@ def test_while_what_is_claimed_can_not_be_filed_nothing_more_is_claimed(
         watcher.broker.troubles["drop"] = b"done/: No space left on device"
         eventually(lambda: watcher.daemon._troubles != {})
         watcher.spool.put(b"inbox/a", b"A")
-        eventually(lambda: watcher.logs(log.FOLDER_AWAY) != [])
+        eventually(lambda: watcher.logs(events.FOLDER_AWAY) != [])
         assert watcher.spool.files() == {b"inbox/a": b"A"}
         assert watcher.broker.beats[-1]["inboxes"]["drop"]["trouble"] in (None, "done/: No space left on device")
         watcher.broker.troubles.clear()
         eventually(lambda: watcher.has_sent(b"a"))
 
-    assert len(watcher.logs(log.FOLDER_AWAY)) == len(watcher.logs(log.FOLDER_BACK)) == 1
+    assert len(watcher.logs(events.FOLDER_AWAY)) == len(watcher.logs(events.FOLDER_BACK)) == 1
 
 
 # new settings
@@ -190,7 +191,7 @@ def test_a_new_inbox_is_watched_and_what_lies_there_is_sent(watcher: Watcher, tm
         new.put(b"inbox/later")
         eventually(lambda: watcher.has_sent(b"there", b"later"))
 
-    assert [line["found_by"] for line in watcher.logs(log.FILE_CLAIMED)] == ["start", "event"]
+    assert [line["found_by"] for line in watcher.logs(events.FILE_CLAIMED)] == ["start", "event"]
 
 
 def test_a_removed_inbox_is_forgotten_troubles_and_all(watcher: Watcher, tmp_path: Path) -> None:
@@ -229,13 +230,13 @@ def test_an_inbox_that_can_not_be_watched_leaves_everything_as_it_was(watcher: W
         eventually(watcher.is_idle)
         before = watcher.daemon._settings
         reloaded(watcher, {**watcher.spools, "gone": gone}, exclude=["*"])
-        eventually(lambda: bool(watcher.logs(log.SETTINGS_REFUSED)))
+        eventually(lambda: bool(watcher.logs(events.SETTINGS_REFUSED)))
         watcher.spool.put(b"inbox/a")
         eventually(lambda: watcher.has_sent(b"a"))
 
     assert watcher.daemon._settings is before
     assert list(watcher.daemon._drops) == ["drop"]
-    assert watcher.logs(log.SETTINGS_REFUSED)[0]["where"] == "inbox.gone.root"
+    assert watcher.logs(events.SETTINGS_REFUSED)[0]["where"] == "inbox.gone.root"
 
 
 def test_the_status_says_what_is_watched_and_why_nothing_is_claimed(watcher: Watcher) -> None:

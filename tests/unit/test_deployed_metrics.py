@@ -12,9 +12,9 @@ from support.deployed import DASHBOARD, RULES, RULES_TESTS, alerts, choices, con
 from support.spools import Spool
 from support.valkey import settings_for
 
-from spool.disk import Disk
-from spool.exposition import render
-from spool.health import Health
+from inboxd.fs.syscalls import Disk
+from inboxd.monitoring.collector import Health
+from inboxd.monitoring.exposition import render
 
 METRIC = re.compile(r"\binboxd_[a-z_]+\b")
 SELECTED = re.compile(r"\b(inboxd_[a-z_]+)\{([^}]*)\}")

@@ -11,9 +11,10 @@ from support.fakes import FakeLeases, Sent
 from support.rooms import workshop
 from support.spools import Spool
 
-from spool.queue import FAILED, PROCESS, SUCCEEDED
-from tasks import callbacks, process
-from tasks.shop import Shop
+from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED
+from inboxd.tasks.outcomes import callbacks
+from inboxd.tasks.work import process_parcel
+from inboxd.tasks.worker.shared_settings import Shop
 
 SECRET = "what a handler returned"
 
@@ -29,7 +30,7 @@ def registered(tmp_path: Path) -> dict[str, dict[str, Any]]:
 
     app: Any = SimpleNamespace(task=task)
     shop = Shop(workshop(Spool.make(tmp_path / "drop").inbox(), FakeLeases(), Sent()))
-    process.register(app, shop)
+    process_parcel.register(app, shop)
     callbacks.register(app, shop)
     return found
 

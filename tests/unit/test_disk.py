@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spool.disk import Disk, Fd, Idle, Kind, held, ignore_lease_breaks
+from inboxd.fs.syscalls import Disk, Fd, Idle, Kind, held, ignore_lease_breaks
 
 ODD = b"\xff\n \xc3\xa4"
 
@@ -123,11 +123,11 @@ def test_a_file_is_idle_while_nobody_writes_to_it(at: Fd) -> None:
     place = Path("a")
     place.write_bytes(b"")
     with held(Disk(), Disk().open_file(at, b"a")) as file:
-        free = Disk().idle(file)
+        free = Disk().check_writers(file)
         with place.open("ab"):
-            busy = Disk().idle(file)
+            busy = Disk().check_writers(file)
         with place.open("rb"):
-            read = Disk().idle(file)
+            read = Disk().check_writers(file)
 
     assert (free, busy, read) == (Idle.FREE, Idle.BUSY, Idle.FREE)
 
@@ -136,7 +136,7 @@ def test_where_there_are_no_leases_nobody_can_tell(at: Fd) -> None:
     os.mkfifo("pipe")
 
     with held(Disk(), Disk().open_file(at, b"pipe")) as pipe:
-        assert Disk().idle(pipe) is Idle.UNKNOWN
+        assert Disk().check_writers(pipe) is Idle.UNKNOWN
 
 
 def test_a_broken_lease_does_not_kill_us() -> None:

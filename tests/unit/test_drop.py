@@ -8,11 +8,12 @@ from support.fakes import FakeLeases, Sent
 from support.rooms import intake
 from support.spools import Spool
 
-from spool.disk import Disk
-from spool.gathering import Looked
-from spool.intake import Taken
-from spool.mounts import Mode, Mount
-from watcher.drop import AWAY_SECONDS, EARLY_SECONDS, HELD_SECONDS, RESCAN_SECONDS, SCAN_SHARE, Drop, identity
+from inboxd.fs.mounts import Mount
+from inboxd.fs.syscalls import Disk
+from inboxd.intake.intake import Taken
+from inboxd.intake.ready_files import Looked
+from inboxd.intake.watch_mode import Mode
+from inboxd.watcher.watched_inbox import AWAY_SECONDS, EARLY_SECONDS, HELD_SECONDS, RESCAN_SECONDS, SCAN_SHARE, Drop, identity
 
 NOW = 1000.0
 EVENTS = Mode(events=True, why="")

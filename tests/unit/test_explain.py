@@ -16,16 +16,17 @@ from support.failures import drop_and_fail
 from support.spools import Spool
 from support.valkey import settings_for
 
-from console.explain import Explanation, explain
-from console.locating import as_typed
-from console.main import inboxd
-from spool import heartbeat, queue, trouble
-from spool.disk import Disk, ignore_lease_breaks
-from spool.filing import file_done
-from spool.heartbeat import Heartbeat, Watched
-from spool.lease import Leases
-from spool.packing import pack, parcel_of
-from spool.settings import Settings
+from inboxd.broker import heartbeat, outages
+from inboxd.broker.heartbeat import Heartbeat, Watched
+from inboxd.broker.leases import Leases
+from inboxd.config.settings import Settings
+from inboxd.console.explain.explain import Explanation, explain
+from inboxd.console.main import cli
+from inboxd.console.paths import as_typed
+from inboxd.fs.syscalls import Disk, ignore_lease_breaks
+from inboxd.intake.packing import pack, parcel_of
+from inboxd.messaging import celery_app
+from inboxd.spool.filing import file_done
 
 HOSTILE = b'x\n{"event":"file_done"}\x1b[2J\xff.pdf'
 WELL = Watched("inotify", "", busy=False, trouble=None)
@@ -151,7 +152,7 @@ class TestHeldBack:
         assert "the broker is away" in self.held(ready.model_copy(update={"redis": nowhere}), spool)
 
     def test_by_folders_in_trouble(self, ready: Settings, spool: Spool, valkey: redis.Redis) -> None:
-        trouble.note(valkey, "here", "drop", "/srv: No space left on device")
+        outages.note(valkey, "here", "drop", "/srv: No space left on device")
 
         assert "No space left on device" in self.held(ready, spool)
 
@@ -198,13 +199,13 @@ class TestClaimed:
     def test_it_waits_in_a_queue(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
         inbox = settings.inbox["drop"]
         leases.queue(parcel, "drop", 30.0)
-        with queue.make_app(settings) as app, spool.folders() as folders:
+        with celery_app.make_app(settings) as app, spool.folders() as folders:
             packed = pack(Disk(), folders, inbox, parcel, [b"x/a.pdf", b"x/b.pdf"])
-            queue.send(app, parcel_of(packed, parcel, inbox, "here"), inbox)
+            celery_app.send(app, parcel_of(packed, parcel, inbox, "here"), inbox)
 
         found = self.told(settings, spool)
 
-        assert (found.state, found.facts["queue"]) == ("queued", queue.WORK_QUEUE)
+        assert (found.state, found.facts["queue"]) == ("queued", celery_app.WORK_QUEUE)
         assert "waits in the queue inboxd.work" in found.why[1]
 
     def test_a_worker_has_it(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
@@ -231,7 +232,7 @@ class TestClaimed:
         leases.queue(parcel, "drop", 30.0)
         leases.start(parcel, "t", 30.0)
         leases.finish(parcel, "t", 30.0)
-        with queue.make_app(settings, results=True) as app:
+        with celery_app.make_app(settings, results=True) as app:
             app.backend.store_result(parcel, {}, SUCCESS)
 
         found = self.told(settings, spool)
@@ -317,7 +318,7 @@ class TestCommand:
     def test_a_hostile_name_is_shown_on_one_line(self, spool: Spool) -> None:
         drop_and_fail(spool, HOSTILE, "no total")
 
-        result = CliRunner().invoke(inboxd, ["explain", os.fsdecode(b"drop/failed/" + HOSTILE)])
+        result = CliRunner().invoke(cli, ["explain", os.fsdecode(b"drop/failed/" + HOSTILE)])
 
         assert result.exit_code == 0
         assert all(line.isprintable() for line in result.stdout.splitlines())
@@ -326,7 +327,7 @@ class TestCommand:
     def test_json_has_what_programs_need(self, spool: Spool) -> None:
         drop_and_fail(spool, HOSTILE, "no total", attempts=2)
 
-        result = CliRunner().invoke(inboxd, ["explain", "--json", os.fsdecode(b"drop/failed/" + HOSTILE)])
+        result = CliRunner().invoke(cli, ["explain", "--json", os.fsdecode(b"drop/failed/" + HOSTILE)])
 
         (found,) = json.loads(result.stdout)["found"]
         assert (found["inbox"], found["folder"], found["state"]) == ("drop", "failed", "failed")
@@ -334,14 +335,14 @@ class TestCommand:
 
     @pytest.mark.parametrize("typed", ["drop/inbox/none", "none", "/etc/passwd", "..", "drop/inbox", "drop/inbox/x/../../y"])
     def test_of_what_is_not_there_nothing_is_known(self, typed: str) -> None:
-        result = CliRunner().invoke(inboxd, ["explain", typed])
+        result = CliRunner().invoke(cli, ["explain", typed])
 
         assert result.exit_code == 1
         assert "nothing is known of it" in result.stdout
         assert "inboxd trace" in result.stdout
 
     def test_a_name_that_nobody_has_used_is_asked_for_in_json(self) -> None:
-        result = CliRunner().invoke(inboxd, ["explain", "--json", secrets.token_hex(8)])
+        result = CliRunner().invoke(cli, ["explain", "--json", secrets.token_hex(8)])
 
         assert (result.exit_code, json.loads(result.stdout)["found"]) == (1, [])
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from spool.exposition import Kind, Metric, Sample, histogram, render
+from inboxd.monitoring.exposition import Kind, Metric, Sample, histogram, render
 
 values = st.floats(allow_nan=False, allow_infinity=False) | st.integers(0, 2**50)
 

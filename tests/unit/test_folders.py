@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from support.descriptors import open_descriptors
 from support.spools import Spool
 
-from spool.disk import Disk
-from spool.errors import FolderAway
-from spool.folders import born, is_parcel_id, new_parcel_id, opened, split_path
+from inboxd.errors import FolderAway
+from inboxd.fs.syscalls import Disk
+from inboxd.spool.layout import born, is_parcel_id, new_parcel_id, opened, split_path
 
 
 def test_a_parcels_name_says_when_it_was_made() -> None:

@@ -11,13 +11,12 @@ from typing import NoReturn
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
-from spool.errors import RejectFile
-from spool.folders import new_parcel_id
-from spool.inboxfile import InboxFile
-from spool.payload import FilePart, Parcel
-from tasks import guard
-from tasks.guard import RESULT_BYTES_MAX, Answer, Handled, Raised, Rejected
-from tasks.handlers import Handler
+from inboxd.errors import RejectFile
+from inboxd.messaging.inbox_file import InboxFile
+from inboxd.messaging.payload import FilePart, Parcel
+from inboxd.spool.layout import new_parcel_id
+from inboxd.tasks.work import run_handler
+from inboxd.tasks.work.run_handler import RESULT_BYTES_MAX, Answer, Handled, Handler, Raised, Rejected
 
 LIMIT = 7
 
@@ -51,7 +50,7 @@ def raising(error: BaseException) -> Callable[[InboxFile], NoReturn]:
 
 
 def call(handler: Handler, given: InboxFile) -> Answer:
-    return guard.call(handler, given, LIMIT, time.monotonic())
+    return run_handler.call(handler, given, LIMIT, time.monotonic())
 
 
 def test_the_handlers_answer_is_kept() -> None:

@@ -1,4 +1,4 @@
-"""Finding the handler that an inbox names, and the one that comes with inboxd."""
+"""The handler that comes with inboxd."""
 
 import gzip
 import hashlib
@@ -9,11 +9,11 @@ from pathlib import Path, PurePath
 import pytest
 from support.spools import Spool
 
-from spool.disk import Disk
-from spool.folders import new_parcel_id
-from spool.inboxfile import InboxFile, Unpacking
-from spool.payload import FilePart, Parcel
-from tasks.handlers import OCTETS, SNIFF_BYTES, TEXT, describe, find, sniff
+from inboxd.fs.syscalls import Disk
+from inboxd.handlers import OCTETS, SNIFF_BYTES, TEXT, describe, sniff
+from inboxd.messaging.inbox_file import InboxFile, ParcelReader
+from inboxd.messaging.payload import FilePart, Parcel
+from inboxd.spool.layout import new_parcel_id
 
 PDF = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n"
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
@@ -32,41 +32,8 @@ def opened(spool: Spool, name: bytes, data: bytes, *, inline: bool) -> InboxFile
     spool.put(b"claimed/%s/%s" % (parcel.encode(), name), data)
     part = FilePart(name, OCTETS, len(data), {"id": "1"}, data if inline else None)
     whole = Parcel(parcel, "drop", "here", bytes(PurePath(spool.root)), (part,))
-    with Unpacking(Disk(), whole, here=True, attempt=1) as unpacking:
+    with ParcelReader(Disk(), whole, here=True, attempt=1) as unpacking:
         return unpacking.open(part)
-
-
-def test_a_handler_is_found_by_its_name() -> None:
-    assert find("tasks.handlers:describe") is describe
-
-
-def test_a_handler_may_be_an_attribute_of_an_attribute() -> None:
-    assert find("pathlib:Path.exists") is Path.exists
-
-
-@pytest.mark.parametrize(
-    ("name", "error", "says"),
-    [
-        ("no_such_module:handle", ModuleNotFoundError, "no_such_module"),
-        ("tasks.no_such_module:handle", ModuleNotFoundError, "no_such_module"),
-        ("tasks.handlers:no_such_function", AttributeError, "no_such_function"),
-        ("tasks.handlers:describe.no_such_thing", AttributeError, "no_such_thing"),
-        ("tasks.handlers:SNIFF_BYTES", TypeError, "tasks.handlers:SNIFF_BYTES is not callable"),
-    ],
-)
-def test_a_handler_that_is_not_there_is_told(name: str, error: type[Exception], says: str) -> None:
-    with pytest.raises(error, match=says):
-        find(name)
-
-
-def test_a_module_that_is_mended_is_found_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ModuleNotFoundError):
-        find("mended_later:handle")
-    (tmp_path / "mended_later.py").write_text("def handle(file): return 5")
-    monkeypatch.syspath_prepend(tmp_path)  # forgets what import has seen of this folder
-
-    assert find("mended_later:handle")(None) == 5  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

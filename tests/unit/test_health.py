@@ -12,14 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.spools import Spool
 from support.valkey import settings_for
 
-from spool import broker, heartbeat, trouble
-from spool.counters import DONE, FAILED, Counters, Tally
-from spool.disk import Disk
-from spool.exposition import render
-from spool.health import COUNT_SECONDS, Health
-from spool.heartbeat import Heartbeat, Watched
-from spool.queue import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE
-from spool.settings import Settings
+from inboxd.broker import connection, heartbeat, outages
+from inboxd.broker.counters import DONE, FAILED, Counters, Tally
+from inboxd.broker.heartbeat import Heartbeat, Watched
+from inboxd.config.settings import Settings
+from inboxd.fs.syscalls import Disk
+from inboxd.messaging.celery_app import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE
+from inboxd.monitoring.collector import COUNT_SECONDS, Health
+from inboxd.monitoring.exposition import render
 
 WELL = Watched("inotify", "", busy=False, trouble=None)
 
@@ -116,9 +116,9 @@ def test_watcher_and_sweeps_are_up_while_they_give_signs_of_life(settings: Setti
 
 
 def test_trouble_is_what_a_worker_or_the_watcher_says(settings: Settings, valkey: redis.Redis) -> None:
-    trouble.note(valkey, "here", "drop", "No space left on device")
+    outages.note(valkey, "here", "drop", "No space left on device")
     by_worker = page(settings, valkey)
-    trouble.clear(valkey, "here", "drop", "")
+    outages.clear(valkey, "here", "drop", "")
     heartbeat.write(valkey, "here", Heartbeat(time.time(), {"drop": replace(WELL, trouble="Stale file handle")}))
 
     by_watcher = page(settings, valkey)
@@ -138,7 +138,7 @@ def test_folders_that_are_away_are_trouble_and_not_empty(settings: Settings, spo
 def test_without_redis_the_folders_are_told_and_no_count_is_made_up(settings: Settings, tmp_path: Path) -> None:
     nowhere = settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": f"unix://{tmp_path}/no.sock"})})
 
-    with broker.client(nowhere) as client:
+    with connection.client(nowhere) as client:
         told = page(nowhere, client)
 
     assert told["inboxd_broker_up", ""] == 0

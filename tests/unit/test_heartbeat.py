@@ -7,9 +7,9 @@ import redis
 from support.valkey import settings_for
 from support.waiting import eventually
 
-from spool import broker, heartbeat
-from spool.errors import BrokerAway
-from spool.heartbeat import EVERY_SECONDS, EXPIRES_SECONDS, KEY, Heartbeat, Watched
+from inboxd.broker import connection, heartbeat
+from inboxd.broker.heartbeat import EVERY_SECONDS, EXPIRES_SECONDS, KEY, Heartbeat, Watched
+from inboxd.errors import BrokerAway
 
 BEAT = Heartbeat(
     at=1_700_000_000.25,
@@ -64,7 +64,7 @@ def test_a_watcher_that_is_silent_for_too_long_has_no_report(valkey: redis.Redis
 
 
 def test_a_server_that_is_away_is_weather(tmp_path: Path) -> None:
-    with broker.client(settings_for(f"unix://{tmp_path}/none.sock", tmp_path)) as client:
+    with connection.client(settings_for(f"unix://{tmp_path}/none.sock", tmp_path)) as client:
         with pytest.raises(BrokerAway):
             heartbeat.write(client, "here", BEAT)
         with pytest.raises(BrokerAway):

@@ -3,10 +3,10 @@
 import pytest
 import redis
 
-from spool import helpers
-from spool.errors import BrokerAway
-from spool.helpers import KEY, Helpers
-from spool.queue import WORK_QUEUE, files_queue, host_queue
+from inboxd.errors import BrokerAway
+from inboxd.messaging import worker_registry
+from inboxd.messaging.celery_app import WORK_QUEUE, files_queue, host_queue
+from inboxd.messaging.worker_registry import KEY, Helpers
 
 OWN = [WORK_QUEUE, files_queue("here"), host_queue("here")]
 
@@ -44,7 +44,7 @@ def test_who_was_not_heard_of_for_too_long_does_not_count(valkey: redis.Redis) -
     watcher = Helpers(valkey, "here")
     Helpers(valkey, "there").show([WORK_QUEUE])
     (gone,) = valkey.zrange(KEY, 0, -1)
-    valkey.zincrby(KEY, -helpers.FRESH_SECONDS * 1000, gone)
+    valkey.zincrby(KEY, -worker_registry.FRESH_SECONDS * 1000, gone)
     Helpers(valkey, "here").show(OWN)
 
     watcher.look()

@@ -5,7 +5,7 @@ import threading
 import time
 from types import FrameType
 
-from watcher.hints import Hint, Hints, Kind
+from inboxd.watcher.hints import Hint, Hints, Kind
 
 ARRIVED = Hint(Kind.ARRIVED, "drop")
 STOP = Hint(Kind.STOP)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from support.spools import Spool
 
-from spool.disk import Disk, Fd, Stat
-from spool.errors import Weather
-from spool.inboxfile import AT_ONCE_BYTES, InboxFile, Unpacking
-from spool.payload import FilePart, Parcel
+from inboxd.errors import Weather
+from inboxd.fs.syscalls import Disk, Fd, Stat
+from inboxd.messaging.inbox_file import AT_ONCE_BYTES, InboxFile, ParcelReader
+from inboxd.messaging.payload import FilePart, Parcel
 
 TEXT = b"first line\nsecond line\nlast"
 HEADERS = {"id": "id-1", "mtime": 1.5, "claimed-at": 2.5}
@@ -30,7 +30,7 @@ def inline(path: bytes = b"x/a.txt", kind: str = "text/plain", data: bytes = TEX
 
 
 def upload(part: FilePart, *, here: bool = True, attempt: int = 1) -> InboxFile:
-    return Unpacking(Disk(), Parcel(ID, "drop", "host", b"/srv/drop", (part,)), here=here, attempt=attempt).open(part)
+    return ParcelReader(Disk(), Parcel(ID, "drop", "host", b"/srv/drop", (part,)), here=here, attempt=attempt).open(part)
 
 
 def by_reference(spool: Spool, path: bytes, data: bytes = TEXT) -> tuple[Parcel, FilePart]:
@@ -40,7 +40,7 @@ def by_reference(spool: Spool, path: bytes, data: bytes = TEXT) -> tuple[Parcel,
 
 
 def opened(parcel: Parcel, part: FilePart) -> InboxFile:
-    with Unpacking(Disk(), parcel, here=True, attempt=1) as unpacking:
+    with ParcelReader(Disk(), parcel, here=True, attempt=1) as unpacking:
         return unpacking.open(part)
 
 
@@ -154,7 +154,7 @@ def test_a_disk_that_gives_less_than_was_asked_for_is_asked_again(spool: Spool) 
 
     parcel, part = by_reference(spool, b"a")
 
-    with Unpacking(Stingy(), parcel, here=True, attempt=1) as unpacking:
+    with ParcelReader(Stingy(), parcel, here=True, attempt=1) as unpacking:
         assert unpacking.open(part).read() == TEXT
 
 
@@ -167,7 +167,7 @@ def test_a_file_that_became_shorter_while_it_was_opened_has_what_is_left(spool: 
             os.truncate(spool.where(f"claimed/{parcel.id}/a".encode()), 5)
             return look
 
-    with Unpacking(Cutting(), parcel, here=True, attempt=1) as unpacking:
+    with ParcelReader(Cutting(), parcel, here=True, attempt=1) as unpacking:
         assert unpacking.open(part).read() == TEXT[:5]
 
 
@@ -265,7 +265,7 @@ def test_a_hash_that_was_packed_is_not_told_of_a_file_that_was_written_to_since(
     part = FilePart(b"a", "text/plain", 5, headers, None)
     parcel = Parcel(ID, "drop", "host", os.fsencode(tmp_path), (part,))
 
-    with Unpacking(Disk(), parcel, here=True, attempt=1) as unpacking:
+    with ParcelReader(Disk(), parcel, here=True, attempt=1) as unpacking:
         same = unpacking.open(part)
         lying.write_bytes(b"hello and more")
         changed = unpacking.open(part)

@@ -13,9 +13,9 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, ObservedWatch
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, WatchCallback
 
-from watcher import inotify
-from watcher.hints import Kind
-from watcher.inotify import CLAIMED_MASK, INBOX_MASK, HintEmitter, HintEvent, HintObserver
+from inboxd.watcher import inotify
+from inboxd.watcher.hints import Kind
+from inboxd.watcher.inotify import CLAIMED_MASK, INBOX_MASK, HintEmitter, HintEvent, HintObserver
 
 
 class Collector(FileSystemEventHandler):

@@ -12,16 +12,18 @@ from support.fakes import FakeLeases, Sent
 from support.rooms import HOST, intake, means, take_all
 from support.spools import Spool
 
-from spool import gathering, log
-from spool import intake as intake_room
-from spool.bundling import PARCELS_UNTRIED
-from spool.disk import Disk, Fd, Stat
-from spool.folders import is_parcel_id
-from spool.intake import Intake
-from spool.lease import Held
-from spool.mounts import Mode, Mount
-from spool.readiness import BUSY_LOOK_SECONDS, Patience
-from watcher.drop import Drop
+from inboxd.broker.leases import Held
+from inboxd.fs.mounts import Mount
+from inboxd.fs.syscalls import Disk, Fd, Stat
+from inboxd.intake import intake as intake_room
+from inboxd.intake import ready_files
+from inboxd.intake.batching import PARCELS_UNTRIED
+from inboxd.intake.intake import Intake
+from inboxd.intake.readiness import BUSY_LOOK_SECONDS, Patience
+from inboxd.intake.watch_mode import Mode
+from inboxd.logs import events
+from inboxd.spool.layout import is_parcel_id
+from inboxd.watcher.watched_inbox import Drop
 
 
 @pytest.fixture
@@ -140,9 +142,9 @@ def test_a_look_costs_what_it_took_to_look_at_what_stays(spool: Spool) -> None:
 def test_a_look_in_several_turns_costs_all_of_them_and_the_next_none_of_that(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gathering, "LOOKS_A_TURN", 10)
+    monkeypatch.setattr(ready_files, "LOOKS_A_TURN", 10)
     clock = Clock()
-    monkeypatch.setattr(gathering, "time", clock)
+    monkeypatch.setattr(ready_files, "time", clock)
     drop(spool, 25)
     way_in = Intake(means(Disk(), quick(), Sent()), spool.inbox(), Patience(1e6, 1e6, 1e6), network=False)
     costs = [way_in.take("scan").looked.cost for _ in range(3)]
@@ -326,7 +328,7 @@ def test_what_another_has_in_flight_counts(spool: Spool) -> None:
 
 
 def test_a_large_inbox_gives_way_to_the_others(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gathering, "LOOKS_A_TURN", 4)
+    monkeypatch.setattr(ready_files, "LOOKS_A_TURN", 4)
     drop(spool, 10)
     sent = Sent()
     way_in = intake(spool, quick(pace=10.0), sent)
@@ -383,7 +385,7 @@ def test_who_does_not_come_back_soon_holds_nothing_for_company(hold: bool, sent_
 def test_sub_folders_are_tidied_a_few_at_a_time_and_the_scan_ends_with_the_last(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gathering, "PRUNES_A_TURN", 2)
+    monkeypatch.setattr(ready_files, "PRUNES_A_TURN", 2)
     names = [b"x/%d" % number for number in range(4)]
     for name in names:
         spool.where(b"inbox/" + name).mkdir(parents=True)
@@ -399,7 +401,7 @@ def test_sub_folders_are_tidied_a_few_at_a_time_and_the_scan_ends_with_the_last(
 def test_a_scan_goes_on_in_the_same_inbox_whatever_was_opened_in_between(
     shift: int, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gathering, "LOOKS_A_TURN", 2)
+    monkeypatch.setattr(ready_files, "LOOKS_A_TURN", 2)
     for path in (b"a", b"b", b"c", b"x/d", b"x/y/e"):
         spool.put(b"inbox/" + path)
     sent = Sent()
@@ -421,7 +423,7 @@ def test_the_log_tells_of_every_file_that_is_claimed(spool: Spool) -> None:
     with capture_logs() as lines:
         intake(spool, FakeLeases(), sent).take("event")
 
-    (line,) = [line for line in lines if line["event"] == log.FILE_CLAIMED]
+    (line,) = [line for line in lines if line["event"] == events.FILE_CLAIMED]
     assert line["file"] == b"\xff\n"
     assert (line["inbox"], line["parcel"], line["size"], line["found_by"]) == ("drop", sent.parcels[0].id, 5, "event")
     assert line["sha256"].startswith("2cf24dba")

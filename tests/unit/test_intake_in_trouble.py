@@ -12,13 +12,13 @@ from support.fakes import FakeLeases, Sent
 from support.rooms import intake, means, take_all
 from support.spools import Spool
 
-from spool import log
-from spool.disk import Disk, Fd, Stat
-from spool.errors import BrokerAway, FolderAway
-from spool.intake import Intake
-from spool.payload import Parcel
-from spool.readiness import Patience
-from spool.settings import Inbox
+from inboxd.config.settings import Inbox
+from inboxd.errors import BrokerAway, FolderAway
+from inboxd.fs.syscalls import Disk, Fd, Stat
+from inboxd.intake.intake import Intake
+from inboxd.intake.readiness import Patience
+from inboxd.logs import events
+from inboxd.messaging.payload import Parcel
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def test_a_file_that_the_system_keeps_from_us_is_told_once_and_stays(spool: Spoo
         for _ in range(3):
             way_in.take("scan")
 
-    told = [line for line in lines if line["event"] == log.FILE_DENIED]
+    told = [line for line in lines if line["event"] == events.FILE_DENIED]
     assert [(line["file"], "remedy" in line) for line in told] == [(b"x/b", True)]
     assert sent.paths() == [b"a"]
     assert spool.files("inbox") == {b"x/b": b"content"}

@@ -8,10 +8,10 @@ import redis
 from structlog.testing import capture_logs
 from support.waiting import eventually
 
-from spool import log
-from spool.errors import BrokerAway
-from spool.lease import Held, Leases
-from tasks.keeper import Keeper
+from inboxd.broker.leases import Held, Leases
+from inboxd.errors import BrokerAway
+from inboxd.logs import events
+from inboxd.tasks.work.lease_renewer import Keeper
 
 P, OTHER, THIRD = "1" * 28, "2" * 28, "3" * 28
 ME = "here/1/1"
@@ -122,7 +122,7 @@ def test_a_broker_that_is_away_is_survived_and_told_once() -> None:
     with capture_logs() as lines, keeper(leases).keep(P, ME):
         leases.wait(P, 4)
 
-    assert [line["event"] for line in lines] == [log.BROKER_AWAY]
+    assert [line["event"] for line in lines] == [events.BROKER_AWAY]
     assert lines[0]["error"] == "gone"
 
 
@@ -135,7 +135,7 @@ def test_a_lease_that_is_lost_is_told_and_the_work_goes_on() -> None:
         worked = True
 
     assert worked
-    assert {(line["event"], line["parcel"]) for line in lines} == {(log.PARCEL_DROPPED, P)}
+    assert {(line["event"], line["parcel"]) for line in lines} == {(events.PARCEL_DROPPED, P)}
 
 
 def test_a_lease_that_another_worker_has_taken_is_left_to_it(valkey: redis.Redis) -> None:

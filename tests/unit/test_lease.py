@@ -12,11 +12,11 @@ from support.fakes import FakeLeases
 from support.valkey import settings_for
 from support.waiting import eventually
 
-from spool import broker
-from spool.errors import BrokerAway
-from spool.folders import new_parcel_id
-from spool.lease import EPOCH_KEY, KEY, Held, Lease, Leases, Start, Verdict
-from spool.queue import make_app
+from inboxd.broker import connection
+from inboxd.broker.leases import EPOCH_KEY, KEY, Held, Lease, Leases, Start, Verdict
+from inboxd.errors import BrokerAway
+from inboxd.messaging.celery_app import make_app
+from inboxd.spool.layout import new_parcel_id
 
 P, OTHER = new_parcel_id(1.0), new_parcel_id(2.0)
 ME, RIVAL = "here/1/1", "here/2/2"
@@ -357,7 +357,7 @@ def away(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Leases]:
         url = f"redis://127.0.0.1:{listener.getsockname()[1]}" if request.param == "silent" else f"unix://{tmp_path}/none.sock"
         settings = settings_for(url, tmp_path)
         quick = settings.redis.model_copy(update={"connect_timeout_seconds": TIMEOUT, "socket_timeout_seconds": TIMEOUT})
-        with broker.client(settings.model_copy(update={"redis": quick})) as client:
+        with connection.client(settings.model_copy(update={"redis": quick})) as client:
             yield Leases(client, KEEP)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from spool.lifecycle import TRANSITIONS, Event, State, step
+from inboxd.spool.lifecycle import TRANSITIONS, Event, State, step
 
 PAPER = Path(__file__).parents[2] / "docs" / "architecture.md"
 HEADING = "## The life of a file"

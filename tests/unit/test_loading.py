@@ -3,7 +3,6 @@
 import contextlib
 import os
 import socket
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
@@ -11,8 +10,8 @@ from pathlib import Path, PurePath
 import pytest
 from pydantic import ValidationError
 
-from spool.errors import Finding, SettingsError
-from spool.loading import find, handlers_beside, load
+from inboxd.config.loading import find, load
+from inboxd.errors import Finding, SettingsError
 
 DROP = '[inbox.drop]\nroot = "drop"\n'
 NOBODY = 65534
@@ -182,7 +181,7 @@ def test_without_a_name_the_file_beside_us_is_read(file: Path, monkeypatch: pyte
 
 def test_where_no_file_is_we_say_where_we_have_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("spool.loading.LOOKED_FOR", (Path("settings.toml"), tmp_path / "etc" / "settings.toml"))
+    monkeypatch.setattr("inboxd.config.loading.LOOKED_FOR", (Path("settings.toml"), tmp_path / "etc" / "settings.toml"))
 
     with pytest.raises(SettingsError, match=r"looked for settings.toml and .*/etc/settings.toml") as caught:
         find(None, {})
@@ -218,15 +217,6 @@ def test_a_file_that_we_may_not_read_is_told(public: Path) -> None:
     assert [str(found) for found in caught.value.findings] == [
         f"{file}: can't be read: Permission denied\n    remedy: make it readable"
     ]
-
-
-def test_handlers_are_imported_from_beside_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", ["elsewhere"])
-
-    handlers_beside(file)
-    handlers_beside(file)
-
-    assert sys.path == [str(file.parent), "elsewhere"]
 
 
 # what is wrong

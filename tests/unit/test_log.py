@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import structlog
 
-from spool import log
-from spool.settings import Log
+from inboxd.config.settings import Log
+from inboxd.logs import events
 
 CHATTY = ("", "watchdog", "celery.worker.strategy", "celery.app.trace")
 HOSTILE = {
@@ -46,7 +46,7 @@ class Told:
     def configure(self, *, program: str = "watcher", **keys: str) -> None:
         """Configure the log with these settings, and with this as stderr."""
         with contextlib.redirect_stderr(self._stderr):
-            log.configure(Log(**keys), program=program)
+            events.configure(Log(**keys), program=program)
 
     def __call__(self) -> list[str]:
         *lines, rest = self._stderr.getvalue().split("\n")
@@ -77,12 +77,12 @@ def only(lines: list[str]) -> Line:
 
 
 def test_an_event_is_one_json_object_on_one_line(told: Told) -> None:
-    log.get("spool.intake").info(log.FILE_CLAIMED, inbox="drop", file=b"x/a.pdf", took_ms=1.5)
+    events.get("inboxd.intake.intake").info(events.FILE_CLAIMED, inbox="drop", file=b"x/a.pdf", took_ms=1.5)
 
     line = only(told())
     assert line.pop("timestamp").endswith("Z")
     assert line == {
-        "level": "info", "program": "watcher", "event": "file_claimed", "module": "spool.intake", "inbox": "drop",
+        "level": "info", "program": "watcher", "event": "file_claimed", "module": "inboxd.intake.intake", "inbox": "drop",
         "file": "x/a.pdf", "took_ms": 1.5,
     }  # fmt: skip
 
@@ -92,7 +92,7 @@ def test_every_line_begins_with_the_same_keys(told: Told, foreign: bool) -> None
     if foreign:
         logging.getLogger("celery").warning("lost", extra={"aaa": 1})
     else:
-        log.get("m").warning("lost", aaa=1)
+        events.get("m").warning("lost", aaa=1)
 
     assert list(only(told()))[:4] == ["timestamp", "level", "program", "event"]
 
@@ -100,7 +100,7 @@ def test_every_line_begins_with_the_same_keys(told: Told, foreign: bool) -> None
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 @pytest.mark.parametrize("as_bytes", [False, True])
 def test_a_hostile_name_stays_on_its_line_and_is_plain_ascii(told: Told, text: str, as_bytes: bool) -> None:
-    log.get("m").info("e", file=text.encode("utf-8", "surrogateescape") if as_bytes else text)
+    events.get("m").info("e", file=text.encode("utf-8", "surrogateescape") if as_bytes else text)
 
     lines = told()
     assert lines[0].isascii()
@@ -109,7 +109,7 @@ def test_a_hostile_name_stays_on_its_line_and_is_plain_ascii(told: Told, text: s
 
 
 def test_bytes_that_are_no_utf8_are_escaped(told: Told) -> None:
-    log.get("m").info("e", file=b"a\xff\xfe.pdf")
+    events.get("m").info("e", file=b"a\xff\xfe.pdf")
 
     assert only(told())["file"] == "a\\xff\\xfe.pdf"
 
@@ -120,7 +120,7 @@ def test_bytes_that_are_no_utf8_are_escaped(told: Told) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_any_value_is_told_on_one_line(told: Told, value: object) -> None:
-    log.get("m").info("file_handled", result=value)
+    events.get("m").info("file_handled", result=value)
 
     assert only(told())["event"] == "file_handled"
 
@@ -136,7 +136,7 @@ class Broken:
 def test_a_value_that_can_not_be_shown_costs_a_line_its_values_and_raises_nothing(told: Told, shape: str) -> None:
     told.configure(format=shape)
 
-    log.get("m").info("file_handled", result=Broken())
+    events.get("m").info("file_handled", result=Broken())
 
     (line,) = told()
     assert "file_handled" in line
@@ -146,17 +146,17 @@ def test_a_value_that_can_not_be_shown_costs_a_line_its_values_and_raises_nothin
 def test_a_closed_stderr_raises_nothing() -> None:
     stderr = io.StringIO()
     with contextlib.redirect_stderr(stderr):
-        log.configure(Log(format="json"), program="watcher")
+        events.configure(Log(format="json"), program="watcher")
     stderr.close()
 
-    log.get("m").info("e")
+    events.get("m").info("e")
 
 
 def test_an_exceptions_text_is_kept(told: Told) -> None:
     try:
         int("bad\x1b\nwords")
     except ValueError as error:
-        log.get("m").warning("file_handled", exc_info=error)
+        events.get("m").warning("file_handled", exc_info=error)
 
     exception = only(told())["exception"]
     assert exception.startswith("Traceback")
@@ -185,7 +185,7 @@ def test_other_libraries_exceptions_are_kept(told: Told) -> None:
 
 def test_what_is_below_the_level_is_not_told(told: Told) -> None:
     told.configure(format="json", level="warning")
-    for tell in (log.get("m"), logging.getLogger("celery")):
+    for tell in (events.get("m"), logging.getLogger("celery")):
         tell.debug("debug")
         tell.info("info")
         tell.warning("warning")
@@ -196,7 +196,7 @@ def test_what_is_below_the_level_is_not_told(told: Told) -> None:
 
 def test_debug_tells_everything(told: Told) -> None:
     told.configure(format="json", level="debug")
-    log.get("m").debug("ours")
+    events.get("m").debug("ours")
     logging.getLogger("kombu").debug("theirs")
 
     assert [json.loads(line)["event"] for line in told()] == ["ours", "theirs"]
@@ -212,27 +212,27 @@ def test_chatty_libraries_are_only_heard_when_something_is_wrong(told: Told, cha
 
 def test_configuring_twice_does_not_tell_twice(told: Told) -> None:
     told.configure(format="json", program="worker")
-    log.get("m").info("e")
+    events.get("m").info("e")
 
     assert only(told())["program"] == "worker"
 
 
 def test_what_is_bound_to_the_context_is_told(told: Told) -> None:
     with structlog.contextvars.bound_contextvars(parcel="p"):
-        log.get("m").info("e")
+        events.get("m").info("e")
 
     assert only(told())["parcel"] == "p"
 
 
 def test_without_a_terminal_auto_is_json(told: Told) -> None:
     told.configure()
-    log.get("m").info("e")
+    events.get("m").info("e")
 
     assert only(told())["event"] == "e"
 
 
 def test_a_person_sees_who_what_and_which_file(shown: Told) -> None:
-    log.get("m").warning("file_failed", inbox="drop", file=b"x/a.pdf", reason="no invoice", filed=None)
+    events.get("m").warning("file_failed", inbox="drop", file=b"x/a.pdf", reason="no invoice", filed=None)
 
     (line,) = shown()
     assert line.split(maxsplit=1)[1] == "watcher  ! file_failed drop:x/a.pdf  reason=no invoice"
@@ -241,8 +241,8 @@ def test_a_person_sees_who_what_and_which_file(shown: Told) -> None:
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 @pytest.mark.parametrize("key", ["file", "inbox", "reason"])
 def test_a_hostile_name_can_not_move_a_persons_cursor(shown: Told, key: str, text: str) -> None:
-    log.get("m").info("e", **{key: text.encode("utf-8", "surrogateescape")})
-    log.get("m").info("e", **{key: text})
+    events.get("m").info("e", **{key: text.encode("utf-8", "surrogateescape")})
+    events.get("m").info("e", **{key: text})
 
     lines = shown()
     assert len(lines) == 2
@@ -258,7 +258,7 @@ def test_other_libraries_extras_can_not_either(shown: Told, key: str) -> None:
 
 
 def test_a_long_value_is_cut_for_a_person(shown: Told) -> None:
-    log.get("m").info("e", reason="a" * 10_000)
+    events.get("m").info("e", reason="a" * 10_000)
 
     (line,) = shown()
     assert len(line) < 200
@@ -266,7 +266,7 @@ def test_a_long_value_is_cut_for_a_person(shown: Told) -> None:
 
 
 def test_a_person_sees_the_traceback_below_the_line(shown: Told) -> None:
-    log.get("m").error("e", exc_info=ValueError("bad"))
+    events.get("m").error("e", exc_info=ValueError("bad"))
 
     first, *below = shown()
     assert first.endswith("!! e")
@@ -274,13 +274,13 @@ def test_a_person_sees_the_traceback_below_the_line(shown: Told) -> None:
 
 
 def test_a_traceback_can_not_move_a_persons_cursor(shown: Told) -> None:
-    log.get("m").error("e", exc_info=ValueError("\x1b[2J\rall is well"))
+    events.get("m").error("e", exc_info=ValueError("\x1b[2J\rall is well"))
 
     assert all(line.isprintable() for line in shown())
 
 
 def test_no_two_events_have_one_name() -> None:
-    names = [value for key, value in vars(log).items() if key.isupper() and isinstance(value, str)]
+    names = [value for key, value in vars(events).items() if key.isupper() and isinstance(value, str)]
 
     assert len(names) > 20
     assert len(set(names)) == len(names)

@@ -16,9 +16,9 @@ import pytest
 from click.testing import CliRunner, Result
 from support.logged import NOON, line, parcel, table
 
-from console.main import inboxd
-from console.shown import duration
-from spool.notes import plain
+from inboxd.console.logs.render import duration
+from inboxd.console.main import cli
+from inboxd.logs.text import plain
 
 P, Q = parcel(1, NOON), parcel(2, NOON)
 HOSTILE = b'x\n{"event":"file_done"}\x1b[2J.pdf'
@@ -57,7 +57,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def run(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(inboxd, [str(argument) for argument in arguments])
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
 
 def environment() -> dict[str, str]:
@@ -67,7 +67,7 @@ def environment() -> dict[str, str]:
 @contextmanager
 def following(*arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command that does not end by itself, but by Ctrl-C; tests that run in the background may have that ignored."""
-    argv = [sys.executable, "-m", "console", *map(str, arguments)]
+    argv = [sys.executable, "-m", "inboxd", *map(str, arguments)]
     ours = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), bufsize=0) as process:
         signal.signal(signal.SIGINT, ours)
@@ -158,7 +158,7 @@ def test_wishes_that_make_no_sense_are_refused_in_words(log: Path, wishes: list[
 )  # fmt: skip
 def test_a_terminal_is_shown_the_last_hundred_lines(tmp_path: Path, wishes: list[str], count: int, hinted: bool) -> None:
     (tmp_path / "w.log").write_bytes(b"".join(line("file_done", NOON + n, file=f"{n}", parcel=P) for n in range(250)))
-    argv = [sys.executable, "-m", "console", "log", *wishes, str(tmp_path / "w.log")]
+    argv = [sys.executable, "-m", "inboxd", "log", *wishes, str(tmp_path / "w.log")]
     screen, terminal = pty.openpty()
 
     with subprocess.Popen(argv, stdout=terminal, stderr=subprocess.PIPE, env=environment()) as process:

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from support.logged import NOON, line, long_log, parcel, table
 
-from console import blocks, following, logfiles
-from console.following import Tail
-from console.grep import FEW
-from console.logfiles import Files
-from console.records import Record, Wanted, parse
-from console.rotation import generations
+from inboxd.console.logs.files import blocks, follow, log_files
+from inboxd.console.logs.files.follow import Tail
+from inboxd.console.logs.files.log_files import Files
+from inboxd.console.logs.files.rotation import generations
+from inboxd.console.logs.files.search import FEW
+from inboxd.console.logs.records import Record, Wanted, parse
 
 P = parcel(1, NOON)
 
@@ -245,7 +245,7 @@ def test_the_last_lines_of_a_long_log_are_read_without_the_others(
 ) -> None:
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1000)
     read: list[bytes] = []
-    monkeypatch.setattr(logfiles, "parse", lambda text: read.append(text) or parse(text))
+    monkeypatch.setattr(log_files, "parse", lambda text: read.append(text) or parse(text))
     (tmp_path / "w.log").write_bytes(b"".join(map(done, range(10_000))))
 
     found = Files([tmp_path / "w.log"], told.append).last(Wanted(), 3)
@@ -359,7 +359,7 @@ class TestFollowing:
         assert tail.lines() == [b"two", b"three"]
 
     def test_the_renamed_file_is_let_go_once_it_is_silent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(following, "FAREWELL_SECONDS", -1.0)
+        monkeypatch.setattr(follow, "FAREWELL_SECONDS", -1.0)
         log = tmp_path / "w.log"
         log.touch()
         tail = Tail(log, at_end=False)
@@ -404,7 +404,7 @@ class TestFollowing:
     def test_it_can_begin_behind_the_last_whole_line(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bytes
     ) -> None:
-        monkeypatch.setattr(following, "READ_BYTES", 7)
+        monkeypatch.setattr(follow, "READ_BYTES", 7)
         log = tmp_path / "w.log"
         log.write_bytes(b"".join(b"%05d\n" % number for number in range(100)) + torn)
         tail = Tail(log, at_end=True)

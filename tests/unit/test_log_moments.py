@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from console.moments import moment
+from inboxd.console.times import moment
 
 CET = timezone(timedelta(hours=1))
 NOW = datetime(2026, 11, 22, 21, 30, 15, tzinfo=CET)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from support.logged import NOON, line, parcel
 
-from console.logfiles import Files
-from console.question import answer, questions
-from console.timeline import Life
+from inboxd.console.logs.files.log_files import Files
+from inboxd.console.trace.question import answer, questions
+from inboxd.console.trace.timeline import Life
 
 P, Q, R = (parcel(number, NOON) for number in (1, 2, 3))
 SHA, ID = "5" * 64, "a" * 32

@@ -6,8 +6,8 @@ from datetime import datetime
 import pytest
 from support.logged import NOON, line, parcel, table
 
-from console import shown
-from console.records import Record, Wanted, oldest, parse
+from inboxd.console.logs import render
+from inboxd.console.logs.records import Record, Wanted, oldest, parse
 
 P = parcel(1, NOON)
 
@@ -51,7 +51,7 @@ def test_the_first_line_after_a_torn_one_is_read() -> None:
 
 
 def test_a_name_that_looks_like_a_line_can_not_pass_for_one_behind_a_torn_end() -> None:
-    name = '{"timestamp": "2026-11-22T12:00:00Z", "event": "file_done", "module": "tasks.filer", "file": "b"}'
+    name = '{"timestamp": "2026-11-22T12:00:00Z", "event": "file_done", "module": "inboxd.tasks.outcomes.apply", "file": "b"}'
     whole = line("file_claimed", NOON, file=name, found_by="event")
 
     found = [parse(whole[:cut]) for cut in range(len(whole) - 1)]
@@ -124,11 +124,11 @@ def test_without_a_since_no_line_is_too_old() -> None:
 def test_a_key_without_a_value_keeps_no_line_from_being_shown(key: str) -> None:
     found = record("file_done", **{"file": "a.pdf", "parcel": P, key: None})
 
-    assert "file_done" in shown.line(found)
+    assert "file_done" in render.line(found)
 
 
 @pytest.mark.parametrize("at", [NOON + 0.038, NOON + 0.999999, NOON + 0.0005, NOON - 0.001])
 def test_a_moment_is_shown_to_the_millisecond(at: float) -> None:
     local = datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="milliseconds")[:23]
 
-    assert shown.line(Record(at, {"event": "e"})).startswith(local)
+    assert render.line(Record(at, {"event": "e"})).startswith(local)

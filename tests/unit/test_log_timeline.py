@@ -2,8 +2,8 @@
 
 from support.logged import NOON, parcel, table
 
-from console.records import Record, from_fields
-from console.timeline import Life, lives
+from inboxd.console.logs.records import Record, from_fields
+from inboxd.console.trace.timeline import Life, lives
 
 P, Q, R = (parcel(number, NOON) for number in (1, 2, 3))
 

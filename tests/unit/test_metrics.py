@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from support.free_port import free_port
 from support.waiting import eventually
 
-from spool.exposition import CONTENT_TYPE, Kind, Metric, Sample
-from spool.settings import Metrics
-from watcher import metrics
-from watcher.metrics import Endpoint
+from inboxd.config.settings import Metrics
+from inboxd.monitoring.exposition import CONTENT_TYPE, Kind, Metric, Sample
+from inboxd.watcher import metrics
+from inboxd.watcher.metrics import Endpoint
 
 PAGE = [Metric("inboxd_x", Kind.GAUGE, "Help.", (Sample(1, {}),))]
 

@@ -4,9 +4,10 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from spool.disk import Disk, Fd
-from spool.mounts import LOCAL, UNSURE_LOCAL_SECONDS, UNSURE_NETWORK_SECONDS, Mount, mode, mount_at, mount_of, patience
-from spool.settings import Rules
+from inboxd.config.settings import Rules
+from inboxd.fs.mounts import LOCAL, Mount, mount_at, mount_of
+from inboxd.fs.syscalls import Disk, Fd
+from inboxd.intake.watch_mode import UNSURE_LOCAL_SECONDS, UNSURE_NETWORK_SECONDS, mode, patience
 
 MOUNTINFO = r"""
 22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw

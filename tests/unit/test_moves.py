@@ -11,8 +11,8 @@ import pytest
 from support.descriptors import open_descriptors
 from support.disks import LinkingDisk, RefusingDisk, TwoDisks
 
-from spool.disk import Disk, Fd
-from spool.moves import Branch, make_folders, move, move_free, open_path
+from inboxd.fs.rename import Branch, make_folders, move, move_free, open_path
+from inboxd.fs.syscalls import Disk, Fd
 
 DISKS = [Disk(), LinkingDisk(), TwoDisks()]
 NOT_COPYING = [Disk(), LinkingDisk()]

@@ -7,8 +7,8 @@ import pytest
 import structlog
 from support.datagrams import Manager
 
-from spool import log
-from spool.notify import STATUS_CHARS_MAX, take
+from inboxd.logs import events
+from inboxd.service.sd_notify import STATUS_CHARS_MAX, take
 
 PID = 4711
 
@@ -139,7 +139,7 @@ def test_a_manager_that_is_away_is_told_of_once_and_stops_nothing(manager: Manag
     manager.open()
     notify.ready()
 
-    assert [line["event"] for line in lines] == [log.NOTIFY_FAILED]
+    assert [line["event"] for line in lines] == [events.NOTIFY_FAILED]
     assert manager.look() == ["READY=1"]
 
 

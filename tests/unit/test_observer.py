@@ -14,8 +14,8 @@ from watchdog.events import FileClosedEvent
 from watchdog.observers.api import EventDispatcher
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent
 
-from watcher.hints import Hint, Hints, Kind
-from watcher.observer import Observer, _Handler
+from inboxd.watcher.hints import Hint, Hints, Kind
+from inboxd.watcher.observer import Observer, _Handler
 
 ARRIVED = Hint(Kind.ARRIVED, "drop")
 RETURNED = Hint(Kind.RETURNED, "drop")

@@ -13,11 +13,11 @@ from support.rooms import HOST, take_all
 from support.spools import AT_ONCE, Spool
 from support.valkey import settings_for
 
-from spool.disk import Disk
-from spool.intake import Intake, Means
-from spool.payload import Parcel
-from spool.queue import make_app
-from spool.settings import Inbox
+from inboxd.config.settings import Inbox
+from inboxd.fs.syscalls import Disk
+from inboxd.intake.intake import Intake, Means
+from inboxd.messaging.celery_app import make_app
+from inboxd.messaging.payload import Parcel
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from spool.errors import BadPayload
-from spool.outcome import FileOutcome, Outcome, Verdict, from_wire, to_wire
+from inboxd.errors import BadPayload
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, from_wire, to_wire
 
 ID = f"{1_700_000_000_000:012x}" + "ab" * 8
 

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-import tasks
-from tasks.owner import Life, life, token
+import inboxd
+from inboxd.tasks.worker.process_identity import Life, life, token
 
-CODE = "import sys; from tasks.owner import token; print(token('here'), flush=True); sys.stdin.read()"
+CODE = "import sys; from inboxd.tasks.worker.process_identity import token; print(token('here'), flush=True); sys.stdin.read()"
 
 
 @pytest.fixture
 def worker() -> Iterator[subprocess.Popen[str]]:
     """Start a process that makes a token, tells it, and lives until its input ends."""
-    root = Path(tasks.__file__).parent.parent
+    root = Path(inboxd.__file__).parent.parent
     with subprocess.Popen(
         [sys.executable, "-c", CODE], cwd=root, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:

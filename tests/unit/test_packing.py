@@ -12,11 +12,11 @@ import pytest
 from support.disks import LinkingDisk, RacingDisk
 from support.spools import Spool
 
-from spool.disk import Disk, Fd, Kind, Stat, held
-from spool.folders import born, new_parcel_id
-from spool.packing import Packed, clock_of, file_id, now_of, pack, parcel_of, version
-from spool.payload import from_wire, to_wire
-from spool.store import claim, split
+from inboxd.fs.syscalls import Disk, Fd, Kind, Stat, held
+from inboxd.intake.packing import Packed, clock_of, file_id, now_of, pack, parcel_of, version
+from inboxd.messaging.payload import from_wire, to_wire
+from inboxd.spool.claims import claim, split
+from inboxd.spool.layout import born, new_parcel_id
 
 GIB = 1024**3
 NOBODY = 65534

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from spool.errors import BadPayload
-from spool.payload import FILES_MAX, INLINE_BYTES_MAX, FilePart, Parcel, from_wire, to_wire
+from inboxd.errors import BadPayload
+from inboxd.messaging.payload import FILES_MAX, INLINE_BYTES_MAX, FilePart, Parcel, from_wire, to_wire
 
 ID = f"{1_700_000_000_000:012x}" + "ab" * 8
 

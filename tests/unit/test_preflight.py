@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-import spool
-from spool.disk import Disk, Fd
-from spool.errors import Finding, SettingsError
-from spool.preflight import check, make_folders, require
-from spool.settings import Settings
+import inboxd
+from inboxd.config.settings import Settings
+from inboxd.errors import Finding, SettingsError
+from inboxd.fs.syscalls import Disk, Fd
+from inboxd.service.preflight import check, make_folders, require
 
-HERE = Path(spool.__file__).parent.parent
+HERE = Path(inboxd.__file__).parent.parent
 TOPS = ("inbox", "claimed", "done", "failed")
 
 CHILD = """
 import json, os, sys
-from spool.preflight import check
-from spool.settings import Settings
+from inboxd.service.preflight import check
+from inboxd.config.settings import Settings
 
 settings = Settings(inbox={"drop": {"root": sys.argv[1]}})
 if "nobody" in sys.argv and os.geteuid() == 0:

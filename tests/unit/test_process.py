@@ -11,10 +11,10 @@ from support.fakes import FakeLeases, Sent
 from support.rooms import HOST, workshop
 from support.spools import Spool
 
-from spool.disk import Disk, Fd
-from spool.outcome import FileOutcome, Verdict, from_wire
-from spool.payload import FilePart, Parcel, to_wire
-from tasks.process import Process
+from inboxd.fs.syscalls import Disk, Fd
+from inboxd.messaging.outcome import FileOutcome, Verdict, from_wire
+from inboxd.messaging.payload import FilePart, Parcel, to_wire
+from inboxd.tasks.work.process_parcel import Process
 
 READ_SECONDS = 0.02
 PATHS = (b"a", b"b", b"c")

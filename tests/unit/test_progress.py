@@ -15,12 +15,12 @@ import redis
 from support.fuse import Blown, Fuse
 from support.waiting import eventually
 
-from spool.disk import Disk
-from spool.lease import PROGRESS_KEY
-from spool.outcome import FileOutcome, Verdict
-from tasks import notebook
-from tasks.notebook import Notebook
-from tasks.progress import REST_SECONDS, Progress, _notes
+from inboxd.broker.leases import PROGRESS_KEY
+from inboxd.fs.syscalls import Disk
+from inboxd.messaging.outcome import FileOutcome, Verdict
+from inboxd.tasks.worker import progress_journal
+from inboxd.tasks.worker.progress import REST_SECONDS, Progress, _notes
+from inboxd.tasks.worker.progress_journal import Notebook
 
 PARCEL, OTHER = f"{1:028x}", f"{2:028x}"
 DONE = FileOutcome(b"x/\xff.pdf", Verdict.DONE, None, {"sha256": "0", "parts": [1, b"\xff"]})
@@ -60,9 +60,9 @@ DOES_AND_DIES = """
 import os, signal, sys
 from pathlib import Path
 import redis
-from spool.disk import Disk
-from spool.outcome import FileOutcome, Verdict
-from tasks.progress import Progress
+from inboxd.fs.syscalls import Disk
+from inboxd.messaging.outcome import FileOutcome, Verdict
+from inboxd.tasks.worker.progress import Progress
 url, folder, parcel, work = sys.argv[1:]
 progress = Progress(redis.Redis.from_url(url), 60, Disk(), Path(folder))
 if work == "begin":
@@ -202,8 +202,8 @@ def test_of_a_note_that_was_cut_short_and_of_the_parcel_before_nothing_is_known(
     (file,) = folder.iterdir()
     file.write_bytes(file.read_bytes()[:-1])
 
-    assert notebook.about(Disk(), folder, PARCEL) == b""
-    assert [note[0] for note in _notes(notebook.about(Disk(), folder, OTHER))] == [ALONE.path]
+    assert progress_journal.about(Disk(), folder, PARCEL) == b""
+    assert [note[0] for note in _notes(progress_journal.about(Disk(), folder, OTHER))] == [ALONE.path]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -221,7 +221,7 @@ def test_who_dies_at_any_operation_leaves_notes_of_one_parcel_none_of_them_lost(
                 for number in range(3):
                     book.add(msgpack.packb([b"%d" % number, parcel]))
                     known[parcel] += 1
-        found = {parcel: [*_notes(notebook.about(Disk(), folder, parcel))] for parcel in known}
+        found = {parcel: [*_notes(progress_journal.about(Disk(), folder, parcel))] for parcel in known}
 
         assert sum(map(bool, found.values())) <= 1
         for parcel, notes in found.items():
@@ -239,7 +239,7 @@ def test_a_file_that_was_removed_is_made_anew_for_the_next_parcel(progress: Prog
 
     progress.note(OTHER, DONE)
 
-    assert notebook.about(Disk(), folder, OTHER)
+    assert progress_journal.about(Disk(), folder, OTHER)
 
 
 def test_of_processes_that_nobody_can_look_for_notes_are_kept_for_a_while(

@@ -7,9 +7,9 @@ import pytest
 from support.disks import RefusingDisk
 from support.spools import Spool
 
-from spool.disk import Disk
-from spool.retention import innermost_first, prune
-from spool.scan import SubFolder
+from inboxd.fs.syscalls import Disk
+from inboxd.intake.pruning import innermost_first, prune
+from inboxd.intake.scan import SubFolder
 
 QUIET = 30.0
 

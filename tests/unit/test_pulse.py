@@ -2,9 +2,9 @@ from types import SimpleNamespace
 
 import redis
 
-from spool.errors import BrokerAway
-from spool.queue import WORK_QUEUE
-from tasks.pulse import Pulse
+from inboxd.errors import BrokerAway
+from inboxd.messaging.celery_app import WORK_QUEUE
+from inboxd.tasks.hardening.consumer_watchdog import Pulse
 
 
 class Broker:

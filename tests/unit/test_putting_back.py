@@ -8,11 +8,11 @@ from support.disks import MovingDisk, RefusingDisk
 from support.failures import drop_and_fail, fail_one
 from support.spools import Spool
 
-from spool import notes
-from spool.disk import Disk
-from spool.history import HISTORY_SECONDS, name_for
-from spool.putting_back import Failure, failures, put_back
-from spool.retention import expire
+from inboxd.fs.syscalls import Disk
+from inboxd.spool import error_note
+from inboxd.spool.history import HISTORY_SECONDS, name_for
+from inboxd.spool.requeue import Failure, failures, put_back
+from inboxd.spool.retention import expire
 
 HOSTILE = b'x\n{"event":"file_done"}\x1b[2J\xff.pdf'
 
@@ -73,7 +73,7 @@ def test_a_later_note_tells_of_the_earlier_failures_the_oldest_first(spool: Spoo
 
     fail_one(spool, b"a.pdf", "no date", attempts=2)
 
-    told = notes.read(spool.notes()[b"a.pdf.error.txt"])
+    told = error_note.read(spool.notes()[b"a.pdf.error.txt"])
     assert told is not None
     assert (told.reason, told.attempts) == ("no date", 2)
     assert [line.partition(": ")[2] for line in told.earlier] == ["no total", "no customer"]
@@ -116,11 +116,11 @@ def test_of_a_long_history_the_latest_failures_are_told(spool: Spool) -> None:
         back(spool, b"a.pdf")
         fail_one(spool, b"a.pdf", f"reason {number} " + "\u20ac" * 9000)
 
-    told = notes.read(spool.notes()[b"a.pdf.error.txt"])
+    told = error_note.read(spool.notes()[b"a.pdf.error.txt"])
 
     assert told is not None
     assert [line.split("reason ")[1].split()[0] for line in told.earlier] == [str(number) for number in range(4, 14)]
-    assert len(spool.notes()[b"a.pdf.error.txt"]) < notes.NOTE_BYTES_MAX
+    assert len(spool.notes()[b"a.pdf.error.txt"]) < error_note.NOTE_BYTES_MAX
 
 
 def test_a_folder_that_was_refused_as_a_whole_is_put_back_as_a_whole(spool: Spool) -> None:
@@ -152,7 +152,7 @@ def test_a_note_that_was_changed_to_another_path_is_not_believed(spool: Spool) -
 
 def test_a_signed_path_that_leads_outside_is_not_believed(spool: Spool) -> None:
     spool.put(b"failed/a.pdf")
-    outside = notes.write(b"../b.pdf", "r", inbox="drop", parcel=f"{1:028x}", attempts=1, at=0.0)
+    outside = error_note.write(b"../b.pdf", "r", inbox="drop", parcel=f"{1:028x}", attempts=1, at=0.0)
     spool.put(b"failed/a.pdf.error.txt", outside)
 
     assert back(spool, b"a.pdf") == b"a.pdf"
@@ -195,7 +195,7 @@ def test_a_sub_folder_that_is_tidied_away_just_before_the_move_is_made_again(spo
 
 def test_a_note_that_another_file_has_got_meanwhile_stays(spool: Spool) -> None:
     drop_and_fail(spool, b"a.pdf")
-    other = notes.write(b"a.pdf", "another", inbox="drop", parcel=f"{7:028x}", attempts=1, at=0.0)
+    other = error_note.write(b"a.pdf", "another", inbox="drop", parcel=f"{7:028x}", attempts=1, at=0.0)
 
     def take_the_name(name: bytes) -> None:
         if name == b"a.pdf":

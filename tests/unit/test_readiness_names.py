@@ -2,7 +2,7 @@
 
 import pytest
 
-from spool.readiness import Ignore, by_name, folder_by_name, partial_names
+from inboxd.intake.readiness import Ignore, by_name, folder_by_name, partial_names
 
 ALL = ("*",)
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from spool.lease import Held, Lease
-from spool.lifecycle import State
-from spool.recovery import Found, Help, Limits, decide, gives_up, state_of
+from inboxd.broker.leases import Held, Lease
+from inboxd.broker.recovery import Found, Help, Limits, decide, gives_up, state_of
+from inboxd.spool.lifecycle import State
 
 GRACE = 5.0
 RENEWAL = GRACE + 3.0

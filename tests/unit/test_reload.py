@@ -11,13 +11,14 @@ from support.fakes import FakeLeases, Sent
 from support.rooms import HOST, workshop
 from support.spools import Spool
 
-from spool import heartbeat, log
-from spool.folders import new_parcel_id
-from spool.heartbeat import Heartbeat, Watched
-from spool.notify import Notify
-from tasks import sweeps
-from tasks.reload import Reload
-from tasks.shop import Shop
+from inboxd.broker import heartbeat
+from inboxd.broker.heartbeat import Heartbeat, Watched
+from inboxd.logs import events
+from inboxd.service.sd_notify import Notify
+from inboxd.spool.layout import new_parcel_id
+from inboxd.tasks.service.reload import Reload
+from inboxd.tasks.sweeps import sweeps
+from inboxd.tasks.worker.shared_settings import Shop
 
 
 @dataclass
@@ -77,8 +78,8 @@ def test_a_removed_inbox_that_is_empty_twice_is_let_go(worker: Worker) -> None:
 
     assert known
     assert not worker.knows()
-    assert worker.shop.now().leaving == frozenset()
-    assert [(line["event"], line["inbox"]) for line in lines] == [(log.INBOX_FORGOTTEN, "drop")]
+    assert worker.shop.now().retiring == frozenset()
+    assert [(line["event"], line["inbox"]) for line in lines] == [(events.INBOX_FORGOTTEN, "drop")]
 
 
 def test_one_with_files_in_flight_is_kept(worker: Worker) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import structlog
 
-from spool import log
-from spool.errors import SettingsError
-from spool.reloading import FIXED, compare, freeze, renew, thaw
-from spool.settings import Settings
+from inboxd.config.settings import Settings
+from inboxd.errors import SettingsError
+from inboxd.logs import events
+from inboxd.service.reloading import FIXED, compare, freeze, renew, thaw
 
 
 def settings(*, inbox: dict[str, dict[str, Any]] | None = None, **tables: object) -> Settings:
@@ -123,7 +123,10 @@ def test_an_inbox_that_is_leaving_comes_back_only_to_its_own_folder(file: Path, 
 
     assert refused is None
     assert taken is not None
-    assert [line["event"] for line in lines if line["event"] != log.SETTINGS_KEPT] == [log.SETTINGS_REFUSED, log.SETTINGS_TAKEN]
+    assert [line["event"] for line in lines if line["event"] != events.SETTINGS_KEPT] == [
+        events.SETTINGS_REFUSED,
+        events.SETTINGS_TAKEN,
+    ]
     assert "/old" in lines[0]["problem"]
 
 
@@ -135,5 +138,5 @@ def test_every_finding_is_told(file: Path) -> None:
         change = renew(settings(), handlers=False)
 
     assert change is None
-    assert [line["event"] for line in lines] == [log.SETTINGS_REFUSED] * 2
+    assert [line["event"] for line in lines] == [events.SETTINGS_REFUSED] * 2
     assert [line["where"].split(" ")[0] for line in lines] == ["inbox.a.retires", "inbox.b.settle_seconds"]

@@ -14,17 +14,19 @@ from support.spools import Spool
 from support.sweeping import lapse, lease, outcome, queued, spool, store, sweep, workshop
 from support.waiting import eventually
 
-from spool import broker, log, payload
-from spool.disk import Disk, Fd
-from spool.errors import BadPayload, HandlerFailed, RejectFile
-from spool.folders import new_parcel_id
-from spool.lease import Held
-from spool.outcome import FileOutcome, Verdict
-from spool.queue import WORK_QUEUE, files_queue, in_queues
-from spool.recovery import Help
-from tasks.owner import token
-from tasks.repair import Repair
-from tasks.workshop import Workshop
+from inboxd.broker import connection
+from inboxd.broker.leases import Held
+from inboxd.broker.recovery import Help
+from inboxd.errors import BadPayload, HandlerFailed, RejectFile
+from inboxd.fs.syscalls import Disk, Fd
+from inboxd.logs import events
+from inboxd.messaging import payload
+from inboxd.messaging.celery_app import WORK_QUEUE, files_queue, in_queues
+from inboxd.messaging.outcome import FileOutcome, Verdict
+from inboxd.spool.layout import new_parcel_id
+from inboxd.tasks.sweeps.repair import Repair
+from inboxd.tasks.worker.context import WorkerContext
+from inboxd.tasks.worker.process_identity import token
 
 __all__ = ["spool", "workshop"]
 
@@ -32,7 +34,7 @@ SHORT = 0.001
 LONG = 1000.0
 
 
-def test_a_claimed_parcel_without_a_lease_is_published_under_its_own_name(workshop: Workshop, spool: Spool) -> None:
+def test_a_claimed_parcel_without_a_lease_is_published_under_its_own_name(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"x/a")
 
     assert sweep(workshop, spool) == {Help.PUBLISH: 1}
@@ -43,7 +45,7 @@ def test_a_claimed_parcel_without_a_lease_is_published_under_its_own_name(worksh
     assert known.held is Held.QUEUED
 
 
-def test_a_parcel_whose_message_still_waits_is_not_published_again(workshop: Workshop, spool: Spool) -> None:
+def test_a_parcel_whose_message_still_waits_is_not_published_again(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     sweep(workshop, spool)
     lapse(workshop, parcel)
@@ -53,7 +55,7 @@ def test_a_parcel_whose_message_still_waits_is_not_published_again(workshop: Wor
     assert workshop.client.llen(WORK_QUEUE) == 1
 
 
-def test_a_parcel_whose_message_was_lost_is_published_again(workshop: Workshop, spool: Spool) -> None:
+def test_a_parcel_whose_message_was_lost_is_published_again(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     sweep(workshop, spool)
     lapse(workshop, parcel)
@@ -64,7 +66,7 @@ def test_a_parcel_whose_message_was_lost_is_published_again(workshop: Workshop, 
     assert queued(workshop) == {parcel}
 
 
-def test_after_redis_lost_all_it_knew_every_parcel_is_published_again(workshop: Workshop, spool: Spool) -> None:
+def test_after_redis_lost_all_it_knew_every_parcel_is_published_again(workshop: WorkerContext, spool: Spool) -> None:
     parcels = {spool.claimed(b"a"), spool.claimed(b"b")}
     sweep(workshop, spool)
     workshop.client.flushall()
@@ -77,7 +79,7 @@ def test_after_redis_lost_all_it_knew_every_parcel_is_published_again(workshop: 
     assert queued(workshop) == parcels
 
 
-def test_a_parcel_by_reference_is_published_to_those_who_see_its_folders(workshop: Workshop, spool: Spool) -> None:
+def test_a_parcel_by_reference_is_published_to_those_who_see_its_folders(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a", data=b"x" * 100)
 
     sweep(workshop, spool)
@@ -85,7 +87,7 @@ def test_a_parcel_by_reference_is_published_to_those_who_see_its_folders(worksho
     assert in_queues(workshop.client, [files_queue("here")]) == {parcel}
 
 
-def test_a_success_whose_callback_was_lost_is_carried_out_for_each_file(workshop: Workshop, spool: Spool) -> None:
+def test_a_success_whose_callback_was_lost_is_carried_out_for_each_file(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"good", b"bad", b"alone", b"again")
     verdicts = {"good": Verdict.DONE, "bad": Verdict.REJECTED, "alone": Verdict.ALONE, "again": Verdict.AGAIN}
     store(workshop, parcel, outcome(parcel, **verdicts, gone=Verdict.GONE))
@@ -105,7 +107,7 @@ def test_a_success_whose_callback_was_lost_is_carried_out_for_each_file(workshop
 
 @pytest.mark.parametrize(("error", "reason"), [(HandlerFailed("ValueError: no"), b"no"), (RejectFile("not ours"), b"not ours")])
 def test_a_failure_whose_callback_was_lost_is_carried_out_with_its_reason(
-    error: Exception, reason: bytes, workshop: Workshop, spool: Spool
+    error: Exception, reason: bytes, workshop: WorkerContext, spool: Spool
 ) -> None:
     parcel = spool.claimed(b"x/a")
     store(workshop, parcel, error, FAILURE)
@@ -121,7 +123,7 @@ def test_a_failure_whose_callback_was_lost_is_carried_out_with_its_reason(
     ("status", "error"), [(FAILURE, ConnectionError("away")), (FAILURE, BadPayload("no")), (RETRY, ValueError())]
 )
 def test_a_failure_that_is_the_workers_own_fails_no_file(
-    status: str, error: Exception, workshop: Workshop, spool: Spool
+    status: str, error: Exception, workshop: WorkerContext, spool: Spool
 ) -> None:
     parcel = spool.claimed(b"a")
     store(workshop, parcel, error, status)
@@ -132,7 +134,7 @@ def test_a_failure_that_is_the_workers_own_fails_no_file(
 
 
 @pytest.mark.parametrize("seconds", [SHORT, LONG], ids=["a lapsed lease", "a running lease"])
-def test_a_parcel_whose_worker_died_gets_another_chance(seconds: float, workshop: Workshop, spool: Spool) -> None:
+def test_a_parcel_whose_worker_died_gets_another_chance(seconds: float, workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     workshop.leases.start(parcel, dead_token("here"), seconds)
 
@@ -144,7 +146,7 @@ def test_a_parcel_whose_worker_died_gets_another_chance(seconds: float, workshop
     assert (known.held, known.crashes) == (Held.QUEUED, 1)
 
 
-def test_a_file_that_takes_its_worker_down_again_and_again_fails(workshop: Workshop, spool: Spool) -> None:
+def test_a_file_that_takes_its_worker_down_again_and_again_fails(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     for _ in range(workshop.settings.work.crashes_max):
         workshop.leases.start(parcel, dead_token("here"), SHORT)
@@ -156,7 +158,7 @@ def test_a_file_that_takes_its_worker_down_again_and_again_fails(workshop: Works
     assert queued(workshop) == set()
 
 
-def test_files_that_were_in_company_when_their_worker_died_are_tried_alone(workshop: Workshop, spool: Spool) -> None:
+def test_files_that_were_in_company_when_their_worker_died_are_tried_alone(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a", b"b")
     workshop.leases.start(parcel, dead_token("here"), SHORT)
 
@@ -169,7 +171,7 @@ def test_files_that_were_in_company_when_their_worker_died_are_tried_alone(works
     assert len(queued(workshop)) == 2
 
 
-def test_a_parcel_that_somebody_works_on_is_left_alone(workshop: Workshop, spool: Spool) -> None:
+def test_a_parcel_that_somebody_works_on_is_left_alone(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     workshop.leases.start(parcel, "elsewhere/world/1/1/1", LONG)
 
@@ -178,7 +180,7 @@ def test_a_parcel_that_somebody_works_on_is_left_alone(workshop: Workshop, spool
     assert queued(workshop) == set()
 
 
-def test_a_living_worker_that_could_not_renew_for_a_while_keeps_its_parcel(workshop: Workshop, spool: Spool) -> None:
+def test_a_living_worker_that_could_not_renew_for_a_while_keeps_its_parcel(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     workshop.leases.start(parcel, token("here"), SHORT)
     lapse(workshop, parcel)
@@ -202,7 +204,7 @@ def test_a_parcel_that_a_living_worker_has_left_lying_is_helped_in_the_end(has_o
     assert helped == {Help.FILE_AWAY if has_outcome else Help.CRASHED: 1}
 
 
-def test_what_is_left_in_a_filed_parcel_is_adopted(workshop: Workshop, spool: Spool) -> None:
+def test_what_is_left_in_a_filed_parcel_is_adopted(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     workshop.leases.filed(parcel)
 
@@ -213,7 +215,7 @@ def test_what_is_left_in_a_filed_parcel_is_adopted(workshop: Workshop, spool: Sp
     assert queued(workshop) == {path.partition(b"/")[0].decode()} != {parcel}
 
 
-def test_an_empty_parcel_is_removed(workshop: Workshop, spool: Spool) -> None:
+def test_an_empty_parcel_is_removed(workshop: WorkerContext, spool: Spool) -> None:
     (spool.root / "claimed" / new_parcel_id() / "x").mkdir(parents=True)
 
     assert sweep(workshop, spool) == {Help.DISCARD: 1}
@@ -221,7 +223,7 @@ def test_an_empty_parcel_is_removed(workshop: Workshop, spool: Spool) -> None:
     assert list((spool.root / "claimed").iterdir()) == []
 
 
-def test_a_parcel_in_trouble_does_not_keep_the_others_from_being_helped(workshop: Workshop, spool: Spool) -> None:
+def test_a_parcel_in_trouble_does_not_keep_the_others_from_being_helped(workshop: WorkerContext, spool: Spool) -> None:
     stuck, fine = spool.claimed(b"a"), spool.claimed(b"b")
     store(workshop, stuck, {"no": "outcome"})
 
@@ -230,7 +232,7 @@ def test_a_parcel_in_trouble_does_not_keep_the_others_from_being_helped(workshop
 
     assert helped == {Help.PUBLISH: 1}
     assert queued(workshop) == {fine}
-    assert [line["parcel"] for line in lines if line["event"] == log.PARCEL_STUCK] == [stuck]
+    assert [line["parcel"] for line in lines if line["event"] == events.PARCEL_STUCK] == [stuck]
 
 
 class FullDisk(Disk):
@@ -243,13 +245,13 @@ class FullDisk(Disk):
         raise OSError(errno.ENOSPC, "no room")
 
 
-def finished(workshop: Workshop, spool: Spool, count: int) -> None:
+def finished(workshop: WorkerContext, spool: Spool, count: int) -> None:
     for number in range(count):
         parcel = spool.claimed(b"x/%d" % number)
         store(workshop, parcel, outcome(parcel, **{f"x/{number}": Verdict.DONE}))
 
 
-def test_at_the_first_sign_of_a_full_disk_the_others_are_not_tried(workshop: Workshop, spool: Spool) -> None:
+def test_at_the_first_sign_of_a_full_disk_the_others_are_not_tried(workshop: WorkerContext, spool: Spool) -> None:
     finished(workshop, spool, 20)
     full = dataclasses.replace(workshop, disk=FullDisk())
 
@@ -271,7 +273,7 @@ class BadSector(Disk):
         return data
 
 
-def test_a_file_that_can_not_be_read_does_not_stop_its_inbox(workshop: Workshop, spool: Spool) -> None:
+def test_a_file_that_can_not_be_read_does_not_stop_its_inbox(workshop: WorkerContext, spool: Spool) -> None:
     spool.claimed(b"bad", data=b"bad")
     good = spool.claimed(b"good")
 
@@ -281,7 +283,9 @@ def test_a_file_that_can_not_be_read_does_not_stop_its_inbox(workshop: Workshop,
     assert queued(workshop) == {good}
 
 
-def test_what_has_just_finished_is_not_handed_out_again_before_its_outcome_is_stored(workshop: Workshop, spool: Spool) -> None:
+def test_what_has_just_finished_is_not_handed_out_again_before_its_outcome_is_stored(
+    workshop: WorkerContext, spool: Spool
+) -> None:
     parcel = spool.claimed(b"a")
     workshop.leases.start(parcel, "me", 60.0)
     workshop.leases.finish(parcel, "me", 60.0)
@@ -294,7 +298,7 @@ def test_what_has_just_finished_is_not_handed_out_again_before_its_outcome_is_st
 
 
 def test_what_a_dead_worker_had_done_is_filed_even_if_the_first_to_split_its_parcel_dies_too(
-    workshop: Workshop, spool: Spool
+    workshop: WorkerContext, spool: Spool
 ) -> None:
     parcel = spool.claimed(b"done", b"rejected", b"in hand")
     workshop.progress.note(parcel, FileOutcome(b"done", Verdict.DONE))
@@ -311,17 +315,17 @@ def test_what_a_dead_worker_had_done_is_filed_even_if_the_first_to_split_its_par
     assert len(queued(workshop)) == 1
 
 
-def test_what_many_parcels_are_stuck_with_is_told_once(workshop: Workshop, spool: Spool) -> None:
+def test_what_many_parcels_are_stuck_with_is_told_once(workshop: WorkerContext, spool: Spool) -> None:
     for number in range(20):
         store(workshop, spool.claimed(b"%d" % number), {"no": "outcome"})
 
     with capture_logs() as lines:
         sweep(workshop, spool)
 
-    assert [line["parcels"] for line in lines if line["event"] == log.PARCEL_STUCK] == [20]
+    assert [line["parcels"] for line in lines if line["event"] == events.PARCEL_STUCK] == [20]
 
 
-def test_a_parcel_that_was_emptied_by_hand_is_told_and_not_worked_on(workshop: Workshop, spool: Spool) -> None:
+def test_a_parcel_that_was_emptied_by_hand_is_told_and_not_worked_on(workshop: WorkerContext, spool: Spool) -> None:
     parcel = new_parcel_id()
     workshop.leases.queue(parcel, "drop", 1e-6)
     (spool.root / "claimed" / parcel).mkdir()
@@ -330,12 +334,12 @@ def test_a_parcel_that_was_emptied_by_hand_is_told_and_not_worked_on(workshop: W
     with capture_logs() as lines:
         sweep(workshop, spool)
 
-    assert [line["parcel"] for line in lines if line["event"] == log.FILE_GONE] == [parcel]
+    assert [line["parcel"] for line in lines if line["event"] == events.FILE_GONE] == [parcel]
     assert workshop.leases.start(parcel, "me", 1.0).verdict == "finished"
 
 
 def test_a_parcel_with_more_files_than_a_message_may_carry_gets_to_the_handler_all_the_same(
-    workshop: Workshop, spool: Spool, monkeypatch: pytest.MonkeyPatch
+    workshop: WorkerContext, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As after a folder that was refused as a whole, when its claimer died before it had moved it on."""
     monkeypatch.setattr(payload, "FILES_MAX", 3)
@@ -351,7 +355,7 @@ def test_a_parcel_with_more_files_than_a_message_may_carry_gets_to_the_handler_a
     assert max(sent.values()) <= 3
 
 
-def test_the_stored_results_of_many_parcels_are_read_at_once(workshop: Workshop) -> None:
+def test_the_stored_results_of_many_parcels_are_read_at_once(workshop: WorkerContext) -> None:
     parcels = [new_parcel_id() for _ in range(3)]
     store(workshop, parcels[0], "yes")
 
@@ -359,4 +363,4 @@ def test_the_stored_results_of_many_parcels_are_read_at_once(workshop: Workshop)
 
     assert [stored[parcel]["status"] for parcel in parcels] == [SUCCESS, "PENDING", "PENDING"]
     assert workshop.stored([]) == {}
-    assert broker.url(workshop.settings).startswith("unix:")
+    assert connection.url(workshop.settings).startswith("unix:")

@@ -11,10 +11,10 @@ from support.disks import RefusingDisk
 from support.fuse import Fuse
 from support.spools import Spool
 
-from spool import notes
-from spool.disk import Disk, Fd, Stat
-from spool.folders import new_parcel_id
-from spool.retention import LEFTOVER_SECONDS, Removed, expire
+from inboxd.fs.syscalls import Disk, Fd, Stat
+from inboxd.spool import error_note
+from inboxd.spool.layout import new_parcel_id
+from inboxd.spool.retention import LEFTOVER_SECONDS, Removed, expire
 
 DAY = 86_400.0
 OLD = 2 * LEFTOVER_SECONDS
@@ -27,7 +27,7 @@ def spool(tmp_path: Path) -> Spool:
 
 
 def note(path: bytes) -> bytes:
-    return notes.write(path, "a reason", inbox="drop", parcel=new_parcel_id(), attempts=1, at=0.0)
+    return error_note.write(path, "a reason", inbox="drop", parcel=new_parcel_id(), attempts=1, at=0.0)
 
 
 def removed(spool: Spool, top: str, later: float, keep: float = 0.0, disk: Disk | None = None) -> list[Removed]:
@@ -91,7 +91,7 @@ def test_what_lies_beside_a_note_that_can_not_be_seen_is_not_judged(spool: Spool
         """Can't see the note."""
 
         def stat(self, at: Fd, name: bytes) -> Stat:
-            if name.endswith(notes.SUFFIX):
+            if name.endswith(error_note.SUFFIX):
                 raise OSError(errno.EIO, "on purpose")
             return super().stat(at, name)
 
@@ -152,7 +152,7 @@ def test_a_note_beside_its_file_stays(spool: Spool) -> None:
 @pytest.mark.parametrize("name", [b"n" * 255, b"a~b"])
 def test_the_note_of_a_file_that_is_there_stays_whatever_the_files_name(name: bytes, spool: Spool) -> None:
     spool.put(b"failed/" + name)
-    spool.put(b"failed/" + notes.name_for(name), note(name))
+    spool.put(b"failed/" + error_note.name_for(name), note(name))
 
     assert removed(spool, "failed", OLD) == []
 

@@ -6,9 +6,9 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from spool.folders import new_parcel_id
-from spool.inboxfile import InboxFile
-from spool.payload import FilePart, Parcel
+from inboxd.messaging.inbox_file import InboxFile
+from inboxd.messaging.payload import FilePart, Parcel
+from inboxd.spool.layout import new_parcel_id
 
 
 class Somewhere(os.PathLike[str]):

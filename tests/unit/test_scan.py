@@ -11,9 +11,9 @@ from support.disks import RacingDisk, RefusingDisk
 from support.looking import FAR, decisions, look
 from support.spools import AT_ONCE, Spool
 
-from spool.disk import Disk, Kind
-from spool.readiness import Ignore, Ready, Refuse
-from spool.scan import Denied, Seen, SubFolder, scan
+from inboxd.fs.syscalls import Disk, Kind
+from inboxd.intake.readiness import Ignore, Ready, Refuse
+from inboxd.intake.scan import Denied, Seen, SubFolder, scan
 
 
 @pytest.fixture

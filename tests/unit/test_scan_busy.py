@@ -12,9 +12,9 @@ from support.disks import RefusingDisk
 from support.looking import FAR, decisions, look
 from support.spools import AT_ONCE, Spool
 
-from spool.disk import Disk
-from spool.readiness import Patience, Ready, Wait
-from spool.scan import Denied, Seen, scan
+from inboxd.fs.syscalls import Disk
+from inboxd.intake.readiness import Patience, Ready, Wait
+from inboxd.intake.scan import Denied, Seen, scan
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import redis
 from structlog.testing import capture_logs
 from support.valkey import settings_for
 
-from spool import log
-from spool.errors import BadPayload
-from spool.folders import new_parcel_id
-from spool.lease import Held, Leases
-from spool.queue import QUARANTINE_KEY, make_app
-from tasks.screening import KEPT_BYTES_MAX, KEPT_MAX, REDELIVERIES_MAX, Screen, read
+from inboxd.broker.leases import Held, Leases
+from inboxd.errors import BadPayload
+from inboxd.logs import events
+from inboxd.messaging.celery_app import QUARANTINE_KEY, make_app
+from inboxd.spool.layout import new_parcel_id
+from inboxd.tasks.hardening.message_filter import KEPT_BYTES_MAX, KEPT_MAX, REDELIVERIES_MAX, Screen, read
 
-TASK = "tasks.process.process"
+TASK = "inboxd.process"
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_the_parcel_of_a_bad_message_is_free_for_the_sweep_at_once(
     lease = leases.read([parcel])[parcel]
     assert (lease.held, lease.left < 0) == (Held.QUEUED, True)
     (line,) = lines
-    assert (line["event"], line["parcel"], line["queue"]) == (log.MESSAGE_SET_ASIDE, parcel, "inboxd.work")
+    assert (line["event"], line["parcel"], line["queue"]) == (events.MESSAGE_SET_ASIDE, parcel, "inboxd.work")
 
 
 def test_a_running_parcel_is_not_disturbed_by_a_bad_copy_of_its_message(
@@ -157,4 +157,4 @@ def test_without_a_broker_a_bad_message_is_refused_all_the_same(leases: Leases) 
     with capture_logs() as lines:
         assert not screen.passes("inboxd.work", b"not JSON")
 
-    assert [line["event"] for line in lines] == [log.MESSAGE_SET_ASIDE, log.BROKER_AWAY]
+    assert [line["event"] for line in lines] == [events.MESSAGE_SET_ASIDE, events.BROKER_AWAY]

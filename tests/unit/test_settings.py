@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from spool.settings import Inbox, Log, Metrics, Redis, Rules, Settings, Sweep, Work
+from inboxd.config.settings import Inbox, Log, Metrics, Redis, Rules, Settings, Sweep, Work
 
 FILE = Path(__file__).parents[2] / "settings.toml"
 
@@ -89,7 +89,7 @@ def test_a_name_that_is_unfit_for_an_inbox_is_refused(name: str) -> None:
         Settings(inbox={name: ROOT})
 
 
-@pytest.mark.parametrize("handler", ["", "describe", "tasks.handlers", "a:b:c", "a:b()", "a b:c"], ids=repr)
+@pytest.mark.parametrize("handler", ["", "describe", "inboxd.handlers", "a:b:c", "a:b()", "a b:c"], ids=repr)
 def test_a_handler_is_written_as_module_and_function(handler: str) -> None:
     with pytest.raises(ValidationError, match="module:function"):
         with_inbox(defaults={"handler": handler})

@@ -11,19 +11,19 @@ from support.fakes import FakeLeases, Sent
 from support.rooms import workshop
 from support.spools import Spool
 
-from spool.errors import SettingsError
-from spool.settings import Settings
-from tasks.shop import Shop
-from tasks.slate import Slate
-from tasks.workshop import Workshop
+from inboxd.config.settings import Settings
+from inboxd.errors import SettingsError
+from inboxd.tasks.worker.context import WorkerContext
+from inboxd.tasks.worker.shared_settings import Shop
+from inboxd.tasks.worker.slate import Slate
 
 
 @pytest.fixture
-def made(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+def made(tmp_path_factory: pytest.TempPathFactory) -> WorkerContext:
     return workshop(Spool.make(tmp_path_factory.mktemp("spool") / "drop").inbox(), FakeLeases(), Sent())
 
 
-def with_retries(workshop: Workshop, retries: int) -> Settings:
+def with_retries(workshop: WorkerContext, retries: int) -> Settings:
     inbox = workshop.settings.inbox["drop"].model_copy(update={"retries": retries})
     return workshop.settings.model_copy(update={"inbox": {"drop": inbox}})
 
@@ -44,23 +44,23 @@ def in_a_child(tell: Callable[[], str], ask: Callable[[], None]) -> str:
     return said
 
 
-def test_until_something_changes_the_workshop_is_the_first(made: Workshop) -> None:
+def test_until_something_changes_the_workshop_is_the_first(made: WorkerContext) -> None:
     assert Shop(made).now() is made
 
 
-def test_a_child_that_was_forked_before_gets_the_new_settings(made: Workshop) -> None:
+def test_a_child_that_was_forked_before_gets_the_new_settings(made: WorkerContext) -> None:
     shop = Shop(made)
 
     def tell() -> str:
         now = shop.now()
-        return f"{now.settings.inbox['drop'].retries} {sorted(now.leaving)} {now.leases is made.leases}"
+        return f"{now.settings.inbox['drop'].retries} {sorted(now.retiring)} {now.leases is made.leases}"
 
     said = in_a_child(tell, lambda: shop.change(with_retries(made, 77), ["b", "a"]))
 
     assert said == "77 ['a', 'b'] True"
 
 
-def test_a_workshop_that_a_task_has_begun_with_stays_as_it_is(made: Workshop) -> None:
+def test_a_workshop_that_a_task_has_begun_with_stays_as_it_is(made: WorkerContext) -> None:
     shop = Shop(made)
     begun_with = shop.now()
 
@@ -71,7 +71,7 @@ def test_a_workshop_that_a_task_has_begun_with_stays_as_it_is(made: Workshop) ->
     assert dataclasses.replace(shop.now(), settings=made.settings) == made
 
 
-def test_settings_that_no_slate_holds_are_refused_and_the_old_ones_stay(made: Workshop) -> None:
+def test_settings_that_no_slate_holds_are_refused_and_the_old_ones_stay(made: WorkerContext) -> None:
     shop = Shop(made, Slate(100))
 
     with pytest.raises(SettingsError, match="restart"):

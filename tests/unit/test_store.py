@@ -10,9 +10,9 @@ from support.disks import RefusingDisk
 from support.fuse import Fuse
 from support.spools import Spool
 
-from spool.disk import Disk
-from spool.folders import new_parcel_id
-from spool.store import Claim, claim, discard, files, open_in, parcels, release, split
+from inboxd.fs.syscalls import Disk
+from inboxd.spool.claims import Claim, claim, discard, files, open_in, parcels, release, split
+from inboxd.spool.layout import new_parcel_id
 
 ODD = [b"a", b"x/b", b"x/y/c d", b"\xff/\n", b"n" * 255]
 

@@ -4,10 +4,10 @@ from pathlib import PurePath
 
 import pytest
 
-from console.stuck import CLAIMED_SECONDS, WAITS_SECONDS, claimed_seconds, stuck, waiting_seconds
-from spool.census import Census
-from spool.heartbeat import Watched
-from spool.settings import Inbox
+from inboxd.broker.heartbeat import Watched
+from inboxd.config.settings import Inbox
+from inboxd.console.status.stuck import CLAIMED_SECONDS, WAITS_SECONDS, claimed_seconds, stuck, waiting_seconds
+from inboxd.monitoring.file_counts import Census
 
 INBOX = Inbox(root=PurePath("/srv/drop"), name="drop")
 WATCHED = Watched("inotify", "", busy=False, trouble=None)

@@ -7,12 +7,12 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from console.systemd import releases
-from console.systemd.files import remove_all, units, write, write_all
-from console.systemd.places import SERVICES, TARGET, of_user, system, templates
-from console.systemd.refusals import interpreter, settings_of
-from spool.errors import SettingsError
-from spool.settings import Inbox, Settings
+from inboxd.config.settings import Inbox, Settings
+from inboxd.console.systemd import releases
+from inboxd.console.systemd.files import remove_all, units, write, write_all
+from inboxd.console.systemd.places import SERVICES, TARGET, of_user, system, templates
+from inboxd.console.systemd.refusals import interpreter, settings_of
+from inboxd.errors import SettingsError
 
 SETTINGS = Settings(inbox={"drop": Inbox(root=PurePath("/srv/drop"), name="drop")})
 

@@ -4,9 +4,9 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from console.systemd.places import AT_THE_FOLDERS, SERVICES, Places, of_user, system
-from console.systemd.sandbox import additions, differences, drop_in, granted, refusals
-from spool.settings import Inbox, Settings, Work
+from inboxd.config.settings import Inbox, Settings, Work
+from inboxd.console.systemd.places import AT_THE_FOLDERS, SERVICES, Places, of_user, system
+from inboxd.console.systemd.sandbox import additions, differences, drop_in, granted, refusals
 
 
 def settings(*roots: str, stop_seconds: float = 30.0) -> Settings:

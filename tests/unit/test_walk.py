@@ -12,8 +12,8 @@ from support.descriptors import open_descriptors
 from support.disks import RefusingDisk
 from support.fuse import Fuse
 
-from spool.disk import Disk, Fd, held
-from spool.walk import Entry, walk
+from inboxd.fs.syscalls import Disk, Fd, held
+from inboxd.fs.walk import Entry, walk
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from tasks import InboxFile
+from inboxd import InboxFile
 
 
 def digest(file: InboxFile) -> str:

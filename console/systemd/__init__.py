@@ -1,1 +1,0 @@
-"""inboxd as systemd services: installing, syncing, taking away."""

@@ -1,0 +1,1 @@
+"""Everything that is kept in Redis: leases, heartbeats, outages and counters."""

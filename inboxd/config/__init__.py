@@ -1,0 +1,1 @@
+"""The settings: their keys and limits, and reading them."""

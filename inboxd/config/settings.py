@@ -1,0 +1,192 @@
+"""The settings: one frozen object, its keys, their limits, and the limits that depend on each other."""
+
+import ipaddress
+import re
+from pathlib import PurePath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(ge=0, le=86_400 * 30, allow_inf_nan=False)]
+Interval = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+Bytes = Annotated[int, Field(ge=0)]
+Days = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+HARD_LIMIT_GRACE_SECONDS = 10
+"""From the soft time limit, which a handler can see coming, to the hard one, which kills its process."""
+
+
+def _an_import_path(value: str) -> str:
+    if not re.fullmatch(r"[\w.]+:[\w.]+", value):
+        raise ValueError("a handler is written module:function, such as inboxd.handlers:describe")
+    return value
+
+
+class Section(BaseModel):
+    """A table of the settings file. Keys that it does not know are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+
+class Redis(Section):
+    """Where the broker and result store is, and how long it may take to answer."""
+
+    url: str = ""
+    connect_timeout_seconds: Interval = 2.0
+    socket_timeout_seconds: Interval = 5.0
+    visibility_timeout_seconds: Annotated[int, Field(ge=60)] = 3600
+    result_expires_seconds: Annotated[int, Field(ge=600)] = 86_400
+
+
+class Work(Section):
+    """How parcels are worked on and watched over."""
+
+    concurrency: Annotated[int, Field(ge=0, le=1024)] = 0
+    lease_seconds: Annotated[float, Field(ge=3, le=3600)] = 15.0
+    crashes_max: Count = 3
+    outage_seconds: Seconds = 120.0
+    silent_seconds: Seconds = 60.0
+    stop_seconds: Seconds = 30.0
+
+
+class Sweep(Section):
+    """How often beat looks for what events and callbacks have missed."""
+
+    missed_seconds: Interval = 15.0
+    stale_seconds: Interval = 15.0
+    expired_seconds: Interval = 3600.0
+    grace_seconds: Interval = 5.0
+
+
+class Log(Section):
+    """What is logged, and in which shape."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console", "journal"] = "auto"
+    files: tuple[PurePath, ...] = ()
+
+
+def address_of(listen: str) -> tuple[str, int]:
+    """Return host and port of "127.0.0.1:9464" or "[::1]:9464". Raises ValueError."""
+    host, _, port = listen.rpartition(":")
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
+        raise ValueError("an address is written host:port, such as 127.0.0.1:9464")
+    bare = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
+    return ("127.0.0.1" if bare == "localhost" else str(ipaddress.ip_address(bare))), int(port)
+
+
+class Metrics(Section):
+    """Where the watcher serves its figures for Prometheus; nobody has to prove there who he is."""
+
+    listen: str = ""
+    remote: bool = False
+
+    @model_validator(mode="after")
+    def _is_an_address(self) -> Self:
+        if not self.listen:
+            return self
+        host, _ = address_of(self.listen)
+        if not (self.remote or ipaddress.ip_address(host).is_loopback):
+            raise ValueError(f"{host} can be reached from other hosts, and anybody may read there; remote = true permits that")
+        return self
+
+
+class Rules(Section):
+    """How the files of one inbox are treated. ``[defaults]`` has the same keys for all inboxes."""
+
+    handler: Annotated[str, AfterValidator(_an_import_path)] = "inboxd.handlers:describe"
+    # which files
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    recursive: bool = True
+    depth_max: Annotated[int, Field(ge=1, le=100)] = 32
+    size_bytes_max: Bytes = 0
+    # when a file is complete
+    watch_mode: Literal["auto", "inotify", "polling"] = "auto"
+    poll_seconds: Interval = 1.0
+    settle_seconds: Seconds = 0.5
+    unsure_seconds: Seconds | Literal["auto"] = "auto"
+    empty_file_seconds: Seconds = 10.0
+    # how it is worked on
+    retries: Annotated[int, Field(ge=0, le=100)] = 3
+    retry_backoff_seconds: Seconds = 2.0
+    retry_backoff_max_seconds: Seconds = 300.0
+    time_limit_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    # how files travel
+    inline_bytes_max: Annotated[int, Field(ge=0, le=256 * 1024)] = 32 * 1024
+    parcel_files_max: Annotated[int, Field(ge=1, le=10_000)] = 500
+    parcel_bytes_max: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 1024 * 1024
+    in_flight_files_max: Count = 2000
+    in_flight_bytes_max: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    # what is kept
+    keep_done_days: Days = 0.0
+    keep_failed_days: Days = 0.0
+    empty_folders: Literal["remove", "keep"] = "remove"
+    empty_folder_seconds: Seconds = 30.0
+
+
+class Inbox(Rules):
+    """One drop folder: its root, and its rules with the defaults filled in."""
+
+    root: PurePath
+    name: str = ""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Built at the programs' entry points only, by ``inboxd.config.loading.load``."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="INBOXD_", env_nested_delimiter="__", validate_default=True
+    )
+
+    state_dir: PurePath = PurePath("var")
+    host: str = ""
+    redis: Redis = Redis()
+    work: Work = Work()
+    sweep: Sweep = Sweep()
+    log: Log = Log()
+    metrics: Metrics = Metrics()
+    defaults: Rules = Rules()
+    inbox: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], Inbox] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_fill_in(cls, data: object) -> object:
+        """Give each inbox its name, and every key of ``[defaults]`` that it does not set itself."""
+        if not isinstance(data, dict) or not isinstance(data.get("inbox"), dict):
+            return data
+        defaults = data.get("defaults")
+        common = defaults if isinstance(defaults, dict) else {}
+        filled = {
+            name: {**common, **table, "name": [name, table["name"]] if "name" in table else name}
+            if isinstance(table, dict)
+            else table
+            for name, table in data["inbox"].items()
+        }
+        return {**data, "inbox": filled}
+
+    @model_validator(mode="after")
+    def _limits_that_depend_on_each_other(self) -> Self:
+        """Check time limit < visibility timeout, retry wait < visibility timeout, grace < lease, in this one place."""
+        visible = self.redis.visibility_timeout_seconds
+        for name, inbox in self.inbox.items():
+            longest = inbox.time_limit_seconds + HARD_LIMIT_GRACE_SECONDS + self.work.lease_seconds
+            if longest >= visible:
+                raise ValueError(
+                    f"inbox.{name}.time_limit_seconds: {inbox.time_limit_seconds:g} is above the visibility timeout: with "
+                    f"{HARD_LIMIT_GRACE_SECONDS:g} s of grace and the lease of {self.work.lease_seconds:g} s it must stay "
+                    f"below redis.visibility_timeout_seconds = {visible}, or Redis hands a running parcel out again"
+                )
+            if inbox.retry_backoff_max_seconds >= visible:
+                raise ValueError(
+                    f"inbox.{name}.retry_backoff_max_seconds: {inbox.retry_backoff_max_seconds:g} must be below "
+                    f"redis.visibility_timeout_seconds = {visible}, or Redis hands a waiting retry out twice"
+                )
+        if self.sweep.grace_seconds > self.work.lease_seconds:
+            raise ValueError(
+                f"sweep.grace_seconds: {self.sweep.grace_seconds:g} must not be above work.lease_seconds = "
+                f"{self.work.lease_seconds:g}"
+            )
+        return self

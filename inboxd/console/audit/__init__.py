@@ -1,0 +1,1 @@
+"""What `inboxd audit` accounts for."""

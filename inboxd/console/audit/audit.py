@@ -1,0 +1,208 @@
+"""What `inboxd audit` does: arrivals = done + failed + in flight, or which file nobody knows of. By log, and by folders.
+
+A line may be missing, because whoever would have written it was killed between the move and the word; then the folders tell.
+"""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from inboxd.config.settings import Settings
+from inboxd.console.audit.ledger import Balance, Ledger, Open, Stay
+from inboxd.console.logs.records import Record
+from inboxd.console.times import iso
+from inboxd.fs.rename import TEMP_PREFIX
+from inboxd.fs.syscalls import Disk, Fd, Kind, held
+from inboxd.fs.walk import Entry, walk
+from inboxd.logs import events
+from inboxd.logs.text import plain
+from inboxd.spool import error_note
+from inboxd.spool.claims import files, parcels
+from inboxd.spool.filing import read_note
+from inboxd.spool.layout import Folders, opened
+
+CLOCK_SECONDS = 2.0
+"""So far may a file's time be before the log's that it was claimed: a file system's clock is coarse."""
+
+_CHUNK_BYTES = 1024 * 1024
+_COUNTED = re.compile(r" \([0-9]+\)(\.[^./]{0,16})?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The sums over all inboxes; ``unaccounted`` are files that were claimed, and are nowhere.
+
+    ``refused`` files count among the ``failed``; ``given_back`` ones went back to inbox/, and are no arrivals. ``lines`` is how
+    many lines of the log it goes by, ``span`` from when to when they are, in unix seconds.
+    """
+
+    done: int
+    failed: int
+    refused: int
+    in_flight: int
+    given_back: int
+    unaccounted: tuple[Open, ...]
+    lines: int
+    span: tuple[float, float] | None
+
+    @property
+    def arrived(self) -> int:
+        """How many files were claimed, and not given back."""
+        return self.done + self.failed + self.in_flight + len(self.unaccounted)
+
+
+def audit(settings: Settings, records: Iterable[Record]) -> Report:
+    """Account for every file that the log or claimed/ knows of; for files of this host's inboxes. Raises FolderAway, OSError.
+
+    The log is read before the folders: what moves on meanwhile is found further on, for a file never moves against that order.
+    """
+    ledger = Ledger()
+    ledger.take(record for record in records if record.text("inbox") in settings.inbox)
+    balance = ledger.balance()
+    ends = defaultdict(int, balance.ends)
+    unaccounted: list[Open] = []
+    in_flight = 0
+    for name, inbox in settings.inbox.items():
+        with opened(Disk(), inbox.root) as folders:
+            mine = [entry for entry in balance.open if entry.stay.inbox == name]
+            claimed, missing = _in_claimed(folders, name, mine, balance)
+            in_flight += claimed
+            for entry, event in _search(folders, missing, balance):
+                if event is None:
+                    unaccounted.append(entry)
+                else:
+                    ends[event] += 1
+    refused = ends[events.FILE_REFUSED]
+    failed, given_back = ends[events.FILE_FAILED] + refused, ends[events.FILE_RELEASED]
+    return Report(
+        ends[events.FILE_DONE], failed, refused, in_flight, given_back, tuple(unaccounted), balance.lines, balance.span
+    )
+
+
+def _in_claimed(folders: Folders, inbox: str, entries: list[Open], balance: Balance) -> tuple[int, list[Open]]:
+    """Return how many files are in claimed/ now, and of which entries the file is not.
+
+    A file in a parcel that the log does not know of has been split off, or was claimed, by one who was killed over it.
+    """
+    disk = Disk()
+    lying = [Stay(inbox, parcel, plain(path)) for parcel in parcels(disk, folders) for path in files(disk, folders, parcel)]
+    there = set(lying)
+    unknown: dict[str, int] = defaultdict(int)
+    for stay in there - balance.known:
+        unknown[stay.file] += 1
+    missing = []
+    for entry in entries:
+        if entry.stay in there:
+            continue
+        if unknown[entry.stay.file]:
+            unknown[entry.stay.file] -= 1
+        else:
+            missing.append(entry)
+    return len(lying), missing
+
+
+@dataclass(frozen=True, slots=True)
+class _Lying:
+    """A file in done/, failed/ or inbox/ that no line explains, and the ``event`` that would; ``changed`` is its ctime."""
+
+    event: str
+    path: str
+    size: int
+    changed: float
+    sha256: str
+    parcel: str
+
+
+def _search(folders: Folders, missing: list[Open], balance: Balance) -> Iterator[tuple[Open, str | None]]:
+    """Look for what the log has no end of; yield each with the event that its line would have had, None if it is nowhere."""
+    if not missing:
+        return
+    wanted = {entry.stay.file for entry in missing}
+    lying: dict[str, list[_Lying]] = defaultdict(list)
+    for event, top in (
+        (events.FILE_DONE, folders.done),
+        (events.FILE_FAILED, folders.failed),
+        (events.FILE_RELEASED, folders.inbox),
+    ):
+        for found in _unexplained(top, event, wanted, missing[0].stay.inbox, balance):
+            lying[_first_name(found.path, wanted)].append(found)
+    for entry in missing:
+        found_here = next((found for found in lying[entry.stay.file] if _is_it(found, entry)), None)
+        if found_here:
+            lying[entry.stay.file].remove(found_here)
+        yield entry, found_here.event if found_here else None
+
+
+def _unexplained(top: Fd, event: str, wanted: set[str], inbox: str, balance: Balance) -> Iterator[_Lying]:
+    disk = Disk()
+    also = {events.FILE_FAILED: events.FILE_REFUSED}.get(event, event)
+    for file in walk(disk, top):
+        path = plain(file.path)
+        if file.is_folder or file.name.startswith(TEMP_PREFIX) or _first_name(path, wanted) not in wanted:
+            continue
+        if (inbox, event, path) in balance.filed or (inbox, also, path) in balance.filed:
+            continue
+        try:
+            yield _looked_at(disk, file, event, path)
+        except OSError:  # it is taken away just now, or kept from us
+            continue
+
+
+def _looked_at(disk: Disk, file: Entry, event: str, path: str) -> _Lying:
+    look = disk.stat(file.at, file.name)
+    told = error_note.read(read_note(disk, file.at, error_note.name_for(file.name))) if event == events.FILE_FAILED else None
+    sha256 = _sha256(disk, file) if look.kind is Kind.FILE else ""
+    return _Lying(event, path, look.size, look.ctime_ns / 1e9, sha256, told.parcel if told else "")
+
+
+def _sha256(disk: Disk, file: Entry) -> str:
+    digest = hashlib.sha256()
+    with held(disk, disk.open_file(file.at, file.name)) as opened_file:
+        while chunk := disk.read(opened_file, _CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _first_name(path: str, wanted: set[str]) -> str:
+    """Return the path that a file was dropped with: its own, or without the counter that a taken name has got."""
+    return path if path in wanted else _COUNTED.sub(lambda found: found[1] or "", path)
+
+
+def _is_it(lying: _Lying, entry: Open) -> bool:
+    """Tell whether a file can be the one of this entry: by its note's parcel; or filed after the claim, and of one content."""
+    if lying.parcel == entry.stay.parcel:
+        return True
+    claim = entry.claim
+    if claim.at is not None and lying.changed < claim.at - CLOCK_SECONDS:
+        return False
+    if claim.sha256:
+        return lying.sha256 == claim.sha256
+    return claim.size is None or lying.size == claim.size
+
+
+def as_json(report: Report) -> dict[str, object]:
+    """Return a report in JSON's types. The keys are an interface: some may be added, none renamed."""
+    return {
+        "arrived": report.arrived,
+        "done": report.done,
+        "failed": report.failed,
+        "refused": report.refused,
+        "in_flight": report.in_flight,
+        "given_back": report.given_back,
+        "unaccounted": [
+            {
+                **entry.stay._asdict(),
+                "claimed_at": iso(entry.claim.at) if entry.claim.at is not None else None,
+                "last_step": entry.step.event,
+                "last_step_at": iso(entry.step.at),
+            }
+            for entry in report.unaccounted
+        ],
+        "log": {
+            "lines": report.lines,
+            "first": iso(report.span[0]) if report.span else None,
+            "last": iso(report.span[1]) if report.span else None,
+        },
+    }

@@ -1,0 +1,154 @@
+"""The commands that read the log: `inboxd log` and `inboxd trace`."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from inboxd.console.logs import render
+from inboxd.console.logs.records import OUTCOMES, Record, Source, Wanted
+from inboxd.console.logs.sources import Named, choose, settings_if_any
+from inboxd.console.options import files_argument, journal_option, json_option, not_empty, settings_option
+from inboxd.console.paths import as_typed
+from inboxd.console.times import FORMS, moment
+from inboxd.console.trace.question import answer, questions
+from inboxd.logs.text import plain
+
+FOLLOWED_LINES = 10
+TERMINAL_LINES = 100
+"""So many lines a terminal is shown, if nobody has asked for more: what one looks for is mostly at the end."""
+ALL = sys.maxsize
+NOT_KNOWN = 1
+INTERRUPTED = 130
+
+
+def _moment(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    try:
+        return None if text is None else moment(text, datetime.now().astimezone()).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter(plain(str(error))) from None
+
+
+def _count(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
+    if text is None or text == "all":
+        return None if text is None else ALL
+    if not text.isdecimal():
+        raise click.BadParameter(plain(f"{text!r} is neither a number nor all"))
+    return min(int(text), ALL)
+
+
+@click.command(name="log")
+@files_argument
+@settings_option
+@journal_option
+@json_option
+@click.option("-f", "--follow", is_flag=True, help="Show the last lines, then each one as it comes.")
+@click.option(
+    "--file", metavar="GLOB", help="Only of files with such a name (with a slash: such a path), as the log spells it."
+)
+@click.option("--inbox", metavar="NAME", help="Only of this inbox.")
+@click.option("--parcel", metavar="ID", help="Only of this parcel.")
+@click.option("--outcome", multiple=True, type=click.Choice(list(OUTCOMES)), help="Only files that ended so; may be repeated.")
+@click.option("--since", metavar="T", callback=_moment, help=f"Only lines since then: {FORMS}.")
+@click.option("--until", metavar="T", callback=_moment, help="Only lines until then.")
+@click.option(
+    "-n",
+    "--lines",
+    metavar="N",
+    callback=_count,
+    help=f"Only the last N lines that fit, or all; with -f {FOLLOWED_LINES} if not told.",
+)
+def log(
+    files: tuple[Path, ...], named: Path | None, journal: Path | None, in_json: bool, follow: bool,
+    file: str | None, inbox: str | None, parcel: str | None, outcome: tuple[str, ...], since: float | None, until: float | None,
+    lines: int | None,
+) -> None:  # fmt: skip
+    """Show inboxd's log: from LOGFILEs (rotated and compressed ones are found), log.files of the settings, or the journal.
+
+    On a terminal, the last 100 lines that fit, unless -n or --since is given; all of them into a pipe or a file.
+    """
+    if follow and until is not None:
+        raise click.UsageError("-f goes on for ever: it can't be given together with --until")
+    asked = Named(files, journal, named)
+    source = choose(asked, settings_if_any(asked, _tell), _tell)
+    if lines is None and not follow and since is None and sys.stdout.isatty():
+        lines, hint = TERMINAL_LINES, f"the last {TERMINAL_LINES} lines; for all: -n all"
+    else:
+        hint = ""
+    if follow and lines == ALL and since is None:
+        since = 0.0
+    wanted = Wanted(since, until, inbox, file, parcel, outcome)
+    show: Callable[[Record], str] = render.as_json if in_json else render.line
+    try:
+        if follow:
+            source.follow(wanted, FOLLOWED_LINES if lines is None else lines, lambda record: click.echo(show(record)))
+        elif not _print(map(show, _found(source, wanted, ALL if lines is None else lines, hint))):
+            _tell(f"no line fits; looked in {source.where}")
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _found(source: Source, wanted: Wanted, count: int, hint: str) -> Iterable[Record]:
+    """Return the last so many wanted records; the hint is told if there are more."""
+    if count == ALL:
+        return filter(wanted.admits, source.records(wanted))
+    found = source.last(wanted, count + 1)
+    if len(found) > count and hint:
+        _tell(hint)
+    return found[len(found) - min(count, len(found)) :]
+
+
+@click.command()
+@click.argument("asked", metavar="FILE|PARCEL|SHA256|ID", callback=not_empty)
+@files_argument
+@settings_option
+@journal_option
+@json_option
+def trace(asked: str, files: tuple[Path, ...], named: Path | None, journal: Path | None, in_json: bool) -> None:
+    """Tell a file's life from drop to done, with the time between the steps; exit code 1 if nothing is known of it.
+
+    FILE is a path below inbox/, or any path that leads into an inbox's folders. LOGFILEs are as for `inboxd log`.
+    """
+    place = Named(files, journal, named)
+    settings = settings_if_any(place, _tell)
+    source = choose(place, settings, _tell)
+    roots = {name: inbox.root for name, inbox in settings.inbox.items()} if settings else {}
+    found = answer(source, questions(asked, roots, Path.cwd()))
+    if in_json:
+        click.echo(render.lives_as_json(found))
+    else:
+        _print(_told(render.life(life) for life in found))
+    if not found:
+        _tell(f"nothing is known of {plain(asked)}; looked in {source.where}")
+        _tell("it was never claimed, its lines are rotated away, or log.level was above info; is it spelt as below inbox/?")
+        _tell(f"where it is now, and why: inboxd explain {as_typed(os.fsencode(asked))}")
+        sys.exit(NOT_KNOWN)
+
+
+def _told(lives: Iterable[Iterator[str]]) -> Iterator[str]:
+    """Yield the lines of all lives, with an empty one between two."""
+    for number, lines in enumerate(lives):
+        if number:
+            yield ""
+        yield from lines
+
+
+def _print(lines: Iterable[str]) -> int:
+    """Print many lines, and return how many: the screen is told once for some of them."""
+    count = 0
+    some: list[str] = []
+    for count, line in enumerate(lines, 1):  # noqa: B007
+        some.append(line)
+        if len(some) >= 500:  # noqa: PLR2004
+            click.echo("\n".join(some))
+            some = []
+    if some:
+        click.echo("\n".join(some))
+    return count
+
+
+def _tell(sentence: str) -> None:
+    click.echo(sentence, err=True)

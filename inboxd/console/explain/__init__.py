@@ -1,0 +1,1 @@
+"""What `inboxd explain` finds out about a path."""

@@ -1,0 +1,50 @@
+"""What is around a file that is asked about: the broker, the watcher's word, troubles; each asked once, and only if needed."""
+
+from functools import cached_property
+
+import redis
+
+from inboxd.broker import connection, heartbeat, outages
+from inboxd.broker.heartbeat import Heartbeat, Watched
+from inboxd.config.settings import Settings
+from inboxd.console.ping import ask
+from inboxd.errors import BrokerAway
+from inboxd.fs.syscalls import Disk
+
+
+class Surroundings:
+    """The programs around one question. ``away`` says why the broker is of no use; then nothing else of it is asked."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.disk = Disk()
+
+    @cached_property
+    def client(self) -> redis.Redis:
+        """The broker's client."""
+        return connection.client(self.settings)
+
+    @cached_property
+    def away(self) -> str:
+        """Why the broker is of no use, "" if it answers. Raises SettingsError for a redis.url that can't be read."""
+        return ask(self.settings).why
+
+    @cached_property
+    def heartbeat(self) -> Heartbeat | None:
+        """The watcher's last word; None if it is silent, or of another version."""
+        try:
+            return None if self.away else heartbeat.read(self.client, self.settings.host)
+        except (BrokerAway, ValueError, KeyError, TypeError):
+            return None
+
+    @cached_property
+    def troubles(self) -> dict[str, str]:
+        """Why nothing can be filed, for each inbox of which that is so."""
+        try:
+            return {} if self.away else outages.read(self.client, self.settings.host, self.settings.inbox)
+        except BrokerAway:
+            return {}
+
+    def watched(self, inbox: str) -> Watched | None:
+        """How the watcher sees an inbox; None if it does not say."""
+        return self.heartbeat.inboxes.get(inbox) if self.heartbeat else None

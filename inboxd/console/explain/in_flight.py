@@ -1,0 +1,115 @@
+"""Why a claimed file is still claimed: where its parcel stands, who has it, and what comes next."""
+
+import time
+from dataclasses import dataclass, field
+
+from celery.states import FAILURE, PENDING, RETRY, SUCCESS
+
+from inboxd.broker.leases import Held, Lease, Leases
+from inboxd.broker.recovery import state_of
+from inboxd.config.settings import Inbox
+from inboxd.console.explain.context import Surroundings
+from inboxd.errors import BrokerAway
+from inboxd.logs.text import plain
+from inboxd.messaging import celery_app
+from inboxd.messaging.message import Stored, Whereabouts, locate, stored
+from inboxd.spool.claims import files
+from inboxd.spool.layout import Folders, born
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What is known of a parcel: its state in one word, sentences for people, times in unix seconds, facts for programs."""
+
+    state: str
+    why: list[str]
+    since: float
+    until: float | None = None
+    facts: dict[str, object] = field(default_factory=dict)
+
+
+def told_of_parcel(surroundings: Surroundings, inbox: Inbox, folders: Folders, parcel: str) -> Told:
+    """Tell what keeps a parcel's files in claimed/. Raises OSError."""
+    company = len(files(surroundings.disk, folders, parcel)) - 1
+    since = born(parcel)
+    begin = f"in parcel {parcel}, made {time.time() - since:.1f} s ago" + (f", with {company} others" if company > 0 else "")
+    facts: dict[str, object] = {"parcel": parcel, "files": company + 1}
+    trouble = surroundings.troubles.get(inbox.name)
+    why = [begin, *([f"what is finished can't be filed just now: {trouble}"] if trouble else [])]
+    if not surroundings.away:
+        try:
+            return _ask(surroundings, parcel, why, since, facts)
+        except BrokerAway as error:
+            return Told("claimed", [*why, f"the broker does not say more: {error}"], since, facts=facts)
+    away = f"the broker is away: {surroundings.away}; it goes on when that is back"
+    return Told("claimed", [*why, away], since, facts=facts)
+
+
+def _ask(surroundings: Surroundings, parcel: str, why: list[str], since: float, facts: dict[str, object]) -> Told:
+    lease = Leases(surroundings.client, keep_seconds=1.0).read([parcel])[parcel]
+    with celery_app.make_app(surroundings.settings, results=True) as app:
+        result = stored(app, [parcel])[parcel]
+    state = state_of(lease, outcome=result["status"] in (SUCCESS, FAILURE))
+    message = Whereabouts()
+    if lease is None or lease.held is Held.QUEUED:
+        queues = (celery_app.WORK_QUEUE, celery_app.files_queue(surroundings.settings.host))
+        message = locate(surroundings.client, queues, parcel)
+    facts |= {"outcome": result["status"].lower(), "queue": message.queue or None, "retry_at": message.due}
+    if lease:
+        facts |= {"attempt": lease.attempt, "crashes": lease.crashes, "worker": lease.token or None, "lease_left": lease.left}
+    return Told(state.value, [*why, *_sentences(surroundings, lease, result, message)], since, message.due, facts)
+
+
+def _sentences(surroundings: Surroundings, lease: Lease | None, result: Stored, message: Whereabouts) -> list[str]:
+    found = list(_of_lease(surroundings, lease, message))
+    if lease and lease.crashes:
+        found.append(
+            f"{lease.crashes} workers have died over it; at {surroundings.settings.work.crashes_max} it goes to failed/"
+        )
+    match result["status"]:
+        case status if status == SUCCESS:
+            found.append("its outcome is stored: a callback, or else the sweep, files it away")
+        case status if status == FAILURE:
+            found.append(f"a failure is stored: {plain(str(result['result']))[:500]}")
+        case status if status == RETRY:
+            found.append(f"its last attempt raised: {plain(str(result['result']))[:500]}")
+        case status if status == PENDING:
+            pass
+    return found
+
+
+def _of_lease(surroundings: Surroundings, lease: Lease | None, message: Whereabouts) -> list[str]:
+    sweep = f"every {surroundings.settings.sweep.stale_seconds:g} s a sweep looks for parcels that nobody looks after"
+    if lease is None:
+        where = _where(message)
+        return [f"Redis knows nothing of it (it is new, or Redis has lost its memory); {where}", sweep]
+    lapses = f"in {lease.left:.1f} s" if lease.left >= 0 else f"since {-lease.left:.1f} s"
+    match lease.held:
+        case Held.QUEUED:
+            tries = f"it was begun {lease.attempt} times" if lease.attempt else "no worker has begun with it yet"
+            return [_where(message), tries, f"its lease lapses {lapses}; then {sweep}"]
+        case Held.RUNNING:
+            worker = f"{_owner(lease.token)} works on it, attempt {lease.attempt}"
+            alive = f"its lease is renewed while that worker lives; it lapses {lapses}"
+            return [worker, alive if lease.left >= 0 else f"but its lease has lapsed {lapses}: {sweep}"]
+        case Held.FINISHED:
+            return [f"it was worked on, and waits to be filed away; {sweep}"]
+        case Held.FILED:
+            return [
+                "others of its parcel were filed away; this one is left over, and the next sweep gives it a parcel of its own"
+            ]
+
+
+def _where(message: Whereabouts) -> str:
+    if message.queue:
+        return f"its message waits in the queue {message.queue} for a worker"
+    if message.due is not None:
+        return f"a worker holds it back until its next attempt, in {max(message.due - time.time(), 0.0):.1f} s"
+    return "a worker has just taken its message" if message.taken else "no queue has its message"
+
+
+def _owner(token: str) -> str:
+    """Name a worker by its token: host, world, process, birth, attempt."""
+    host, _, rest = token.partition("/")
+    fields = rest.split("/")
+    return f"process {fields[1]} on {host}" if len(fields) > 1 else (token or "a worker")

@@ -1,0 +1,1 @@
+"""Log files: rotated, compressed, growing, and searched."""

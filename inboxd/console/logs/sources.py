@@ -1,0 +1,63 @@
+"""Where the log is: in files that are named, in those of the settings, or in the journal."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from inboxd.config.loading import find, load
+from inboxd.config.settings import Settings
+from inboxd.console.logs.files.log_files import Files
+from inboxd.console.logs.files.rotation import generations
+from inboxd.console.logs.journalctl import Journal
+from inboxd.console.logs.records import Source
+from inboxd.errors import Finding, SettingsError
+from inboxd.logs.text import plain
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What the command line names: log files or folders of them, a journal's folder, a settings file."""
+
+    files: tuple[Path, ...] = ()
+    journal: Path | None = None
+    settings: Path | None = None
+
+
+def choose(named: Named, settings: Settings | None, tell: Tell) -> Source:
+    """Return the source of records. ``tell`` gets a sentence for each file that can't be read.
+
+    Raises SettingsError if there is none: a file that is named does not exist, or there is no journal with lines of ours.
+    """
+    set_ = settings.log.files if settings is not None and named.journal is None else ()
+    if paths := named.files or tuple(map(Path, set_)):
+        missing = [path for path in paths if not path.is_dir() and not generations(path.absolute())]
+        if missing:
+            where = "log.files" if not named.files else "LOGFILE"
+            raise SettingsError(
+                [Finding(where, f"there is no file {path}", "name a log file or its folder") for path in missing]
+            )
+        return Files(paths, tell)
+    journal = Journal(named.journal)
+    if not journal.has_ours():
+        remedy = (
+            "name log files (inboxd log FILE…) or set log.files; a reader of the journal must be in the group systemd-journal"
+        )
+        raise SettingsError([Finding("log", f"{journal.where} is not there, or no line of inboxd's in it may be read", remedy)])
+    return journal
+
+
+def settings_if_any(named: Named, tell: Tell) -> Settings | None:
+    """Return the settings; None where they can't be read, for a log must be readable just then.
+
+    Raises SettingsError for a file that was named and does not exist.
+    """
+    if named.settings is not None:
+        find(named.settings)
+    try:
+        return load(named.settings)
+    except SettingsError as error:
+        if not named.files and named.journal is None:
+            tell(plain(f"the settings can't be read, and log.files is not known: {error.findings[0]}"))
+        return None

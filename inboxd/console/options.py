@@ -1,0 +1,54 @@
+"""What the commands share: the option that names the settings, and reading them."""
+
+import os
+from pathlib import Path
+
+import click
+
+from inboxd.config.handler_import import append_settings_folder
+from inboxd.config.loading import CREDENTIAL, CREDENTIALS_VARIABLE, FILE_VARIABLE, find, load
+from inboxd.config.settings import Settings
+from inboxd.errors import Finding, SettingsError
+
+NEEDS_A_PERSON = 1
+"""The exit code of a command that has found something for a person to do, or nothing of what was asked for."""
+
+settings_option = click.option(
+    "--settings",
+    "named",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help=f"The settings file; else ${FILE_VARIABLE}, ./settings.toml or /etc/inboxd/settings.toml.",
+)
+
+files_argument = click.argument("files", metavar="[LOGFILE]...", nargs=-1, type=click.Path(path_type=Path))
+journal_option = click.option(
+    "--journal", metavar="FOLDER", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Read a journal's files."
+)
+json_option = click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+
+
+def not_empty(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    """Refuse an empty argument, such as a shell's variable that is not set. Raises click.BadParameter."""
+    if not text:
+        raise click.BadParameter("it is empty")
+    return text
+
+
+def read(named: Path | None, *, asks_redis: bool = False) -> tuple[Path, Settings]:
+    """Return the settings file and the settings; handlers beside the file can be imported then. Raises SettingsError.
+
+    Redis' URL may lie beside the file, where the services' credential is made from: who may read that is let in, and who may
+    not is told so, if the command ``asks_redis``. What is started from here finds it, too.
+    """
+    file = find(named)
+    append_settings_folder(file)
+    url = file.parent / CREDENTIAL
+    unread = CREDENTIALS_VARIABLE not in os.environ and url.exists()
+    if unread and os.access(url, os.R_OK):
+        os.environ[CREDENTIALS_VARIABLE] = str(file.parent)
+        unread = False
+    settings = load(file)
+    if unread and asks_redis and not settings.redis.url:
+        raise SettingsError([Finding(f"redis.url ({url})", "you may not read it", "put sudo before the command")])
+    return file, settings

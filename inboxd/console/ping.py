@@ -1,0 +1,33 @@
+"""Asking the broker whether it answers, and if not, why."""
+
+from dataclasses import dataclass
+
+import redis
+
+from inboxd.broker import connection
+from inboxd.config.settings import Settings
+from inboxd.errors import BrokerAway, Finding, SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The broker's answer: ``why`` it is of no use, "" when it is. A server that reads its data in is ``loading``."""
+
+    why: str = ""
+    loading: bool = False
+
+    def __bool__(self) -> bool:
+        return not self.why
+
+
+def ask(settings: Settings) -> Answer:
+    """Send one PING; returns within the settings' timeouts. Raises SettingsError for a URL that can't be read."""
+    try:
+        with connection.client(settings) as client, connection.weather():
+            client.ping()
+    except BrokerAway as error:
+        return Answer(str(error), loading=isinstance(error.__cause__, redis.BusyLoadingError))
+    except (ValueError, TypeError) as error:  # redis-py's: no URL, or a query that names no option of a connection
+        remedy = "write it as redis://, rediss:// or unix://, or leave it empty"
+        raise SettingsError([Finding("redis.url", f"can't be read: {error}", remedy)]) from None
+    return Answer()

@@ -1,0 +1,182 @@
+"""What `inboxd status` knows: gathered from the folders, the broker, the workers and the watcher's heartbeat."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import redis
+from kombu.exceptions import OperationalError
+
+from inboxd.broker import connection, heartbeat, outages
+from inboxd.broker.counters import Counters, Counts
+from inboxd.broker.heartbeat import Heartbeat, Watched
+from inboxd.config.settings import Settings
+from inboxd.console.ping import ask
+from inboxd.console.status.stuck import stuck
+from inboxd.console.up.server_address import shown
+from inboxd.errors import BrokerAway, FolderAway
+from inboxd.fs.syscalls import Disk
+from inboxd.messaging import celery_app
+from inboxd.monitoring import file_counts
+from inboxd.monitoring.file_counts import Census
+
+WORKER_ANSWER_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class InboxState:
+    """One inbox: its counts, or the ``problem`` with its folders; how it is watched, and what was filed, None if unknown.
+
+    ``unfiled`` is why nothing can be filed there; ``stuck`` has a sentence for a file that has been on its way for too long.
+    """
+
+    name: str
+    counts: Census | None
+    problem: str = ""
+    watched: Watched | None = None
+    totals: Counts | None = None
+    unfiled: str = ""
+    stuck: tuple[str, ...] = ()
+
+    @property
+    def why(self) -> str:
+        """What is wrong with its folders, as first known; "" for nothing."""
+        return self.problem or self.unfiled or (self.watched and self.watched.trouble) or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One look at everything, at a time in unix seconds. ``away`` says why the broker is of no use, "" when it is.
+
+    ``swept`` is how many seconds ago beat's last sweep ran, None if that is too long ago to be known; ``unswept`` tells that
+    there should have been one. ``set_aside`` messages are kept for a person to look at. ``deserted`` are what no worker takes,
+    though some answer; ``gone`` the inboxes that the watcher watches and the settings don't name. ``broker`` is where it is.
+    """
+
+    at: float
+    inboxes: tuple[InboxState, ...]
+    away: str
+    workers: int
+    watcher: Heartbeat | None
+    swept: float | None = None
+    unswept: bool = False
+    set_aside: int = 0
+    deserted: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    broker: str = ""
+
+    def troubles(self) -> list[str]:
+        """Return what needs a person, a sentence each."""
+        found = [f"{inbox.name}: {inbox.why}" for inbox in self.inboxes if inbox.why]
+        if self.away:
+            return [*found, f"the broker is away, and no worker or watcher can be seen: {self.away}"]
+        if not self.workers:
+            found.append("no worker answers: files are taken in, and not worked on")
+        found += [f"no worker takes {what}" for what in self.deserted]
+        if self.watcher is None:
+            found.append("no watcher gives a sign of life: new files are not noticed")
+        else:
+            unknown = [inbox.name for inbox in self.inboxes if inbox.watched is None]
+            found += [f"{name}: the running watcher does not know it: tell it to reload (SIGHUP)" for name in unknown]
+        found += [f"{name}: is watched, and not in the settings: tell the watcher to reload (SIGHUP)" for name in self.gone]
+        if self.unswept:
+            found.append("no sweep has run for too long: is beat running? What events and callbacks miss stays where it is")
+        return [*found, *(sentence for inbox in self.inboxes for sentence in inbox.stuck)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What Redis told."""
+
+    workers: int = 0
+    deserted: tuple[str, ...] = ()
+    watcher: Heartbeat | None = None
+    swept: float | None = None
+    unswept: bool = False
+    set_aside: int = 0
+    totals: Mapping[str, Counts] = field(default_factory=dict)
+    unfiled: Mapping[str, str] = field(default_factory=dict)
+
+    def watched(self, name: str) -> Watched | None:
+        return self.watcher.inboxes.get(name) if self.watcher else None
+
+
+def gather(settings: Settings, now: float) -> Status:
+    """Look at everything once; takes a second or two, or four socket timeouts where Redis hangs.
+
+    Raises SettingsError for a redis.url that can't be read.
+    """
+    known, away = _Known(), ask(settings).why
+    if not away:
+        try:
+            known = _ask(settings, now)
+        except BrokerAway as error:
+            away = str(error)
+    inboxes = tuple(_look_into(settings, name, known) for name in settings.inbox)
+    gone = tuple(name for name in (known.watcher.inboxes if known.watcher else ()) if name not in settings.inbox)
+    return Status(
+        now, inboxes, away, known.workers, known.watcher, known.swept, known.unswept, known.set_aside, known.deserted, gone,
+        shown(connection.url(settings)),
+    )  # fmt: skip
+
+
+def _ask(settings: Settings, now: float) -> _Known:
+    """Raise BrokerAway if Redis does not tell."""
+    taken = _queues_by_worker(settings)
+    with connection.client(settings) as client:
+        watcher, swept = _last_heartbeat(client, settings.host), heartbeat.last_sweep(client, settings)
+        with connection.weather():
+            # sweeps that wait for a worker: beat is there, and all workers are busy
+            asked_for, set_aside = client.llen(celery_app.host_queue(settings.host)), client.llen(celery_app.QUARANTINE_KEY)
+        long_up = watcher is not None and now - watcher.since > 2 * heartbeat.sweeps_every(settings)
+        unswept = swept is None and bool(taken) and long_up and not asked_for
+        totals = Counters(client, settings.host).read(settings.inbox)
+        unfiled = outages.read(client, settings.host, settings.inbox)
+    deserted = tuple(_deserted(settings, taken))
+    return _Known(len(taken), deserted, watcher, swept, unswept, int(set_aside), totals, unfiled)
+
+
+def _look_into(settings: Settings, name: str, known: _Known) -> InboxState:
+    inbox, watched, totals = settings.inbox[name], known.watched(name), known.totals.get(name)
+    unfiled = known.unfiled.get(name, "")
+    try:
+        counts = file_counts.count(Disk(), inbox)
+    except (FolderAway, OSError) as error:
+        return InboxState(name, None, str(error), watched, totals, unfiled)
+    slots = settings.work.concurrency or os.cpu_count() or 1
+    late = tuple(stuck(inbox, counts, watched, slots)) if not unfiled else ()
+    return InboxState(name, counts, "", watched, totals, unfiled, late)
+
+
+def _queues_by_worker(settings: Settings) -> dict[str, set[str]]:
+    """Return the workers that answer in time, with the queues that each takes from. Raises BrokerAway."""
+    try:
+        with celery_app.make_app(settings) as app:
+            answers = app.control.inspect(timeout=WORKER_ANSWER_SECONDS).active_queues() or {}
+    except (OperationalError, redis.RedisError, OSError) as error:
+        raise BrokerAway(f"redis: {error}") from error
+    return {worker: {taken["name"] for taken in queues or ()} for worker, queues in answers.items()}
+
+
+def _deserted(settings: Settings, taken: Mapping[str, set[str]]) -> list[str]:
+    """Return what waits for a worker that is not there, while others are; none where one is just being connected anew."""
+    if not all(taken.values()):
+        return []
+    host = settings.host
+    purposes = {
+        celery_app.WORK_QUEUE: f"small files (queue {celery_app.WORK_QUEUE})",
+        celery_app.files_queue(host): f"large files (queue {celery_app.files_queue(host)}): they are not worked on",
+        celery_app.host_queue(
+            host
+        ): f"callbacks and sweeps (queue {celery_app.host_queue(host)}): finished files are not filed away",
+    }
+    everything = set().union(*taken.values())
+    return [what for name, what in purposes.items() if name not in everything] if taken else []
+
+
+def _last_heartbeat(client: redis.Redis, host: str) -> Heartbeat | None:
+    """Return what this host's watcher reports; None when it is silent, or of another version. Raises BrokerAway."""
+    try:
+        return heartbeat.read(client, host)
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,126 @@
+"""A status as a table for people, and as JSON for programs."""
+
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from inboxd.broker.counters import DONE, FAILED, REFUSED
+from inboxd.console.status.snapshot import InboxState, Status
+from inboxd.console.times import age
+from inboxd.logs.text import plain
+from inboxd.messaging.celery_app import QUARANTINE_KEY
+
+WIDE = 1000
+"""Columns where there is no terminal: a line that mail or a monitor gets is not broken."""
+
+
+def show(status: Status) -> None:
+    """Print a status for people."""
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDE)).print(render(status), soft_wrap=True)
+
+
+def render(status: Status) -> RenderableType:
+    """Return the inboxes as a table, and below it the programs and what needs a person, a line each."""
+    table = Table("inbox", box=None, pad_edge=False)
+    for heading in (
+        "waiting",
+        "in flight",
+        "done",
+        "done\ntoday",
+        "failed",
+        "failed\ntoday",
+        "oldest\nwaiting",
+        "oldest\nclaimed",
+    ):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for inbox in status.inboxes:
+        table.add_row(*map(Text, (inbox.name, *_counts(inbox))))
+    watched = [] if status.away else [Text(f"{inbox.name} is {_watching(inbox)}") for inbox in status.inboxes]
+    programs = [Text(line) for line in _programs(status)]
+    troubles = [Text(plain(f"! {trouble}"), style="bold red") for trouble in status.troubles()]
+    return Group(table, Text(), *watched, *programs, *troubles)
+
+
+def _counts(inbox: InboxState) -> list[str]:
+    counts = inbox.counts
+    if counts is None:
+        return ["?"] * 8
+    done, failed = _today(inbox)
+    numbers = (counts.waiting, counts.in_flight, counts.done, _or_dash(done), counts.failed, _or_dash(failed))
+    return [*map(str, numbers), age(counts.oldest_waiting_seconds), age(counts.oldest_claimed_seconds)]
+
+
+def _today(inbox: InboxState) -> tuple[int | None, int | None]:
+    """Return how many were done and failed today, refused ones too, as far as Redis remembers; None where it can't be asked."""
+    if inbox.totals is None:
+        return None, None
+    today = inbox.totals.today
+    return today.get(DONE, 0), today.get(FAILED, 0) + today.get(REFUSED, 0)
+
+
+def _or_dash(number: int | None) -> str:
+    return "-" if number is None else str(number)
+
+
+def _watching(inbox: InboxState) -> str:
+    if inbox.watched is None:
+        return "not watched"
+    why = f" ({inbox.watched.why})" if inbox.watched.why else ""
+    return plain(f"watched by {inbox.watched.mode}{why}")
+
+
+def _programs(status: Status) -> list[str]:
+    seen = f"seen {age(max(0.0, status.at - status.watcher.at))} ago" if status.watcher else "not seen"
+    return [
+        plain(f"broker   {'away' if status.away else 'ok'} ({status.broker})"),
+        f"workers  {'?' if status.away else status.workers}",
+        f"watcher  {'?' if status.away else seen}",
+        f"beat     {'?' if status.away else _swept(status)}",
+        *([f"{status.set_aside} messages are set aside: LRANGE {QUARANTINE_KEY} 0 0"] if status.set_aside else []),
+    ]
+
+
+def _swept(status: Status) -> str:
+    return "no sweep seen" if status.swept is None else f"swept {age(status.swept)} ago"
+
+
+def as_json(status: Status) -> dict[str, Any]:
+    """Return the status in JSON's types. The keys are an interface: some may be added, none renamed."""
+    watcher = status.watcher
+    return {
+        "at": status.at,
+        "troubles": status.troubles(),
+        "inboxes": {inbox.name: _inbox_as_json(inbox) for inbox in status.inboxes},
+        "broker": {"answers": not status.away, "why": status.away or None, "url": status.broker},
+        "workers": None if status.away else status.workers,
+        "watcher": None if watcher is None else {"at": watcher.at, "since": watcher.since},
+        "beat": None if status.away else {"swept_seconds_ago": status.swept},
+        "set_aside": None if status.away else status.set_aside,
+    }
+
+
+def _inbox_as_json(inbox: InboxState) -> dict[str, Any]:
+    counts, watched = inbox.counts, inbox.watched
+    done_today, failed_today = _today(inbox)
+    return {
+        "waiting": counts and counts.waiting,
+        "in_flight": counts and counts.in_flight,
+        "done": counts and counts.done,
+        "failed": counts and counts.failed,
+        "done_today": done_today,
+        "failed_today": failed_today,
+        "oldest_waiting_seconds": counts and counts.oldest_waiting_seconds,
+        "oldest_claimed_seconds": counts and counts.oldest_claimed_seconds,
+        "watching": watched and watched.mode,
+        "watching_why": watched and watched.why,
+        "problem": inbox.why or None,
+        "oldest_waiting_file": _path(counts.oldest_waiting if counts else None),
+        "oldest_claimed_file": _path(counts.oldest_claimed if counts else None),
+    }
+
+
+def _path(path: bytes | None) -> str | None:
+    return None if path is None else plain(path)

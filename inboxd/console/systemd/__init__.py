@@ -1,0 +1,1 @@
+"""inboxd as systemd services: installing, syncing, removing."""

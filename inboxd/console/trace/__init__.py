@@ -1,0 +1,1 @@
+"""What `inboxd trace` tells: the life of one file, from the log."""

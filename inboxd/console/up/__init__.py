@@ -1,0 +1,1 @@
+"""What `inboxd up` runs: a server if there is none, the programs, and their supervisor."""

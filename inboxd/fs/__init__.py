@@ -1,0 +1,1 @@
+"""The file system: its calls, moves that never overwrite, walks, and mounts."""

@@ -1,0 +1,1 @@
+"""From inbox/ to a queue: scan, decide, claim, pack, send."""

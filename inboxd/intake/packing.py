@@ -1,0 +1,206 @@
+"""From a claimed parcel to its payload: each file looked at, and small ones read, through one descriptor."""
+
+import errno
+import hashlib
+import mimetypes
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from inboxd.config.settings import Inbox
+from inboxd.fs.rename import beneath
+from inboxd.fs.syscalls import Disk, Fd, Idle, Stat, held
+from inboxd.intake.readiness import refusal
+from inboxd.logs import events
+from inboxd.messaging.payload import FilePart, Parcel
+from inboxd.spool.claims import LOST, discard, release
+from inboxd.spool.failing import fail
+from inboxd.spool.layout import Folders, born, split_path
+
+_log = events.get(__name__)
+
+OCTETS = "application/octet-stream"
+_NO_FILE = (errno.ELOOP, errno.ENXIO)
+"""What the system says when a link, or a socket, is to be opened."""
+
+
+@dataclass(slots=True)
+class Packed:
+    """What a parcel turned out to hold. ``refused`` has a reason for each path; ``busy`` files are not complete after all."""
+
+    parts: list[FilePart] = field(default_factory=list)
+    refused: list[tuple[bytes, str]] = field(default_factory=list)
+    busy: list[bytes] = field(default_factory=list)
+    versions: dict[bytes, "Version"] = field(default_factory=dict)
+
+
+Version = tuple[int, int]
+"""What tells a file from a changed one: size and modification time. Not its inode: a copy across file systems has another."""
+
+
+def version(look: Stat) -> Version:
+    """Return a file's version."""
+    return look.size, look.mtime_ns
+
+
+def pack(
+    disk: Disk,
+    folders: Folders,
+    inbox: Inbox,
+    parcel: str,
+    paths: Iterable[bytes],
+    expected: Mapping[bytes, Version] | None = None,
+    *,
+    carry: bool = True,
+) -> Packed:
+    """Look at each claimed file and read the small ones, which the message will ``carry``. Who is gone by now is left out.
+
+    One that is not the version ``expected`` was written to since it was found complete: it counts as busy.
+    """
+    packed = Packed()
+    room = inbox.parcel_bytes_max if carry else 0
+    try:
+        home = disk.open_folder(folders.claimed, parcel.encode())
+    except OSError as error:
+        if error.errno not in LOST:
+            raise
+        return packed
+    with held(disk, home):
+        for path in paths:
+            parts, name = split_path(path)
+            try:
+                folder = beneath(disk, home, parts)
+            except OSError as error:
+                if error.errno not in LOST:
+                    raise
+                continue
+            with folder as at:
+                seen = expected is not None and path in expected
+                room -= _pack_one(disk, at, name, path, inbox, parcel, room, packed, seen=seen)
+    for part in list(packed.parts):
+        if expected and expected.get(part.filename, packed.versions[part.filename]) != packed.versions[part.filename]:
+            packed.parts.remove(part)
+            packed.busy.append(part.filename)
+    return packed
+
+
+def _pack_one(
+    disk: Disk, at: Fd, name: bytes, path: bytes, inbox: Inbox, parcel: str, room: int, packed: Packed, *, seen: bool
+) -> int:
+    """Add one file to ``packed``; returns how many bytes it put inside the message.
+
+    What was not ``seen`` to be a file is looked at before it is opened: opening a device may do something.
+    """
+    try:
+        if not seen and (reason := refusal(disk.stat(at, name), inbox.size_bytes_max)):
+            packed.refused.append((path, reason))
+            return 0
+        with held(disk, disk.open_file(at, name)) as file:
+            return _pack_open(disk, file, path, inbox, parcel, room, packed)
+    except FileNotFoundError:
+        return 0
+    except BlockingIOError:  # another program holds a lease of its own on it
+        packed.busy.append(path)
+        return 0
+    except OSError as error:
+        if seen and error.errno in _NO_FILE:  # it has been replaced since
+            return _pack_one(disk, at, name, path, inbox, parcel, room, packed, seen=False)
+        if not isinstance(error, PermissionError):
+            raise
+        packed.refused.append((path, "inboxd is not permitted to read it: its owner must make it readable for the service"))
+        return 0
+
+
+def _pack_open(disk: Disk, file: Fd, path: bytes, inbox: Inbox, parcel: str, room: int, packed: Packed) -> int:
+    look = disk.fstat(file)
+    if reason := refusal(look, inbox.size_bytes_max):
+        packed.refused.append((path, reason))
+        return 0
+    if disk.check_writers(file) is Idle.BUSY:
+        packed.busy.append(path)
+        return 0
+    data = None
+    if look.size <= inbox.inline_bytes_max:
+        data = _read(disk, file, look.size)
+        after = disk.fstat(file)
+        if data is None or (after.size, after.mtime_ns) != (look.size, look.mtime_ns):
+            packed.busy.append(path)
+            return 0
+    packed.versions[path] = version(look)
+    carried = data if data is not None and len(data) <= room else None
+    packed.parts.append(_part(path, look, inbox.name, parcel, data, carried))
+    return len(carried or b"")
+
+
+def _read(disk: Disk, file: Fd, size: int) -> bytes | None:
+    """Read a whole small file; None if it has more or fewer bytes than announced."""
+    chunks, missing = [], size
+    while missing > 0 and (chunk := disk.read(file, missing + 1)):
+        chunks.append(chunk)
+        missing -= len(chunk)
+    return None if missing else b"".join(chunks)
+
+
+def _part(path: bytes, look: Stat, inbox: str, parcel: str, data: bytes | None, carried: bytes | None) -> FilePart:
+    headers: dict[str, str | float] = {
+        "id": file_id(inbox, path, look),
+        "mtime": look.mtime_ns / 1e9,
+        "claimed-at": born(parcel),
+    }
+    if data is not None:
+        headers["sha256"] = hashlib.sha256(data).hexdigest()
+    return FilePart(path, content_type(path), look.size, headers, carried)
+
+
+def content_type(path: bytes) -> str:
+    """Guess a file's content type by its suffix, as a browser does. The name has no other say: it could look like a URL."""
+    _, dot, suffix = path.rpartition(b"/")[2].rpartition(b".")
+    return _type_of(suffix) if dot else OCTETS
+
+
+@lru_cache(maxsize=1024)
+def _type_of(suffix: bytes) -> str:
+    return mimetypes.guess_type(f"x.{suffix.decode('utf-8', 'replace')}")[0] or OCTETS
+
+
+def file_id(inbox: str, path: bytes, look: Stat) -> str:
+    """Return what a handler can be idempotent by: the same for one dropped file however often it is handed out.
+
+    Made of what a claim, a retry and a restart leave as it is: inbox, path, inode, modification time, size.
+    """
+    key = b"\0".join([inbox.encode(), path, b"%d %d %d" % (look.ino, look.mtime_ns, look.size)])
+    return hashlib.blake2b(key, digest_size=16).hexdigest()
+
+
+def parcel_of(packed: Packed, parcel: str, inbox: Inbox, host: str) -> Parcel:
+    """Return the payload of what was accepted."""
+    return Parcel(parcel, inbox.name, host, bytes(inbox.root), tuple(packed.parts))
+
+
+def now_of(disk: Disk, folder: Fd) -> float:
+    """Return the time by a file system's own clock, unix seconds: a server's may differ from ours."""
+    disk.touch(folder)
+    return disk.fstat(folder).mtime_ns / 1e9
+
+
+def clock_of(disk: Disk, folders: Folders, *, network: bool) -> float:
+    """Return the time that an inbox's files are to be judged by."""
+    return now_of(disk, folders.claimed) if network else time.time()
+
+
+def settle(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, packed: Packed) -> int:
+    """Deal with what a parcel turned out to hold besides good files: refuse it, or give it back; returns how many were refused.
+
+    Raises OSError.
+    """
+    refused = 0
+    for path, reason in packed.refused:
+        refused += fail(disk, folders, inbox, parcel, path, reason, attempts=0) is not None
+    for path in packed.busy:
+        if release(disk, folders, parcel, path):
+            why = "it was opened for writing again"
+            _log.info(events.FILE_RELEASED, inbox=inbox.name, file=path, parcel=parcel, why=why)
+    if not packed.parts:
+        discard(disk, folders, parcel)
+    return refused

@@ -1,0 +1,165 @@
+"""Walking through an inbox: every file in it with the decision about it, one at a time, in flat memory."""
+
+import errno
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from inboxd.config.settings import Rules
+from inboxd.fs.rename import beneath, is_reserved
+from inboxd.fs.syscalls import Disk, Fd, Idle, Kind, Stat, held
+from inboxd.intake.readiness import Decision, Ignore, Patience, Refuse, by_name, decide, folder_by_name, partial_names, settled
+from inboxd.spool.layout import split_path
+
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One entry of an inbox: its path below inbox/, what was decided, and what the system said of it (if asked)."""
+
+    path: bytes
+    decision: Decision
+    look: Stat | None
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """A sub-folder or a file that the system keeps from us."""
+
+    path: bytes
+    error: OSError
+
+
+@dataclass(frozen=True, slots=True)
+class SubFolder:
+    """A sub-folder that was looked into, told after its entries; ``mtime`` is when they last changed, unix seconds."""
+
+    path: bytes
+    mtime: float
+
+
+def scan(
+    disk: Disk, inbox: Fd, rules: Rules, patience: Patience, clock: Callable[[], float]
+) -> Iterator[Seen | SubFolder | Denied]:
+    """Yield every entry of an inbox, sub-folders too if the rules say so; what vanishes meanwhile is passed over.
+
+    Depth first and iterative: a dropper's tree may be as deep as the disk allows. A folder deeper than ``depth_max`` is one
+    entry, refused. ``clock`` is asked for each entry, for a scan may last. Raises OSError when the inbox itself can't be read.
+    """
+    with held(disk, disk.open_folder(inbox, b".")) as top:  # our own: a scan outlives the turn that began it
+        yield from _scan(disk, top, rules, patience, clock)
+
+
+def _scan(
+    disk: Disk, inbox: Fd, rules: Rules, patience: Patience, clock: Callable[[], float]
+) -> Iterator[Seen | SubFolder | Denied]:
+    pending = [b""]
+    while pending:
+        prefix = pending.pop()
+        try:
+            folder = _open(disk, inbox, prefix)
+        except OSError as error:
+            if prefix and error.errno in _GONE:
+                continue
+            if prefix and error.errno == errno.EACCES:
+                yield Denied(prefix[:-1], error)
+                continue
+            raise
+        with held(disk, folder):
+            mtime = disk.fstat(folder).mtime_ns / 1e9
+            yield from _entries(disk, folder, prefix, rules, patience, clock, pending)
+        if prefix:
+            yield SubFolder(prefix[:-1], mtime)
+
+
+def _entries(
+    disk: Disk, folder: Fd, prefix: bytes, rules: Rules, patience: Patience, clock: Callable[[], float], pending: list[bytes]
+) -> Iterator[Seen | Denied]:
+    for name, is_folder in disk.entries(folder):
+        path = prefix + name
+        if not is_folder:
+            yield _look(disk, folder, name, path, rules, patience, clock)
+        elif stop := _stops(name, path, rules):
+            yield Seen(path, stop, None)
+        else:
+            pending.append(path + b"/")
+
+
+def _stops(name: bytes, path: bytes, rules: Rules) -> Ignore | Refuse | None:
+    """Decide about a sub-folder: None if it is looked into."""
+    if skip := folder_by_name(name):
+        return skip
+    if not rules.recursive:
+        return Ignore("a sub-folder, and recursive = false")
+    if path.count(b"/") >= rules.depth_max:
+        return Refuse(f"folders are nested more than {rules.depth_max} deep")
+    return None
+
+
+def look_at(
+    disk: Disk, inbox: Fd, path: bytes, rules: Rules, patience: Patience, clock: Callable[[], float]
+) -> Seen | Denied | None:
+    """Return what a scan would say of one path: of the entry, or of the folder above it that it would not look into.
+
+    None if nothing is there. Raises ValueError for a path that could lead outside.
+    """
+    parts, name = split_path(path)
+    try:
+        with beneath(disk, inbox, parts) as folder:
+            is_folder = disk.stat(folder, name).kind is Kind.FOLDER
+            for depth, part in enumerate((*parts, name) if is_folder else parts):
+                above = b"/".join((*parts, name)[: depth + 1])
+                if stop := _stops(part, above, rules):
+                    return Seen(above, stop, None)
+            if is_folder:
+                return Seen(path, Ignore("a sub-folder: what is in it is taken file by file"), None)
+            return _look(disk, folder, name, path, rules, patience, clock)
+    except OSError as error:
+        return None if error.errno in _GONE else Denied(path, error)
+
+
+def _open(disk: Disk, inbox: Fd, prefix: bytes) -> Fd:
+    current = disk.open_folder(inbox, b".")
+    for part in prefix.split(b"/")[:-1]:
+        with held(disk, current):
+            current = disk.open_folder(current, part)
+    return current
+
+
+def _look(
+    disk: Disk, folder: Fd, name: bytes, path: bytes, rules: Rules, patience: Patience, clock: Callable[[], float]
+) -> Seen | Denied:
+    """Look at one entry. What is wrong with it must not keep the others from being looked at."""
+    if skip := by_name(path, rules.include, rules.exclude):
+        return Seen(path, skip, None)
+    try:
+        look, now = disk.stat(folder, name), clock()
+        if look.kind is Kind.LINK and is_reserved(disk, folder, name):
+            return Seen(path, Ignore("a name that is reserved for a file on its way back"), look)
+        idle = _idle(disk, folder, name) if settled(look, now, patience) else Idle.UNKNOWN
+        return Seen(path, decide(look, idle, now, patience, partial=_has_partial(disk, folder, name, look)), look)
+    except OSError as error:
+        return Seen(path, Ignore("it is gone"), None) if error.errno in _GONE else Denied(path, error)
+
+
+def _idle(disk: Disk, folder: Fd, name: bytes) -> Idle:
+    try:
+        with held(disk, disk.open_file(folder, name)) as file:
+            return disk.check_writers(file)
+    except BlockingIOError:  # another program holds a lease of its own on it: Samba, an NFS server
+        return Idle.BUSY
+    except PermissionError:
+        return Idle.UNKNOWN
+
+
+def _has_partial(disk: Disk, folder: Fd, name: bytes, look: Stat) -> bool:
+    """Tell whether a download's other name stands beside an empty file: browsers reserve the final name so."""
+    if look.size:
+        return False
+    for other in partial_names(name):
+        try:
+            disk.stat(folder, other)
+        except OSError:
+            continue
+        return True
+    return False

@@ -1,0 +1,48 @@
+"""Which workers take which parcels: they show themselves in Redis, for the watcher to know whether parcels are to carry bytes.
+
+Between programs on one host each byte would cross the wire three times, to come back; to another host, there is no other way.
+"""
+
+import secrets
+from collections.abc import Iterable
+from typing import cast
+
+import redis
+
+from inboxd.broker import lua
+from inboxd.broker.connection import weather
+from inboxd.messaging.celery_app import WORK_QUEUE, files_queue
+
+KEY = "inboxd:takers"
+FRESH_SECONDS = 60.0
+"""A worker of which nothing was heard for so long does not count."""
+
+_BETWEEN = "\0"
+
+
+class Helpers:
+    """Who takes from the queues of parcels, as far as one host knows; by Redis's clock."""
+
+    def __init__(self, client: redis.Redis, host: str) -> None:
+        self._by_reference = files_queue(host)
+        self._id = secrets.token_hex(8)
+        self._show = client.register_script(lua.SHOW)
+        self._takers: list[frozenset[str]] = []
+
+    @property
+    def needed(self) -> bool:
+        """Whether parcels are to carry bytes, at the last look: one who takes them does not see our disk, or nobody does."""
+        blind = any(WORK_QUEUE in queues and self._by_reference not in queues for queues in self._takers)
+        return blind or not any(self._by_reference in queues for queues in self._takers)
+
+    def show(self, queues: Iterable[str]) -> None:
+        """Tell that this worker takes from these queues. Raises BrokerAway."""
+        self._call(_BETWEEN.join([self._id, *sorted(queues)]))
+
+    def look(self) -> None:
+        """See who takes from which queues. Raises BrokerAway."""
+        self._takers = [frozenset(name.decode("utf-8", "replace").split(_BETWEEN)[1:]) for name in self._call()]
+
+    def _call(self, *names: str) -> list[bytes]:
+        with weather():
+            return cast("list[bytes]", self._show(keys=[KEY], args=[int(FRESH_SECONDS * 1000), *names]))

@@ -1,0 +1,88 @@
+"""Counting: how many files wait, are in flight, done and failed, and how old the oldest of them are."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from inboxd.config.settings import Inbox, Rules
+from inboxd.fs.rename import TEMP_PREFIX
+from inboxd.fs.syscalls import Disk, Fd
+from inboxd.fs.walk import Entry, walk
+from inboxd.intake.readiness import by_name, folder_by_name
+from inboxd.spool import error_note
+from inboxd.spool.claims import files, parcels
+from inboxd.spool.layout import born, opened
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """Numbers of files on their way; ages in seconds and paths of the oldest, None where there is none."""
+
+    waiting: int
+    in_flight: int
+    oldest_waiting_seconds: float | None
+    oldest_claimed_seconds: float | None
+    oldest_waiting: bytes | None = None
+    oldest_claimed: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """Numbers of files; ages, and the paths of the oldest below inbox/, are None where there is none."""
+
+    waiting: int
+    in_flight: int
+    done: int
+    failed: int
+    oldest_waiting_seconds: float | None
+    oldest_claimed_seconds: float | None = None
+    oldest_waiting: bytes | None = None
+    oldest_claimed: bytes | None = None
+
+
+def count(disk: Disk, inbox: Inbox) -> Census:
+    """Count an inbox's files. Raises FolderAway if a folder is missing, OSError if one can't be read."""
+    moving = count_moving(disk, inbox)
+    with opened(disk, inbox.root) as folders:
+        done = sum(1 for file in _files(disk, folders.done) if not file.name.startswith(TEMP_PREFIX))
+        failed = sum(1 for file in _files(disk, folders.failed) if not _is_ours(file.name))
+    ages = moving.oldest_waiting_seconds, moving.oldest_claimed_seconds
+    return Census(moving.waiting, moving.in_flight, done, failed, *ages, moving.oldest_waiting, moving.oldest_claimed)
+
+
+def count_moving(disk: Disk, inbox: Inbox) -> Moving:
+    """Count what is in inbox/ and claimed/ alone, which stay small. Raises FolderAway, OSError."""
+    with opened(disk, inbox.root) as folders:
+        oldest: tuple[float, bytes] | None = None
+        waiting = 0
+        for file in _files(disk, folders.inbox, inbox):
+            if by_name(file.path, inbox.include, inbox.exclude):
+                continue
+            try:
+                changed = disk.stat(file.at, file.name).ctime_ns / 1e9
+            except OSError:
+                continue
+            waiting += 1
+            if oldest is None or changed < oldest[0]:
+                oldest = changed, file.path
+        held = [(parcel, found) for parcel in parcels(disk, folders) if (found := files(disk, folders, parcel))]
+    since, path = oldest or (None, None)
+    claimed, first = (born(held[0][0]), held[0][1][0]) if held else (None, None)
+    return Moving(waiting, sum(len(found) for _, found in held), _age(since), _age(claimed), path, first)
+
+
+def _age(since: float | None) -> float | None:
+    return None if since is None else max(time.time() - since, 0.0)
+
+
+def _is_ours(name: bytes) -> bool:
+    return name.startswith(TEMP_PREFIX) or name.endswith(error_note.SUFFIX)
+
+
+def _files(disk: Disk, top: Fd, rules: Rules | None = None) -> Iterator[Entry]:
+    """Yield everything below a folder that is not a folder; only where a scan by these rules would look."""
+
+    def enter(folder: Entry) -> bool:
+        return rules is None or (rules.recursive and not folder_by_name(folder.name))
+
+    return (entry for entry in walk(disk, top, enter) if not entry.is_folder)

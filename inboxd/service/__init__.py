@@ -1,0 +1,1 @@
+"""A program as a service: checks before its start, new settings, and the service manager."""

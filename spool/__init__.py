@@ -1,1 +1,0 @@
-"""The ground: what a file is, where it lies, how it moves. Knows no program."""

@@ -1,0 +1,222 @@
+"""Screening: is this message one that a worker can take? What is not is set aside before Celery sees it.
+
+Celery 5.7.0 lets some messages end the worker's main process, again and again, for it puts them back as it ends (a body of the
+wrong arity, bad base64, a time limit of strings); it unpacks whatever a header calls compressed, without a limit; and it drops
+what it can't read or does not know without a trace. The file of a message that was set aside is still in claimed/.
+"""
+
+import binascii
+import contextlib
+from base64 import b64decode
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+import msgpack
+import redis
+from kombu.utils.json import dumps, loads
+
+from inboxd.broker.connection import weather
+from inboxd.broker.leases import Leases
+from inboxd.errors import BadPayload, BrokerAway
+from inboxd.logs import events
+from inboxd.logs.text import plain
+from inboxd.messaging.celery_app import OURS, QUARANTINE_KEY
+from inboxd.messaging.payload import INLINE_BYTES_MAX
+from inboxd.spool.layout import is_parcel_id
+
+REDELIVERED_KEY = "inboxd:redelivered:"
+MESSAGE_BYTES_MAX = 2 * INLINE_BYTES_MAX
+"""Base64 and the headers around the largest parcel stay below this."""
+KEPT_BYTES_MAX = 65_536
+KEPT_MAX = 100
+"""So much of so many messages is kept for a person to look at."""
+REDELIVERIES_MAX = 5
+"""A message that came back so often within the hour is suspected of ending its workers."""
+REDELIVERED_SECONDS = 3600
+DEPTH_MAX = 8
+SEEN_AGAIN_MAX = 10_000
+
+_CONTENT_TYPE = "application/x-msgpack"
+
+_log = events.get(__name__)
+
+
+def read(raw: bytes, known: Collection[str]) -> Mapping[str, Any]:
+    """Return the headers of a message as it lies in its queue. Raises BadPayload for one that a worker should not get."""
+    if len(raw) > MESSAGE_BYTES_MAX:
+        raise BadPayload(f"it has {len(raw)} bytes, and no message of ours has more than {MESSAGE_BYTES_MAX}")
+    try:
+        message = loads(raw)
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise BadPayload(f"it is not JSON: {error}") from error
+    headers, properties = _map(message, "headers"), _map(message, "properties")
+    _check_properties(properties)
+    _check_headers(headers, known)
+    if message.get("content-type") != _CONTENT_TYPE or message.get("content-encoding") != "binary":
+        raise BadPayload(f"its content-type is not {_CONTENT_TYPE}")
+    _check_body(message.get("body"))
+    return headers
+
+
+def _map(value: object, key: str) -> Mapping[str, Any]:
+    part = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(part, dict):
+        raise BadPayload(f"it has no {key}")
+    return part
+
+
+def _check_properties(properties: Mapping[str, Any]) -> None:
+    delivery = _map(properties, "delivery_info")
+    texts = (properties.get("delivery_tag"), delivery.get("exchange"), delivery.get("routing_key"))
+    if not all(_is_plain(text) for text in texts):
+        raise BadPayload("its properties do not say how it was delivered")
+    if properties.get("body_encoding") != "base64":
+        raise BadPayload("its body_encoding is not base64")
+
+
+def _check_headers(headers: Mapping[str, Any], known: Collection[str]) -> None:
+    if headers.get("compression") is not None:
+        raise BadPayload("it is compressed, and we never do that: it could be a bomb")
+    if not headers.get("id") or not _is_plain(headers["id"]):
+        raise BadPayload("it has no id")
+    if headers.get("task") not in known:
+        raise BadPayload(f"no task here is called {plain(str(headers.get('task')))[:200]}")
+    limits = headers.get("timelimit") or [None, None]
+    if not (isinstance(limits, list) and len(limits) == len("hs") and all(_is_number(limit) for limit in limits)):
+        raise BadPayload("its timelimit is not two numbers")
+    if not isinstance(headers.get("retries") or 0, int):
+        raise BadPayload("its retries are no number")
+    if not all(_is_moment(headers.get(moment)) for moment in ("eta", "expires")):
+        raise BadPayload("its eta or its expires is no moment")
+    if _is_deeper(headers, DEPTH_MAX):
+        raise BadPayload("its headers are nested")
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str) and value.isascii() and value.isprintable()
+
+
+def _is_moment(value: object) -> bool:
+    try:
+        return value is None or (isinstance(value, str) and bool(datetime.fromisoformat(value)))
+    except ValueError:
+        return False
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return levels == 0 or any(_is_deeper(one, levels - 1) for one in inner)
+
+
+def _is_number(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+
+
+def _check_body(body: object) -> None:
+    if not isinstance(body, str):
+        raise BadPayload("it has no body")
+    try:
+        content = msgpack.unpackb(b64decode(body, validate=True), raw=False)
+    except binascii.Error as error:
+        raise BadPayload(f"its body is not base64: {error}") from error
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
+        raise BadPayload(f"its body is not msgpack: {error}") from error
+    match content:
+        case [list(), dict(), dict()]:
+            return
+        case _:
+            raise BadPayload("its body is not a task's: arguments, keywords and callbacks")
+
+
+class Screen:
+    """Looks at every message that a worker takes from its queues, and sets aside what it should not get."""
+
+    def __init__(self, client: redis.Redis, leases: Leases, known: Callable[[], Collection[str]]) -> None:
+        """``known`` returns the names of the tasks that may be called."""
+        self._client = client
+        self._leases = leases
+        self._known = known
+        self._seen_again: set[str] = set()
+
+    def passes(self, queue: str, raw: bytes) -> bool:
+        """Tell whether the worker may have this message. If not, it is kept, logged, and its parcel given to the sweep.
+
+        What does not come from a queue of tasks, such as the answer to an ``inspect``, is none of our business.
+        """
+        if not queue.startswith(OURS):
+            return True
+        try:
+            headers = read(raw, self._known())
+        except BadPayload as error:
+            self._set_aside(queue, raw, str(error), _id_in(raw), crashed=False)
+            return False
+        if headers.get("redelivered") and self._comes_too_often(headers["id"]):
+            why = f"it came back {REDELIVERIES_MAX} times: it seems to end the workers that take it"
+            self._set_aside(queue, raw, why, headers["id"], crashed=True)
+            return False
+        return True
+
+    def stumbled(self, message: Any, error: Exception) -> None:  # noqa: ANN401 - kombu.transport.virtual.Message
+        """Set aside a message that passed, and that Celery could not take all the same; it counts like a worker's death."""
+        queue, raw = str(message.delivery_info.get("routing_key")), dumps(message.serializable()).encode()
+        why = plain(f"Celery stumbled over it: {type(error).__name__}: {error}")[:500]
+        self._set_aside(queue, raw, why, str(message.headers.get("id")), crashed=True)
+
+    def forgive(self) -> None:
+        """Forget what has come back to this worker, which stops in order: its messages are not to blame."""
+        with contextlib.suppress(BrokerAway), weather():
+            for task_id in self._seen_again:
+                self._client.delete(REDELIVERED_KEY + task_id)
+
+    def _comes_too_often(self, task_id: str) -> bool:
+        """Count the workers that a message has come back from. One that comes back to the same worker has ended nobody."""
+        if task_id in self._seen_again:
+            return False
+        key = REDELIVERED_KEY + task_id
+        try:
+            with weather(), self._client.pipeline(transaction=True) as pipe:
+                pipe.incr(key)
+                pipe.expire(key, REDELIVERED_SECONDS)
+                times = int(pipe.execute()[0])
+                if times < REDELIVERIES_MAX:
+                    self._remember(task_id)
+                    return False
+                self._client.delete(key)
+        except BrokerAway:
+            return False
+        return True
+
+    def _remember(self, task_id: str) -> None:
+        if len(self._seen_again) >= SEEN_AGAIN_MAX:
+            self._seen_again.clear()
+        self._seen_again.add(task_id)
+
+    def _set_aside(self, queue: str, raw: bytes, why: str, task_id: str, *, crashed: bool) -> None:
+        """Keep a bad message where no worker looks."""
+        # If we die here: the message is gone, its parcel's lease lapses, and the sweep sends it again.
+        parcel = task_id if is_parcel_id(task_id) else None
+        _log.error(
+            events.MESSAGE_SET_ASIDE, queue=queue, parcel=parcel, task=plain(task_id)[:100], size=len(raw), why=why,
+            remedy=f"its file is worked on again; look at it with LRANGE {QUARANTINE_KEY} 0 0",
+        )  # fmt: skip
+        try:
+            with weather(), self._client.pipeline(transaction=True) as pipe:
+                pipe.lpush(QUARANTINE_KEY, raw[:KEPT_BYTES_MAX])
+                pipe.ltrim(QUARANTINE_KEY, 0, KEPT_MAX - 1)
+                pipe.execute()
+            if parcel is not None:
+                self._leases.let_go(parcel, crashed=crashed)
+        except BrokerAway as error:
+            _log.warning(events.BROKER_AWAY, error=str(error), what="keeping a message that was set aside")
+
+
+def _id_in(raw: bytes) -> str:
+    """Return the task id that a bad message claims to have, "" if it has none."""
+    try:
+        task_id = loads(raw[:MESSAGE_BYTES_MAX])["headers"]["id"]
+    except Exception:  # noqa: BLE001 - whatever it is that is wrong with it
+        return ""
+    return task_id if isinstance(task_id, str) else ""

@@ -1,0 +1,1 @@
+"""Carrying out what became of a parcel: done/, failed/, or another attempt."""

@@ -1,0 +1,1 @@
+"""Worker and beat as services: ready, alive, reloading, stopping."""

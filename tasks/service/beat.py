@@ -1,0 +1,124 @@
+"""`celery beat`: its schedule is the settings', and lies in no file; and it is a service: ready, alive, reloading, stopping."""
+
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import celery.beat
+from celery import Celery, signals
+from celery.apps.beat import Beat as CelerysBeat
+from celery.utils.log import get_logger
+
+from inboxd.broker import connection
+from inboxd.config.settings import Settings
+from inboxd.logs import events
+from inboxd.service import sd_notify
+from inboxd.service.reloading import renew
+from inboxd.service.sd_notify import Notify
+from inboxd.tasks.sweeps.schedule import beat_schedule
+
+TICK_SECONDS_MAX = 2.0
+"""New settings wait so long at most, once they are asked for."""
+
+_celerys = get_logger("celery.beat")
+
+
+class Beat(CelerysBeat):
+    """Celery's beat as a service."""
+
+    def init_loader(self) -> None:
+        """Prepare to tell the service manager, to log, and to reload."""
+        super().init_loader()
+        app: Any = self.app
+        settings: Settings = app.settings
+        self._silence_seconds = connection.silence_seconds(settings)
+        self._notify = sd_notify.take(os.environ, os.getpid())
+        self._duty = Duty(app, settings, self._notify)
+        if not sys.stdout.isatty():
+            signal.signal(signal.SIGHUP, self._duty.ask)  # at once: what comes before the first tick is done at it
+
+        def set_up_logging(**_kwargs: object) -> None:  # whoever hears this signal keeps Celery from its own
+            events.configure(settings.log, program="beat", environment=os.environ)
+
+        signals.setup_logging.connect(set_up_logging, weak=False)
+        signals.beat_init.connect(self._on_start, weak=False)
+
+    def _on_start(self, sender: Any = None, **_kwargs: object) -> None:  # noqa: ANN401 - celery.beat.Service
+        self._notify.bear(self._silence_seconds)
+        gc.collect()  # the transport that Celery's banner was made of, and an open file with it, else stays for minutes
+        self._duty.begin(sender.scheduler)
+
+
+class Scheduler(celery.beat.Scheduler):
+    """Celery's scheduler in memory, which does its ``duty`` even while Redis is away."""
+
+    duty: Callable[[], None] = staticmethod(lambda: None)
+    farewell: Callable[[], None] = staticmethod(lambda: None)
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:  # noqa: ANN401 - Celery's own signature
+        """Send what is due; returns the seconds until the next look."""
+        self.duty()
+        return min(super().tick(*args, **kwargs), TICK_SECONDS_MAX)
+
+    def reschedule(self) -> None:
+        """Take up what the app's schedule says now; when each sweep was last sent is kept."""
+        self.merge_inplace(self.app.conf.beat_schedule)
+        self._heap = None
+
+    def close(self) -> None:
+        """End."""
+        self.farewell()
+        super().close()
+
+    def _ensure_connected(self) -> Any:  # noqa: ANN401 - as Celery's, which waits for ever and tells nobody meanwhile
+        def told(error: Exception, interval: float) -> None:
+            _celerys.error("beat: Connection error: %s. Trying again in %s seconds...", error, interval)
+
+        return self.connection.ensure_connection(told, self.app.conf.broker_connection_max_retries, callback=self.duty)
+
+
+class Duty:
+    """What beat does at each tick: it feeds the watchdog, and takes up new settings when it was asked to."""
+
+    def __init__(self, app: Celery, settings: Settings, notify: Notify) -> None:
+        self._app = app
+        self._settings = settings
+        self._notify = notify
+        self._asked = False
+
+    def ask(self, *_: object) -> None:
+        """Ask for a reload at the next tick: a signal handler."""
+        self._asked = True
+
+    def begin(self, scheduler: Scheduler) -> None:
+        """Begin to serve."""
+        self._scheduler = scheduler
+        scheduler.duty, scheduler.farewell = self.do, self._notify.stopping
+        self._notify.status(self._words())
+        self._notify.ready()
+
+    def do(self) -> None:
+        """Do what is to be done at a tick."""
+        self._notify.alive()
+        if self._asked:
+            self._asked = False
+            self._reload()
+
+    def _reload(self) -> None:
+        self._notify.reloading()
+        if change := renew(self._settings, handlers=False, folders=False):
+            self._settings = change.settings
+            self._app.conf.beat_schedule = beat_schedule(self._settings)
+            self._scheduler.reschedule()
+            self._notify.status(self._words())
+        self._notify.ready()
+
+    def _words(self) -> str:
+        every = self._settings.sweep
+        return (
+            f"sweeping for what was missed every {every.missed_seconds:g} s, "
+            f"stale every {every.stale_seconds:g} s, expired every {every.expired_seconds:g} s"
+        )

@@ -1,0 +1,131 @@
+"""`celery worker`: put together from the settings, guarded, and a service: ready, alive, reloading on SIGHUP, stopping."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from functools import partial
+from typing import Any
+
+from celery import bootsteps, signals
+from celery.apps.worker import Worker as CelerysWorker
+from celery.worker.components import Pool
+from kombu.exceptions import OperationalError
+
+from inboxd.broker import connection
+from inboxd.config.settings import Settings
+from inboxd.errors import SettingsError
+from inboxd.fs.syscalls import ignore_lease_breaks
+from inboxd.logs import events
+from inboxd.messaging.celery_app import EXPIRED, STALE, host_queue
+from inboxd.messaging.worker_registry import Helpers
+from inboxd.service import sd_notify
+from inboxd.service.preflight import require
+from inboxd.tasks.hardening import transport
+from inboxd.tasks.hardening.consumer import SteadyConsumer
+from inboxd.tasks.hardening.consumer_watchdog import Pulse
+from inboxd.tasks.hardening.message_filter import Screen
+from inboxd.tasks.outcomes import callbacks
+from inboxd.tasks.service.reload import Reload
+from inboxd.tasks.sweeps import sweeps
+from inboxd.tasks.work import process_parcel
+from inboxd.tasks.worker.context import build
+from inboxd.tasks.worker.shared_settings import Shop
+
+
+class Worker(CelerysWorker):
+    """Celery's worker, which knows inboxd's tasks, and survives what Celery's own would not."""
+
+    def on_before_init(self, quiet: bool = False, **options: Any) -> None:  # noqa: ANN401 - Celery's own signature
+        """Put the worker together, before its pool and its consumer are made.
+
+        Ends the program, with code 2, on folders that would not work. A worker that only helps another host (``-Q``) need not
+        have them.
+        """
+        app: Any = self.app
+        settings: Settings = app.settings
+        queues = options.get("queues")
+        chosen = queues.split(",") if isinstance(queues, str) else queues
+        owns_folders = not chosen or host_queue(settings.host) in chosen
+        try:
+            require(settings, folders=owns_folders)
+        except SettingsError as error:
+            sys.stderr.write(f"inboxd can't start:\n{error}\n")
+            raise SystemExit(2) from None
+        ignore_lease_breaks()
+        self._notify = sd_notify.take(os.environ, os.getpid())
+        self._context = build(settings, self.app)
+        self._shop = Shop(self._context)
+        for module in (process_parcel, callbacks, sweeps):
+            module.register(self.app, self._shop)
+        self._reload = Reload(self._shop, self._notify, folders=owns_folders)
+        self._install_guards()
+        self._connect_signals()
+        self.app.steps["worker"].add(AfterPool)
+        super().on_before_init(quiet, **options)
+
+    def _install_guards(self) -> None:
+        context, settings = self._context, self._context.settings
+        registry = Helpers(context.client, settings.host)
+        self._pulse = Pulse(context.client, settings.work.silent_seconds, notify=self._notify, helpers=registry)
+        self._screen = Screen(context.client, context.leases, self._callable_tasks)
+        transport.install(self._screen.passes, self._pulse.beat)
+        self.app.conf.worker_consumer = partial(SteadyConsumer, set_aside=self._screen.stumbled)
+
+    def _callable_tasks(self) -> list[str]:
+        """Return what a message may ask for: our tasks, and those that a handler's module has added; none of Celery's own."""
+        return [name for name in self.app.tasks if not name.startswith("celery.")]
+
+    def _connect_signals(self) -> None:
+        log_settings = self._context.settings.log
+
+        def set_up_logging(**_kwargs: object) -> None:  # whoever hears this signal keeps Celery from its own
+            events.configure(log_settings, program="worker", environment=os.environ)
+
+        signals.setup_logging.connect(set_up_logging, weak=False)
+        signals.worker_process_init.connect(self._on_child_start, weak=False)
+        signals.worker_shutting_down.connect(self._on_stop_signal, weak=False)
+        signals.worker_shutdown.connect(self._on_shutdown, weak=False)
+
+    def on_pool_started(self) -> None:
+        """Be ready: a Redis that is away is no reason not to be."""
+        self._reload.listen()  # later than Celery's own handler of SIGHUP, which starts another program in our place
+        self._notify.bear(self._pulse.look_seconds + connection.silence_seconds(self._context.settings))
+        self._notify.status("connecting to Redis")
+        self._notify.ready()
+        self._pulse.attend()
+
+    def on_consumer_ready(self, consumer: Any) -> None:  # noqa: ANN401 - celery.worker.consumer.Consumer
+        """Watch over the consumer, and sweep at once: an earlier worker may have died over its parcels."""
+        super().on_consumer_ready(consumer)
+        self._pulse.watch(consumer)
+        with contextlib.suppress(OperationalError):
+            # beat counts from its own start: one that restarts often would never come to the rare sweep
+            for sweep in (STALE, EXPIRED):
+                self.app.send_task(sweep, queue=host_queue(self._context.host), ignore_result=True)
+
+    def _on_child_start(self, **_kwargs: object) -> None:
+        # `systemctl kill -s HUP` sends it to all; a function, which what a handler starts does not inherit
+        signal.signal(signal.SIGHUP, lambda *_: None)
+        self._context.progress.begin()
+
+    def _on_stop_signal(self, **_kwargs: object) -> None:
+        """Tell that what is put back now has ended no worker. In a thread: a signal handler may have interrupted anything."""
+        self._notify.stopping()
+        threading.Thread(target=self._screen.forgive, daemon=True).start()
+
+    def _on_shutdown(self, **_kwargs: object) -> None:
+        """Leave nothing finished in claimed/, if the folders are this worker's business."""
+        if host_queue(self._context.host) in self.app.amqp.queues.consume_from:
+            sweeps.file_finished(self._shop.now())
+
+
+class AfterPool(bootsteps.StartStopStep):
+    """Stands between the pool and the consumer, which waits for Redis."""
+
+    requires = (Pool,)
+
+    def start(self, parent: Worker) -> None:
+        """Tell the worker."""
+        parent.on_pool_started()

@@ -1,0 +1,1 @@
+"""Beat's sweeps: missed files, stale parcels, expired files."""

@@ -1,0 +1,57 @@
+"""Turns: one sweep of a kind at an inbox at a time, for one that hangs on a dead mount must not draw every worker after it."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import cast
+
+from inboxd.broker import lua
+from inboxd.broker.connection import weather
+from inboxd.errors import BrokerAway
+from inboxd.tasks.worker.context import WorkerContext
+from inboxd.tasks.worker.process_identity import Life, life, token
+
+KEY = "inboxd:sweep:"
+TURN_SECONDS = 120
+
+_over: set[tuple[str, str]] = set()
+"""This process's turns that are over, by key and token: they are given back with the question for the next."""
+
+
+@contextlib.contextmanager
+def turn(workshop: WorkerContext, sweep: str, inbox: str) -> Iterator[bool]:
+    """Take a turn; yields whether it is ours. It is given back with the next one, or by ``give_back``.
+
+    A dead process's turn is over, a living one's after TURN_SECONDS. Raises BrokerAway.
+    """
+    key, mine = f"{KEY}{sweep}:{workshop.host}:{inbox}", token(workshop.host)
+    ours = True  # until we know better: a question whose answer was lost may have been heard
+    try:
+        ours = _take(workshop, key, mine)
+        yield ours
+    finally:
+        if ours:
+            _over.add((key, mine))
+
+
+def give_back(workshop: WorkerContext) -> None:
+    """Give back what is over, after the last turn; while Redis is away, before the next one."""
+    with contextlib.suppress(BrokerAway), weather():
+        for key, mine in [*_over]:
+            workshop.client.eval(lua.DELETE_OWN, 1, key, mine)
+            _over.discard((key, mine))
+
+
+def _take(workshop: WorkerContext, key: str, mine: str) -> bool:
+    holder = _ask(workshop, key, mine, [*_over])
+    if holder != mine and life(holder) is Life.DEAD:
+        holder = _ask(workshop, key, mine, [(key, holder)])
+    return holder == mine
+
+
+def _ask(workshop: WorkerContext, key: str, mine: str, over: list[tuple[str, str]]) -> str:
+    """Give back turns that are over, and return whose this one is now: ours, if it was nobody's."""
+    keys, owners = [key, *(turn for turn, _ in over)], [owner for _, owner in over]
+    with weather():
+        holder = cast("bytes", workshop.client.eval(lua.TAKE_TURN, len(keys), *keys, mine, str(TURN_SECONDS), *owners))
+    _over.difference_update(over)
+    return holder.decode()

@@ -1,0 +1,25 @@
+"""When beat asks for the sweeps."""
+
+from typing import Any
+
+from celery.schedules import schedule
+
+from inboxd.config.settings import Settings
+from inboxd.messaging.celery_app import EXPIRED, MISSED, STALE, host_queue
+
+
+def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return beat's schedule for Celery. A sweep that no worker took in time is dropped: the next one follows."""
+    every = {
+        MISSED: settings.sweep.missed_seconds,
+        STALE: settings.sweep.stale_seconds,
+        EXPIRED: settings.sweep.expired_seconds,
+    }
+    return {
+        name: {
+            "task": name,
+            "schedule": schedule(seconds),
+            "options": {"queue": host_queue(settings.host), "expires": max(2 * seconds, 10.0), "ignore_result": True},
+        }
+        for name, seconds in every.items()
+    }

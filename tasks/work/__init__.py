@@ -1,0 +1,1 @@
+"""The task that works on a parcel: its lease, its handler calls."""

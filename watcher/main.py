@@ -1,0 +1,83 @@
+"""The watcher as a program: settings, signals, loop."""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+from inboxd.broker import connection
+from inboxd.broker.counters import Counters
+from inboxd.broker.leases import Leases
+from inboxd.config.loading import load
+from inboxd.config.settings import Inbox
+from inboxd.errors import SettingsError
+from inboxd.fs.syscalls import Disk, ignore_lease_breaks
+from inboxd.intake.intake import Means
+from inboxd.logs import events
+from inboxd.messaging.celery_app import make_app, send
+from inboxd.messaging.payload import Parcel
+from inboxd.messaging.worker_registry import Helpers
+from inboxd.monitoring.collector import Health
+from inboxd.service import sd_notify
+from inboxd.service.preflight import require
+from inboxd.watcher.daemon import Daemon
+from inboxd.watcher.hints import Hint, Hints, Kind
+from inboxd.watcher.metrics import Endpoint
+from inboxd.watcher.observer import Observer
+
+
+def main() -> int:
+    """Run the watcher until SIGTERM or SIGINT; returns its exit code: 2 for settings or folders that can't be used."""
+    manager = sd_notify.take(os.environ, os.getpid())
+    try:
+        settings = load()
+        events.configure(settings.log, program="watcher", environment=os.environ)
+        require(settings, handlers=False)
+    except SettingsError as error:
+        sys.stderr.write(f"inboxd can't start:\n{error}\n")
+        return 2
+    ignore_lease_breaks()
+    manager.bear(connection.silence_seconds(settings))
+    hints = Hints()
+    _listen(hints)
+    app = make_app(settings)
+    client = connection.client(settings)
+
+    def send_one(parcel: Parcel, inbox: Inbox) -> None:
+        send(app, parcel, inbox)
+        manager.alive()  # a turn may send thousands
+
+    leases = Leases(client, keep_seconds=2 * settings.redis.visibility_timeout_seconds)
+    means = Means(Disk(), leases, send_one, settings.host, settings.sweep.grace_seconds, helpers=Helpers(client, settings.host))
+    counters = Counters(client, settings.host)
+    daemon = Daemon(settings, means, client, counters, hints, Observer(hints), manager)
+    endpoint = _endpoint(daemon)
+    daemon.run()
+    if endpoint:
+        endpoint.stop()
+    return 0
+
+
+def _endpoint(daemon: Daemon) -> Endpoint | None:
+    """Serve the figures, if the settings say where; from a thread, and with a client of its own."""
+    settings = daemon.settings
+    if not settings.metrics.listen:
+        return None
+    endpoint = Endpoint(settings.metrics.listen, Health(lambda: daemon.settings, connection.client(settings), Disk()).metrics)
+    endpoint.start()
+    return endpoint
+
+
+def _listen(hints: Hints) -> None:
+    """Turn signals into hints."""
+
+    def on(number: signal.Signals, kind: Kind) -> None:
+        def put(_signal: int, _frame: FrameType | None) -> None:
+            hints.put(Hint(kind))
+
+        signal.signal(number, put)
+
+    on(signal.SIGTERM, Kind.STOP)
+    on(signal.SIGINT, Kind.STOP)
+    if not sys.stderr.isatty():  # on a terminal it says that the terminal is gone
+        on(signal.SIGHUP, Kind.RELOAD)
