@@ -11,7 +11,7 @@ from pathlib import Path
 from faults import Fault
 from support.stand import Stand
 
-from inboxd.fs.rename import names_like
+from inboxd.fs.names import names_like
 
 SETTLED_SECONDS = 90.0
 """All must be filed so long after the last fault."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import puremagic
 
-from inboxd.intake.packing import OCTETS, content_type
+from inboxd.messaging.content_type import OCTETS, content_type
 from inboxd.messaging.inbox_file import InboxFile
 
 SNIFF_BYTES = 8192

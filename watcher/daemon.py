@@ -15,6 +15,7 @@ from inboxd.errors import BrokerAway, FolderAway
 from inboxd.fs import mounts
 from inboxd.intake.intake import Means
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.service import reloading
 from inboxd.service.reloading import Change
 from inboxd.service.sd_notify import Notify
@@ -57,7 +58,7 @@ class Daemon:
         self._observer = observer
         self._notify = notify or Notify()
         self._renew = renew
-        self._log = events.get(__name__)
+        self._log = get(__name__)
         self._watches = Watches(means, observer)
         self._drops = self._watches.drops
         self._troubles: dict[str, str] = {}

@@ -13,7 +13,7 @@ from inboxd.config.settings import Inbox
 from inboxd.errors import SettingsError
 from inboxd.fs.syscalls import Disk, ignore_lease_breaks
 from inboxd.intake.intake import Means
-from inboxd.logs import events
+from inboxd.logs.setup import configure
 from inboxd.messaging.celery_app import make_app, send
 from inboxd.messaging.payload import Parcel
 from inboxd.messaging.worker_registry import Helpers
@@ -31,7 +31,7 @@ def main() -> int:
     manager = sd_notify.take(os.environ, os.getpid())
     try:
         settings = load()
-        events.configure(settings.log, program="watcher", environment=os.environ)
+        configure(settings.log, program="watcher", environment=os.environ)
         require(settings, handlers=False)
     except SettingsError as error:
         sys.stderr.write(f"inboxd can't start:\n{error}\n")

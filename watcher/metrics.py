@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler
 
 from inboxd.config.settings import address_of
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.monitoring.exposition import CONTENT_TYPE, Metric, render
 
 AGAIN_SECONDS = 30.0
@@ -16,7 +17,7 @@ AGAIN_SECONDS = 30.0
 CLIENT_SECONDS = 5.0
 """A client that sends or takes nothing for so long is cut off: the next one waits for it."""
 
-_log = events.get(__name__)
+_log = get(__name__)
 
 
 class _Server(socketserver.TCPServer):

@@ -9,6 +9,7 @@ from inboxd.fs.mounts import mount_at
 from inboxd.intake.intake import Intake, Means
 from inboxd.intake.watch_mode import Mode, mode, patience
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.service import reloading
 from inboxd.service.reloading import Change
 from inboxd.watcher.observer import Observer
@@ -25,7 +26,7 @@ class Watches:
         self.drops: dict[str, Drop] = {}
         self._means = means
         self._observer = observer
-        self._log = events.get(__name__)
+        self._log = get(__name__)
         self._watchless: dict[str, float] = {}
 
     def watch(self, inbox: Inbox) -> Drop:

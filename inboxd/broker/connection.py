@@ -86,3 +86,10 @@ def weather() -> Iterator[None]:
         yield
     except redis.RedisError as error:
         raise BrokerAway(f"redis: {error}") from error
+
+
+def shown(url: str) -> str:
+    """Return the URL without its password, for logs and screens."""
+    parts = urlsplit(url)
+    _, _, place = parts.netloc.rpartition("@")
+    return f"{parts.scheme}://{place}{parts.path}"

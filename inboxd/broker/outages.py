@@ -15,7 +15,7 @@ import redis
 
 from inboxd.broker.connection import weather
 from inboxd.errors import FolderAway
-from inboxd.fs.rename import TEMP_PREFIX
+from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk
 from inboxd.spool.layout import CLAIMED_MODE, opened
 

@@ -39,7 +39,7 @@ def moment(text: str, now: datetime) -> datetime:
 
 def local(at: float) -> str:
     """Return a moment, given in unix seconds, in local time, for people."""
-    return f"{datetime.fromtimestamp(at).astimezone():%Y-%m-%d %H:%M:%S}"
+    return f"{_local(at):%Y-%m-%d %H:%M:%S}"
 
 
 def iso(at: float) -> str:
@@ -58,3 +58,19 @@ def age(seconds: float | None) -> str:
         if count or parts:
             parts.append(f"{count} {unit}")
     return " ".join([*parts, f"{left} s"][:2])
+
+
+def _local(at: float) -> datetime:
+    return datetime.fromtimestamp(at).astimezone()
+
+
+_MINUTE = 60.0
+
+
+def duration(seconds: float) -> str:
+    """Return how long something took: "0.4 ms", "30 ms", "1.20 s", "3 min 20 s"."""
+    if seconds >= _MINUTE:
+        return age(seconds)
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds * 1000 >= 1 or seconds == 0 else f"{seconds * 1000:.1f} ms"

@@ -264,3 +264,7 @@ class held:  # noqa: N801 - read as a word: with held(disk, fd)
 
     def __exit__(self, *_raised: object) -> None:
         self._disk.close(self._fd)
+
+
+def _same(one: Stat, other: Stat) -> bool:
+    return (one.dev, one.ino) == (other.dev, other.ino)

@@ -17,6 +17,7 @@ from inboxd.intake.packing import pack, parcel_of, settle
 from inboxd.intake.readiness import Patience
 from inboxd.intake.ready_files import Gathering, Looked
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.messaging.payload import Parcel
 from inboxd.messaging.worker_registry import Helpers
 from inboxd.spool.claims import Claim, claim, discard
@@ -75,7 +76,7 @@ class Intake:
         self._inbox = inbox
         self._gathering = Gathering(means.disk, inbox, patience, network=network)
         self._flight = Flight(inbox)
-        self._log = events.get(__name__).bind(inbox=inbox.name)
+        self._log = get(__name__).bind(inbox=inbox.name)
         self._pace: float | None = None
         self._own_pace: float | None = None
         self._unsent: list[Parcel] = []

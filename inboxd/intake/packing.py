@@ -2,25 +2,24 @@
 
 import errno
 import hashlib
-import mimetypes
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from inboxd.config.settings import Inbox
-from inboxd.fs.rename import beneath
+from inboxd.fs.folders import beneath
 from inboxd.fs.syscalls import Disk, Fd, Idle, Stat, held
 from inboxd.intake.readiness import refusal
 from inboxd.logs import events
+from inboxd.logs.setup import get
+from inboxd.messaging.content_type import content_type
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.claims import LOST, discard, release
 from inboxd.spool.failing import fail
 from inboxd.spool.layout import Folders, born, split_path
 
-_log = events.get(__name__)
+_log = get(__name__)
 
-OCTETS = "application/octet-stream"
 _NO_FILE = (errno.ELOOP, errno.ENXIO)
 """What the system says when a link, or a socket, is to be opened."""
 
@@ -151,17 +150,6 @@ def _part(path: bytes, look: Stat, inbox: str, parcel: str, data: bytes | None, 
     if data is not None:
         headers["sha256"] = hashlib.sha256(data).hexdigest()
     return FilePart(path, content_type(path), look.size, headers, carried)
-
-
-def content_type(path: bytes) -> str:
-    """Guess a file's content type by its suffix, as a browser does. The name has no other say: it could look like a URL."""
-    _, dot, suffix = path.rpartition(b"/")[2].rpartition(b".")
-    return _type_of(suffix) if dot else OCTETS
-
-
-@lru_cache(maxsize=1024)
-def _type_of(suffix: bytes) -> str:
-    return mimetypes.guess_type(f"x.{suffix.decode('utf-8', 'replace')}")[0] or OCTETS
 
 
 def file_id(inbox: str, path: bytes, look: Stat) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from inboxd.fs.rename import beneath, open_path
+from inboxd.fs.folders import beneath, open_path
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.scan import SubFolder
 from inboxd.spool.layout import Folders, split_path

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from inboxd.config.settings import Rules
-from inboxd.fs.rename import beneath, is_reserved
+from inboxd.fs.folders import beneath
+from inboxd.fs.reserve import is_reserved
 from inboxd.fs.syscalls import Disk, Fd, Idle, Kind, Stat, held
 from inboxd.intake.readiness import Decision, Ignore, Patience, Refuse, by_name, decide, folder_by_name, partial_names, settled
 from inboxd.spool.layout import split_path

@@ -1,18 +1,17 @@
 """The Celery contract: the app's settings, the names of tasks and queues, and sending a parcel by name."""
 
-from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import redis
 from celery import Celery, signature
 from kombu import Queue
 from kombu.exceptions import OperationalError
-from kombu.utils.scheduling import round_robin_cycle
 
 from inboxd.broker import connection
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Inbox, Settings
 from inboxd.errors import BrokerAway
 from inboxd.messaging.payload import Parcel, to_wire
+from inboxd.messaging.queues import UNACKED_KEY, WORK_QUEUE, files_queue, host_queue
 
 PROCESS = "inboxd.process"
 SUCCEEDED = "inboxd.succeeded"
@@ -20,37 +19,6 @@ FAILED = "inboxd.failed"
 MISSED = "inboxd.sweep_missed"
 STALE = "inboxd.sweep_stale"
 EXPIRED = "inboxd.sweep_expired"
-
-OURS = "inboxd."
-"""How the names of all our queues begin."""
-HOST_QUEUE = "inboxd.host."
-WORK_QUEUE = "inboxd.work"
-"""Parcels that carry their bytes: any worker on any host."""
-
-UNACKED_KEY = "inboxd.unacked"
-"""Messages that workers hold: what is worked on, and what waits for its next attempt."""
-
-QUARANTINE_KEY = "inboxd.quarantine"
-"""Messages that no worker should get, kept for a person to look at."""
-
-
-def files_queue(host: str) -> str:
-    """Return the queue of parcels that go by reference: workers that see this host's folders."""
-    return f"inboxd.files.{host}"
-
-
-def host_queue(host: str) -> str:
-    """Return the queue of callbacks and sweeps: workers on the host that owns the folders."""
-    return f"{HOST_QUEUE}{host}"
-
-
-class HostFirst(round_robin_cycle):  # type: ignore[type-arg]  # generic in the stubs only
-    """The order in which a worker asks its queues: callbacks first, so that what is finished gets away; then in turn."""
-
-    def rotate(self, last_used: str) -> None:
-        """Put a queue that has just given a message behind the others, unless it is the host's own."""
-        items: list[str] = self.items or []
-        items.sort(key=lambda queue: (not queue.startswith(HOST_QUEUE), queue == last_used))
 
 
 def make_app(settings: Settings, *, results: bool = False) -> Celery:
@@ -118,7 +86,7 @@ def configuration(settings: Settings, *, results: bool) -> dict[str, Any]:
             "unacked_key": UNACKED_KEY,
             "unacked_index_key": "inboxd.unacked_index",
             "unacked_mutex_key": "inboxd.unacked_mutex",
-            "queue_order_strategy": "inboxd.messaging.celery_app:HostFirst",
+            "queue_order_strategy": "inboxd.messaging.queues:HostFirst",
             "priority_steps": [0],
         },
         "task_publish_retry": False,
@@ -162,29 +130,3 @@ def send(app: Celery, parcel: Parcel, inbox: Inbox, *, retries: int = 0, countdo
         )
     except (OperationalError, redis.RedisError, ConnectionError, TimeoutError) as error:
         raise BrokerAway(f"can't send to {WORK_QUEUE}: {error}") from error
-
-
-_IDS = """
-local ids = {}
-for i, message in ipairs(redis.call('LRANGE', KEYS[1], ARGV[1], ARGV[2])) do
-  ids[i] = string.match(message, '"id": ?"([^"]+)"') or ''
-end
-return ids
-"""
-_PAGE = 500
-
-
-def in_queues(client: redis.Redis, queues: Iterable[str]) -> set[str]:
-    """Return the ids of all tasks whose messages lie in these queues. Reads every message: for repairs only.
-
-    Raises BrokerAway.
-    """
-    script = client.register_script(_IDS)
-    found: set[str] = set()
-    with connection.weather():
-        for queue in queues:
-            start = 0
-            while ids := cast("list[bytes]", script(keys=[queue], args=[start, start + _PAGE - 1])):
-                found.update(task_id.decode("ascii", "replace") for task_id in ids)
-                start += _PAGE
-    return found

@@ -11,7 +11,7 @@ import redis
 
 from inboxd.broker import lua
 from inboxd.broker.connection import weather
-from inboxd.messaging.celery_app import WORK_QUEUE, files_queue
+from inboxd.messaging.queues import WORK_QUEUE, files_queue
 
 KEY = "inboxd:takers"
 FRESH_SECONDS = 60.0

@@ -16,7 +16,7 @@ from inboxd.broker.counters import DONE, FAILED, LATENCY_SECONDS, REFUSED, Count
 from inboxd.config.settings import Inbox, Settings
 from inboxd.errors import BrokerAway, FolderAway
 from inboxd.fs.syscalls import Disk
-from inboxd.messaging.celery_app import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE, files_queue, host_queue
+from inboxd.messaging.queues import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE, files_queue, host_queue
 from inboxd.monitoring.exposition import Kind, Metric, Sample, histogram
 from inboxd.monitoring.file_counts import Moving, count_moving
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from inboxd.config.settings import Inbox, Rules
-from inboxd.fs.rename import TEMP_PREFIX
+from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.fs.walk import Entry, walk
 from inboxd.intake.readiness import by_name, folder_by_name

@@ -10,6 +10,7 @@ from inboxd.config.loading import load, sourced
 from inboxd.config.settings import Settings
 from inboxd.errors import Finding, SettingsError
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.service.preflight import require
 
 FIXED: dict[str, tuple[str, ...]] = {
@@ -21,7 +22,7 @@ FIXED: dict[str, tuple[str, ...]] = {
 """Keys of tables that only a restart takes up: connections, pools and leases of what is in flight are made by them."""
 FIXED_ALONE = ("state_dir", "host")
 
-_log = events.get(__name__)
+_log = get(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, MutableMapping
 
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.logs.text import plain
 
 ADDRESS, PERIOD, OWNER = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
@@ -13,7 +14,7 @@ SEND_SECONDS = 1.0
 PINGS_PER_PERIOD = 4
 STATUS_CHARS_MAX = 500
 
-_log = events.get(__name__)
+_log = get(__name__)
 
 
 class Notify:

@@ -9,7 +9,9 @@ import errno
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from inboxd.fs.rename import TEMP_NAME, Branch, move_free, move_in, open_path
+from inboxd.fs.folders import Branch, open_path
+from inboxd.fs.names import TEMP_NAME
+from inboxd.fs.rename import move_free, move_in
 from inboxd.fs.syscalls import Disk, Fd, held
 from inboxd.fs.walk import Entry, walk
 from inboxd.spool.layout import CLAIMED_MODE, Folders, is_parcel_id, split_path

@@ -5,12 +5,13 @@ import time
 from inboxd.config.settings import Inbox
 from inboxd.fs.syscalls import Disk, Stat, held
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.spool import error_note, history
 from inboxd.spool.claims import open_in
 from inboxd.spool.filing import file_failed
 from inboxd.spool.layout import Folders
 
-_log = events.get(__name__)
+_log = get(__name__)
 
 
 def fail(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, path: bytes, reason: str, *, attempts: int) -> bytes | None:

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from inboxd.fs.rename import TEMP_PREFIX, Branch, beneath, move, move_free, names_like
+from inboxd.fs.folders import Branch, beneath
+from inboxd.fs.names import TEMP_PREFIX, names_like
+from inboxd.fs.rename import move, move_free
 from inboxd.fs.syscalls import Disk, Fd, held
 from inboxd.spool import error_note
 from inboxd.spool.claims import LOST

@@ -10,7 +10,7 @@ import re
 import secrets
 from collections.abc import Sequence
 
-from inboxd.fs.rename import TEMP_PREFIX
+from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk, Fd, Stat, held
 from inboxd.spool.error_note import cut_history
 

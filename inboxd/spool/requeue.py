@@ -5,7 +5,10 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from inboxd.fs.rename import TEMP_PREFIX, beneath, is_reserved, make_folders, move_free, open_path
+from inboxd.fs.folders import beneath, make_folders, open_path
+from inboxd.fs.names import TEMP_PREFIX
+from inboxd.fs.rename import move_free
+from inboxd.fs.reserve import is_reserved
 from inboxd.fs.syscalls import Disk, Fd, Kind, held
 from inboxd.fs.walk import Entry, walk
 from inboxd.spool import error_note, history

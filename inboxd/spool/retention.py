@@ -5,7 +5,8 @@ import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from inboxd.fs.rename import TEMP_NAME, is_reserved
+from inboxd.fs.names import TEMP_NAME
+from inboxd.fs.reserve import is_reserved
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.fs.walk import PASSED_OVER, Entry, walk
 from inboxd.spool import error_note

@@ -17,6 +17,7 @@ from celery.worker import state
 from inboxd.broker.connection import weather
 from inboxd.errors import BrokerAway
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.messaging.worker_registry import FRESH_SECONDS, Helpers
 from inboxd.service.sd_notify import PINGS_PER_PERIOD, Notify
 
@@ -29,7 +30,7 @@ EXIT_CODE = 70
 COLD_STOP_SECONDS = 10.0
 """A worker that is told to stop at once has so long to put back what it has taken."""
 
-_log = events.get(__name__)
+_log = get(__name__)
 
 
 class Pulse:

@@ -20,9 +20,10 @@ from inboxd.broker.connection import weather
 from inboxd.broker.leases import Leases
 from inboxd.errors import BadPayload, BrokerAway
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.logs.text import plain
-from inboxd.messaging.celery_app import OURS, QUARANTINE_KEY
 from inboxd.messaging.payload import INLINE_BYTES_MAX
+from inboxd.messaging.queues import OURS, QUARANTINE_KEY
 from inboxd.spool.layout import is_parcel_id
 
 REDELIVERED_KEY = "inboxd:redelivered:"
@@ -39,7 +40,7 @@ SEEN_AGAIN_MAX = 10_000
 
 _CONTENT_TYPE = "application/x-msgpack"
 
-_log = events.get(__name__)
+_log = get(__name__)
 
 
 def read(raw: bytes, known: Collection[str]) -> Mapping[str, Any]:

@@ -12,10 +12,11 @@ from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerAway, HandlerFailed, RejectFile
 from inboxd.intake.packing import settle
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.logs.text import plain
 from inboxd.messaging import payload
-from inboxd.messaging.message import Stored
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict
+from inboxd.messaging.results import Stored
 from inboxd.spool.claims import discard, files, split
 from inboxd.spool.failing import fail
 from inboxd.spool.filing import Way, file_done, is_filed
@@ -25,7 +26,7 @@ from inboxd.tasks.worker.context import WorkerContext
 _FINAL = {RejectFile.__name__, HandlerFailed.__name__}
 """What a stored failure must be for its files to fail: all else is the worker's trouble, and gets another chance."""
 
-_log = events.get(__name__)
+_log = get(__name__)
 
 
 class Filer:

@@ -11,6 +11,7 @@ from inboxd.broker.leases import Held
 from inboxd.config.settings import Inbox
 from inboxd.errors import BadPayload, BrokerAway, Weather
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.messaging.celery_app import FAILED, STALE, SUCCEEDED
 from inboxd.messaging.outcome import from_wire
 from inboxd.spool.layout import is_parcel_id, opened
@@ -18,9 +19,9 @@ from inboxd.tasks.hardening.redacted_request import Discreet
 from inboxd.tasks.outcomes.apply import Filer, is_final
 from inboxd.tasks.worker.context import WorkerContext
 from inboxd.tasks.worker.process_identity import Life, life
-from inboxd.tasks.worker.shared_settings import Shop
+from inboxd.tasks.worker.shared_settings import CurrentContext
 
-_log = events.get(__name__)
+_log = get(__name__)
 _REMEDY = "the sweep tries again"
 
 
@@ -71,14 +72,14 @@ def _weather(workshop: WorkerContext, inbox: Inbox, parcel: str) -> Iterator[Non
         _log.warning(events.PARCEL_STUCK, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)
 
 
-def register(app: Celery, shop: Shop) -> None:
+def register(app: Celery, current: CurrentContext) -> None:
     """Make the callbacks known to the app. The error callback is bound, so that Celery sends it as a message."""
 
     def on_success(wire: object) -> None:
-        succeeded(shop.now(), wire)
+        succeeded(current.get(), wire)
 
     def on_error(_self: Task[..., Any], inbox: object, parcel: object) -> None:
-        failed(shop.now(), inbox, parcel)
+        failed(current.get(), inbox, parcel)
 
     app.task(name=SUCCEEDED, ignore_result=True, Request=Discreet)(on_success)
     app.task(name=FAILED, bind=True, ignore_result=True, Request=Discreet)(on_error)

@@ -14,7 +14,7 @@ from celery.utils.log import get_logger
 
 from inboxd.broker import connection
 from inboxd.config.settings import Settings
-from inboxd.logs import events
+from inboxd.logs.setup import configure
 from inboxd.service import sd_notify
 from inboxd.service.reloading import renew
 from inboxd.service.sd_notify import Notify
@@ -41,7 +41,7 @@ class Beat(CelerysBeat):
             signal.signal(signal.SIGHUP, self._duty.ask)  # at once: what comes before the first tick is done at it
 
         def set_up_logging(**_kwargs: object) -> None:  # whoever hears this signal keeps Celery from its own
-            events.configure(settings.log, program="beat", environment=os.environ)
+            configure(settings.log, program="beat", environment=os.environ)
 
         signals.setup_logging.connect(set_up_logging, weak=False)
         signals.beat_init.connect(self._on_start, weak=False)

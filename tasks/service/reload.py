@@ -11,17 +11,18 @@ from inboxd.broker import heartbeat
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerAway, SettingsError, Weather
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.service.reloading import Change, refuse, renew
 from inboxd.service.sd_notify import Notify
 from inboxd.spool.claims import parcels
 from inboxd.spool.layout import opened
 from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.shared_settings import Shop
+from inboxd.tasks.worker.shared_settings import CurrentContext
 
 LOOK_SECONDS = 5.0
 """How often an inbox that was removed is looked at: is anything of it left in flight?"""
 
-_log = events.get(__name__)
+_log = get(__name__)
 
 _importing = threading.RLock()
 """A child that is forked while this thread imports a handler's module would wait for that import for ever."""
@@ -31,10 +32,12 @@ os.register_at_fork(before=_importing.acquire, after_in_parent=_importing.releas
 class Reload:
     """Takes up new settings on SIGHUP, and lets go of removed inboxes once nothing of them is in flight."""
 
-    def __init__(self, shop: Shop, notify: Notify, look_seconds: float = LOOK_SECONDS, *, folders: bool = True) -> None:
+    def __init__(
+        self, current: CurrentContext, notify: Notify, look_seconds: float = LOOK_SECONDS, *, folders: bool = True
+    ) -> None:
         """``folders`` says whether the folders are this worker's business."""
         self._folders = folders
-        self._shop = shop
+        self._current = current
         self._notify = notify
         self._look_seconds = look_seconds
         self._asked: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -49,7 +52,7 @@ class Reload:
     def _run(self) -> None:
         while True:
             try:
-                self._asked.get(timeout=self._look_seconds if self._shop.now().retiring else None)
+                self._asked.get(timeout=self._look_seconds if self._current.get().retiring else None)
             except queue.Empty:
                 self.forget()
             else:
@@ -58,7 +61,7 @@ class Reload:
     def reload(self) -> None:
         """Read the settings again, and hand them out; what can't be used changes nothing."""
         self._notify.reloading()
-        workshop = self._shop.now()
+        workshop = self._current.get()
         importlib.invalidate_caches()  # a handler's module may be new
         with _importing:
             change = renew(workshop.settings, handlers=True, folders=self._folders, leaving=workshop.retiring)
@@ -70,7 +73,7 @@ class Reload:
         before = workshop.settings.inbox
         inboxes = {**change.settings.inbox, **{name: before[name] for name in change.removed}}
         try:
-            self._shop.change(change.settings.model_copy(update={"inbox": inboxes}), change.removed)
+            self._current.update(change.settings.model_copy(update={"inbox": inboxes}), change.removed)
         except SettingsError as error:
             refuse(error)
             return
@@ -82,7 +85,7 @@ class Reload:
 
     def forget(self) -> None:
         """Let go of each removed inbox that two looks in a row have found empty, and that no watcher watches any more."""
-        workshop = self._shop.now()
+        workshop = self._current.get()
         inboxes = workshop.settings.inbox
         try:
             watcher = heartbeat.read(workshop.client, workshop.host)
@@ -94,7 +97,7 @@ class Reload:
         if not gone:
             return
         left = {name: inbox for name, inbox in inboxes.items() if name not in gone}
-        self._shop.change(workshop.settings.model_copy(update={"inbox": left}), workshop.retiring - gone)
+        self._current.update(workshop.settings.model_copy(update={"inbox": left}), workshop.retiring - gone)
         for name in sorted(gone):
             _log.info(events.INBOX_FORGOTTEN, inbox=name)
 

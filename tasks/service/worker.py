@@ -17,8 +17,9 @@ from inboxd.broker import connection
 from inboxd.config.settings import Settings
 from inboxd.errors import SettingsError
 from inboxd.fs.syscalls import ignore_lease_breaks
-from inboxd.logs import events
-from inboxd.messaging.celery_app import EXPIRED, STALE, host_queue
+from inboxd.logs.setup import configure
+from inboxd.messaging.celery_app import EXPIRED, STALE
+from inboxd.messaging.queues import host_queue
 from inboxd.messaging.worker_registry import Helpers
 from inboxd.service import sd_notify
 from inboxd.service.preflight import require
@@ -31,7 +32,7 @@ from inboxd.tasks.service.reload import Reload
 from inboxd.tasks.sweeps import sweeps
 from inboxd.tasks.work import process_parcel
 from inboxd.tasks.worker.context import build
-from inboxd.tasks.worker.shared_settings import Shop
+from inboxd.tasks.worker.shared_settings import CurrentContext
 
 
 class Worker(CelerysWorker):
@@ -56,10 +57,10 @@ class Worker(CelerysWorker):
         ignore_lease_breaks()
         self._notify = sd_notify.take(os.environ, os.getpid())
         self._context = build(settings, self.app)
-        self._shop = Shop(self._context)
+        self._current = CurrentContext(self._context)
         for module in (process_parcel, callbacks, sweeps):
-            module.register(self.app, self._shop)
-        self._reload = Reload(self._shop, self._notify, folders=owns_folders)
+            module.register(self.app, self._current)
+        self._reload = Reload(self._current, self._notify, folders=owns_folders)
         self._install_guards()
         self._connect_signals()
         self.app.steps["worker"].add(AfterPool)
@@ -81,7 +82,7 @@ class Worker(CelerysWorker):
         log_settings = self._context.settings.log
 
         def set_up_logging(**_kwargs: object) -> None:  # whoever hears this signal keeps Celery from its own
-            events.configure(log_settings, program="worker", environment=os.environ)
+            configure(log_settings, program="worker", environment=os.environ)
 
         signals.setup_logging.connect(set_up_logging, weak=False)
         signals.worker_process_init.connect(self._on_child_start, weak=False)
@@ -118,7 +119,7 @@ class Worker(CelerysWorker):
     def _on_shutdown(self, **_kwargs: object) -> None:
         """Leave nothing finished in claimed/, if the folders are this worker's business."""
         if host_queue(self._context.host) in self.app.amqp.queues.consume_from:
-            sweeps.file_finished(self._shop.now())
+            sweeps.file_finished(self._current.get())
 
 
 class AfterPool(bootsteps.StartStopStep):

@@ -12,9 +12,10 @@ from inboxd.broker.recovery import Found, Help, Limits, decide
 from inboxd.config.settings import Inbox
 from inboxd.errors import BadPayload
 from inboxd.logs import events
-from inboxd.messaging.celery_app import WORK_QUEUE, files_queue, in_queues
-from inboxd.messaging.message import Stored
+from inboxd.logs.setup import get
 from inboxd.messaging.outcome import from_wire
+from inboxd.messaging.queues import WORK_QUEUE, files_queue, in_queues
+from inboxd.messaging.results import Stored
 from inboxd.spool.claims import discard, files, parcels
 from inboxd.spool.layout import Folders, born
 from inboxd.tasks.outcomes.apply import Filer, is_final
@@ -22,7 +23,7 @@ from inboxd.tasks.work.lease_renewer import RENEWALS_PER_LEASE
 from inboxd.tasks.worker.context import WorkerContext
 from inboxd.tasks.worker.process_identity import Life, life
 
-_log = events.get(__name__)
+_log = get(__name__)
 
 
 class Repair:

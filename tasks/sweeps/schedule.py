@@ -5,7 +5,8 @@ from typing import Any
 from celery.schedules import schedule
 
 from inboxd.config.settings import Settings
-from inboxd.messaging.celery_app import EXPIRED, MISSED, STALE, host_queue
+from inboxd.messaging.celery_app import EXPIRED, MISSED, STALE
+from inboxd.messaging.queues import host_queue
 
 
 def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from inboxd.fs.mounts import mount_at
 from inboxd.intake.intake import Intake, Means
 from inboxd.intake.watch_mode import patience
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.messaging.celery_app import EXPIRED, MISSED, STALE, send
 from inboxd.messaging.payload import Parcel
 from inboxd.spool.layout import Folders, opened
@@ -26,7 +27,7 @@ from inboxd.spool.retention import expire
 from inboxd.tasks.sweeps.lock import give_back, turn
 from inboxd.tasks.sweeps.repair import Repair
 from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.shared_settings import Shop
+from inboxd.tasks.worker.shared_settings import CurrentContext
 
 RIPE_SECONDS = 5.0
 """A file must have been complete for so long before the sweep takes it from under the watcher's nose."""
@@ -35,7 +36,7 @@ TURNS_MAX = 100
 STOP_SECONDS = 0.5
 DAY_SECONDS = 86_400.0
 
-_log = events.get(__name__)
+_log = get(__name__)
 
 
 def _in_turns(sweep: Callable[[WorkerContext], None]) -> Callable[[WorkerContext], None]:
@@ -183,12 +184,12 @@ def _turn(workshop: WorkerContext, sweep: str, inbox: Inbox) -> Iterator[bool]:
                 _log.warning(events.SWEEP_STUCK, inbox=inbox.name, sweep=sweep, error=str(error), remedy="it is tried again")
 
 
-def register(app: Celery, shop: Shop) -> None:
+def register(app: Celery, current: CurrentContext) -> None:
     """Make the sweeps known to the app."""
     for name, sweep in ((MISSED, missed), (STALE, stale), (EXPIRED, expired)):
 
         def run(*, _sweep: Any = sweep) -> None:  # noqa: ANN401 - bound now, for a closure sees the last one
             with contextlib.suppress(BrokerAway):  # the next one comes soon
-                _sweep(shop.now())
+                _sweep(current.get())
 
         app.task(name=name, ignore_result=True)(run)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from inboxd.broker.leases import Leases
 from inboxd.errors import BrokerAway
 from inboxd.logs import events
+from inboxd.logs.setup import get
 
 RENEWALS_PER_LEASE = 3
 
@@ -20,7 +21,7 @@ class Keeper:
         self._wake = threading.Condition()
         self._kept: set[tuple[str, str]] = set()
         self._thread: threading.Thread | None = None
-        self._log = events.get(__name__)
+        self._log = get(__name__)
         self._away = False
 
     @contextlib.contextmanager

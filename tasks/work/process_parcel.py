@@ -13,10 +13,11 @@ from inboxd.config.handler_import import import_handler
 from inboxd.config.settings import Inbox
 from inboxd.errors import BadPayload, BrokerAway, HandlerFailed, RejectFile, Weather
 from inboxd.logs import events
+from inboxd.logs.setup import get
 from inboxd.logs.text import plain
 from inboxd.messaging.celery_app import PROCESS
-from inboxd.messaging.inbox_file import ParcelReader
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
+from inboxd.messaging.parcel_reader import ParcelReader
 from inboxd.messaging.payload import FilePart, Parcel, from_wire
 from inboxd.tasks.hardening.redacted_request import Discreet
 from inboxd.tasks.work import run_handler
@@ -24,7 +25,7 @@ from inboxd.tasks.work.lease_renewer import Keeper
 from inboxd.tasks.worker import process_identity
 from inboxd.tasks.worker.context import WorkerContext
 from inboxd.tasks.worker.process_identity import Life
-from inboxd.tasks.worker.shared_settings import Shop
+from inboxd.tasks.worker.shared_settings import CurrentContext
 
 OWN_SHARE = 0.9
 """A file that was stopped before it had so much of the time limit for itself is not to blame."""
@@ -32,7 +33,7 @@ OWN_SHARE = 0.9
 OUTAGE_LOOK_SECONDS = 0.5
 """How often an absent Redis is asked whether it is back."""
 
-_log = events.get(__name__)
+_log = get(__name__)
 
 _Answer = run_handler.Answer | Verdict | FileOutcome
 """What became of a file: the handler's answer; a verdict, if it was not asked; or what an earlier worker has left word of."""
@@ -234,11 +235,11 @@ def _outcome(part: FilePart, answer: _Answer) -> FileOutcome:
             return FileOutcome(part.filename, verdict)
 
 
-def register(app: Celery, shop: Shop) -> None:
+def register(app: Celery, current: CurrentContext) -> None:
     """Make the task known to the app; it works by the settings of when it starts."""
-    first = Process(shop.now())
+    first = Process(current.get())
 
     def run(self: Task[..., Any], wire: object) -> dict[str, Any]:
-        return first.by(shop.now()).run(self, wire)
+        return first.by(current.get()).run(self, wire)
 
     app.task(name=PROCESS, bind=True, ignore_result=False, throws=(RejectFile, HandlerFailed), Request=Discreet)(run)

@@ -15,12 +15,13 @@ from inboxd.errors import BrokerAway, FolderAway
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.packing import Packed, pack, parcel_of
 from inboxd.logs import events
-from inboxd.messaging import message
+from inboxd.logs.setup import get
+from inboxd.messaging import results
 from inboxd.messaging.celery_app import send
 from inboxd.spool.layout import Folders
 from inboxd.tasks.worker.progress import FOLDER, Progress
 
-_log = events.get(__name__)
+_log = get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,9 @@ class WorkerContext:
             send(self.app, parcel_of(packed, parcel, inbox, self.host), inbox, retries=retries, countdown=countdown)
         return packed
 
-    def stored(self, parcels: Sequence[str]) -> dict[str, message.Stored]:
+    def stored(self, parcels: Sequence[str]) -> dict[str, results.Stored]:
         """Return Celery's result record of each parcel; status PENDING where there is none. Raises BrokerAway."""
-        return message.stored(self.app, parcels)
+        return results.stored(self.app, parcels)
 
     def is_in_trouble(self, inbox: Inbox, error: Exception, seen_by: str) -> bool:
         """Tell whether an error is about the inbox as a whole. If so, it is left for all to know, and logged if it is news.

@@ -1,40 +1,87 @@
-"""Where each task gets the workshop of now: a reload in the main process reaches its children at their next task."""
+"""Settings in memory that a worker shares with its children: a reload in the main process reaches them at their next task."""
 
 import dataclasses
+import mmap
 from collections.abc import Iterable
 
 from inboxd.config.settings import Settings
 from inboxd.errors import Finding, SettingsError
 from inboxd.service.reloading import freeze, thaw
 from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.slate import Slate
+
+CAPACITY_BYTES = 4 * 1024 * 1024
+"""Maximum size of the serialized settings: some ten thousand inboxes. Memory is only used by what was written."""
+
+_HEADER_BYTES = 24
+_VERSION = 0
 
 
-class Shop:
-    """Made before the fork. No lock: a child that is forked while one is held would wait for it for ever."""
+class SharedBuffer:
+    """The latest text of one writing process, for all processes that it forks; neither side waits for the other.
 
-    def __init__(self, workshop: WorkerContext, slate: Slate | None = None) -> None:
-        self._slate = slate or Slate()
-        self._latest = 0, workshop
+    Created before the fork. ``version`` rises with each text; 0: nothing was written yet. No lock: a child that is forked while
+    one is held would wait for it for ever.
+    """
 
-    def now(self) -> WorkerContext:
-        """Return the workshop by the latest settings; a task keeps the one that it began with."""
-        seen, workshop = self._latest
-        if self._slate.number == seen:
-            return workshop
-        number, text = self._slate.read()
-        names, _, frozen = text.partition(b"\n")
-        leaving = frozenset(names.decode().split())
-        workshop = dataclasses.replace(workshop, settings=thaw(frozen), retiring=leaving)
-        self._latest = number, workshop
-        return workshop
+    def __init__(self, capacity_bytes: int = CAPACITY_BYTES) -> None:
+        self._capacity = capacity_bytes
+        self._memory = mmap.mmap(-1, _HEADER_BYTES + 2 * capacity_bytes)
+        # an aligned word is written, and read, all at once: the version, then the length of each of the two texts
+        self._words = memoryview(self._memory)[:_HEADER_BYTES].cast("Q")
 
-    def change(self, settings: Settings, leaving: Iterable[str]) -> None:
-        """Hand out new settings from now on; inboxes that are ``leaving`` are among theirs. Main process only.
+    @property
+    def version(self) -> int:
+        """The version of the latest text: cheap enough to be read before each task."""
+        return self._words[_VERSION]
+
+    def write(self, text: bytes) -> None:
+        """Replace the text; for one thread of one process. Raises ValueError if it is larger than the capacity."""
+        if len(text) > self._capacity:
+            raise ValueError(f"{len(text)} bytes, and there is room for {self._capacity}")
+        version = self.version + 1
+        start = self._start(version)
+        self._memory[start : start + len(text)] = text
+        self._words[1 + version % 2] = len(text)
+        self._words[_VERSION] = version
+
+    def read(self) -> tuple[int, bytes]:
+        """Return the latest text's version, and the text."""
+        while True:
+            version = self.version
+            start = self._start(version)
+            text = self._memory[start : start + self._words[1 + version % 2]]
+            if self.version == version:  # else the other half may have been written over meanwhile
+                return version, text
+
+    def _start(self, version: int) -> int:
+        return _HEADER_BYTES + version % 2 * self._capacity
+
+
+class CurrentContext:
+    """The worker context by the latest settings. Created before the fork."""
+
+    def __init__(self, context: WorkerContext, shared: SharedBuffer | None = None) -> None:
+        self._shared = shared or SharedBuffer()
+        self._latest = 0, context
+
+    def get(self) -> WorkerContext:
+        """Return the context by the latest settings; a task keeps the one that it began with."""
+        known, context = self._latest
+        if self._shared.version == known:
+            return context
+        version, text = self._shared.read()
+        names, _, serialized = text.partition(b"\n")
+        retiring = frozenset(names.decode().split())
+        context = dataclasses.replace(context, settings=thaw(serialized), retiring=retiring)
+        self._latest = version, context
+        return context
+
+    def update(self, settings: Settings, retiring: Iterable[str]) -> None:
+        """Hand out new settings from now on; ``retiring`` inboxes are among theirs. Main process only.
 
         Raises SettingsError when they are too large.
         """
         try:
-            self._slate.write(" ".join(sorted(leaving)).encode() + b"\n" + freeze(settings))
+            self._shared.write(" ".join(sorted(retiring)).encode() + b"\n" + freeze(settings))
         except ValueError as error:
             raise SettingsError([Finding("settings", str(error), "restart to take up so many inboxes")]) from None

@@ -10,8 +10,9 @@ from support.stand import Stand
 
 from inboxd.config.settings import Settings
 from inboxd.errors import HandlerFailed
-from inboxd.messaging.celery_app import FAILED, SUCCEEDED, host_queue, make_app
+from inboxd.messaging.celery_app import FAILED, SUCCEEDED, make_app
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
+from inboxd.messaging.queues import host_queue
 from inboxd.spool.layout import new_parcel_id
 
 pytestmark = [

@@ -7,7 +7,7 @@ import pytest
 from support.stand import Stand
 
 from inboxd.config.settings import Redis, Sweep, Work
-from inboxd.messaging.celery_app import host_queue
+from inboxd.messaging.queues import host_queue
 
 pytestmark = pytest.mark.live
 

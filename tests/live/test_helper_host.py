@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from support.stand import Program, Stand
 
-from inboxd.messaging.celery_app import host_queue
+from inboxd.messaging.queues import host_queue
 
 pytestmark = pytest.mark.live
 

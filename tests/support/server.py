@@ -8,7 +8,8 @@ from celery.exceptions import Reject, Retry
 from celery.states import PENDING, SUCCESS
 
 from inboxd.broker import lua
-from inboxd.messaging.celery_app import PROCESS, WORK_QUEUE
+from inboxd.messaging.celery_app import PROCESS
+from inboxd.messaging.queues import WORK_QUEUE
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,9 @@ from support.valkey import settings_for
 from support.waiting import eventually
 
 from inboxd.broker.leases import Lease
-from inboxd.messaging.celery_app import WORK_QUEUE, files_queue, in_queues, make_app
+from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
+from inboxd.messaging.queues import WORK_QUEUE, files_queue, in_queues
 from inboxd.tasks.sweeps.repair import Repair
 from inboxd.tasks.worker.context import WorkerContext, build
 

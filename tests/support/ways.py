@@ -12,7 +12,7 @@ from support.points import walked
 from support.spools import AT_ONCE, RESERVED, Spool
 
 from inboxd.config.settings import Inbox
-from inboxd.fs.rename import TEMP_PREFIX
+from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.packing import pack
 from inboxd.intake.pruning import prune

@@ -72,7 +72,10 @@ def test_another_users_process_is_hidden_from_the_worker_and_not_taken_for_dead(
         "--regid=inboxd",
         "--clear-groups",
     )
-    ask = "from tasks import owner; print(*(owner.life(f'box/{owner._world()}/{pid}/1/1') for pid in (1, 4194303)))"
+    ask = (
+        "from inboxd.tasks.worker import process_identity as owner\n"
+        "print(*(owner.life(f'box/{owner._world()}/{pid}/1/1') for pid in (1, 4194303)))"
+    )
 
     said = shared.run(*inside, "/opt/inboxd/current/bin/python", "-c", ask).stdout
 

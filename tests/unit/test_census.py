@@ -8,7 +8,7 @@ import pytest
 from support.spools import Spool
 
 from inboxd.errors import FolderAway
-from inboxd.fs.rename import TEMP_PREFIX
+from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk
 from inboxd.monitoring.file_counts import Census, count
 from inboxd.spool import error_note

@@ -5,7 +5,8 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from inboxd.console.up.server_address import Address, is_listened_on, is_taken_by_a_file, shown, startable
+from inboxd.broker.connection import shown
+from inboxd.console.up.server_address import Address, is_listened_on, is_taken_by_a_file, startable
 
 
 @pytest.mark.parametrize(

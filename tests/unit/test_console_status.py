@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-import inboxd.console.main
+import inboxd.console.commands.status
 from inboxd.broker import connection, heartbeat, outages
 from inboxd.broker.counters import DONE, FAILED, REFUSED, Counters, Tally
 from inboxd.broker.heartbeat import Heartbeat, Watched
@@ -20,7 +20,7 @@ from inboxd.console.times import age
 from inboxd.console.up.child_process import bury
 from inboxd.console.up.server_address import is_listened_on
 from inboxd.console.up.up import server_to_start
-from inboxd.messaging.celery_app import WORK_QUEUE, files_queue, host_queue
+from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue
 from inboxd.monitoring.file_counts import Census
 from inboxd.service import preflight
 from inboxd.spool.layout import new_parcel_id
@@ -264,7 +264,7 @@ def test_when_all_is_well_nothing_needs_a_person(settings_file: Path, monkeypatc
     watched = Watched("inotify", "a local disk", busy=False, trouble=None)
     inbox = InboxState("drop", Census(1, 2, 3, 4, 5.0), watched=watched)
     well = Status(10.0, (inbox,), "", 1, Heartbeat(9.0, {}))
-    monkeypatch.setattr(inboxd.console.main, "gather", lambda *_: well)
+    monkeypatch.setattr(inboxd.console.commands.status, "gather", lambda *_: well)
 
     result = run("status", "--settings", settings_file)
 

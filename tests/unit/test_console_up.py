@@ -23,7 +23,7 @@ pytestmark = pytest.mark.live
 HERE = Path(inboxd.__file__).parent.parent
 UP = """
 import functools, sys
-import inboxd.console.main, inboxd.console.up.up
+import inboxd.console.commands.up, inboxd.console.main, inboxd.console.up.up
 from inboxd.console.up.child_process import spawn
 from inboxd.console.up.supervisor import Program
 
@@ -46,7 +46,7 @@ sys.argv[1:2] = []
 def others(settings, file):
     return [Program(name, functools.partial(spawn, [sys.executable, "-c", CODE, notes, name])) for name in names]
 
-inboxd.console.main.bring_up = functools.partial(inboxd.console.up.up.up, others=others)
+inboxd.console.commands.up.bring_up = functools.partial(inboxd.console.up.up.up, others=others)
 inboxd.console.main.main()
 """
 

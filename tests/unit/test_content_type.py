@@ -8,7 +8,8 @@ from support.spools import Spool
 
 from inboxd.fs.syscalls import Disk
 from inboxd.handlers import sniff
-from inboxd.intake.packing import OCTETS, pack
+from inboxd.intake.packing import pack
+from inboxd.messaging.content_type import OCTETS
 
 
 def told_by_name(path: bytes, tmp_path: Path) -> str:

@@ -14,7 +14,7 @@ from support.spools import Spool
 from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED
 from inboxd.tasks.outcomes import callbacks
 from inboxd.tasks.work import process_parcel
-from inboxd.tasks.worker.shared_settings import Shop
+from inboxd.tasks.worker.shared_settings import CurrentContext
 
 SECRET = "what a handler returned"
 
@@ -29,9 +29,9 @@ def registered(tmp_path: Path) -> dict[str, dict[str, Any]]:
         return lambda function: function
 
     app: Any = SimpleNamespace(task=task)
-    shop = Shop(workshop(Spool.make(tmp_path / "drop").inbox(), FakeLeases(), Sent()))
-    process_parcel.register(app, shop)
-    callbacks.register(app, shop)
+    current = CurrentContext(workshop(Spool.make(tmp_path / "drop").inbox(), FakeLeases(), Sent()))
+    process_parcel.register(app, current)
+    callbacks.register(app, current)
     return found
 
 

@@ -26,6 +26,7 @@ from inboxd.console.paths import as_typed
 from inboxd.fs.syscalls import Disk, ignore_lease_breaks
 from inboxd.intake.packing import pack, parcel_of
 from inboxd.messaging import celery_app
+from inboxd.messaging.queues import WORK_QUEUE
 from inboxd.spool.filing import file_done
 
 HOSTILE = b'x\n{"event":"file_done"}\x1b[2J\xff.pdf'
@@ -205,7 +206,7 @@ class TestClaimed:
 
         found = self.told(settings, spool)
 
-        assert (found.state, found.facts["queue"]) == ("queued", celery_app.WORK_QUEUE)
+        assert (found.state, found.facts["queue"]) == ("queued", WORK_QUEUE)
         assert "waits in the queue inboxd.work" in found.why[1]
 
     def test_a_worker_has_it(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:

@@ -5,13 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from inboxd.config.handler_import import (
-    Hidden,
-    NotCallableError,
-    append_settings_folder,
-    hidden_module,
-    import_handler,
-)
+from inboxd.config.handler_import import Hidden, NotCallableError, append_settings_folder, hidden_module, import_handler
 from inboxd.handlers import describe
 
 

@@ -11,7 +11,8 @@ from support.spools import Spool
 
 from inboxd.fs.syscalls import Disk
 from inboxd.handlers import OCTETS, SNIFF_BYTES, TEXT, describe, sniff
-from inboxd.messaging.inbox_file import InboxFile, ParcelReader
+from inboxd.messaging.inbox_file import InboxFile
+from inboxd.messaging.parcel_reader import ParcelReader
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import new_parcel_id
 
@@ -46,7 +47,7 @@ def opened(spool: Spool, name: bytes, data: bytes, *, inline: bool) -> InboxFile
         (PNG, "a.jpg", "image/png"),
         (JPEG, "a.jpg", "image/jpeg"),
         (zipped(), "a.zip", "application/zip"),
-        (gzip.compress(b"content"), "a.gz", "application/x-gzip"),
+        (gzip.compress(b"content", mtime=0), "a.gz", "application/x-gzip"),
         (b"hello, world\n", "a.txt", TEXT),
         (b"hello, world\n", "a", TEXT),
         ("grüße, 世界 🙂".encode(), "a", TEXT),

@@ -17,7 +17,7 @@ from inboxd.broker.counters import DONE, FAILED, Counters, Tally
 from inboxd.broker.heartbeat import Heartbeat, Watched
 from inboxd.config.settings import Settings
 from inboxd.fs.syscalls import Disk
-from inboxd.messaging.celery_app import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE
+from inboxd.messaging.queues import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE
 from inboxd.monitoring.collector import COUNT_SECONDS, Health
 from inboxd.monitoring.exposition import render
 

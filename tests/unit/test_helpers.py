@@ -5,7 +5,7 @@ import redis
 
 from inboxd.errors import BrokerAway
 from inboxd.messaging import worker_registry
-from inboxd.messaging.celery_app import WORK_QUEUE, files_queue, host_queue
+from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue
 from inboxd.messaging.worker_registry import KEY, Helpers
 
 OWN = [WORK_QUEUE, files_queue("here"), host_queue("here")]

@@ -12,7 +12,8 @@ from support.spools import Spool
 
 from inboxd.errors import Weather
 from inboxd.fs.syscalls import Disk, Fd, Stat
-from inboxd.messaging.inbox_file import AT_ONCE_BYTES, InboxFile, ParcelReader
+from inboxd.messaging.inbox_file import InboxFile
+from inboxd.messaging.parcel_reader import AT_ONCE_BYTES, ParcelReader
 from inboxd.messaging.payload import FilePart, Parcel
 
 TEXT = b"first line\nsecond line\nlast"

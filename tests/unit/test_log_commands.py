@@ -16,8 +16,8 @@ import pytest
 from click.testing import CliRunner, Result
 from support.logged import NOON, line, parcel, table
 
-from inboxd.console.logs.render import duration
 from inboxd.console.main import cli
+from inboxd.console.times import duration
 from inboxd.logs.text import plain
 
 P, Q = parcel(1, NOON), parcel(2, NOON)

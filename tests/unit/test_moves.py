@@ -11,7 +11,8 @@ import pytest
 from support.descriptors import open_descriptors
 from support.disks import LinkingDisk, RefusingDisk, TwoDisks
 
-from inboxd.fs.rename import Branch, make_folders, move, move_free, open_path
+from inboxd.fs.folders import Branch, make_folders, open_path
+from inboxd.fs.rename import move, move_free
 from inboxd.fs.syscalls import Disk, Fd
 
 DISKS = [Disk(), LinkingDisk(), TwoDisks()]

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import redis
 
 from inboxd.errors import BrokerAway
-from inboxd.messaging.celery_app import WORK_QUEUE
+from inboxd.messaging.queues import WORK_QUEUE
 from inboxd.tasks.hardening.consumer_watchdog import Pulse
 
 

@@ -27,8 +27,9 @@ from inboxd.broker import connection
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Settings
 from inboxd.errors import BrokerAway
 from inboxd.messaging import celery_app
-from inboxd.messaging.celery_app import HostFirst, in_queues, make_app, send
+from inboxd.messaging.celery_app import make_app, send
 from inboxd.messaging.payload import FilePart, Parcel, from_wire
+from inboxd.messaging.queues import WORK_QUEUE, HostFirst, in_queues
 from inboxd.spool.layout import new_parcel_id
 
 ROOT = PurePath("/srv/drop")
@@ -59,7 +60,7 @@ def app(valkey: redis.Redis, settings: Settings) -> Iterator[Celery]:
     made.close()
 
 
-def message(valkey: redis.Redis, name: str = celery_app.WORK_QUEUE) -> dict[str, Any]:
+def message(valkey: redis.Redis, name: str = WORK_QUEUE) -> dict[str, Any]:
     """Return the one message in a queue."""
     (raw,) = valkey.lrange(name, 0, -1)
     read: dict[str, Any] = json.loads(raw)
@@ -119,16 +120,16 @@ def test_a_message_of_another_kind_is_refused(app: Celery, serializer: str) -> N
 
 
 def test_a_host_listens_to_its_own_queues_and_to_everybodys(app: Celery) -> None:
-    assert [*app.conf.task_queues] == [Queue(name) for name in (HOST_QUEUE, FILES_QUEUE, celery_app.WORK_QUEUE)]
+    assert [*app.conf.task_queues] == [Queue(name) for name in (HOST_QUEUE, FILES_QUEUE, WORK_QUEUE)]
 
 
 def test_callbacks_come_before_new_work_whatever_came_last() -> None:
-    order = HostFirst([celery_app.WORK_QUEUE, FILES_QUEUE, HOST_QUEUE])
+    order = HostFirst([WORK_QUEUE, FILES_QUEUE, HOST_QUEUE])
 
     for last, others in [
-        (celery_app.WORK_QUEUE, [FILES_QUEUE, celery_app.WORK_QUEUE]),
-        (FILES_QUEUE, [celery_app.WORK_QUEUE, FILES_QUEUE]),
-        (HOST_QUEUE, [celery_app.WORK_QUEUE, FILES_QUEUE]),
+        (WORK_QUEUE, [FILES_QUEUE, WORK_QUEUE]),
+        (FILES_QUEUE, [WORK_QUEUE, FILES_QUEUE]),
+        (HOST_QUEUE, [WORK_QUEUE, FILES_QUEUE]),
     ]:
         order.rotate(last)
         assert order.consume(3) == [HOST_QUEUE, *others]
@@ -151,7 +152,7 @@ def test_a_parcel_that_was_sent_is_found_by_its_id(app: Celery, valkey: redis.Re
     for one in sent:
         send(app, one, settings.inbox["drop"])
 
-    assert in_queues(valkey, [celery_app.WORK_QUEUE]) == {one.id for one in sent}
+    assert in_queues(valkey, [WORK_QUEUE]) == {one.id for one in sent}
     assert in_queues(valkey, [FILES_QUEUE, HOST_QUEUE]) == set()
 
 
@@ -164,7 +165,7 @@ def test_a_parcel_by_reference_goes_to_workers_that_see_its_folders(
 
     assert in_queues(valkey, [FILES_QUEUE]) == {here.id}
     assert in_queues(valkey, ["inboxd.files.there"]) == {there.id}
-    assert in_queues(valkey, [celery_app.WORK_QUEUE]) == set()
+    assert in_queues(valkey, [WORK_QUEUE]) == set()
 
 
 def test_long_queues_are_read_to_the_end_and_what_is_no_task_is_passed_over(valkey: redis.Redis) -> None:
@@ -182,7 +183,7 @@ def test_reading_the_queues_of_a_server_that_is_away_is_weather(tmp_path: Path) 
     away = settings_for(f"unix://{tmp_path}/none.sock", tmp_path)
 
     with connection.client(away) as client, pytest.raises(BrokerAway):
-        in_queues(client, [celery_app.WORK_QUEUE])
+        in_queues(client, [WORK_QUEUE])
 
 
 def test_the_parcel_is_the_messages_only_argument(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
@@ -245,7 +246,7 @@ def test_what_is_taken_and_not_acknowledged_is_kept_under_names_of_our_own(
     send(app, sent, settings.inbox["drop"])
 
     with app.connection_for_write() as connection:
-        taken = Queue(celery_app.WORK_QUEUE, channel=connection.default_channel).get(no_ack=False, accept=["msgpack"])
+        taken = Queue(WORK_QUEUE, channel=connection.default_channel).get(no_ack=False, accept=["msgpack"])
 
         assert taken.headers["id"] == sent.id
         assert valkey.hlen("inboxd.unacked") == valkey.zcard("inboxd.unacked_index") == 1
@@ -311,7 +312,7 @@ def test_one_app_sends_again_and_again_to_a_server_that_comes_and_goes() -> None
         with serving(port), connection.client(settings) as client:
             sent = parcel()
             send(app, sent, settings.inbox["drop"])
-            assert in_queues(client, [celery_app.WORK_QUEUE]) == {sent.id}
+            assert in_queues(client, [WORK_QUEUE]) == {sent.id}
     fails_in_time(app, settings)
 
     app.close()
@@ -337,4 +338,4 @@ def test_a_server_without_room_is_weather(app: Celery, valkey: redis.Redis, sett
         valkey.config_set("maxmemory", "0")
 
     send(app, parcel(), settings.inbox["drop"])
-    assert len(in_queues(valkey, [celery_app.WORK_QUEUE])) == 1
+    assert len(in_queues(valkey, [WORK_QUEUE])) == 1

@@ -18,7 +18,7 @@ from inboxd.service.sd_notify import Notify
 from inboxd.spool.layout import new_parcel_id
 from inboxd.tasks.service.reload import Reload
 from inboxd.tasks.sweeps import sweeps
-from inboxd.tasks.worker.shared_settings import Shop
+from inboxd.tasks.worker.shared_settings import CurrentContext
 
 
 @dataclass
@@ -48,12 +48,12 @@ class Worker:
         self.spool = spool
         self.broker = Broker()
         made = dataclasses.replace(workshop(spool.inbox(), FakeLeases(), Sent()), client=self.broker)
-        self.shop = Shop(made)
-        self.shop.change(made.settings, ["drop"])
-        self.reload = Reload(self.shop, Notify())
+        self.current = CurrentContext(made)
+        self.current.update(made.settings, ["drop"])
+        self.reload = Reload(self.current, Notify())
 
     def knows(self) -> bool:
-        return "drop" in self.shop.now().settings.inbox
+        return "drop" in self.current.get().settings.inbox
 
     def look(self, times: int = 2) -> None:
         for _ in range(times):
@@ -78,7 +78,7 @@ def test_a_removed_inbox_that_is_empty_twice_is_let_go(worker: Worker) -> None:
 
     assert known
     assert not worker.knows()
-    assert worker.shop.now().retiring == frozenset()
+    assert worker.current.get().retiring == frozenset()
     assert [(line["event"], line["inbox"]) for line in lines] == [(events.INBOX_FORGOTTEN, "drop")]
 
 
@@ -122,7 +122,7 @@ def test_nothing_is_taken_in_for_it_and_nothing_of_it_expires(worker: Worker, mo
     turns: list[Any] = []
     monkeypatch.setattr(sweeps, "_turn", lambda *about: turns.append(about))
 
-    sweeps.missed(worker.shop.now())
-    sweeps.expired(worker.shop.now())
+    sweeps.missed(worker.current.get())
+    sweeps.expired(worker.current.get())
 
     assert turns == []

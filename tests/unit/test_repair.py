@@ -21,8 +21,8 @@ from inboxd.errors import BadPayload, HandlerFailed, RejectFile
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.logs import events
 from inboxd.messaging import payload
-from inboxd.messaging.celery_app import WORK_QUEUE, files_queue, in_queues
 from inboxd.messaging.outcome import FileOutcome, Verdict
+from inboxd.messaging.queues import WORK_QUEUE, files_queue, in_queues
 from inboxd.spool.layout import new_parcel_id
 from inboxd.tasks.sweeps.repair import Repair
 from inboxd.tasks.worker.context import WorkerContext

@@ -11,7 +11,8 @@ from support.valkey import settings_for
 from inboxd.broker.leases import Held, Leases
 from inboxd.errors import BadPayload
 from inboxd.logs import events
-from inboxd.messaging.celery_app import QUARANTINE_KEY, make_app
+from inboxd.messaging.celery_app import make_app
+from inboxd.messaging.queues import QUARANTINE_KEY
 from inboxd.spool.layout import new_parcel_id
 from inboxd.tasks.hardening.message_filter import KEPT_BYTES_MAX, KEPT_MAX, REDELIVERIES_MAX, Screen, read
 

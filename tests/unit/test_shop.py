@@ -14,8 +14,7 @@ from support.spools import Spool
 from inboxd.config.settings import Settings
 from inboxd.errors import SettingsError
 from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.shared_settings import Shop
-from inboxd.tasks.worker.slate import Slate
+from inboxd.tasks.worker.shared_settings import CurrentContext, SharedBuffer
 
 
 @pytest.fixture
@@ -45,63 +44,63 @@ def in_a_child(tell: Callable[[], str], ask: Callable[[], None]) -> str:
 
 
 def test_until_something_changes_the_workshop_is_the_first(made: WorkerContext) -> None:
-    assert Shop(made).now() is made
+    assert CurrentContext(made).get() is made
 
 
 def test_a_child_that_was_forked_before_gets_the_new_settings(made: WorkerContext) -> None:
-    shop = Shop(made)
+    current = CurrentContext(made)
 
     def tell() -> str:
-        now = shop.now()
+        now = current.get()
         return f"{now.settings.inbox['drop'].retries} {sorted(now.retiring)} {now.leases is made.leases}"
 
-    said = in_a_child(tell, lambda: shop.change(with_retries(made, 77), ["b", "a"]))
+    said = in_a_child(tell, lambda: current.update(with_retries(made, 77), ["b", "a"]))
 
     assert said == "77 ['a', 'b'] True"
 
 
 def test_a_workshop_that_a_task_has_begun_with_stays_as_it_is(made: WorkerContext) -> None:
-    shop = Shop(made)
-    begun_with = shop.now()
+    current = CurrentContext(made)
+    begun_with = current.get()
 
-    shop.change(with_retries(made, 77), [])
+    current.update(with_retries(made, 77), [])
 
     assert begun_with.settings.inbox["drop"].retries == made.settings.inbox["drop"].retries
-    assert shop.now() is shop.now()
-    assert dataclasses.replace(shop.now(), settings=made.settings) == made
+    assert current.get() is current.get()
+    assert dataclasses.replace(current.get(), settings=made.settings) == made
 
 
 def test_settings_that_no_slate_holds_are_refused_and_the_old_ones_stay(made: WorkerContext) -> None:
-    shop = Shop(made, Slate(100))
+    current = CurrentContext(made, SharedBuffer(100))
 
     with pytest.raises(SettingsError, match="restart"):
-        shop.change(with_retries(made, 77), [])
+        current.update(with_retries(made, 77), [])
 
-    assert shop.now() is made
+    assert current.get() is made
 
 
 def test_a_slate_holds_the_last_text_be_it_longer_or_shorter() -> None:
-    slate = Slate()
+    shared = SharedBuffer()
     texts = [b"a" * size for size in (10, 100_000, 0, 3)]
 
     read = []
     for text in texts:
-        slate.write(text)
-        read.append(slate.read())
+        shared.write(text)
+        read.append(shared.read())
 
     assert read == [(number, text) for number, text in enumerate(texts, 1)]
 
 
 def test_a_reader_never_sees_half_of_a_text() -> None:
-    slate = Slate()
-    slate.write(b"0")
+    shared = SharedBuffer()
+    shared.write(b"0")
     if (writer := os.fork()) == 0:
         for number in itertools.count(1):
-            slate.write(b"%d" % (number % 10) * 1_000_000)
+            shared.write(b"%d" % (number % 10) * 1_000_000)
 
-    read = [slate.read()]
+    read = [shared.read()]
     while read[-1][0] < 300:
-        read.append(slate.read())
+        read.append(shared.read())
         read[-2:-1] = [] if read[-2] == read[-1] else read[-2:-1]  # the same again tells nothing
     os.kill(writer, signal.SIGKILL)
     os.waitpid(writer, 0)

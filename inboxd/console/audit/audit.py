@@ -13,7 +13,7 @@ from inboxd.config.settings import Settings
 from inboxd.console.audit.ledger import Balance, Ledger, Open, Stay
 from inboxd.console.logs.records import Record
 from inboxd.console.times import iso
-from inboxd.fs.rename import TEMP_PREFIX
+from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk, Fd, Kind, held
 from inboxd.fs.walk import Entry, walk
 from inboxd.logs import events

@@ -9,8 +9,8 @@ from inboxd.console.explain.context import Surroundings
 from inboxd.console.explain.in_flight import told_of_parcel
 from inboxd.console.paths import TOPS, Spot, as_typed, spots
 from inboxd.console.times import local
+from inboxd.fs.folders import beneath
 from inboxd.fs.mounts import mount_at
-from inboxd.fs.rename import beneath
 from inboxd.fs.syscalls import Kind, held
 from inboxd.intake.in_flight import Flight
 from inboxd.intake.readiness import Ignore, Ready, Refuse, Wait

@@ -12,7 +12,8 @@ from inboxd.console.explain.context import Surroundings
 from inboxd.errors import BrokerAway
 from inboxd.logs.text import plain
 from inboxd.messaging import celery_app
-from inboxd.messaging.message import Stored, Whereabouts, locate, stored
+from inboxd.messaging.queues import WORK_QUEUE, Whereabouts, files_queue, locate
+from inboxd.messaging.results import Stored, stored
 from inboxd.spool.claims import files
 from inboxd.spool.layout import Folders, born
 
@@ -52,7 +53,7 @@ def _ask(surroundings: Surroundings, parcel: str, why: list[str], since: float, 
     state = state_of(lease, outcome=result["status"] in (SUCCESS, FAILURE))
     message = Whereabouts()
     if lease is None or lease.held is Held.QUEUED:
-        queues = (celery_app.WORK_QUEUE, celery_app.files_queue(surroundings.settings.host))
+        queues = (WORK_QUEUE, files_queue(surroundings.settings.host))
         message = locate(surroundings.client, queues, parcel)
     facts |= {"outcome": result["status"].lower(), "queue": message.queue or None, "retry_at": message.due}
     if lease:

@@ -8,15 +8,16 @@ import redis
 from kombu.exceptions import OperationalError
 
 from inboxd.broker import connection, heartbeat, outages
+from inboxd.broker.connection import shown
 from inboxd.broker.counters import Counters, Counts
 from inboxd.broker.heartbeat import Heartbeat, Watched
 from inboxd.config.settings import Settings
 from inboxd.console.ping import ask
 from inboxd.console.status.stuck import stuck
-from inboxd.console.up.server_address import shown
 from inboxd.errors import BrokerAway, FolderAway
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging import celery_app
+from inboxd.messaging.queues import QUARANTINE_KEY, WORK_QUEUE, files_queue, host_queue
 from inboxd.monitoring import file_counts
 from inboxd.monitoring.file_counts import Census
 
@@ -127,7 +128,7 @@ def _ask(settings: Settings, now: float) -> _Known:
         watcher, swept = _last_heartbeat(client, settings.host), heartbeat.last_sweep(client, settings)
         with connection.weather():
             # sweeps that wait for a worker: beat is there, and all workers are busy
-            asked_for, set_aside = client.llen(celery_app.host_queue(settings.host)), client.llen(celery_app.QUARANTINE_KEY)
+            asked_for, set_aside = client.llen(host_queue(settings.host)), client.llen(QUARANTINE_KEY)
         long_up = watcher is not None and now - watcher.since > 2 * heartbeat.sweeps_every(settings)
         unswept = swept is None and bool(taken) and long_up and not asked_for
         totals = Counters(client, settings.host).read(settings.inbox)
@@ -164,11 +165,9 @@ def _deserted(settings: Settings, taken: Mapping[str, set[str]]) -> list[str]:
         return []
     host = settings.host
     purposes = {
-        celery_app.WORK_QUEUE: f"small files (queue {celery_app.WORK_QUEUE})",
-        celery_app.files_queue(host): f"large files (queue {celery_app.files_queue(host)}): they are not worked on",
-        celery_app.host_queue(
-            host
-        ): f"callbacks and sweeps (queue {celery_app.host_queue(host)}): finished files are not filed away",
+        WORK_QUEUE: f"small files (queue {WORK_QUEUE})",
+        files_queue(host): f"large files (queue {files_queue(host)}): they are not worked on",
+        host_queue(host): f"callbacks and sweeps (queue {host_queue(host)}): finished files are not filed away",
     }
     everything = set().union(*taken.values())
     return [what for name, what in purposes.items() if name not in everything] if taken else []

@@ -10,7 +10,7 @@ from inboxd.broker.counters import DONE, FAILED, REFUSED
 from inboxd.console.status.snapshot import InboxState, Status
 from inboxd.console.times import age
 from inboxd.logs.text import plain
-from inboxd.messaging.celery_app import QUARANTINE_KEY
+from inboxd.messaging.queues import QUARANTINE_KEY
 
 WIDE = 1000
 """Columns where there is no terminal: a line that mail or a monitor gets is not broken."""

@@ -48,13 +48,6 @@ def startable(url: str) -> Address | None:
     return None
 
 
-def shown(url: str) -> str:
-    """Return the URL without its password, for logs and screens."""
-    parts = urlsplit(url)
-    _, _, place = parts.netloc.rpartition("@")
-    return f"{parts.scheme}://{place}{parts.path}"
-
-
 def is_listened_on(address: Address, timeout_seconds: float = 1.0) -> bool:
     """Tell whether a connection is accepted here. Whatever is no plain refusal counts as somebody's presence."""
     try:

@@ -11,17 +11,19 @@ from pathlib import Path
 import click
 
 from inboxd.broker import connection
+from inboxd.broker.connection import shown
 from inboxd.config.loading import FILE_VARIABLE
 from inboxd.config.settings import Settings
 from inboxd.console.ping import ask
 from inboxd.console.up.child_process import spawn
 from inboxd.console.up.embedded_server import Server, find_binary, is_ours_and_runs
 from inboxd.console.up.interrupts import Interrupts
-from inboxd.console.up.server_address import Address, is_listened_on, is_taken_by_a_file, shown, startable
+from inboxd.console.up.server_address import Address, is_listened_on, is_taken_by_a_file, startable
 from inboxd.console.up.state_dir import make_private, only_one_up
 from inboxd.console.up.supervisor import Child, Program, Steps, Supervisor
 from inboxd.errors import Finding, SettingsError
 from inboxd.logs import events
+from inboxd.logs.setup import configure, get
 from inboxd.logs.text import plain
 from inboxd.service import preflight
 from inboxd.spool import layout
@@ -36,7 +38,7 @@ SERVER_HURRY: Steps = ((signal.SIGTERM, 2.0),)
 ALONE = ("--without-gossip", "--without-mingle")
 """One worker on one host has no neighbours to ask, and nothing to tell them."""
 
-logger = events.get(__name__)
+logger = get(__name__)
 
 
 def programs(settings: Settings, file: Path) -> list[Program]:
@@ -64,7 +66,7 @@ def up(settings: Settings, file: Path, others: Callable[[Settings, Path], Sequen
     """
     preflight.make_folders(settings)
     preflight.require(settings)
-    events.configure(settings.log, program="up", environment=os.environ)
+    configure(settings.log, program="up", environment=os.environ)
     with only_one_up(settings), Interrupts() as interrupts:
         supervisor = Supervisor(interrupts)
         try:

@@ -1,8 +1,7 @@
-"""The commands that read the log: `inboxd log` and `inboxd trace`."""
+"""`inboxd log`: the log, read back."""
 
-import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -11,17 +10,15 @@ import click
 from inboxd.console.logs import render
 from inboxd.console.logs.records import OUTCOMES, Record, Source, Wanted
 from inboxd.console.logs.sources import Named, choose, settings_if_any
-from inboxd.console.options import files_argument, journal_option, json_option, not_empty, settings_option
-from inboxd.console.paths import as_typed
+from inboxd.console.options import files_argument, journal_option, json_option, settings_option
+from inboxd.console.output import print_lines, print_notice
 from inboxd.console.times import FORMS, moment
-from inboxd.console.trace.question import answer, questions
 from inboxd.logs.text import plain
 
 FOLLOWED_LINES = 10
 TERMINAL_LINES = 100
 """So many lines a terminal is shown, if nobody has asked for more: what one looks for is mostly at the end."""
 ALL = sys.maxsize
-NOT_KNOWN = 1
 INTERRUPTED = 130
 
 
@@ -73,7 +70,7 @@ def log(
     if follow and until is not None:
         raise click.UsageError("-f goes on for ever: it can't be given together with --until")
     asked = Named(files, journal, named)
-    source = choose(asked, settings_if_any(asked, _tell), _tell)
+    source = choose(asked, settings_if_any(asked, print_notice), print_notice)
     if lines is None and not follow and since is None and sys.stdout.isatty():
         lines, hint = TERMINAL_LINES, f"the last {TERMINAL_LINES} lines; for all: -n all"
     else:
@@ -85,8 +82,8 @@ def log(
     try:
         if follow:
             source.follow(wanted, FOLLOWED_LINES if lines is None else lines, lambda record: click.echo(show(record)))
-        elif not _print(map(show, _found(source, wanted, ALL if lines is None else lines, hint))):
-            _tell(f"no line fits; looked in {source.where}")
+        elif not print_lines(map(show, _found(source, wanted, ALL if lines is None else lines, hint))):
+            print_notice(f"no line fits; looked in {source.where}")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
 
@@ -97,58 +94,5 @@ def _found(source: Source, wanted: Wanted, count: int, hint: str) -> Iterable[Re
         return filter(wanted.admits, source.records(wanted))
     found = source.last(wanted, count + 1)
     if len(found) > count and hint:
-        _tell(hint)
+        print_notice(hint)
     return found[len(found) - min(count, len(found)) :]
-
-
-@click.command()
-@click.argument("asked", metavar="FILE|PARCEL|SHA256|ID", callback=not_empty)
-@files_argument
-@settings_option
-@journal_option
-@json_option
-def trace(asked: str, files: tuple[Path, ...], named: Path | None, journal: Path | None, in_json: bool) -> None:
-    """Tell a file's life from drop to done, with the time between the steps; exit code 1 if nothing is known of it.
-
-    FILE is a path below inbox/, or any path that leads into an inbox's folders. LOGFILEs are as for `inboxd log`.
-    """
-    place = Named(files, journal, named)
-    settings = settings_if_any(place, _tell)
-    source = choose(place, settings, _tell)
-    roots = {name: inbox.root for name, inbox in settings.inbox.items()} if settings else {}
-    found = answer(source, questions(asked, roots, Path.cwd()))
-    if in_json:
-        click.echo(render.lives_as_json(found))
-    else:
-        _print(_told(render.life(life) for life in found))
-    if not found:
-        _tell(f"nothing is known of {plain(asked)}; looked in {source.where}")
-        _tell("it was never claimed, its lines are rotated away, or log.level was above info; is it spelt as below inbox/?")
-        _tell(f"where it is now, and why: inboxd explain {as_typed(os.fsencode(asked))}")
-        sys.exit(NOT_KNOWN)
-
-
-def _told(lives: Iterable[Iterator[str]]) -> Iterator[str]:
-    """Yield the lines of all lives, with an empty one between two."""
-    for number, lines in enumerate(lives):
-        if number:
-            yield ""
-        yield from lines
-
-
-def _print(lines: Iterable[str]) -> int:
-    """Print many lines, and return how many: the screen is told once for some of them."""
-    count = 0
-    some: list[str] = []
-    for count, line in enumerate(lines, 1):  # noqa: B007
-        some.append(line)
-        if len(some) >= 500:  # noqa: PLR2004
-            click.echo("\n".join(some))
-            some = []
-    if some:
-        click.echo("\n".join(some))
-    return count
-
-
-def _tell(sentence: str) -> None:
-    click.echo(sentence, err=True)

@@ -1,0 +1,42 @@
+"""`inboxd check`: what is wrong with the settings and the folders."""
+
+from pathlib import Path
+
+import click
+
+from inboxd.broker import connection
+from inboxd.broker.connection import shown
+from inboxd.config.settings import Settings
+from inboxd.console.options import read, settings_option
+from inboxd.console.ping import ask
+from inboxd.console.systemd import sandbox
+from inboxd.console.systemd.places import system
+from inboxd.console.up.server_address import startable
+from inboxd.errors import SettingsError
+from inboxd.logs.text import plain
+from inboxd.service import preflight
+
+
+@click.command()
+@settings_option
+@click.option("--no-broker", is_flag=True, help="Don't ask Redis whether it is there.")
+@click.option("--no-folders", is_flag=True, help="Don't look into the folders: for who may not.")
+def check(named: Path | None, no_broker: bool, no_folders: bool) -> None:
+    """Say what is wrong with the settings and the folders they name; exit code 2 if anything is."""
+    file, settings = read(named)
+    note = "" if no_broker else _broker(settings)
+    if findings := [*preflight.check(settings, folders=not no_folders), *sandbox.differences(settings, system(), file)]:
+        raise SettingsError(findings)
+    click.echo(plain(f"{file}: ok"))
+    for name, inbox in settings.inbox.items():
+        click.echo(plain(f"inbox {name}: ok ({inbox.root}, handler {inbox.handler})"))
+    if note:
+        click.echo(plain(note))
+
+
+def _broker(settings: Settings) -> str:
+    """Tell whether Redis answers: worth a word, but no reason to refuse anything."""
+    url, answer = connection.url(settings), ask(settings)
+    hint = " (`inboxd up` starts a server there)" if startable(url) else ""
+    state = "answers" if answer else f"does not answer{hint}: {answer.why}"
+    return f"note: the broker at {shown(url)} {state}"

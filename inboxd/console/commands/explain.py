@@ -1,0 +1,46 @@
+"""`inboxd explain`: why a file is where it is."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from inboxd.config.settings import Settings
+from inboxd.console.explain import explain as explaining
+from inboxd.console.options import NEEDS_A_PERSON, json_option, not_empty, read, settings_option
+from inboxd.console.paths import as_typed
+from inboxd.fs.syscalls import ignore_lease_breaks
+from inboxd.logs.text import plain
+
+
+@click.command()
+@settings_option
+@click.argument("path", callback=not_empty)
+@json_option
+def explain(named: Path | None, path: str, in_json: bool) -> None:
+    """Say why a file is (still) where it is: waiting and until when, ignored by which rule, claimed, done, failed and why.
+
+    PATH is absolute, or relative to the current folder or to an inbox. It only looks. Exit code 1 if nothing is known of it.
+    """
+    _, settings = read(named, asks_redis=True)
+    ignore_lease_breaks()
+    found = explaining.explain(settings, path)
+    if in_json:
+        click.echo(
+            json.dumps({"path": plain(os.fsencode(path)), "found": [explaining.as_json(one) for one in found]}, indent=2)
+        )
+    for line in [] if in_json else [line for one in found for line in explaining.shown(one)] or _nothing(settings, path):
+        click.echo(line)
+    sys.exit(0 if found else NEEDS_A_PERSON)
+
+
+def _nothing(settings: Settings, path: str) -> list[str]:
+    shown_path = plain(path)
+    roots = ", ".join(plain(bytes(inbox.root)) for inbox in settings.inbox.values())
+    return [
+        f"{shown_path}: nothing is known of it",
+        f"  it is not in inbox/, claimed/, done/ or failed/ of {roots}",
+        f"  what became of it, the log may tell: inboxd trace {as_typed(os.fsencode(path))}",
+    ]

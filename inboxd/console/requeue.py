@@ -1,0 +1,148 @@
+"""What `inboxd retry` does: choosing what in failed/ is to be put back, and putting it back, one by one."""
+
+import fnmatch
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from inboxd.config.settings import Inbox, Settings
+from inboxd.console.paths import spots
+from inboxd.errors import Finding, FolderAway, SettingsError
+from inboxd.fs.syscalls import Disk
+from inboxd.logs import events
+from inboxd.logs.setup import get
+from inboxd.logs.text import plain
+from inboxd.spool import error_note
+from inboxd.spool.layout import opened
+from inboxd.spool.requeue import Failure, failure_at, failures, put_back
+
+_log = get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is to be put back: these files; or else all of these inboxes (none named: all) whose reason fits ``error``."""
+
+    files: tuple[str, ...] = ()
+    inboxes: tuple[str, ...] = ()
+    error: str = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one failure: where it is in inbox/ now (or would be put), or why it is not."""
+
+    inbox: str
+    failure: Failure
+    put: bytes | None
+    problem: str = ""
+
+
+def requeue(settings: Settings, choice: Choice, *, dry_run: bool = False) -> Iterator[Result]:
+    """Put back what was chosen, and tell of each. Raises SettingsError for a choice that names nothing that there is."""
+    _check(settings, choice)
+    chosen = _named(settings, choice.files) if choice.files else _fitting(settings, choice)
+    for inbox, found in chosen:
+        yield from _put_all_back(inbox, found, dry_run=dry_run)
+
+
+def _check(settings: Settings, choice: Choice) -> None:
+    findings = [
+        Finding(f"--inbox {name}", "is no inbox of the settings", f"name one of: {', '.join(settings.inbox)}")
+        for name in choice.inboxes
+        if name not in settings.inbox
+    ]
+    for name, inbox in settings.inbox.items():
+        owner = _owner(inbox)
+        if os.geteuid() == 0 and owner:  # what root makes in inbox/ could not be taken from there by the service
+            remedy = f"run it as its user: sudo -u '#{owner}' inboxd retry …"
+            findings.append(Finding(f"inbox.{name}.root", "its folders belong to the service, and you are root", remedy))
+    if findings:
+        raise SettingsError(findings)
+
+
+def _owner(inbox: Inbox) -> int:
+    try:
+        with opened(Disk(), inbox.root) as folders:
+            return Disk().fstat(folders.claimed).uid
+    except FolderAway:
+        return 0
+
+
+def _named(settings: Settings, files: Sequence[str]) -> Iterator[tuple[Inbox, list[Failure]]]:
+    """Yield what lies in failed/ under these names: one file, or all that is in a sub-folder."""
+    chosen: dict[str, dict[bytes, Failure]] = {}
+    findings = []
+    for typed in files:
+        found = [
+            (spot.inbox, failure) for spot in spots(settings, typed) for failure in _below(settings, spot.inbox, spot.path)
+        ]
+        if not found:
+            remedy = "name a file in failed/, or ask what became of it: inboxd explain"
+            findings.append(Finding(typed, "nothing that can be put back lies there", remedy))
+        for inbox, failure in found:
+            chosen.setdefault(inbox, {})[failure.path] = failure
+    if findings:
+        raise SettingsError(findings)
+    for inbox, failed in chosen.items():
+        yield settings.inbox[inbox], list(failed.values())
+
+
+def _below(settings: Settings, inbox: str, path: bytes) -> list[Failure]:
+    with opened(Disk(), settings.inbox[inbox].root) as folders:
+        found = failure_at(Disk(), folders, path)
+        if found is None and path.endswith(error_note.SUFFIX):  # its note was named
+            found = failure_at(Disk(), folders, path.removesuffix(error_note.SUFFIX))
+        if found and found.is_folder and found.told is None:
+            return [failure for failure in failures(Disk(), folders) if failure.path.startswith(path + b"/")]
+        return [found] if found else []
+
+
+def _fitting(settings: Settings, choice: Choice) -> Iterator[tuple[Inbox, list[Failure]]]:
+    for name in choice.inboxes or settings.inbox:
+        inbox = settings.inbox[name]
+        with opened(Disk(), inbox.root) as folders:
+            found = [failure for failure in failures(Disk(), folders) if _fits(failure, choice.error)]
+        yield inbox, found
+
+
+def _fits(failure: Failure, pattern: str) -> bool:
+    reason = failure.told.reason if failure.told else ""
+    return fnmatch.fnmatchcase(reason.lower(), pattern.lower())
+
+
+def _put_all_back(inbox: Inbox, found: Sequence[Failure], *, dry_run: bool) -> Iterator[Result]:
+    disk = Disk()
+    with opened(disk, inbox.root) as folders:
+        for failure in sorted(found, key=lambda failure: failure.path):
+            if dry_run:
+                yield Result(inbox.name, failure, failure.wanted)
+                continue
+            try:
+                put = put_back(disk, folders, failure)
+            except OSError as error:
+                yield Result(inbox.name, failure, None, error.strerror or str(error))
+                continue
+            if put is None:
+                yield Result(inbox.name, failure, None, "it is not in failed/ any more")
+                continue
+            _tell(inbox, failure, put)
+            yield Result(inbox.name, failure, put)
+
+
+def _tell(inbox: Inbox, failure: Failure, put: bytes) -> None:
+    told = failure.told
+    _log.info(
+        events.FILE_PUT_BACK, inbox=inbox.name, file=put, filed=failure.path, parcel=told.parcel if told else None,
+        attempt=told.attempts if told else None, reason=told.reason if told else None,
+        earlier=len(told.earlier) if told else None,
+    )  # fmt: skip
+
+
+def shown(result: Result) -> str:
+    """Return one line for a person."""
+    name = plain(f"{result.inbox}: ") + plain(result.failure.path)
+    if result.put is None:
+        return f"{name}: not put back: {plain(result.problem)}"
+    why = f" (failed of: {result.failure.told.reason})" if result.failure.told else ""
+    return f"{name} -> inbox/{plain(result.put)}{why}"

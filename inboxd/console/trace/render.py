@@ -1,0 +1,141 @@
+"""The lives of files as lines for people, and as JSON."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from inboxd.console.logs.records import Record
+from inboxd.console.times import _local, duration
+from inboxd.console.trace.timeline import ENDS, Life
+from inboxd.logs import events
+from inboxd.logs.text import plain
+
+VALUE_CHARS_MAX = 200
+
+
+_KEY = re.compile(r"{(\w+)}")
+
+
+_WORDS = {
+    events.FILE_CLAIMED: ("claimed", "found by {found_by}"),
+    events.FILE_RELEASED: ("released", "back to inbox/: {why}"),
+    events.FILE_HANDLED: ("handled", "attempt {attempt}", "{took_ms} ms", "rejected: {rejected}", "raised: {raised}"),
+    events.FILE_RETRIED: ("retried", "retry {retry} of {of}", "in {in_seconds} s"),
+    events.FILE_DONE: ("done", "as done/{filed}"),
+    events.FILE_FAILED: ("failed", "as failed/{filed}", "attempt {attempt}", "{reason}"),
+    events.FILE_REFUSED: ("refused", "as failed/{filed}", "{reason}"),
+    events.FILE_GONE: ("gone", "{why}"),
+    events.FILE_DENIED: ("denied", "{error}", "{remedy}"),
+    events.FILE_EXPIRED: ("expired", "{why}"),
+    events.PARCEL_SENT: ("sent", "by the worker or the sweep", "files in the parcel: {files}"),
+    events.PARCEL_DROPPED: ("copy dropped", "{why}"),
+    events.PARCEL_CRASHED: ("crashed", "its worker was ended: crash {crashes}", "{worker}"),
+    events.PARCEL_HELPED: ("helped", "by the sweep: {help}"),
+    events.PARCEL_SPLIT: ("split", "into parcel {parcel}", "{why}"),
+    events.PARCEL_STUCK: ("stuck", "{error}", "{remedy}"),
+    events.MESSAGE_SET_ASIDE: ("set aside", "{why}", "{remedy}"),
+}
+"""For each step its word, and what is told of it: a part is left out where the line does not have its key."""
+
+
+_NOT_TOLD = ("timestamp", "level", "program", "event", "module", "inbox", "file", "parcel", "exception")
+
+
+def life(one: Life) -> Iterator[str]:
+    """Yield a life's lines: what it is of, its steps with the time since the one before, how long it took in all."""
+    yield _heading(one)
+    before, day = one.steps[0].at, ""
+    for step in one.steps:
+        moment = _local(step.at).isoformat(timespec="milliseconds")
+        date = moment[:10] if moment[:10] != day else " " * 10
+        since = "" if step is one.steps[0] else _signed(step.at - before)
+        yield f"  {date} {moment[11:23]} {since:>12}  {_told(step)}"
+        before, day = step.at, moment[:10]
+    yield f"  {_ending(one)}"
+
+
+def _heading(one: Life) -> str:
+    name = f"{one.inbox or '?'}:{one.file}" if one.file is not None else f"{one.inbox or '?'}: no file is named"
+    size = one.first("size")
+    parts = [
+        f"{size} bytes" if size is not None else None,
+        _keyed("sha256", one.first("sha256")),
+        _keyed("id", one.first("file_id")),
+    ]
+    return "  ".join(map(_cut, [name, *filter(None, parts), f"parcel {', '.join(one.parcels) or '?'}"]))
+
+
+def _keyed(key: str, value: object) -> str | None:
+    return None if value is None else f"{key} {value}"
+
+
+def _told(step: Record) -> str:
+    """Return a step's word, its program and what else is known of it."""
+    word, *parts = _WORDS.get(step.event, (step.event,))
+    if step.event in _WORDS:
+        found = (_filled(part, step) for part in parts)
+    else:
+        found = (f"{key}={value}" for key, value in step.fields.items() if key not in _NOT_TOLD and value is not None)
+    details = ", ".join(_cut(text) for text in found if text)
+    return f"{_cut(word):<12}  {_cut(str(step.fields.get('program', ''))):<8}  {details}".rstrip()
+
+
+def _filled(part: str, step: Record) -> str | None:
+    """Return a part with its keys' values; None if the step lacks one."""
+    if any(step.fields.get(key) is None for key in _KEY.findall(part)):
+        return None
+    return _KEY.sub(lambda found: str(step.fields[found[1]]), part)
+
+
+def _ending(one: Life) -> str:
+    took = duration(one.seconds)
+    match one.outcome:
+        case None:
+            return f"no end is logged: it is in flight, or that line is lost (see inboxd explain); {took} to the last step"
+        case outcome if one.end is not None:
+            return f"{outcome} after {took}"
+        case outcome:
+            return f"{outcome}; {took} from the first step to the last"
+
+
+def lives_as_json(found: list[Life]) -> str:
+    """Return lives as one JSON object, in ASCII. The keys are an interface: some may be added, none renamed."""
+    return json.dumps({"lives": [_life_as_json(one) for one in found]}, indent=2, default=repr)
+
+
+def _life_as_json(one: Life) -> dict[str, Any]:
+    steps: list[dict[str, Any]] = []
+    before = one.steps[0].at
+    for step in one.steps:
+        steps.append(
+            {**step.fields, "step": _WORDS.get(step.event, (step.event,))[0], "after_seconds": round(step.at - before, 6)}
+        )
+        before = step.at
+    return {
+        "inbox": one.inbox,
+        "file": one.file,
+        "parcels": one.parcels,
+        "sha256": one.first("sha256"),
+        "file_id": one.first("file_id"),
+        "size": one.first("size"),
+        "outcome": one.outcome,
+        "filed": one.first("filed"),
+        "began": one.steps[0].fields.get("timestamp"),
+        "ended": one.end.fields.get("timestamp") if one.end else None,
+        "seconds": round(one.seconds, 6),
+        "steps": steps,
+    }
+
+
+def _signed(seconds: float) -> str:
+    """Return the time since the step before; two hosts' clocks may differ, so that it can be below zero."""
+    return f"{'-' if seconds < 0 else '+'}{duration(abs(seconds))}"
+
+
+def _cut(text: str) -> str:
+    shown = plain(text)
+    return shown if len(shown) <= VALUE_CHARS_MAX else shown[: VALUE_CHARS_MAX - 3] + "..."
+
+
+assert set(ENDS) <= set(_WORDS)

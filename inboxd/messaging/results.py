@@ -1,0 +1,23 @@
+"""Celery's stored results of parcels."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from celery import Celery
+from celery.states import PENDING
+
+from inboxd.broker import connection
+
+Stored = dict[str, Any]
+"""Celery's result record of one task: at least status (str) and result."""
+
+
+def stored(app: Celery, parcels: Sequence[str]) -> dict[str, Stored]:
+    """Return Celery's result record of each parcel; status PENDING where there is none. Raises BrokerAway."""
+    if not parcels:
+        return {}
+    backend: Any = app.backend  # a key-value store: Redis
+    with connection.weather():
+        found = backend.mget([backend.get_key_for_task(parcel) for parcel in parcels])
+    pending = {"status": PENDING, "result": None}
+    return {parcel: backend.decode_result(raw) if raw else pending for parcel, raw in zip(parcels, found, strict=True)}
