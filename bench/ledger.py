@@ -11,7 +11,7 @@ from pathlib import Path
 from faults import Fault
 from support.stand import Stand
 
-from inboxd.fs.names import names_like
+from inboxd.fs.names import candidate_names
 
 SETTLED_SECONDS = 90.0
 """All must be filed so long after the last fault."""
@@ -122,7 +122,7 @@ class Ledger:
     def _misplaced(self) -> Iterator[Dropped]:
         """Yield files that are not where they belong: the first of a name under it, the others under the next free ones."""
         for (end, name), files in self.by_name.items():
-            names = list(islice(names_like(name), len(files)))
+            names = list(islice(candidate_names(name), len(files)))
             there = [self.lying[end].get(one) for one in names]
             if there[0] != files[0].sha256:
                 yield files[0]

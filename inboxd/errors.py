@@ -7,30 +7,30 @@ class InboxdError(Exception):
     """The root of all that inboxd raises on purpose."""
 
 
-class Weather(InboxdError):  # noqa: N818 - it is not the caller's error, and it passes
+class TransientError(InboxdError):
     """Something outside is away just now. Nothing is lost; the caller tries again later."""
 
 
-class BrokerAway(Weather):
+class BrokerUnavailable(TransientError):
     """Redis can't be reached, is too slow, or refuses writes. Whether the last message got through is unknown."""
 
 
-class FolderAway(Weather):
+class FolderUnavailable(TransientError):
     """A folder is missing, changed under us, full or not permitted: what it holds is unknown, never "empty"."""
 
 
-class RejectFile(InboxdError):  # noqa: N818 - a handler's word, read as a sentence: raise RejectFile("not an invoice")
+class RejectFile(InboxdError):
     """A handler's final word on a file: it goes to failed/ at once, and is not tried again.
 
     The first argument is the reason, in words for the person who dropped the file.
     """
 
 
-class HandlerFailed(InboxdError):  # noqa: N818 - the past tense is the point
+class HandlerFailed(InboxdError):
     """A handler raised, and has no attempt left. The first argument says what it raised, in one line."""
 
 
-class BadPayload(InboxdError):  # noqa: N818 - it is the payload that is bad
+class InvalidMessage(InboxdError):
     """A message that is no parcel of ours: wrong version, shape or size."""
 
 

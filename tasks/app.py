@@ -8,7 +8,7 @@ from celery import Celery
 from celery.loaders.base import BaseLoader
 
 from inboxd.config.handler_import import append_settings_folder
-from inboxd.config.loading import find, load
+from inboxd.config.loading import find_settings, load_settings
 from inboxd.config.settings import Settings
 from inboxd.errors import SettingsError
 from inboxd.messaging.celery_app import configuration
@@ -24,8 +24,8 @@ class Loader(BaseLoader):
         """Return Celery's configuration, and let handlers be imported. Ends the program, with code 2, on bad settings."""
         del env
         try:
-            file = find()
-            self.settings = load(file)
+            file = find_settings()
+            self.settings = load_settings(file)
         except SettingsError as error:
             sys.stderr.write(f"inboxd can't start:\n{error}\n")
             raise SystemExit(2) from None

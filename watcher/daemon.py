@@ -6,16 +6,17 @@ from collections.abc import Callable
 
 import redis
 
-from inboxd.broker import heartbeat, outages
-from inboxd.broker.connection import weather
+from inboxd.broker import heartbeat
+from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.counters import Counters
-from inboxd.broker.heartbeat import Heartbeat, Watched
+from inboxd.broker.heartbeat import Heartbeat, InboxReport, write_heartbeat
+from inboxd.broker.outages import read_outages
 from inboxd.config.settings import Settings
-from inboxd.errors import BrokerAway, FolderAway
+from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs import mounts
 from inboxd.intake.intake import Means
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 from inboxd.service import reloading
 from inboxd.service.reloading import Change
 from inboxd.service.sd_notify import Notify
@@ -58,7 +59,7 @@ class Daemon:
         self._observer = observer
         self._notify = notify or Notify()
         self._renew = renew
-        self._log = get(__name__)
+        self._log = get_logger(__name__)
         self._watches = Watches(means, observer)
         self._drops = self._watches.drops
         self._troubles: dict[str, str] = {}
@@ -138,7 +139,7 @@ class Daemon:
                 drop.returned(now)
             case Kind.OVERFLOWED:
                 self._log.warning(events.EVENTS_LOST, inbox=hint.inbox, remedy="raise fs.inotify.max_queued_events")
-                self._means.tally.events_lost(hint.inbox)
+                self._means.tally.count_lost_events(hint.inbox)
                 drop.look_now("overflow")
             case _:
                 drop.identity = None  # an inode's number alone may be used again by the folder that takes its place
@@ -152,10 +153,10 @@ class Daemon:
         try:
             self._heed(drop)
             taken = drop.intake.take(drop.reason, look=drop.look)
-        except FolderAway as error:
+        except FolderUnavailable as error:
             if drop.away(str(error), time.monotonic()):
                 self._log.warning(events.FOLDER_AWAY, inbox=drop.inbox.name, error=str(error), remedy="it is tried again")
-        except BrokerAway as error:
+        except BrokerUnavailable as error:
             drop.dirty = True
             self._pause(str(error))
         else:
@@ -166,7 +167,7 @@ class Daemon:
     def _heed(self, drop: Drop) -> None:
         """Raise FolderAway while what is claimed for this inbox can't be filed: claiming more would not help it."""
         if why := self._troubles.get(drop.inbox.name):
-            raise FolderAway(why)
+            raise FolderUnavailable(why)
 
     def _hear_of_troubles(self, troubles: dict[str, str]) -> None:
         """Take in which inboxes are in trouble now; one that is not any more is looked at again."""
@@ -204,7 +205,7 @@ class Daemon:
         self._watches.try_events_again(now)
         before, self._mounts = self._mounts, None
         with contextlib.suppress(OSError):
-            self._mounts = mounts.table(self._means.disk)
+            self._mounts = mounts.read_mount_table(self._means.disk)
         unchanged = self._mounts is not None and before == self._mounts
         for name in self._compared(everything=not unchanged):
             drop = self._drops[name]
@@ -246,18 +247,20 @@ class Daemon:
         if now < (self._beat_due if self._paused is None else self._broker_due):
             return
         self._beat_due = now + heartbeat.EVERY_SECONDS
-        inboxes = {name: Watched(drop.mode.name, drop.mode.why, drop.busy, drop.trouble) for name, drop in self._drops.items()}
+        inboxes = {
+            name: InboxReport(drop.mode.name, drop.mode.why, drop.busy, drop.trouble) for name, drop in self._drops.items()
+        }
         try:
-            heartbeat.write(self._client, self._settings.host, Heartbeat(time.time(), inboxes, self._since))
-            with contextlib.suppress(BrokerAway):  # whether it is away, its other answers tell
+            write_heartbeat(self._client, self._settings.host, Heartbeat(time.time(), inboxes, self._since))
+            with contextlib.suppress(BrokerUnavailable):  # whether it is away, its other answers tell
                 self._counters.write(self._means.tally)
-            self._hear_of_troubles(outages.read(self._client, self._settings.host, self._drops))
+            self._hear_of_troubles(read_outages(self._client, self._settings.host, self._drops))
             if self._means.helpers:
                 self._means.helpers.look()
             if self._paused is not None:
-                with weather():
+                with translate_redis_errors():
                     self._client.ping()
-        except BrokerAway as error:
+        except BrokerUnavailable as error:
             self._pause(str(error))
             return
         if self._paused is not None:

@@ -5,15 +5,15 @@ import signal
 import sys
 from types import FrameType
 
-from inboxd.broker import connection
+from inboxd.broker.connection import blocking_seconds_max, make_client
 from inboxd.broker.counters import Counters
 from inboxd.broker.leases import Leases
-from inboxd.config.loading import load
+from inboxd.config.loading import load_settings
 from inboxd.config.settings import Inbox
 from inboxd.errors import SettingsError
 from inboxd.fs.syscalls import Disk, ignore_lease_breaks
 from inboxd.intake.intake import Means
-from inboxd.logs.setup import configure
+from inboxd.logs.setup import configure_logging
 from inboxd.messaging.celery_app import make_app, send
 from inboxd.messaging.payload import Parcel
 from inboxd.messaging.worker_registry import Helpers
@@ -30,18 +30,18 @@ def main() -> int:
     """Run the watcher until SIGTERM or SIGINT; returns its exit code: 2 for settings or folders that can't be used."""
     manager = sd_notify.take(os.environ, os.getpid())
     try:
-        settings = load()
-        configure(settings.log, program="watcher", environment=os.environ)
+        settings = load_settings()
+        configure_logging(settings.log, program="watcher", environment=os.environ)
         require(settings, handlers=False)
     except SettingsError as error:
         sys.stderr.write(f"inboxd can't start:\n{error}\n")
         return 2
     ignore_lease_breaks()
-    manager.bear(connection.silence_seconds(settings))
+    manager.bear(blocking_seconds_max(settings))
     hints = Hints()
     _listen(hints)
     app = make_app(settings)
-    client = connection.client(settings)
+    client = make_client(settings)
 
     def send_one(parcel: Parcel, inbox: Inbox) -> None:
         send(app, parcel, inbox)
@@ -63,7 +63,7 @@ def _endpoint(daemon: Daemon) -> Endpoint | None:
     settings = daemon.settings
     if not settings.metrics.listen:
         return None
-    endpoint = Endpoint(settings.metrics.listen, Health(lambda: daemon.settings, connection.client(settings), Disk()).metrics)
+    endpoint = Endpoint(settings.metrics.listen, Health(lambda: daemon.settings, make_client(settings), Disk()).metrics)
     endpoint.start()
     return endpoint
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 
-from inboxd.config.settings import address_of
+from inboxd.config.settings import parse_address
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 from inboxd.monitoring.exposition import CONTENT_TYPE, Metric, render
 
 AGAIN_SECONDS = 30.0
@@ -17,7 +17,7 @@ AGAIN_SECONDS = 30.0
 CLIENT_SECONDS = 5.0
 """A client that sends or takes nothing for so long is cut off: the next one waits for it."""
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 
 class _Server(socketserver.TCPServer):
@@ -70,7 +70,7 @@ class Endpoint:
     """Serves the figures on one address, from ``start`` to ``stop``."""
 
     def __init__(self, listen: str, metrics: Callable[[], list[Metric]]) -> None:
-        self._address = address_of(listen)
+        self._address = parse_address(listen)
         self._metrics = metrics
         self._stopped = threading.Event()
         self._server: _Server | None = None

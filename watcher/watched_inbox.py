@@ -6,7 +6,7 @@ from pathlib import PurePath
 
 from inboxd.config.settings import Inbox
 from inboxd.fs.mounts import Mount
-from inboxd.fs.syscalls import Disk, held
+from inboxd.fs.syscalls import Disk, closing
 from inboxd.intake.intake import Intake, Taken
 from inboxd.intake.ready_files import Looked
 from inboxd.intake.watch_mode import Mode
@@ -36,7 +36,7 @@ def identity(disk: Disk, root: PurePath, mount: int | None = None) -> Identity:
 
     Who knows that no mount has changed gives the ``mount`` as it was: to ask costs more than all the rest.
     """
-    with held(disk, disk.open_root(root)) as top:
+    with closing(disk, disk.open_root(root)) as top:
         inbox, claimed = disk.stat(top, INBOX), disk.stat(top, CLAIMED)
         return inbox.dev, inbox.ino, claimed.ino, disk.mount_id(top) if mount is None else mount
 

@@ -5,11 +5,11 @@ import time
 
 from inboxd.config.settings import Inbox
 from inboxd.errors import Finding, SettingsError
-from inboxd.fs.mounts import mount_at
+from inboxd.fs.mounts import find_mount_of_path
 from inboxd.intake.intake import Intake, Means
 from inboxd.intake.watch_mode import Mode, mode, patience
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 from inboxd.service import reloading
 from inboxd.service.reloading import Change
 from inboxd.watcher.observer import Observer
@@ -26,20 +26,20 @@ class Watches:
         self.drops: dict[str, Drop] = {}
         self._means = means
         self._observer = observer
-        self._log = get(__name__)
+        self._log = get_logger(__name__)
         self._watchless: dict[str, float] = {}
 
     def watch(self, inbox: Inbox) -> Drop:
         """Begin to watch an inbox, by events if its mount allows and the system has watches left. Raises OSError."""
         disk = self._means.disk
-        mount = mount_at(disk, inbox.root)
+        mount = find_mount_of_path(disk, inbox.root)
         how = mode(inbox, mount)
         if how.events:
             how = self._by_events(inbox, how)
         else:
             self._observer.forget(inbox.name)
             self._watchless.pop(inbox.name, None)
-        intake = Intake(self._means, inbox, patience(inbox, mount), network=mount.network)
+        intake = Intake(self._means, inbox, patience(inbox, mount), network=mount.is_network)
         self._log.info(events.WATCHING, inbox=inbox.name, root=str(inbox.root), mode=how.name, why=how.why)
         return Drop(inbox, intake, mount, how, identity(disk, inbox.root))
 

@@ -16,7 +16,7 @@ _READ_BYTES = 1 << 20
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-class Overflow(Exception):  # noqa: N818 - it is no error: the folder is then to be listed
+class Overflow(Exception):
     """Events were lost."""
 
 

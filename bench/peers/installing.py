@@ -14,7 +14,7 @@ LOCK = "package-lock.json"
 DONE = ".installed"
 
 
-class NotInstalled(Exception):  # noqa: N818 - said as the table shows it
+class NotInstalled(Exception):
     """A runtime can't be had; the text says why, in a line."""
 
 

@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.02
 FOLDERS = ("inbox", "claimed", "done", "failed")
 
 
-class NotRunning(Exception):  # noqa: N818 - said as the table shows it
+class NotRunning(Exception):
     """A peer did not come up, or has ended; the text says why."""
 
 

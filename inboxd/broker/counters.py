@@ -14,7 +14,7 @@ from typing import cast
 
 import redis
 
-from inboxd.broker.connection import weather
+from inboxd.broker.connection import translate_redis_errors
 
 KEY = "inboxd:counts:"
 """… host:inbox: all counts since Redis has had its memory."""
@@ -25,7 +25,7 @@ EXPIRES_SECONDS = 90 * 86_400
 DAY_EXPIRES_SECONDS = 3 * 86_400
 
 DONE, FAILED, REFUSED = "done", "failed", "refused"
-LATENCY_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 """The upper ends of the histogram's buckets; one more has what took longer."""
 
 _OUTCOME, _FOUND, _LATENCY = "outcome:", "found:", "latency:"
@@ -38,25 +38,25 @@ class Tally:
     def __init__(self) -> None:
         self.counts: dict[tuple[str, str], float] = defaultdict(float)
 
-    def filed(self, inbox: str, outcome: str, seconds: float | None = None, files: int = 1) -> None:
+    def count_filed(self, inbox: str, outcome: str, seconds: float | None = None, files: int = 1) -> None:
         """Count files that were filed; ``seconds`` is how long one took from its claim, if that is worth counting."""
         if files:
             self.counts[inbox, _OUTCOME + outcome] += files
         if seconds is not None:
-            self.counts[inbox, f"{_LATENCY}{bisect_left(LATENCY_SECONDS, seconds)}"] += 1
+            self.counts[inbox, f"{_LATENCY}{bisect_left(LATENCY_BUCKETS, seconds)}"] += 1
             self.counts[inbox, _SUM] += seconds
 
-    def found(self, inbox: str, found_by: str, files: int) -> None:
+    def count_found(self, inbox: str, found_by: str, files: int) -> None:
         """Count files that were claimed."""
         self.counts[inbox, _FOUND + found_by] += files
 
-    def events_lost(self, inbox: str) -> None:
+    def count_lost_events(self, inbox: str) -> None:
         """Count one time that the system has dropped events."""
         self.counts[inbox, _LOST] += 1
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class InboxCounts:
     """One inbox's counts since Redis has had its memory, and the outcomes of today.
 
     ``latency`` has the files of each bucket of LATENCY_SECONDS, and last those that took longer; ``latency_sum`` is seconds.
@@ -65,7 +65,7 @@ class Counts:
     outcomes: Mapping[str, int] = field(default_factory=dict)
     today: Mapping[str, int] = field(default_factory=dict)
     found_by: Mapping[str, int] = field(default_factory=dict)
-    latency: tuple[int, ...] = (0,) * (len(LATENCY_SECONDS) + 1)
+    latency: tuple[int, ...] = (0,) * (len(LATENCY_BUCKETS) + 1)
     latency_sum: float = 0.0
     events_lost: int = 0
 
@@ -82,7 +82,7 @@ class Counters:
         """Add a tally, and empty it. One round trip; none if it is empty."""
         if not tally.counts:
             return
-        with weather(), self._client.pipeline(transaction=True) as pipe:
+        with translate_redis_errors(), self._client.pipeline(transaction=True) as pipe:
             for (inbox, name), count in tally.counts.items():
                 if name == _SUM:
                     pipe.hincrbyfloat(self._key(inbox), name, count)
@@ -96,15 +96,15 @@ class Counters:
             pipe.execute()
         tally.counts.clear()
 
-    def read(self, inboxes: Iterable[str]) -> dict[str, Counts]:
+    def read(self, inboxes: Iterable[str]) -> dict[str, InboxCounts]:
         """Return the counts of these inboxes; zeros where nothing was counted."""
         names = list(inboxes)
-        with weather(), self._client.pipeline(transaction=False) as pipe:
+        with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hgetall(self._key(name))
                 pipe.hgetall(self._day_key(name))
             rows = cast("list[dict[bytes, bytes]]", pipe.execute())
-        return {name: _counts(rows[2 * at], rows[2 * at + 1]) for at, name in enumerate(names)}
+        return {name: _to_counts(rows[2 * at], rows[2 * at + 1]) for at, name in enumerate(names)}
 
     def _key(self, inbox: str) -> str:
         return f"{KEY}{self._host}:{inbox}"
@@ -114,15 +114,15 @@ class Counters:
         return f"{DAY_KEY}{self._host}:{inbox}:{day.isoformat()}"
 
 
-def _counts(row: Mapping[bytes, bytes], today: Mapping[bytes, bytes]) -> Counts:
+def _to_counts(row: Mapping[bytes, bytes], today: Mapping[bytes, bytes]) -> InboxCounts:
     numbers = {key.decode("utf-8", "replace"): float(value) for key, value in row.items()}
     days = {key.decode("utf-8", "replace"): float(value) for key, value in today.items()}
-    latency = tuple(int(numbers.get(f"{_LATENCY}{bucket}", 0)) for bucket in range(len(LATENCY_SECONDS) + 1))
-    return Counts(
-        _of(numbers, _OUTCOME), _of(days, _OUTCOME), _of(numbers, _FOUND), latency,
+    latency = tuple(int(numbers.get(f"{_LATENCY}{bucket}", 0)) for bucket in range(len(LATENCY_BUCKETS) + 1))
+    return InboxCounts(
+        _with_prefix(numbers, _OUTCOME), _with_prefix(days, _OUTCOME), _with_prefix(numbers, _FOUND), latency,
         numbers.get(_SUM, 0.0), int(numbers.get(_LOST, 0)),
     )  # fmt: skip
 
 
-def _of(numbers: Mapping[str, float], kind: str) -> dict[str, int]:
+def _with_prefix(numbers: Mapping[str, float], kind: str) -> dict[str, int]:
     return {name.removeprefix(kind): int(count) for name, count in numbers.items() if name.startswith(kind)}

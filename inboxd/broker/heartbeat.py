@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import redis
 
-from inboxd.broker.connection import weather
+from inboxd.broker.connection import translate_redis_errors
 from inboxd.config.settings import Settings
 
 KEY = "inboxd:watcher:"
@@ -18,13 +18,13 @@ EVERY_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
+class InboxReport:
     """One inbox as its watcher sees it; ``busy`` while it has files to take beyond this moment."""
 
     mode: str
-    why: str
-    busy: bool
-    trouble: str | None
+    mode_reason: str
+    is_busy: bool
+    outage: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,44 +32,45 @@ class Heartbeat:
     """A watcher's report, made ``at`` unix seconds; it runs ``since`` then."""
 
     at: float
-    inboxes: Mapping[str, Watched]
-    since: float = 0.0
+    inboxes: Mapping[str, InboxReport]
+    started_at: float = 0.0
 
 
-def write(client: redis.Redis, host: str, beat: Heartbeat) -> None:
+def write_heartbeat(client: redis.Redis, host: str, beat: Heartbeat) -> None:
     """Store a report. Raises BrokerAway."""
-    inboxes = {
-        name: {"mode": watched.mode, "why": watched.why, "busy": watched.busy, "trouble": watched.trouble}
-        for name, watched in beat.inboxes.items()
+    inboxes = {  # not by asdict, which copies: a thousand inboxes are reported every two seconds
+        name: {"mode": report.mode, "mode_reason": report.mode_reason, "is_busy": report.is_busy, "outage": report.outage}
+        for name, report in beat.inboxes.items()
     }
-    with weather():
-        client.set(KEY + host, json.dumps({"at": beat.at, "since": beat.since, "inboxes": inboxes}), ex=EXPIRES_SECONDS)
+    table = {"at": beat.at, "started_at": beat.started_at, "inboxes": inboxes}
+    with translate_redis_errors():
+        client.set(KEY + host, json.dumps(table), ex=EXPIRES_SECONDS)
 
 
-def read(client: redis.Redis, host: str) -> Heartbeat | None:
+def read_heartbeat(client: redis.Redis, host: str) -> Heartbeat | None:
     """Read a host's report; None if its watcher has been silent for too long. Raises BrokerAway."""
-    with weather():
+    with translate_redis_errors():
         raw = cast("bytes | None", client.get(KEY + host))
     if raw is None:
         return None
     table: dict[str, Any] = json.loads(raw)
-    inboxes = {name: Watched(**watched) for name, watched in table["inboxes"].items()}
-    return Heartbeat(table["at"], inboxes, table.get("since", 0.0))
+    inboxes = {name: InboxReport(**report) for name, report in table["inboxes"].items()}
+    return Heartbeat(table["at"], inboxes, table["started_at"])
 
 
-def sweeps_every(settings: Settings) -> int:
+def sweep_deadline_seconds(settings: Settings) -> int:
     """Return the seconds within which a sweep must have been, or Redis was away, or beat or all workers are."""
     return math.ceil(settings.sweep.stale_seconds + settings.work.lease_seconds)
 
 
-def swept(client: redis.Redis, settings: Settings) -> bool:
+def record_sweep(client: redis.Redis, settings: Settings) -> bool:
     """Note that a sweep runs now; returns whether the last was not too long ago. Raises BrokerAway."""
-    with weather():
-        return client.set(SWEPT_KEY + settings.host, "", ex=sweeps_every(settings), get=True) is not None
+    with translate_redis_errors():
+        return client.set(SWEPT_KEY + settings.host, "", ex=sweep_deadline_seconds(settings), get=True) is not None
 
 
-def last_sweep(client: redis.Redis, settings: Settings) -> float | None:
+def seconds_since_sweep(client: redis.Redis, settings: Settings) -> float | None:
     """Return how many seconds ago the last sweep ran; None if that is too long ago to be known. Raises BrokerAway."""
-    with weather():
+    with translate_redis_errors():
         left = client.pttl(SWEPT_KEY + settings.host)
-    return None if left < 0 else max(sweeps_every(settings) - left / 1000, 0.0)
+    return None if left < 0 else max(sweep_deadline_seconds(settings) - left / 1000, 0.0)

@@ -40,7 +40,7 @@ return {'started', redis.call('HINCRBY', KEYS[1], 'attempt', 1), ''}
 """)
 
 # ARGV token, next state, ms, next token, keep ms -> 1, or 0 if the parcel has moved on
-MOVE_ON = _timed("""
+TRANSITION = _timed("""
 local state, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'token'))
 if state and (state ~= 'running' or token ~= ARGV[1]) then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[2], 'until', now + ARGV[3], 'token', ARGV[4])
@@ -49,7 +49,7 @@ return 1
 """)
 
 # ARGV the state to leave it in, keep ms: a queued parcel's lease lapses now
-LET_GO = """
+EXPIRE = """
 if redis.call('HGET', KEYS[1], 'state') ~= 'queued' then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[1], 'until', 0, 'token', '')
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -57,7 +57,7 @@ return 1
 """
 
 # KEYS[2] its progress, KEYS[3] its outcome; ARGV keep ms -> the state before, or ""
-FILED = """
+MARK_FILED = """
 local state = redis.call('HGET', KEYS[1], 'state')
 redis.call('DEL', unpack(KEYS))
 redis.call('HSET', KEYS[1], 'state', 'filed', 'until', 0, 'token', '')
@@ -66,16 +66,16 @@ return state or ''
 """
 
 # KEYS[1] a pace; ARGV seconds for each file, weight
-PACE = """
+AVERAGE = """
 local mean = tonumber(redis.call('GET', KEYS[1]) or ARGV[1])
 redis.call('SET', KEYS[1], string.format('%.6f', mean + ARGV[2] * (ARGV[1] - mean)), 'EX', 3600)
 """
 
 # KEYS[1] the epoch -> ms since Redis has had its memory
-EPOCH = _timed("redis.call('SET', KEYS[1], now, 'NX'); return now - redis.call('GET', KEYS[1])")
+DATASET_AGE = _timed("redis.call('SET', KEYS[1], now, 'NX'); return now - redis.call('GET', KEYS[1])")
 
 # KEYS[1] names by when they were last heard of; ARGV ms for which that counts, the names that are there now -> all that count
-SHOW = _timed("""
+REGISTER_WORKER = _timed("""
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now, ARGV[i]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[1])
@@ -83,7 +83,7 @@ return redis.call('ZRANGE', KEYS[1], 0, -1)
 """)
 
 # KEYS[1] a turn, then those that are over; ARGV who asks, seconds, whose each of these was -> whose the turn is
-TAKE_TURN = """
+ACQUIRE_LOCK = """
 for i = 2, #KEYS do
   if redis.call('GET', KEYS[i]) == ARGV[i + 1] then redis.call('DEL', KEYS[i]) end
 end
@@ -92,4 +92,4 @@ return redis.call('GET', KEYS[1])
 """
 
 # ARGV the value by which it is one's own
-DELETE_OWN = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"
+RELEASE_LOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"

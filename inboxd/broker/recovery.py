@@ -4,93 +4,95 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from inboxd.broker.leases import Held, Lease
+from inboxd.broker.leases import Lease, LeaseState
 from inboxd.spool.lifecycle import State
 
 
-class Help(StrEnum):
+class RecoveryAction(StrEnum):
     """What to do with a parcel."""
 
     LEAVE = "leave"  # somebody looks after it
-    PUBLISH = "publish"  # its message is lost: send it again
+    REPUBLISH = "publish"  # its message is lost: send it again
     RENEW = "renew"  # its message still waits in a queue: note that it was seen
-    FILE_AWAY = "file_away"  # its outcome is stored, its callback was lost
-    CRASHED = "crashed"  # its worker died: count it, then send again, split or give up
-    DISCARD = "discard"  # nothing is in it
-    ADOPT = "adopt"  # files are left in it that its outcome does not speak of: give them a new parcel
+    FILE = "file_away"  # its outcome is stored, its callback was lost
+    COUNT_CRASH = "crashed"  # its worker died: count it, then send again, split or give up
+    REMOVE = "discard"  # nothing is in it
+    SPLIT = "adopt"  # files are left in it that its outcome does not speak of: give them a new parcel
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ClaimedParcel:
     """A claimed parcel as found: how old it is (seconds), how many files it holds, and whether a final outcome is stored."""
 
     id: str
     age: float
     files: int
-    outcome: bool
+    has_outcome: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class GracePeriods:
     """How long to leave a parcel alone that has no lease, in seconds: ``grace`` after its birth, ``renewal`` after Redis's."""
 
     grace: float
     renewal: float
 
 
-def state_of(lease: Lease | None, *, outcome: bool) -> State:
+def parcel_state(lease: Lease | None, *, outcome: bool) -> State:
     """Tell where a claimed parcel stands in its life, from what Redis knows of it."""
     if lease is None:
         return State.FINISHED if outcome else State.CLAIMED
-    match lease.held:
-        case Held.QUEUED:
+    match lease.state:
+        case LeaseState.QUEUED:
             return State.QUEUED
-        case Held.RUNNING:
+        case LeaseState.RUNNING:
             return State.RUNNING
-        case Held.FINISHED | Held.FILED:
+        case LeaseState.FINISHED | LeaseState.FILED:
             return State.FINISHED
 
 
-def decide(
-    found: Sequence[Found],
+def choose_actions(
+    found: Sequence[ClaimedParcel],
     leases: Mapping[str, Lease | None],
     queued: frozenset[str],
     epoch_age: float,
-    limits: Limits,
-) -> dict[str, Help]:
+    limits: GracePeriods,
+) -> dict[str, RecoveryAction]:
     """Decide for every parcel found under claimed/.
 
     ``queued`` are the ids whose messages still wait in a queue. ``epoch_age`` says for how many seconds Redis has had its
     memory: when it has just lost it, running workers get ``renewal`` seconds to take their leases anew.
     """
-    return {parcel.id: _decide(parcel, leases.get(parcel.id), queued, epoch_age, limits) for parcel in found}
+    return {parcel.id: _choose_action(parcel, leases.get(parcel.id), queued, epoch_age, limits) for parcel in found}
 
 
-def _decide(parcel: Found, lease: Lease | None, queued: frozenset[str], epoch_age: float, limits: Limits) -> Help:
-    state = state_of(lease, outcome=parcel.outcome)
+def _choose_action(
+    parcel: ClaimedParcel, lease: Lease | None, queued: frozenset[str], epoch_age: float, limits: GracePeriods
+) -> RecoveryAction:
+    state = parcel_state(lease, outcome=parcel.has_outcome)
     young = parcel.age < limits.grace or epoch_age < limits.renewal
-    lapsed = lease is None or lease.left < 0
+    lapsed = lease is None or lease.seconds_left < 0
     if (lease is None and young) or not lapsed:
-        return Help.LEAVE
+        return RecoveryAction.LEAVE
     if parcel.files == 0:
-        return Help.DISCARD
-    if lease is not None and lease.held is Held.FILED:
-        return Help.ADOPT
-    if parcel.outcome:
-        return Help.FILE_AWAY
+        return RecoveryAction.REMOVE
+    if lease is not None and lease.state is LeaseState.FILED:
+        return RecoveryAction.SPLIT
+    if parcel.has_outcome:
+        return RecoveryAction.FILE
     match state:
         case State.QUEUED | State.RUNNING if parcel.id in queued:
-            return Help.RENEW
+            return RecoveryAction.RENEW
         case State.RUNNING:
-            return Help.CRASHED
+            return RecoveryAction.COUNT_CRASH
         case _ if lease is not None and lease.crashes and parcel.files > 1:
-            return Help.ADOPT  # who began to split it has died over that
+            return RecoveryAction.SPLIT  # who began to split it has died over that
         case _:
-            return Help.PUBLISH
+            return RecoveryAction.REPUBLISH
 
 
-def gives_up(crashes: int, files: int, crashes_max: int) -> Help:
+def action_after_crash(crashes: int, files: int, crashes_max: int) -> RecoveryAction:
     """Decide what to do with a parcel whose worker has died ``crashes`` times: alone, it has its chances; in company, none."""
     if files > 1:
-        return Help.ADOPT
-    return Help.FILE_AWAY if crashes >= crashes_max else Help.PUBLISH
+        return RecoveryAction.SPLIT
+    return RecoveryAction.FILE if crashes >= crashes_max else RecoveryAction.REPUBLISH

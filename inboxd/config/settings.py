@@ -18,7 +18,7 @@ HARD_LIMIT_GRACE_SECONDS = 10
 """From the soft time limit, which a handler can see coming, to the hard one, which kills its process."""
 
 
-def _an_import_path(value: str) -> str:
+def _check_handler_name(value: str) -> str:
     if not re.fullmatch(r"[\w.]+:[\w.]+", value):
         raise ValueError("a handler is written module:function, such as inboxd.handlers:describe")
     return value
@@ -68,7 +68,7 @@ class Log(Section):
     files: tuple[PurePath, ...] = ()
 
 
-def address_of(listen: str) -> tuple[str, int]:
+def parse_address(listen: str) -> tuple[str, int]:
     """Return host and port of "127.0.0.1:9464" or "[::1]:9464". Raises ValueError."""
     host, _, port = listen.rpartition(":")
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
@@ -84,10 +84,10 @@ class Metrics(Section):
     remote: bool = False
 
     @model_validator(mode="after")
-    def _is_an_address(self) -> Self:
+    def _check_address(self) -> Self:
         if not self.listen:
             return self
-        host, _ = address_of(self.listen)
+        host, _ = parse_address(self.listen)
         if not (self.remote or ipaddress.ip_address(host).is_loopback):
             raise ValueError(f"{host} can be reached from other hosts, and anybody may read there; remote = true permits that")
         return self
@@ -96,7 +96,7 @@ class Metrics(Section):
 class Rules(Section):
     """How the files of one inbox are treated. ``[defaults]`` has the same keys for all inboxes."""
 
-    handler: Annotated[str, AfterValidator(_an_import_path)] = "inboxd.handlers:describe"
+    handler: Annotated[str, AfterValidator(_check_handler_name)] = "inboxd.handlers:describe"
     # which files
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _defaults_fill_in(cls, data: object) -> object:
+    def _fill_in_defaults(cls, data: object) -> object:
         """Give each inbox its name, and every key of ``[defaults]`` that it does not set itself."""
         if not isinstance(data, dict) or not isinstance(data.get("inbox"), dict):
             return data
@@ -168,7 +168,7 @@ class Settings(BaseSettings):
         return {**data, "inbox": filled}
 
     @model_validator(mode="after")
-    def _limits_that_depend_on_each_other(self) -> Self:
+    def _check_dependent_limits(self) -> Self:
         """Check time limit < visibility timeout, retry wait < visibility timeout, grace < lease, in this one place."""
         visible = self.redis.visibility_timeout_seconds
         for name, inbox in self.inbox.items():

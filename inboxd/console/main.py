@@ -9,8 +9,8 @@ from inboxd.console.commands import audit, check, explain, log, retry, status, t
 from inboxd.console.options import NEEDS_A_PERSON
 from inboxd.console.systemd.commands import systemd
 from inboxd.console.up.supervisor import BAD_SETTINGS
-from inboxd.errors import Finding, SettingsError, Weather
-from inboxd.logs.text import plain
+from inboxd.errors import Finding, SettingsError, TransientError
+from inboxd.logs.text import escape
 
 
 class Commands(click.Group):
@@ -24,8 +24,8 @@ class Commands(click.Group):
             for finding in error.findings:
                 click.echo(_on_screen(finding), err=True)
             ctx.exit(BAD_SETTINGS)
-        except Weather as error:
-            click.echo(plain(str(error)), err=True)
+        except TransientError as error:
+            click.echo(escape(str(error)), err=True)
             ctx.exit(NEEDS_A_PERSON)
 
 
@@ -58,7 +58,7 @@ for _command in (
 
 
 def _on_screen(finding: Finding) -> str:
-    return str(Finding(plain(finding.where), plain(finding.problem), plain(finding.remedy)))
+    return str(Finding(escape(finding.where), escape(finding.problem), escape(finding.remedy)))
 
 
 def main() -> None:

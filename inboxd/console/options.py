@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from inboxd.config.handler_import import append_settings_folder
-from inboxd.config.loading import CREDENTIAL, CREDENTIALS_VARIABLE, FILE_VARIABLE, find, load
+from inboxd.config.loading import CREDENTIAL_NAME, CREDENTIALS_VARIABLE, SETTINGS_VARIABLE, find_settings, load_settings
 from inboxd.config.settings import Settings
 from inboxd.errors import Finding, SettingsError
 
@@ -18,7 +18,7 @@ settings_option = click.option(
     "named",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help=f"The settings file; else ${FILE_VARIABLE}, ./settings.toml or /etc/inboxd/settings.toml.",
+    help=f"The settings file; else ${SETTINGS_VARIABLE}, ./settings.toml or /etc/inboxd/settings.toml.",
 )
 
 files_argument = click.argument("files", metavar="[LOGFILE]...", nargs=-1, type=click.Path(path_type=Path))
@@ -41,14 +41,14 @@ def read(named: Path | None, *, asks_redis: bool = False) -> tuple[Path, Setting
     Redis' URL may lie beside the file, where the services' credential is made from: who may read that is let in, and who may
     not is told so, if the command ``asks_redis``. What is started from here finds it, too.
     """
-    file = find(named)
+    file = find_settings(named)
     append_settings_folder(file)
-    url = file.parent / CREDENTIAL
+    url = file.parent / CREDENTIAL_NAME
     unread = CREDENTIALS_VARIABLE not in os.environ and url.exists()
     if unread and os.access(url, os.R_OK):
         os.environ[CREDENTIALS_VARIABLE] = str(file.parent)
         unread = False
-    settings = load(file)
+    settings = load_settings(file)
     if unread and asks_redis and not settings.redis.url:
         raise SettingsError([Finding(f"redis.url ({url})", "you may not read it", "put sudo before the command")])
     return file, settings

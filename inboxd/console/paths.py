@@ -9,7 +9,7 @@ from pathlib import Path
 from inboxd.config.settings import Settings
 from inboxd.spool import layout
 
-TOPS = tuple(name.decode() for name in layout.ALL)
+TOPS = tuple(name.decode() for name in layout.FOLDER_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,6 @@ def _inside(settings: Settings, path: bytes) -> Iterator[Spot]:
         for root in dict.fromkeys((bytes(inbox.root), os.fsencode(os.path.realpath(inbox.root)))):
             if path.startswith(root + b"/"):
                 top, _, rest = path[len(root) + 1 :].partition(b"/")
-                if top in layout.ALL and rest:
+                if top in layout.FOLDER_NAMES and rest:
                     yield Spot(name, top.decode(), rest)
                     return

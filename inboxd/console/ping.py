@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import redis
 
-from inboxd.broker import connection
+from inboxd.broker.connection import make_client, translate_redis_errors
 from inboxd.config.settings import Settings
-from inboxd.errors import BrokerAway, Finding, SettingsError
+from inboxd.errors import BrokerUnavailable, Finding, SettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +23,9 @@ class Answer:
 def ask(settings: Settings) -> Answer:
     """Send one PING; returns within the settings' timeouts. Raises SettingsError for a URL that can't be read."""
     try:
-        with connection.client(settings) as client, connection.weather():
+        with make_client(settings) as client, translate_redis_errors():
             client.ping()
-    except BrokerAway as error:
+    except BrokerUnavailable as error:
         return Answer(str(error), loading=isinstance(error.__cause__, redis.BusyLoadingError))
     except (ValueError, TypeError) as error:  # redis-py's: no URL, or a query that names no option of a connection
         remedy = "write it as redis://, rediss:// or unix://, or leave it empty"

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 from inboxd.config.settings import Inbox, Settings
 from inboxd.console.paths import spots
-from inboxd.errors import Finding, FolderAway, SettingsError
+from inboxd.errors import Finding, FolderUnavailable, SettingsError
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
-from inboxd.logs.setup import get
-from inboxd.logs.text import plain
-from inboxd.spool import error_note
-from inboxd.spool.layout import opened
-from inboxd.spool.requeue import Failure, failure_at, failures, put_back
+from inboxd.logs.setup import get_logger
+from inboxd.logs.text import escape
+from inboxd.spool.error_note import SUFFIX
+from inboxd.spool.layout import open_folders
+from inboxd.spool.requeue import FailedFile, find_failed_file, list_failed_files, requeue
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +33,12 @@ class Result:
     """What became of one failure: where it is in inbox/ now (or would be put), or why it is not."""
 
     inbox: str
-    failure: Failure
+    failure: FailedFile
     put: bytes | None
     problem: str = ""
 
 
-def requeue(settings: Settings, choice: Choice, *, dry_run: bool = False) -> Iterator[Result]:
+def requeue_chosen(settings: Settings, choice: Choice, *, dry_run: bool = False) -> Iterator[Result]:
     """Put back what was chosen, and tell of each. Raises SettingsError for a choice that names nothing that there is."""
     _check(settings, choice)
     chosen = _named(settings, choice.files) if choice.files else _fitting(settings, choice)
@@ -63,15 +63,15 @@ def _check(settings: Settings, choice: Choice) -> None:
 
 def _owner(inbox: Inbox) -> int:
     try:
-        with opened(Disk(), inbox.root) as folders:
+        with open_folders(Disk(), inbox.root) as folders:
             return Disk().fstat(folders.claimed).uid
-    except FolderAway:
+    except FolderUnavailable:
         return 0
 
 
-def _named(settings: Settings, files: Sequence[str]) -> Iterator[tuple[Inbox, list[Failure]]]:
+def _named(settings: Settings, files: Sequence[str]) -> Iterator[tuple[Inbox, list[FailedFile]]]:
     """Yield what lies in failed/ under these names: one file, or all that is in a sub-folder."""
-    chosen: dict[str, dict[bytes, Failure]] = {}
+    chosen: dict[str, dict[bytes, FailedFile]] = {}
     findings = []
     for typed in files:
         found = [
@@ -88,38 +88,38 @@ def _named(settings: Settings, files: Sequence[str]) -> Iterator[tuple[Inbox, li
         yield settings.inbox[inbox], list(failed.values())
 
 
-def _below(settings: Settings, inbox: str, path: bytes) -> list[Failure]:
-    with opened(Disk(), settings.inbox[inbox].root) as folders:
-        found = failure_at(Disk(), folders, path)
-        if found is None and path.endswith(error_note.SUFFIX):  # its note was named
-            found = failure_at(Disk(), folders, path.removesuffix(error_note.SUFFIX))
-        if found and found.is_folder and found.told is None:
-            return [failure for failure in failures(Disk(), folders) if failure.path.startswith(path + b"/")]
+def _below(settings: Settings, inbox: str, path: bytes) -> list[FailedFile]:
+    with open_folders(Disk(), settings.inbox[inbox].root) as folders:
+        found = find_failed_file(Disk(), folders, path)
+        if found is None and path.endswith(SUFFIX):  # its note was named
+            found = find_failed_file(Disk(), folders, path.removesuffix(SUFFIX))
+        if found and found.is_folder and found.note is None:
+            return [failure for failure in list_failed_files(Disk(), folders) if failure.path.startswith(path + b"/")]
         return [found] if found else []
 
 
-def _fitting(settings: Settings, choice: Choice) -> Iterator[tuple[Inbox, list[Failure]]]:
+def _fitting(settings: Settings, choice: Choice) -> Iterator[tuple[Inbox, list[FailedFile]]]:
     for name in choice.inboxes or settings.inbox:
         inbox = settings.inbox[name]
-        with opened(Disk(), inbox.root) as folders:
-            found = [failure for failure in failures(Disk(), folders) if _fits(failure, choice.error)]
+        with open_folders(Disk(), inbox.root) as folders:
+            found = [failure for failure in list_failed_files(Disk(), folders) if _fits(failure, choice.error)]
         yield inbox, found
 
 
-def _fits(failure: Failure, pattern: str) -> bool:
-    reason = failure.told.reason if failure.told else ""
+def _fits(failure: FailedFile, pattern: str) -> bool:
+    reason = failure.note.reason if failure.note else ""
     return fnmatch.fnmatchcase(reason.lower(), pattern.lower())
 
 
-def _put_all_back(inbox: Inbox, found: Sequence[Failure], *, dry_run: bool) -> Iterator[Result]:
+def _put_all_back(inbox: Inbox, found: Sequence[FailedFile], *, dry_run: bool) -> Iterator[Result]:
     disk = Disk()
-    with opened(disk, inbox.root) as folders:
+    with open_folders(disk, inbox.root) as folders:
         for failure in sorted(found, key=lambda failure: failure.path):
             if dry_run:
-                yield Result(inbox.name, failure, failure.wanted)
+                yield Result(inbox.name, failure, failure.original_path)
                 continue
             try:
-                put = put_back(disk, folders, failure)
+                put = requeue(disk, folders, failure)
             except OSError as error:
                 yield Result(inbox.name, failure, None, error.strerror or str(error))
                 continue
@@ -130,8 +130,8 @@ def _put_all_back(inbox: Inbox, found: Sequence[Failure], *, dry_run: bool) -> I
             yield Result(inbox.name, failure, put)
 
 
-def _tell(inbox: Inbox, failure: Failure, put: bytes) -> None:
-    told = failure.told
+def _tell(inbox: Inbox, failure: FailedFile, put: bytes) -> None:
+    told = failure.note
     _log.info(
         events.FILE_PUT_BACK, inbox=inbox.name, file=put, filed=failure.path, parcel=told.parcel if told else None,
         attempt=told.attempts if told else None, reason=told.reason if told else None,
@@ -141,8 +141,8 @@ def _tell(inbox: Inbox, failure: Failure, put: bytes) -> None:
 
 def shown(result: Result) -> str:
     """Return one line for a person."""
-    name = plain(f"{result.inbox}: ") + plain(result.failure.path)
+    name = escape(f"{result.inbox}: ") + escape(result.failure.path)
     if result.put is None:
-        return f"{name}: not put back: {plain(result.problem)}"
-    why = f" (failed of: {result.failure.told.reason})" if result.failure.told else ""
-    return f"{name} -> inbox/{plain(result.put)}{why}"
+        return f"{name}: not put back: {escape(result.problem)}"
+    why = f" (failed of: {result.failure.note.reason})" if result.failure.note else ""
+    return f"{name} -> inbox/{escape(result.put)}{why}"

@@ -3,41 +3,41 @@
 from contextlib import AbstractContextManager, nullcontext
 from typing import Self
 
-from inboxd.fs.names import names_like
-from inboxd.fs.syscalls import Disk, Fd, Kind, held
+from inboxd.fs.names import candidate_names
+from inboxd.fs.syscalls import Disk, Fd, FileKind, closing
 
 
-def make_folders(disk: Disk, at: Fd, parts: tuple[bytes, ...], mode: int) -> tuple[Fd, tuple[bytes, ...]]:
+def make_path(disk: Disk, at: Fd, parts: tuple[bytes, ...], mode: int) -> tuple[Fd, tuple[bytes, ...]]:
     """Open a path of folders below ``at``, making what is missing; returns a descriptor that the caller closes, and the path.
 
     A part whose name is taken by something else gets the next free name like it, as a file would.
     """
     current, made = disk.open_folder(at, b"."), []
     for part in parts:
-        with held(disk, current):
-            current, name = _open_or_make(disk, current, part, mode)
+        with closing(disk, current):
+            current, name = _make_or_open(disk, current, part, mode)
         made.append(name)
     return current, tuple(made)
 
 
-def _open_or_make(disk: Disk, at: Fd, wanted: bytes, mode: int) -> tuple[Fd, bytes]:
-    for name in names_like(wanted):
+def _make_or_open(disk: Disk, at: Fd, wanted: bytes, mode: int) -> tuple[Fd, bytes]:
+    for name in candidate_names(wanted):
         try:
             # If we die here: an empty folder more, which the next try uses.
             disk.mkdir(at, name, mode)
         except FileExistsError:
-            if disk.stat(at, name).kind is not Kind.FOLDER:
+            if disk.stat(at, name).kind is not FileKind.FOLDER:
                 continue
         return disk.open_folder(at, name), name
     raise AssertionError("names never end")
 
 
-def beneath(disk: Disk, at: Fd, parts: tuple[bytes, ...]) -> AbstractContextManager[Fd]:
+def opened_path(disk: Disk, at: Fd, parts: tuple[bytes, ...]) -> AbstractContextManager[Fd]:
     """Open a path of folders below ``at`` for a with block; no part may be a symlink. No parts: it is ``at`` itself."""
-    return held(disk, open_path(disk, at, parts)) if parts else nullcontext(at)
+    return closing(disk, open_path(disk, at, parts)) if parts else nullcontext(at)
 
 
-class Branch:
+class DirHandle:
     """Folders below one; the last stays open, for files come folder by folder."""
 
     def __init__(self, disk: Disk, top: Fd, mode: int | None = None) -> None:
@@ -60,7 +60,7 @@ class Branch:
         if fd != self._top:
             self._disk.close(fd)
 
-    def at(self, parts: tuple[bytes, ...]) -> tuple[Fd, tuple[bytes, ...]]:
+    def open(self, parts: tuple[bytes, ...]) -> tuple[Fd, tuple[bytes, ...]]:
         """Return a folder's descriptor, which is open until another one is asked for, and its path, as in ``make_folders``."""
         if parts != self._parts:
             self.close()
@@ -72,7 +72,7 @@ class Branch:
     def _open(self, parts: tuple[bytes, ...]) -> tuple[Fd, tuple[bytes, ...]]:
         if self._mode is None:
             return open_path(self._disk, self._top, parts), parts
-        return make_folders(self._disk, self._top, parts, self._mode)
+        return make_path(self._disk, self._top, parts, self._mode)
 
 
 def open_path(disk: Disk, at: Fd, parts: tuple[bytes, ...]) -> Fd:
@@ -83,6 +83,6 @@ def open_path(disk: Disk, at: Fd, parts: tuple[bytes, ...]) -> Fd:
     else:
         parts_below, current = [], disk.open_folder(at, b".")
     for part in parts_below:
-        with held(disk, current):
+        with closing(disk, current):
             current = disk.open_folder(current, part)
     return current

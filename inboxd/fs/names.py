@@ -16,20 +16,20 @@ TEMP_NAME = re.compile(rb"\.inboxd-[0-9a-f]{16}\.(?:part|note)")
 _EXTENSION_BYTES_MAX = 16
 
 
-def names_like(wanted: bytes) -> Iterator[bytes]:
+def candidate_names(wanted: bytes) -> Iterator[bytes]:
     """Yield wanted, then "wanted (2)", "wanted (3)" …, the counter before the extension, each cut to fit a name."""
-    yield _cut(wanted, NAME_BYTES_MAX)
+    yield _truncate(wanted, NAME_BYTES_MAX)
     stem, dot, extension = wanted.rpartition(b".")
     if not stem or len(extension) > _EXTENSION_BYTES_MAX:
         stem, dot, extension = wanted, b"", b""
     count = 2
     while True:
         tail = b" (%d)" % count + dot + extension
-        yield _cut(stem, NAME_BYTES_MAX - len(tail)) + tail
+        yield _truncate(stem, NAME_BYTES_MAX - len(tail)) + tail
         count += 1
 
 
-def _cut(name: bytes, size: int) -> bytes:
+def _truncate(name: bytes, size: int) -> bytes:
     """Cut a name to so many bytes, between two UTF-8 characters."""
     if len(name) <= size:
         return name

@@ -2,10 +2,10 @@
 
 import errno
 
-from inboxd.fs.copy import _copy_across
-from inboxd.fs.names import names_like
-from inboxd.fs.reserve import _move_onto_own
-from inboxd.fs.syscalls import CantNoReplace, Disk, Fd
+from inboxd.fs.copy import move_by_copy
+from inboxd.fs.names import candidate_names
+from inboxd.fs.reserve import move_onto_reservation
+from inboxd.fs.syscalls import Disk, Fd, NoReplaceUnsupported
 
 
 def move(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
@@ -17,15 +17,15 @@ def move(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
     try:
         # If we die here: the entry has one of its two names.
         disk.rename(src_at, src, dst_at, dst)
-    except CantNoReplace:
-        _move_onto_own(disk, src_at, src, dst_at, dst)
+    except NoReplaceUnsupported:
+        move_onto_reservation(disk, src_at, src, dst_at, dst)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _copy_across(disk, src_at, src, dst_at, dst)
+        move_by_copy(disk, src_at, src, dst_at, dst)
 
 
-def move_in(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+def move_into_new(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
     """Move an entry into a parcel that is being made: nobody else makes names there, so a plain rename overwrites nothing.
 
     Raises FileNotFoundError if the source is gone, and any other OSError with the source untouched.
@@ -36,12 +36,12 @@ def move_in(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _copy_across(disk, src_at, src, dst_at, dst)
+        move_by_copy(disk, src_at, src, dst_at, dst)
 
 
-def move_free(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, wanted: bytes) -> bytes:
+def move_to_free_name(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, wanted: bytes) -> bytes:
     """Move an entry to the wanted name or the next free one like it; returns the name it got."""
-    for name in names_like(wanted):
+    for name in candidate_names(wanted):
         try:
             move(disk, src_at, src, dst_at, name)
         except FileExistsError:

@@ -3,13 +3,13 @@
 import contextlib
 import errno
 
-from inboxd.fs.syscalls import Disk, Fd, Kind, Stat, _same
+from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, is_same_file
 
-RESERVED = b"inboxd-reserved-"
+RESERVATION_PREFIX = b"inboxd-reserved-"
 """Where a link that only reserves its name leads to."""
 
 
-def _move_onto_own(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+def move_onto_reservation(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
     """Move where no rename refuses to overwrite (NFS, some FUSE): reserve the name, then rename onto what reserves it.
 
     A name is reserved by a dangling link that names the source's inode: only the same source takes it over. The rename alone
@@ -22,21 +22,21 @@ def _move_onto_own(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -
         disk.rename_over(src_at, src, dst_at, dst)
     except FileNotFoundError:
         # an NFS server may answer so to the repetition of a rename that it has done already; else another was quicker
-        if not _same(disk.stat(dst_at, dst), look):
-            _free(disk, look, dst_at, dst)
+        if not is_same_file(disk.stat(dst_at, dst), look):
+            _release(disk, look, dst_at, dst)
             raise
     except OSError:
-        _free(disk, look, dst_at, dst)
+        _release(disk, look, dst_at, dst)
         raise
 
 
 def _reserve(disk: Disk, look: Stat, dst_at: Fd, dst: bytes) -> None:
     # If we die here, or in these steps: a name that is reserved, as below.
-    if look.kind is Kind.FOLDER:  # a folder is renamed onto an empty one only
+    if look.kind is FileKind.FOLDER:  # a folder is renamed onto an empty one only
         disk.mkdir(dst_at, dst, 0o700)
         return
     try:
-        disk.symlink(_reservation(look), dst_at, dst)
+        disk.symlink(_reservation_for(look), dst_at, dst)
     except FileExistsError:
         if not _is_reserved_for(disk, look, dst_at, dst):
             raise
@@ -46,20 +46,20 @@ def _reserve(disk: Disk, look: Stat, dst_at: Fd, dst: bytes) -> None:
         disk.close(disk.create(dst_at, dst, 0o600))  # no links here either: an empty file will do
 
 
-def _free(disk: Disk, look: Stat, dst_at: Fd, dst: bytes) -> None:
+def _release(disk: Disk, look: Stat, dst_at: Fd, dst: bytes) -> None:
     with contextlib.suppress(OSError):
         if _is_reserved_for(disk, look, dst_at, dst):
             disk.unlink(dst_at, dst)
 
 
-def _reservation(look: Stat) -> bytes:
-    return RESERVED + b"%d-%d" % (look.dev, look.ino)
+def _reservation_for(look: Stat) -> bytes:
+    return RESERVATION_PREFIX + b"%d-%d" % (look.dev, look.ino)
 
 
 def _is_reserved_for(disk: Disk, look: Stat, at: Fd, name: bytes) -> bool:
-    return disk.stat(at, name).kind is Kind.LINK and disk.readlink(at, name) == _reservation(look)
+    return disk.stat(at, name).kind is FileKind.LINK and disk.readlink(at, name) == _reservation_for(look)
 
 
 def is_reserved(disk: Disk, at: Fd, name: bytes) -> bool:
     """Tell whether a name is only reserved: by a link of ours that leads nowhere."""
-    return disk.stat(at, name).kind is Kind.LINK and disk.readlink(at, name).startswith(RESERVED)
+    return disk.stat(at, name).kind is FileKind.LINK and disk.readlink(at, name).startswith(RESERVATION_PREFIX)

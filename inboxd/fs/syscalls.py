@@ -23,10 +23,10 @@ _READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CL
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _BUFFER_BYTES = 64 * 1024
 _NOREPLACE = 1
-_CANT_NOREPLACE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
+_NOREPLACE_UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
 
-class Kind(StrEnum):
+class FileKind(StrEnum):
     """What an entry of a folder is."""
 
     FILE = "file"
@@ -37,7 +37,7 @@ class Kind(StrEnum):
     DEVICE = "device"
 
 
-class Idle(Enum):
+class WriterCheck(Enum):
     """Has nobody a file open for writing? FUSE and network mounts may say FREE without knowing."""
 
     FREE = "free"
@@ -48,7 +48,7 @@ class Idle(Enum):
 class Stat(NamedTuple):
     """What the system says of an entry. Times are nanoseconds of the file system's own clock; sizes are bytes."""
 
-    kind: Kind
+    kind: FileKind
     size: int
     allocated: int
     mtime_ns: int
@@ -60,21 +60,21 @@ class Stat(NamedTuple):
     mode: int
 
 
-class CantNoReplace(OSError):  # noqa: N818 - it is an answer about the file system
+class NoReplaceUnsupported(OSError):
     """This file system has no rename that refuses to overwrite."""
 
 
-_KINDS = {
-    mode_bits.S_IFREG: Kind.FILE,
-    mode_bits.S_IFDIR: Kind.FOLDER,
-    mode_bits.S_IFLNK: Kind.LINK,
-    mode_bits.S_IFIFO: Kind.FIFO,
-    mode_bits.S_IFSOCK: Kind.SOCKET,
+_FILE_KINDS = {
+    mode_bits.S_IFREG: FileKind.FILE,
+    mode_bits.S_IFDIR: FileKind.FOLDER,
+    mode_bits.S_IFLNK: FileKind.LINK,
+    mode_bits.S_IFIFO: FileKind.FIFO,
+    mode_bits.S_IFSOCK: FileKind.SOCKET,
 }
 
 
-def _stat(raw: os.stat_result) -> Stat:
-    kind = _KINDS.get(mode_bits.S_IFMT(raw.st_mode), Kind.DEVICE)
+def _to_stat(raw: os.stat_result) -> Stat:
+    kind = _FILE_KINDS.get(mode_bits.S_IFMT(raw.st_mode), FileKind.DEVICE)
     return Stat(
         kind, raw.st_size, raw.st_blocks * 512, raw.st_mtime_ns, raw.st_ctime_ns,
         raw.st_dev, raw.st_ino, raw.st_nlink, raw.st_uid, mode_bits.S_IMODE(raw.st_mode),
@@ -133,11 +133,11 @@ class Disk:
 
     def stat(self, at: Fd, name: bytes) -> Stat:
         """Look at an entry itself, not at what it links to."""
-        return _stat(os.stat(name, dir_fd=at, follow_symlinks=False))
+        return _to_stat(os.stat(name, dir_fd=at, follow_symlinks=False))
 
     def fstat(self, fd: Fd) -> Stat:
         """Look at what is open."""
-        return _stat(os.fstat(fd))
+        return _to_stat(os.fstat(fd))
 
     def rename(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
         """Rename without overwriting.
@@ -146,12 +146,12 @@ class Disk:
         system has no such rename.
         """
         if _renameat2 is None:
-            raise CantNoReplace(errno.ENOSYS, "no renameat2")
+            raise NoReplaceUnsupported(errno.ENOSYS, "no renameat2")
         if _renameat2(src_at, src, dst_at, dst, _NOREPLACE) == 0:
             return
         code = ctypes.get_errno()
-        if code in _CANT_NOREPLACE:
-            raise CantNoReplace(code, os.strerror(code))
+        if code in _NOREPLACE_UNSUPPORTED:
+            raise NoReplaceUnsupported(code, os.strerror(code))
         raise OSError(code, os.strerror(code), os.fsdecode(src))
 
     def rename_over(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
@@ -218,21 +218,21 @@ class Disk:
             return False
         return True
 
-    def check_writers(self, fd: Fd) -> Idle:
+    def check_writers(self, fd: Fd) -> WriterCheck:
         """Ask whether anybody has the file open for writing, by taking a read lease for a microsecond.
 
         A file of another user needs CAP_LEASE. ``ignore_lease_breaks`` must have been called.
         """
         if sys.platform != "linux":
-            return Idle.UNKNOWN
+            return WriterCheck.UNKNOWN
         try:
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         except BlockingIOError:
-            return Idle.BUSY
+            return WriterCheck.BUSY
         except OSError:
-            return Idle.UNKNOWN
+            return WriterCheck.UNKNOWN
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-        return Idle.FREE
+        return WriterCheck.FREE
 
     # mounts
 
@@ -250,7 +250,7 @@ class Disk:
             return file.read()
 
 
-class held:  # noqa: N801 - read as a word: with held(disk, fd)
+class closing:  # noqa: N801 - read as a word: with held(disk, fd)
     """Closes a descriptor at the end of a with block."""
 
     __slots__ = ("_disk", "_fd")
@@ -266,5 +266,6 @@ class held:  # noqa: N801 - read as a word: with held(disk, fd)
         self._disk.close(self._fd)
 
 
-def _same(one: Stat, other: Stat) -> bool:
+def is_same_file(one: Stat, other: Stat) -> bool:
+    """Return whether two looks were at one file: the same inode of the same device."""
     return (one.dev, one.ino) == (other.dev, other.ino)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from inboxd.fs.syscalls import Disk, Fd
 
-PASSED_OVER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)
+SKIPPED_ERRORS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class _Level:
 
     identity: tuple[int, int]
     name: bytes
-    left: list[bytes]
+    pending: list[bytes]
 
 
 def walk(disk: Disk, top: Fd, enter: Callable[[Entry], bool] = lambda _: True) -> Iterator[Entry]:
@@ -42,11 +42,11 @@ def walk(disk: Disk, top: Fd, enter: Callable[[Entry], bool] = lambda _: True) -
     here, prefix = disk.open_folder(top, b"."), b""
     try:
         levels = [_Level(_identity(disk, here), b"", [])]
-        yield from _files(disk, here, prefix, levels[-1])
+        yield from _list_files(disk, here, prefix, levels[-1])
         while True:
             level = levels[-1]
-            if level.left:
-                folder = Entry(here, prefix, level.left.pop(), is_folder=True)
+            if level.pending:
+                folder = Entry(here, prefix, level.pending.pop(), is_folder=True)
                 below = _open(disk, here, folder.name) if enter(folder) else None
                 if below is None:
                     yield folder
@@ -54,7 +54,7 @@ def walk(disk: Disk, top: Fd, enter: Callable[[Entry], bool] = lambda _: True) -
                 disk.close(here)
                 here, prefix = below, folder.path + b"/"
                 levels.append(_Level(_identity(disk, here), folder.name, []))
-                yield from _files(disk, here, prefix, levels[-1])
+                yield from _list_files(disk, here, prefix, levels[-1])
                 continue
             levels.pop()
             if not levels:
@@ -79,22 +79,22 @@ def _open(disk: Disk, at: Fd, name: bytes) -> Fd | None:
     try:
         below = disk.open_folder(at, name)
     except OSError as error:
-        if error.errno in PASSED_OVER:
+        if error.errno in SKIPPED_ERRORS:
             return None
         raise
     try:
         disk.close(disk.open_folder(below, b".."))
     except OSError as error:
         disk.close(below)
-        if error.errno in PASSED_OVER:  # readable, but not to be entered
+        if error.errno in SKIPPED_ERRORS:  # readable, but not to be entered
             return None
         raise
     return below
 
 
-def _files(disk: Disk, folder: Fd, prefix: bytes, level: _Level) -> Iterator[Entry]:
+def _list_files(disk: Disk, folder: Fd, prefix: bytes, level: _Level) -> Iterator[Entry]:
     for name, is_folder in disk.entries(folder):
         if is_folder:
-            level.left.append(name)
+            level.pending.append(name)
         else:
             yield Entry(folder, prefix, name, is_folder=False)

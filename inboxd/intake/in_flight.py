@@ -7,8 +7,8 @@ from inboxd.config.settings import Inbox
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.batching import YOUNG_SECONDS
 from inboxd.messaging.payload import Parcel
-from inboxd.spool.claims import files, parcels
-from inboxd.spool.layout import Folders, born
+from inboxd.spool.claims import list_files, list_parcels
+from inboxd.spool.layout import Folders, created_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,8 @@ class Flight:
         """Bring the count up to date; parcels of other makers are looked into once, their bytes unknown. Raises OSError."""
         known = self._parcels
         self._parcels = {
-            parcel: known.get(parcel) or Load(len(files(disk, folders, parcel)), 0) for parcel in parcels(disk, folders)
+            parcel: known.get(parcel) or Load(len(list_files(disk, folders, parcel)), 0)
+            for parcel in list_parcels(disk, folders)
         }
 
     def add(self, parcel: Parcel) -> None:
@@ -48,4 +49,4 @@ class Flight:
     def young(self) -> int:
         """How many parcels left a moment ago: the ones that it is worth waiting for."""
         since = time.time() - YOUNG_SECONDS
-        return sum(1 for parcel in self._parcels if born(parcel) > since)
+        return sum(1 for parcel in self._parcels if created_at(parcel) > since)

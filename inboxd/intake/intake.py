@@ -7,9 +7,9 @@ from itertools import islice
 
 from inboxd.broker.counters import REFUSED, Tally
 from inboxd.broker.leases import Leases
-from inboxd.broker.outages import is_general
+from inboxd.broker.outages import is_inbox_wide
 from inboxd.config.settings import Inbox
-from inboxd.errors import BrokerAway, FolderAway
+from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.batching import Candidate, files_per_parcel, may_leave, next_bundle
 from inboxd.intake.in_flight import Flight
@@ -17,12 +17,12 @@ from inboxd.intake.packing import pack, parcel_of, settle
 from inboxd.intake.readiness import Patience
 from inboxd.intake.ready_files import Gathering, Looked
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 from inboxd.messaging.payload import Parcel
 from inboxd.messaging.worker_registry import Helpers
-from inboxd.spool.claims import Claim, claim, discard
-from inboxd.spool.failing import fail
-from inboxd.spool.layout import Folders, new_parcel_id, opened
+from inboxd.spool.claims import ClaimResult, claim, remove_if_empty
+from inboxd.spool.failing import fail_file
+from inboxd.spool.layout import Folders, new_parcel_id, open_folders
 
 TURN_SECONDS = 0.1
 """An inbox gives way to the others when it has sent files for so long."""
@@ -76,7 +76,7 @@ class Intake:
         self._inbox = inbox
         self._gathering = Gathering(means.disk, inbox, patience, network=network)
         self._flight = Flight(inbox)
-        self._log = get(__name__).bind(inbox=inbox.name)
+        self._log = get_logger(__name__).bind(inbox=inbox.name)
         self._pace: float | None = None
         self._own_pace: float | None = None
         self._unsent: list[Parcel] = []
@@ -95,7 +95,7 @@ class Intake:
         the next turn); both leave every file where the next turn finds it.
         """
         try:
-            with opened(self._means.disk, self._inbox.root) as folders:
+            with open_folders(self._means.disk, self._inbox.root) as folders:
                 self._send_again()
                 self._flight.look(self._means.disk, folders)
                 looks = look or not self._gathering.resting
@@ -104,8 +104,8 @@ class Intake:
                 self._send_ready(folders, found_by, taken, until=time.monotonic() + TURN_SECONDS, hold=hold)
         except OSError as error:
             self._gathering.forget()
-            raise FolderAway(f"{self._inbox.root}: {error.strerror or error}") from error
-        except FolderAway:
+            raise FolderUnavailable(f"{self._inbox.root}: {error.strerror or error}") from error
+        except FolderUnavailable:
             self._gathering.forget()
             raise
         return taken
@@ -139,22 +139,22 @@ class Intake:
         got = self._claim(folders, parcel, [file.path for file in bundle])
         for file in bundle:
             del ready[file.path]
-        if got.won:
+        if got.claimed:
             # If we die here: a parcel whose lease lapses, which recovery publishes.
             expected = {file.path: file.version for file in bundle}
-            carry = self._means.carries(len(got.won))
-            packed = pack(self._means.disk, folders, self._inbox, parcel, got.won, expected, carry=carry)
-            self._own_pace = (time.monotonic() - begun) / len(got.won)
+            carry = self._means.carries(len(got.claimed))
+            packed = pack(self._means.disk, folders, self._inbox, parcel, got.claimed, expected, carry=carry)
+            self._own_pace = (time.monotonic() - begun) / len(got.claimed)
             refused = settle(self._means.disk, folders, self._inbox, parcel, packed)
             taken.refused += refused
-            self._means.tally.filed(self._inbox.name, REFUSED, files=refused)
+            self._means.tally.count_filed(self._inbox.name, REFUSED, files=refused)
             self._send(parcel_of(packed, parcel, self._inbox, self._means.host), found_by, taken)
         self._tell(got.denied)
 
-    def _claim(self, folders: Folders, parcel: str, paths: list[bytes]) -> Claim:
+    def _claim(self, folders: Folders, parcel: str, paths: list[bytes]) -> ClaimResult:
         got = claim(self._means.disk, folders, parcel, paths)
-        if not got.won:
-            self._means.leases.forget(parcel)
+        if not got.claimed:
+            self._means.leases.delete(parcel)
         return got
 
     def _send(self, parcel: Parcel, found_by: str, taken: Taken) -> None:
@@ -162,7 +162,7 @@ class Intake:
             return
         self._flight.add(parcel)
         taken.claimed += len(parcel.files)
-        self._means.tally.found(self._inbox.name, found_by, len(parcel.files))
+        self._means.tally.count_found(self._inbox.name, found_by, len(parcel.files))
         for part in parcel.files:
             self._log.info(
                 events.FILE_CLAIMED,
@@ -175,7 +175,7 @@ class Intake:
             )
         try:
             self._means.send(parcel, self._inbox)
-        except BrokerAway:
+        except BrokerUnavailable:
             self._unsent.append(parcel)
             raise
 
@@ -195,17 +195,17 @@ class Intake:
             got = self._claim(folders, parcel, list(some))
             for path in some:
                 del refused[path]
-            for path in got.won:
-                filed = fail(self._means.disk, folders, self._inbox, parcel, path, some[path], attempts=0)
+            for path in got.claimed:
+                filed = fail_file(self._means.disk, folders, self._inbox, parcel, path, some[path], attempts=0)
                 taken.refused += filed is not None
-                self._means.tally.filed(self._inbox.name, REFUSED, files=int(filed is not None))
-            if got.won:
-                discard(self._means.disk, folders, parcel)
+                self._means.tally.count_filed(self._inbox.name, REFUSED, files=int(filed is not None))
+            if got.claimed:
+                remove_if_empty(self._means.disk, folders, parcel)
             self._tell(got.denied)
 
     def _tell(self, denied: list[tuple[bytes, OSError]]) -> None:
         """Leave alone what the system keeps from us; raise FolderAway if it is the disk that is in trouble."""
         for path, error in denied:
-            if is_general(self._means.disk, self._inbox.root, error):
-                raise FolderAway(f"{self._inbox.root}: {error.strerror}") from error
+            if is_inbox_wide(self._means.disk, self._inbox.root, error):
+                raise FolderUnavailable(f"{self._inbox.root}: {error.strerror}") from error
             self._gathering.deny(path, error)

@@ -7,18 +7,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from inboxd.config.settings import Inbox
-from inboxd.fs.folders import beneath
-from inboxd.fs.syscalls import Disk, Fd, Idle, Stat, held
+from inboxd.fs.folders import opened_path
+from inboxd.fs.syscalls import Disk, Fd, Stat, WriterCheck, closing
 from inboxd.intake.readiness import refusal
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 from inboxd.messaging.content_type import content_type
 from inboxd.messaging.payload import FilePart, Parcel
-from inboxd.spool.claims import LOST, discard, release
-from inboxd.spool.failing import fail
-from inboxd.spool.layout import Folders, born, split_path
+from inboxd.spool.claims import MOVED_AWAY, release_file, remove_if_empty
+from inboxd.spool.failing import fail_file
+from inboxd.spool.layout import Folders, created_at, split_path
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 _NO_FILE = (errno.ELOOP, errno.ENXIO)
 """What the system says when a link, or a socket, is to be opened."""
@@ -62,16 +62,16 @@ def pack(
     try:
         home = disk.open_folder(folders.claimed, parcel.encode())
     except OSError as error:
-        if error.errno not in LOST:
+        if error.errno not in MOVED_AWAY:
             raise
         return packed
-    with held(disk, home):
+    with closing(disk, home):
         for path in paths:
             parts, name = split_path(path)
             try:
-                folder = beneath(disk, home, parts)
+                folder = opened_path(disk, home, parts)
             except OSError as error:
-                if error.errno not in LOST:
+                if error.errno not in MOVED_AWAY:
                     raise
                 continue
             with folder as at:
@@ -95,7 +95,7 @@ def _pack_one(
         if not seen and (reason := refusal(disk.stat(at, name), inbox.size_bytes_max)):
             packed.refused.append((path, reason))
             return 0
-        with held(disk, disk.open_file(at, name)) as file:
+        with closing(disk, disk.open_file(at, name)) as file:
             return _pack_open(disk, file, path, inbox, parcel, room, packed)
     except FileNotFoundError:
         return 0
@@ -116,7 +116,7 @@ def _pack_open(disk: Disk, file: Fd, path: bytes, inbox: Inbox, parcel: str, roo
     if reason := refusal(look, inbox.size_bytes_max):
         packed.refused.append((path, reason))
         return 0
-    if disk.check_writers(file) is Idle.BUSY:
+    if disk.check_writers(file) is WriterCheck.BUSY:
         packed.busy.append(path)
         return 0
     data = None
@@ -145,7 +145,7 @@ def _part(path: bytes, look: Stat, inbox: str, parcel: str, data: bytes | None, 
     headers: dict[str, str | float] = {
         "id": file_id(inbox, path, look),
         "mtime": look.mtime_ns / 1e9,
-        "claimed-at": born(parcel),
+        "claimed-at": created_at(parcel),
     }
     if data is not None:
         headers["sha256"] = hashlib.sha256(data).hexdigest()
@@ -184,11 +184,11 @@ def settle(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, packed: Pack
     """
     refused = 0
     for path, reason in packed.refused:
-        refused += fail(disk, folders, inbox, parcel, path, reason, attempts=0) is not None
+        refused += fail_file(disk, folders, inbox, parcel, path, reason, attempts=0) is not None
     for path in packed.busy:
-        if release(disk, folders, parcel, path):
+        if release_file(disk, folders, parcel, path):
             why = "it was opened for writing again"
             _log.info(events.FILE_RELEASED, inbox=inbox.name, file=path, parcel=parcel, why=why)
     if not packed.parts:
-        discard(disk, folders, parcel)
+        remove_if_empty(disk, folders, parcel)
     return refused

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from inboxd.fs.folders import beneath, open_path
+from inboxd.fs.folders import open_path, opened_path
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.scan import SubFolder
 from inboxd.spool.layout import Folders, split_path
@@ -26,7 +26,7 @@ def prune(disk: Disk, folders: Folders, seen: list[SubFolder], now: float, quiet
             continue
         parts, name = split_path(folder.path)
         try:
-            with beneath(disk, folders.inbox, parts) as at:
+            with opened_path(disk, folders.inbox, parts) as at:
                 # If we die here: an empty sub-folder stays until the next pass.
                 disk.rmdir(at, name)
         except OSError as error:

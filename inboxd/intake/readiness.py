@@ -5,7 +5,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from inboxd.fs.syscalls import Idle, Kind, Stat
+from inboxd.fs.syscalls import FileKind, Stat, WriterCheck
 
 BUSY_LOOK_SECONDS = 1.0
 """A busy file is looked at again so soon, should the event of its closing get lost."""
@@ -97,7 +97,7 @@ def partial_names(name: bytes) -> tuple[bytes, ...]:
     return tuple(name + suffix for suffix in _PARTIAL_SUFFIXES)
 
 
-def decide(look: Stat, idle: Idle, now: float, patience: Patience, *, partial: bool = False) -> Decision:
+def decide(look: Stat, idle: WriterCheck, now: float, patience: Patience, *, partial: bool = False) -> Decision:
     """Decide about a file whose name is in order.
 
     ``now`` is unix seconds of the file system's clock. Age counts from ctime, which no dropper can forge. ``idle`` may be
@@ -106,22 +106,22 @@ def decide(look: Stat, idle: Idle, now: float, patience: Patience, *, partial: b
     changed = _changed(look, now)
     if now < changed + patience.settle:
         return Wait(changed + patience.settle, f"settling: it changed {_ago(now - changed)}")
-    if look.kind is not Kind.FILE:
+    if look.kind is not FileKind.FILE:
         return Refuse(_no_file(look.kind))
-    if idle is Idle.BUSY:
+    if idle is WriterCheck.BUSY:
         return Wait(now + BUSY_LOOK_SECONDS, "a program has it open for writing", sure=False)
     if partial:
         return Wait(now + BUSY_LOOK_SECONDS, "a browser is still downloading it", sure=False)
     if look.size == 0 and now < changed + patience.empty:
         return Wait(changed + patience.empty, f"empty so far: it was made {_ago(now - changed)}")
-    if (idle is Idle.UNKNOWN or not patience.trusted) and now < changed + patience.unsure:
+    if (idle is WriterCheck.UNKNOWN or not patience.trusted) and now < changed + patience.unsure:
         return Wait(changed + patience.unsure, f"can't tell whether it is open; it changed {_ago(now - changed)}")
     return Ready()
 
 
 def refusal(look: Stat, size_bytes_max: int) -> str | None:
     """Return why an entry can't be accepted, in words for the person who dropped it; None if it can."""
-    if look.kind is not Kind.FILE:
+    if look.kind is not FileKind.FILE:
         return _no_file(look.kind)
     if size_bytes_max and look.size > size_bytes_max:
         return f"it has {look.size} bytes, and this inbox takes files of at most {size_bytes_max} bytes"
@@ -132,7 +132,7 @@ def refusal(look: Stat, size_bytes_max: int) -> str | None:
 
 def settled(look: Stat, now: float, patience: Patience) -> bool:
     """Tell whether it is worth asking who has the file open: it is a file, and old enough."""
-    return look.kind is Kind.FILE and now >= _changed(look, now) + patience.settle
+    return look.kind is FileKind.FILE and now >= _changed(look, now) + patience.settle
 
 
 def _changed(look: Stat, now: float) -> float:
@@ -141,7 +141,7 @@ def _changed(look: Stat, now: float) -> float:
     return changed if changed <= now + CLOCK_SECONDS else 0.0
 
 
-def _no_file(kind: Kind) -> str:
+def _no_file(kind: FileKind) -> str:
     return f"it is a {kind}, not a file: drop the file itself"
 
 

@@ -12,7 +12,7 @@ from inboxd.intake.pruning import innermost_first, prune
 from inboxd.intake.readiness import Patience, Ready, Refuse, Wait
 from inboxd.intake.scan import Denied, Seen, SubFolder, scan
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 from inboxd.spool.layout import Folders
 
 LOOKS_A_TURN = 5000
@@ -59,7 +59,7 @@ class Gathering:
         self._inbox = inbox
         self._patience = patience
         self._network = network
-        self._log = get(__name__).bind(inbox=inbox.name)
+        self._log = get_logger(__name__).bind(inbox=inbox.name)
         self._cursor: Iterator[Seen | SubFolder | Denied] | None = None
         self._sub_folders: list[SubFolder] = []
         self._untidied: list[SubFolder] = []

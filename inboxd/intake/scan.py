@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from inboxd.config.settings import Rules
-from inboxd.fs.folders import beneath
+from inboxd.fs.folders import opened_path
 from inboxd.fs.reserve import is_reserved
-from inboxd.fs.syscalls import Disk, Fd, Idle, Kind, Stat, held
+from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, WriterCheck, closing
 from inboxd.intake.readiness import Decision, Ignore, Patience, Refuse, by_name, decide, folder_by_name, partial_names, settled
 from inboxd.spool.layout import split_path
 
@@ -47,7 +47,7 @@ def scan(
     Depth first and iterative: a dropper's tree may be as deep as the disk allows. A folder deeper than ``depth_max`` is one
     entry, refused. ``clock`` is asked for each entry, for a scan may last. Raises OSError when the inbox itself can't be read.
     """
-    with held(disk, disk.open_folder(inbox, b".")) as top:  # our own: a scan outlives the turn that began it
+    with closing(disk, disk.open_folder(inbox, b".")) as top:  # our own: a scan outlives the turn that began it
         yield from _scan(disk, top, rules, patience, clock)
 
 
@@ -66,7 +66,7 @@ def _scan(
                 yield Denied(prefix[:-1], error)
                 continue
             raise
-        with held(disk, folder):
+        with closing(disk, folder):
             mtime = disk.fstat(folder).mtime_ns / 1e9
             yield from _entries(disk, folder, prefix, rules, patience, clock, pending)
         if prefix:
@@ -106,8 +106,8 @@ def look_at(
     """
     parts, name = split_path(path)
     try:
-        with beneath(disk, inbox, parts) as folder:
-            is_folder = disk.stat(folder, name).kind is Kind.FOLDER
+        with opened_path(disk, inbox, parts) as folder:
+            is_folder = disk.stat(folder, name).kind is FileKind.FOLDER
             for depth, part in enumerate((*parts, name) if is_folder else parts):
                 above = b"/".join((*parts, name)[: depth + 1])
                 if stop := _stops(part, above, rules):
@@ -122,7 +122,7 @@ def look_at(
 def _open(disk: Disk, inbox: Fd, prefix: bytes) -> Fd:
     current = disk.open_folder(inbox, b".")
     for part in prefix.split(b"/")[:-1]:
-        with held(disk, current):
+        with closing(disk, current):
             current = disk.open_folder(current, part)
     return current
 
@@ -135,22 +135,22 @@ def _look(
         return Seen(path, skip, None)
     try:
         look, now = disk.stat(folder, name), clock()
-        if look.kind is Kind.LINK and is_reserved(disk, folder, name):
+        if look.kind is FileKind.LINK and is_reserved(disk, folder, name):
             return Seen(path, Ignore("a name that is reserved for a file on its way back"), look)
-        idle = _idle(disk, folder, name) if settled(look, now, patience) else Idle.UNKNOWN
+        idle = _idle(disk, folder, name) if settled(look, now, patience) else WriterCheck.UNKNOWN
         return Seen(path, decide(look, idle, now, patience, partial=_has_partial(disk, folder, name, look)), look)
     except OSError as error:
         return Seen(path, Ignore("it is gone"), None) if error.errno in _GONE else Denied(path, error)
 
 
-def _idle(disk: Disk, folder: Fd, name: bytes) -> Idle:
+def _idle(disk: Disk, folder: Fd, name: bytes) -> WriterCheck:
     try:
-        with held(disk, disk.open_file(folder, name)) as file:
+        with closing(disk, disk.open_file(folder, name)) as file:
             return disk.check_writers(file)
     except BlockingIOError:  # another program holds a lease of its own on it: Samba, an NFS server
-        return Idle.BUSY
+        return WriterCheck.BUSY
     except PermissionError:
-        return Idle.UNKNOWN
+        return WriterCheck.UNKNOWN
 
 
 def _has_partial(disk: Disk, folder: Fd, name: bytes, look: Stat) -> bool:

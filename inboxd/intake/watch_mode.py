@@ -30,19 +30,19 @@ def mode(rules: Rules, mount: Mount) -> Mode:
         return Mode(rules.watch_mode == "inotify", f"watch_mode = {rules.watch_mode!r}")
     if sys.platform != "linux":
         return Mode(events=False, why="inotify is Linux's")
-    if mount.network:
-        return Mode(events=False, why=f"{mount.kind}: others may write there unseen by this system")
-    return Mode(events=True, why=f"{mount.kind}: a local file system")
+    if mount.is_network:
+        return Mode(events=False, why=f"{mount.file_system}: others may write there unseen by this system")
+    return Mode(events=True, why=f"{mount.file_system}: a local file system")
 
 
 def patience(rules: Rules, mount: Mount) -> Patience:
     """Return how long this inbox's files wait, on this mount."""
     unsure = rules.unsure_seconds
     if unsure == "auto":
-        unsure = UNSURE_NETWORK_SECONDS if mount.network else UNSURE_LOCAL_SECONDS
+        unsure = UNSURE_NETWORK_SECONDS if mount.is_network else UNSURE_LOCAL_SECONDS
     return Patience(
         settle=rules.settle_seconds,
         unsure=max(unsure, rules.settle_seconds),
         empty=max(rules.empty_file_seconds, rules.settle_seconds),
-        trusted=not mount.network,
+        trusted=not mount.is_network,
     )

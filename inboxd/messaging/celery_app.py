@@ -7,9 +7,9 @@ from celery import Celery, signature
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from inboxd.broker import connection
+from inboxd.broker.connection import celery_broker_url
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Inbox, Settings
-from inboxd.errors import BrokerAway
+from inboxd.errors import BrokerUnavailable
 from inboxd.messaging.payload import Parcel, to_wire
 from inboxd.messaging.queues import UNACKED_KEY, WORK_QUEUE, files_queue, host_queue
 
@@ -41,7 +41,7 @@ def configuration(settings: Settings, *, results: bool) -> dict[str, Any]:
         "socket_keepalive": True,
     }
     return {
-        "broker_url": connection.celery_url(settings),
+        "broker_url": celery_broker_url(settings),
         # msgpack and nothing else, in every direction: no pickle, no JSON
         "task_serializer": "msgpack",
         "result_serializer": "msgpack",
@@ -93,7 +93,7 @@ def configuration(settings: Settings, *, results: bool) -> dict[str, Any]:
         "redis_socket_timeout": settings.redis.socket_timeout_seconds,
         "redis_socket_connect_timeout": settings.redis.connect_timeout_seconds,
         "redis_retry_on_timeout": False,
-        "result_backend": connection.celery_url(settings) if results else None,
+        "result_backend": celery_broker_url(settings) if results else None,
         "result_expires": settings.redis.result_expires_seconds,
         "result_backend_transport_options": {"retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}},
         "redis_backend_health_check_interval": 5,
@@ -129,4 +129,4 @@ def send(app: Celery, parcel: Parcel, inbox: Inbox, *, retries: int = 0, countdo
             **shown,
         )
     except (OperationalError, redis.RedisError, ConnectionError, TimeoutError) as error:
-        raise BrokerAway(f"can't send to {WORK_QUEUE}: {error}") from error
+        raise BrokerUnavailable(f"can't send to {WORK_QUEUE}: {error}") from error

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from inboxd.errors import BadPayload
+from inboxd.errors import InvalidMessage
 from inboxd.spool.layout import is_parcel_id, split_path
 
 VERSION = 1
@@ -55,7 +55,7 @@ def from_wire(wire: object) -> Outcome:
     """Read an outcome; everything in it is checked, for it may come from a message. Raises BadPayload."""
     try:
         if not isinstance(wire, dict) or wire["version"] != VERSION or not is_parcel_id(wire["parcel"]):
-            raise BadPayload("no outcome of a parcel")
+            raise InvalidMessage("no outcome of a parcel")
         files = tuple(
             FileOutcome(_bytes(file["filename"]), Verdict(file["verdict"]), _reason(file["reason"]), file["result"])
             for file in wire["files"]
@@ -64,7 +64,7 @@ def from_wire(wire: object) -> Outcome:
             split_path(file.path)
         return Outcome(wire["parcel"], str(wire["inbox"]), int(wire["attempt"]), files)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise BadPayload(f"an outcome of the wrong shape: {error}") from error
+        raise InvalidMessage(f"an outcome of the wrong shape: {error}") from error
 
 
 def _bytes(value: object) -> bytes:

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, Self
 
-from inboxd.errors import Weather
-from inboxd.fs.folders import beneath, open_path
-from inboxd.fs.syscalls import Disk, Fd, Stat, held
+from inboxd.errors import TransientError
+from inboxd.fs.folders import open_path, opened_path
+from inboxd.fs.syscalls import Disk, Fd, Stat, closing
 from inboxd.messaging.inbox_file import InboxFile
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import CLAIMED, split_path
@@ -46,7 +46,7 @@ class ParcelReader:
         if self._claimed is None:
             self._claimed = self._open_claimed()
         parts, name = split_path(part.filename)
-        with beneath(self._disk, self._claimed, parts) as at:
+        with opened_path(self._disk, self._claimed, parts) as at:
             file = self._disk.open_file(at, name)
         look, stream = self._stream(file)
         if (look.size, look.mtime_ns / 1e9) != (part.content_length, part.headers.get("mtime")):
@@ -74,6 +74,6 @@ class ParcelReader:
         try:
             top = self._disk.open_root(self._root)
         except OSError as error:
-            raise Weather(f"{self._root} can't be reached from this host: {error.strerror}") from error
-        with held(self._disk, top):
+            raise TransientError(f"{self._root} can't be reached from this host: {error.strerror}") from error
+        with closing(self._disk, top):
             return open_path(self._disk, top, (CLAIMED, self._parcel.id.encode()))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from inboxd.errors import BadPayload
+from inboxd.errors import InvalidMessage
 from inboxd.spool.layout import is_parcel_id, split_path
 
 _T = TypeVar("_T")
@@ -79,7 +79,7 @@ def from_wire(wire: object) -> Parcel:
     """Read a parcel from a message; everything in it is checked. Raises BadPayload."""
     if not isinstance(wire, dict) or wire.get("version") != VERSION:
         version = wire.get("version") if isinstance(wire, dict) else type(wire).__name__
-        raise BadPayload(f"this is inboxd's payload version {VERSION}, the message has {version!r}: upgrade the older side")
+        raise InvalidMessage(f"this is inboxd's payload version {VERSION}, the message has {version!r}: upgrade the older side")
     try:
         parcel = Parcel(
             id=_of(str, wire["parcel"]),
@@ -89,11 +89,11 @@ def from_wire(wire: object) -> Parcel:
             files=tuple(_part(part) for part in _of(list, wire["files"])),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise BadPayload(f"a parcel of the wrong shape: {error}") from error
+        raise InvalidMessage(f"a parcel of the wrong shape: {error}") from error
     if not is_parcel_id(parcel.id) or not parcel.files or len(parcel.files) > FILES_MAX:
-        raise BadPayload(f"no parcel: id {parcel.id[:60]!r} with {len(parcel.files)} files")
+        raise InvalidMessage(f"no parcel: id {parcel.id[:60]!r} with {len(parcel.files)} files")
     if parcel.inline_bytes > INLINE_BYTES_MAX:
-        raise BadPayload(f"parcel {parcel.id} carries {parcel.inline_bytes} bytes, more than any settings allow")
+        raise InvalidMessage(f"parcel {parcel.id} carries {parcel.inline_bytes} bytes, more than any settings allow")
     return parcel
 
 

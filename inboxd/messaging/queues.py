@@ -8,7 +8,7 @@ from typing import cast
 import redis
 from kombu.utils.scheduling import round_robin_cycle
 
-from inboxd.broker import connection
+from inboxd.broker.connection import translate_redis_errors
 
 OURS = "inboxd."
 """How the names of all our queues begin."""
@@ -67,7 +67,7 @@ def in_queues(client: redis.Redis, queues: Iterable[str]) -> set[str]:
     """
     script = client.register_script(_IDS)
     found: set[str] = set()
-    with connection.weather():
+    with translate_redis_errors():
         for queue in queues:
             start = 0
             while ids := cast("list[bytes]", script(keys=[queue], args=[start, start + _PAGE - 1])):
@@ -102,7 +102,7 @@ def locate(client: redis.Redis, queues: Iterable[str], parcel: str) -> Whereabou
     for queue in queues:
         if parcel in in_queues(client, (queue,)):
             return Whereabouts(queue)
-    with connection.weather():
+    with translate_redis_errors():
         eta = cast("bytes | None", client.register_script(_HELD)(keys=[UNACKED_KEY], args=[parcel]))
     if eta is None:
         return Whereabouts()

@@ -6,7 +6,7 @@ from typing import Any
 from celery import Celery
 from celery.states import PENDING
 
-from inboxd.broker import connection
+from inboxd.broker.connection import translate_redis_errors
 
 Stored = dict[str, Any]
 """Celery's result record of one task: at least status (str) and result."""
@@ -17,7 +17,7 @@ def stored(app: Celery, parcels: Sequence[str]) -> dict[str, Stored]:
     if not parcels:
         return {}
     backend: Any = app.backend  # a key-value store: Redis
-    with connection.weather():
+    with translate_redis_errors():
         found = backend.mget([backend.get_key_for_task(parcel) for parcel in parcels])
     pending = {"status": PENDING, "result": None}
     return {parcel: backend.decode_result(raw) if raw else pending for parcel, raw in zip(parcels, found, strict=True)}

@@ -10,7 +10,7 @@ from typing import cast
 import redis
 
 from inboxd.broker import lua
-from inboxd.broker.connection import weather
+from inboxd.broker.connection import translate_redis_errors
 from inboxd.messaging.queues import WORK_QUEUE, files_queue
 
 KEY = "inboxd:takers"
@@ -26,7 +26,7 @@ class Helpers:
     def __init__(self, client: redis.Redis, host: str) -> None:
         self._by_reference = files_queue(host)
         self._id = secrets.token_hex(8)
-        self._show = client.register_script(lua.SHOW)
+        self._show = client.register_script(lua.REGISTER_WORKER)
         self._takers: list[frozenset[str]] = []
 
     @property
@@ -44,5 +44,5 @@ class Helpers:
         self._takers = [frozenset(name.decode("utf-8", "replace").split(_BETWEEN)[1:]) for name in self._call()]
 
     def _call(self, *names: str) -> list[bytes]:
-        with weather():
+        with translate_redis_errors():
             return cast("list[bytes]", self._show(keys=[KEY], args=[int(FRESH_SECONDS * 1000), *names]))

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import redis
 
-from inboxd.broker import heartbeat, outages
-from inboxd.broker.connection import weather
-from inboxd.broker.counters import DONE, FAILED, LATENCY_SECONDS, REFUSED, Counters, Counts
+from inboxd.broker.connection import translate_redis_errors
+from inboxd.broker.counters import DONE, FAILED, LATENCY_BUCKETS, REFUSED, Counters, InboxCounts
+from inboxd.broker.heartbeat import read_heartbeat, seconds_since_sweep
+from inboxd.broker.outages import read_outages
 from inboxd.config.settings import Inbox, Settings
-from inboxd.errors import BrokerAway, FolderAway
+from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.queues import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE, files_queue, host_queue
 from inboxd.monitoring.exposition import Kind, Metric, Sample, histogram
@@ -28,7 +29,7 @@ COUNT_SHARE = 20.0
 class _InRedis:
     """What Redis told: counts by inbox, lengths by queue, messages that workers hold, and who gives a sign of life."""
 
-    counts: Mapping[str, Counts]
+    counts: Mapping[str, InboxCounts]
     queues: Mapping[str, int]
     unacked: int
     troubles: frozenset[str]
@@ -62,7 +63,7 @@ class Health:
         settings = self._settings()
         try:
             known = self._ask(settings)
-        except BrokerAway:
+        except BrokerUnavailable:
             known = None
         moving = {name: self._moving(inbox) for name, inbox in settings.inbox.items()}
         return [*_of_folders(moving, known), *_of_redis(known)]
@@ -70,18 +71,18 @@ class Health:
     def _ask(self, settings: Settings) -> _InRedis:
         host, inboxes = settings.host, settings.inbox
         queues = (WORK_QUEUE, files_queue(host), host_queue(host), QUARANTINE_KEY)
-        with weather(), self._client.pipeline(transaction=False) as pipe:
+        with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
             for queue in queues:
                 pipe.llen(queue)
             pipe.hlen(UNACKED_KEY)
             *lengths, unacked = map(int, pipe.execute())
         try:
-            watcher = heartbeat.read(self._client, host)
+            watcher = read_heartbeat(self._client, host)
         except (ValueError, KeyError, TypeError):  # of another version
             watcher = None
         watched = watcher.inboxes if watcher else {}
-        troubled = {*outages.read(self._client, host, inboxes), *(name for name, seen in watched.items() if seen.trouble)}
-        swept = heartbeat.last_sweep(self._client, settings) is not None
+        troubled = {*read_outages(self._client, host, inboxes), *(name for name, seen in watched.items() if seen.outage)}
+        swept = seconds_since_sweep(self._client, settings) is not None
         lengths_by_queue = dict(zip(queues, lengths, strict=True))
         return _InRedis(
             Counters(self._client, host).read(inboxes),
@@ -100,7 +101,7 @@ class Health:
             return kept.moving
         try:
             moving = count_moving(self._disk, inbox)
-        except (FolderAway, OSError):
+        except (FolderUnavailable, OSError):
             moving = None
         now = self._clock()
         self._counted[inbox.name] = _Counted(moving, now + max(COUNT_SECONDS, (now - begun) * COUNT_SHARE))
@@ -167,7 +168,7 @@ def _of_redis(known: _InRedis | None) -> Iterator[Metric]:
         tuple(
             sample
             for inbox, count in counts.items()
-            for sample in histogram(LATENCY_SECONDS, count.latency, count.latency_sum, {"inbox": inbox})
+            for sample in histogram(LATENCY_BUCKETS, count.latency, count.latency_sum, {"inbox": inbox})
         ),
     )  # fmt: skip
     queues = known.queues if known else {}

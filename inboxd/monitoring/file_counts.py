@@ -9,9 +9,9 @@ from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.fs.walk import Entry, walk
 from inboxd.intake.readiness import by_name, folder_by_name
-from inboxd.spool import error_note
-from inboxd.spool.claims import files, parcels
-from inboxd.spool.layout import born, opened
+from inboxd.spool.claims import list_files, list_parcels
+from inboxd.spool.error_note import SUFFIX
+from inboxd.spool.layout import created_at, open_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Census:
 def count(disk: Disk, inbox: Inbox) -> Census:
     """Count an inbox's files. Raises FolderAway if a folder is missing, OSError if one can't be read."""
     moving = count_moving(disk, inbox)
-    with opened(disk, inbox.root) as folders:
+    with open_folders(disk, inbox.root) as folders:
         done = sum(1 for file in _files(disk, folders.done) if not file.name.startswith(TEMP_PREFIX))
         failed = sum(1 for file in _files(disk, folders.failed) if not _is_ours(file.name))
     ages = moving.oldest_waiting_seconds, moving.oldest_claimed_seconds
@@ -52,7 +52,7 @@ def count(disk: Disk, inbox: Inbox) -> Census:
 
 def count_moving(disk: Disk, inbox: Inbox) -> Moving:
     """Count what is in inbox/ and claimed/ alone, which stay small. Raises FolderAway, OSError."""
-    with opened(disk, inbox.root) as folders:
+    with open_folders(disk, inbox.root) as folders:
         oldest: tuple[float, bytes] | None = None
         waiting = 0
         for file in _files(disk, folders.inbox, inbox):
@@ -65,9 +65,9 @@ def count_moving(disk: Disk, inbox: Inbox) -> Moving:
             waiting += 1
             if oldest is None or changed < oldest[0]:
                 oldest = changed, file.path
-        held = [(parcel, found) for parcel in parcels(disk, folders) if (found := files(disk, folders, parcel))]
+        held = [(parcel, found) for parcel in list_parcels(disk, folders) if (found := list_files(disk, folders, parcel))]
     since, path = oldest or (None, None)
-    claimed, first = (born(held[0][0]), held[0][1][0]) if held else (None, None)
+    claimed, first = (created_at(held[0][0]), held[0][1][0]) if held else (None, None)
     return Moving(waiting, sum(len(found) for _, found in held), _age(since), _age(claimed), path, first)
 
 
@@ -76,7 +76,7 @@ def _age(since: float | None) -> float | None:
 
 
 def _is_ours(name: bytes) -> bool:
-    return name.startswith(TEMP_PREFIX) or name.endswith(error_note.SUFFIX)
+    return name.startswith(TEMP_PREFIX) or name.endswith(SUFFIX)
 
 
 def _files(disk: Disk, top: Fd, rules: Rules | None = None) -> Iterator[Entry]:

@@ -9,11 +9,11 @@ from pathlib import PurePath
 
 from inboxd.config.handler_import import NotCallableError, hidden_module, import_handler
 from inboxd.config.settings import Inbox, Settings
-from inboxd.errors import Finding, FolderAway, SettingsError
-from inboxd.fs.mounts import mount_of
+from inboxd.errors import Finding, FolderUnavailable, SettingsError
+from inboxd.fs.mounts import find_mount
 from inboxd.fs.rename import move
-from inboxd.fs.syscalls import Disk, held
-from inboxd.spool.layout import ALL, CLAIMED, CLAIMED_MODE, DONE, FAILED, INBOX, Folders, opened
+from inboxd.fs.syscalls import Disk, closing
+from inboxd.spool.layout import CLAIMED, CLAIMED_MODE, DONE, FAILED, FOLDER_NAMES, INBOX, Folders, open_folders
 
 PROBE_PREFIX = b".inboxd-probe-"
 
@@ -25,8 +25,8 @@ def make_folders(settings: Settings, disk: Disk | None = None) -> None:
     for inbox in settings.inbox.values():
         try:
             disk.make_path(inbox.root)
-            with held(disk, disk.open_root(inbox.root)) as root:
-                for name in ALL:
+            with closing(disk, disk.open_root(inbox.root)) as root:
+                for name in FOLDER_NAMES:
                     try:
                         disk.mkdir(root, name, CLAIMED_MODE if name == CLAIMED else 0o777)
                     except FileExistsError:
@@ -90,7 +90,7 @@ def _nested(disk: Disk, settings: Settings) -> Iterator[Finding]:
 def _inode(disk: Disk, root: PurePath) -> tuple[int, int] | None:
     """Return what tells a folder from others, by whatever path; None of one that can't be opened: it has its own finding."""
     try:
-        with held(disk, disk.open_root(root)) as folder:
+        with closing(disk, disk.open_root(root)) as folder:
             look = disk.fstat(folder)
     except OSError:
         return None
@@ -99,9 +99,9 @@ def _inode(disk: Disk, root: PurePath) -> tuple[int, int] | None:
 
 def _folders(disk: Disk, inbox: Inbox) -> Iterator[Finding]:
     try:
-        with opened(disk, inbox.root) as folders:
+        with open_folders(disk, inbox.root) as folders:
             yield from _mounts(disk, inbox, folders) or _moves(disk, inbox, folders)
-    except FolderAway as error:
+    except FolderUnavailable as error:
         yield Finding(
             f"inbox.{inbox.name}.root",
             str(error),
@@ -113,16 +113,16 @@ def _folders(disk: Disk, inbox: Inbox) -> Iterator[Finding]:
 
 
 def _mounts(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
-    here = mount_of(disk, folders.inbox)
+    here = find_mount(disk, folders.inbox)
     findings = []
     for name, folder in ((CLAIMED, folders.claimed), (DONE, folders.done), (FAILED, folders.failed)):
-        there = mount_of(disk, folder)
+        there = find_mount(disk, folder)
         if there.id != here.id:
             findings.append(
                 Finding(
                     f"inbox.{inbox.name}.root, {inbox.root / name.decode()}",
-                    f"is on another mount ({there.point}, {there.kind}) than {inbox.root / 'inbox'} "
-                    f"({here.point}, {here.kind}), so that files can't be renamed between them",
+                    f"is on another mount ({there.point}, {there.file_system}) than {inbox.root / 'inbox'} "
+                    f"({here.point}, {here.file_system}), so that files can't be renamed between them",
                     "mount one volume (Docker) or one ReadWritePaths entry (systemd) at the root, not one for each folder",
                 )
             )

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from inboxd.config.loading import load, sourced
+from inboxd.config.loading import load_settings, settings_from
 from inboxd.config.settings import Settings
 from inboxd.errors import Finding, SettingsError
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 from inboxd.service.preflight import require
 
 FIXED: dict[str, tuple[str, ...]] = {
@@ -22,7 +22,7 @@ FIXED: dict[str, tuple[str, ...]] = {
 """Keys of tables that only a restart takes up: connections, pools and leases of what is in flight are made by them."""
 FIXED_ALONE = ("state_dir", "host")
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def renew(old: Settings, *, handlers: bool, folders: bool = True, leaving: froze
     ``leaving`` are inboxes of the old settings that were removed before, and are kept for what is still in flight.
     """
     try:
-        new = load()
+        new = load_settings()
         _require_same_root(old, new, leaving)
         change = compare(old, new)
         require(change.settings, handlers=handlers, folders=folders)
@@ -120,4 +120,4 @@ def freeze(settings: Settings) -> bytes:
 
 def thaw(text: bytes) -> Settings:
     """Return the settings that were frozen, whatever the environment says now. Raises ValidationError."""
-    return sourced(lambda _kind, given, _environment: (given,))(**json.loads(text))
+    return settings_from(lambda _kind, given, _environment: (given,))(**json.loads(text))

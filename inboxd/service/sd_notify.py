@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable, MutableMapping
 
 from inboxd.logs import events
-from inboxd.logs.setup import get
-from inboxd.logs.text import plain
+from inboxd.logs.setup import get_logger
+from inboxd.logs.text import escape
 
 ADDRESS, PERIOD, OWNER = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
 SEND_SECONDS = 1.0
@@ -14,7 +14,7 @@ SEND_SECONDS = 1.0
 PINGS_PER_PERIOD = 4
 STATUS_CHARS_MAX = 500
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 
 class Notify:
@@ -56,7 +56,7 @@ class Notify:
 
     def status(self, words: str) -> None:
         """Say what the program is about, in one line for people; repetitions are not sent."""
-        words = plain(words)[:STATUS_CHARS_MAX]
+        words = escape(words)[:STATUS_CHARS_MAX]
         if words != self._status:
             self._status = words
             self._send(f"STATUS={words}")

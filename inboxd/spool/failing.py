@@ -3,39 +3,42 @@
 import time
 
 from inboxd.config.settings import Inbox
-from inboxd.fs.syscalls import Disk, Stat, held
+from inboxd.fs.syscalls import Disk, Stat, closing
 from inboxd.logs import events
-from inboxd.logs.setup import get
-from inboxd.spool import error_note, history
-from inboxd.spool.claims import open_in
+from inboxd.logs.setup import get_logger
+from inboxd.spool.claims import open_folder_of
+from inboxd.spool.error_note import format_note
 from inboxd.spool.filing import file_failed
+from inboxd.spool.history import delete_history, load_history
 from inboxd.spool.layout import Folders
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 
-def fail(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, path: bytes, reason: str, *, attempts: int) -> bytes | None:
+def fail_file(
+    disk: Disk, folders: Folders, inbox: Inbox, parcel: str, path: bytes, reason: str, *, attempts: int
+) -> bytes | None:
     """Move one claimed file to failed/ for this reason; None if somebody else has filed it. 0 ``attempts``: it was refused.
 
     Raises OSError; the file then is still claimed.
     """
-    look = _look(disk, folders, parcel, path)
-    earlier = history.recall(disk, folders.failed, look) if look else ()
-    note = error_note.write(path, reason, inbox=inbox.name, parcel=parcel, attempts=attempts, at=time.time(), earlier=earlier)
+    look = _stat_file(disk, folders, parcel, path)
+    earlier = load_history(disk, folders.failed, look) if look else ()
+    note = format_note(path, reason, inbox=inbox.name, parcel=parcel, attempts=attempts, at=time.time(), earlier=earlier)
     filed = file_failed(disk, folders, parcel, path, note)
     if look and earlier and filed is not None:
         # If we die here, before it is removed: a history too many, which retention removes.
-        history.forget(disk, folders.failed, look)
+        delete_history(disk, folders.failed, look)
     if filed is not None:
         event = events.FILE_FAILED if attempts else events.FILE_REFUSED
         _log.warning(event, inbox=inbox.name, file=path, parcel=parcel, attempt=attempts, reason=reason, filed=filed)
     return filed
 
 
-def _look(disk: Disk, folders: Folders, parcel: str, path: bytes) -> Stat | None:
+def _stat_file(disk: Disk, folders: Folders, parcel: str, path: bytes) -> Stat | None:
     try:
-        at, name = open_in(disk, folders, parcel, path)
-        with held(disk, at):
+        at, name = open_folder_of(disk, folders, parcel, path)
+        with closing(disk, at):
             return disk.stat(at, name)
     except OSError:  # gone, or what it is that ails it, the filing meets, too
         return None

@@ -7,46 +7,46 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from inboxd.fs.folders import Branch, beneath
-from inboxd.fs.names import TEMP_PREFIX, names_like
-from inboxd.fs.rename import move, move_free
-from inboxd.fs.syscalls import Disk, Fd, held
-from inboxd.spool import error_note
-from inboxd.spool.claims import LOST
+from inboxd.fs.folders import DirHandle, opened_path
+from inboxd.fs.names import TEMP_PREFIX, candidate_names
+from inboxd.fs.rename import move, move_to_free_name
+from inboxd.fs.syscalls import Disk, Fd, closing
+from inboxd.spool.claims import MOVED_AWAY
+from inboxd.spool.error_note import NOTE_BYTES_MAX, is_note, note_name, signature
 from inboxd.spool.layout import DONE, FAILED, Folders, split_path
 
 FOLDER_MODE = 0o777
 """Folders in done/ and failed/ belong to the people: the umask and the folder's default ACL say who may."""
 NOTE_MODE = 0o666
-_TRIES = 5
+_ATTEMPTS = 5
 STALE_NOTE_SECONDS = 60.0
 """A note of ours without its file is being filed just now; when older, its file was taken away, and the name is free."""
 
 
-class Way:
+class FilingTarget:
     """The way from claimed/ to one of the other folders; what is opened for a file stays open for the next."""
 
     def __init__(self, disk: Disk, folders: Folders, to: Fd) -> None:
-        self.claimed = Branch(disk, folders.claimed)
-        self.to = Branch(disk, to, FOLDER_MODE)
+        self.claimed = DirHandle(disk, folders.claimed)
+        self.destination = DirHandle(disk, to, FOLDER_MODE)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_raised: object) -> None:
         self.claimed.close()
-        self.to.close()
+        self.destination.close()
 
 
-def file_done(disk: Disk, folders: Folders, parcel: str, path: bytes, way: Way | None = None) -> bytes | None:
+def file_done(disk: Disk, folders: Folders, parcel: str, path: bytes, way: FilingTarget | None = None) -> bytes | None:
     """Move a claimed file to done/ under its own path, or a free name like it.
 
     Returns the path it got below done/, or None if somebody else has filed it. Raises OSError; the file then is still claimed.
     Who files many has a ``way`` to done/ for all of them.
     """
     # If we die here: the file is still claimed, its outcome is stored, and a sweep files it.
-    with _named(DONE), contextlib.nullcontext(way) if way else Way(disk, folders, folders.done) as to_done:
-        return _file(disk, to_done, parcel, path, move_free)
+    with _naming_folder(DONE), contextlib.nullcontext(way) if way else FilingTarget(disk, folders, folders.done) as to_done:
+        return _file(disk, to_done, parcel, path, move_to_free_name)
 
 
 def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: bytes) -> bytes | None:
@@ -57,9 +57,9 @@ def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: by
     """
 
     def with_note(disk: Disk, at: Fd, name: bytes, home: Fd, wanted: bytes) -> bytes:
-        return _move_with_note(disk, at, name, home, wanted, note, error_note.signature(path, parcel))
+        return _move_with_note(disk, at, name, home, wanted, note, signature(path, parcel))
 
-    with _named(FAILED), Way(disk, folders, folders.failed) as way:
+    with _naming_folder(FAILED), FilingTarget(disk, folders, folders.failed) as way:
         return _file(disk, way, parcel, path, with_note, prepared=True)
 
 
@@ -68,16 +68,16 @@ def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
     parts, name = split_path(path)
     for folder in (folders.done, folders.failed):
         try:
-            with beneath(disk, folder, parts) as home:
+            with opened_path(disk, folder, parts) as home:
                 if exists(disk, home, name):
                     return True
         except OSError as error:
-            if error.errno not in LOST:
+            if error.errno not in MOVED_AWAY:
                 raise
     return False
 
 
-class _named:  # noqa: N801 - read as a word: with _named(folder)
+class _naming_folder:  # noqa: N801 - read as a word: with _named(folder)
     """Lets an error say into which folder a file could not be moved."""
 
     __slots__ = ("_folder",)
@@ -95,7 +95,7 @@ class _named:  # noqa: N801 - read as a word: with _named(folder)
 
 def _file(
     disk: Disk,
-    way: Way,
+    way: FilingTarget,
     parcel: str,
     path: bytes,
     mover: Callable[[Disk, Fd, bytes, Fd, bytes], bytes],
@@ -107,78 +107,78 @@ def _file(
     Nothing is made or ``prepared`` for a file that is gone.
     """
     parts, name = split_path(path)
-    for _ in range(_TRIES):
+    for _ in range(_ATTEMPTS):
         try:
-            at, _ = way.claimed.at((parcel.encode(), *parts))
+            at, _ = way.claimed.open((parcel.encode(), *parts))
         except OSError as error:
-            if error.errno in LOST:
+            if error.errno in MOVED_AWAY:
                 return None
             raise
         if (prepared or parts) and not exists(disk, at, name):
             return None
         try:
-            home, made = way.to.at(parts)
+            home, made = way.destination.open(parts)
             return b"/".join((*made, mover(disk, at, name, home, name)))
         except FileNotFoundError:
             if not exists(disk, at, name):
                 return None
-            way.to.close()
+            way.destination.close()
     raise OSError(errno.EAGAIN, "its place is taken away again and again", path)
 
 
 def _move_with_note(disk: Disk, at: Fd, name: bytes, home: Fd, wanted: bytes, note: bytes, signature: bytes) -> bytes:
-    for candidate in names_like(wanted):
+    for candidate in candidate_names(wanted):
         there = exists(disk, home, candidate)
-        if there and not _is_noted(disk, home, candidate, signature):
+        if there and not _has_note(disk, home, candidate, signature):
             continue
         # there, and noted as this very file: an earlier try died between two names, and moving will end what it began
-        if not there and not _place(disk, home, candidate, note, signature):
+        if not there and not _place_note(disk, home, candidate, note, signature):
             continue
         try:
             # If we die here: the note waits for its file; the next try knows it by its signature, and moves the file to it.
             move(disk, at, name, home, candidate)
         except FileExistsError:
             if not there and exists(disk, at, name):  # else another has moved this very file to the note that we share
-                _take_back(disk, home, candidate, signature)
+                _remove_note(disk, home, candidate, signature)
             continue
         except OSError:
             if not there and not exists(disk, home, candidate):
-                _take_back(disk, home, candidate, signature)
+                _remove_note(disk, home, candidate, signature)
             raise
         # another mover of this very file may have taken back the note that both of us counted on
-        _place(disk, home, candidate, note, signature)
+        _place_note(disk, home, candidate, note, signature)
         return candidate
     raise AssertionError("names never end")
 
 
-def _is_noted(disk: Disk, home: Fd, candidate: bytes, signature: bytes) -> bool:
-    return signature in read_note(disk, home, error_note.name_for(candidate)).splitlines()
+def _has_note(disk: Disk, home: Fd, candidate: bytes, signature: bytes) -> bool:
+    return signature in read_note(disk, home, note_name(candidate)).splitlines()
 
 
-def _take_back(disk: Disk, home: Fd, candidate: bytes, signature: bytes) -> None:
+def _remove_note(disk: Disk, home: Fd, candidate: bytes, signature: bytes) -> None:
     """Remove our note, whose file did not come."""
     with contextlib.suppress(OSError):
-        if _is_noted(disk, home, candidate, signature):
-            disk.unlink(home, error_note.name_for(candidate))
+        if _has_note(disk, home, candidate, signature):
+            disk.unlink(home, note_name(candidate))
 
 
-def _place(disk: Disk, home: Fd, candidate: bytes, note: bytes, signature: bytes) -> bool:
+def _place_note(disk: Disk, home: Fd, candidate: bytes, note: bytes, signature: bytes) -> bool:
     """Put a note under a file's future name; False if another file's note has that place."""
-    name = error_note.name_for(candidate)
+    name = note_name(candidate)
     if exists(disk, home, name):
         text = read_note(disk, home, name)
         if signature in text.splitlines():
             return True
         age = time.time() - disk.stat(home, name).ctime_ns / 1e9
-        dropped = exists(disk, home, error_note.name_for(name))  # what has a note itself is a person's file, whatever it says
-        if dropped or not error_note.is_ours(text) or age < STALE_NOTE_SECONDS:
+        dropped = exists(disk, home, note_name(name))  # what has a note itself is a person's file, whatever it says
+        if dropped or not is_note(text) or age < STALE_NOTE_SECONDS:
             return False
         # If we die here: a note without a file is gone, as it would be in the end.
         disk.unlink(home, name)
     temp = TEMP_PREFIX + secrets.token_hex(8).encode() + b".note"
     # If we die here, before the rename: a temp, which retention removes.
     try:
-        with held(disk, disk.create(home, temp, NOTE_MODE)) as file:
+        with closing(disk, disk.create(home, temp, NOTE_MODE)) as file:
             disk.write(file, note)
         move(disk, home, temp, home, name)
     except FileExistsError:
@@ -194,8 +194,8 @@ def _place(disk: Disk, home: Fd, candidate: bytes, note: bytes, signature: bytes
 def read_note(disk: Disk, at: Fd, name: bytes) -> bytes:
     """Return the beginning of a file that may be a note of ours; b"" if it can't be read."""
     try:
-        with held(disk, disk.open_file(at, name)) as file:
-            return disk.read(file, error_note.NOTE_BYTES_MAX)
+        with closing(disk, disk.open_file(at, name)) as file:
+            return disk.read(file, NOTE_BYTES_MAX)
     except OSError:
         return b""
 

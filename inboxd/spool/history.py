@@ -11,48 +11,48 @@ import secrets
 from collections.abc import Sequence
 
 from inboxd.fs.names import TEMP_PREFIX
-from inboxd.fs.syscalls import Disk, Fd, Stat, held
-from inboxd.spool.error_note import cut_history
+from inboxd.fs.syscalls import Disk, Fd, Stat, closing
+from inboxd.spool.error_note import trim_history
 
 HISTORY_NAME = re.compile(rb"\.inboxd-[0-9a-f]{16}\.was")
-HISTORY_SECONDS = 7 * 86_400.0
+KEEP_SECONDS = 7 * 86_400.0
 """A file that has not failed again within a week of being put back has gone well; retention removes its history then."""
 
 _BYTES_MAX = 65_536
 _MODE = 0o600
 
 
-def name_for(look: Stat) -> bytes:
+def history_name(look: Stat) -> bytes:
     """Return the name, in failed/, of the history of the file that looks so."""
     identity = b"%d %d %d" % (look.ino, look.mtime_ns, look.size)
     return TEMP_PREFIX + hashlib.sha256(identity).hexdigest()[:16].encode() + b".was"
 
 
-def remember(disk: Disk, failed: Fd, look: Stat, lines: Sequence[str]) -> None:
+def save_history(disk: Disk, failed: Fd, look: Stat, lines: Sequence[str]) -> None:
     """Keep a file's history, a line for each failure. What was kept of it before is replaced. Raises OSError."""
     temp = TEMP_PREFIX + secrets.token_hex(8).encode() + b".note"
     # If we die here, before the rename: a temp, which retention removes.
     try:
-        with held(disk, disk.create(failed, temp, _MODE)) as file:
+        with closing(disk, disk.create(failed, temp, _MODE)) as file:
             disk.write(file, "\n".join([*lines, ""]).encode("utf-8", "replace"))
-        disk.rename_over(failed, temp, failed, name_for(look))
+        disk.rename_over(failed, temp, failed, history_name(look))
     except OSError:
         with contextlib.suppress(OSError):
             disk.unlink(failed, temp)
         raise
 
 
-def recall(disk: Disk, failed: Fd, look: Stat) -> tuple[str, ...]:
+def load_history(disk: Disk, failed: Fd, look: Stat) -> tuple[str, ...]:
     """Return a file's history, the oldest failure first; nothing if there is none, or if it can't be read."""
     try:
-        with held(disk, disk.open_file(failed, name_for(look))) as file:
+        with closing(disk, disk.open_file(failed, history_name(look))) as file:
             text = disk.read(file, _BYTES_MAX)
     except OSError:
         return ()
-    return cut_history(text.decode("utf-8", "replace").splitlines())
+    return trim_history(text.decode("utf-8", "replace").splitlines())
 
 
-def forget(disk: Disk, failed: Fd, look: Stat) -> None:
+def delete_history(disk: Disk, failed: Fd, look: Stat) -> None:
     """Remove a file's history: a note tells it now. What can't be removed is left to retention."""
     with contextlib.suppress(OSError):
-        disk.unlink(failed, name_for(look))
+        disk.unlink(failed, history_name(look))

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from inboxd.errors import FolderAway
+from inboxd.errors import FolderUnavailable
 from inboxd.fs.syscalls import Disk, Fd
 
 INBOX, CLAIMED, DONE, FAILED = b"inbox", b"claimed", b"done", b"failed"
-ALL = (INBOX, CLAIMED, DONE, FAILED)
+FOLDER_NAMES = (INBOX, CLAIMED, DONE, FAILED)
 CLAIMED_MODE = 0o700
 """What is in flight is nobody else's business; the droppers' folders keep the modes they are given."""
 
-_NO_NAMES = (b"", b".", b"..")
-_PARCEL = re.compile(r"[0-9a-f]{28}")
+_INVALID_NAMES = (b"", b".", b"..")
+_PARCEL_ID = re.compile(r"[0-9a-f]{28}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class Folders:
 
 
 @contextlib.contextmanager
-def opened(disk: Disk, root: PurePath) -> Iterator[Folders]:
+def open_folders(disk: Disk, root: PurePath) -> Iterator[Folders]:
     """Open the four folders below ``root``. Raises FolderAway if one is missing: unknown is not empty."""
     with contextlib.ExitStack() as stack:
         fds = []
         top = None
-        for name in ALL:
+        for name in FOLDER_NAMES:
             try:
                 if top is None:
                     top = disk.open_root(root)
@@ -44,7 +44,7 @@ def opened(disk: Disk, root: PurePath) -> Iterator[Folders]:
                 fds.append(disk.open_folder(top, name))
             except OSError as error:
                 where = root / name.decode() if top is not None else root
-                raise FolderAway(f"{where}: {error.strerror}") from error
+                raise FolderUnavailable(f"{where}: {error.strerror}") from error
             stack.callback(disk.close, fds[-1])
         yield Folders(*fds)
 
@@ -57,19 +57,19 @@ def new_parcel_id(now: float | None = None) -> str:
 
 def is_parcel_id(name: str) -> bool:
     """Tell whether a name, from a message or found on the disk, can be a parcel's."""
-    return _PARCEL.fullmatch(name) is not None
+    return _PARCEL_ID.fullmatch(name) is not None
 
 
-def born(parcel: str) -> float:
+def created_at(parcel: str) -> float:
     """Return when a parcel was made, in unix seconds."""
     return int(parcel[:12], 16) / 1000
 
 
 def split_path(path: bytes) -> tuple[tuple[bytes, ...], bytes]:
     """Split a relative path into its folders and its name. Raises ValueError for one that could lead outside."""
-    if b"/" not in path and b"\0" not in path and path not in _NO_NAMES:  # most are
+    if b"/" not in path and b"\0" not in path and path not in _INVALID_NAMES:  # most are
         return (), path
     *parts, name = path.split(b"/")
-    if any(part in _NO_NAMES or b"\0" in part for part in (*parts, name)):
+    if any(part in _INVALID_NAMES or b"\0" in part for part in (*parts, name)):
         raise ValueError(f"not a path below an inbox: {path!r}")
     return tuple(parts), name

@@ -14,10 +14,10 @@ from typing import Any
 import redis
 from celery.worker import state
 
-from inboxd.broker.connection import weather
-from inboxd.errors import BrokerAway
+from inboxd.broker.connection import translate_redis_errors
+from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 from inboxd.messaging.worker_registry import FRESH_SECONDS, Helpers
 from inboxd.service.sd_notify import PINGS_PER_PERIOD, Notify
 
@@ -30,7 +30,7 @@ EXIT_CODE = 70
 COLD_STOP_SECONDS = 10.0
 """A worker that is told to stop at once has so long to put back what it has taken."""
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 
 class Pulse:
@@ -103,7 +103,7 @@ class Pulse:
 
     def _show(self, consumer: Any) -> None:  # noqa: ANN401
         if self._helpers and consumer is not None and not self._away:
-            with contextlib.suppress(BrokerAway):
+            with contextlib.suppress(BrokerUnavailable):
                 self._helpers.show(queues(consumer))
 
     def _end(self) -> None:
@@ -116,9 +116,9 @@ class Pulse:
 
     def _broker_answers(self) -> bool:
         try:
-            with weather():
+            with translate_redis_errors():
                 return bool(self._client.ping())
-        except BrokerAway:
+        except BrokerUnavailable:
             return False
 
 

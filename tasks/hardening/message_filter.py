@@ -16,12 +16,12 @@ import msgpack
 import redis
 from kombu.utils.json import dumps, loads
 
-from inboxd.broker.connection import weather
+from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.leases import Leases
-from inboxd.errors import BadPayload, BrokerAway
+from inboxd.errors import BrokerUnavailable, InvalidMessage
 from inboxd.logs import events
-from inboxd.logs.setup import get
-from inboxd.logs.text import plain
+from inboxd.logs.setup import get_logger
+from inboxd.logs.text import escape
 from inboxd.messaging.payload import INLINE_BYTES_MAX
 from inboxd.messaging.queues import OURS, QUARANTINE_KEY
 from inboxd.spool.layout import is_parcel_id
@@ -40,22 +40,22 @@ SEEN_AGAIN_MAX = 10_000
 
 _CONTENT_TYPE = "application/x-msgpack"
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 
 def read(raw: bytes, known: Collection[str]) -> Mapping[str, Any]:
     """Return the headers of a message as it lies in its queue. Raises BadPayload for one that a worker should not get."""
     if len(raw) > MESSAGE_BYTES_MAX:
-        raise BadPayload(f"it has {len(raw)} bytes, and no message of ours has more than {MESSAGE_BYTES_MAX}")
+        raise InvalidMessage(f"it has {len(raw)} bytes, and no message of ours has more than {MESSAGE_BYTES_MAX}")
     try:
         message = loads(raw)
     except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise BadPayload(f"it is not JSON: {error}") from error
+        raise InvalidMessage(f"it is not JSON: {error}") from error
     headers, properties = _map(message, "headers"), _map(message, "properties")
     _check_properties(properties)
     _check_headers(headers, known)
     if message.get("content-type") != _CONTENT_TYPE or message.get("content-encoding") != "binary":
-        raise BadPayload(f"its content-type is not {_CONTENT_TYPE}")
+        raise InvalidMessage(f"its content-type is not {_CONTENT_TYPE}")
     _check_body(message.get("body"))
     return headers
 
@@ -63,7 +63,7 @@ def read(raw: bytes, known: Collection[str]) -> Mapping[str, Any]:
 def _map(value: object, key: str) -> Mapping[str, Any]:
     part = value.get(key) if isinstance(value, dict) else None
     if not isinstance(part, dict):
-        raise BadPayload(f"it has no {key}")
+        raise InvalidMessage(f"it has no {key}")
     return part
 
 
@@ -71,27 +71,27 @@ def _check_properties(properties: Mapping[str, Any]) -> None:
     delivery = _map(properties, "delivery_info")
     texts = (properties.get("delivery_tag"), delivery.get("exchange"), delivery.get("routing_key"))
     if not all(_is_plain(text) for text in texts):
-        raise BadPayload("its properties do not say how it was delivered")
+        raise InvalidMessage("its properties do not say how it was delivered")
     if properties.get("body_encoding") != "base64":
-        raise BadPayload("its body_encoding is not base64")
+        raise InvalidMessage("its body_encoding is not base64")
 
 
 def _check_headers(headers: Mapping[str, Any], known: Collection[str]) -> None:
     if headers.get("compression") is not None:
-        raise BadPayload("it is compressed, and we never do that: it could be a bomb")
+        raise InvalidMessage("it is compressed, and we never do that: it could be a bomb")
     if not headers.get("id") or not _is_plain(headers["id"]):
-        raise BadPayload("it has no id")
+        raise InvalidMessage("it has no id")
     if headers.get("task") not in known:
-        raise BadPayload(f"no task here is called {plain(str(headers.get('task')))[:200]}")
+        raise InvalidMessage(f"no task here is called {escape(str(headers.get('task')))[:200]}")
     limits = headers.get("timelimit") or [None, None]
     if not (isinstance(limits, list) and len(limits) == len("hs") and all(_is_number(limit) for limit in limits)):
-        raise BadPayload("its timelimit is not two numbers")
+        raise InvalidMessage("its timelimit is not two numbers")
     if not isinstance(headers.get("retries") or 0, int):
-        raise BadPayload("its retries are no number")
+        raise InvalidMessage("its retries are no number")
     if not all(_is_moment(headers.get(moment)) for moment in ("eta", "expires")):
-        raise BadPayload("its eta or its expires is no moment")
+        raise InvalidMessage("its eta or its expires is no moment")
     if _is_deeper(headers, DEPTH_MAX):
-        raise BadPayload("its headers are nested")
+        raise InvalidMessage("its headers are nested")
 
 
 def _is_plain(value: object) -> bool:
@@ -118,18 +118,18 @@ def _is_number(value: object) -> bool:
 
 def _check_body(body: object) -> None:
     if not isinstance(body, str):
-        raise BadPayload("it has no body")
+        raise InvalidMessage("it has no body")
     try:
         content = msgpack.unpackb(b64decode(body, validate=True), raw=False)
     except binascii.Error as error:
-        raise BadPayload(f"its body is not base64: {error}") from error
+        raise InvalidMessage(f"its body is not base64: {error}") from error
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        raise BadPayload(f"its body is not msgpack: {error}") from error
+        raise InvalidMessage(f"its body is not msgpack: {error}") from error
     match content:
         case [list(), dict(), dict()]:
             return
         case _:
-            raise BadPayload("its body is not a task's: arguments, keywords and callbacks")
+            raise InvalidMessage("its body is not a task's: arguments, keywords and callbacks")
 
 
 class Screen:
@@ -151,7 +151,7 @@ class Screen:
             return True
         try:
             headers = read(raw, self._known())
-        except BadPayload as error:
+        except InvalidMessage as error:
             self._set_aside(queue, raw, str(error), _id_in(raw), crashed=False)
             return False
         if headers.get("redelivered") and self._comes_too_often(headers["id"]):
@@ -163,12 +163,12 @@ class Screen:
     def stumbled(self, message: Any, error: Exception) -> None:  # noqa: ANN401 - kombu.transport.virtual.Message
         """Set aside a message that passed, and that Celery could not take all the same; it counts like a worker's death."""
         queue, raw = str(message.delivery_info.get("routing_key")), dumps(message.serializable()).encode()
-        why = plain(f"Celery stumbled over it: {type(error).__name__}: {error}")[:500]
+        why = escape(f"Celery stumbled over it: {type(error).__name__}: {error}")[:500]
         self._set_aside(queue, raw, why, str(message.headers.get("id")), crashed=True)
 
     def forgive(self) -> None:
         """Forget what has come back to this worker, which stops in order: its messages are not to blame."""
-        with contextlib.suppress(BrokerAway), weather():
+        with contextlib.suppress(BrokerUnavailable), translate_redis_errors():
             for task_id in self._seen_again:
                 self._client.delete(REDELIVERED_KEY + task_id)
 
@@ -178,7 +178,7 @@ class Screen:
             return False
         key = REDELIVERED_KEY + task_id
         try:
-            with weather(), self._client.pipeline(transaction=True) as pipe:
+            with translate_redis_errors(), self._client.pipeline(transaction=True) as pipe:
                 pipe.incr(key)
                 pipe.expire(key, REDELIVERED_SECONDS)
                 times = int(pipe.execute()[0])
@@ -186,7 +186,7 @@ class Screen:
                     self._remember(task_id)
                     return False
                 self._client.delete(key)
-        except BrokerAway:
+        except BrokerUnavailable:
             return False
         return True
 
@@ -200,17 +200,17 @@ class Screen:
         # If we die here: the message is gone, its parcel's lease lapses, and the sweep sends it again.
         parcel = task_id if is_parcel_id(task_id) else None
         _log.error(
-            events.MESSAGE_SET_ASIDE, queue=queue, parcel=parcel, task=plain(task_id)[:100], size=len(raw), why=why,
+            events.MESSAGE_SET_ASIDE, queue=queue, parcel=parcel, task=escape(task_id)[:100], size=len(raw), why=why,
             remedy=f"its file is worked on again; look at it with LRANGE {QUARANTINE_KEY} 0 0",
         )  # fmt: skip
         try:
-            with weather(), self._client.pipeline(transaction=True) as pipe:
+            with translate_redis_errors(), self._client.pipeline(transaction=True) as pipe:
                 pipe.lpush(QUARANTINE_KEY, raw[:KEPT_BYTES_MAX])
                 pipe.ltrim(QUARANTINE_KEY, 0, KEPT_MAX - 1)
                 pipe.execute()
             if parcel is not None:
-                self._leases.let_go(parcel, crashed=crashed)
-        except BrokerAway as error:
+                self._leases.expire(parcel, crashed=crashed)
+        except BrokerUnavailable as error:
             _log.warning(events.BROKER_AWAY, error=str(error), what="keeping a message that was set aside")
 
 

@@ -6,27 +6,27 @@ import time
 from celery.states import FAILURE, SUCCESS
 
 from inboxd.broker.counters import DONE, FAILED, REFUSED, Tally
-from inboxd.broker.leases import Held, Lease
-from inboxd.broker.recovery import Help, gives_up
+from inboxd.broker.leases import Lease, LeaseState
+from inboxd.broker.recovery import RecoveryAction, action_after_crash
 from inboxd.config.settings import Inbox
-from inboxd.errors import BrokerAway, HandlerFailed, RejectFile
+from inboxd.errors import BrokerUnavailable, HandlerFailed, RejectFile
 from inboxd.intake.packing import settle
 from inboxd.logs import events
-from inboxd.logs.setup import get
-from inboxd.logs.text import plain
+from inboxd.logs.setup import get_logger
+from inboxd.logs.text import escape
 from inboxd.messaging import payload
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict
 from inboxd.messaging.results import Stored
-from inboxd.spool.claims import discard, files, split
-from inboxd.spool.failing import fail
-from inboxd.spool.filing import Way, file_done, is_filed
-from inboxd.spool.layout import Folders, born, new_parcel_id
+from inboxd.spool.claims import list_files, remove_if_empty, split_off
+from inboxd.spool.failing import fail_file
+from inboxd.spool.filing import FilingTarget, file_done, is_filed
+from inboxd.spool.layout import Folders, created_at, new_parcel_id
 from inboxd.tasks.worker.context import WorkerContext
 
 _FINAL = {RejectFile.__name__, HandlerFailed.__name__}
 """What a stored failure must be for its files to fail: all else is the worker's trouble, and gets another chance."""
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 
 class Filer:
@@ -44,12 +44,12 @@ class Filer:
         """Carry out what the handler said of each file. Raises OSError if a folder can't be written, BrokerAway."""
         # what is to be tried again last: splitting the last file off removes the parcel's folder
         in_order = sorted(outcome.files, key=lambda file: file.verdict in (Verdict.ALONE, Verdict.AGAIN))
-        with Way(self._disk, self._folders, self._folders.done) as way:
+        with FilingTarget(self._disk, self._folders, self._folders.done) as way:
             missing = [file.path for file in in_order if not self._carry_out(outcome, file, way)]
-        if self._close(outcome.parcel) is not Held.FILED:
+        if self._close(outcome.parcel) is not LeaseState.FILED:
             self._tell_of_missing(outcome.parcel, missing)
 
-    def _carry_out(self, outcome: Outcome, file: FileOutcome, way: Way | None = None) -> bool:
+    def _carry_out(self, outcome: Outcome, file: FileOutcome, way: FilingTarget | None = None) -> bool:
         """Carry out what was said of one file; False if it is not there."""
         match file.verdict:
             case Verdict.DONE:
@@ -71,30 +71,30 @@ class Filer:
 
     def failure(self, parcel: str, stored: Stored, attempts: int) -> None:
         """Fail a lone file for the reason that Celery has stored; of others it does not speak. Raises OSError, BrokerAway."""
-        paths = files(self._disk, self._folders, parcel)
+        paths = list_files(self._disk, self._folders, parcel)
         if len(paths) > 1:
             self.adopt(parcel, paths)
             return
         for path in paths:
-            self.fail(parcel, path, plain(str(stored.get("result"))), attempts=attempts)
+            self.fail(parcel, path, escape(str(stored.get("result"))), attempts=attempts)
         self._close(parcel)
 
     def crashed(self, parcel: str, lease: Lease) -> None:
         """Count a worker that died over a parcel, and give its files another chance, or up. Raises OSError, BrokerAway."""
         crashes = self._workshop.leases.take_over(parcel, lease, self._grace, crashed=True)
         # If we die here, or below: the death is counted, the lease lapses, and the sweep goes on with what is left.
-        paths = files(self._disk, self._folders, parcel)
+        paths = list_files(self._disk, self._folders, parcel)
         if crashes is None or not paths:
             return
         _log.warning(
-            events.PARCEL_CRASHED, inbox=self._inbox.name, parcel=parcel, files=len(paths), crashes=crashes, worker=lease.token
+            events.PARCEL_CRASHED, inbox=self._inbox.name, parcel=parcel, files=len(paths), crashes=crashes, worker=lease.owner
         )
-        match gives_up(crashes, len(paths), self._workshop.settings.work.crashes_max):
-            case Help.ADOPT:
+        match action_after_crash(crashes, len(paths), self._workshop.settings.work.crashes_max):
+            case RecoveryAction.SPLIT:
                 self.split_up(parcel, lease)
-            case Help.PUBLISH:
-                begun = int(bool(lease.token))  # by a worker that died over its message, none was
-                self.publish(parcel, paths, retries=max(lease.retries - begun, 0))
+            case RecoveryAction.REPUBLISH:
+                begun = int(bool(lease.owner))  # by a worker that died over its message, none was
+                self.publish(parcel, paths, retries=max(lease.used_retries - begun, 0))
             case _:
                 reason = f"the program that processes it was ended in the middle of it, {crashes} times in a row"
                 self.fail(parcel, paths[0], reason, attempts=lease.attempt)
@@ -106,7 +106,7 @@ class Filer:
         outcome = Outcome(parcel, self._inbox.name, lease.attempt, tuple(known.values()))
         for file in outcome.files:
             self._carry_out(outcome, file)
-        self.adopt(parcel, files(self._disk, self._folders, parcel))
+        self.adopt(parcel, list_files(self._disk, self._folders, parcel))
 
     def adopt(self, parcel: str, paths: list[bytes]) -> None:
         """Give each of these files a parcel of its own. Raises OSError, BrokerAway."""
@@ -120,21 +120,21 @@ class Filer:
             self.adopt(parcel, paths)
             return
         packed = self._workshop.send_again(self._folders, self._inbox, parcel, paths, retries=retries, countdown=countdown)
-        self._tally.filed(self._inbox.name, REFUSED, files=settle(self._disk, self._folders, self._inbox, parcel, packed))
+        self._tally.count_filed(self._inbox.name, REFUSED, files=settle(self._disk, self._folders, self._inbox, parcel, packed))
         _log.info(events.PARCEL_SENT, inbox=self._inbox.name, parcel=parcel, files=len(packed.parts))
 
     def fail(self, parcel: str, path: bytes, reason: str, *, attempts: int) -> bool:
         """Move one file to failed/, with its note; False if it is not there. Raises OSError."""
-        filed = fail(self._disk, self._folders, self._inbox, parcel, path, reason, attempts=attempts) is not None
-        self._tally.filed(self._inbox.name, FAILED if attempts else REFUSED, files=int(filed))
+        filed = fail_file(self._disk, self._folders, self._inbox, parcel, path, reason, attempts=attempts) is not None
+        self._tally.count_filed(self._inbox.name, FAILED if attempts else REFUSED, files=int(filed))
         return filed
 
-    def _done(self, outcome: Outcome, file: FileOutcome, way: Way | None) -> bool:
+    def _done(self, outcome: Outcome, file: FileOutcome, way: FilingTarget | None) -> bool:
         filed = file_done(self._disk, self._folders, outcome.parcel, file.path, way)
         if filed is None:
             return False
-        seconds = max(time.time() - born(outcome.parcel), 0.0)
-        self._tally.filed(self._inbox.name, DONE, seconds)
+        seconds = max(time.time() - created_at(outcome.parcel), 0.0)
+        self._tally.count_filed(self._inbox.name, DONE, seconds)
         _log.info(
             events.FILE_DONE, inbox=self._inbox.name, file=file.path, parcel=outcome.parcel, attempt=outcome.attempt,
             filed=filed, took_ms=round(seconds * 1000, 1),
@@ -151,7 +151,7 @@ class Filer:
             return self.fail(parcel, file.path, file.reason or "", attempts=1)
         into = new_parcel_id()
         # If we die in one of these steps: see split; then, a parcel without a lease or with one that lapses: it is published.
-        if not split(self._disk, self._folders, parcel, file.path, into):
+        if not split_off(self._disk, self._folders, parcel, file.path, into):
             return False
         _log.info(events.PARCEL_SPLIT, inbox=self._inbox.name, file=file.path, parcel=into, out_of=parcel, why=file.reason)
         wait = self._workshop.backoff(self._inbox, 0) if raised else 0.0
@@ -159,16 +159,16 @@ class Filer:
         self.publish(into, [file.path], retries=int(raised), countdown=wait)
         return True
 
-    def _close(self, parcel: str) -> Held | None:
+    def _close(self, parcel: str) -> LeaseState | None:
         """Remove the parcel's empty folders, and leave word that later copies of its message are to be dropped.
 
         Returns what its lease said before.
         """
-        discard(self._disk, self._folders, parcel)
+        remove_if_empty(self._disk, self._folders, parcel)
         # If we die here: a lease that expires, and a message at most, whose files are not there any more.
-        before = self._workshop.leases.filed(parcel)
+        before = self._workshop.leases.mark_filed(parcel)
         # If we die here: the statistics are some files short.
-        with contextlib.suppress(BrokerAway):
+        with contextlib.suppress(BrokerUnavailable):
             self._workshop.counters.write(self._tally)
         return before
 

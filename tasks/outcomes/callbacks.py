@@ -7,21 +7,21 @@ from typing import Any
 from celery import Celery, Task
 from celery.states import SUCCESS
 
-from inboxd.broker.leases import Held
+from inboxd.broker.leases import LeaseState
 from inboxd.config.settings import Inbox
-from inboxd.errors import BadPayload, BrokerAway, Weather
+from inboxd.errors import BrokerUnavailable, InvalidMessage, TransientError
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 from inboxd.messaging.celery_app import FAILED, STALE, SUCCEEDED
 from inboxd.messaging.outcome import from_wire
-from inboxd.spool.layout import is_parcel_id, opened
+from inboxd.spool.layout import is_parcel_id, open_folders
 from inboxd.tasks.hardening.redacted_request import Discreet
 from inboxd.tasks.outcomes.apply import Filer, is_final
 from inboxd.tasks.worker.context import WorkerContext
 from inboxd.tasks.worker.process_identity import Life, life
 from inboxd.tasks.worker.shared_settings import CurrentContext
 
-_log = get(__name__)
+_log = get_logger(__name__)
 _REMEDY = "the sweep tries again"
 
 
@@ -30,10 +30,10 @@ def succeeded(workshop: WorkerContext, wire: object) -> None:
     try:
         outcome = from_wire(wire)
         inbox = workshop.settings.inbox[outcome.inbox]
-    except (BadPayload, KeyError) as error:
+    except (InvalidMessage, KeyError) as error:
         _log.error(events.MESSAGE_REFUSED, task=SUCCEEDED, error=repr(error))
         return
-    with _weather(workshop, inbox, outcome.parcel), opened(workshop.disk, inbox.root) as folders:
+    with _weather(workshop, inbox, outcome.parcel), open_folders(workshop.disk, inbox.root) as folders:
         Filer(workshop, inbox, folders).outcome(outcome)
 
 
@@ -47,7 +47,7 @@ def failed(workshop: WorkerContext, name: object, parcel: object) -> None:
     if inbox is None or not isinstance(parcel, str) or not is_parcel_id(parcel):
         _log.error(events.MESSAGE_REFUSED, task=FAILED, error=f"no parcel of an inbox: {name!r}, {parcel!r}")
         return
-    with _weather(workshop, inbox, parcel), opened(workshop.disk, inbox.root) as folders:
+    with _weather(workshop, inbox, parcel), open_folders(workshop.disk, inbox.root) as folders:
         filer = Filer(workshop, inbox, folders)
         lease = workshop.leases.read([parcel])[parcel]
         stored = workshop.stored([parcel])[parcel]
@@ -55,7 +55,7 @@ def failed(workshop: WorkerContext, name: object, parcel: object) -> None:
             filer.outcome(from_wire(stored["result"]))
         elif is_final(stored):
             filer.failure(parcel, stored, lease.attempt if lease else 1)
-        elif lease and lease.held is Held.RUNNING and life(lease.token) is Life.DEAD:
+        elif lease and lease.state is LeaseState.RUNNING and life(lease.owner) is Life.DEAD:
             filer.crashed(parcel, lease)
 
 
@@ -64,9 +64,9 @@ def _weather(workshop: WorkerContext, inbox: Inbox, parcel: str) -> Iterator[Non
     """Log what is away just now; the parcel stays claimed, its outcome stored, and the sweep tries again."""
     try:
         yield
-    except BrokerAway as error:
+    except BrokerUnavailable as error:
         _log.warning(events.BROKER_AWAY, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)
-    except (Weather, OSError, BadPayload) as error:
+    except (TransientError, OSError, InvalidMessage) as error:
         if workshop.is_in_trouble(inbox, error, STALE):
             return
         _log.warning(events.PARCEL_STUCK, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)

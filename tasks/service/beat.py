@@ -12,9 +12,9 @@ from celery import Celery, signals
 from celery.apps.beat import Beat as CelerysBeat
 from celery.utils.log import get_logger
 
-from inboxd.broker import connection
+from inboxd.broker.connection import blocking_seconds_max
 from inboxd.config.settings import Settings
-from inboxd.logs.setup import configure
+from inboxd.logs.setup import configure_logging
 from inboxd.service import sd_notify
 from inboxd.service.reloading import renew
 from inboxd.service.sd_notify import Notify
@@ -34,14 +34,14 @@ class Beat(CelerysBeat):
         super().init_loader()
         app: Any = self.app
         settings: Settings = app.settings
-        self._silence_seconds = connection.silence_seconds(settings)
+        self._silence_seconds = blocking_seconds_max(settings)
         self._notify = sd_notify.take(os.environ, os.getpid())
         self._duty = Duty(app, settings, self._notify)
         if not sys.stdout.isatty():
             signal.signal(signal.SIGHUP, self._duty.ask)  # at once: what comes before the first tick is done at it
 
         def set_up_logging(**_kwargs: object) -> None:  # whoever hears this signal keeps Celery from its own
-            configure(settings.log, program="beat", environment=os.environ)
+            configure_logging(settings.log, program="beat", environment=os.environ)
 
         signals.setup_logging.connect(set_up_logging, weak=False)
         signals.beat_init.connect(self._on_start, weak=False)

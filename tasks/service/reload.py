@@ -7,22 +7,22 @@ import signal
 import sys
 import threading
 
-from inboxd.broker import heartbeat
+from inboxd.broker.heartbeat import read_heartbeat
 from inboxd.config.settings import Inbox
-from inboxd.errors import BrokerAway, SettingsError, Weather
+from inboxd.errors import BrokerUnavailable, SettingsError, TransientError
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 from inboxd.service.reloading import Change, refuse, renew
 from inboxd.service.sd_notify import Notify
-from inboxd.spool.claims import parcels
-from inboxd.spool.layout import opened
+from inboxd.spool.claims import list_parcels
+from inboxd.spool.layout import open_folders
 from inboxd.tasks.worker.context import WorkerContext
 from inboxd.tasks.worker.shared_settings import CurrentContext
 
 LOOK_SECONDS = 5.0
 """How often an inbox that was removed is looked at: is anything of it left in flight?"""
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 _importing = threading.RLock()
 """A child that is forked while this thread imports a handler's module would wait for that import for ever."""
@@ -88,8 +88,8 @@ class Reload:
         workshop = self._current.get()
         inboxes = workshop.settings.inbox
         try:
-            watcher = heartbeat.read(workshop.client, workshop.host)
-        except BrokerAway:
+            watcher = read_heartbeat(workshop.client, workshop.host)
+        except BrokerUnavailable:
             return
         watched = watcher.inboxes if watcher else {}
         idle = {name for name in workshop.retiring if name not in watched and _is_idle(workshop, inboxes[name])}
@@ -104,7 +104,7 @@ class Reload:
 
 def _is_idle(workshop: WorkerContext, inbox: Inbox) -> bool:
     try:
-        with opened(workshop.disk, inbox.root) as folders:
-            return not parcels(workshop.disk, folders)
-    except (Weather, OSError):
+        with open_folders(workshop.disk, inbox.root) as folders:
+            return not list_parcels(workshop.disk, folders)
+    except (TransientError, OSError):
         return False  # unknown is never empty

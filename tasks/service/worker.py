@@ -13,11 +13,11 @@ from celery.apps.worker import Worker as CelerysWorker
 from celery.worker.components import Pool
 from kombu.exceptions import OperationalError
 
-from inboxd.broker import connection
+from inboxd.broker.connection import blocking_seconds_max
 from inboxd.config.settings import Settings
 from inboxd.errors import SettingsError
 from inboxd.fs.syscalls import ignore_lease_breaks
-from inboxd.logs.setup import configure
+from inboxd.logs.setup import configure_logging
 from inboxd.messaging.celery_app import EXPIRED, STALE
 from inboxd.messaging.queues import host_queue
 from inboxd.messaging.worker_registry import Helpers
@@ -82,7 +82,7 @@ class Worker(CelerysWorker):
         log_settings = self._context.settings.log
 
         def set_up_logging(**_kwargs: object) -> None:  # whoever hears this signal keeps Celery from its own
-            configure(log_settings, program="worker", environment=os.environ)
+            configure_logging(log_settings, program="worker", environment=os.environ)
 
         signals.setup_logging.connect(set_up_logging, weak=False)
         signals.worker_process_init.connect(self._on_child_start, weak=False)
@@ -92,7 +92,7 @@ class Worker(CelerysWorker):
     def on_pool_started(self) -> None:
         """Be ready: a Redis that is away is no reason not to be."""
         self._reload.listen()  # later than Celery's own handler of SIGHUP, which starts another program in our place
-        self._notify.bear(self._pulse.look_seconds + connection.silence_seconds(self._context.settings))
+        self._notify.bear(self._pulse.look_seconds + blocking_seconds_max(self._context.settings))
         self._notify.status("connecting to Redis")
         self._notify.ready()
         self._pulse.attend()

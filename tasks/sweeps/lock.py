@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import cast
 
 from inboxd.broker import lua
-from inboxd.broker.connection import weather
-from inboxd.errors import BrokerAway
+from inboxd.broker.connection import translate_redis_errors
+from inboxd.errors import BrokerUnavailable
 from inboxd.tasks.worker.context import WorkerContext
 from inboxd.tasks.worker.process_identity import Life, life, token
 
@@ -35,9 +35,9 @@ def turn(workshop: WorkerContext, sweep: str, inbox: str) -> Iterator[bool]:
 
 def give_back(workshop: WorkerContext) -> None:
     """Give back what is over, after the last turn; while Redis is away, before the next one."""
-    with contextlib.suppress(BrokerAway), weather():
+    with contextlib.suppress(BrokerUnavailable), translate_redis_errors():
         for key, mine in [*_over]:
-            workshop.client.eval(lua.DELETE_OWN, 1, key, mine)
+            workshop.client.eval(lua.RELEASE_LOCK, 1, key, mine)
             _over.discard((key, mine))
 
 
@@ -51,7 +51,7 @@ def _take(workshop: WorkerContext, key: str, mine: str) -> bool:
 def _ask(workshop: WorkerContext, key: str, mine: str, over: list[tuple[str, str]]) -> str:
     """Give back turns that are over, and return whose this one is now: ours, if it was nobody's."""
     keys, owners = [key, *(turn for turn, _ in over)], [owner for _, owner in over]
-    with weather():
-        holder = cast("bytes", workshop.client.eval(lua.TAKE_TURN, len(keys), *keys, mine, str(TURN_SECONDS), *owners))
+    with translate_redis_errors():
+        holder = cast("bytes", workshop.client.eval(lua.ACQUIRE_LOCK, len(keys), *keys, mine, str(TURN_SECONDS), *owners))
     _over.difference_update(over)
     return holder.decode()

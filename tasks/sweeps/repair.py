@@ -6,24 +6,24 @@ from collections import Counter
 
 from celery.states import SUCCESS
 
-from inboxd.broker import outages
-from inboxd.broker.leases import Held, Lease
-from inboxd.broker.recovery import Found, Help, Limits, decide
+from inboxd.broker.leases import Lease, LeaseState
+from inboxd.broker.outages import is_inbox_wide
+from inboxd.broker.recovery import ClaimedParcel, GracePeriods, RecoveryAction, choose_actions
 from inboxd.config.settings import Inbox
-from inboxd.errors import BadPayload
+from inboxd.errors import InvalidMessage
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 from inboxd.messaging.outcome import from_wire
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, in_queues
 from inboxd.messaging.results import Stored
-from inboxd.spool.claims import discard, files, parcels
-from inboxd.spool.layout import Folders, born
+from inboxd.spool.claims import list_files, list_parcels, remove_if_empty
+from inboxd.spool.layout import Folders, created_at
 from inboxd.tasks.outcomes.apply import Filer, is_final
 from inboxd.tasks.work.lease_renewer import RENEWALS_PER_LEASE
 from inboxd.tasks.worker.context import WorkerContext
 from inboxd.tasks.worker.process_identity import Life, life
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 
 class Repair:
@@ -46,28 +46,28 @@ class Repair:
         self._folders = folders
         self._filer = Filer(workshop, inbox, folders)
 
-    def run(self, *, only: Help | None = None) -> Counter[str]:
+    def run(self, *, only: RecoveryAction | None = None) -> Counter[str]:
         """Help every parcel that needs it, or that needs ``only`` this; returns how many got which help.
 
         Raises BrokerAway, and FolderAway or OSError at the first parcel whose trouble would be that of all others, too.
         """
-        ids = parcels(self._workshop.disk, self._folders)
+        ids = list_parcels(self._workshop.disk, self._folders)
         if not ids:
             return Counter()
         # the queues before the leases: a message that starts in between shows as running, not as lost
         queued = self._queued(ids)
         leases = {parcel: self._judged(lease) for parcel, lease in self._workshop.leases.read(ids).items()}
-        idle = [parcel for parcel in ids if (lease := leases[parcel]) is None or lease.left < 0]
+        idle = [parcel for parcel in ids if (lease := leases[parcel]) is None or lease.seconds_left < 0]
         stored = self._workshop.stored(idle)
         found = [self._found(parcel, stored[parcel]) for parcel in idle]
         grace = self._workshop.settings.sweep.grace_seconds
-        limits = Limits(grace, renewal=max(grace, 2 * self._workshop.settings.work.lease_seconds / RENEWALS_PER_LEASE))
-        decisions = decide(found, leases, queued, self._workshop.leases.epoch_age(), limits)
+        limits = GracePeriods(grace, renewal=max(grace, 2 * self._workshop.settings.work.lease_seconds / RENEWALS_PER_LEASE))
+        decisions = choose_actions(found, leases, queued, self._workshop.leases.dataset_age(), limits)
         helped: Counter[str] = Counter()
         for parcel, help_ in decisions.items():
-            if help_ is Help.PUBLISH and self._is_just_finished(leases[parcel]):
+            if help_ is RecoveryAction.REPUBLISH and self._is_just_finished(leases[parcel]):
                 continue  # its outcome is on its way into the store
-            if help_ is not Help.LEAVE and only in (None, help_):
+            if help_ is not RecoveryAction.LEAVE and only in (None, help_):
                 helped[help_.value] += self._try(parcel, help_, leases[parcel], stored[parcel])
         for error, stuck in self._stuck.items():
             _log.warning(
@@ -77,77 +77,80 @@ class Repair:
         return +helped
 
     def _is_just_finished(self, lease: Lease | None) -> bool:
-        return self._finished_now and lease is not None and lease.held is Held.FINISHED
+        return self._finished_now and lease is not None and lease.state is LeaseState.FINISHED
 
     def _queued(self, ids: list[str]) -> frozenset[str]:
         """Return whose messages still wait; the queues are read only if a lease has lapsed."""
         leases = self._workshop.leases.read(ids)
-        if not any(lease and lease.left < 0 and lease.held in (Held.QUEUED, Held.RUNNING) for lease in leases.values()):
+        if not any(
+            lease and lease.seconds_left < 0 and lease.state in (LeaseState.QUEUED, LeaseState.RUNNING)
+            for lease in leases.values()
+        ):
             return frozenset()
         return frozenset(in_queues(self._workshop.client, (WORK_QUEUE, files_queue(self._workshop.host))))
 
     def _judged(self, lease: Lease | None) -> Lease | None:
         """Let what is known of a lease's owner count for more than the clock: a dead one's lapses, a living one's does not."""
-        if lease is not None and lease.held is Held.FINISHED and self._finished_now:
-            return dataclasses.replace(lease, left=-1.0)
-        if lease is None or lease.held is not Held.RUNNING:
+        if lease is not None and lease.state is LeaseState.FINISHED and self._finished_now:
+            return dataclasses.replace(lease, seconds_left=-1.0)
+        if lease is None or lease.state is not LeaseState.RUNNING:
             return lease
-        match life(lease.token):
+        match life(lease.owner):
             case Life.DEAD:
-                return dataclasses.replace(lease, left=-1.0)
+                return dataclasses.replace(lease, seconds_left=-1.0)
             case _ if self._after_outage:
-                return dataclasses.replace(lease, left=max(lease.left, 0.0))
+                return dataclasses.replace(lease, seconds_left=max(lease.seconds_left, 0.0))
             case Life.ALIVE:  # it lives, but has let its lease lapse: once more so long, and it has forgotten the parcel
-                return dataclasses.replace(lease, left=lease.left + self._workshop.settings.work.lease_seconds)
+                return dataclasses.replace(lease, seconds_left=lease.seconds_left + self._workshop.settings.work.lease_seconds)
             case _:
                 return lease
 
-    def _try(self, parcel: str, help_: Help, lease: Lease | None, stored: Stored) -> bool:
+    def _try(self, parcel: str, help_: RecoveryAction, lease: Lease | None, stored: Stored) -> bool:
         """Help one parcel; trouble of its own must not keep the others from being helped. Raises OSError, BrokerAway."""
         try:
-            paths = files(self._workshop.disk, self._folders, parcel)
+            paths = list_files(self._workshop.disk, self._folders, parcel)
             self._help(parcel, paths, help_, lease, stored)
-        except (OSError, BadPayload) as error:
-            if outages.is_general(self._workshop.disk, self._inbox.root, error):
+        except (OSError, InvalidMessage) as error:
+            if is_inbox_wide(self._workshop.disk, self._inbox.root, error):
                 raise
             why = f"{help_.value}: {getattr(error, 'strerror', None) or error}"
             self._stuck.setdefault(why, []).append(parcel)
             return False
-        if help_ is not Help.RENEW:
+        if help_ is not RecoveryAction.RENEW:
             _log.info(events.PARCEL_HELPED, inbox=self._inbox.name, parcel=parcel, files=len(paths), help=help_.value)
         return True
 
-    def _found(self, parcel: str, stored: Stored) -> Found:
-        count = len(files(self._workshop.disk, self._folders, parcel))
-        return Found(parcel, time.time() - born(parcel), count, is_final(stored))
+    def _found(self, parcel: str, stored: Stored) -> ClaimedParcel:
+        count = len(list_files(self._workshop.disk, self._folders, parcel))
+        return ClaimedParcel(parcel, time.time() - created_at(parcel), count, is_final(stored))
 
-    def _help(self, parcel: str, paths: list[bytes], help_: Help, lease: Lease | None, stored: Stored) -> None:
+    def _help(self, parcel: str, paths: list[bytes], help_: RecoveryAction, lease: Lease | None, stored: Stored) -> None:
         match help_:
-            case Help.PUBLISH:
+            case RecoveryAction.REPUBLISH:
                 self._publish(parcel, paths, lease)
-            case Help.RENEW:
+            case RecoveryAction.RENEW:
                 self._workshop.leases.take_over(parcel, lease, self._workshop.settings.sweep.stale_seconds)
-            case Help.FILE_AWAY:
+            case RecoveryAction.FILE:
                 self._file_away(parcel, lease, stored)
-            case Help.CRASHED if lease:
+            case RecoveryAction.COUNT_CRASH if lease:
                 self._filer.crashed(parcel, lease)
-            case Help.ADOPT if lease:
+            case RecoveryAction.SPLIT if lease:
                 self._filer.split_up(parcel, lease)
             case _:
                 self._discard(parcel, lease)
 
     def _discard(self, parcel: str, lease: Lease | None) -> None:
         """Remove an empty parcel. One that waited to be worked on was emptied by another hand, or by a sweep that died."""
-        if lease is not None and lease.held in (Held.QUEUED, Held.RUNNING):
+        if lease is not None and lease.state in (LeaseState.QUEUED, LeaseState.RUNNING):
             why = "nothing is in its parcel any more: unless it was split, somebody else has moved or deleted it"
             _log.warning(events.FILE_GONE, inbox=self._inbox.name, parcel=parcel, why=why)
-        discard(self._workshop.disk, self._folders, parcel)
-        self._workshop.leases.filed(parcel)
+        remove_if_empty(self._workshop.disk, self._folders, parcel)
+        self._workshop.leases.mark_filed(parcel)
 
     def _publish(self, parcel: str, paths: list[bytes], lease: Lease | None) -> None:
         grace = self._workshop.settings.sweep.grace_seconds
         if self._workshop.leases.take_over(parcel, lease, grace) is not None:
-            used = min(lease.retries, self._inbox.retries) if lease else 0
+            used = min(lease.used_retries, self._inbox.retries) if lease else 0
             self._filer.publish(parcel, paths, retries=used)
 
     def _file_away(self, parcel: str, lease: Lease | None, stored: Stored) -> None:

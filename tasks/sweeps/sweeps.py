@@ -9,21 +9,22 @@ from typing import Any
 
 from celery import Celery
 
-from inboxd.broker import heartbeat, outages
-from inboxd.broker.connection import answers, weather
+from inboxd.broker.connection import is_answering, translate_redis_errors
 from inboxd.broker.counters import Tally
-from inboxd.broker.recovery import Help
+from inboxd.broker.heartbeat import read_heartbeat, record_sweep, sweep_deadline_seconds
+from inboxd.broker.outages import clear_outage, read_outages
+from inboxd.broker.recovery import RecoveryAction
 from inboxd.config.settings import Inbox
-from inboxd.errors import BrokerAway, Weather
-from inboxd.fs.mounts import mount_at
+from inboxd.errors import BrokerUnavailable, TransientError
+from inboxd.fs.mounts import find_mount_of_path
 from inboxd.intake.intake import Intake, Means
 from inboxd.intake.watch_mode import patience
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 from inboxd.messaging.celery_app import EXPIRED, MISSED, STALE, send
 from inboxd.messaging.payload import Parcel
-from inboxd.spool.layout import Folders, opened
-from inboxd.spool.retention import expire
+from inboxd.spool.layout import Folders, open_folders
+from inboxd.spool.retention import delete_expired
 from inboxd.tasks.sweeps.lock import give_back, turn
 from inboxd.tasks.sweeps.repair import Repair
 from inboxd.tasks.worker.context import WorkerContext
@@ -36,7 +37,7 @@ TURNS_MAX = 100
 STOP_SECONDS = 0.5
 DAY_SECONDS = 86_400.0
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 
 def _in_turns(sweep: Callable[[WorkerContext], None]) -> Callable[[WorkerContext], None]:
@@ -53,12 +54,12 @@ def _in_turns(sweep: Callable[[WorkerContext], None]) -> Callable[[WorkerContext
 @_in_turns
 def missed(workshop: WorkerContext) -> None:
     """Take in what lies complete in an inbox and was announced by no event, or found no watcher."""
-    watcher = heartbeat.read(workshop.client, workshop.host)
-    troubled = outages.read(workshop.client, workshop.host, workshop.settings.inbox)
-    away = outages.read(workshop.client, workshop.host, workshop.settings.inbox, MISSED)
+    watcher = read_heartbeat(workshop.client, workshop.host)
+    troubled = read_outages(workshop.client, workshop.host, workshop.settings.inbox)
+    away = read_outages(workshop.client, workshop.host, workshop.settings.inbox, MISSED)
     for inbox in _own(workshop):
         watched = watcher.inboxes.get(inbox.name) if watcher else None
-        if inbox.name in troubled or (watched and watched.busy):
+        if inbox.name in troubled or (watched and watched.is_busy):
             continue  # it could not be filed, or it is being worked off: nothing is missed
         claimed = 0
         with _turn(workshop, MISSED, inbox) as ours:
@@ -79,18 +80,18 @@ def _take_all(workshop: WorkerContext, inbox: Inbox) -> int:
     def send_one(parcel: Parcel, inbox: Inbox) -> None:
         send(workshop.app, parcel, inbox)
 
-    with opened(workshop.disk, inbox.root) as folders:
+    with open_folders(workshop.disk, inbox.root) as folders:
         if not any(True for _ in workshop.disk.entries(folders.inbox)):
             return 0
     grace = workshop.settings.sweep.grace_seconds
     tally = Tally()
     means = Means(workshop.disk, workshop.leases, send_one, workshop.host, grace, tally)
-    mount = mount_at(workshop.disk, inbox.root)
+    mount = find_mount_of_path(workshop.disk, inbox.root)
     calm = patience(inbox, mount)
     ripe = dataclasses.replace(
         calm, settle=calm.settle + RIPE_SECONDS, unsure=calm.unsure + RIPE_SECONDS, empty=calm.empty + RIPE_SECONDS
     )
-    intake = Intake(means, inbox, ripe, network=mount.network)
+    intake = Intake(means, inbox, ripe, network=mount.is_network)
     claimed, look = 0, True
     for _ in range(TURNS_MAX):
         taken = intake.take("sweep", look=look, hold=False)
@@ -98,7 +99,7 @@ def _take_all(workshop: WorkerContext, inbox: Inbox) -> int:
         look = not taken.cut
         if not taken.more:
             break
-    with contextlib.suppress(BrokerAway):  # the files are worth more than the statistics
+    with contextlib.suppress(BrokerUnavailable):  # the files are worth more than the statistics
         workshop.counters.write(tally)
     return claimed
 
@@ -107,8 +108,8 @@ def _take_all(workshop: WorkerContext, inbox: Inbox) -> int:
 def stale(workshop: WorkerContext) -> None:
     """Help claimed parcels that nobody looks after."""
     after_outage = _was_away(workshop)
-    troubled = outages.read(workshop.client, workshop.host, workshop.settings.inbox)
-    away = outages.read(workshop.client, workshop.host, workshop.settings.inbox, STALE)
+    troubled = read_outages(workshop.client, workshop.host, workshop.settings.inbox)
+    away = read_outages(workshop.client, workshop.host, workshop.settings.inbox, STALE)
     for inbox in workshop.settings.inbox.values():
         with _turn(workshop, STALE, inbox) as ours:
             if ours:
@@ -118,35 +119,35 @@ def stale(workshop: WorkerContext) -> None:
 
 
 def _mend(workshop: WorkerContext, inbox: Inbox, *, after_outage: bool, finished_now: bool) -> None:
-    with opened(workshop.disk, inbox.root) as folders:
+    with open_folders(workshop.disk, inbox.root) as folders:
         if helped := Repair(workshop, inbox, folders, after_outage=after_outage, finished_now=finished_now).run():
             _log.info(events.SWEPT, inbox=inbox.name, **helped)
 
 
 def _say_it_is_over(workshop: WorkerContext, inbox: Inbox, *seen_by: str) -> None:
-    if outages.clear(workshop.client, workshop.host, inbox.name, *seen_by):
+    if clear_outage(workshop.client, workshop.host, inbox.name, *seen_by):
         _log.info(events.FOLDER_BACK, inbox=inbox.name)
 
 
 @_in_turns
 def file_finished(workshop: WorkerContext) -> None:
     """File what is finished, as the last thing that a worker does: its callbacks would wait for the next worker."""
-    if not answers(workshop.settings, STOP_SECONDS):
+    if not is_answering(workshop.settings, STOP_SECONDS):
         return  # a stop is not to be held up
-    with contextlib.suppress(BrokerAway):
+    with contextlib.suppress(BrokerUnavailable):
         for inbox in workshop.settings.inbox.values():
             with _turn(workshop, STALE, inbox) as ours:
                 if ours:
-                    with opened(workshop.disk, inbox.root) as folders:
-                        Repair(workshop, inbox, folders, finished_now=True).run(only=Help.FILE_AWAY)
+                    with open_folders(workshop.disk, inbox.root) as folders:
+                        Repair(workshop, inbox, folders, finished_now=True).run(only=RecoveryAction.FILE)
 
 
 def _was_away(workshop: WorkerContext) -> bool:
     """Tell whether no sweep has reached Redis for longer than a lease: distant workers could not, either."""
-    if heartbeat.swept(workshop.client, workshop.settings):
+    if record_sweep(workshop.client, workshop.settings):
         return False
-    granted, patience_seconds = f"inboxd:granted:{workshop.host}", heartbeat.sweeps_every(workshop.settings)
-    with weather():
+    granted, patience_seconds = f"inboxd:granted:{workshop.host}", sweep_deadline_seconds(workshop.settings)
+    with translate_redis_errors():
         # once: where sweeps are rare because all workers are busy, their rarity is no outage
         return bool(workshop.client.set(granted, "", nx=True, ex=10 * patience_seconds))
 
@@ -157,15 +158,15 @@ def expired(workshop: WorkerContext) -> None:
     for inbox in _own(workshop):
         with _turn(workshop, EXPIRED, inbox) as ours:
             if ours:
-                with opened(workshop.disk, inbox.root) as folders:
+                with open_folders(workshop.disk, inbox.root) as folders:
                     _expire(workshop, inbox, folders)
 
 
 def _expire(workshop: WorkerContext, inbox: Inbox, folders: Folders) -> None:
     kept = ((folders.done, inbox.keep_done_days, False), (folders.failed, inbox.keep_failed_days, True))
     for folder, days, notes_too in kept:
-        for removed in expire(workshop.disk, folder, time.time(), days * DAY_SECONDS, notes_too=notes_too):
-            _log.info(events.FILE_EXPIRED, inbox=inbox.name, file=removed.path, why=removed.why)
+        for removed in delete_expired(workshop.disk, folder, time.time(), days * DAY_SECONDS, has_notes=notes_too):
+            _log.info(events.FILE_EXPIRED, inbox=inbox.name, file=removed.path, why=removed.reason)
 
 
 @contextlib.contextmanager
@@ -177,9 +178,9 @@ def _turn(workshop: WorkerContext, sweep: str, inbox: Inbox) -> Iterator[bool]:
     with turn(workshop, sweep, inbox.name) as ours:
         try:
             yield ours
-        except BrokerAway:
+        except BrokerUnavailable:
             raise
-        except (Weather, OSError) as error:
+        except (TransientError, OSError) as error:
             if not workshop.is_in_trouble(inbox, error, sweep):
                 _log.warning(events.SWEEP_STUCK, inbox=inbox.name, sweep=sweep, error=str(error), remedy="it is tried again")
 
@@ -189,7 +190,7 @@ def register(app: Celery, current: CurrentContext) -> None:
     for name, sweep in ((MISSED, missed), (STALE, stale), (EXPIRED, expired)):
 
         def run(*, _sweep: Any = sweep) -> None:  # noqa: ANN401 - bound now, for a closure sees the last one
-            with contextlib.suppress(BrokerAway):  # the next one comes soon
+            with contextlib.suppress(BrokerUnavailable):  # the next one comes soon
                 _sweep(current.get())
 
         app.task(name=name, ignore_result=True)(run)

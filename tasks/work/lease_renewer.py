@@ -5,9 +5,9 @@ import threading
 from collections.abc import Iterator
 
 from inboxd.broker.leases import Leases
-from inboxd.errors import BrokerAway
+from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 
 RENEWALS_PER_LEASE = 3
 
@@ -21,7 +21,7 @@ class Keeper:
         self._wake = threading.Condition()
         self._kept: set[tuple[str, str]] = set()
         self._thread: threading.Thread | None = None
-        self._log = get(__name__)
+        self._log = get_logger(__name__)
         self._away = False
 
     @contextlib.contextmanager
@@ -51,7 +51,7 @@ class Keeper:
             if not self._leases.renew(parcel, token, self._seconds) and (parcel, token) in self._kept:
                 self._log.warning(events.PARCEL_DROPPED, parcel=parcel, why="its lease went to another worker")
             self._away = False
-        except BrokerAway as error:
+        except BrokerUnavailable as error:
             if not self._away:
                 self._log.warning(events.BROKER_AWAY, error=str(error), what="renewing leases")
             self._away = True

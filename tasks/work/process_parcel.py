@@ -7,14 +7,14 @@ from typing import Any
 from celery import Celery, Task
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
-from inboxd.broker.leases import Start
-from inboxd.broker.leases import Verdict as LeaseVerdict
+from inboxd.broker.leases import StartAnswer
+from inboxd.broker.leases import StartVerdict as LeaseVerdict
 from inboxd.config.handler_import import import_handler
 from inboxd.config.settings import Inbox
-from inboxd.errors import BadPayload, BrokerAway, HandlerFailed, RejectFile, Weather
+from inboxd.errors import BrokerUnavailable, HandlerFailed, InvalidMessage, RejectFile, TransientError
 from inboxd.logs import events
-from inboxd.logs.setup import get
-from inboxd.logs.text import plain
+from inboxd.logs.setup import get_logger
+from inboxd.logs.text import escape
 from inboxd.messaging.celery_app import PROCESS
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
 from inboxd.messaging.parcel_reader import ParcelReader
@@ -33,7 +33,7 @@ OWN_SHARE = 0.9
 OUTAGE_LOOK_SECONDS = 0.5
 """How often an absent Redis is asked whether it is back."""
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 _Answer = run_handler.Answer | Verdict | FileOutcome
 """What became of a file: the handler's answer; a verdict, if it was not asked; or what an earlier worker has left word of."""
@@ -60,7 +60,7 @@ class Process:
         parcel = self._read(task, wire)
         inbox = self._workshop.settings.inbox.get(parcel.inbox)
         if inbox is None:  # settings can be mended: the sweep sends the parcel again, until a worker knows its inbox
-            raise Weather(f"this worker's settings have no [inbox.{parcel.inbox}]")
+            raise TransientError(f"this worker's settings have no [inbox.{parcel.inbox}]")
         token = process_identity.token(self._workshop.host)
         start = self._start(parcel.id, token)
         if start.verdict is not LeaseVerdict.STARTED:
@@ -73,7 +73,7 @@ class Process:
                 answers = self._work(parcel, inbox, start.attempt)
             except SystemExit:  # this worker is told to stop: its message goes back, and nobody has died
                 self._workshop.progress.flush()
-                with contextlib.suppress(BrokerAway):
+                with contextlib.suppress(BrokerUnavailable):
                     self._workshop.leases.retry(parcel.id, token, self._workshop.settings.sweep.grace_seconds)
                 raise
             if len(parcel.files) == 1:
@@ -86,11 +86,11 @@ class Process:
     def _read(self, task: Task[..., Any], wire: object) -> Parcel:
         try:
             parcel = from_wire(wire)
-        except BadPayload as error:
-            _log.error(events.MESSAGE_REFUSED, parcel=plain(str(task.request.id)), error=str(error))
+        except InvalidMessage as error:
+            _log.error(events.MESSAGE_REFUSED, parcel=escape(str(task.request.id)), error=str(error))
             raise
         if parcel.id != task.request.id:
-            raise BadPayload("the parcel's id is not the task's")
+            raise InvalidMessage("the parcel's id is not the task's")
         return parcel
 
     def _work(self, parcel: Parcel, inbox: Inbox, attempt: int) -> list[_Answer]:
@@ -101,8 +101,8 @@ class Process:
         with contextlib.suppress(SoftTimeLimitExceeded):  # the handlers' time may be up: it is not them that send
             self._workshop.progress.flush()
         if worked:
-            with contextlib.suppress(BrokerAway):  # the answers are worth more than the statistics
-                self._workshop.leases.report_pace(parcel.inbox, seconds / worked)
+            with contextlib.suppress(BrokerUnavailable):  # the answers are worth more than the statistics
+                self._workshop.leases.report_seconds_per_file(parcel.inbox, seconds / worked)
         return answers
 
     def _answers(self, parcel: Parcel, inbox: Inbox, attempt: int, unpacking: ParcelReader) -> tuple[list[_Answer], float, int]:
@@ -129,16 +129,16 @@ class Process:
         return answers, seconds, worked
 
     def _known(self, parcel: Parcel, attempt: int) -> dict[bytes, FileOutcome]:
-        with contextlib.suppress(BrokerAway):
+        with contextlib.suppress(BrokerUnavailable):
             if attempt > 1:
                 return self._workshop.progress.read(parcel.id)
         return {}
 
-    def _start(self, parcel: str, token: str) -> Start:
+    def _start(self, parcel: str, token: str) -> StartAnswer:
         """Ask for the lease; that of a process which is known to be gone is not waited for."""
         start = self._workshop.leases.start(parcel, token, self._lease_seconds)
         if start.verdict is LeaseVerdict.BUSY and process_identity.life(start.owner) is Life.DEAD:
-            start = self._workshop.leases.start(parcel, token, self._lease_seconds, over=start.owner)
+            start = self._workshop.leases.start(parcel, token, self._lease_seconds, dead_owner=start.owner)
         return start
 
     def _finish(self, parcel: Parcel, token: str) -> None:
@@ -147,7 +147,7 @@ class Process:
         while True:
             try:
                 self._workshop.leases.finish(parcel.id, token, self._lease_seconds)
-            except BrokerAway:
+            except BrokerUnavailable:
                 if time.monotonic() > deadline:
                     return  # it is worked on again; the handler can tell by file.id
                 with contextlib.suppress(
@@ -166,7 +166,7 @@ class Process:
         except SoftTimeLimitExceeded as error:
             return run_handler.out_of_time(error, inbox.time_limit_seconds, begun)
         except Exception as error:  # noqa: BLE001 - a file that can't be opened is tried again like one whose handler raised
-            return run_handler.Raised(plain(str(error)), time.monotonic() - begun, error)
+            return run_handler.Raised(escape(str(error)), time.monotonic() - begun, error)
         return run_handler.call(_handler(inbox), file, inbox.time_limit_seconds, begun)
 
     def _settle_alone(self, task: Task[..., Any], inbox: Inbox, parcel: Parcel, token: str, answer: _Answer) -> None:

@@ -10,7 +10,7 @@ import msgpack
 from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.errors import RejectFile
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 from inboxd.messaging.inbox_file import InboxFile
 
 Handler = Callable[[InboxFile], Any]
@@ -87,7 +87,7 @@ def _one_line(error: BaseException) -> str:
 def _text(error: BaseException) -> str:
     """Return an exception's message on one line. Its own __str__ may raise, too."""
     try:
-        return plain(str(error))
+        return escape(str(error))
     except BaseException:  # noqa: BLE001 - a broken exception class is still an exception
         return "(its message can't be shown)"
 

@@ -7,21 +7,23 @@ from dataclasses import dataclass
 import redis
 from celery import Celery
 
-from inboxd.broker import connection, outages
+from inboxd.broker.connection import make_client
 from inboxd.broker.counters import Counters
 from inboxd.broker.leases import Leases
+from inboxd.broker.outages import is_inbox_wide, record_outage
 from inboxd.config.settings import Inbox, Settings
-from inboxd.errors import BrokerAway, FolderAway
+from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.packing import Packed, pack, parcel_of
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 from inboxd.messaging import results
 from inboxd.messaging.celery_app import send
+from inboxd.messaging.results import stored
 from inboxd.spool.layout import Folders
 from inboxd.tasks.worker.progress import FOLDER, Progress
 
-_log = get(__name__)
+_log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +59,20 @@ class WorkerContext:
 
     def stored(self, parcels: Sequence[str]) -> dict[str, results.Stored]:
         """Return Celery's result record of each parcel; status PENDING where there is none. Raises BrokerAway."""
-        return results.stored(self.app, parcels)
+        return stored(self.app, parcels)
 
     def is_in_trouble(self, inbox: Inbox, error: Exception, seen_by: str) -> bool:
         """Tell whether an error is about the inbox as a whole. If so, it is left for all to know, and logged if it is news.
 
         ``seen_by`` is the sweep that will see when it is over.
         """
-        if not outages.is_general(self.disk, inbox.root, error):
+        if not is_inbox_wide(self.disk, inbox.root, error):
             return False
-        away = isinstance(error, FolderAway)
+        away = isinstance(error, FolderUnavailable)
         where = inbox.root / str(getattr(error, "filename", None) or "")
         why = str(error) if away else f"{where}: {getattr(error, 'strerror', None) or error}"
-        with contextlib.suppress(BrokerAway):
-            if outages.note(self.client, self.host, inbox.name, why, seen_by=seen_by if away else ""):
+        with contextlib.suppress(BrokerUnavailable):
+            if record_outage(self.client, self.host, inbox.name, why, seen_by=seen_by if away else ""):
                 remedy = "nothing more is claimed until it is over; what is finished is filed then"
                 _log.warning(events.FOLDER_AWAY, inbox=inbox.name, error=why, remedy=remedy)
         return True
@@ -82,7 +84,7 @@ class WorkerContext:
 
 def build(settings: Settings, app: Celery) -> WorkerContext:
     """Put a workshop together. A lease's record outlives every copy of its message that Redis may hold back."""
-    client = connection.client(settings)
+    client = make_client(settings)
     keep_seconds = 2 * settings.redis.visibility_timeout_seconds
     disk = Disk()
     progress = Progress(client, keep_seconds, disk, settings.state_dir / FOLDER)

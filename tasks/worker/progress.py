@@ -20,9 +20,9 @@ from typing import Any, cast
 import msgpack
 import redis
 
-from inboxd.broker.connection import weather
+from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.leases import PROGRESS_KEY
-from inboxd.errors import BrokerAway
+from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.outcome import FileOutcome, Verdict
 from inboxd.spool.layout import split_path
@@ -68,11 +68,11 @@ class Progress:
 
     def begin(self) -> None:
         """Send what processes that were killed have left. Before that it is there for those on this host."""
-        with contextlib.suppress(BrokerAway):
+        with contextlib.suppress(BrokerUnavailable):
             for left in progress_journal.of_the_dead(self._disk, self._folder, self._keep):
                 notes = {note[0]: msgpack.packb(note) for note in _notes(left.notes)}
                 if notes:
-                    with weather(), self._client.pipeline(transaction=False) as pipe:
+                    with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
                         pipe.hset(PROGRESS_KEY + left.title, items=[*chain.from_iterable(notes.items())])
                         pipe.expire(PROGRESS_KEY + left.title, self._keep)
                         pipe.execute()
@@ -105,7 +105,7 @@ class Progress:
         on_disk = progress_journal.about(
             self._disk, self._folder, parcel
         )  # first: what is removed from there is in Redis by then
-        with weather():
+        with translate_redis_errors():
             sent = cast("dict[bytes, bytes]", self._client.hgetall(PROGRESS_KEY + parcel))
         found = {}
         for note in chain.from_iterable(map(_notes, (*sent.values(), on_disk))):

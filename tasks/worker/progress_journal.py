@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from inboxd.fs.syscalls import Disk, Fd, held
+from inboxd.fs.syscalls import Disk, Fd, closing
 from inboxd.tasks.worker.process_identity import Life, life, token
 
 MODE, FOLDER_MODE = 0o600, 0o700
@@ -53,16 +53,16 @@ class Notebook:
     def _make(self) -> Fd:
         name = self._folder.name.encode()
         self._disk.make_path(self._folder.parent)
-        with held(self._disk, self._disk.open_root(self._folder.parent)) as parent:
+        with closing(self._disk, self._disk.open_root(self._folder.parent)) as parent:
             with contextlib.suppress(FileExistsError):
                 self._disk.mkdir(parent, name, FOLDER_MODE)
-            with held(self._disk, self._disk.open_folder(parent, name)) as folder:
+            with closing(self._disk, self._disk.open_folder(parent, name)) as folder:
                 return self._disk.create(folder, _name(), MODE, append=True)
 
 
 def about(disk: Disk, folder: PurePath, title: str) -> bytes:
     """Return what is noted about this, by whomever; b"" where nothing is, or it can't be read."""
-    with contextlib.suppress(OSError), held(disk, disk.open_root(folder)) as at:
+    with contextlib.suppress(OSError), closing(disk, disk.open_root(folder)) as at:
         return b"".join(left.notes for name in _names(disk, at) if (left := _read(disk, at, name, title)))
     return b""
 
@@ -72,7 +72,7 @@ def of_the_dead(disk: Disk, folder: PurePath, keep_seconds: float) -> Iterator[L
 
     Of a process that can't be looked for, as after a reboot, notes are kept for so long.
     """
-    with contextlib.suppress(OSError), held(disk, disk.open_root(folder)) as at:
+    with contextlib.suppress(OSError), closing(disk, disk.open_root(folder)) as at:
         for name in _names(disk, at):
             # another may be quicker; what can't be removed is met again
             with contextlib.suppress(OSError):
@@ -100,7 +100,7 @@ def _name() -> bytes:
 def _read(disk: Disk, at: Fd, name: bytes, title: str | None = None) -> Left | None:
     """Read a file of notes; None if it is gone, or not about what is asked for."""
     try:
-        with held(disk, disk.open_file(at, name)) as file:
+        with closing(disk, disk.open_file(at, name)) as file:
             found = disk.read(file, _TITLE_BYTES).decode("ascii", "replace").strip()
             if title is not None and found != title:
                 return None

@@ -13,7 +13,7 @@ from support.spools import TEMP_PREFIX
 from support.ways import P, note
 from support.world import World
 
-from inboxd.spool.retention import LEFTOVER_SECONDS, expire
+from inboxd.spool.retention import LEFTOVER_SECONDS, delete_expired
 
 OLD = {b"done/a": b"A", b"done/x/b": b"B", b"failed/c.pdf": b"C", b"failed/c.pdf.error.txt": note(b"c.pdf", "0" * 28)}
 KEPT = {b"inbox/d": b"D", P + b"x/e": b"E"}
@@ -34,8 +34,8 @@ def tidy(program: Program) -> None:
     """Remove leftovers, as on a day when they are old; what was filed is kept."""
     disk, later = program.workshop.disk, time.time() + 2 * LEFTOVER_SECONDS
     with program.world.spool.folders() as folders:
-        list(expire(disk, folders.done, later, 0.0))
-        list(expire(disk, folders.failed, later, 0.0, notes_too=True))
+        list(delete_expired(disk, folders.done, later, 0.0))
+        list(delete_expired(disk, folders.failed, later, 0.0, has_notes=True))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

@@ -10,7 +10,7 @@ from support.ways import FAR, MOVING, Way, crashes
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.readiness import Ready, Refuse
 from inboxd.intake.scan import Seen, scan
-from inboxd.spool.claims import files, parcels
+from inboxd.spool.claims import list_files, list_parcels
 
 WAYS = [(way, disk) for way in MOVING for disk in (Disk(), LinkingDisk())]
 WAYS += [(way, TwoDisks()) for way in MOVING if way.name == "claim"]
@@ -27,7 +27,7 @@ def test_what_a_later_pass_would_work_on_is_always_a_whole_file(way: Way, disk: 
         with spool.folders() as folders:
             seen = list(scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR))
             paths = [b"inbox/" + one.path for one in seen if isinstance(one, Seen) and isinstance(one.decision, Ready | Refuse)]
-            for parcel in parcels(Disk(), folders):
-                paths += [b"claimed/%s/%s" % (parcel.encode(), path) for path in files(Disk(), folders, parcel)]
+            for parcel in list_parcels(Disk(), folders):
+                paths += [b"claimed/%s/%s" % (parcel.encode(), path) for path in list_files(Disk(), folders, parcel)]
 
         assert {lying[path] for path in paths} <= way.contents

@@ -12,7 +12,7 @@ from support.points import walked
 from support.rooms import intake, take_all, workshop
 from support.spools import Spool
 
-from inboxd.errors import FolderAway
+from inboxd.errors import FolderUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.tasks.sweeps.repair import Repair
 
@@ -95,7 +95,7 @@ def test_a_disk_error_ends_the_turn_and_the_next_one_goes_on(code: int, tmp_path
         way_in = intake(spool, leases, sent, fuse)
         try:
             take_all(way_in)
-        except FolderAway:
+        except FolderUnavailable:
             take_all(way_in)
         recover(spool, leases, sent)
 

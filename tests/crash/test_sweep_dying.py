@@ -32,7 +32,7 @@ class Scene:
         self._parcel("unpublished")
         self._running(self._parcel("crashed", "in company"), crashes=0)
         self._running(self._parcel("sub/given up"), crashes=2)
-        self.leases.filed(self._parcel("left over"))
+        self.leases.mark_filed(self._parcel("left over"))
         self.spool.where(b"claimed/" + b"e" * 28).mkdir()
         self.contents = set(self.spool.files().values())
         self.leases.now += 1000.0

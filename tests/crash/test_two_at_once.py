@@ -12,7 +12,7 @@ from support.spools import Spool
 from support.ways import PARCEL, P, away, note, notes_found, notes_wanted, places, take
 
 from inboxd.fs.syscalls import Disk
-from inboxd.spool.claims import release, split
+from inboxd.spool.claims import release_file, split_off
 from inboxd.spool.filing import file_done, file_failed
 from inboxd.spool.layout import Folders, new_parcel_id
 
@@ -29,14 +29,14 @@ def fail(disk: Disk, folders: Folders) -> None:
 
 
 def give_back(disk: Disk, folders: Folders) -> None:
-    release(disk, folders, PARCEL, PATH)
+    release_file(disk, folders, PARCEL, PATH)
 
 
-def split_off(disk: Disk, folders: Folders) -> None:
-    split(disk, folders, PARCEL, PATH, new_parcel_id())
+def split(disk: Disk, folders: Folders) -> None:
+    split_off(disk, folders, PARCEL, PATH, new_parcel_id())
 
 
-ACTS = (succeed, fail, give_back, split_off)
+ACTS = (succeed, fail, give_back, split)
 PAIRS = [(one, other, disk) for one in ACTS for other in ACTS for disk in (Disk(), LinkingDisk())]
 PAIRS += [(one, other, TwoDisks()) for one in (succeed, fail) for other in (succeed, fail)]
 

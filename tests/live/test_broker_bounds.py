@@ -11,12 +11,12 @@ from celery import Celery
 from kombu.exceptions import OperationalError
 from support.stand import Stand
 
-from inboxd.broker import connection, heartbeat
-from inboxd.broker.heartbeat import Heartbeat
+from inboxd.broker.connection import make_client
+from inboxd.broker.heartbeat import Heartbeat, write_heartbeat
 from inboxd.broker.leases import Leases
 from inboxd.config.settings import Settings
 from inboxd.console.status.snapshot import gather
-from inboxd.errors import BrokerAway
+from inboxd.errors import BrokerUnavailable
 from inboxd.messaging.celery_app import make_app, send
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import new_parcel_id
@@ -56,12 +56,12 @@ Call = Callable[[], object]
 @pytest.fixture
 def calls(settings: Settings, app: Celery) -> Iterator[dict[str, Call]]:
     part = FilePart(b"a.txt", "text/plain", 1, {"id": "1"}, b"x")
-    with connection.client(settings) as client:
+    with make_client(settings) as client:
         leases = Leases(client, keep_seconds=60)
         yield {
             "send": lambda: send(app, Parcel(new_parcel_id(), "drop", "here", b"/srv", (part,)), settings.inbox["drop"]),
             "a lease": lambda: leases.queue(new_parcel_id(), "drop", 5.0),
-            "the heartbeat": lambda: heartbeat.write(client, "here", Heartbeat(time.time(), {})),
+            "the heartbeat": lambda: write_heartbeat(client, "here", Heartbeat(time.time(), {})),
             "counting workers": lambda: app.control.inspect(timeout=PING_SECONDS).ping(),
         }
 
@@ -84,7 +84,7 @@ def test_a_call_into_a_redis_that_hangs_ends_in_time(stand: Stand, calls: dict[s
 
     with hung(stand):
         begun = time.monotonic()
-        with pytest.raises((BrokerAway, OperationalError, redis.RedisError)):
+        with pytest.raises((BrokerUnavailable, OperationalError, redis.RedisError)):
             calls[name]()
         took = time.monotonic() - begun
 

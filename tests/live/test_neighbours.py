@@ -7,7 +7,7 @@ import pytest
 from celery import Celery
 from support.stand import Program, Stand
 
-from inboxd.broker import connection
+from inboxd.broker.connection import celery_broker_url
 from inboxd.config.settings import Settings
 
 pytestmark = pytest.mark.live
@@ -31,7 +31,7 @@ def their_worker(stand: Stand, visibility_timeout: int) -> Program:
 
 
 def celery_url(stand: Stand) -> str:
-    return connection.celery_url(Settings(redis={"url": f"unix://{stand.socket}"}))
+    return celery_broker_url(Settings(redis={"url": f"unix://{stand.socket}"}))
 
 
 def their_app(stand: Stand, control_exchange: str = "celery") -> Celery:

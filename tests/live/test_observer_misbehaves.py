@@ -137,7 +137,7 @@ def test_limits_that_were_raised_bring_the_events_back_without_a_restart(stand: 
 def test_a_watcher_that_hangs_is_found_out_by_the_sweep(make_stand: MakeStand) -> None:
     stand = make_stand().start()
     assert by_events(stand)
-    stand.wait_until(lambda: b'"busy": false' in (stand.client.get("inboxd:watcher:stand") or b""))
+    stand.wait_until(lambda: b'"is_busy": false' in (stand.client.get("inboxd:watcher:stand") or b""))
 
     stand.watcher.send(signal.SIGSTOP)
     stand.drop(b"missed.txt", b"content")

@@ -61,7 +61,7 @@ def unmount(stand: Stand, while_away: bytes = b"") -> Path:
 def trouble(stand: Stand) -> str:
     """Return what the watcher's sign of life says of the inbox, "" if all is well."""
     beat = json.loads(stand.client.get("inboxd:watcher:stand") or b"{}")
-    return str((beat["inboxes"]["drop"]["trouble"] or "") if beat else "")
+    return str((beat["inboxes"]["drop"]["outage"] or "") if beat else "")
 
 
 def test_a_root_that_is_away_or_empty_pauses_its_inbox_says_why_and_does_not_flood_the_log(stand: Stand) -> None:

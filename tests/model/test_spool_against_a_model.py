@@ -15,11 +15,11 @@ from inboxd.fs.syscalls import Disk
 from inboxd.intake.pruning import innermost_first, prune
 from inboxd.intake.readiness import Ready
 from inboxd.intake.scan import Seen, SubFolder, scan
-from inboxd.spool import error_note
-from inboxd.spool.claims import claim, discard, files, parcels, release, split
+from inboxd.spool.claims import claim, list_files, list_parcels, release_file, remove_if_empty, split_off
+from inboxd.spool.error_note import format_note, is_note, note_name
 from inboxd.spool.filing import file_done, file_failed
-from inboxd.spool.layout import Folders, is_parcel_id, new_parcel_id, opened
-from inboxd.spool.retention import expire
+from inboxd.spool.layout import Folders, is_parcel_id, new_parcel_id, open_folders
+from inboxd.spool.retention import delete_expired
 
 DAY = 86_400.0
 FAR = 1e12
@@ -43,7 +43,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self._stack = contextlib.ExitStack()
         root = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="inboxd-model-"))
         self.spool = Spool.make(Path(root) / "drop")
-        self.folders: Folders = self._stack.enter_context(opened(Disk(), self.spool.root))
+        self.folders: Folders = self._stack.enter_context(open_folders(Disk(), self.spool.root))
         self.disk = Disk()
         self.rules = self.spool.inbox()
         self.lying: dict[bytes, str] = {}
@@ -85,9 +85,9 @@ class SpoolMachine(RuleBasedStateMachine):
         got = claim(self.disk, self.folders, parcel, paths)
 
         assert got.denied == []
-        assert got.won == there
+        assert got.claimed == there
         for path, content in before.items():
-            if any(path == won or path.startswith(won + b"/") for won in got.won):
+            if any(path == won or path.startswith(won + b"/") for won in got.claimed):
                 self.lying[content] = "claimed"
         return parcel
 
@@ -97,11 +97,11 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(parcel=claimed)
     def succeed_with_all(self, parcel: str) -> None:
-        while files(self.disk, self.folders, parcel):
+        while list_files(self.disk, self.folders, parcel):
             self.succeed(parcel, 0)
-        discard(self.disk, self.folders, parcel)
+        remove_if_empty(self.disk, self.folders, parcel)
 
-        assert parcel not in parcels(self.disk, self.folders)
+        assert parcel not in list_parcels(self.disk, self.folders)
 
     @rule(parcel=claimed, which=st.integers(0, 9))
     def succeed(self, parcel: str, which: int) -> None:
@@ -116,7 +116,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def fail(self, parcel: str, which: int) -> object:
         filed = None
         for path, content in self._one(parcel, which):
-            text = error_note.write(path, "a reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
+            text = format_note(path, "a reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
             filed = file_failed(self.disk, self.folders, parcel, path, text)
 
             assert filed is not None
@@ -133,14 +133,14 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(parcel=claimed, which=st.integers(0, 9))
     def give_back(self, parcel: str, which: int) -> None:
         for path, content in self._one(parcel, which):
-            assert release(self.disk, self.folders, parcel, path)
+            assert release_file(self.disk, self.folders, parcel, path)
             self.lying[content] = "inbox"
 
     @rule(target=claimed, parcel=claimed, which=st.integers(0, 9))
     def split_off(self, parcel: str, which: int) -> object:
         into = new_parcel_id()
         for path, content in self._one(parcel, which):
-            assert split(self.disk, self.folders, parcel, path, into)
+            assert split_off(self.disk, self.folders, parcel, path, into)
             assert self.spool.files(f"claimed/{into}") == {path: content}
         return into
 
@@ -153,7 +153,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(top=st.sampled_from(["done", "failed"]))
     def expire_all(self, top: str) -> None:
-        list(expire(self.disk, getattr(self.folders, top), FAR, DAY))
+        list(delete_expired(self.disk, getattr(self.folders, top), FAR, DAY))
 
         assert self.spool.files(top) == {}
         self.lying = {content: where for content, where in self.lying.items() if where != top}
@@ -169,7 +169,7 @@ class SpoolMachine(RuleBasedStateMachine):
         found = [
             (content, os.fsdecode(path.split(b"/")[0]))
             for path, content in self.spool.files().items()
-            if not (path.startswith(b"failed/") and error_note.is_ours(content))
+            if not (path.startswith(b"failed/") and is_note(content))
         ]
         assert sorted(found) == sorted(self.lying.items())
 
@@ -178,8 +178,8 @@ class SpoolMachine(RuleBasedStateMachine):
         lying = self.spool.files("failed")
         for path, content in lying.items():
             folder, slash, name = path.rpartition(b"/")
-            if not error_note.is_ours(content):
-                assert error_note.is_ours(lying[folder + slash + error_note.name_for(name)])
+            if not is_note(content):
+                assert is_note(lying[folder + slash + note_name(name)])
 
     @invariant()
     def nothing_but_parcels_is_in_claimed(self) -> None:
@@ -187,7 +187,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     def _one(self, parcel: str, which: int) -> list[tuple[bytes, bytes]]:
         """Return one file of a parcel with its content, in a list; [] when it has none left."""
-        there = files(self.disk, self.folders, parcel)
+        there = list_files(self.disk, self.folders, parcel)
         if not there:
             return []
         path = there[which % len(there)]

@@ -4,14 +4,14 @@ import errno
 from collections.abc import Callable
 from functools import partial
 
-from inboxd.fs.syscalls import CantNoReplace, Disk, Fd
+from inboxd.fs.syscalls import Disk, Fd, NoReplaceUnsupported
 
 
 class LinkingDisk(Disk):
     """A file system without a rename that refuses to overwrite, as NFS is and some FUSE: moves reserve names by links."""
 
     def rename(self, *_: object) -> None:
-        raise CantNoReplace(errno.EINVAL, "no such rename here")
+        raise NoReplaceUnsupported(errno.EINVAL, "no such rename here")
 
 
 class TwoDisks(Disk):

@@ -3,8 +3,8 @@
 from support.spools import Spool
 
 from inboxd.fs.syscalls import Disk
-from inboxd.spool.claims import claim, discard
-from inboxd.spool.failing import fail
+from inboxd.spool.claims import claim, remove_if_empty
+from inboxd.spool.failing import fail_file
 from inboxd.spool.layout import new_parcel_id
 
 
@@ -13,8 +13,8 @@ def fail_one(spool: Spool, path: bytes, reason: str = "no total", attempts: int 
     parcel = new_parcel_id()
     with spool.folders() as folders:
         claim(Disk(), folders, parcel, [path])
-        assert fail(Disk(), folders, spool.inbox(), parcel, path, reason, attempts=attempts) is not None
-        discard(Disk(), folders, parcel)
+        assert fail_file(Disk(), folders, spool.inbox(), parcel, path, reason, attempts=attempts) is not None
+        remove_if_empty(Disk(), folders, parcel)
 
 
 def drop_and_fail(spool: Spool, path: bytes, reason: str = "no total", attempts: int = 1) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from inboxd.broker.counters import Tally
-from inboxd.broker.leases import Held, Lease, Start, Verdict
+from inboxd.broker.leases import Lease, LeaseState, StartAnswer, StartVerdict
 from inboxd.config.settings import Inbox
 from inboxd.messaging.outcome import FileOutcome
 from inboxd.messaging.payload import Parcel, from_wire
@@ -14,7 +14,7 @@ from inboxd.messaging.payload import Parcel, from_wire
 
 @dataclass
 class _Record:
-    held: Held
+    held: LeaseState
     until: float
     token: str = ""
     attempt: int = 0
@@ -32,62 +32,62 @@ class FakeLeases:
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def queue(self, parcel: str, inbox: str, seconds: float, *, attempts: int = 0) -> float | None:
-        record = self.records.setdefault(parcel, _Record(Held.QUEUED, 0.0))
-        record.held, record.until, record.token, record.attempt = Held.QUEUED, self.now + seconds, "", attempts
+        record = self.records.setdefault(parcel, _Record(LeaseState.QUEUED, 0.0))
+        record.held, record.until, record.token, record.attempt = LeaseState.QUEUED, self.now + seconds, "", attempts
         return self.paces.get(inbox)
 
     def take_over(self, parcel: str, seen: Lease | None, seconds: float, *, crashed: bool = False) -> int | None:
         known = self.read([parcel])[parcel]
-        if (known and (known.held, known.until_ms, known.token)) != (seen and (seen.held, seen.until_ms, seen.token)):
+        if (known and (known.state, known.expires_ms, known.owner)) != (seen and (seen.state, seen.expires_ms, seen.owner)):
             return None
-        record = self.records.setdefault(parcel, _Record(Held.QUEUED, 0.0))
-        record.held, record.until, record.token = Held.QUEUED, self.now + seconds, ""
+        record = self.records.setdefault(parcel, _Record(LeaseState.QUEUED, 0.0))
+        record.held, record.until, record.token = LeaseState.QUEUED, self.now + seconds, ""
         record.crashes += crashed
         return record.crashes
 
-    def forget(self, parcel: str) -> None:
+    def delete(self, parcel: str) -> None:
         self.records.pop(parcel, None)
 
-    def start(self, parcel: str, token: str, seconds: float, *, over: str = "") -> Start:
-        record = self.records.setdefault(parcel, _Record(Held.QUEUED, 0.0))
-        if record.held in (Held.FINISHED, Held.FILED):
-            return Start(Verdict.FINISHED, 0)
-        if record.held is Held.RUNNING and record.token == token:
-            return Start(Verdict.STARTED, record.attempt)
-        if record.held is Held.RUNNING and record.until > self.now and record.token != over:
-            return Start(Verdict.BUSY, 0, record.token)
-        record.held, record.until, record.token = Held.RUNNING, self.now + seconds, token
+    def start(self, parcel: str, token: str, seconds: float, *, dead_owner: str = "") -> StartAnswer:
+        record = self.records.setdefault(parcel, _Record(LeaseState.QUEUED, 0.0))
+        if record.held in (LeaseState.FINISHED, LeaseState.FILED):
+            return StartAnswer(StartVerdict.FINISHED, 0)
+        if record.held is LeaseState.RUNNING and record.token == token:
+            return StartAnswer(StartVerdict.STARTED, record.attempt)
+        if record.held is LeaseState.RUNNING and record.until > self.now and record.token != dead_owner:
+            return StartAnswer(StartVerdict.BUSY, 0, record.token)
+        record.held, record.until, record.token = LeaseState.RUNNING, self.now + seconds, token
         record.attempt += 1
-        return Start(Verdict.STARTED, record.attempt)
+        return StartAnswer(StartVerdict.STARTED, record.attempt)
 
     def renew(self, parcel: str, token: str, seconds: float) -> bool:
-        return self._move_on(parcel, token, Held.RUNNING, seconds, token)
+        return self._move_on(parcel, token, LeaseState.RUNNING, seconds, token)
 
     def finish(self, parcel: str, token: str, seconds: float) -> bool:
-        return self._move_on(parcel, token, Held.FINISHED, seconds, token)
+        return self._move_on(parcel, token, LeaseState.FINISHED, seconds, token)
 
     def retry(self, parcel: str, token: str, seconds: float) -> bool:
-        return self._move_on(parcel, token, Held.QUEUED, seconds, "")
+        return self._move_on(parcel, token, LeaseState.QUEUED, seconds, "")
 
-    def _move_on(self, parcel: str, token: str, held: Held, seconds: float, next_token: str) -> bool:
+    def _move_on(self, parcel: str, token: str, held: LeaseState, seconds: float, next_token: str) -> bool:
         record = self.records.get(parcel)
-        if record and (record.held is not Held.RUNNING or record.token != token):
+        if record and (record.held is not LeaseState.RUNNING or record.token != token):
             return False
         record = self.records.setdefault(parcel, _Record(held, 0.0))
         record.held, record.until, record.token = held, self.now + seconds, next_token
         return True
 
-    def filed(self, parcel: str) -> Held | None:
+    def mark_filed(self, parcel: str) -> LeaseState | None:
         before = self.records[parcel].held if parcel in self.records else None
-        self.records[parcel] = _Record(Held.FILED, 0.0)
+        self.records[parcel] = _Record(LeaseState.FILED, 0.0)
         self.outcomes.pop(parcel, None)
         return before
 
-    def let_go(self, parcel: str, *, crashed: bool) -> bool:
+    def expire(self, parcel: str, *, crashed: bool) -> bool:
         record = self.records.get(parcel)
-        if record is None or record.held is not Held.QUEUED:
+        if record is None or record.held is not LeaseState.QUEUED:
             return False
-        record.held, record.until, record.token = Held.RUNNING if crashed else Held.QUEUED, 0.0, ""
+        record.held, record.until, record.token = LeaseState.RUNNING if crashed else LeaseState.QUEUED, 0.0, ""
         return True
 
     def read(self, parcels: Sequence[str]) -> dict[str, Lease | None]:
@@ -99,10 +99,10 @@ class FakeLeases:
         left = known.until - self.now
         return Lease(known.held, left, known.token, known.attempt, known.crashes, int(known.until * 1000))
 
-    def epoch_age(self) -> float:
+    def dataset_age(self) -> float:
         return self.now - self.epoch
 
-    def report_pace(self, inbox: str, seconds_per_file: float) -> None:
+    def report_seconds_per_file(self, inbox: str, seconds_per_file: float) -> None:
         mean = self.paces.get(inbox, seconds_per_file)
         self.paces[inbox] = mean + 0.3 * (seconds_per_file - mean)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from support.fuse import Fuse
 
-from inboxd.errors import BrokerAway
+from inboxd.errors import BrokerUnavailable
 
 WRITES = frozenset({"mkdir", "rename", "rename_over", "symlink", "link", "create", "write", "touch", "set_times", "fsync"})
 """What needs room on a disk."""
@@ -44,7 +44,7 @@ class Fault:
 
     def fuse(self, point: int) -> Fuse:
         """Return a fuse that lets this happen."""
-        error = OSError(self.code, "on purpose") if self.code else BrokerAway("on purpose") if self.lost else None
+        error = OSError(self.code, "on purpose") if self.code else BrokerUnavailable("on purpose") if self.lost else None
         return Fuse(None, point, after=self.after, error=error, again=self.again, only=self.only)
 
 

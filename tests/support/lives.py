@@ -12,7 +12,7 @@ from support.programs import STEP_SECONDS, Program
 from support.world import World, dead
 
 from inboxd.fs.syscalls import Disk
-from inboxd.spool import error_note
+from inboxd.spool.error_note import note_name
 from inboxd.spool.layout import new_parcel_id
 
 GOOD, LARGE, RAISES, REJECTED = b"good", b"good, and large: " + b"x" * 64, b"raise", b"reject"
@@ -44,7 +44,7 @@ def one_message(program: Program) -> None:
 
 
 def drop(world: World) -> None:
-    world.leases.report_pace("drop", 0.001)
+    world.leases.report_seconds_per_file("drop", 0.001)
     for path, content in COMPANY.items():
         world.spool.put(b"inbox/" + path, content)
     world.spool.where(b"inbox/link").symlink_to("/etc/passwd")
@@ -122,7 +122,7 @@ def queued_for_long(world: World) -> None:
 
 
 def left_over(world: World) -> None:
-    world.leases.filed(world.claim({b"x/a": GOOD}))
+    world.leases.mark_filed(world.claim({b"x/a": GOOD}))
 
 
 def empty_parcel(world: World) -> None:
@@ -143,7 +143,7 @@ def failed_once(world: World) -> None:
     world.program().watch()
     world.program().settle()
     failed = world.spool.where(b"failed/a.pdf")
-    assert failed.with_name(os.fsdecode(error_note.name_for(b"a.pdf"))).exists()
+    assert failed.with_name(os.fsdecode(note_name(b"a.pdf"))).exists()
     failed.rename(world.spool.where(b"inbox/a.pdf"))
 
 

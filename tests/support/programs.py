@@ -15,12 +15,12 @@ from support.rooms import GRACE_SECONDS, HOST, take_all
 from support.server import Message, Task
 from support.spools import AT_ONCE
 
-from inboxd.errors import BrokerAway
+from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.intake import Intake, Means
 from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED, send
 from inboxd.messaging.outcome import FileOutcome
-from inboxd.spool.claims import files
+from inboxd.spool.claims import list_files
 from inboxd.tasks.outcomes import callbacks
 from inboxd.tasks.sweeps import sweeps
 from inboxd.tasks.work.lease_renewer import Keeper
@@ -55,7 +55,7 @@ class _Noting(FakeProgress):
         self._behind = behind
 
     def note(self, parcel: str, file: FileOutcome) -> None:
-        with contextlib.suppress(BrokerAway):
+        with contextlib.suppress(BrokerUnavailable):
             self._behind.note(parcel, file)
 
     def read(self, parcel: str) -> dict[bytes, FileOutcome]:
@@ -71,9 +71,9 @@ class Program:
         self.fuse = (fault or DIES).fuse(point)
         self._mail = self._in_redis(world.mail, OperationalError("on purpose"))
         self._results = self._in_redis(world.results, redis.ConnectionError("on purpose"))
-        leases = self._in_redis(world.leases, BrokerAway("on purpose"))
-        progress = self._in_redis(world.progress, BrokerAway("on purpose"))
-        counters = self._in_redis(world.counters, BrokerAway("on purpose"))
+        leases = self._in_redis(world.leases, BrokerUnavailable("on purpose"))
+        progress = self._in_redis(world.progress, BrokerUnavailable("on purpose"))
+        counters = self._in_redis(world.counters, BrokerUnavailable("on purpose"))
         client = self._in_redis(world.redis, redis.ConnectionError("on purpose"))
         app: Any = SimpleNamespace(send_task=self._mail.send_task, backend=self._results)
         disk: Any = self.fuse.also(world.disk) if fault and fault.on_disk else world.disk
@@ -94,7 +94,7 @@ class Program:
         """Send a claimed parcel."""
         with self.world.spool.folders() as folders:
             self.workshop.leases.queue(parcel, "drop", GRACE_SECONDS)
-            self.workshop.send_again(folders, self.world.inbox, parcel, files(Disk(), folders, parcel))
+            self.workshop.send_again(folders, self.world.inbox, parcel, list_files(Disk(), folders, parcel))
 
     def work(self, *, messages: int = NEVER) -> None:
         """Take messages from the queues, and do what Celery does with them."""

@@ -126,15 +126,15 @@ class FakeRedis:
     def eval(self, script: str, count: int, *keys_and_values: str) -> bytes | None:
         """Do what the scripts do that are sent as they are: delete one's own, take a turn."""
         keys, values = keys_and_values[:count], keys_and_values[count:]
-        if script == lua.DELETE_OWN:
+        if script == lua.RELEASE_LOCK:
             over = [*zip(keys, values, strict=True)]
         else:
-            assert script == lua.TAKE_TURN
+            assert script == lua.ACQUIRE_LOCK
             over = [*zip(keys[1:], values[2:], strict=True)]
         for key, owner in over:
             if self.get(key) == owner.encode():
                 self.delete(key)
-        if script == lua.DELETE_OWN:
+        if script == lua.RELEASE_LOCK:
             return None
         self.set(keys[0], values[0], ex=float(values[1]), nx=True)
         return self.get(keys[0])

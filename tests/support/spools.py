@@ -10,8 +10,8 @@ from pathlib import Path, PurePath
 from inboxd.config.settings import Inbox
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.readiness import Patience
-from inboxd.spool import error_note
-from inboxd.spool.layout import Folders, new_parcel_id, opened
+from inboxd.spool.error_note import SUFFIX
+from inboxd.spool.layout import Folders, new_parcel_id, open_folders
 
 AT_ONCE = Patience(settle=0.0, unsure=0.0, empty=0.0)
 """Every file is complete as soon as it is there."""
@@ -61,7 +61,7 @@ class Spool:
     @contextlib.contextmanager
     def folders(self) -> Iterator[Folders]:
         """Open the four folders."""
-        with opened(Disk(), PurePath(self.root)) as folders:
+        with open_folders(Disk(), PurePath(self.root)) as folders:
             yield folders
 
     def files(self, top: str = "") -> dict[bytes, bytes]:
@@ -83,12 +83,12 @@ class Spool:
         return {
             path: data
             for path, data in self.files("failed").items()
-            if not path.endswith(error_note.SUFFIX) and not path.rpartition(b"/")[2].startswith(TEMP_PREFIX)
+            if not path.endswith(SUFFIX) and not path.rpartition(b"/")[2].startswith(TEMP_PREFIX)
         }
 
     def notes(self) -> dict[bytes, bytes]:
         """Return the notes in failed/."""
-        return {path: data for path, data in self.files("failed").items() if path.endswith(error_note.SUFFIX)}
+        return {path: data for path, data in self.files("failed").items() if path.endswith(SUFFIX)}
 
 
 def _content(place: Path) -> bytes:

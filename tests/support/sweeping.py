@@ -59,7 +59,7 @@ def lease(workshop: WorkerContext, parcel: str) -> Lease | None:
 
 
 def lapse(workshop: WorkerContext, parcel: str) -> None:
-    eventually(lambda: (known := lease(workshop, parcel)) is not None and known.left < 0)
+    eventually(lambda: (known := lease(workshop, parcel)) is not None and known.seconds_left < 0)
 
 
 def queued(workshop: WorkerContext) -> set[str]:

@@ -18,7 +18,7 @@ from support.spools import Spool
 from support.waiting import eventually
 
 from inboxd.config.settings import Settings
-from inboxd.errors import BrokerAway
+from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.watcher.daemon import Daemon
@@ -62,7 +62,7 @@ class Leases(FakeLeases):
     def queue(self, parcel: str, inbox: str, seconds: float, *, attempts: int = 0) -> float | None:
         self.asked += 1
         if self.broker.away:
-            raise BrokerAway("redis: gone fishing")
+            raise BrokerUnavailable("redis: gone fishing")
         return super().queue(parcel, inbox, seconds, attempts=attempts)
 
 

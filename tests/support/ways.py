@@ -18,13 +18,13 @@ from inboxd.intake.packing import pack
 from inboxd.intake.pruning import prune
 from inboxd.intake.readiness import Ready
 from inboxd.intake.scan import Seen, SubFolder, scan
-from inboxd.spool import error_note
-from inboxd.spool.claims import claim, discard, files, parcels, release, split
+from inboxd.spool.claims import claim, list_files, list_parcels, release_file, remove_if_empty, split_off
+from inboxd.spool.error_note import SUFFIX, format_note, note_name
 from inboxd.spool.filing import file_done, file_failed
-from inboxd.spool.history import HISTORY_SECONDS
+from inboxd.spool.history import KEEP_SECONDS
 from inboxd.spool.layout import Folders, new_parcel_id
-from inboxd.spool.requeue import failure_at, put_back
-from inboxd.spool.retention import LEFTOVER_SECONDS, expire
+from inboxd.spool.requeue import find_failed_file, requeue
+from inboxd.spool.retention import LEFTOVER_SECONDS, delete_expired
 
 PARCEL, INTO = f"{1:028x}", f"{2:028x}"
 P = b"claimed/" + PARCEL.encode() + b"/"
@@ -36,7 +36,7 @@ Step = Callable[[Disk, Folders, Inbox], object]
 
 def note(path: bytes, parcel: str) -> bytes:
     """Return the note of a file that has failed."""
-    return error_note.write(path, "no reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
+    return format_note(path, "no reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
 
 
 def take(parcel: str) -> Step:
@@ -45,17 +45,17 @@ def take(parcel: str) -> Step:
     def step(disk: Disk, folders: Folders, inbox: Inbox) -> None:
         seen = [entry for entry in scan(Disk(), folders.inbox, inbox, AT_ONCE, lambda: FAR) if isinstance(entry, Seen)]
         got = claim(disk, folders, parcel, [entry.path for entry in seen if isinstance(entry.decision, Ready)])
-        pack(disk, folders, inbox, parcel, got.won)
+        pack(disk, folders, inbox, parcel, got.claimed)
 
     return step
 
 
 def away(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
     """File all that is claimed to done/, and tidy up, as the sweep does with parcels whose outcome is stored."""
-    for parcel in parcels(disk, folders):
-        for path in files(disk, folders, parcel):
+    for parcel in list_parcels(disk, folders):
+        for path in list_files(disk, folders, parcel):
             file_done(disk, folders, parcel, path)
-        discard(disk, folders, parcel)
+        remove_if_empty(disk, folders, parcel)
 
 
 def both(disk: Disk, folders: Folders, inbox: Inbox) -> None:
@@ -67,14 +67,14 @@ def both(disk: Disk, folders: Folders, inbox: Inbox) -> None:
 
 def to_done(path: bytes) -> Step:
     """File one file to done/."""
-    return lambda disk, folders, _: (file_done(disk, folders, PARCEL, path), discard(disk, folders, PARCEL))
+    return lambda disk, folders, _: (file_done(disk, folders, PARCEL, path), remove_if_empty(disk, folders, PARCEL))
 
 
 def to_failed(path: bytes) -> Step:
     """File one file to failed/."""
     return lambda disk, folders, _: (
         file_failed(disk, folders, PARCEL, path, note(path, PARCEL)),
-        discard(disk, folders, PARCEL),
+        remove_if_empty(disk, folders, PARCEL),
     )
 
 
@@ -82,14 +82,14 @@ def back(path: bytes) -> Step:
     """Put one failed file back into inbox/, if it is there."""
 
     def step(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
-        if failure := failure_at(disk, folders, path):
-            put_back(disk, folders, failure)
+        if failure := find_failed_file(disk, folders, path):
+            requeue(disk, folders, failure)
 
     return step
 
 
 def _tidy_failed(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
-    list(expire(disk, folders.failed, FAR, 0.0, notes_too=True))
+    list(delete_expired(disk, folders.failed, FAR, 0.0, has_notes=True))
 
 
 def _prune(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
@@ -118,7 +118,7 @@ class Way:
     @property
     def contents(self) -> set[bytes]:
         """Return what must never be lost."""
-        return {data for path, data in self.before.items() if not path.endswith(error_note.SUFFIX)}
+        return {data for path, data in self.before.items() if not path.endswith(SUFFIX)}
 
     @property
     def settled(self) -> dict[bytes, bytes]:
@@ -157,13 +157,13 @@ MOVING: tuple[Way, ...] = (
     Way(
         "release",
         {P + b"x/a": b"A", b"inbox/x/a": b"B"},
-        lambda disk, folders, _: release(disk, folders, PARCEL, b"x/a"),
-        then(lambda disk, folders, _: release(disk, folders, PARCEL, b"x/a"), both),
+        lambda disk, folders, _: release_file(disk, folders, PARCEL, b"x/a"),
+        then(lambda disk, folders, _: release_file(disk, folders, PARCEL, b"x/a"), both),
     ),
     Way(
         "split",
         {P + b"x/a": b"A", P + b"x/b": b"B"},
-        lambda disk, folders, _: split(disk, folders, PARCEL, b"x/b", INTO),
+        lambda disk, folders, _: split_off(disk, folders, PARCEL, b"x/b", INTO),
         away,
     ),
 )
@@ -194,7 +194,7 @@ TIDYING = (
     Way(
         "discard",
         {b"claimed/" + INTO.encode() + b"/x/a": b"A"},
-        lambda disk, folders, _: [discard(disk, folders, parcel) for parcel in (PARCEL, INTO)],
+        lambda disk, folders, _: [remove_if_empty(disk, folders, parcel) for parcel in (PARCEL, INTO)],
         away,
         empty=(P + b"x/y", P + b"z"),
     ),
@@ -245,7 +245,7 @@ def notes_wanted(lying: Mapping[bytes, bytes]) -> set[bytes]:
     """Return the notes that there should be: one beside each failed file."""
     failed = [path for paths in places(lying).values() for path in paths if path.startswith(b"failed/")]
     split = [path.rpartition(b"/") for path in failed]
-    return {folder + slash + error_note.name_for(name) for folder, slash, name in split}
+    return {folder + slash + note_name(name) for folder, slash, name in split}
 
 
 def notes_found(lying: Mapping[bytes, bytes]) -> set[bytes]:
@@ -259,12 +259,12 @@ def is_begun(path: bytes, data: bytes) -> bool:
 
 
 def _is_note(path: bytes, data: bytes) -> bool:
-    return path.startswith(b"failed/") and path.endswith(error_note.SUFFIX) and not is_begun(path, data)
+    return path.startswith(b"failed/") and path.endswith(SUFFIX) and not is_begun(path, data)
 
 
 def after_retention(spool: Spool, now: float) -> dict[bytes, bytes]:
     """Return what is left in all folders once our leftovers are old enough to be removed."""
     with spool.folders() as folders:
-        list(expire(Disk(), folders.done, now + 2 * LEFTOVER_SECONDS, 0.0))
-        list(expire(Disk(), folders.failed, now + 2 * max(LEFTOVER_SECONDS, HISTORY_SECONDS), 0.0, notes_too=True))
+        list(delete_expired(Disk(), folders.done, now + 2 * LEFTOVER_SECONDS, 0.0))
+        list(delete_expired(Disk(), folders.failed, now + 2 * max(LEFTOVER_SECONDS, KEEP_SECONDS), 0.0, has_notes=True))
     return spool.files()

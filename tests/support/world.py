@@ -18,7 +18,7 @@ from support.server import FakeRedis, Mail, Results
 from support.spools import Spool
 from support.ways import notes_found, notes_wanted, places
 
-from inboxd.errors import Weather
+from inboxd.errors import TransientError
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.outcome import Verdict
 from inboxd.spool.layout import new_parcel_id
@@ -94,7 +94,7 @@ class World:
         program = self.program(fault, point)
         try:
             act(program)
-        except (Blown, Weather, OSError):
+        except (Blown, TransientError, OSError):
             if not program.fuse.blown:
                 raise
         if fault.kills and program.fuse.blown:

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from support.failures import drop_and_fail
 from support.spools import Spool
 
-from inboxd.config.loading import load
+from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
 from inboxd.console.audit.audit import Report, audit
 from inboxd.console.logs.records import from_fields
@@ -25,7 +25,7 @@ from inboxd.console.main import cli
 from inboxd.console.times import iso
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 from inboxd.service import preflight
 from inboxd.spool.filing import file_done
 from inboxd.spool.layout import new_parcel_id
@@ -40,14 +40,14 @@ Line = dict[str, Any]
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "settings.toml"
     path.write_text('[inbox.drop]\nroot = "drop"\n')
-    preflight.make_folders(load(path))
+    preflight.make_folders(load_settings(path))
     monkeypatch.chdir(tmp_path)
     return path
 
 
 @pytest.fixture
 def settings(file: Path) -> Settings:
-    return load(file)
+    return load_settings(file)
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def spool(file: Path) -> Spool:
 def line(event: str, path: bytes | None, parcel: str, **more: object) -> Line:
     """Return a log line of this moment."""
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    file = {} if path is None else {"file": plain(path)}
+    file = {} if path is None else {"file": escape(path)}
     return {"timestamp": now, "event": event, "module": "inboxd.x", "inbox": "drop", "parcel": parcel, **file, **more}
 
 
@@ -67,7 +67,7 @@ def claimed(path: bytes, parcel: str, content: bytes = b"content") -> Line:
 
 
 def done(path: bytes, parcel: str, filed: bytes | None = None) -> Line:
-    return line(events.FILE_DONE, path, parcel, filed=plain(filed or path))
+    return line(events.FILE_DONE, path, parcel, filed=escape(filed or path))
 
 
 def sums(report: Report) -> tuple[int, int, int, int, int]:
@@ -314,7 +314,7 @@ def test_a_handler_s_words_end_no_file(settings: Settings) -> None:
 def test_a_hostile_name_is_named_on_one_line(logs: list[Path]) -> None:
     shown = run(*logs).stdout.splitlines()
 
-    assert f"! drop: {plain(HOSTILE)}" in shown
+    assert f"! drop: {escape(HOSTILE)}" in shown
     assert all(line.isprintable() for line in shown)
 
 
@@ -326,7 +326,7 @@ def test_json_has_the_sums_and_the_names(logs: list[Path]) -> None:
     assert told == {"arrived": 3, "done": 2, "failed": 0, "refused": 0, "in_flight": 0, "given_back": 0, "unread": []}
     assert went_by["lines"] == 5
     assert went_by["first"] <= missing["claimed_at"] == missing["last_step_at"] <= went_by["last"]
-    assert (missing["inbox"], missing["parcel"], missing["file"]) == ("drop", Q, plain(HOSTILE))
+    assert (missing["inbox"], missing["parcel"], missing["file"]) == ("drop", Q, escape(HOSTILE))
     assert missing["last_step"] == events.FILE_CLAIMED
 
 

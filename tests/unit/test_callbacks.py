@@ -10,8 +10,8 @@ from support.fakes import FakeLeases, Sent
 from support.processes import dead_token
 from support.spools import Spool
 
-from inboxd.broker.leases import Held
-from inboxd.errors import BrokerAway
+from inboxd.broker.leases import LeaseState
+from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
@@ -51,7 +51,7 @@ def test_a_success_files_the_parcel_away_and_leaves_word_of_it(stage: Stage) -> 
 
     assert stage.spool.files() == {b"done/x/a.pdf": b"content"}
     assert list((stage.spool.root / "claimed").iterdir()) == []
-    assert stage.leases.records[stage.parcel].held is Held.FILED
+    assert stage.leases.records[stage.parcel].held is LeaseState.FILED
 
 
 def test_a_failure_files_the_parcel_away_with_its_reason(stage: Stage) -> None:
@@ -100,7 +100,7 @@ def test_counts_that_can_not_be_written_keep_nothing_from_being_filed(stage: Sta
     workshop = stage.workshop
 
     def refuse(_tally: object) -> None:
-        raise BrokerAway("redis: gone fishing")
+        raise BrokerUnavailable("redis: gone fishing")
 
     workshop.counters.write = refuse  # type: ignore[method-assign]
 
@@ -109,7 +109,7 @@ def test_counts_that_can_not_be_written_keep_nothing_from_being_filed(stage: Sta
 
     assert [line["event"] for line in lines] == [events.FILE_DONE]
     assert stage.spool.files() == {b"done/x/a.pdf": b"content"}
-    assert stage.leases.records[stage.parcel].held is Held.FILED
+    assert stage.leases.records[stage.parcel].held is LeaseState.FILED
 
 
 def test_a_failure_before_a_late_success_files_once(stage: Stage) -> None:

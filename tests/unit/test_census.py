@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from support.spools import Spool
 
-from inboxd.errors import FolderAway
+from inboxd.errors import FolderUnavailable
 from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk
 from inboxd.monitoring.file_counts import Census, count
-from inboxd.spool import error_note
+from inboxd.spool.error_note import SUFFIX
 
 
 @pytest.fixture
@@ -83,14 +83,14 @@ def test_our_own_unfinished_files_are_neither_done_nor_failed(spool: Spool) -> N
 def test_notes_are_no_failed_files(spool: Spool) -> None:
     for name in (b"failed/a", b"failed/x/b"):
         spool.put(name)
-        spool.put(name + error_note.SUFFIX)
+        spool.put(name + SUFFIX)
 
     assert census(spool).failed == 2
 
 
 def test_what_ends_like_a_note_counts_anywhere_else(spool: Spool) -> None:
-    spool.put(b"inbox/a" + error_note.SUFFIX)
-    spool.put(b"done/a" + error_note.SUFFIX)
+    spool.put(b"inbox/a" + SUFFIX)
+    spool.put(b"done/a" + SUFFIX)
 
     assert (census(spool).waiting, census(spool).done) == (1, 1)
 
@@ -147,5 +147,5 @@ def test_a_temporary_name_is_never_the_oldest(spool: Spool) -> None:
 def test_a_missing_folder_is_unknown_and_not_empty(spool: Spool, top: str) -> None:
     (spool.root / top).rmdir()
 
-    with pytest.raises(FolderAway, match=top):
+    with pytest.raises(FolderUnavailable, match=top):
         census(spool)

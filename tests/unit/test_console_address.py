@@ -5,7 +5,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from inboxd.broker.connection import shown
+from inboxd.broker.connection import without_password
 from inboxd.console.up.server_address import Address, is_listened_on, is_taken_by_a_file, startable
 
 
@@ -47,8 +47,8 @@ def test_no_server_is_started_for_any_other_url(url: str) -> None:
 
 
 def test_a_url_is_shown_without_its_password() -> None:
-    assert shown("redis://user:secret@[::1]:6379/0?password=secret") == "redis://[::1]:6379/0"
-    assert shown("unix://:secret@/run/s.sock") == "unix:///run/s.sock"
+    assert without_password("redis://user:secret@[::1]:6379/0?password=secret") == "redis://[::1]:6379/0"
+    assert without_password("unix://:secret@/run/s.sock") == "unix:///run/s.sock"
 
 
 def test_a_port_where_nobody_listens_is_told_from_one_where_somebody_does() -> None:

@@ -12,7 +12,7 @@ from support.failures import drop_and_fail
 from support.spools import Spool
 from support.stand import REPOSITORY
 
-from inboxd.config.loading import load
+from inboxd.config.loading import load_settings
 from inboxd.console.main import cli
 from inboxd.service import preflight
 
@@ -30,7 +30,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Write settings with two inboxes; the current folder is beside them."""
     path = tmp_path / "settings.toml"
     path.write_text('[inbox.one]\nroot = "one"\n[inbox.two]\nroot = "two"\n')
-    preflight.make_folders(load(path))
+    preflight.make_folders(load_settings(path))
     monkeypatch.chdir(tmp_path)
     return path
 

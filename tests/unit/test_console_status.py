@@ -9,10 +9,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import inboxd.console.commands.status
-from inboxd.broker import connection, heartbeat, outages
+from inboxd.broker import heartbeat
+from inboxd.broker.connection import make_client
 from inboxd.broker.counters import DONE, FAILED, REFUSED, Counters, Tally
-from inboxd.broker.heartbeat import Heartbeat, Watched
-from inboxd.config.loading import load
+from inboxd.broker.heartbeat import Heartbeat, InboxReport, record_sweep, write_heartbeat
+from inboxd.broker.outages import record_outage
+from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
 from inboxd.console.main import cli
 from inboxd.console.status.snapshot import InboxState, Status
@@ -25,7 +27,7 @@ from inboxd.monitoring.file_counts import Census
 from inboxd.service import preflight
 from inboxd.spool.layout import new_parcel_id
 
-WELL = Watched("inotify", "", busy=False, trouble=None)
+WELL = InboxReport("inotify", "", is_busy=False, outage=None)
 
 
 def run(*arguments: str | Path) -> Result:
@@ -40,14 +42,14 @@ def all_queues(settings: Settings) -> set[str]:
 def settings_file(tmp_path: Path) -> Path:
     path = tmp_path / "settings.toml"
     path.write_text('[inbox.drop]\nroot = "drop"\n')
-    preflight.make_folders(load(path))
+    preflight.make_folders(load_settings(path))
     (tmp_path / "drop" / "inbox" / "\x1b[2Jhostile").touch()
     return path
 
 
 @pytest.fixture
 def _broker(settings_file: Path) -> Iterator[None]:
-    server = server_to_start(load(settings_file))
+    server = server_to_start(load_settings(settings_file))
     assert server is not None
     process = server.start()
     assert process is not None
@@ -84,10 +86,10 @@ def test_workers_and_watcher_that_are_missing_need_a_person(settings_file: Path)
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
 def test_the_watcher_s_heartbeat_is_shown(settings_file: Path) -> None:
-    settings = load(settings_file)
-    with connection.client(settings) as client:
-        watched = Watched("polling", "an \x1b[31mNFS mount", busy=False, trouble="a [bold]folder[/bold] is full")
-        heartbeat.write(client, settings.host, Heartbeat(0.0, {"drop": watched}))
+    settings = load_settings(settings_file)
+    with make_client(settings) as client:
+        watched = InboxReport("polling", "an \x1b[31mNFS mount", is_busy=False, outage="a [bold]folder[/bold] is full")
+        write_heartbeat(client, settings.host, Heartbeat(0.0, {"drop": watched}))
 
     result = run("status", "--settings", settings_file)
 
@@ -99,8 +101,8 @@ def test_the_watcher_s_heartbeat_is_shown(settings_file: Path) -> None:
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
 def test_a_heartbeat_that_can_not_be_read_is_none(settings_file: Path) -> None:
-    settings = load(settings_file)
-    with connection.client(settings) as client:
+    settings = load_settings(settings_file)
+    with make_client(settings) as client:
         client.set(heartbeat.KEY + settings.host, '{"at": 1}')
 
     result = run("status", "--settings", settings_file, "--json")
@@ -111,13 +113,13 @@ def test_a_heartbeat_that_can_not_be_read_is_none(settings_file: Path) -> None:
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
 def test_what_was_filed_today_and_the_oldest_claimed_are_shown(settings_file: Path) -> None:
-    settings, tally = load(settings_file), Tally()
+    settings, tally = load_settings(settings_file), Tally()
     parcel = settings_file.parent / "drop" / "claimed" / new_parcel_id(time.time() - 100)
     parcel.mkdir()
     (parcel / "a").touch()
     for outcome, files in ((DONE, 5), (FAILED, 2), (REFUSED, 1)):
-        tally.filed("drop", outcome, files=files)
-    with connection.client(settings) as client:
+        tally.count_filed("drop", outcome, files=files)
+    with make_client(settings) as client:
         Counters(client, settings.host).write(tally)
 
     drop = json.loads(run("status", "--settings", settings_file, "--json").stdout)["inboxes"]["drop"]
@@ -144,14 +146,14 @@ def test_a_beat_that_is_missing_needs_a_person(
     workers: int, up_for: float, swept: bool, asked_for: bool, needs: bool, settings_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    settings = load(settings_file)
+    settings = load_settings(settings_file)
     monkeypatch.setattr(
         "inboxd.console.status.snapshot._queues_by_worker", lambda asked: dict.fromkeys(range(workers), all_queues(asked))
     )
-    with connection.client(settings) as client:
-        heartbeat.write(client, settings.host, Heartbeat(time.time(), {}, time.time() - up_for))
+    with make_client(settings) as client:
+        write_heartbeat(client, settings.host, Heartbeat(time.time(), {}, time.time() - up_for))
         if swept:
-            heartbeat.swept(client, settings)
+            record_sweep(client, settings)
         if asked_for:
             client.lpush(host_queue(settings.host), "a sweep")
 
@@ -164,10 +166,10 @@ def test_a_beat_that_is_missing_needs_a_person(
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
 def test_what_can_not_be_filed_needs_a_person_though_the_watcher_sees_nothing(settings_file: Path) -> None:
-    settings = load(settings_file)
-    with connection.client(settings) as client:
-        heartbeat.write(client, settings.host, Heartbeat(time.time(), {"drop": WELL}))
-        outages.note(client, settings.host, "drop", "done/: Operation not permitted")
+    settings = load_settings(settings_file)
+    with make_client(settings) as client:
+        write_heartbeat(client, settings.host, Heartbeat(time.time(), {"drop": WELL}))
+        record_outage(client, settings.host, "drop", "done/: Operation not permitted")
 
     status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
 
@@ -178,12 +180,12 @@ def test_what_can_not_be_filed_needs_a_person_though_the_watcher_sees_nothing(se
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
 def test_one_trouble_that_many_see_is_told_once(settings_file: Path) -> None:
-    settings = load(settings_file)
+    settings = load_settings(settings_file)
     (settings_file.parent / "drop" / "done").rmdir()
-    with connection.client(settings) as client:
-        away = Watched("inotify", "", busy=False, trouble="done: No such file or directory")
-        heartbeat.write(client, settings.host, Heartbeat(time.time(), {"drop": away}))
-        outages.note(client, settings.host, "drop", "done: it is gone")
+    with make_client(settings) as client:
+        away = InboxReport("inotify", "", is_busy=False, outage="done: No such file or directory")
+        write_heartbeat(client, settings.host, Heartbeat(time.time(), {"drop": away}))
+        record_outage(client, settings.host, "drop", "done: it is gone")
 
     status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
 
@@ -193,9 +195,9 @@ def test_one_trouble_that_many_see_is_told_once(settings_file: Path) -> None:
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
 def test_a_watcher_that_has_not_reloaded_needs_a_person(settings_file: Path) -> None:
-    settings = load(settings_file)
-    with connection.client(settings) as client:
-        heartbeat.write(client, settings.host, Heartbeat(time.time(), {"old": WELL}))
+    settings = load_settings(settings_file)
+    with make_client(settings) as client:
+        write_heartbeat(client, settings.host, Heartbeat(time.time(), {"old": WELL}))
 
     result = run("status", "--settings", settings_file)
 
@@ -261,7 +263,7 @@ def test_a_folder_that_is_missing_needs_a_person(settings_file: Path) -> None:
 
 
 def test_when_all_is_well_nothing_needs_a_person(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = Watched("inotify", "a local disk", busy=False, trouble=None)
+    watched = InboxReport("inotify", "a local disk", is_busy=False, outage=None)
     inbox = InboxState("drop", Census(1, 2, 3, 4, 5.0), watched=watched)
     well = Status(10.0, (inbox,), "", 1, Heartbeat(9.0, {}))
     monkeypatch.setattr(inboxd.console.commands.status, "gather", lambda *_: well)

@@ -14,8 +14,8 @@ import pytest
 import redis
 
 import inboxd
-from inboxd.broker import connection
-from inboxd.config.loading import FILE_VARIABLE, load
+from inboxd.broker.connection import embedded_socket_path, make_client
+from inboxd.config.loading import SETTINGS_VARIABLE, load_settings
 from inboxd.console.up.up import ALONE, programs, server_to_start
 
 pytestmark = pytest.mark.live
@@ -110,7 +110,7 @@ class Place:
         return int(next(line.split()[1] for line in reversed(self.told()) if re.fullmatch(rf"{name} \d+", line)))
 
     def client(self) -> redis.Redis:
-        return connection.client(load(self.file))
+        return make_client(load_settings(self.file))
 
     def server_pid(self) -> int:
         with self.client() as client:
@@ -307,35 +307,38 @@ def test_a_state_dir_with_a_long_path_works_over_a_private_folder_in_tmp(place: 
     up = other.up("watcher")
     other.pid("watcher")
 
-    socket_path = Path(connection.embedded_socket(load(other.file)))
+    socket_path = Path(embedded_socket_path(load_settings(other.file)))
     assert socket_path.parent.parent == Path("/tmp")
     assert socket_path.parent.stat().st_mode & 0o777 == 0o700
     assert stop(up) == 0
     socket_path.parent.rmdir()
 
 
-def test_only_our_own_folders_are_closed_whatever_the_path_of_state_dir_looks_like(place: Place) -> None:
-    other = Place(place.path / "50%20 #1 ?x")
-    before = place.path.stat().st_mode, other.path.stat().st_mode
+def test_only_our_own_folders_are_closed_whatever_the_path_of_state_dir_looks_like(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    above = tmp_path_factory.mktemp("p")  # a socket's path is short
+    other = Place(above / "50%20 #1 ?x")
+    before = above.stat().st_mode, other.path.stat().st_mode
 
-    server = server_to_start(load(other.file))
+    server = server_to_start(load_settings(other.file))
 
     assert server is not None
     assert server.address.socket == other.path / "var" / "valkey" / "valkey.sock"
-    assert (place.path.stat().st_mode, other.path.stat().st_mode) == before
+    assert (above.stat().st_mode, other.path.stat().st_mode) == before
 
 
 def test_the_programs_are_what_is_typed_by_hand(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INBOXD_WORK__CONCURRENCY", "3")
     monkeypatch.setenv("INBOXD_WORK__STOP_SECONDS", "7")
 
-    worker, beat, watcher = programs(load(place.file), place.file)
+    worker, beat, watcher = programs(load_settings(place.file), place.file)
 
     typed = [program.start.args[0][1:] for program in (worker, beat, watcher)]
     assert typed[0] == ["-P", "-m", "celery", "-q", "-A", "inboxd", "worker", *ALONE, "--concurrency=3"]
     assert typed[1] == ["-P", "-m", "celery", "-q", "-A", "inboxd", "beat"]
     assert typed[2] == ["-P", "-m", "inboxd.watcher"]
-    assert worker.start.args[1][FILE_VARIABLE] == str(place.file)
+    assert worker.start.args[1][SETTINGS_VARIABLE] == str(place.file)
     assert worker.stop == ((signal.SIGTERM, 7.0), (signal.SIGQUIT, 5.0))
 
 

@@ -8,9 +8,9 @@ import redis
 from support.spools import Spool
 from support.valkey import settings_for
 
-from inboxd.broker import connection
-from inboxd.broker.counters import DONE, FAILED, LATENCY_SECONDS, REFUSED, Counters, Counts, Tally
-from inboxd.errors import BrokerAway
+from inboxd.broker.connection import make_client
+from inboxd.broker.counters import DONE, FAILED, LATENCY_BUCKETS, REFUSED, Counters, InboxCounts, Tally
+from inboxd.errors import BrokerUnavailable
 
 DAY = 86_400.0
 
@@ -18,18 +18,18 @@ DAY = 86_400.0
 def tally() -> Tally:
     """Return a tally with something of each kind."""
     made = Tally()
-    made.filed("drop", DONE, 0.2)
-    made.filed("drop", DONE, 7.5)
-    made.filed("drop", FAILED)
-    made.filed("drop", REFUSED, files=3)
-    made.found("drop", "event", 40)
-    made.found("other", "sweep", 2)
-    made.events_lost("drop")
+    made.count_filed("drop", DONE, 0.2)
+    made.count_filed("drop", DONE, 7.5)
+    made.count_filed("drop", FAILED)
+    made.count_filed("drop", REFUSED, files=3)
+    made.count_found("drop", "event", 40)
+    made.count_found("other", "sweep", 2)
+    made.count_lost_events("drop")
     return made
 
 
 def test_what_was_never_counted_is_nought(valkey: redis.Redis) -> None:
-    assert Counters(valkey, "here").read(["drop"]) == {"drop": Counts()}
+    assert Counters(valkey, "here").read(["drop"]) == {"drop": InboxCounts()}
 
 
 def test_what_was_written_is_read_and_adds_up(valkey: redis.Redis) -> None:
@@ -44,18 +44,18 @@ def test_what_was_written_is_read_and_adds_up(valkey: redis.Redis) -> None:
     assert (drop.found_by, counts["other"].found_by) == ({"event": 80}, {"sweep": 4})
     assert drop.events_lost == 2
     assert drop.latency_sum == pytest.approx(15.4)
-    assert {LATENCY_SECONDS[at]: number for at, number in enumerate(drop.latency[:-1]) if number} == {0.25: 2, 10.0: 2}
+    assert {LATENCY_BUCKETS[at]: number for at, number in enumerate(drop.latency[:-1]) if number} == {0.25: 2, 10.0: 2}
 
 
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0, 0), (0.1, 0), (0.1001, 1), (1800.0, 10), (1801.0, 11)])
 def test_a_latency_is_counted_in_the_first_bucket_that_holds_it(seconds: float, bucket: int, valkey: redis.Redis) -> None:
     made = Tally()
-    made.filed("drop", DONE, seconds)
+    made.count_filed("drop", DONE, seconds)
 
     Counters(valkey, "here").write(made)
 
     latency = Counters(valkey, "here").read(["drop"])["drop"].latency
-    assert latency == tuple(int(at == bucket) for at in range(len(LATENCY_SECONDS) + 1))
+    assert latency == tuple(int(at == bucket) for at in range(len(LATENCY_BUCKETS) + 1))
 
 
 def test_today_ends_with_the_day_and_the_rest_does_not(valkey: redis.Redis) -> None:
@@ -78,7 +78,7 @@ def test_every_key_expires(valkey: redis.Redis) -> None:
 def test_each_host_counts_for_itself(valkey: redis.Redis) -> None:
     Counters(valkey, "there").write(tally())
 
-    assert Counters(valkey, "here").read(["drop"]) == {"drop": Counts()}
+    assert Counters(valkey, "here").read(["drop"]) == {"drop": InboxCounts()}
 
 
 def test_a_tally_is_empty_once_it_is_written_and_costs_one_round_trip(valkey: redis.Redis) -> None:
@@ -98,7 +98,7 @@ def test_a_tally_that_could_not_be_written_is_kept(tmp_path: Path) -> None:
     made = tally()
     settings = settings_for(f"unix://{tmp_path}/nowhere.sock", Spool.make(tmp_path / "drop").root)
 
-    with connection.client(settings) as client, pytest.raises(BrokerAway):
+    with make_client(settings) as client, pytest.raises(BrokerUnavailable):
         Counters(client, "here").write(made)
 
     assert made.counts == tally().counts

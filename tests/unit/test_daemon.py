@@ -12,7 +12,7 @@ from support.spools import Spool
 from support.waiting import eventually
 from support.watchers import Refusing, Watcher
 
-from inboxd.errors import BrokerAway
+from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
 from inboxd.watcher import daemon, watches
 from inboxd.watcher.daemon import BROKER_SECONDS
@@ -117,7 +117,7 @@ def test_what_was_found_is_counted_with_the_next_sign_of_life(watcher: Watcher) 
 
 def test_counts_that_redis_refuses_keep_nothing_from_being_taken(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_tally: object) -> None:
-        raise BrokerAway("redis: WRONGTYPE")
+        raise BrokerUnavailable("redis: WRONGTYPE")
 
     monkeypatch.setattr(watcher.counters, "write", refuse)
 
@@ -260,4 +260,4 @@ def test_the_sign_of_life_tells_how_inboxes_are_watched(watcher: Watcher) -> Non
         eventually(lambda: watcher.broker.beats != [])
 
     drop = watcher.broker.beats[0]["inboxes"]["drop"]
-    assert (drop["mode"], drop["trouble"]) == (watcher.logs(events.WATCHING)[0]["mode"], None)
+    assert (drop["mode"], drop["outage"]) == (watcher.logs(events.WATCHING)[0]["mode"], None)

@@ -81,7 +81,7 @@ def test_mounts_are_asked_for_only_when_their_table_has_changed_or_is_hidden(
     drop = watcher.daemon._watches.watch(inbox)
     drop.identity = (1, 2, 3, 4)
     watcher.daemon._drops["drop"] = drop
-    monkeypatch.setattr(daemon.mounts, "table", table)
+    monkeypatch.setattr(daemon.mounts, "read_mount_table", table)
     monkeypatch.setattr(daemon, "identity", identity)
     while tables:
         watcher.daemon._supervise(math.inf)
@@ -156,7 +156,7 @@ def test_while_what_is_claimed_can_not_be_filed_nothing_more_is_claimed(
         watcher.spool.put(b"inbox/a", b"A")
         eventually(lambda: watcher.logs(events.FOLDER_AWAY) != [])
         assert watcher.spool.files() == {b"inbox/a": b"A"}
-        assert watcher.broker.beats[-1]["inboxes"]["drop"]["trouble"] in (None, "done/: No space left on device")
+        assert watcher.broker.beats[-1]["inboxes"]["drop"]["outage"] in (None, "done/: No space left on device")
         watcher.broker.troubles.clear()
         eventually(lambda: watcher.has_sent(b"a"))
 

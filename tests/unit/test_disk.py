@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inboxd.fs.syscalls import Disk, Fd, Idle, Kind, held, ignore_lease_breaks
+from inboxd.fs.syscalls import Disk, Fd, FileKind, WriterCheck, closing, ignore_lease_breaks
 
 ODD = b"\xff\n \xc3\xa4"
 
@@ -18,7 +18,7 @@ ODD = b"\xff\n \xc3\xa4"
 def at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fd]:
     """Open an empty folder, and stand in it."""
     monkeypatch.chdir(tmp_path)
-    with held(Disk(), Disk().open_root(tmp_path)) as folder:
+    with closing(Disk(), Disk().open_root(tmp_path)) as folder:
         yield folder
 
 
@@ -41,15 +41,16 @@ def test_an_entry_is_what_it_is_and_not_what_it_links_to(at: Fd) -> None:
     Path("folder").mkdir()
     Path("link").symlink_to("file")
     os.mkfifo("pipe")
-    with socket.socket(socket.AF_UNIX) as bound, held(Disk(), Disk().open_root(Path("/dev"))) as devices:
+    with socket.socket(socket.AF_UNIX) as bound, closing(Disk(), Disk().open_root(Path("/dev"))) as devices:
         bound.bind("socket")
         kinds = {name: Disk().stat(at, name).kind for name in (b"file", b"folder", b"link", b"pipe", b"socket")}
         device = Disk().stat(devices, b"null").kind
 
     assert kinds == {
-        b"file": Kind.FILE, b"folder": Kind.FOLDER, b"link": Kind.LINK, b"pipe": Kind.FIFO, b"socket": Kind.SOCKET,
+        b"file": FileKind.FILE, b"folder": FileKind.FOLDER, b"link": FileKind.LINK, b"pipe": FileKind.FIFO,
+        b"socket": FileKind.SOCKET,
     }  # fmt: skip
-    assert device is Kind.DEVICE
+    assert device is FileKind.DEVICE
     assert Disk().stat(at, b"file").size == 5
 
 
@@ -94,8 +95,8 @@ def test_a_folder_is_never_opened_through_a_link_but_the_root_is(at: Fd) -> None
 def test_nobody_waits_for_a_pipes_other_end(at: Fd) -> None:
     os.mkfifo("pipe")
 
-    with held(Disk(), Disk().open_file(at, b"pipe")) as pipe:
-        assert Disk().fstat(pipe).kind is Kind.FIFO
+    with closing(Disk(), Disk().open_file(at, b"pipe")) as pipe:
+        assert Disk().fstat(pipe).kind is FileKind.FIFO
 
 
 def test_a_new_file_takes_no_name_that_something_else_has(at: Fd) -> None:
@@ -111,9 +112,9 @@ def test_a_new_file_takes_no_name_that_something_else_has(at: Fd) -> None:
 
 def test_what_was_written_can_be_read(at: Fd) -> None:
     data = bytes(range(256)) * 1000
-    with held(Disk(), Disk().create(at, b"a", 0o600)) as file:
+    with closing(Disk(), Disk().create(at, b"a", 0o600)) as file:
         Disk().write(file, data)
-    with held(Disk(), Disk().open_file(at, b"a")) as file:
+    with closing(Disk(), Disk().open_file(at, b"a")) as file:
         read = b"".join(iter(lambda: Disk().read(file, 4096), b""))
 
     assert read == data
@@ -122,21 +123,21 @@ def test_what_was_written_can_be_read(at: Fd) -> None:
 def test_a_file_is_idle_while_nobody_writes_to_it(at: Fd) -> None:
     place = Path("a")
     place.write_bytes(b"")
-    with held(Disk(), Disk().open_file(at, b"a")) as file:
+    with closing(Disk(), Disk().open_file(at, b"a")) as file:
         free = Disk().check_writers(file)
         with place.open("ab"):
             busy = Disk().check_writers(file)
         with place.open("rb"):
             read = Disk().check_writers(file)
 
-    assert (free, busy, read) == (Idle.FREE, Idle.BUSY, Idle.FREE)
+    assert (free, busy, read) == (WriterCheck.FREE, WriterCheck.BUSY, WriterCheck.FREE)
 
 
 def test_where_there_are_no_leases_nobody_can_tell(at: Fd) -> None:
     os.mkfifo("pipe")
 
-    with held(Disk(), Disk().open_file(at, b"pipe")) as pipe:
-        assert Disk().check_writers(pipe) is Idle.UNKNOWN
+    with closing(Disk(), Disk().open_file(at, b"pipe")) as pipe:
+        assert Disk().check_writers(pipe) is WriterCheck.UNKNOWN
 
 
 def test_a_broken_lease_does_not_kill_us() -> None:

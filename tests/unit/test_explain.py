@@ -16,21 +16,22 @@ from support.failures import drop_and_fail
 from support.spools import Spool
 from support.valkey import settings_for
 
-from inboxd.broker import heartbeat, outages
-from inboxd.broker.heartbeat import Heartbeat, Watched
+from inboxd.broker import heartbeat
+from inboxd.broker.heartbeat import Heartbeat, InboxReport, write_heartbeat
 from inboxd.broker.leases import Leases
+from inboxd.broker.outages import record_outage
 from inboxd.config.settings import Settings
 from inboxd.console.explain.explain import Explanation, explain
 from inboxd.console.main import cli
 from inboxd.console.paths import as_typed
 from inboxd.fs.syscalls import Disk, ignore_lease_breaks
 from inboxd.intake.packing import pack, parcel_of
-from inboxd.messaging import celery_app
+from inboxd.messaging.celery_app import make_app, send
 from inboxd.messaging.queues import WORK_QUEUE
 from inboxd.spool.filing import file_done
 
 HOSTILE = b'x\n{"event":"file_done"}\x1b[2J\xff.pdf'
-WELL = Watched("inotify", "", busy=False, trouble=None)
+WELL = InboxReport("inotify", "", is_busy=False, outage=None)
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def spool(tmp_path: Path) -> Spool:
 @pytest.fixture
 def settings(spool: Spool, valkey_url: str, valkey: redis.Redis) -> Settings:
     """Return settings with that spool; the watcher has given a sign of life."""
-    heartbeat.write(valkey, "here", Heartbeat(time.time(), {"drop": WELL}))
+    write_heartbeat(valkey, "here", Heartbeat(time.time(), {"drop": WELL}))
     return settings_for(valkey_url, spool.root)
 
 
@@ -153,7 +154,7 @@ class TestHeldBack:
         assert "the broker is away" in self.held(ready.model_copy(update={"redis": nowhere}), spool)
 
     def test_by_folders_in_trouble(self, ready: Settings, spool: Spool, valkey: redis.Redis) -> None:
-        outages.note(valkey, "here", "drop", "/srv: No space left on device")
+        record_outage(valkey, "here", "drop", "/srv: No space left on device")
 
         assert "No space left on device" in self.held(ready, spool)
 
@@ -163,8 +164,8 @@ class TestHeldBack:
         assert "no watcher gives a sign of life" in self.held(ready, spool)
 
     def test_by_what_the_watcher_says(self, ready: Settings, spool: Spool, valkey: redis.Redis) -> None:
-        lost = dataclasses.replace(WELL, trouble="/srv/drop/done: Stale file handle")
-        heartbeat.write(valkey, "here", Heartbeat(time.time(), {"drop": lost}))
+        lost = dataclasses.replace(WELL, outage="/srv/drop/done: Stale file handle")
+        write_heartbeat(valkey, "here", Heartbeat(time.time(), {"drop": lost}))
 
         assert "Stale file handle" in self.held(ready, spool)
 
@@ -174,7 +175,7 @@ class TestHeldBack:
         assert "in_flight_files_max" in self.held(patient(ready, in_flight_files_max=2), spool)
 
     def test_by_others_that_are_before_it(self, ready: Settings, spool: Spool, valkey: redis.Redis) -> None:
-        heartbeat.write(valkey, "here", Heartbeat(time.time(), {"drop": dataclasses.replace(WELL, busy=True)}))
+        write_heartbeat(valkey, "here", Heartbeat(time.time(), {"drop": dataclasses.replace(WELL, is_busy=True)}))
 
         assert "others are before it" in self.held(ready, spool)
 
@@ -200,9 +201,9 @@ class TestClaimed:
     def test_it_waits_in_a_queue(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
         inbox = settings.inbox["drop"]
         leases.queue(parcel, "drop", 30.0)
-        with celery_app.make_app(settings) as app, spool.folders() as folders:
+        with make_app(settings) as app, spool.folders() as folders:
             packed = pack(Disk(), folders, inbox, parcel, [b"x/a.pdf", b"x/b.pdf"])
-            celery_app.send(app, parcel_of(packed, parcel, inbox, "here"), inbox)
+            send(app, parcel_of(packed, parcel, inbox, "here"), inbox)
 
         found = self.told(settings, spool)
 
@@ -233,7 +234,7 @@ class TestClaimed:
         leases.queue(parcel, "drop", 30.0)
         leases.start(parcel, "t", 30.0)
         leases.finish(parcel, "t", 30.0)
-        with celery_app.make_app(settings, results=True) as app:
+        with make_app(settings, results=True) as app:
             app.backend.store_result(parcel, {}, SUCCESS)
 
         found = self.told(settings, spool)

@@ -10,7 +10,7 @@ from support.disks import MovingDisk, RefusingDisk
 from support.spools import Spool
 
 from inboxd.fs.syscalls import Disk, Fd, Stat
-from inboxd.spool import error_note
+from inboxd.spool.error_note import format_note, note_name
 from inboxd.spool.filing import STALE_NOTE_SECONDS, file_done, file_failed, read_note
 from inboxd.spool.layout import new_parcel_id
 
@@ -24,7 +24,7 @@ def spool(tmp_path: Path) -> Spool:
 
 
 def note(path: bytes, parcel: str) -> bytes:
-    return error_note.write(path, "a reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
+    return format_note(path, "a reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
 
 
 def done(spool: Spool, parcel: str, path: bytes, disk: Disk | None = None) -> bytes | None:
@@ -53,7 +53,7 @@ def test_a_failed_file_has_its_note_beside_it(path: bytes, spool: Spool) -> None
     assert failed(spool, parcel, path) == path
 
     folder, slash, name = path.rpartition(b"/")
-    assert spool.files("failed") == {path: b"content", folder + slash + error_note.name_for(name): note(path, parcel)}
+    assert spool.files("failed") == {path: b"content", folder + slash + note_name(name): note(path, parcel)}
 
 
 @pytest.mark.parametrize("file_away", [done, failed], ids=["done", "failed"])
@@ -159,7 +159,7 @@ def test_the_next_try_knows_its_own_note_again(path: bytes, spool: Spool) -> Non
     folder, slash, name = path.rpartition(b"/")
     parcel = new_parcel_id()
     _put_deep(spool, b"claimed/" + parcel.encode() + b"/" + path, b"content")
-    _put_deep(spool, b"failed/" + folder + slash + error_note.name_for(name), note(path, parcel))
+    _put_deep(spool, b"failed/" + folder + slash + note_name(name), note(path, parcel))
 
     assert failed(spool, parcel, path) == path
 

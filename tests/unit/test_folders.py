@@ -8,16 +8,16 @@ from hypothesis import strategies as st
 from support.descriptors import open_descriptors
 from support.spools import Spool
 
-from inboxd.errors import FolderAway
+from inboxd.errors import FolderUnavailable
 from inboxd.fs.syscalls import Disk
-from inboxd.spool.layout import born, is_parcel_id, new_parcel_id, opened, split_path
+from inboxd.spool.layout import created_at, is_parcel_id, new_parcel_id, open_folders, split_path
 
 
 def test_a_parcels_name_says_when_it_was_made() -> None:
     parcel = new_parcel_id(1_700_000_000.123)
 
     assert is_parcel_id(parcel)
-    assert born(parcel) == 1_700_000_000.123
+    assert created_at(parcel) == 1_700_000_000.123
 
 
 def test_names_of_parcels_sort_by_age_and_never_repeat() -> None:
@@ -66,12 +66,12 @@ def test_a_missing_folder_is_unknown_and_never_empty(missing: str, tmp_path: Pat
     spool = Spool.make(tmp_path)
     (tmp_path / missing).rmdir()
 
-    with pytest.raises(FolderAway, match=f"{missing}: No such file"), spool.folders():
+    with pytest.raises(FolderUnavailable, match=f"{missing}: No such file"), spool.folders():
         pass
 
 
 def test_a_missing_root_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FolderAway, match="nowhere: No such file"), opened(Disk(), PurePath(tmp_path / "nowhere")):
+    with pytest.raises(FolderUnavailable, match="nowhere: No such file"), open_folders(Disk(), PurePath(tmp_path / "nowhere")):
         pass
 
 
@@ -82,7 +82,7 @@ def test_a_link_in_the_place_of_a_folder_is_not_followed(name: str, tmp_path: Pa
     (spool.root / name).rmdir()
     (spool.root / name).symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(FolderAway, match=name), spool.folders():
+    with pytest.raises(FolderUnavailable, match=name), spool.folders():
         pass
 
 
@@ -90,7 +90,7 @@ def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
     spool = Spool.make(tmp_path / "drop")
     (tmp_path / "link").symlink_to(spool.root)
 
-    with opened(Disk(), tmp_path / "link") as folders:
+    with open_folders(Disk(), tmp_path / "link") as folders:
         names = [name for name, _ in Disk().entries(folders.inbox)]
 
     assert names == []
@@ -103,7 +103,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     with spool.folders():
         pass
     (tmp_path / "failed").rmdir()
-    with pytest.raises(FolderAway), spool.folders():
+    with pytest.raises(FolderUnavailable), spool.folders():
         pass
 
     assert open_descriptors() == open_before

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inboxd.fs.names import names_like
+from inboxd.fs.names import candidate_names
 
 file_names = st.binary(min_size=1, max_size=255).filter(lambda name: not set(name) & set(b"/\0") and name not in (b".", b".."))
 
@@ -29,11 +29,11 @@ def first(names: Iterator[bytes], count: int) -> list[bytes]:
     ],
 )
 def test_the_counter_comes_before_the_extension(wanted: bytes, names: list[bytes]) -> None:
-    assert first(names_like(wanted), len(names)) == names
+    assert first(candidate_names(wanted), len(names)) == names
 
 
 def test_a_name_of_255_bytes_is_cut_to_make_room_for_the_counter() -> None:
-    names = first(names_like(b"x" * 251 + b".pdf"), 10)
+    names = first(candidate_names(b"x" * 251 + b".pdf"), 10)
 
     assert names[1] == b"x" * 247 + b" (2).pdf"
     assert names[9] == b"x" * 246 + b" (10).pdf"
@@ -43,14 +43,14 @@ def test_a_name_of_255_bytes_is_cut_to_make_room_for_the_counter() -> None:
 def test_no_character_is_ever_torn(text: str) -> None:
     wanted = text.encode()[:255].decode("utf-8", "ignore").encode() or b"x"
 
-    for name in first(names_like(wanted), 12):
+    for name in first(candidate_names(wanted), 12):
         assert name.decode("utf-8", "strict") is not None
         assert len(name) <= 255
 
 
 @given(file_names)
 def test_the_names_of_any_bytes_fit_and_differ(wanted: bytes) -> None:
-    names = first(names_like(wanted), 12)
+    names = first(candidate_names(wanted), 12)
 
     assert names[0] == wanted
     assert len(set(names)) == 12

@@ -21,12 +21,12 @@ from inboxd.tasks.work.run_handler import RESULT_BYTES_MAX, Answer, Handled, Han
 LIMIT = 7
 
 
-class Unspeakable(Exception):  # noqa: N818 - it is not about being an error
+class Unspeakable(Exception):
     def __str__(self) -> str:
         raise RuntimeError("no words")
 
 
-class Fatal(Exception):  # noqa: N818 - it is not about being an error
+class Fatal(Exception):
     def __str__(self) -> str:
         raise SystemExit(3)
 

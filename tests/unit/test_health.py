@@ -12,16 +12,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.spools import Spool
 from support.valkey import settings_for
 
-from inboxd.broker import connection, heartbeat, outages
+from inboxd.broker.connection import make_client
 from inboxd.broker.counters import DONE, FAILED, Counters, Tally
-from inboxd.broker.heartbeat import Heartbeat, Watched
+from inboxd.broker.heartbeat import Heartbeat, InboxReport, record_sweep, write_heartbeat
+from inboxd.broker.outages import clear_outage, record_outage
 from inboxd.config.settings import Settings
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.queues import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE
 from inboxd.monitoring.collector import COUNT_SECONDS, Health
 from inboxd.monitoring.exposition import render
 
-WELL = Watched("inotify", "", busy=False, trouble=None)
+WELL = InboxReport("inotify", "", is_busy=False, outage=None)
 
 Page = dict[tuple[str, str], float]
 """Sample name and label values, joined, -> value."""
@@ -72,10 +73,10 @@ def test_where_nothing_is_on_its_way_the_ages_are_nought(settings: Settings, val
 
 def test_counts_are_told_by_outcome_and_by_what_has_found_the_files(settings: Settings, valkey: redis.Redis) -> None:
     tally = Tally()
-    tally.filed("drop", DONE, 0.3)
-    tally.filed("drop", FAILED)
-    tally.found("drop", "start", 2)
-    tally.events_lost("drop")
+    tally.count_filed("drop", DONE, 0.3)
+    tally.count_filed("drop", FAILED)
+    tally.count_found("drop", "start", 2)
+    tally.count_lost_events("drop")
     Counters(valkey, "here").write(tally)
 
     told = page(settings, valkey)
@@ -105,8 +106,8 @@ def test_queues_are_told_with_their_lengths(settings: Settings, valkey: redis.Re
 
 def test_watcher_and_sweeps_are_up_while_they_give_signs_of_life(settings: Settings, valkey: redis.Redis) -> None:
     before = page(settings, valkey)
-    heartbeat.write(valkey, "here", Heartbeat(time.time(), {"drop": WELL}))
-    heartbeat.swept(valkey, settings)
+    write_heartbeat(valkey, "here", Heartbeat(time.time(), {"drop": WELL}))
+    record_sweep(valkey, settings)
 
     after = page(settings, valkey)
 
@@ -116,10 +117,10 @@ def test_watcher_and_sweeps_are_up_while_they_give_signs_of_life(settings: Setti
 
 
 def test_trouble_is_what_a_worker_or_the_watcher_says(settings: Settings, valkey: redis.Redis) -> None:
-    outages.note(valkey, "here", "drop", "No space left on device")
+    record_outage(valkey, "here", "drop", "No space left on device")
     by_worker = page(settings, valkey)
-    outages.clear(valkey, "here", "drop", "")
-    heartbeat.write(valkey, "here", Heartbeat(time.time(), {"drop": replace(WELL, trouble="Stale file handle")}))
+    clear_outage(valkey, "here", "drop", "")
+    write_heartbeat(valkey, "here", Heartbeat(time.time(), {"drop": replace(WELL, outage="Stale file handle")}))
 
     by_watcher = page(settings, valkey)
 
@@ -138,7 +139,7 @@ def test_folders_that_are_away_are_trouble_and_not_empty(settings: Settings, spo
 def test_without_redis_the_folders_are_told_and_no_count_is_made_up(settings: Settings, tmp_path: Path) -> None:
     nowhere = settings.model_copy(update={"redis": settings.redis.model_copy(update={"url": f"unix://{tmp_path}/no.sock"})})
 
-    with connection.client(nowhere) as client:
+    with make_client(nowhere) as client:
         told = page(nowhere, client)
 
     assert told["inboxd_broker_up", ""] == 0

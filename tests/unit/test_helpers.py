@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from inboxd.errors import BrokerAway
+from inboxd.errors import BrokerUnavailable
 from inboxd.messaging import worker_registry
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue
 from inboxd.messaging.worker_registry import KEY, Helpers
@@ -76,7 +76,7 @@ def test_what_was_seen_counts_until_the_next_look(valkey: redis.Redis) -> None:
 def test_an_absent_broker_is_an_error() -> None:
     away = Helpers(redis.Redis(unix_socket_path="/nowhere"), "here")
 
-    with pytest.raises(BrokerAway):
+    with pytest.raises(BrokerUnavailable):
         away.look()
-    with pytest.raises(BrokerAway):
+    with pytest.raises(BrokerUnavailable):
         away.show(OWN)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.spools import Spool
 
-from inboxd.errors import Weather
+from inboxd.errors import TransientError
 from inboxd.fs.syscalls import Disk, Fd, Stat
 from inboxd.messaging.inbox_file import InboxFile
 from inboxd.messaging.parcel_reader import AT_ONCE_BYTES, ParcelReader
@@ -233,7 +233,7 @@ def test_a_root_that_can_not_be_reached_from_here_is_weather(spool: Spool, tmp_p
     parcel, part = by_reference(spool, b"x/a.txt")
     spool.root.rename(tmp_path / "away")
 
-    with pytest.raises(Weather, match="drop can't be reached from this host: No such file"):
+    with pytest.raises(TransientError, match="drop can't be reached from this host: No such file"):
         opened(parcel, part)
 
 

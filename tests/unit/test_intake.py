@@ -12,7 +12,7 @@ from support.fakes import FakeLeases, Sent
 from support.rooms import HOST, intake, means, take_all
 from support.spools import Spool
 
-from inboxd.broker.leases import Held
+from inboxd.broker.leases import LeaseState
 from inboxd.fs.mounts import Mount
 from inboxd.fs.syscalls import Disk, Fd, Stat
 from inboxd.intake import intake as intake_room
@@ -76,7 +76,7 @@ def test_a_ready_file_is_claimed_leased_and_sent_with_its_bytes(spool: Spool) ->
     assert (parcel.inbox, parcel.host, parcel.root) == ("drop", HOST, os.fsencode(spool.root))
     assert (part.filename, part.stream, part.content_length) == (b"x/a.txt", b"hello", 5)
     assert is_parcel_id(parcel.id)
-    assert leases.records[parcel.id].held is Held.QUEUED
+    assert leases.records[parcel.id].held is LeaseState.QUEUED
     assert spool.files() == {b"claimed/" + parcel.id.encode() + b"/x/a.txt": b"hello"}
 
 

@@ -13,7 +13,7 @@ from support.rooms import intake, means, take_all
 from support.spools import Spool
 
 from inboxd.config.settings import Inbox
-from inboxd.errors import BrokerAway, FolderAway
+from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk, Fd, Stat
 from inboxd.intake.intake import Intake
 from inboxd.intake.readiness import Patience
@@ -34,7 +34,7 @@ class Away(Sent):
 
     def send(self, parcel: Parcel, inbox: Inbox) -> None:
         if self.away:
-            raise BrokerAway("no answer")
+            raise BrokerUnavailable("no answer")
         super().send(parcel, inbox)
 
 
@@ -117,7 +117,7 @@ def test_a_disk_in_trouble_ends_the_turn_and_every_file_stays_where_the_next_one
     spool.put(b"inbox/a")
     leases, sent = FakeLeases(), Sent()
 
-    with pytest.raises(FolderAway, match="drop"):
+    with pytest.raises(FolderUnavailable, match="drop"):
         intake(spool, leases, sent, MovingDisk(_trouble(code))).take("event")
 
     assert spool.files() == {b"inbox/a": b"content"}
@@ -142,7 +142,7 @@ def test_a_folder_that_is_away_is_unknown_and_its_scan_begins_anew(missing: str,
     sent = Sent()
     way_in = intake(spool, FakeLeases(), sent)
     (spool.root / missing).rmdir()
-    with pytest.raises(FolderAway, match=missing):
+    with pytest.raises(FolderUnavailable, match=missing):
         way_in.take("scan")
 
     (spool.root / missing).mkdir()
@@ -156,7 +156,7 @@ def test_what_an_absent_broker_did_not_take_is_sent_first_and_under_the_same_nam
     drop(spool, 2)
     sent = Away()
     way_in = intake(spool, FakeLeases(), sent)
-    with pytest.raises(BrokerAway):
+    with pytest.raises(BrokerUnavailable):
         way_in.take("event")
     (claimed,) = (spool.root / "claimed").iterdir()
 
@@ -172,7 +172,7 @@ def test_while_the_broker_is_away_nothing_more_is_claimed(spool: Spool) -> None:
     way_in = intake(spool, FakeLeases(), Away())
 
     for _ in range(3):
-        with pytest.raises(BrokerAway):
+        with pytest.raises(BrokerUnavailable):
             way_in.take("event")
 
     assert len(spool.files("claimed")) == 1

@@ -13,7 +13,7 @@ from support.datagrams import JournalSocket
 
 from inboxd.config.settings import Log
 from inboxd.logs import events, journald
-from inboxd.logs.setup import configure, get
+from inboxd.logs.setup import configure_logging, get_logger
 
 PARCEL = "0123456789abcdef"
 
@@ -35,12 +35,12 @@ def _as_before() -> Iterator[None]:
 @pytest.fixture
 def read() -> Iterator[JournalSocket]:
     with JournalSocket() as box:
-        configure(Log(format="journal", level="debug"), program="worker", journal_socket=box.address)
+        configure_logging(Log(format="journal", level="debug"), program="worker", journal_socket=box.address)
         yield box
 
 
 def test_each_key_of_a_line_is_a_field_and_the_message_is_for_people(read: JournalSocket) -> None:
-    get("inboxd.tasks.outcomes.apply").info(
+    get_logger("inboxd.tasks.outcomes.apply").info(
         events.FILE_DONE, inbox="drop", file=b"x/a.pdf", parcel=PARCEL, attempt=1, sha256="ab", size=7, took_ms=1.5, gone=None
     )
 
@@ -57,7 +57,7 @@ def test_each_key_of_a_line_is_a_field_and_the_message_is_for_people(read: Journ
     ("level", "priority"), [("debug", "7"), ("info", "6"), ("warning", "4"), ("error", "3"), ("critical", "2")]
 )
 def test_a_level_is_a_priority(read: JournalSocket, level: str, priority: str) -> None:
-    getattr(get("m"), level)(events.STARTED)
+    getattr(get_logger("m"), level)(events.STARTED)
     getattr(logging.getLogger("celery"), level)("theirs")
 
     assert [entry["PRIORITY"] for entry in read.entries()] == [priority, priority]
@@ -66,7 +66,7 @@ def test_a_level_is_a_priority(read: JournalSocket, level: str, priority: str) -
 def test_a_hostile_name_is_one_escaped_line_and_forges_no_field(read: JournalSocket) -> None:
     hostile = b'x\n{"event":"file_done"}\nPRIORITY=0\x1b[2J\xff.pdf'
 
-    get("m").info(events.FILE_CLAIMED, inbox="drop", file=hostile)
+    get_logger("m").info(events.FILE_CLAIMED, inbox="drop", file=hostile)
 
     (entry,) = read.entries()
     assert entry["FILE"] == r'x\n{"event":"file_done"}\nPRIORITY=0\x1b[2J\xff.pdf'
@@ -86,7 +86,7 @@ def test_a_librarys_lines_go_the_same_way_and_are_of_no_kind(read: JournalSocket
 
 
 def test_a_traceback_is_below_the_message_and_a_field_with_nothing_that_moves_a_cursor(read: JournalSocket) -> None:
-    get("m").warning(events.FILE_HANDLED, raised="bad", exc_info=ValueError("\x1b[2J\rall\nis well"))
+    get_logger("m").warning(events.FILE_HANDLED, raised="bad", exc_info=ValueError("\x1b[2J\rall\nis well"))
 
     (entry,) = read.entries()
     first, *below = entry["MESSAGE"].split("\n")
@@ -98,17 +98,17 @@ def test_a_traceback_is_below_the_message_and_a_field_with_nothing_that_moves_a_
 
 @pytest.mark.parametrize("size", [journald.VALUE_BYTES_MAX, journald.VALUE_BYTES_MAX + 1, 10_000_000])
 def test_a_value_that_is_too_long_is_cut(read: JournalSocket, size: int) -> None:
-    get("m").info(events.FILE_HANDLED, result="ä" * (size // 2), file=b"a")
+    get_logger("m").info(events.FILE_HANDLED, result="ä" * (size // 2), file=b"a")
 
     (entry,) = read.entries()
-    kept, cut, _ = entry["RESULT"].partition(journald.CUT.decode())
+    kept, cut, _ = entry["RESULT"].partition(journald.TRUNCATED.decode())
     assert bool(cut) == (size > journald.VALUE_BYTES_MAX + 1)
     assert len(kept.encode()) == min(size // 2 * 2, journald.VALUE_BYTES_MAX)
     assert entry["FILE"] == "a"
 
 
 def test_an_entry_that_no_datagram_carries_is_cut_until_one_does(read: JournalSocket) -> None:
-    get("m").info(events.FILE_HANDLED, file=b"a", **{f"k{number}": "x" * 60_000 for number in range(200)})
+    get_logger("m").info(events.FILE_HANDLED, file=b"a", **{f"k{number}": "x" * 60_000 for number in range(200)})
 
     (entry,) = read.entries()
     assert len(entry["K0"]) < 60_000
@@ -121,22 +121,22 @@ def test_a_journal_that_comes_back_is_written_to_again_and_the_rest_goes_to_stde
 ) -> None:
     stderr = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stderr)
-    configure(Log(format="journal"), program="worker", journal_socket=read.address)
+    configure_logging(Log(format="journal"), program="worker", journal_socket=read.address)
 
-    get("m").info(events.STARTED)
+    get_logger("m").info(events.STARTED)
     read.close()
-    get("m").error(events.BROKER_AWAY, error="gone\nfishing")
+    get_logger("m").error(events.BROKER_AWAY, error="gone\nfishing")
     read.open()
-    get("m").info(events.BROKER_BACK)
+    get_logger("m").info(events.BROKER_BACK)
 
     assert stderr.getvalue() == "<3>broker_away  error=gone\\nfishing\n"
     assert [entry["EVENT"] for entry in read.entries()] == ["broker_back"]
 
 
 def test_a_child_process_writes_to_it_too(read: JournalSocket) -> None:
-    get("m").info(events.STARTED)
+    get_logger("m").info(events.STARTED)
     if (child := os.fork()) == 0:
-        get("m").info(events.STOPPED)
+        get_logger("m").info(events.STOPPED)
         os._exit(0)
     os.waitpid(child, 0)
 
@@ -154,8 +154,8 @@ def test_auto_is_the_journal_where_stderr_is_its_stream(
         monkeypatch.setattr("sys.stderr", stderr)
         look = os.fstat(stderr.fileno())
         environment = {} if stream is None else {"JOURNAL_STREAM": stream.format(dev=look.st_dev, ino=look.st_ino)}
-        configure(Log(), program="beat", environment=environment, journal_socket=box.address)
-        get("m").info(events.STARTED)
+        configure_logging(Log(), program="beat", environment=environment, journal_socket=box.address)
+        get_logger("m").info(events.STARTED)
         stderr.flush()
         theirs.settimeout(0)
 
@@ -172,8 +172,8 @@ def test_a_shape_that_is_asked_for_is_not_changed_by_the_journal(monkeypatch: py
         monkeypatch.setattr("sys.stderr", stderr)
         look = os.fstat(stderr.fileno())
         environment = {"JOURNAL_STREAM": f"{look.st_dev}:{look.st_ino}"}
-        configure(Log(format=shape), program="beat", environment=environment, journal_socket=box.address)
-        get("m").info(events.STARTED)
+        configure_logging(Log(format=shape), program="beat", environment=environment, journal_socket=box.address)
+        get_logger("m").info(events.STARTED)
 
         assert box.entries() == []
 
@@ -182,8 +182,8 @@ def test_a_stderr_that_is_no_file_is_no_journal(monkeypatch: pytest.MonkeyPatch)
     told = io.StringIO()
     monkeypatch.setattr("sys.stderr", told)
 
-    configure(Log(), program="beat", environment={"JOURNAL_STREAM": "1:2"})
-    get("m").info(events.STARTED)
+    configure_logging(Log(), program="beat", environment={"JOURNAL_STREAM": "1:2"})
+    get_logger("m").info(events.STARTED)
 
     assert '"event": "started"' in told.getvalue()
 

@@ -8,8 +8,8 @@ import redis
 from structlog.testing import capture_logs
 from support.waiting import eventually
 
-from inboxd.broker.leases import Held, Leases
-from inboxd.errors import BrokerAway
+from inboxd.broker.leases import Leases, LeaseState
+from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
 from inboxd.tasks.work.lease_renewer import Keeper
 
@@ -34,7 +34,7 @@ class Counting:
         self.seconds.add(seconds)
         self.threads.add(threading.get_ident())
         if self.renewals[parcel] <= self._away:
-            raise BrokerAway("gone")
+            raise BrokerUnavailable("gone")
         return not self._lost
 
     def wait(self, parcel: str, more: int) -> None:
@@ -61,9 +61,9 @@ def test_a_real_lease_outlasts_its_seconds(valkey: redis.Redis) -> None:
     leases.start(P, ME, 0.001)
 
     with keeper(leases, seconds=0.3).keep(P, ME):
-        eventually(lambda: leases.read([P])[P].left > 0.1)  # type: ignore[union-attr]
+        eventually(lambda: leases.read([P])[P].seconds_left > 0.1)  # type: ignore[union-attr]
 
-        assert leases.read([P])[P].held is Held.RUNNING  # type: ignore[union-attr]
+        assert leases.read([P])[P].state is LeaseState.RUNNING  # type: ignore[union-attr]
 
 
 def test_the_renewing_stops_with_the_block() -> None:
@@ -145,4 +145,4 @@ def test_a_lease_that_another_worker_has_taken_is_left_to_it(valkey: redis.Redis
     with capture_logs() as lines, keeper(leases).keep(P, ME):
         eventually(lambda: len(lines) > 0)
 
-    assert leases.read([P])[P].token == "here/2/2"  # type: ignore[union-attr]
+    assert leases.read([P])[P].owner == "here/2/2"  # type: ignore[union-attr]

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 import pytest
 from pydantic import ValidationError
 
-from inboxd.config.loading import find, load
+from inboxd.config.loading import find_settings, load_settings
 from inboxd.errors import Finding, SettingsError
 
 DROP = '[inbox.drop]\nroot = "drop"\n'
@@ -41,7 +41,7 @@ def findings(file: Path, text: str | bytes, **overrides: object) -> list[Finding
     """Return what is wrong with these settings."""
     file.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(SettingsError) as caught:
-        load(file, **overrides)
+        load_settings(file, **overrides)
     return caught.value.findings
 
 
@@ -70,7 +70,7 @@ def as_a_user() -> Iterator[None]:
 def test_a_file_wins_over_the_defaults(file: Path) -> None:
     file.write_text('[redis]\nurl = "redis://file"\n')
 
-    settings = load(file)
+    settings = load_settings(file)
 
     assert settings.redis.url == "redis://file"
     assert settings.redis.connect_timeout_seconds == 2.0
@@ -80,7 +80,7 @@ def test_the_environment_wins_over_the_file(file: Path, monkeypatch: pytest.Monk
     file.write_text('[redis]\nurl = "redis://file"\nconnect_timeout_seconds = 9.0\n')
     monkeypatch.setenv("INBOXD_REDIS__URL", "redis://environment")
 
-    settings = load(file)
+    settings = load_settings(file)
 
     assert settings.redis.url == "redis://environment"
     assert settings.redis.connect_timeout_seconds == 9.0
@@ -92,7 +92,7 @@ def test_the_command_line_wins_over_the_environment(file: Path, monkeypatch: pyt
     monkeypatch.setenv("INBOXD_REDIS__URL", "redis://environment")
     monkeypatch.setenv("INBOXD_REDIS__SOCKET_TIMEOUT_SECONDS", "7.5")
 
-    settings = load(file, host="line", redis={"url": "redis://line"})
+    settings = load_settings(file, host="line", redis={"url": "redis://line"})
 
     assert (settings.host, settings.redis.url, settings.redis.socket_timeout_seconds) == ("line", "redis://line", 7.5)
 
@@ -103,7 +103,7 @@ def test_the_environment_reaches_the_defaults_of_every_inbox_but_not_what_an_inb
     file.write_text(f'[defaults]\nretries = 1\n{DROP}[inbox.own]\nroot = "own"\nretries = 2\n')
     monkeypatch.setenv("INBOXD_DEFAULTS__RETRIES", "8")
 
-    settings = load(file)
+    settings = load_settings(file)
 
     assert {name: inbox.retries for name, inbox in settings.inbox.items()} == {"drop": 8, "own": 2}
 
@@ -113,7 +113,7 @@ def test_the_environment_reaches_one_inbox(file: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("INBOXD_INBOX__DROP__RETRIES", "8")
     monkeypatch.setenv("INBOXD_INBOX__DROP__INCLUDE", '["*.pdf"]')
 
-    inbox = load(file).inbox["drop"]
+    inbox = load_settings(file).inbox["drop"]
 
     assert (inbox.retries, inbox.include) == (8, ("*.pdf",))
 
@@ -124,7 +124,7 @@ def test_relative_paths_count_from_the_files_folder_and_not_from_where_we_stand(
     file.write_text(f'state_dir = "../state"\n{DROP}[inbox.far]\nroot = "/srv/far"\n')
     monkeypatch.chdir("/")
 
-    settings = load(file)
+    settings = load_settings(file)
 
     assert settings.state_dir == file.parent.parent / "state"
     assert {name: inbox.root for name, inbox in settings.inbox.items()} == {
@@ -137,7 +137,7 @@ def test_a_file_that_is_named_relatively_is_found_from_where_we_stand(file: Path
     file.write_text(DROP)
     monkeypatch.chdir(file.parent)
 
-    settings = load(Path(file.name))
+    settings = load_settings(Path(file.name))
 
     assert settings.inbox["drop"].root == file.parent / "drop"
 
@@ -145,13 +145,13 @@ def test_a_file_that_is_named_relatively_is_found_from_where_we_stand(file: Path
 def test_a_host_without_a_name_has_the_systems(file: Path) -> None:
     file.write_text(DROP)
 
-    assert load(file).host == socket.gethostname()
-    assert load(file, host="mine").host == "mine"
+    assert load_settings(file).host == socket.gethostname()
+    assert load_settings(file, host="mine").host == "mine"
 
 
 def test_what_was_loaded_can_not_be_changed(file: Path) -> None:
     file.write_text(DROP)
-    settings = load(file)
+    settings = load_settings(file)
 
     with pytest.raises(ValidationError, match="frozen"):
         settings.host = "changed"
@@ -167,24 +167,24 @@ def test_the_file_that_is_named_is_read_before_the_one_in_the_environment(file: 
     other = tmp_path / "other.toml"
     other.touch()
 
-    assert find(file, {"INBOXD_SETTINGS": str(other)}) == file
-    assert find(None, {"INBOXD_SETTINGS": str(other)}) == other
+    assert find_settings(file, {"INBOXD_SETTINGS": str(other)}) == file
+    assert find_settings(None, {"INBOXD_SETTINGS": str(other)}) == other
 
 
 def test_without_a_name_the_file_beside_us_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.touch()
     monkeypatch.chdir(file.parent)
 
-    assert find(None, {}) == file
-    assert find(None, {"INBOXD_SETTINGS": ""}) == file
+    assert find_settings(None, {}) == file
+    assert find_settings(None, {"INBOXD_SETTINGS": ""}) == file
 
 
 def test_where_no_file_is_we_say_where_we_have_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("inboxd.config.loading.LOOKED_FOR", (Path("settings.toml"), tmp_path / "etc" / "settings.toml"))
+    monkeypatch.setattr("inboxd.config.loading.DEFAULT_FILES", (Path("settings.toml"), tmp_path / "etc" / "settings.toml"))
 
     with pytest.raises(SettingsError, match=r"looked for settings.toml and .*/etc/settings.toml") as caught:
-        find(None, {})
+        find_settings(None, {})
 
     assert "--settings FILE or INBOXD_SETTINGS" in caught.value.findings[0].remedy
 
@@ -194,7 +194,7 @@ def test_a_file_that_is_named_and_is_none_is_told(name: str, file: Path) -> None
     file.touch()
 
     with pytest.raises(SettingsError, match="is not a file"):
-        load(file.parent / name)
+        load_settings(file.parent / name)
 
 
 def test_a_file_in_a_folder_that_is_closed_to_us_is_told(public: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_file_in_a_folder_that_is_closed_to_us_is_told(public: Path) -> None:
     public.chmod(0o000)
 
     with as_a_user(), pytest.raises(SettingsError, match=r"settings\.toml"):
-        load(file)
+        load_settings(file)
 
 
 def test_a_file_that_we_may_not_read_is_told(public: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_file_that_we_may_not_read_is_told(public: Path) -> None:
     file.chmod(0o000)
 
     with as_a_user(), pytest.raises(SettingsError) as caught:
-        load(file)
+        load_settings(file)
 
     assert [str(found) for found in caught.value.findings] == [
         f"{file}: can't be read: Permission denied\n    remedy: make it readable"
@@ -294,7 +294,7 @@ def test_the_variable_that_names_the_file_is_no_setting_and_no_error(file: Path,
     file.write_text(DROP)
     monkeypatch.setenv("INBOXD_SETTINGS", str(file))
 
-    assert set(load().inbox) == {"drop"}
+    assert set(load_settings().inbox) == {"drop"}
 
 
 @pytest.mark.parametrize(
@@ -415,9 +415,9 @@ def test_the_credential_wins_over_the_file_and_loses_to_the_environment(
     (tmp_path / "redis-url").write_text("redis://:secret@credential\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
 
-    by_credential = load(file).redis
+    by_credential = load_settings(file).redis
     monkeypatch.setenv("INBOXD_REDIS__URL", "redis://environment")
-    by_environment = load(file).redis
+    by_environment = load_settings(file).redis
 
     assert (by_credential.url, by_credential.result_expires_seconds) == ("redis://:secret@credential", 700)
     assert by_environment.url == "redis://environment"
@@ -432,7 +432,7 @@ def test_a_credential_with_nothing_in_it_leaves_the_url_to_the_file(
         (tmp_path / "redis-url").write_text(text)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
 
-    assert load(file).redis.url == "redis://file"
+    assert load_settings(file).redis.url == "redis://file"
 
 
 @pytest.mark.parametrize("raw", [b"redis://:secret@one redis://two", b"redis://:secret@\xff", b"redis://:secret@a\nb"])

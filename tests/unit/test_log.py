@@ -12,7 +12,7 @@ import structlog
 
 from inboxd.config.settings import Log
 from inboxd.logs import events
-from inboxd.logs.setup import configure, get
+from inboxd.logs.setup import configure_logging, get_logger
 
 CHATTY = ("", "watchdog", "celery.worker.strategy", "celery.app.trace")
 HOSTILE = {
@@ -47,7 +47,7 @@ class Told:
     def configure(self, *, program: str = "watcher", **keys: str) -> None:
         """Configure the log with these settings, and with this as stderr."""
         with contextlib.redirect_stderr(self._stderr):
-            configure(Log(**keys), program=program)
+            configure_logging(Log(**keys), program=program)
 
     def __call__(self) -> list[str]:
         *lines, rest = self._stderr.getvalue().split("\n")
@@ -78,7 +78,7 @@ def only(lines: list[str]) -> Line:
 
 
 def test_an_event_is_one_json_object_on_one_line(told: Told) -> None:
-    get("inboxd.intake.intake").info(events.FILE_CLAIMED, inbox="drop", file=b"x/a.pdf", took_ms=1.5)
+    get_logger("inboxd.intake.intake").info(events.FILE_CLAIMED, inbox="drop", file=b"x/a.pdf", took_ms=1.5)
 
     line = only(told())
     assert line.pop("timestamp").endswith("Z")
@@ -93,7 +93,7 @@ def test_every_line_begins_with_the_same_keys(told: Told, foreign: bool) -> None
     if foreign:
         logging.getLogger("celery").warning("lost", extra={"aaa": 1})
     else:
-        get("m").warning("lost", aaa=1)
+        get_logger("m").warning("lost", aaa=1)
 
     assert list(only(told()))[:4] == ["timestamp", "level", "program", "event"]
 
@@ -101,7 +101,7 @@ def test_every_line_begins_with_the_same_keys(told: Told, foreign: bool) -> None
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 @pytest.mark.parametrize("as_bytes", [False, True])
 def test_a_hostile_name_stays_on_its_line_and_is_plain_ascii(told: Told, text: str, as_bytes: bool) -> None:
-    get("m").info("e", file=text.encode("utf-8", "surrogateescape") if as_bytes else text)
+    get_logger("m").info("e", file=text.encode("utf-8", "surrogateescape") if as_bytes else text)
 
     lines = told()
     assert lines[0].isascii()
@@ -110,7 +110,7 @@ def test_a_hostile_name_stays_on_its_line_and_is_plain_ascii(told: Told, text: s
 
 
 def test_bytes_that_are_no_utf8_are_escaped(told: Told) -> None:
-    get("m").info("e", file=b"a\xff\xfe.pdf")
+    get_logger("m").info("e", file=b"a\xff\xfe.pdf")
 
     assert only(told())["file"] == "a\\xff\\xfe.pdf"
 
@@ -121,7 +121,7 @@ def test_bytes_that_are_no_utf8_are_escaped(told: Told) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_any_value_is_told_on_one_line(told: Told, value: object) -> None:
-    get("m").info("file_handled", result=value)
+    get_logger("m").info("file_handled", result=value)
 
     assert only(told())["event"] == "file_handled"
 
@@ -137,7 +137,7 @@ class Broken:
 def test_a_value_that_can_not_be_shown_costs_a_line_its_values_and_raises_nothing(told: Told, shape: str) -> None:
     told.configure(format=shape)
 
-    get("m").info("file_handled", result=Broken())
+    get_logger("m").info("file_handled", result=Broken())
 
     (line,) = told()
     assert "file_handled" in line
@@ -147,17 +147,17 @@ def test_a_value_that_can_not_be_shown_costs_a_line_its_values_and_raises_nothin
 def test_a_closed_stderr_raises_nothing() -> None:
     stderr = io.StringIO()
     with contextlib.redirect_stderr(stderr):
-        configure(Log(format="json"), program="watcher")
+        configure_logging(Log(format="json"), program="watcher")
     stderr.close()
 
-    get("m").info("e")
+    get_logger("m").info("e")
 
 
 def test_an_exceptions_text_is_kept(told: Told) -> None:
     try:
         int("bad\x1b\nwords")
     except ValueError as error:
-        get("m").warning("file_handled", exc_info=error)
+        get_logger("m").warning("file_handled", exc_info=error)
 
     exception = only(told())["exception"]
     assert exception.startswith("Traceback")
@@ -186,7 +186,7 @@ def test_other_libraries_exceptions_are_kept(told: Told) -> None:
 
 def test_what_is_below_the_level_is_not_told(told: Told) -> None:
     told.configure(format="json", level="warning")
-    for tell in (get("m"), logging.getLogger("celery")):
+    for tell in (get_logger("m"), logging.getLogger("celery")):
         tell.debug("debug")
         tell.info("info")
         tell.warning("warning")
@@ -197,7 +197,7 @@ def test_what_is_below_the_level_is_not_told(told: Told) -> None:
 
 def test_debug_tells_everything(told: Told) -> None:
     told.configure(format="json", level="debug")
-    get("m").debug("ours")
+    get_logger("m").debug("ours")
     logging.getLogger("kombu").debug("theirs")
 
     assert [json.loads(line)["event"] for line in told()] == ["ours", "theirs"]
@@ -213,27 +213,27 @@ def test_chatty_libraries_are_only_heard_when_something_is_wrong(told: Told, cha
 
 def test_configuring_twice_does_not_tell_twice(told: Told) -> None:
     told.configure(format="json", program="worker")
-    get("m").info("e")
+    get_logger("m").info("e")
 
     assert only(told())["program"] == "worker"
 
 
 def test_what_is_bound_to_the_context_is_told(told: Told) -> None:
     with structlog.contextvars.bound_contextvars(parcel="p"):
-        get("m").info("e")
+        get_logger("m").info("e")
 
     assert only(told())["parcel"] == "p"
 
 
 def test_without_a_terminal_auto_is_json(told: Told) -> None:
     told.configure()
-    get("m").info("e")
+    get_logger("m").info("e")
 
     assert only(told())["event"] == "e"
 
 
 def test_a_person_sees_who_what_and_which_file(shown: Told) -> None:
-    get("m").warning("file_failed", inbox="drop", file=b"x/a.pdf", reason="no invoice", filed=None)
+    get_logger("m").warning("file_failed", inbox="drop", file=b"x/a.pdf", reason="no invoice", filed=None)
 
     (line,) = shown()
     assert line.split(maxsplit=1)[1] == "watcher  ! file_failed drop:x/a.pdf  reason=no invoice"
@@ -242,8 +242,8 @@ def test_a_person_sees_who_what_and_which_file(shown: Told) -> None:
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 @pytest.mark.parametrize("key", ["file", "inbox", "reason"])
 def test_a_hostile_name_can_not_move_a_persons_cursor(shown: Told, key: str, text: str) -> None:
-    get("m").info("e", **{key: text.encode("utf-8", "surrogateescape")})
-    get("m").info("e", **{key: text})
+    get_logger("m").info("e", **{key: text.encode("utf-8", "surrogateescape")})
+    get_logger("m").info("e", **{key: text})
 
     lines = shown()
     assert len(lines) == 2
@@ -259,7 +259,7 @@ def test_other_libraries_extras_can_not_either(shown: Told, key: str) -> None:
 
 
 def test_a_long_value_is_cut_for_a_person(shown: Told) -> None:
-    get("m").info("e", reason="a" * 10_000)
+    get_logger("m").info("e", reason="a" * 10_000)
 
     (line,) = shown()
     assert len(line) < 200
@@ -267,7 +267,7 @@ def test_a_long_value_is_cut_for_a_person(shown: Told) -> None:
 
 
 def test_a_person_sees_the_traceback_below_the_line(shown: Told) -> None:
-    get("m").error("e", exc_info=ValueError("bad"))
+    get_logger("m").error("e", exc_info=ValueError("bad"))
 
     first, *below = shown()
     assert first.endswith("!! e")
@@ -275,7 +275,7 @@ def test_a_person_sees_the_traceback_below_the_line(shown: Told) -> None:
 
 
 def test_a_traceback_can_not_move_a_persons_cursor(shown: Told) -> None:
-    get("m").error("e", exc_info=ValueError("\x1b[2J\rall is well"))
+    get_logger("m").error("e", exc_info=ValueError("\x1b[2J\rall is well"))
 
     assert all(line.isprintable() for line in shown())
 

@@ -18,7 +18,7 @@ from support.logged import NOON, line, parcel, table
 
 from inboxd.console.main import cli
 from inboxd.console.times import duration
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 
 P, Q = parcel(1, NOON), parcel(2, NOON)
 HOSTILE = b'x\n{"event":"file_done"}\x1b[2J.pdf'
@@ -279,7 +279,7 @@ def test_of_what_nothing_is_known_the_exit_code_is_1_and_it_is_told_where_was_lo
 @pytest.mark.parametrize("command", [["log"], ["log", "--json"], ["trace", os.fsdecode(HOSTILE)], ["trace", "--json", P]])
 @pytest.mark.parametrize("raw", [True, False])
 def test_a_hostile_name_forges_no_line_and_moves_no_cursor(tmp_path: Path, command: list[str], raw: bool) -> None:
-    name = HOSTILE.decode() if raw else plain(HOSTILE)  # a log that other hands have passed on may hold anything
+    name = HOSTILE.decode() if raw else escape(HOSTILE)  # a log that other hands have passed on may hold anything
     keys = {"parcel": P, "reason": name, "exception": name, "\x1b[2J": 1, "result": {name: name}}
     (tmp_path / "w.log").write_bytes(line("file_failed", NOON, file=AS_LOGGED, filed=name, **keys))  # type: ignore[arg-type]
 

@@ -5,7 +5,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from inboxd.config.settings import Rules
-from inboxd.fs.mounts import LOCAL, Mount, mount_at, mount_of
+from inboxd.fs.mounts import LOCAL_FILE_SYSTEMS, Mount, find_mount, find_mount_of_path
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.intake.watch_mode import UNSURE_LOCAL_SECONDS, UNSURE_NETWORK_SECONDS, mode, patience
 
@@ -39,36 +39,36 @@ def mount(kind: str) -> Mount:
 def test_the_mount_of_a_real_folder_is_found(tmp_path: Path) -> None:
     point = next(folder for folder in (tmp_path, *tmp_path.parents) if folder.is_mount())
 
-    found = mount_at(Disk(), tmp_path)
+    found = find_mount_of_path(Disk(), tmp_path)
 
     assert found.point == str(point)
-    assert f" {point} {found.kind} " in Path("/proc/mounts").read_text()
+    assert f" {point} {found.file_system} " in Path("/proc/mounts").read_text()
 
 
 def test_proc_is_a_mount_of_its_own(tmp_path: Path) -> None:
-    proc = mount_at(Disk(), PurePath("/proc"))
+    proc = find_mount_of_path(Disk(), PurePath("/proc"))
 
-    assert (proc.kind, proc.point, proc.network) == ("proc", "/proc", True)
-    assert proc.id != mount_at(Disk(), tmp_path).id
+    assert (proc.file_system, proc.point, proc.is_network) == ("proc", "/proc", True)
+    assert proc.id != find_mount_of_path(Disk(), tmp_path).id
 
 
 def test_folders_on_one_mount_have_one_number(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
 
-    assert mount_at(Disk(), tmp_path) == mount_at(Disk(), tmp_path / "a")
+    assert find_mount_of_path(Disk(), tmp_path) == find_mount_of_path(Disk(), tmp_path / "a")
 
 
 def test_looking_for_a_mount_leaves_nothing_open(tmp_path: Path) -> None:
     before = sorted(Path("/proc/self/fd").iterdir())
 
-    mount_at(Disk(), tmp_path)
+    find_mount_of_path(Disk(), tmp_path)
 
     assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
 def test_a_folder_that_is_not_there_is_on_no_mount(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        mount_at(Disk(), tmp_path / "none")
+        find_mount_of_path(Disk(), tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -76,21 +76,21 @@ def test_a_folder_that_is_not_there_is_on_no_mount(tmp_path: Path) -> None:
     [(22, "ext4", "/"), (30, "nfs4", "/srv"), (31, "xfs", "/srv"), (32, "fuse.sshfs", r"/mnt/my\040disk")],
 )
 def test_of_mounts_upon_mounts_the_one_with_the_number_is_meant(number: int, kind: str, point: str) -> None:
-    assert mount_of(MountsDisk(number), 0) == Mount(number, kind, point)
+    assert find_mount(MountsDisk(number), 0) == Mount(number, kind, point)
 
 
 def test_a_mount_that_is_not_listed_is_of_unknown_kind_and_not_trusted() -> None:
-    found = mount_of(MountsDisk(99), 0)
+    found = find_mount(MountsDisk(99), 0)
 
-    assert (found.id, found.kind, found.network) == (99, "unknown", True)
+    assert (found.id, found.file_system, found.is_network) == (99, "unknown", True)
 
 
 @pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0b", "\x0c", "\x1c", "\xa0", "\u3000", "\udcff"])
 def test_a_mount_of_anybody_with_an_odd_name_does_not_hide_the_others(odd: str) -> None:
     strange = f"21 1 0:50 / /home/me/{odd}a{odd} rw - fuse.sshfs me@there:/ rw\n"
 
-    assert mount_of(MountsDisk(31, strange + MOUNTINFO), 0) == Mount(31, "xfs", "/srv")
-    assert mount_of(MountsDisk(21, strange + MOUNTINFO), 0).point == f"/home/me/{odd}a{odd}"
+    assert find_mount(MountsDisk(31, strange + MOUNTINFO), 0) == Mount(31, "xfs", "/srv")
+    assert find_mount(MountsDisk(21, strange + MOUNTINFO), 0).point == f"/home/me/{odd}a{odd}"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_where_others_may_write_unseen_is_polled_and_waited_for(kind: str) -> No
     assert not patience(Rules(), mount(kind)).trusted
 
 
-@pytest.mark.parametrize("kind", sorted(LOCAL))
+@pytest.mark.parametrize("kind", sorted(LOCAL_FILE_SYSTEMS))
 def test_a_local_file_system_is_watched_by_events(kind: str) -> None:
     watched = mode(Rules(), mount(kind))
 

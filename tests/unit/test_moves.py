@@ -11,8 +11,8 @@ import pytest
 from support.descriptors import open_descriptors
 from support.disks import LinkingDisk, RefusingDisk, TwoDisks
 
-from inboxd.fs.folders import Branch, make_folders, open_path
-from inboxd.fs.rename import move, move_free
+from inboxd.fs.folders import DirHandle, make_path, open_path
+from inboxd.fs.rename import move, move_to_free_name
 from inboxd.fs.syscalls import Disk, Fd
 
 DISKS = [Disk(), LinkingDisk(), TwoDisks()]
@@ -77,7 +77,7 @@ def test_a_name_that_something_else_has_is_not_overwritten_either(disk: Disk, wh
     taken = two.b / "f"
     taken.mkdir() if what == "folder" else taken.symlink_to("/" if what == "link" else "/nowhere")
 
-    name = move_free(disk, two.at, b"f", two.to, b"f")
+    name = move_to_free_name(disk, two.at, b"f", two.to, b"f")
 
     assert name == b"f (2)"
     assert taken.is_dir() if what == "folder" else taken.is_symlink()
@@ -99,7 +99,7 @@ def test_the_next_free_name_is_taken(disk: Disk, two: Two) -> None:
         (two.b / name).write_bytes(b"old")
     (two.a / "f.txt").write_bytes(b"new")
 
-    name = move_free(disk, two.at, b"f.txt", two.to, b"f.txt")
+    name = move_to_free_name(disk, two.at, b"f.txt", two.to, b"f.txt")
 
     assert name == b"f (4).txt"
     assert (two.b / "f (4).txt").read_bytes() == b"new"
@@ -182,7 +182,7 @@ def test_a_disk_that_is_full_leaves_no_half_copy(two: Two) -> None:
 def test_folders_are_made_as_far_as_they_are_missing(two: Two) -> None:
     (two.b / "x").mkdir()
 
-    folder, made = make_folders(Disk(), two.to, (b"x", b"y", b"\xff"), 0o777)
+    folder, made = make_path(Disk(), two.to, (b"x", b"y", b"\xff"), 0o777)
 
     os.close(folder)
     assert made == (b"x", b"y", b"\xff")
@@ -194,7 +194,7 @@ def test_folders_are_made_as_far_as_they_are_missing(two: Two) -> None:
 def test_a_folder_whose_name_is_taken_gets_another_one(what: str, two: Two) -> None:
     (two.b / "x").write_bytes(b"old") if what == "file" else (two.b / "x").symlink_to(two.a)
 
-    folder, made = make_folders(Disk(), two.to, (b"x", b"y"), 0o777)
+    folder, made = make_path(Disk(), two.to, (b"x", b"y"), 0o777)
 
     os.close(folder)
     assert made == (b"x (2)", b"y")
@@ -203,7 +203,7 @@ def test_a_folder_whose_name_is_taken_gets_another_one(what: str, two: Two) -> N
 
 
 def test_no_folders_to_make_opens_the_folder_itself(two: Two) -> None:
-    folder, made = make_folders(Disk(), two.to, (), 0o777)
+    folder, made = make_path(Disk(), two.to, (), 0o777)
 
     assert os.path.samestat(os.fstat(folder), os.fstat(two.to))
     assert made == ()
@@ -225,16 +225,16 @@ def test_no_descriptor_is_left_open_when_a_folder_can_not_be_made(two: Two) -> N
     open_before = open_descriptors()
 
     with pytest.raises(OSError, match="refused"):
-        make_folders(RefusingDisk("mkdir", b"z", errno.ENOSPC), two.to, (b"x", b"y", b"z"), 0o777)
+        make_path(RefusingDisk("mkdir", b"z", errno.ENOSPC), two.to, (b"x", b"y", b"z"), 0o777)
 
     assert open_descriptors() == open_before
 
 
 def test_a_branch_keeps_one_folder_open_and_leaves_none(two: Two) -> None:
     before = open_descriptors()
-    with Branch(Disk(), two.to, 0o777) as branch:
-        made = [branch.at(parts)[0] for parts in ((), (b"x",), (b"x",), (b"x", b"y"), ())]
-        again = branch.at((b"x",))
+    with DirHandle(Disk(), two.to, 0o777) as branch:
+        made = [branch.open(parts)[0] for parts in ((), (b"x",), (b"x",), (b"x", b"y"), ())]
+        again = branch.open((b"x",))
 
     assert made[0] == made[4] == two.to
     assert made[1] == made[2]
@@ -243,8 +243,8 @@ def test_a_branch_keeps_one_folder_open_and_leaves_none(two: Two) -> None:
 
 
 def test_a_branch_that_may_make_nothing_misses_what_is_not_there_and_can_be_asked_again(two: Two) -> None:
-    with Branch(Disk(), two.to) as branch:
+    with DirHandle(Disk(), two.to) as branch:
         with pytest.raises(FileNotFoundError):
-            branch.at((b"x",))
+            branch.open((b"x",))
 
-        assert branch.at(())[0] == two.to
+        assert branch.open(())[0] == two.to

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inboxd.logs.text import plain
-from inboxd.spool import error_note
+from inboxd.logs.text import escape
+from inboxd.spool.error_note import NOTE_BYTES_MAX, format_note, is_note, note_name, signature
 from inboxd.spool.layout import new_parcel_id
 
 PARCEL = new_parcel_id(1.0)
@@ -14,7 +14,7 @@ anything = st.binary(min_size=1, max_size=60).filter(lambda path: b"\0" not in p
 
 
 def written(path: bytes = b"a.pdf", reason: str = "not an invoice", attempts: int = 1) -> str:
-    return error_note.write(path, reason, inbox="drop", parcel=PARCEL, attempts=attempts, at=0.0).decode()
+    return format_note(path, reason, inbox="drop", parcel=PARCEL, attempts=attempts, at=0.0).decode()
 
 
 def test_a_note_says_what_went_wrong_and_what_to_do() -> None:
@@ -47,43 +47,43 @@ def test_a_very_long_reason_is_cut() -> None:
 
 @given(path=anything, reason=st.text())
 def test_every_note_is_utf_8_and_known_again_by_its_signature(path: bytes, reason: str) -> None:
-    text = error_note.write(path, reason, inbox="drop", parcel=PARCEL, attempts=1, at=0.0)
+    text = format_note(path, reason, inbox="drop", parcel=PARCEL, attempts=1, at=0.0)
 
     assert text.decode("utf-8").endswith("\n")
-    assert error_note.is_ours(text)
-    assert error_note.signature(path, PARCEL) in text.splitlines()
+    assert is_note(text)
+    assert signature(path, PARCEL) in text.splitlines()
 
 
 @given(path=anything, other=anything)
 def test_notes_of_different_files_have_different_signatures(path: bytes, other: bytes) -> None:
     if path != other:
-        assert error_note.signature(path, PARCEL) != error_note.signature(other, PARCEL)
+        assert signature(path, PARCEL) != signature(other, PARCEL)
 
 
 def test_notes_of_different_parcels_have_different_signatures() -> None:
-    assert error_note.signature(b"a", PARCEL) != error_note.signature(b"a", new_parcel_id(2.0))
+    assert signature(b"a", PARCEL) != signature(b"a", new_parcel_id(2.0))
 
 
 @pytest.mark.parametrize("path", [b"a", b"/".join([b"\xff" * 255] * 33), b"/".join(["\U000e0001".encode() * 63] * 33)])
 def test_a_note_is_short_enough_to_be_read_at_one_go(path: bytes) -> None:
-    text = error_note.write(path, "\U0001f4a5" * 5000, inbox="d" * 64, parcel=PARCEL, attempts=1, at=0.0)
+    text = format_note(path, "\U0001f4a5" * 5000, inbox="d" * 64, parcel=PARCEL, attempts=1, at=0.0)
 
-    assert len(text) <= error_note.NOTE_BYTES_MAX
+    assert len(text) <= NOTE_BYTES_MAX
 
 
 @pytest.mark.parametrize("text", [b"", b"a user's own", b"see the inboxd note below", b" inboxd note: no"])
 def test_other_texts_are_not_ours(text: bytes) -> None:
-    assert not error_note.is_ours(text)
+    assert not is_note(text)
 
 
 @pytest.mark.parametrize(("name", "note"), [(b"a.pdf", b"a.pdf.error.txt"), (b"x" * 245, b"x" * 245 + b".error.txt")])
 def test_a_note_has_the_files_name_and_a_suffix(name: bytes, note: bytes) -> None:
-    assert error_note.name_for(name) == note
+    assert note_name(name) == note
 
 
 @pytest.mark.parametrize("name", [b"x" * 246, b"x" * 255, "ü".encode() * 127, b"\xff" * 255])
 def test_the_note_of_a_long_name_fits_and_tears_no_character(name: bytes) -> None:
-    note = error_note.name_for(name)
+    note = note_name(name)
 
     assert len(note) <= 255
     assert note.endswith(b".error.txt")
@@ -91,17 +91,17 @@ def test_the_note_of_a_long_name_fits_and_tears_no_character(name: bytes) -> Non
 
 
 def test_long_names_that_begin_alike_have_notes_of_their_own() -> None:
-    assert len({error_note.name_for(b"x" * 250 + b"%d" % number) for number in range(10)}) == 10
+    assert len({note_name(b"x" * 250 + b"%d" % number) for number in range(10)}) == 10
 
 
 @given(st.text())
 def test_plain_text_is_printable_and_on_one_line(text: str) -> None:
-    assert plain(text).isprintable()
+    assert escape(text).isprintable()
 
 
 @given(st.binary())
 def test_plain_bytes_are_printable_and_can_be_written_as_utf_8(raw: bytes) -> None:
-    text = plain(raw)
+    text = escape(raw)
 
     assert text.isprintable()
     assert text.encode("utf-8").decode("utf-8") == text
@@ -119,4 +119,4 @@ def test_plain_bytes_are_printable_and_can_be_written_as_utf_8(raw: bytes) -> No
     ],
 )
 def test_what_is_printable_stays_and_the_rest_is_escaped(raw: bytes | str, text: str) -> None:
-    assert plain(raw) == text
+    assert escape(raw) == text

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from inboxd.errors import BadPayload
+from inboxd.errors import InvalidMessage
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, from_wire, to_wire
 
 ID = f"{1_700_000_000_000:012x}" + "ab" * 8
@@ -58,25 +58,25 @@ def test_an_outcome_of_no_file_at_all_is_an_outcome() -> None:
 
 @pytest.mark.parametrize("message", [None, 1, "outcome", b"outcome", [], [1], {}], ids=repr)
 def test_what_is_no_outcome_at_all_is_refused(message: object) -> None:
-    with pytest.raises(BadPayload):
+    with pytest.raises(InvalidMessage):
         from_wire(message)
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, [1]], ids=repr)
 def test_another_version_is_refused(version: object) -> None:
-    with pytest.raises(BadPayload, match="no outcome"):
+    with pytest.raises(InvalidMessage, match="no outcome"):
         from_wire(wire(version=version))
 
 
 @pytest.mark.parametrize("key", ["version", "parcel", "inbox", "attempt", "files"])
 def test_a_missing_key_is_refused(key: str) -> None:
-    with pytest.raises(BadPayload, match=f"wrong shape: '{key}'"):
+    with pytest.raises(InvalidMessage, match=f"wrong shape: '{key}'"):
         from_wire(without(wire(), key))
 
 
 @pytest.mark.parametrize("key", ["filename", "verdict", "reason", "result"])
 def test_a_missing_key_of_a_file_is_refused(key: str) -> None:
-    with pytest.raises(BadPayload, match=f"wrong shape: '{key}'"):
+    with pytest.raises(InvalidMessage, match=f"wrong shape: '{key}'"):
         from_wire(wire(files=[without(wire()["files"][0], key)]))
 
 
@@ -103,7 +103,7 @@ def test_a_missing_key_of_a_file_is_refused(key: str) -> None:
     ids=repr,
 )
 def test_a_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
-    with pytest.raises(BadPayload):
+    with pytest.raises(InvalidMessage):
         from_wire(wire(**{key: value}))
 
 
@@ -124,7 +124,7 @@ def test_a_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
     ids=repr,
 )
 def test_a_files_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
-    with pytest.raises(BadPayload):
+    with pytest.raises(InvalidMessage):
         from_wire(with_file(**{key: value}))
 
 
@@ -132,7 +132,7 @@ def test_a_files_value_of_the_wrong_type_is_refused(key: str, value: object) -> 
     "filename", [b"", b".", b"..", b"/", b"/etc/passwd", b"../a", b"a/../../b", b"./a", b"a//b", b"a/", b"a\0b"], ids=repr
 )
 def test_a_filename_that_could_lead_outside_is_refused(filename: bytes) -> None:
-    with pytest.raises(BadPayload, match="not a path below an inbox"):
+    with pytest.raises(InvalidMessage, match="not a path below an inbox"):
         from_wire(with_file(filename=filename))
 
 
@@ -158,7 +158,7 @@ MESSAGES = ANYTHING | st.fixed_dictionaries(
 def test_whatever_the_message_it_is_read_or_refused_and_nothing_else(message: object) -> None:
     try:
         outcome = from_wire(message)
-    except BadPayload:
+    except InvalidMessage:
         return
 
     assert outcome.parcel == ID

@@ -12,11 +12,11 @@ import pytest
 from support.disks import LinkingDisk, RacingDisk
 from support.spools import Spool
 
-from inboxd.fs.syscalls import Disk, Fd, Kind, Stat, held
+from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, closing
 from inboxd.intake.packing import Packed, clock_of, file_id, now_of, pack, parcel_of, version
 from inboxd.messaging.payload import from_wire, to_wire
-from inboxd.spool.claims import claim, split
-from inboxd.spool.layout import born, new_parcel_id
+from inboxd.spool.claims import claim, split_off
+from inboxd.spool.layout import created_at, new_parcel_id
 
 GIB = 1024**3
 NOBODY = 65534
@@ -39,7 +39,7 @@ def place(spool: Spool, parcel: str, path: bytes) -> Path:
 
 def look(spool: Spool, path: bytes) -> Stat:
     folder, _, name = path.rpartition(b"/")
-    with held(Disk(), Disk().open_root(PurePath(spool.where(folder)))) as at:
+    with closing(Disk(), Disk().open_root(PurePath(spool.where(folder)))) as at:
         return Disk().stat(at, name)
 
 
@@ -53,7 +53,7 @@ class DeviceDisk(Disk):
     """Says of every entry that it is a device: only root can make one."""
 
     def stat(self, at: Fd, name: bytes) -> Stat:
-        return super().stat(at, name)._replace(kind=Kind.DEVICE)
+        return super().stat(at, name)._replace(kind=FileKind.DEVICE)
 
 
 # what travels
@@ -72,7 +72,7 @@ def test_a_small_file_travels_inside_with_all_that_is_known_of_it(spool: Spool) 
         b"content",
     )
     assert part.headers["sha256"] == hashlib.sha256(b"content").hexdigest()
-    assert (part.headers["mtime"], part.headers["claimed-at"]) == (OLD, born(parcel))
+    assert (part.headers["mtime"], part.headers["claimed-at"]) == (OLD, created_at(parcel))
 
 
 def test_a_larger_file_travels_by_its_path_and_is_not_read(spool: Spool) -> None:
@@ -390,11 +390,11 @@ def test_a_file_keeps_its_id_when_it_is_claimed_and_when_it_is_split_off(disk: D
         claim(disk, folders, parcel, [b"x/a"])
     (claimed,) = packed(spool, parcel, b"x/a").parts
     with spool.folders() as folders:
-        split(disk, folders, parcel, b"x/a", alone)
-    (split_off,) = packed(spool, alone, b"x/a", inline_bytes_max=0).parts
+        split_off(disk, folders, parcel, b"x/a", alone)
+    (alone_again,) = packed(spool, alone, b"x/a", inline_bytes_max=0).parts
 
-    assert claimed.headers["id"] == split_off.headers["id"] == before
-    assert claimed.headers["claimed-at"] == born(parcel)
+    assert claimed.headers["id"] == alone_again.headers["id"] == before
+    assert claimed.headers["claimed-at"] == created_at(parcel)
 
 
 def test_another_file_of_the_same_name_has_another_id(spool: Spool) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from inboxd.errors import BadPayload
+from inboxd.errors import InvalidMessage
 from inboxd.messaging.payload import FILES_MAX, INLINE_BYTES_MAX, FilePart, Parcel, from_wire, to_wire
 
 ID = f"{1_700_000_000_000:012x}" + "ab" * 8
@@ -62,25 +62,25 @@ def test_what_is_read_does_not_change_with_what_a_later_version_adds() -> None:
 
 @pytest.mark.parametrize("message", [None, 1, "parcel", b"parcel", [], [1], {}, {"version": None}], ids=repr)
 def test_what_is_no_parcel_at_all_is_refused(message: object) -> None:
-    with pytest.raises(BadPayload, match="payload version 1"):
+    with pytest.raises(InvalidMessage, match="payload version 1"):
         from_wire(message)
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, [1]], ids=repr)
 def test_another_version_is_refused_and_the_remedy_is_told(version: object) -> None:
-    with pytest.raises(BadPayload, match="upgrade the older side"):
+    with pytest.raises(InvalidMessage, match="upgrade the older side"):
         from_wire(wire(version=version))
 
 
 @pytest.mark.parametrize("key", ["parcel", "inbox", "host", "root", "files"])
 def test_a_missing_key_is_refused(key: str) -> None:
-    with pytest.raises(BadPayload, match=f"wrong shape: '{key}'"):
+    with pytest.raises(InvalidMessage, match=f"wrong shape: '{key}'"):
         from_wire(without(wire(), key))
 
 
 @pytest.mark.parametrize("key", ["filename", "content_type", "content_length", "headers", "stream"])
 def test_a_missing_key_of_a_file_is_refused(key: str) -> None:
-    with pytest.raises(BadPayload, match=f"wrong shape: '{key}'"):
+    with pytest.raises(InvalidMessage, match=f"wrong shape: '{key}'"):
         from_wire(wire(files=[without(wire()["files"][0], key)]))
 
 
@@ -103,7 +103,7 @@ def test_a_missing_key_of_a_file_is_refused(key: str) -> None:
     ids=repr,
 )
 def test_a_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
-    with pytest.raises(BadPayload, match=r"wrong shape: .* expected, not "):
+    with pytest.raises(InvalidMessage, match=r"wrong shape: .* expected, not "):
         from_wire(wire(**{key: value}))
 
 
@@ -124,13 +124,13 @@ def test_a_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
     ids=repr,
 )
 def test_a_files_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
-    with pytest.raises(BadPayload, match=r"wrong shape: .* expected, not "):
+    with pytest.raises(InvalidMessage, match=r"wrong shape: .* expected, not "):
         from_wire(with_part(**{key: value}))
 
 
 @pytest.mark.parametrize("parcel", ["", "abc", ID[:-1], ID + "0", ID.upper(), "../" + ID[3:], ID[:-1] + "/"], ids=repr)
 def test_what_can_be_no_parcels_id_is_refused(parcel: str) -> None:
-    with pytest.raises(BadPayload, match="no parcel: id"):
+    with pytest.raises(InvalidMessage, match="no parcel: id"):
         from_wire(wire(parcel=parcel))
 
 
@@ -140,23 +140,23 @@ def test_what_can_be_no_parcels_id_is_refused(parcel: str) -> None:
     ids=repr,
 )
 def test_a_filename_that_could_lead_outside_is_refused(filename: bytes) -> None:
-    with pytest.raises(BadPayload, match="not a path below an inbox"):
+    with pytest.raises(InvalidMessage, match="not a path below an inbox"):
         from_wire(with_part(filename=filename))
 
 
 @pytest.mark.parametrize("length", [0, 2, 4, -3])
 def test_a_file_that_has_not_the_length_that_was_announced_is_refused(length: int) -> None:
-    with pytest.raises(BadPayload, match=f"3 bytes where {length} were announced"):
+    with pytest.raises(InvalidMessage, match=f"3 bytes where {length} were announced"):
         from_wire(with_part(content_length=length))
 
 
 def test_a_file_without_the_id_that_a_handler_is_given_is_refused() -> None:
-    with pytest.raises(BadPayload, match="id"):
+    with pytest.raises(InvalidMessage, match="id"):
         from_wire(with_part(headers=without(INLINE.headers, "id")))
 
 
 def test_a_parcel_without_files_is_refused() -> None:
-    with pytest.raises(BadPayload, match="with 0 files"):
+    with pytest.raises(InvalidMessage, match="with 0 files"):
         from_wire(wire(files=[]))
 
 
@@ -177,7 +177,7 @@ def test_a_parcel_carries_at_most_so_many_bytes(size: int, refused: bool) -> Non
 def fails(read: Callable[[], object]) -> bool:
     try:
         read()
-    except BadPayload:
+    except InvalidMessage:
         return True
     return False
 
@@ -214,7 +214,7 @@ MESSAGES = ANYTHING | st.fixed_dictionaries(
 def test_whatever_the_message_it_is_read_or_refused_and_nothing_else(message: object) -> None:
     try:
         parcel = from_wire(message)
-    except BadPayload:
+    except InvalidMessage:
         return
 
     assert from_wire(to_wire(parcel)) == parcel

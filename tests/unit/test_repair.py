@@ -14,10 +14,10 @@ from support.spools import Spool
 from support.sweeping import lapse, lease, outcome, queued, spool, store, sweep, workshop
 from support.waiting import eventually
 
-from inboxd.broker import connection
-from inboxd.broker.leases import Held
-from inboxd.broker.recovery import Help
-from inboxd.errors import BadPayload, HandlerFailed, RejectFile
+from inboxd.broker.connection import broker_url
+from inboxd.broker.leases import LeaseState
+from inboxd.broker.recovery import RecoveryAction
+from inboxd.errors import HandlerFailed, InvalidMessage, RejectFile
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.logs import events
 from inboxd.messaging import payload
@@ -37,12 +37,12 @@ LONG = 1000.0
 def test_a_claimed_parcel_without_a_lease_is_published_under_its_own_name(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"x/a")
 
-    assert sweep(workshop, spool) == {Help.PUBLISH: 1}
+    assert sweep(workshop, spool) == {RecoveryAction.REPUBLISH: 1}
 
     assert queued(workshop) == {parcel}
     known = lease(workshop, parcel)
     assert known is not None
-    assert known.held is Held.QUEUED
+    assert known.state is LeaseState.QUEUED
 
 
 def test_a_parcel_whose_message_still_waits_is_not_published_again(workshop: WorkerContext, spool: Spool) -> None:
@@ -50,7 +50,7 @@ def test_a_parcel_whose_message_still_waits_is_not_published_again(workshop: Wor
     sweep(workshop, spool)
     lapse(workshop, parcel)
 
-    assert sweep(workshop, spool) == {Help.RENEW: 1}
+    assert sweep(workshop, spool) == {RecoveryAction.RENEW: 1}
 
     assert workshop.client.llen(WORK_QUEUE) == 1
 
@@ -61,7 +61,7 @@ def test_a_parcel_whose_message_was_lost_is_published_again(workshop: WorkerCont
     lapse(workshop, parcel)
     workshop.client.delete(WORK_QUEUE)
 
-    assert sweep(workshop, spool) == {Help.PUBLISH: 1}
+    assert sweep(workshop, spool) == {RecoveryAction.REPUBLISH: 1}
 
     assert queued(workshop) == {parcel}
 
@@ -74,7 +74,7 @@ def test_after_redis_lost_all_it_knew_every_parcel_is_published_again(workshop: 
     workshop.client.set("inboxd:epoch", 0)
 
     helped: Counter[str] = Counter()
-    eventually(lambda: helped.update(sweep(workshop, spool)) or helped[Help.PUBLISH] == 2)
+    eventually(lambda: helped.update(sweep(workshop, spool)) or helped[RecoveryAction.REPUBLISH] == 2)
 
     assert queued(workshop) == parcels
 
@@ -92,7 +92,7 @@ def test_a_success_whose_callback_was_lost_is_carried_out_for_each_file(workshop
     verdicts = {"good": Verdict.DONE, "bad": Verdict.REJECTED, "alone": Verdict.ALONE, "again": Verdict.AGAIN}
     store(workshop, parcel, outcome(parcel, **verdicts, gone=Verdict.GONE))
 
-    assert sweep(workshop, spool) == {Help.FILE_AWAY: 1}
+    assert sweep(workshop, spool) == {RecoveryAction.FILE: 1}
 
     assert spool.files("done") == {b"good": b"content"}
     assert spool.failed_files() == {b"bad": b"content"}
@@ -102,7 +102,7 @@ def test_a_success_whose_callback_was_lost_is_carried_out_for_each_file(workshop
     assert queued(workshop) == {path.partition(b"/")[0].decode() for path in in_flight}
     known = lease(workshop, parcel)
     assert known is not None
-    assert known.held is Held.FILED
+    assert known.state is LeaseState.FILED
 
 
 @pytest.mark.parametrize(("error", "reason"), [(HandlerFailed("ValueError: no"), b"no"), (RejectFile("not ours"), b"not ours")])
@@ -112,7 +112,7 @@ def test_a_failure_whose_callback_was_lost_is_carried_out_with_its_reason(
     parcel = spool.claimed(b"x/a")
     store(workshop, parcel, error, FAILURE)
 
-    assert sweep(workshop, spool) == {Help.FILE_AWAY: 1}
+    assert sweep(workshop, spool) == {RecoveryAction.FILE: 1}
 
     assert spool.failed_files() == {b"x/a": b"content"}
     assert reason in spool.notes()[b"x/a.error.txt"]
@@ -120,7 +120,7 @@ def test_a_failure_whose_callback_was_lost_is_carried_out_with_its_reason(
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(FAILURE, ConnectionError("away")), (FAILURE, BadPayload("no")), (RETRY, ValueError())]
+    ("status", "error"), [(FAILURE, ConnectionError("away")), (FAILURE, InvalidMessage("no")), (RETRY, ValueError())]
 )
 def test_a_failure_that_is_the_workers_own_fails_no_file(
     status: str, error: Exception, workshop: WorkerContext, spool: Spool
@@ -128,7 +128,7 @@ def test_a_failure_that_is_the_workers_own_fails_no_file(
     parcel = spool.claimed(b"a")
     store(workshop, parcel, error, status)
 
-    assert sweep(workshop, spool) == {Help.PUBLISH: 1}
+    assert sweep(workshop, spool) == {RecoveryAction.REPUBLISH: 1}
 
     assert queued(workshop) == {parcel}
 
@@ -138,12 +138,12 @@ def test_a_parcel_whose_worker_died_gets_another_chance(seconds: float, workshop
     parcel = spool.claimed(b"a")
     workshop.leases.start(parcel, dead_token("here"), seconds)
 
-    assert sweep(workshop, spool) == {Help.CRASHED: 1}
+    assert sweep(workshop, spool) == {RecoveryAction.COUNT_CRASH: 1}
 
     assert queued(workshop) == {parcel}
     known = lease(workshop, parcel)
     assert known is not None
-    assert (known.held, known.crashes) == (Held.QUEUED, 1)
+    assert (known.state, known.crashes) == (LeaseState.QUEUED, 1)
 
 
 def test_a_file_that_takes_its_worker_down_again_and_again_fails(workshop: WorkerContext, spool: Spool) -> None:
@@ -151,7 +151,7 @@ def test_a_file_that_takes_its_worker_down_again_and_again_fails(workshop: Worke
     for _ in range(workshop.settings.work.crashes_max):
         workshop.leases.start(parcel, dead_token("here"), SHORT)
         workshop.client.delete(WORK_QUEUE)
-        assert sweep(workshop, spool) == {Help.CRASHED: 1}
+        assert sweep(workshop, spool) == {RecoveryAction.COUNT_CRASH: 1}
 
     assert spool.failed_files() == {b"a": b"content"}
     assert b"3 times in a row" in spool.notes()[b"a.error.txt"]
@@ -162,7 +162,7 @@ def test_files_that_were_in_company_when_their_worker_died_are_tried_alone(works
     parcel = spool.claimed(b"a", b"b")
     workshop.leases.start(parcel, dead_token("here"), SHORT)
 
-    assert sweep(workshop, spool) == {Help.CRASHED: 1}
+    assert sweep(workshop, spool) == {RecoveryAction.COUNT_CRASH: 1}
 
     homes = {path.partition(b"/")[2]: path.partition(b"/")[0].decode() for path in spool.files("claimed")}
     assert homes.keys() == {b"a", b"b"}
@@ -201,14 +201,14 @@ def test_a_parcel_that_a_living_worker_has_left_lying_is_helped_in_the_end(has_o
     with spool.folders() as folders:
         helped = Repair(rooms.workshop(spool.inbox(), leases, sent), spool.inbox(), folders).run()
 
-    assert helped == {Help.FILE_AWAY if has_outcome else Help.CRASHED: 1}
+    assert helped == {RecoveryAction.FILE if has_outcome else RecoveryAction.COUNT_CRASH: 1}
 
 
 def test_what_is_left_in_a_filed_parcel_is_adopted(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
-    workshop.leases.filed(parcel)
+    workshop.leases.mark_filed(parcel)
 
-    assert sweep(workshop, spool) == {Help.ADOPT: 1}
+    assert sweep(workshop, spool) == {RecoveryAction.SPLIT: 1}
 
     ((path, data),) = spool.files("claimed").items()
     assert data == b"content"
@@ -218,7 +218,7 @@ def test_what_is_left_in_a_filed_parcel_is_adopted(workshop: WorkerContext, spoo
 def test_an_empty_parcel_is_removed(workshop: WorkerContext, spool: Spool) -> None:
     (spool.root / "claimed" / new_parcel_id() / "x").mkdir(parents=True)
 
-    assert sweep(workshop, spool) == {Help.DISCARD: 1}
+    assert sweep(workshop, spool) == {RecoveryAction.REMOVE: 1}
 
     assert list((spool.root / "claimed").iterdir()) == []
 
@@ -230,7 +230,7 @@ def test_a_parcel_in_trouble_does_not_keep_the_others_from_being_helped(workshop
     with capture_logs() as lines:
         helped = sweep(workshop, spool)
 
-    assert helped == {Help.PUBLISH: 1}
+    assert helped == {RecoveryAction.REPUBLISH: 1}
     assert queued(workshop) == {fine}
     assert [line["parcel"] for line in lines if line["event"] == events.PARCEL_STUCK] == [stuck]
 
@@ -279,7 +279,7 @@ def test_a_file_that_can_not_be_read_does_not_stop_its_inbox(workshop: WorkerCon
 
     helped = sweep(dataclasses.replace(workshop, disk=BadSector()), spool)
 
-    assert helped == {Help.PUBLISH: 1}
+    assert helped == {RecoveryAction.REPUBLISH: 1}
     assert queued(workshop) == {good}
 
 
@@ -363,4 +363,4 @@ def test_the_stored_results_of_many_parcels_are_read_at_once(workshop: WorkerCon
 
     assert [stored[parcel]["status"] for parcel in parcels] == [SUCCESS, "PENDING", "PENDING"]
     assert workshop.stored([]) == {}
-    assert connection.url(workshop.settings).startswith("unix:")
+    assert broker_url(workshop.settings).startswith("unix:")

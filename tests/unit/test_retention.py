@@ -12,9 +12,9 @@ from support.fuse import Fuse
 from support.spools import Spool
 
 from inboxd.fs.syscalls import Disk, Fd, Stat
-from inboxd.spool import error_note
+from inboxd.spool.error_note import SUFFIX, format_note, note_name
 from inboxd.spool.layout import new_parcel_id
-from inboxd.spool.retention import LEFTOVER_SECONDS, Removed, expire
+from inboxd.spool.retention import LEFTOVER_SECONDS, Deleted, delete_expired
 
 DAY = 86_400.0
 OLD = 2 * LEFTOVER_SECONDS
@@ -27,13 +27,13 @@ def spool(tmp_path: Path) -> Spool:
 
 
 def note(path: bytes) -> bytes:
-    return error_note.write(path, "a reason", inbox="drop", parcel=new_parcel_id(), attempts=1, at=0.0)
+    return format_note(path, "a reason", inbox="drop", parcel=new_parcel_id(), attempts=1, at=0.0)
 
 
-def removed(spool: Spool, top: str, later: float, keep: float = 0.0, disk: Disk | None = None) -> list[Removed]:
+def removed(spool: Spool, top: str, later: float, keep: float = 0.0, disk: Disk | None = None) -> list[Deleted]:
     with spool.folders() as folders:
         notes_too = top == "failed"
-        return list(expire(disk or Disk(), getattr(folders, top), time.time() + later, keep, notes_too=notes_too))
+        return list(delete_expired(disk or Disk(), getattr(folders, top), time.time() + later, keep, has_notes=notes_too))
 
 
 @pytest.mark.parametrize("top", ["done", "failed"])
@@ -51,7 +51,7 @@ def test_a_file_is_deleted_once_it_was_kept_for_as_long_as_the_settings_say(late
 
     told = removed(spool, "done", later, keep=DAY)
 
-    assert told == ([Removed(b"x/a", "kept for 1 days")] if gone else [])
+    assert told == ([Deleted(b"x/a", "kept for 1 days")] if gone else [])
     assert (spool.files("done") == {}) is gone
 
 
@@ -80,7 +80,7 @@ def test_what_lies_in_a_folder_that_was_refused_as_a_whole_is_as_old_as_its_note
     spool.put(b"failed/x.error.txt", note(b"x"))
 
     with spool.folders() as folders:
-        told = list(expire(_LongAgo(b"a"), folders.failed, time.time(), DAY, notes_too=True))
+        told = list(delete_expired(_LongAgo(b"a"), folders.failed, time.time(), DAY, has_notes=True))
 
     assert told == []
     assert spool.files("failed").keys() == {b"x/a", b"x.error.txt"}
@@ -91,7 +91,7 @@ def test_what_lies_beside_a_note_that_can_not_be_seen_is_not_judged(spool: Spool
         """Can't see the note."""
 
         def stat(self, at: Fd, name: bytes) -> Stat:
-            if name.endswith(error_note.SUFFIX):
+            if name.endswith(SUFFIX):
                 raise OSError(errno.EIO, "on purpose")
             return super().stat(at, name)
 
@@ -99,7 +99,7 @@ def test_what_lies_beside_a_note_that_can_not_be_seen_is_not_judged(spool: Spool
     spool.put(b"failed/x.error.txt", note(b"x"))
 
     with spool.folders() as folders, pytest.raises(OSError, match="on purpose"):
-        list(expire(Blind(b"a"), folders.failed, time.time(), DAY, notes_too=True))
+        list(delete_expired(Blind(b"a"), folders.failed, time.time(), DAY, has_notes=True))
 
     assert spool.files("failed").keys() == {b"x/a", b"x.error.txt"}
 
@@ -132,14 +132,14 @@ def test_our_own_unfinished_files_go_when_nobody_can_be_at_work_on_them(top: str
     spool.put(top.encode() + b"/x/" + name)
 
     assert removed(spool, top, later=LEFTOVER_SECONDS - 60.0) == []
-    assert removed(spool, top, later=LEFTOVER_SECONDS + 60.0) == [Removed(b"x/" + name, "an unfinished file of inboxd's")]
+    assert removed(spool, top, later=LEFTOVER_SECONDS + 60.0) == [Deleted(b"x/" + name, "an unfinished file of inboxd's")]
 
 
 def test_a_note_whose_file_was_taken_away_goes(spool: Spool) -> None:
     spool.put(b"failed/x/a.error.txt", note(b"x/a"))
 
     assert removed(spool, "failed", LEFTOVER_SECONDS - 60.0) == []
-    assert removed(spool, "failed", OLD) == [Removed(b"x/a.error.txt", "a note of inboxd's whose file is gone")]
+    assert removed(spool, "failed", OLD) == [Deleted(b"x/a.error.txt", "a note of inboxd's whose file is gone")]
 
 
 def test_a_note_beside_its_file_stays(spool: Spool) -> None:
@@ -152,7 +152,7 @@ def test_a_note_beside_its_file_stays(spool: Spool) -> None:
 @pytest.mark.parametrize("name", [b"n" * 255, b"a~b"])
 def test_the_note_of_a_file_that_is_there_stays_whatever_the_files_name(name: bytes, spool: Spool) -> None:
     spool.put(b"failed/" + name)
-    spool.put(b"failed/" + error_note.name_for(name), note(name))
+    spool.put(b"failed/" + note_name(name), note(name))
 
     assert removed(spool, "failed", OLD) == []
 

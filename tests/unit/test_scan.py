@@ -11,7 +11,7 @@ from support.disks import RacingDisk, RefusingDisk
 from support.looking import FAR, decisions, look
 from support.spools import AT_ONCE, Spool
 
-from inboxd.fs.syscalls import Disk, Kind
+from inboxd.fs.syscalls import Disk, FileKind
 from inboxd.intake.readiness import Ignore, Ready, Refuse
 from inboxd.intake.scan import Denied, Seen, SubFolder, scan
 
@@ -82,7 +82,7 @@ def test_a_device_is_refused(spool: Spool) -> None:
     found = decisions(spool, WithDevice())
 
     os.close(device_folder)
-    assert found == {b"device": Refuse(f"it is a {Kind.DEVICE}, not a file: drop the file itself")}
+    assert found == {b"device": Refuse(f"it is a {FileKind.DEVICE}, not a file: drop the file itself")}
 
 
 def test_temporary_names_and_patterns_are_left_alone_without_a_look(spool: Spool) -> None:

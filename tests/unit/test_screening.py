@@ -8,8 +8,8 @@ import redis
 from structlog.testing import capture_logs
 from support.valkey import settings_for
 
-from inboxd.broker.leases import Held, Leases
-from inboxd.errors import BadPayload
+from inboxd.broker.leases import Leases, LeaseState
+from inboxd.errors import InvalidMessage
 from inboxd.logs import events
 from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.queues import QUARANTINE_KEY
@@ -62,7 +62,7 @@ def test_a_header_of_the_wrong_type_does_not(header: str, value: object, sent: t
     message = json.loads(sent[1])
     message["headers"][header] = value
 
-    with pytest.raises(BadPayload):
+    with pytest.raises(InvalidMessage):
         read(json.dumps(message).encode(), [TASK])
 
 
@@ -71,7 +71,7 @@ def test_a_message_that_lacks_a_part_does_not(part: str, sent: tuple[str, bytes]
     message = json.loads(sent[1])
     del message[part]
 
-    with pytest.raises(BadPayload):
+    with pytest.raises(InvalidMessage):
         read(json.dumps(message).encode(), [TASK])
 
 
@@ -85,7 +85,7 @@ def test_the_parcel_of_a_bad_message_is_free_for_the_sweep_at_once(
         assert not screen.passes("inboxd.work", raw.replace(b"base64", b"base63"))
 
     lease = leases.read([parcel])[parcel]
-    assert (lease.held, lease.left < 0) == (Held.QUEUED, True)
+    assert (lease.state, lease.seconds_left < 0) == (LeaseState.QUEUED, True)
     (line,) = lines
     assert (line["event"], line["parcel"], line["queue"]) == (events.MESSAGE_SET_ASIDE, parcel, "inboxd.work")
 
@@ -98,7 +98,7 @@ def test_a_running_parcel_is_not_disturbed_by_a_bad_copy_of_its_message(
 
     assert not screen.passes("inboxd.work", raw.replace(b"base64", b"base63"))
 
-    assert leases.read([parcel])[parcel].left > 0
+    assert leases.read([parcel])[parcel].seconds_left > 0
 
 
 def test_a_message_that_comes_back_from_worker_after_worker_counts_as_their_death(
@@ -112,7 +112,7 @@ def test_a_message_that_comes_back_from_worker_after_worker_counts_as_their_deat
 
     assert passed == [True] * (REDELIVERIES_MAX - 1) + [False]
     lease = leases.read([parcel])[parcel]
-    assert (lease.held, lease.left < 0) == (Held.RUNNING, True)
+    assert (lease.state, lease.seconds_left < 0) == (LeaseState.RUNNING, True)
     assert screen.passes("inboxd.work", redelivered(raw)), "the count begins anew"
 
 
@@ -136,7 +136,7 @@ def test_a_header_that_would_end_the_worker_is_refused(headers: dict[str, object
     message = json.loads(sent[1])
     message["headers"].update(headers)
 
-    with pytest.raises(BadPayload):
+    with pytest.raises(InvalidMessage):
         read(json.dumps(message).encode(), [TASK])
 
 

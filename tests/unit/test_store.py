@@ -11,7 +11,16 @@ from support.fuse import Fuse
 from support.spools import Spool
 
 from inboxd.fs.syscalls import Disk
-from inboxd.spool.claims import Claim, claim, discard, files, open_in, parcels, release, split
+from inboxd.spool.claims import (
+    ClaimResult,
+    claim,
+    list_files,
+    list_parcels,
+    open_folder_of,
+    release_file,
+    remove_if_empty,
+    split_off,
+)
 from inboxd.spool.layout import new_parcel_id
 
 ODD = [b"a", b"x/b", b"x/y/c d", b"\xff/\n", b"n" * 255]
@@ -23,7 +32,7 @@ def spool(tmp_path: Path) -> Spool:
     return Spool.make(tmp_path / "drop")
 
 
-def take(spool: Spool, *paths: bytes, disk: Disk | None = None) -> tuple[str, Claim]:
+def take(spool: Spool, *paths: bytes, disk: Disk | None = None) -> tuple[str, ClaimResult]:
     parcel = new_parcel_id()
     with spool.folders() as folders:
         return parcel, claim(disk or Disk(), folders, parcel, paths)
@@ -31,7 +40,7 @@ def take(spool: Spool, *paths: bytes, disk: Disk | None = None) -> tuple[str, Cl
 
 def listed(spool: Spool, parcel: str) -> list[bytes]:
     with spool.folders() as folders:
-        return files(Disk(), folders, parcel)
+        return list_files(Disk(), folders, parcel)
 
 
 def test_a_claimed_file_keeps_its_path_and_its_bytes(spool: Spool) -> None:
@@ -40,7 +49,7 @@ def test_a_claimed_file_keeps_its_path_and_its_bytes(spool: Spool) -> None:
 
     parcel, got = take(spool, *ODD)
 
-    assert got == Claim(ODD, [])
+    assert got == ClaimResult(ODD, [])
     assert spool.files(f"claimed/{parcel}") == {path: b"content of " + path for path in ODD}
     assert spool.files("inbox") == {}
     assert listed(spool, parcel) == sorted(ODD)
@@ -61,9 +70,9 @@ def test_of_two_claimers_one_gets_the_file(spool: Spool) -> None:
     first, got_first = take(spool, b"a")
     _, got_second = take(spool, b"a")
 
-    assert (got_first.won, got_second.won) == ([b"a"], [])
+    assert (got_first.claimed, got_second.claimed) == ([b"a"], [])
     with spool.folders() as folders:
-        assert parcels(Disk(), folders) == [first]
+        assert list_parcels(Disk(), folders) == [first]
 
 
 @pytest.mark.parametrize("path", [b"gone", b"no/such/folder", b"a/b"])
@@ -72,7 +81,7 @@ def test_a_file_that_is_gone_is_no_error_and_leaves_no_parcel(path: bytes, spool
 
     _, got = take(spool, path)
 
-    assert got == Claim([], [])
+    assert got == ClaimResult([], [])
     assert list((spool.root / "claimed").iterdir()) == []
 
 
@@ -82,7 +91,7 @@ def test_a_file_that_the_system_keeps_from_us_does_not_hold_up_the_others(spool:
 
     parcel, got = take(spool, b"a", b"x/b", b"c", disk=RefusingDisk("open_folder", b"x", errno.EACCES))
 
-    assert got.won == [b"a", b"c"]
+    assert got.claimed == [b"a", b"c"]
     assert [(path, error.errno) for path, error in got.denied] == [(b"x/b", errno.EACCES)]
     assert spool.files("inbox") == {b"x/b": b"content"}
     assert listed(spool, parcel) == [b"a", b"c"]
@@ -94,7 +103,7 @@ def test_a_sub_folder_that_became_a_link_leads_nowhere(spool: Spool, tmp_path: P
 
     _, got = take(spool, b"x/secret")
 
-    assert got.won == []
+    assert got.claimed == []
     assert (tmp_path / "secret").read_bytes() == b"secret"
 
 
@@ -111,7 +120,7 @@ def test_the_paths_that_were_won_are_where_they_are_said_to_be(spool: Spool) -> 
     with spool.folders() as folders:
         got = claim(Disk(), folders, parcel, paths())
 
-    assert set(got.won) == set(listed(spool, parcel))
+    assert set(got.claimed) == set(listed(spool, parcel))
 
 
 def test_parcels_are_listed_oldest_first_and_nothing_else_is(spool: Spool) -> None:
@@ -121,7 +130,7 @@ def test_parcels_are_listed_oldest_first_and_nothing_else_is(spool: Spool) -> No
     spool.put(b"claimed/" + b"0" * 28)
 
     with spool.folders() as folders:
-        assert parcels(Disk(), folders) == [made[1], made[2], made[0]]
+        assert list_parcels(Disk(), folders) == [made[1], made[2], made[0]]
 
 
 def test_a_parcel_that_is_not_there_has_no_files(spool: Spool) -> None:
@@ -140,7 +149,7 @@ def test_the_files_of_a_tree_of_3000_levels_are_listed_level_by_level(spool: Spo
     patient = Fuse(Disk(), 20 * LEVELS)  # to open each folder from the top takes millions
 
     with deep_tree(spool.root / "claimed" / parcel) as deep, spool.folders() as folders:
-        found = files(patient, folders, parcel)
+        found = list_files(patient, folders, parcel)
 
     assert found == [b"a", deep]
 
@@ -149,7 +158,7 @@ def test_a_file_is_split_off_into_a_parcel_of_its_own(spool: Spool) -> None:
     parcel, into = spool.claimed(b"x/a", b"x/b"), new_parcel_id()
 
     with spool.folders() as folders:
-        assert split(Disk(), folders, parcel, b"x/a", into)
+        assert split_off(Disk(), folders, parcel, b"x/a", into)
 
     assert (listed(spool, parcel), listed(spool, into)) == ([b"x/b"], [b"x/a"])
 
@@ -158,9 +167,9 @@ def test_splitting_off_the_last_file_removes_the_old_parcel(spool: Spool) -> Non
     parcel, into = spool.claimed(b"x/a"), new_parcel_id()
 
     with spool.folders() as folders:
-        split(Disk(), folders, parcel, b"x/a", into)
+        split_off(Disk(), folders, parcel, b"x/a", into)
 
-        assert parcels(Disk(), folders) == [into]
+        assert list_parcels(Disk(), folders) == [into]
 
 
 @pytest.mark.parametrize("path", [b"gone", b"x/gone", b"a/b"])
@@ -168,17 +177,17 @@ def test_splitting_off_what_is_gone_leaves_no_new_parcel(path: bytes, spool: Spo
     parcel = spool.claimed(b"a")
 
     with spool.folders() as folders:
-        assert not split(Disk(), folders, parcel, path, new_parcel_id())
-        assert not split(Disk(), folders, new_parcel_id(), b"a", new_parcel_id())
+        assert not split_off(Disk(), folders, parcel, path, new_parcel_id())
+        assert not split_off(Disk(), folders, new_parcel_id(), b"a", new_parcel_id())
 
-        assert parcels(Disk(), folders) == [parcel]
+        assert list_parcels(Disk(), folders) == [parcel]
 
 
 def test_a_released_file_is_back_under_its_own_path(spool: Spool) -> None:
     parcel = spool.claimed(b"x/y/a")
 
     with spool.folders() as folders:
-        assert release(Disk(), folders, parcel, b"x/y/a")
+        assert release_file(Disk(), folders, parcel, b"x/y/a")
 
     assert spool.files() == {b"inbox/x/y/a": b"content"}
     assert spool.folders_in("claimed") == set()
@@ -189,7 +198,7 @@ def test_a_released_file_does_not_overwrite_the_one_that_was_dropped_meanwhile(s
     spool.put(b"inbox/a.txt", b"new")
 
     with spool.folders() as folders:
-        assert release(Disk(), folders, parcel, b"a.txt")
+        assert release_file(Disk(), folders, parcel, b"a.txt")
 
     assert spool.files("inbox") == {b"a.txt": b"new", b"a (2).txt": b"old"}
 
@@ -199,8 +208,8 @@ def test_releasing_what_is_gone_is_no_error_and_makes_no_folders(path: bytes, sp
     parcel = spool.claimed(b"x/y/a")
 
     with spool.folders() as folders:
-        assert not release(Disk(), folders, parcel, path)
-        assert not release(Disk(), folders, new_parcel_id(), path)
+        assert not release_file(Disk(), folders, parcel, path)
+        assert not release_file(Disk(), folders, new_parcel_id(), path)
 
     assert spool.folders_in("inbox") == set()
 
@@ -211,8 +220,8 @@ def test_an_empty_parcel_is_discarded_with_all_its_folders(spool: Spool) -> None
     (spool.root / "claimed" / parcel / "z").mkdir()
 
     with spool.folders() as folders:
-        discard(Disk(), folders, parcel)
-        discard(Disk(), folders, parcel)
+        remove_if_empty(Disk(), folders, parcel)
+        remove_if_empty(Disk(), folders, parcel)
 
     assert list((spool.root / "claimed").iterdir()) == []
 
@@ -222,7 +231,7 @@ def test_a_parcel_that_holds_a_file_is_never_discarded(left: bytes, spool: Spool
     parcel = spool.claimed(left)
 
     with spool.folders() as folders:
-        discard(Disk(), folders, parcel)
+        remove_if_empty(Disk(), folders, parcel)
 
     assert listed(spool, parcel) == [left]
 
@@ -232,7 +241,7 @@ def test_a_path_that_leads_outside_is_refused(path: bytes, spool: Spool) -> None
     parcel = spool.claimed(b"a")
 
     with spool.folders() as folders, pytest.raises(ValueError, match="not a path"):
-        open_in(Disk(), folders, parcel, path)
+        open_folder_of(Disk(), folders, parcel, path)
 
 
 def test_no_descriptor_is_left_open(spool: Spool) -> None:
@@ -241,8 +250,8 @@ def test_no_descriptor_is_left_open(spool: Spool) -> None:
 
     parcel, _ = take(spool, b"x/a", b"gone", b"no/such")
     with spool.folders() as folders:
-        release(Disk(), folders, parcel, b"x/gone")
-        split(Disk(), folders, parcel, b"x/a", into := new_parcel_id())
-        release(Disk(), folders, into, b"x/a")
+        release_file(Disk(), folders, parcel, b"x/gone")
+        split_off(Disk(), folders, parcel, b"x/a", into := new_parcel_id())
+        release_file(Disk(), folders, into, b"x/a")
 
     assert open_descriptors() == open_before

@@ -4,13 +4,13 @@ from pathlib import PurePath
 
 import pytest
 
-from inboxd.broker.heartbeat import Watched
+from inboxd.broker.heartbeat import InboxReport
 from inboxd.config.settings import Inbox
 from inboxd.console.status.stuck import CLAIMED_SECONDS, WAITS_SECONDS, claimed_seconds, stuck, waiting_seconds
 from inboxd.monitoring.file_counts import Census
 
 INBOX = Inbox(root=PurePath("/srv/drop"), name="drop")
-WATCHED = Watched("inotify", "", busy=False, trouble=None)
+WATCHED = InboxReport("inotify", "", is_busy=False, outage=None)
 
 
 def waiting(seconds: float, path: bytes = b"a") -> Census:
@@ -21,7 +21,7 @@ def claimed(seconds: float, in_flight: int = 1) -> Census:
     return Census(0, in_flight, 0, 0, None, seconds, None, b"x/a")
 
 
-def told(inbox: Inbox, counts: Census, watched: Watched | None = WATCHED, slots: int = 2) -> list[str]:
+def told(inbox: Inbox, counts: Census, watched: InboxReport | None = WATCHED, slots: int = 2) -> list[str]:
     return list(stuck(inbox, counts, watched, slots))
 
 
@@ -33,7 +33,7 @@ def test_a_file_that_nobody_takes_is_named_once_it_has_waited_too_long() -> None
 
 
 def test_a_backlog_is_not_stuck() -> None:
-    assert told(INBOX, waiting(1e6), Watched("inotify", "", busy=True, trouble=None)) == []
+    assert told(INBOX, waiting(1e6), InboxReport("inotify", "", is_busy=True, outage=None)) == []
 
 
 def test_without_a_watcher_it_is_the_watcher_that_is_missed() -> None:

@@ -12,7 +12,7 @@ from support.descriptors import open_descriptors
 from support.disks import RefusingDisk
 from support.fuse import Fuse
 
-from inboxd.fs.syscalls import Disk, Fd, held
+from inboxd.fs.syscalls import Disk, Fd, closing
 from inboxd.fs.walk import Entry, walk
 
 
@@ -27,7 +27,7 @@ def top(tmp_path: Path) -> Path:
 @pytest.fixture
 def at(top: Path) -> Iterator[Fd]:
     """Open it."""
-    with held(Disk(), Disk().open_root(top)) as folder:
+    with closing(Disk(), Disk().open_root(top)) as folder:
         yield folder
 
 

@@ -14,14 +14,14 @@ from inboxd.console.audit.ledger import Balance, Ledger, Open, Stay
 from inboxd.console.logs.records import Record
 from inboxd.console.times import iso
 from inboxd.fs.names import TEMP_PREFIX
-from inboxd.fs.syscalls import Disk, Fd, Kind, held
+from inboxd.fs.syscalls import Disk, Fd, FileKind, closing
 from inboxd.fs.walk import Entry, walk
 from inboxd.logs import events
-from inboxd.logs.text import plain
-from inboxd.spool import error_note
-from inboxd.spool.claims import files, parcels
+from inboxd.logs.text import escape
+from inboxd.spool.claims import list_files, list_parcels
+from inboxd.spool.error_note import note_name, parse_note
 from inboxd.spool.filing import read_note
-from inboxd.spool.layout import Folders, opened
+from inboxd.spool.layout import Folders, open_folders
 
 CLOCK_SECONDS = 2.0
 """So far may a file's time be before the log's that it was claimed: a file system's clock is coarse."""
@@ -65,7 +65,7 @@ def audit(settings: Settings, records: Iterable[Record]) -> Report:
     unaccounted: list[Open] = []
     in_flight = 0
     for name, inbox in settings.inbox.items():
-        with opened(Disk(), inbox.root) as folders:
+        with open_folders(Disk(), inbox.root) as folders:
             mine = [entry for entry in balance.open if entry.stay.inbox == name]
             claimed, missing = _in_claimed(folders, name, mine, balance)
             in_flight += claimed
@@ -87,7 +87,11 @@ def _in_claimed(folders: Folders, inbox: str, entries: list[Open], balance: Bala
     A file in a parcel that the log does not know of has been split off, or was claimed, by one who was killed over it.
     """
     disk = Disk()
-    lying = [Stay(inbox, parcel, plain(path)) for parcel in parcels(disk, folders) for path in files(disk, folders, parcel)]
+    lying = [
+        Stay(inbox, parcel, escape(path))
+        for parcel in list_parcels(disk, folders)
+        for path in list_files(disk, folders, parcel)
+    ]
     there = set(lying)
     unknown: dict[str, int] = defaultdict(int)
     for stay in there - balance.known:
@@ -139,7 +143,7 @@ def _unexplained(top: Fd, event: str, wanted: set[str], inbox: str, balance: Bal
     disk = Disk()
     also = {events.FILE_FAILED: events.FILE_REFUSED}.get(event, event)
     for file in walk(disk, top):
-        path = plain(file.path)
+        path = escape(file.path)
         if file.is_folder or file.name.startswith(TEMP_PREFIX) or _first_name(path, wanted) not in wanted:
             continue
         if (inbox, event, path) in balance.filed or (inbox, also, path) in balance.filed:
@@ -152,14 +156,14 @@ def _unexplained(top: Fd, event: str, wanted: set[str], inbox: str, balance: Bal
 
 def _looked_at(disk: Disk, file: Entry, event: str, path: str) -> _Lying:
     look = disk.stat(file.at, file.name)
-    told = error_note.read(read_note(disk, file.at, error_note.name_for(file.name))) if event == events.FILE_FAILED else None
-    sha256 = _sha256(disk, file) if look.kind is Kind.FILE else ""
+    told = parse_note(read_note(disk, file.at, note_name(file.name))) if event == events.FILE_FAILED else None
+    sha256 = _sha256(disk, file) if look.kind is FileKind.FILE else ""
     return _Lying(event, path, look.size, look.ctime_ns / 1e9, sha256, told.parcel if told else "")
 
 
 def _sha256(disk: Disk, file: Entry) -> str:
     digest = hashlib.sha256()
-    with held(disk, disk.open_file(file.at, file.name)) as opened_file:
+    with closing(disk, disk.open_file(file.at, file.name)) as opened_file:
         while chunk := disk.read(opened_file, _CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()

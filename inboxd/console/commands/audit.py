@@ -13,7 +13,7 @@ from inboxd.console.logs.records import Wanted
 from inboxd.console.logs.sources import Named, choose
 from inboxd.console.options import NEEDS_A_PERSON, files_argument, journal_option, json_option, read, settings_option
 from inboxd.console.times import local
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 
 
 @click.command()
@@ -36,7 +36,7 @@ def audit(files: tuple[Path, ...], named: Path | None, journal: Path | None, in_
         click.echo(json.dumps({**accounting.as_json(report), "unread": unread}, indent=2))
     else:
         for line in _sums(report, source.where):
-            click.echo(plain(line))
+            click.echo(escape(line))
     for sentence in unread:
         click.echo(sentence, err=True)
     sys.exit(NEEDS_A_PERSON if report.unaccounted or unread or not report.lines else 0)

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from inboxd.broker import connection
-from inboxd.broker.connection import shown
+from inboxd.broker.connection import broker_url, without_password
 from inboxd.config.settings import Settings
 from inboxd.console.options import read, settings_option
 from inboxd.console.ping import ask
@@ -13,7 +12,7 @@ from inboxd.console.systemd import sandbox
 from inboxd.console.systemd.places import system
 from inboxd.console.up.server_address import startable
 from inboxd.errors import SettingsError
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 from inboxd.service import preflight
 
 
@@ -27,16 +26,16 @@ def check(named: Path | None, no_broker: bool, no_folders: bool) -> None:
     note = "" if no_broker else _broker(settings)
     if findings := [*preflight.check(settings, folders=not no_folders), *sandbox.differences(settings, system(), file)]:
         raise SettingsError(findings)
-    click.echo(plain(f"{file}: ok"))
+    click.echo(escape(f"{file}: ok"))
     for name, inbox in settings.inbox.items():
-        click.echo(plain(f"inbox {name}: ok ({inbox.root}, handler {inbox.handler})"))
+        click.echo(escape(f"inbox {name}: ok ({inbox.root}, handler {inbox.handler})"))
     if note:
-        click.echo(plain(note))
+        click.echo(escape(note))
 
 
 def _broker(settings: Settings) -> str:
     """Tell whether Redis answers: worth a word, but no reason to refuse anything."""
-    url, answer = connection.url(settings), ask(settings)
+    url, answer = broker_url(settings), ask(settings)
     hint = " (`inboxd up` starts a server there)" if startable(url) else ""
     state = "answers" if answer else f"does not answer{hint}: {answer.why}"
-    return f"note: the broker at {shown(url)} {state}"
+    return f"note: the broker at {without_password(url)} {state}"

@@ -12,7 +12,7 @@ from inboxd.console.explain import explain as explaining
 from inboxd.console.options import NEEDS_A_PERSON, json_option, not_empty, read, settings_option
 from inboxd.console.paths import as_typed
 from inboxd.fs.syscalls import ignore_lease_breaks
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 
 
 @click.command()
@@ -29,7 +29,7 @@ def explain(named: Path | None, path: str, in_json: bool) -> None:
     found = explaining.explain(settings, path)
     if in_json:
         click.echo(
-            json.dumps({"path": plain(os.fsencode(path)), "found": [explaining.as_json(one) for one in found]}, indent=2)
+            json.dumps({"path": escape(os.fsencode(path)), "found": [explaining.as_json(one) for one in found]}, indent=2)
         )
     for line in [] if in_json else [line for one in found for line in explaining.shown(one)] or _nothing(settings, path):
         click.echo(line)
@@ -37,8 +37,8 @@ def explain(named: Path | None, path: str, in_json: bool) -> None:
 
 
 def _nothing(settings: Settings, path: str) -> list[str]:
-    shown_path = plain(path)
-    roots = ", ".join(plain(bytes(inbox.root)) for inbox in settings.inbox.values())
+    shown_path = escape(path)
+    roots = ", ".join(escape(bytes(inbox.root)) for inbox in settings.inbox.values())
     return [
         f"{shown_path}: nothing is known of it",
         f"  it is not in inbox/, claimed/, done/ or failed/ of {roots}",

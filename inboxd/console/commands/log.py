@@ -13,7 +13,7 @@ from inboxd.console.logs.sources import Named, choose, settings_if_any
 from inboxd.console.options import files_argument, journal_option, json_option, settings_option
 from inboxd.console.output import print_lines, print_notice
 from inboxd.console.times import FORMS, moment
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 
 FOLLOWED_LINES = 10
 TERMINAL_LINES = 100
@@ -26,14 +26,14 @@ def _moment(_context: click.Context, _parameter: click.Parameter, text: str | No
     try:
         return None if text is None else moment(text, datetime.now().astimezone()).timestamp()
     except (ValueError, OverflowError) as error:
-        raise click.BadParameter(plain(str(error))) from None
+        raise click.BadParameter(escape(str(error))) from None
 
 
 def _count(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
     if text is None or text == "all":
         return None if text is None else ALL
     if not text.isdecimal():
-        raise click.BadParameter(plain(f"{text!r} is neither a number nor all"))
+        raise click.BadParameter(escape(f"{text!r} is neither a number nor all"))
     return min(int(text), ALL)
 
 

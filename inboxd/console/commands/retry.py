@@ -7,9 +7,9 @@ import click
 
 from inboxd.config.settings import Log, Settings
 from inboxd.console.options import NEEDS_A_PERSON, read, settings_option
-from inboxd.console.requeue import Choice, requeue, shown
+from inboxd.console.requeue import Choice, requeue_chosen, shown
 from inboxd.errors import Finding, SettingsError
-from inboxd.logs.setup import configure
+from inboxd.logs.setup import configure_logging
 
 
 @click.command()
@@ -33,7 +33,7 @@ def retry(
         raise SettingsError([Finding("inboxd retry", "it is not clear what is to be put back", remedy)])
     _log_for_programs(settings)
     put = kept = 0
-    for result in requeue(settings, Choice(files, inboxes, error or "*"), dry_run=dry_run):
+    for result in requeue_chosen(settings, Choice(files, inboxes, error or "*"), dry_run=dry_run):
         click.echo(shown(result), err=result.put is None)
         put += result.put is not None
         kept += result.put is None
@@ -44,4 +44,4 @@ def retry(
 def _log_for_programs(settings: Settings) -> None:
     """Log each move, as every program does; on a terminal the command's own words are enough."""
     quiet = settings.log.format == "auto" and sys.stderr.isatty()
-    configure(Log(level="error") if quiet else settings.log, program="retry")
+    configure_logging(Log(level="error") if quiet else settings.log, program="retry")

@@ -13,7 +13,7 @@ from inboxd.console.output import print_lines, print_notice
 from inboxd.console.paths import as_typed
 from inboxd.console.trace import render
 from inboxd.console.trace.question import answer, questions
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 
 NOT_KNOWN = 1
 
@@ -39,7 +39,7 @@ def trace(asked: str, files: tuple[Path, ...], named: Path | None, journal: Path
     else:
         print_lines(_told(render.life(life) for life in found))
     if not found:
-        print_notice(f"nothing is known of {plain(asked)}; looked in {source.where}")
+        print_notice(f"nothing is known of {escape(asked)}; looked in {source.where}")
         print_notice(
             "it was never claimed, its lines are rotated away, or log.level was above info; is it spelt as below inbox/?"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from inboxd.config.loading import FILE_VARIABLE
+from inboxd.config.loading import SETTINGS_VARIABLE
 from inboxd.console.options import read, settings_option
 
 
@@ -16,4 +16,4 @@ def watch(named: Path | None) -> None:
     """Run the watcher alone: it takes files in, and leaves the work to workers that run elsewhere."""
     file, _ = read(named)
     argv = [sys.executable, "-P", "-m", "inboxd.watcher"]
-    os.execve(sys.executable, argv, {**os.environ, FILE_VARIABLE: str(file)})  # noqa: S606 - no shell is wanted
+    os.execve(sys.executable, argv, {**os.environ, SETTINGS_VARIABLE: str(file)})  # noqa: S606 - no shell is wanted

@@ -4,11 +4,12 @@ from functools import cached_property
 
 import redis
 
-from inboxd.broker import connection, heartbeat, outages
-from inboxd.broker.heartbeat import Heartbeat, Watched
+from inboxd.broker.connection import make_client
+from inboxd.broker.heartbeat import Heartbeat, InboxReport, read_heartbeat
+from inboxd.broker.outages import read_outages
 from inboxd.config.settings import Settings
 from inboxd.console.ping import ask
-from inboxd.errors import BrokerAway
+from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
 
 
@@ -22,7 +23,7 @@ class Surroundings:
     @cached_property
     def client(self) -> redis.Redis:
         """The broker's client."""
-        return connection.client(self.settings)
+        return make_client(self.settings)
 
     @cached_property
     def away(self) -> str:
@@ -33,18 +34,18 @@ class Surroundings:
     def heartbeat(self) -> Heartbeat | None:
         """The watcher's last word; None if it is silent, or of another version."""
         try:
-            return None if self.away else heartbeat.read(self.client, self.settings.host)
-        except (BrokerAway, ValueError, KeyError, TypeError):
+            return None if self.away else read_heartbeat(self.client, self.settings.host)
+        except (BrokerUnavailable, ValueError, KeyError, TypeError):
             return None
 
     @cached_property
     def troubles(self) -> dict[str, str]:
         """Why nothing can be filed, for each inbox of which that is so."""
         try:
-            return {} if self.away else outages.read(self.client, self.settings.host, self.settings.inbox)
-        except BrokerAway:
+            return {} if self.away else read_outages(self.client, self.settings.host, self.settings.inbox)
+        except BrokerUnavailable:
             return {}
 
-    def watched(self, inbox: str) -> Watched | None:
+    def watched(self, inbox: str) -> InboxReport | None:
         """How the watcher sees an inbox; None if it does not say."""
         return self.heartbeat.inboxes.get(inbox) if self.heartbeat else None

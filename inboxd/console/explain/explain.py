@@ -9,19 +9,19 @@ from inboxd.console.explain.context import Surroundings
 from inboxd.console.explain.in_flight import told_of_parcel
 from inboxd.console.paths import TOPS, Spot, as_typed, spots
 from inboxd.console.times import local
-from inboxd.fs.folders import beneath
-from inboxd.fs.mounts import mount_at
-from inboxd.fs.syscalls import Kind, held
+from inboxd.fs.folders import opened_path
+from inboxd.fs.mounts import find_mount_of_path
+from inboxd.fs.syscalls import FileKind, closing
 from inboxd.intake.in_flight import Flight
 from inboxd.intake.readiness import Ignore, Ready, Refuse, Wait
 from inboxd.intake.scan import Denied, Seen, look_at
 from inboxd.intake.watch_mode import patience
-from inboxd.logs.text import plain, times
-from inboxd.spool import error_note
-from inboxd.spool.claims import LOST, open_in, parcels
+from inboxd.logs.text import count_in_words, escape
+from inboxd.spool.claims import MOVED_AWAY, list_parcels, open_folder_of
+from inboxd.spool.error_note import SUFFIX
 from inboxd.spool.filing import exists
-from inboxd.spool.layout import Folders, is_parcel_id, opened, split_path
-from inboxd.spool.requeue import failure_at
+from inboxd.spool.layout import Folders, is_parcel_id, open_folders, split_path
+from inboxd.spool.requeue import find_failed_file
 
 SOON_SECONDS = 30.0
 """A complete file is taken within this, if nothing holds it back."""
@@ -55,11 +55,11 @@ def _explain(surroundings: Surroundings, spot: Spot) -> Iterator[Explanation]:
     """Look where the path says; and if it is not there, where else it could be by now."""
     inbox = surroundings.settings.inbox[spot.inbox]
     path = spot.path
-    with opened(surroundings.disk, inbox.root) as folders:
+    with open_folders(surroundings.disk, inbox.root) as folders:
         if spot.top == "claimed" and is_parcel_id((first := path.partition(b"/")[0]).decode("ascii", "replace")):
             path = path[len(first) + 1 :]
-        elif spot.top == "failed" and failure_at(surroundings.disk, folders, path) is None:
-            path = path.removesuffix(error_note.SUFFIX)  # perhaps its note was named
+        elif spot.top == "failed" and find_failed_file(surroundings.disk, folders, path) is None:
+            path = path.removesuffix(SUFFIX)  # perhaps its note was named
         if not path:
             return
         for top in sorted(TOPS, key=lambda top: top != spot.top):
@@ -73,7 +73,7 @@ def _explain(surroundings: Surroundings, spot: Spot) -> Iterator[Explanation]:
 
 
 def _in_inbox(surroundings: Surroundings, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
-    calm = patience(inbox, mount_at(surroundings.disk, inbox.root))
+    calm = patience(inbox, find_mount_of_path(surroundings.disk, inbox.root))
     match look_at(surroundings.disk, folders.inbox, path, inbox, calm, time.time):
         case None:
             return
@@ -81,7 +81,7 @@ def _in_inbox(surroundings: Surroundings, inbox: Inbox, folders: Folders, path: 
             why = ["the system does not let inboxd look at it: " + (error.strerror or str(error))]
             yield Explanation(inbox.name, "inbox", path, "denied", [*why, "let its folder belong to the service, or its group"])
         case Seen(seen, Ignore(why), _):
-            above = "" if seen == path else f"{plain(seen)}/ is not looked into: "
+            above = "" if seen == path else f"{escape(seen)}/ is not looked into: "
             yield Explanation(inbox.name, "inbox", path, "ignored", [above + why])
         case Seen(_, Refuse(why), _):
             yield Explanation(inbox.name, "inbox", path, "refused", [why, "the next look moves it to failed/"])
@@ -96,7 +96,7 @@ def _in_inbox(surroundings: Surroundings, inbox: Inbox, folders: Folders, path: 
 def _ready(surroundings: Surroundings, inbox: Inbox, folders: Folders, path: bytes, since: float) -> Explanation:
     why = _held_back(surroundings, inbox, folders)
     watched = surroundings.watched(inbox.name)
-    if not why and watched and watched.busy:
+    if not why and watched and watched.is_busy:
         why = ["others are before it: the watcher has more to take than fits at once"]
     state = "held back" if why else "ready"
     if not why:
@@ -116,8 +116,8 @@ def _held_back(surroundings: Surroundings, inbox: Inbox, folders: Folders) -> li
     watched = surroundings.watched(inbox.name)
     if watched is None:
         found.append("no watcher gives a sign of life; only the sweep takes files, if beat and a worker run")
-    elif watched.trouble and not trouble:
-        found.append(f"the watcher can't look into this inbox: {watched.trouble}")
+    elif watched.outage and not trouble:
+        found.append(f"the watcher can't look into this inbox: {watched.outage}")
     flight = Flight(inbox)
     flight.look(surroundings.disk, folders)
     if flight.room <= 0:
@@ -131,14 +131,14 @@ def _held_back(surroundings: Surroundings, inbox: Inbox, folders: Folders) -> li
 
 
 def _in_claimed(surroundings: Surroundings, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
-    for parcel in parcels(surroundings.disk, folders):
+    for parcel in list_parcels(surroundings.disk, folders):
         try:
-            at, name = open_in(surroundings.disk, folders, parcel, path)
+            at, name = open_folder_of(surroundings.disk, folders, parcel, path)
         except OSError as error:
-            if error.errno in LOST:
+            if error.errno in MOVED_AWAY:
                 continue
             raise
-        with held(surroundings.disk, at):
+        with closing(surroundings.disk, at):
             if not exists(surroundings.disk, at, name):
                 continue
         told = told_of_parcel(surroundings, inbox, folders, parcel)
@@ -148,32 +148,32 @@ def _in_claimed(surroundings: Surroundings, inbox: Inbox, folders: Folders, path
 def _in_done(surroundings: Surroundings, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
     parts, name = split_path(path)
     try:
-        with beneath(surroundings.disk, folders.done, parts) as at:
+        with opened_path(surroundings.disk, folders.done, parts) as at:
             look = surroundings.disk.stat(at, name)
     except OSError as error:
-        if error.errno in LOST:
+        if error.errno in MOVED_AWAY:
             return
         raise
-    if look.kind is not Kind.FOLDER:
+    if look.kind is not FileKind.FOLDER:
         since = look.ctime_ns / 1e9
         why = [f"it went well, and was filed at {local(since)}", f"for its way, ask: inboxd trace {as_typed(path)}"]
         yield Explanation(inbox.name, "done", path, "done", why, since)
 
 
 def _in_failed(surroundings: Surroundings, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
-    failure = failure_at(surroundings.disk, folders, path)
-    if failure is None or (failure.is_folder and failure.told is None):
+    failure = find_failed_file(surroundings.disk, folders, path)
+    if failure is None or (failure.is_folder and failure.note is None):
         return
-    told = failure.told
+    told = failure.note
     back = "mend that, then: inboxd retry " + as_typed(bytes(inbox.root / "failed") + b"/" + path)
     if told is None:
         yield Explanation(inbox.name, "failed", path, "failed", ["it failed, and its note is gone", back])
         return
-    tried = f"tried {times(told.attempts)}" if told.attempts else "it was not worked on"
-    why = [f"failed of: {told.reason}", f"at {told.when}; {tried}", *(f"earlier: {line}" for line in told.earlier), back]
+    tried = f"tried {count_in_words(told.attempts)}" if told.attempts else "it was not worked on"
+    why = [f"failed of: {told.reason}", f"at {told.failed_at}; {tried}", *(f"earlier: {line}" for line in told.earlier), back]
     facts = {"parcel": told.parcel, "reason": told.reason, "attempts": told.attempts, "earlier": list(told.earlier)}
     if told.path != path:
-        why.insert(0, f"it was dropped as {plain(told.path)}")
+        why.insert(0, f"it was dropped as {escape(told.path)}")
     yield Explanation(inbox.name, "failed", path, "failed", why, facts=facts)
 
 
@@ -185,9 +185,9 @@ _EXPLAINERS = {"inbox": _in_inbox, "claimed": _in_claimed, "done": _in_done, "fa
 
 def shown(explanation: Explanation) -> Iterator[str]:
     """Yield an explanation's lines for a person."""
-    yield plain(f"{explanation.inbox}: {explanation.top}/") + plain(explanation.path) + f": {explanation.state}"
+    yield escape(f"{explanation.inbox}: {explanation.top}/") + escape(explanation.path) + f": {explanation.state}"
     for sentence in explanation.why:
-        yield plain(f"  {sentence}")
+        yield escape(f"  {sentence}")
     if explanation.until is not None:
         yield f"  looked at again at {local(explanation.until)}, in {max(explanation.until - time.time(), 0.0):.1f} s"
 
@@ -197,9 +197,9 @@ def as_json(explanation: Explanation) -> dict[str, object]:
     return {
         "inbox": explanation.inbox,
         "folder": explanation.top,
-        "file": plain(explanation.path),
+        "file": escape(explanation.path),
         "state": explanation.state,
-        "why": [plain(sentence) for sentence in explanation.why],
+        "why": [escape(sentence) for sentence in explanation.why],
         "since": explanation.since,
         "until": explanation.until,
         **explanation.facts,

@@ -5,17 +5,17 @@ from dataclasses import dataclass, field
 
 from celery.states import FAILURE, PENDING, RETRY, SUCCESS
 
-from inboxd.broker.leases import Held, Lease, Leases
-from inboxd.broker.recovery import state_of
+from inboxd.broker.leases import Lease, Leases, LeaseState
+from inboxd.broker.recovery import parcel_state
 from inboxd.config.settings import Inbox
 from inboxd.console.explain.context import Surroundings
-from inboxd.errors import BrokerAway
-from inboxd.logs.text import plain
-from inboxd.messaging import celery_app
+from inboxd.errors import BrokerUnavailable
+from inboxd.logs.text import escape
+from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.queues import WORK_QUEUE, Whereabouts, files_queue, locate
 from inboxd.messaging.results import Stored, stored
-from inboxd.spool.claims import files
-from inboxd.spool.layout import Folders, born
+from inboxd.spool.claims import list_files
+from inboxd.spool.layout import Folders, created_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,8 @@ class Told:
 
 def told_of_parcel(surroundings: Surroundings, inbox: Inbox, folders: Folders, parcel: str) -> Told:
     """Tell what keeps a parcel's files in claimed/. Raises OSError."""
-    company = len(files(surroundings.disk, folders, parcel)) - 1
-    since = born(parcel)
+    company = len(list_files(surroundings.disk, folders, parcel)) - 1
+    since = created_at(parcel)
     begin = f"in parcel {parcel}, made {time.time() - since:.1f} s ago" + (f", with {company} others" if company > 0 else "")
     facts: dict[str, object] = {"parcel": parcel, "files": company + 1}
     trouble = surroundings.troubles.get(inbox.name)
@@ -40,7 +40,7 @@ def told_of_parcel(surroundings: Surroundings, inbox: Inbox, folders: Folders, p
     if not surroundings.away:
         try:
             return _ask(surroundings, parcel, why, since, facts)
-        except BrokerAway as error:
+        except BrokerUnavailable as error:
             return Told("claimed", [*why, f"the broker does not say more: {error}"], since, facts=facts)
     away = f"the broker is away: {surroundings.away}; it goes on when that is back"
     return Told("claimed", [*why, away], since, facts=facts)
@@ -48,16 +48,21 @@ def told_of_parcel(surroundings: Surroundings, inbox: Inbox, folders: Folders, p
 
 def _ask(surroundings: Surroundings, parcel: str, why: list[str], since: float, facts: dict[str, object]) -> Told:
     lease = Leases(surroundings.client, keep_seconds=1.0).read([parcel])[parcel]
-    with celery_app.make_app(surroundings.settings, results=True) as app:
+    with make_app(surroundings.settings, results=True) as app:
         result = stored(app, [parcel])[parcel]
-    state = state_of(lease, outcome=result["status"] in (SUCCESS, FAILURE))
+    state = parcel_state(lease, outcome=result["status"] in (SUCCESS, FAILURE))
     message = Whereabouts()
-    if lease is None or lease.held is Held.QUEUED:
+    if lease is None or lease.state is LeaseState.QUEUED:
         queues = (WORK_QUEUE, files_queue(surroundings.settings.host))
         message = locate(surroundings.client, queues, parcel)
     facts |= {"outcome": result["status"].lower(), "queue": message.queue or None, "retry_at": message.due}
     if lease:
-        facts |= {"attempt": lease.attempt, "crashes": lease.crashes, "worker": lease.token or None, "lease_left": lease.left}
+        facts |= {
+            "attempt": lease.attempt,
+            "crashes": lease.crashes,
+            "worker": lease.owner or None,
+            "lease_left": lease.seconds_left,
+        }
     return Told(state.value, [*why, *_sentences(surroundings, lease, result, message)], since, message.due, facts)
 
 
@@ -71,9 +76,9 @@ def _sentences(surroundings: Surroundings, lease: Lease | None, result: Stored, 
         case status if status == SUCCESS:
             found.append("its outcome is stored: a callback, or else the sweep, files it away")
         case status if status == FAILURE:
-            found.append(f"a failure is stored: {plain(str(result['result']))[:500]}")
+            found.append(f"a failure is stored: {escape(str(result['result']))[:500]}")
         case status if status == RETRY:
-            found.append(f"its last attempt raised: {plain(str(result['result']))[:500]}")
+            found.append(f"its last attempt raised: {escape(str(result['result']))[:500]}")
         case status if status == PENDING:
             pass
     return found
@@ -84,18 +89,18 @@ def _of_lease(surroundings: Surroundings, lease: Lease | None, message: Whereabo
     if lease is None:
         where = _where(message)
         return [f"Redis knows nothing of it (it is new, or Redis has lost its memory); {where}", sweep]
-    lapses = f"in {lease.left:.1f} s" if lease.left >= 0 else f"since {-lease.left:.1f} s"
-    match lease.held:
-        case Held.QUEUED:
+    lapses = f"in {lease.seconds_left:.1f} s" if lease.seconds_left >= 0 else f"since {-lease.seconds_left:.1f} s"
+    match lease.state:
+        case LeaseState.QUEUED:
             tries = f"it was begun {lease.attempt} times" if lease.attempt else "no worker has begun with it yet"
             return [_where(message), tries, f"its lease lapses {lapses}; then {sweep}"]
-        case Held.RUNNING:
-            worker = f"{_owner(lease.token)} works on it, attempt {lease.attempt}"
+        case LeaseState.RUNNING:
+            worker = f"{_owner(lease.owner)} works on it, attempt {lease.attempt}"
             alive = f"its lease is renewed while that worker lives; it lapses {lapses}"
-            return [worker, alive if lease.left >= 0 else f"but its lease has lapsed {lapses}: {sweep}"]
-        case Held.FINISHED:
+            return [worker, alive if lease.seconds_left >= 0 else f"but its lease has lapsed {lapses}: {sweep}"]
+        case LeaseState.FINISHED:
             return [f"it was worked on, and waits to be filed away; {sweep}"]
-        case Held.FILED:
+        case LeaseState.FILED:
             return [
                 "others of its parcel were filed away; this one is left over, and the next sweep gives it a parcel of its own"
             ]

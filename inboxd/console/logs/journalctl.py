@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from inboxd.console.logs.records import Record, Wanted, from_fields, parse
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 
 PROGRAMS = ("watcher", "worker", "beat", "up", "retry")
 MATCHES_MAX = 200
@@ -42,7 +42,7 @@ class Journal:
     @property
     def where(self) -> str:
         """Say in words where it looks."""
-        return "the systemd journal" + (f" in {plain(str(self._folder))}" if self._folder else "")
+        return "the systemd journal" + (f" in {escape(str(self._folder))}" if self._folder else "")
 
     def has_ours(self) -> bool:
         """Tell whether there is a journal that this user may read, with a line of inboxd's in it."""
@@ -152,9 +152,9 @@ def _text(value: object) -> str:
     """Return a field's text: journalctl gives what is no text as the numbers of its bytes, and a repeated field as a list."""
     match value:
         case str():
-            return plain(value)
+            return escape(value)
         case [int(), *_]:
-            return plain(bytes(byte for byte in value if isinstance(byte, int) and 0 <= byte < 256))  # noqa: PLR2004
+            return escape(bytes(byte for byte in value if isinstance(byte, int) and 0 <= byte < 256))  # noqa: PLR2004
         case [first, *_]:
             return _text(first)
         case _:

@@ -15,7 +15,7 @@ def line(record: Record) -> str:
     """Return a record on one line: the local date and time, then as spool/log.py shows it on a terminal."""
     second = math.floor(record.at)
     moment = f"{_to_the_second(second)}.{round((record.at - second) * 1e6) // 1000:03d}"
-    return f"{moment[:10]} {render.for_people({**record.fields, 'timestamp': moment})}"
+    return f"{moment[:10]} {render.render_read_back({**record.fields, 'timestamp': moment})}"
 
 
 def as_json(record: Record) -> str:

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from inboxd.config.loading import find, load
+from inboxd.config.loading import find_settings, load_settings
 from inboxd.config.settings import Settings
 from inboxd.console.logs.files.log_files import Files
 from inboxd.console.logs.files.rotation import generations
 from inboxd.console.logs.journalctl import Journal
 from inboxd.console.logs.records import Source
 from inboxd.errors import Finding, SettingsError
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 
 Tell = Callable[[str], None]
 
@@ -54,10 +54,10 @@ def settings_if_any(named: Named, tell: Tell) -> Settings | None:
     Raises SettingsError for a file that was named and does not exist.
     """
     if named.settings is not None:
-        find(named.settings)
+        find_settings(named.settings)
     try:
-        return load(named.settings)
+        return load_settings(named.settings)
     except SettingsError as error:
         if not named.files and named.journal is None:
-            tell(plain(f"the settings can't be read, and log.files is not known: {error.findings[0]}"))
+            tell(escape(f"the settings can't be read, and log.files is not known: {error.findings[0]}"))
         return None

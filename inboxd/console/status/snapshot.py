@@ -7,19 +7,18 @@ from dataclasses import dataclass, field
 import redis
 from kombu.exceptions import OperationalError
 
-from inboxd.broker import connection, heartbeat, outages
-from inboxd.broker.connection import shown
-from inboxd.broker.counters import Counters, Counts
-from inboxd.broker.heartbeat import Heartbeat, Watched
+from inboxd.broker.connection import broker_url, make_client, translate_redis_errors, without_password
+from inboxd.broker.counters import Counters, InboxCounts
+from inboxd.broker.heartbeat import Heartbeat, InboxReport, read_heartbeat, seconds_since_sweep, sweep_deadline_seconds
+from inboxd.broker.outages import read_outages
 from inboxd.config.settings import Settings
 from inboxd.console.ping import ask
 from inboxd.console.status.stuck import stuck
-from inboxd.errors import BrokerAway, FolderAway
+from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
-from inboxd.messaging import celery_app
+from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.queues import QUARANTINE_KEY, WORK_QUEUE, files_queue, host_queue
-from inboxd.monitoring import file_counts
-from inboxd.monitoring.file_counts import Census
+from inboxd.monitoring.file_counts import Census, count
 
 WORKER_ANSWER_SECONDS = 1.0
 
@@ -34,15 +33,15 @@ class InboxState:
     name: str
     counts: Census | None
     problem: str = ""
-    watched: Watched | None = None
-    totals: Counts | None = None
+    watched: InboxReport | None = None
+    totals: InboxCounts | None = None
     unfiled: str = ""
     stuck: tuple[str, ...] = ()
 
     @property
     def why(self) -> str:
         """What is wrong with its folders, as first known; "" for nothing."""
-        return self.problem or self.unfiled or (self.watched and self.watched.trouble) or ""
+        return self.problem or self.unfiled or (self.watched and self.watched.outage) or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +94,10 @@ class _Known:
     swept: float | None = None
     unswept: bool = False
     set_aside: int = 0
-    totals: Mapping[str, Counts] = field(default_factory=dict)
+    totals: Mapping[str, InboxCounts] = field(default_factory=dict)
     unfiled: Mapping[str, str] = field(default_factory=dict)
 
-    def watched(self, name: str) -> Watched | None:
+    def watched(self, name: str) -> InboxReport | None:
         return self.watcher.inboxes.get(name) if self.watcher else None
 
 
@@ -111,28 +110,28 @@ def gather(settings: Settings, now: float) -> Status:
     if not away:
         try:
             known = _ask(settings, now)
-        except BrokerAway as error:
+        except BrokerUnavailable as error:
             away = str(error)
     inboxes = tuple(_look_into(settings, name, known) for name in settings.inbox)
     gone = tuple(name for name in (known.watcher.inboxes if known.watcher else ()) if name not in settings.inbox)
     return Status(
         now, inboxes, away, known.workers, known.watcher, known.swept, known.unswept, known.set_aside, known.deserted, gone,
-        shown(connection.url(settings)),
+        without_password(broker_url(settings)),
     )  # fmt: skip
 
 
 def _ask(settings: Settings, now: float) -> _Known:
     """Raise BrokerAway if Redis does not tell."""
     taken = _queues_by_worker(settings)
-    with connection.client(settings) as client:
-        watcher, swept = _last_heartbeat(client, settings.host), heartbeat.last_sweep(client, settings)
-        with connection.weather():
+    with make_client(settings) as client:
+        watcher, swept = _last_heartbeat(client, settings.host), seconds_since_sweep(client, settings)
+        with translate_redis_errors():
             # sweeps that wait for a worker: beat is there, and all workers are busy
             asked_for, set_aside = client.llen(host_queue(settings.host)), client.llen(QUARANTINE_KEY)
-        long_up = watcher is not None and now - watcher.since > 2 * heartbeat.sweeps_every(settings)
+        long_up = watcher is not None and now - watcher.started_at > 2 * sweep_deadline_seconds(settings)
         unswept = swept is None and bool(taken) and long_up and not asked_for
         totals = Counters(client, settings.host).read(settings.inbox)
-        unfiled = outages.read(client, settings.host, settings.inbox)
+        unfiled = read_outages(client, settings.host, settings.inbox)
     deserted = tuple(_deserted(settings, taken))
     return _Known(len(taken), deserted, watcher, swept, unswept, int(set_aside), totals, unfiled)
 
@@ -141,8 +140,8 @@ def _look_into(settings: Settings, name: str, known: _Known) -> InboxState:
     inbox, watched, totals = settings.inbox[name], known.watched(name), known.totals.get(name)
     unfiled = known.unfiled.get(name, "")
     try:
-        counts = file_counts.count(Disk(), inbox)
-    except (FolderAway, OSError) as error:
+        counts = count(Disk(), inbox)
+    except (FolderUnavailable, OSError) as error:
         return InboxState(name, None, str(error), watched, totals, unfiled)
     slots = settings.work.concurrency or os.cpu_count() or 1
     late = tuple(stuck(inbox, counts, watched, slots)) if not unfiled else ()
@@ -152,10 +151,10 @@ def _look_into(settings: Settings, name: str, known: _Known) -> InboxState:
 def _queues_by_worker(settings: Settings) -> dict[str, set[str]]:
     """Return the workers that answer in time, with the queues that each takes from. Raises BrokerAway."""
     try:
-        with celery_app.make_app(settings) as app:
+        with make_app(settings) as app:
             answers = app.control.inspect(timeout=WORKER_ANSWER_SECONDS).active_queues() or {}
     except (OperationalError, redis.RedisError, OSError) as error:
-        raise BrokerAway(f"redis: {error}") from error
+        raise BrokerUnavailable(f"redis: {error}") from error
     return {worker: {taken["name"] for taken in queues or ()} for worker, queues in answers.items()}
 
 
@@ -176,6 +175,6 @@ def _deserted(settings: Settings, taken: Mapping[str, set[str]]) -> list[str]:
 def _last_heartbeat(client: redis.Redis, host: str) -> Heartbeat | None:
     """Return what this host's watcher reports; None when it is silent, or of another version. Raises BrokerAway."""
     try:
-        return heartbeat.read(client, host)
+        return read_heartbeat(client, host)
     except (ValueError, KeyError, TypeError):
         return None

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from inboxd.broker.heartbeat import Watched
+from inboxd.broker.heartbeat import InboxReport
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Inbox
 from inboxd.console.times import age
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 from inboxd.monitoring.file_counts import Census
 
 WAITS_SECONDS = 1800.0
@@ -14,13 +14,13 @@ CLAIMED_SECONDS = 3600.0
 """However quick the handler: repairs after a lost Redis or a killed worker take their time, too."""
 
 
-def stuck(inbox: Inbox, counts: Census, watched: Watched | None, slots: int) -> Iterator[str]:
+def stuck(inbox: Inbox, counts: Census, watched: InboxReport | None, slots: int) -> Iterator[str]:
     """Tell of the oldest file in inbox/ and in claimed/, if it is stuck; ``slots`` is how many handlers run at a time.
 
     Files that wait for their turn, or in the queue behind others, are not: that is a backlog.
     """
     waits, held = counts.oldest_waiting_seconds, counts.oldest_claimed_seconds
-    if waits is not None and waits > waiting_seconds(inbox) and watched and not watched.busy:
+    if waits is not None and waits > waiting_seconds(inbox) and watched and not watched.is_busy:
         yield _told(inbox, b"inbox/", counts.oldest_waiting, "is not taken", waits)
     if held is not None and held > claimed_seconds(inbox, counts.in_flight, slots):
         yield _told(inbox, b"", counts.oldest_claimed, "is claimed", held)
@@ -43,5 +43,5 @@ def claimed_seconds(inbox: Inbox, in_flight: int, slots: int) -> float:
 
 
 def _told(inbox: Inbox, top: bytes, path: bytes | None, what: str, seconds: float) -> str:
-    where = plain(top + (path or b"?"))
+    where = escape(top + (path or b"?"))
     return f"{inbox.name}: {where} {what} for {age(seconds)}: `inboxd explain` with its path says why"

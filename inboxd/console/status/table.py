@@ -9,7 +9,7 @@ from rich.text import Text
 from inboxd.broker.counters import DONE, FAILED, REFUSED
 from inboxd.console.status.snapshot import InboxState, Status
 from inboxd.console.times import age
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 from inboxd.messaging.queues import QUARANTINE_KEY
 
 WIDE = 1000
@@ -40,7 +40,7 @@ def render(status: Status) -> RenderableType:
         table.add_row(*map(Text, (inbox.name, *_counts(inbox))))
     watched = [] if status.away else [Text(f"{inbox.name} is {_watching(inbox)}") for inbox in status.inboxes]
     programs = [Text(line) for line in _programs(status)]
-    troubles = [Text(plain(f"! {trouble}"), style="bold red") for trouble in status.troubles()]
+    troubles = [Text(escape(f"! {trouble}"), style="bold red") for trouble in status.troubles()]
     return Group(table, Text(), *watched, *programs, *troubles)
 
 
@@ -68,14 +68,14 @@ def _or_dash(number: int | None) -> str:
 def _watching(inbox: InboxState) -> str:
     if inbox.watched is None:
         return "not watched"
-    why = f" ({inbox.watched.why})" if inbox.watched.why else ""
-    return plain(f"watched by {inbox.watched.mode}{why}")
+    why = f" ({inbox.watched.mode_reason})" if inbox.watched.mode_reason else ""
+    return escape(f"watched by {inbox.watched.mode}{why}")
 
 
 def _programs(status: Status) -> list[str]:
     seen = f"seen {age(max(0.0, status.at - status.watcher.at))} ago" if status.watcher else "not seen"
     return [
-        plain(f"broker   {'away' if status.away else 'ok'} ({status.broker})"),
+        escape(f"broker   {'away' if status.away else 'ok'} ({status.broker})"),
         f"workers  {'?' if status.away else status.workers}",
         f"watcher  {'?' if status.away else seen}",
         f"beat     {'?' if status.away else _swept(status)}",
@@ -96,7 +96,7 @@ def as_json(status: Status) -> dict[str, Any]:
         "inboxes": {inbox.name: _inbox_as_json(inbox) for inbox in status.inboxes},
         "broker": {"answers": not status.away, "why": status.away or None, "url": status.broker},
         "workers": None if status.away else status.workers,
-        "watcher": None if watcher is None else {"at": watcher.at, "since": watcher.since},
+        "watcher": None if watcher is None else {"at": watcher.at, "since": watcher.started_at},
         "beat": None if status.away else {"swept_seconds_ago": status.swept},
         "set_aside": None if status.away else status.set_aside,
     }
@@ -115,7 +115,7 @@ def _inbox_as_json(inbox: InboxState) -> dict[str, Any]:
         "oldest_waiting_seconds": counts and counts.oldest_waiting_seconds,
         "oldest_claimed_seconds": counts and counts.oldest_claimed_seconds,
         "watching": watched and watched.mode,
-        "watching_why": watched and watched.why,
+        "watching_why": watched and watched.mode_reason,
         "problem": inbox.why or None,
         "oldest_waiting_file": _path(counts.oldest_waiting if counts else None),
         "oldest_claimed_file": _path(counts.oldest_claimed if counts else None),
@@ -123,4 +123,4 @@ def _inbox_as_json(inbox: InboxState) -> dict[str, Any]:
 
 
 def _path(path: bytes | None) -> str | None:
-    return None if path is None else plain(path)
+    return None if path is None else escape(path)

@@ -28,7 +28,7 @@ def make_inboxes(settings: Settings, places: Places) -> Iterator[str]:
         return
     template = (templates() / "inbox.tmpfiles").read_text("utf-8")
     for name, inbox in settings.inbox.items():
-        if any((Path(inbox.root) / folder.decode()).exists() for folder in layout.ALL):
+        if any((Path(inbox.root) / folder.decode()).exists() for folder in layout.FOLDER_NAMES):
             continue
         _require_a_safe_way(name, Path(inbox.root))
         Path(inbox.root).parent.mkdir(parents=True, exist_ok=True)

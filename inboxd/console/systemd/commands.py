@@ -10,7 +10,7 @@ from inboxd.console.systemd import refusals
 from inboxd.console.systemd.manager import Manager
 from inboxd.console.systemd.places import Places, of_user, system
 from inboxd.errors import SettingsError
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 
 FAILED = 1
 
@@ -32,7 +32,7 @@ def _step(name: str, doc: str, step: Callable[[Places, Manager, steps.Say], None
 
 
 def _say(line: str) -> None:
-    click.echo("\n".join(map(plain, line.split("\n"))))
+    click.echo("\n".join(map(escape, line.split("\n"))))
 
 
 _step("install", "Install, repair or upgrade: write the units, check the settings, start the services.", steps.install)
@@ -50,7 +50,7 @@ def purge(user: bool, yes: bool) -> None:
     if not yes:
         for folder in steps.data(places):
             count = sum(1 for entry in folder.rglob("*") if not entry.is_dir())
-            click.echo(plain(f"{folder}: {count} files"))
+            click.echo(escape(f"{folder}: {count} files"))
         click.confirm("Delete these, the settings and the state?", abort=True)
     steps.purge(places, Manager(places), _say)
 

@@ -5,13 +5,13 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from inboxd.config.loading import load
+from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
 from inboxd.console.systemd import accounts, files, refusals, releases, sandbox
 from inboxd.console.systemd.manager import Manager
 from inboxd.console.systemd.places import AT_THE_FOLDERS, SERVICES, TAKING_UP, Places, prefix, templates
 from inboxd.errors import Finding, SettingsError
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 from inboxd.spool import layout
 
 Say = Callable[[str], object]
@@ -81,7 +81,7 @@ def _let_in(new: Mapping[str, list[str] | None], manager: Manager) -> str:
         manager.take_up([service for service in TAKING_UP if service in active])
     except SettingsError:
         return ""
-    return ", ".join(sorted({plain(root) for roots in new.values() for root in roots or ()}))
+    return ", ".join(sorted({escape(root) for roots in new.values() for root in roots or ()}))
 
 
 def roll_back(places: Places, manager: Manager, say: Say) -> None:
@@ -108,10 +108,10 @@ def uninstall(places: Places, manager: Manager, say: Say) -> None:
 def data(places: Places) -> list[Path]:
     """Return the folders that ``purge`` deletes besides settings and state: those four of each inbox."""
     try:
-        settings = load(places.settings)
+        settings = load_settings(places.settings)
     except SettingsError:
         return []
-    return [Path(inbox.root) / folder.decode() for inbox in settings.inbox.values() for folder in layout.ALL]
+    return [Path(inbox.root) / folder.decode() for inbox in settings.inbox.values() for folder in layout.FOLDER_NAMES]
 
 
 def purge(places: Places, manager: Manager, say: Say) -> None:
@@ -158,7 +158,7 @@ def _first_settings(places: Places, say: Say) -> None:
     places.state.mkdir(parents=True, exist_ok=True, mode=0o750)
     if not places.redis_url.exists():
         files.write(places.redis_url, "", 0o600)
-    settings = load(places.settings)
+    settings = load_settings(places.settings)
     if not settings.redis.url and not places.redis_url.read_text("utf-8").strip() and (url := refusals.local_redis(settings)):
         files.write(places.redis_url, f"{url}\n", 0o600)
         say(f"a Redis answers at {url}: written to {places.redis_url}")

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from inboxd.config.loading import FILE_VARIABLE, PREFIX, load
+from inboxd.config.loading import ENVIRONMENT_PREFIX, SETTINGS_VARIABLE, load_settings
 from inboxd.config.settings import Redis, Settings
 from inboxd.console.ping import ask
 from inboxd.console.systemd import sandbox
@@ -35,13 +35,15 @@ def settings_of(places: Places) -> Settings:
     Raises SettingsError for what is wrong in them, and for a Redis that nobody names.
     """
     ours = {
-        name: value for name, value in os.environ.items() if name.upper().startswith(PREFIX) or name == "CREDENTIALS_DIRECTORY"
+        name: value
+        for name, value in os.environ.items()
+        if name.upper().startswith(ENVIRONMENT_PREFIX) or name == "CREDENTIALS_DIRECTORY"
     }
     try:
         for name in ours:
             del os.environ[name]
         os.environ["CREDENTIALS_DIRECTORY"] = str(places.config)
-        settings = load(places.settings)
+        settings = load_settings(places.settings)
     finally:
         os.environ.pop("CREDENTIALS_DIRECTORY", None)
         os.environ.update(ours)
@@ -67,8 +69,8 @@ def as_the_service(settings: Settings, places: Places) -> None:
     """
     environment = {
         "PATH": "/usr/bin:/bin",
-        FILE_VARIABLE: str(places.settings),
-        f"{PREFIX}REDIS__URL": settings.redis.url,
+        SETTINGS_VARIABLE: str(places.settings),
+        f"{ENVIRONMENT_PREFIX}REDIS__URL": settings.redis.url,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     user, group, extra = (None, None, None) if places.user else (ACCOUNT, *groups(ACCOUNT))

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from inboxd.config.settings import Settings
 from inboxd.console.systemd.places import AT_THE_FOLDERS, Places
 from inboxd.errors import Finding
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 
 HOMES = (PurePath("/home"), PurePath("/root"), PurePath("/run/user"))
 TEMPORARY = (PurePath("/tmp"), PurePath("/var/tmp"), PurePath("/dev"), PurePath("/proc"), PurePath("/sys"))  # noqa: S108 - to be refused
@@ -23,7 +23,7 @@ def drop_in(settings: Settings, places: Places) -> str:
     """Return the text of 50-inboxes.conf."""
     roots = sorted({str(inbox.root) for inbox in settings.inbox.values()})
     stop = math.ceil(settings.work.stop_seconds)
-    lines = [f"# Written by `inboxd systemd sync` from {plain(bytes(places.settings))}. Changes here are lost."]
+    lines = [f"# Written by `inboxd systemd sync` from {escape(bytes(places.settings))}. Changes here are lost."]
     if not places.user:
         lines += ["[Unit]", "# The services wait for the mounts of their inboxes, and end with them."]
         lines += [f'RequiresMountsFor="{_escaped(root)}"' for root in roots]
@@ -44,7 +44,7 @@ def refusals(settings: Settings, places: Places) -> Iterator[Finding]:
     for name, inbox in () if places.user else settings.inbox.items():
         where = f"inbox.{name}.root"
         if re.search(r'[\x00-\x1f"\\]', str(inbox.root)):
-            problem = f"{plain(bytes(inbox.root))} has a character that a unit file can't carry"
+            problem = f"{escape(bytes(inbox.root))} has a character that a unit file can't carry"
             yield Finding(where, problem, "rename it: no quotes, no backslashes, no control characters")
         if _below(inbox.root, TEMPORARY):
             problem = f"{inbox.root} is in a folder of which each service has one of its own"
@@ -58,7 +58,7 @@ def differences(settings: Settings, places: Places, file: Path) -> Iterator[Find
     wanted = {str(inbox.root) for inbox in settings.inbox.values()}
     for service in AT_THE_FOLDERS:
         if (places.units / service).exists() and (missing := wanted - granted(places.drop_in(service))):
-            problem = f"{service} may not write {', '.join(plain(root) for root in sorted(missing))}"
+            problem = f"{service} may not write {', '.join(escape(root) for root in sorted(missing))}"
             yield Finding(str(places.drop_in(service)), problem, "sudo inboxd systemd sync")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from inboxd.console.logs.records import Record, Source
 from inboxd.console.trace.timeline import Life, lives
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 from inboxd.spool.layout import CLAIMED, DONE, FAILED, INBOX, is_parcel_id
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -50,7 +50,7 @@ def questions(asked: str, roots: Mapping[str, PurePath], here: Path) -> list[Que
         found.append(Question(("file_id",), asked))
     found += _in_a_folder(asked, roots, here)
     if not asked.startswith("/"):
-        found.append(Question(("file", "filed"), plain(os.fsencode(asked.removeprefix("./")))))
+        found.append(Question(("file", "filed"), escape(os.fsencode(asked.removeprefix("./")))))
     return found
 
 
@@ -74,13 +74,13 @@ def _below(inbox: str, parts: tuple[str, ...]) -> Question | None:
         case (_, []):
             return None
         case (folder, _) if folder == INBOX:
-            return Question(("file",), plain(b"/".join(rest)), inbox)
+            return Question(("file",), escape(b"/".join(rest)), inbox)
         case (folder, _) if folder in (DONE, FAILED):
-            return Question(("filed",), plain(b"/".join(rest)), inbox)
+            return Question(("filed",), escape(b"/".join(rest)), inbox)
         case (folder, [parcel]) if folder == CLAIMED:
-            return Question(("parcel", "out_of"), plain(parcel), inbox)
+            return Question(("parcel", "out_of"), escape(parcel), inbox)
         case (folder, [_, *path]) if folder == CLAIMED:
-            return Question(("file",), plain(b"/".join(path)), inbox)
+            return Question(("file",), escape(b"/".join(path)), inbox)
         case _:
             return None
 

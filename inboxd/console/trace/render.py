@@ -9,7 +9,7 @@ from inboxd.console.logs.records import Record
 from inboxd.console.times import _local, duration
 from inboxd.console.trace.timeline import ENDS, Life
 from inboxd.logs import events
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 
 VALUE_CHARS_MAX = 200
 
@@ -134,7 +134,7 @@ def _signed(seconds: float) -> str:
 
 
 def _cut(text: str) -> str:
-    shown = plain(text)
+    shown = escape(text)
     return shown if len(shown) <= VALUE_CHARS_MAX else shown[: VALUE_CHARS_MAX - 3] + "..."
 
 

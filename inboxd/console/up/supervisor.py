@@ -10,7 +10,7 @@ from subprocess import Popen
 from inboxd.console.up.child_process import bury, describe, has_ended, kill
 from inboxd.console.up.interrupts import Interrupts
 from inboxd.logs import events
-from inboxd.logs.setup import get
+from inboxd.logs.setup import get_logger
 
 BACKOFF_SECONDS = 0.5
 BACKOFF_SECONDS_MAX = 30.0
@@ -23,7 +23,7 @@ BAD_SETTINGS = 2
 Steps = tuple[tuple[signal.Signals, float], ...]
 """How a program is asked to end: signals, each with the seconds that it is waited for. SIGKILL to its group is last."""
 
-logger = get(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import click
 
-from inboxd.broker import connection
-from inboxd.broker.connection import shown
-from inboxd.config.loading import FILE_VARIABLE
+from inboxd.broker.connection import broker_url, embedded_socket_path, uses_embedded_server, without_password
+from inboxd.config.loading import SETTINGS_VARIABLE
 from inboxd.config.settings import Settings
 from inboxd.console.ping import ask
 from inboxd.console.up.child_process import spawn
@@ -23,8 +22,8 @@ from inboxd.console.up.state_dir import make_private, only_one_up
 from inboxd.console.up.supervisor import Child, Program, Steps, Supervisor
 from inboxd.errors import Finding, SettingsError
 from inboxd.logs import events
-from inboxd.logs.setup import configure, get
-from inboxd.logs.text import plain
+from inboxd.logs.setup import configure_logging, get_logger
+from inboxd.logs.text import escape
 from inboxd.service import preflight
 from inboxd.spool import layout
 
@@ -38,12 +37,12 @@ SERVER_HURRY: Steps = ((signal.SIGTERM, 2.0),)
 ALONE = ("--without-gossip", "--without-mingle")
 """One worker on one host has no neighbours to ask, and nothing to tell them."""
 
-logger = get(__name__)
+logger = get_logger(__name__)
 
 
 def programs(settings: Settings, file: Path) -> list[Program]:
     """Return what runs beside the server. The last is stopped first: nothing new is taken in while the rest ends."""
-    environment = {**os.environ, FILE_VARIABLE: str(file)}
+    environment = {**os.environ, SETTINGS_VARIABLE: str(file)}
     workers = [f"--concurrency={settings.work.concurrency}"] if settings.work.concurrency else []
 
     def program(name: str, *arguments: str, stop: Steps = ((signal.SIGTERM, 10.0),)) -> Program:
@@ -66,7 +65,7 @@ def up(settings: Settings, file: Path, others: Callable[[Settings, Path], Sequen
     """
     preflight.make_folders(settings)
     preflight.require(settings)
-    configure(settings.log, program="up", environment=os.environ)
+    configure_logging(settings.log, program="up", environment=os.environ)
     with only_one_up(settings), Interrupts() as interrupts:
         supervisor = Supervisor(interrupts)
         try:
@@ -86,20 +85,20 @@ def up(settings: Settings, file: Path, others: Callable[[Settings, Path], Sequen
 
 def server_to_start(settings: Settings) -> Server | None:
     """Decide whose server is used: return ours, or None when another is used or waited for. Raises SettingsError."""
-    url = connection.url(settings)
+    url = broker_url(settings)
     answer = ask(settings)
     folder = Path(settings.state_dir) / "valkey"
-    address = Address(connection.embedded_socket(settings)) if connection.is_embedded(settings) else startable(url)
+    address = Address(embedded_socket_path(settings)) if uses_embedded_server(settings) else startable(url)
     if address is None or (is_listened_on(address) and not is_ours_and_runs(folder)):
         if answer:
-            logger.info(events.BROKER_FOUND, url=shown(url))
+            logger.info(events.BROKER_FOUND, url=without_password(url))
         else:
-            logger.warning(events.BROKER_AWAY, url=shown(url), why=answer.why, hint="watcher and worker wait for it")
+            logger.warning(events.BROKER_AWAY, url=without_password(url), why=answer.why, hint="watcher and worker wait for it")
         return None
     if is_taken_by_a_file(address):
         raise SettingsError([Finding(str(address.socket), "is not a socket", "correct redis.url, or move it away")])
     make_private(folder)
-    if address.socket is not None and connection.is_embedded(settings):
+    if address.socket is not None and uses_embedded_server(settings):
         make_private(Path(address.socket).parent)
     return Server(find_binary(), folder, address)
 
@@ -121,9 +120,9 @@ def await_answer(settings: Settings, server: Server, child: Child, interrupts: I
 
 def banner(settings: Settings) -> str:
     """Return what a person who has just typed `inboxd up` wants to know."""
-    lines = ["", f"inboxd is up, with redis at {shown(connection.url(settings))}"]
+    lines = ["", f"inboxd is up, with redis at {without_password(broker_url(settings))}"]
     for name, inbox in settings.inbox.items():
-        places = {folder: plain(bytes(inbox.root / os.fsdecode(folder))) for folder in layout.ALL}
+        places = {folder: escape(bytes(inbox.root / os.fsdecode(folder))) for folder in layout.FOLDER_NAMES}
         lines += [
             f"  {name}: drop files into {places[layout.INBOX]}",
             f"  {' ' * len(name)}  they end in {places[layout.DONE]}",

@@ -13,7 +13,7 @@ from inboxd.console.logs.files.follow import FileId, Tail, follow
 from inboxd.console.logs.files.rotation import current, generations
 from inboxd.console.logs.files.search import Part, Search
 from inboxd.console.logs.records import BEGIN, SLACK_SECONDS, Record, Wanted, latest, oldest, parse
-from inboxd.logs.text import plain
+from inboxd.logs.text import escape
 
 
 class Files:
@@ -34,7 +34,7 @@ class Files:
         """Say in words where it looks."""
         older = sum(map(len, self._series)) - len(self.current)
         rotated = f" and {older} rotated {'file' if older == 1 else 'files'}" if older > 0 else ""
-        return ", ".join(plain(str(path)) for path in self.current) + rotated
+        return ", ".join(escape(str(path)) for path in self.current) + rotated
 
     def records(self, wanted: Wanted) -> Iterator[Record]:
         """Yield, in order of time, at least the records that are wanted; what is surely not wanted is not looked into."""
@@ -120,7 +120,7 @@ class Files:
     def _complain(self, path: Path, error: BaseException) -> None:
         if path not in self._told:
             self._told.add(path)
-            self._tell(plain(f"{path}: can't be read to its end: {getattr(error, 'strerror', None) or error}"))
+            self._tell(escape(f"{path}: can't be read to its end: {getattr(error, 'strerror', None) or error}"))
 
 
 class _Look:
