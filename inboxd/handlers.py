@@ -5,7 +5,7 @@ from typing import Any
 
 import puremagic
 
-from inboxd.messaging.content_type import OCTETS, content_type
+from inboxd.messaging.content_type import OCTET_STREAM, guess_content_type
 from inboxd.messaging.inbox_file import InboxFile
 
 SNIFF_BYTES = 8192
@@ -27,18 +27,18 @@ def sniff(head: bytes, filename: str) -> str:
     if not head:
         return "application/x-empty"
     try:
-        found = puremagic.from_string(head, mime=True) or OCTETS
+        found = puremagic.from_string(head, mime=True) or OCTET_STREAM
         if head[:2] == b"PK":  # a Word document, an e-book and a plain archive are all ZIP files
             found = puremagic.from_string(head, mime=True, filename=filename) or found
     except (puremagic.PureError, ValueError):
-        found = OCTETS
+        found = OCTET_STREAM
     if _is_text(head) and found not in WRITTEN and not found.startswith("text/"):
         return _text_type(filename)  # words may begin like a picture: "BM", "RIFF"
     return found
 
 
 def _text_type(filename: str) -> str:
-    guessed = content_type(filename.encode("utf-8", "replace"))
+    guessed = guess_content_type(filename.encode("utf-8", "replace"))
     return guessed if guessed.startswith("text/") else TEXT
 
 

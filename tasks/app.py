@@ -11,7 +11,7 @@ from inboxd.config.handler_import import append_settings_folder
 from inboxd.config.loading import find_settings, load_settings
 from inboxd.config.settings import Settings
 from inboxd.errors import SettingsError
-from inboxd.messaging.celery_app import configuration
+from inboxd.messaging.celery_app import celery_configuration
 from inboxd.tasks.sweeps.schedule import beat_schedule
 
 
@@ -30,7 +30,7 @@ class Loader(BaseLoader):
             sys.stderr.write(f"inboxd can't start:\n{error}\n")
             raise SystemExit(2) from None
         append_settings_folder(file)
-        return {**configuration(self.settings, results=True), "beat_schedule": beat_schedule(self.settings)}
+        return {**celery_configuration(self.settings, results=True), "beat_schedule": beat_schedule(self.settings)}
 
 
 class App(Celery):

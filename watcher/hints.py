@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class HintKind(StrEnum):
     """Why to look again."""
 
     ARRIVED = "arrived"  # something was closed, moved or made in inbox/
-    RETURNED = "returned"  # a parcel left claimed/: there is room for another
+    PARCEL_RETURNED = "returned"  # a parcel left claimed/: there is room for another
     OVERFLOWED = "overflowed"  # the kernel has dropped events
     ROOT_LOST = "root_lost"  # the watched folder was moved, deleted or unmounted
     RELOAD = "reload"  # the settings file is to be read again
@@ -20,11 +20,11 @@ class Kind(StrEnum):
 class Hint:
     """A hint about one inbox; "" where it is about all of them."""
 
-    kind: Kind
+    kind: HintKind
     inbox: str = ""
 
 
-class Hints:
+class HintQueue:
     """A queue that any thread, and any signal handler, may put into."""
 
     def __init__(self) -> None:

@@ -18,20 +18,20 @@ from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, Obser
 from watchdog.observers.inotify_c import CallbackId, InotifyEvent, InotifyFD, Mask, WatchDescriptor
 from watchdog.observers.inotify_c import InotifyConstants as Bits
 
-from inboxd.watcher.hints import Kind
+from inboxd.watcher.hints import HintKind
 
-_SELF = Bits.IN_DELETE_SELF | Bits.IN_MOVE_SELF
+_FOLDER_LOST = Bits.IN_DELETE_SELF | Bits.IN_MOVE_SELF
 _UNMOUNT = 0x00002000
-_SAFE = Bits.IN_ONLYDIR | Bits.IN_DONT_FOLLOW | Bits.IN_EXCL_UNLINK
-INBOX_MASK = Mask(Bits.IN_CLOSE_WRITE | Bits.IN_MOVED_TO | Bits.IN_CREATE | _SELF | _SAFE)
+_WATCH_FLAGS = Bits.IN_ONLYDIR | Bits.IN_DONT_FOLLOW | Bits.IN_EXCL_UNLINK
+INBOX_MASK = Mask(Bits.IN_CLOSE_WRITE | Bits.IN_MOVED_TO | Bits.IN_CREATE | _FOLDER_LOST | _WATCH_FLAGS)
 """What may complete a file, or brings one that is never closed: a link, a folder, a device."""
-CLAIMED_MASK = Mask(Bits.IN_DELETE | _SAFE)
+CLAIMED_MASK = Mask(Bits.IN_DELETE | _WATCH_FLAGS)
 """A parcel's folder is removed when its files are filed."""
 
 
-REST_SECONDS = 0.005
-PROMPT_SECONDS = 0.001
-READS_AT_ONCE = 4
+THROTTLE_SECONDS = 0.005
+IMMEDIATE_SECONDS = 0.001
+UNTHROTTLED_READS = 4
 """A file is opened, written and closed, a parcel returns: only more events than these, so close together, are many files."""
 BUFFER_BYTES = 256 * 1024
 """More than the kernel's queue grows by in a rest; it holds 16,384 events, of 16 bytes and a name each."""
@@ -41,7 +41,7 @@ BUFFER_BYTES = 256 * 1024
 class HintEvent(FileSystemEvent):
     """A hint on its way through watchdog's queue, which drops a repetition that nobody has read yet."""
 
-    kind: Kind = Kind.ARRIVED
+    kind: HintKind = HintKind.ARRIVED
 
 
 class HintEmitter(EventEmitter):
@@ -51,12 +51,12 @@ class HintEmitter(EventEmitter):
         super().__init__(event_queue, watch, **kwargs)
         self._reader = reader
         self._id = CallbackId(id(self))
-        self._returns = PurePath(watch.path).name == "claimed"
+        self._watches_claimed = PurePath(watch.path).name == "claimed"
         self._descriptor: WatchDescriptor | None = None
 
     def on_thread_start(self) -> None:
         """Add the kernel's watch. Raises OSError where that is refused or no watches are left."""
-        mask = CLAIMED_MASK if self._returns else INBOX_MASK
+        mask = CLAIMED_MASK if self._watches_claimed else INBOX_MASK
         descriptor = self._reader.add_callback(os.fsencode(self.watch.path), mask, self, self._id)
         if descriptor < 0:
             raise PermissionError(errno.EACCES, "can't be watched", self.watch.path)
@@ -75,42 +75,42 @@ class HintEmitter(EventEmitter):
 
     def on_event(self, event: InotifyEvent) -> None:
         """Take one event from the reader."""
-        if event.mask & (_SELF | _UNMOUNT):
-            self._hint(Kind.ROOT_LOST)
+        if event.mask & (_FOLDER_LOST | _UNMOUNT):
+            self._hint(HintKind.ROOT_LOST)
         else:
-            self._hint(Kind.RETURNED if self._returns else Kind.ARRIVED)
+            self._hint(HintKind.PARCEL_RETURNED if self._watches_claimed else HintKind.ARRIVED)
 
     def on_watch_deleted(self, wd: WatchDescriptor) -> None:
         """Learn that the kernel has dropped the watch."""
         del wd
         self._descriptor = None
-        self._hint(Kind.ROOT_LOST)
+        self._hint(HintKind.ROOT_LOST)
 
     def on_queue_overflow(self) -> None:
         """Learn that the kernel has dropped events."""
-        self._hint(Kind.OVERFLOWED)
+        self._hint(HintKind.OVERFLOWED)
 
-    def _hint(self, kind: Kind) -> None:
+    def _hint(self, kind: HintKind) -> None:
         self.queue_event(HintEvent(self.watch.path, kind=kind))
 
 
-class RestingReader(InotifyFD):
+class ThrottledReader(InotifyFD):
     """Reads each event at once, but rests between while files pour in: then one word for all of them is enough.
 
     Else this thread, the dispatcher's and the loop's would pass the interpreter to and fro for each file.
     """
 
     def __init__(self) -> None:
-        self._in_a_row = 0
+        self._immediate_reads = 0
         super().__init__()
 
     def read_events(self, *, event_buffer_size: int = BUFFER_BYTES) -> list[InotifyEvent]:
         """Wait for events, and return one of each kind from each folder: their names are the scan's business."""
-        if self._in_a_row >= READS_AT_ONCE:
-            self.stopped_event.wait(REST_SECONDS)
+        if self._immediate_reads >= UNTHROTTLED_READS:
+            self.stopped_event.wait(THROTTLE_SECONDS)
         begun = time.monotonic()
         events = super().read_events(event_buffer_size=event_buffer_size)
-        self._in_a_row = self._in_a_row + 1 if time.monotonic() - begun < PROMPT_SECONDS else 0
+        self._immediate_reads = self._immediate_reads + 1 if time.monotonic() - begun < IMMEDIATE_SECONDS else 0
         return list({(event.wd, event.mask): event for event in events}.values())
 
 
@@ -118,7 +118,7 @@ class HintObserver(BaseObserver):
     """An observer of folders, one kernel queue for all of them."""
 
     def __init__(self) -> None:
-        self._reader = RestingReader()
+        self._reader = ThrottledReader()
         self._reader.start()
         super().__init__(HintEmitter, reader=self._reader)
 

@@ -12,72 +12,74 @@ from inboxd.config.loading import load_settings
 from inboxd.config.settings import Inbox
 from inboxd.errors import SettingsError
 from inboxd.fs.syscalls import Disk, ignore_lease_breaks
-from inboxd.intake.intake import Means
+from inboxd.intake.intake import IntakeDeps
 from inboxd.logs.setup import configure_logging
-from inboxd.messaging.celery_app import make_app, send
+from inboxd.messaging.celery_app import make_app, send_parcel
 from inboxd.messaging.payload import Parcel
-from inboxd.messaging.worker_registry import Helpers
-from inboxd.monitoring.collector import Health
+from inboxd.messaging.worker_registry import WorkerRegistry
+from inboxd.monitoring.collector import Collector
 from inboxd.service import sd_notify
-from inboxd.service.preflight import require
+from inboxd.service.preflight import require_no_problems
 from inboxd.watcher.daemon import Daemon
-from inboxd.watcher.hints import Hint, Hints, Kind
-from inboxd.watcher.metrics import Endpoint
+from inboxd.watcher.hints import Hint, HintKind, HintQueue
+from inboxd.watcher.metrics import MetricsServer
 from inboxd.watcher.observer import Observer
 
 
 def main() -> int:
     """Run the watcher until SIGTERM or SIGINT; returns its exit code: 2 for settings or folders that can't be used."""
-    manager = sd_notify.take(os.environ, os.getpid())
+    manager = sd_notify.from_environment(os.environ, os.getpid())
     try:
         settings = load_settings()
         configure_logging(settings.log, program="watcher", environment=os.environ)
-        require(settings, handlers=False)
+        require_no_problems(settings, handlers=False)
     except SettingsError as error:
         sys.stderr.write(f"inboxd can't start:\n{error}\n")
         return 2
     ignore_lease_breaks()
-    manager.bear(blocking_seconds_max(settings))
-    hints = Hints()
-    _listen(hints)
+    manager.extend_watchdog(blocking_seconds_max(settings))
+    hints = HintQueue()
+    _turn_signals_into_hints(hints)
     app = make_app(settings)
     client = make_client(settings)
 
     def send_one(parcel: Parcel, inbox: Inbox) -> None:
-        send(app, parcel, inbox)
-        manager.alive()  # a turn may send thousands
+        send_parcel(app, parcel, inbox)
+        manager.ping_watchdog()  # a turn may send thousands
 
     leases = Leases(client, keep_seconds=2 * settings.redis.visibility_timeout_seconds)
-    means = Means(Disk(), leases, send_one, settings.host, settings.sweep.grace_seconds, helpers=Helpers(client, settings.host))
+    deps = IntakeDeps(
+        Disk(), leases, send_one, settings.host, settings.sweep.grace_seconds, registry=WorkerRegistry(client, settings.host)
+    )
     counters = Counters(client, settings.host)
-    daemon = Daemon(settings, means, client, counters, hints, Observer(hints), manager)
-    endpoint = _endpoint(daemon)
+    daemon = Daemon(settings, deps, client, counters, hints, Observer(hints), manager)
+    endpoint = _start_metrics(daemon)
     daemon.run()
     if endpoint:
         endpoint.stop()
     return 0
 
 
-def _endpoint(daemon: Daemon) -> Endpoint | None:
+def _start_metrics(daemon: Daemon) -> MetricsServer | None:
     """Serve the figures, if the settings say where; from a thread, and with a client of its own."""
     settings = daemon.settings
     if not settings.metrics.listen:
         return None
-    endpoint = Endpoint(settings.metrics.listen, Health(lambda: daemon.settings, make_client(settings), Disk()).metrics)
+    endpoint = MetricsServer(settings.metrics.listen, Collector(lambda: daemon.settings, make_client(settings), Disk()).metrics)
     endpoint.start()
     return endpoint
 
 
-def _listen(hints: Hints) -> None:
+def _turn_signals_into_hints(hints: HintQueue) -> None:
     """Turn signals into hints."""
 
-    def on(number: signal.Signals, kind: Kind) -> None:
+    def on(number: signal.Signals, kind: HintKind) -> None:
         def put(_signal: int, _frame: FrameType | None) -> None:
             hints.put(Hint(kind))
 
         signal.signal(number, put)
 
-    on(signal.SIGTERM, Kind.STOP)
-    on(signal.SIGINT, Kind.STOP)
+    on(signal.SIGTERM, HintKind.STOP)
+    on(signal.SIGINT, HintKind.STOP)
     if not sys.stderr.isatty():  # on a terminal it says that the terminal is gone
-        on(signal.SIGHUP, Kind.RELOAD)
+        on(signal.SIGHUP, HintKind.RELOAD)

@@ -12,9 +12,9 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.monitoring.exposition import CONTENT_TYPE, Metric, render
 
-AGAIN_SECONDS = 30.0
+BIND_RETRY_SECONDS = 30.0
 """How soon an address that could not be had is tried again."""
-CLIENT_SECONDS = 5.0
+CLIENT_TIMEOUT_SECONDS = 5.0
 """A client that sends or takes nothing for so long is cut off: the next one waits for it."""
 
 _log = get_logger(__name__)
@@ -37,7 +37,7 @@ class _Server(socketserver.TCPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Server
-    timeout = CLIENT_SECONDS
+    timeout = CLIENT_TIMEOUT_SECONDS
     server_version = "inboxd"
     sys_version = ""
 
@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep scrapes out of the log."""
 
 
-class Endpoint:
+class MetricsServer:
     """Serves the figures on one address, from ``start`` to ``stop``."""
 
     def __init__(self, listen: str, metrics: Callable[[], list[Metric]]) -> None:
@@ -106,4 +106,4 @@ class Endpoint:
                     remedy = "end what listens there, or change metrics.listen; it is tried again"
                     _log.warning(events.METRICS_AWAY, error=str(error), remedy=remedy)
                 told = True
-            self._stopped.wait(AGAIN_SECONDS)
+            self._stopped.wait(BIND_RETRY_SECONDS)

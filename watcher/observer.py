@@ -7,7 +7,7 @@ from pathlib import PurePath
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.api import ObservedWatch
 
-from inboxd.watcher.hints import Hint, Hints
+from inboxd.watcher.hints import Hint, HintQueue
 from inboxd.watcher.inotify import HintEvent, HintObserver
 
 if sys.platform == "linux":
@@ -17,7 +17,7 @@ if sys.platform == "linux":
 class _Handler(FileSystemEventHandler):
     """Passes on what watchdog dispatches; an exception here would end its thread, and put() raises none."""
 
-    def __init__(self, hints: Hints, inbox: str) -> None:
+    def __init__(self, hints: HintQueue, inbox: str) -> None:
         self._hints = hints
         self._inbox = inbox
 
@@ -30,7 +30,7 @@ class _Handler(FileSystemEventHandler):
 class Observer:
     """Watches the two folders of each inbox that can bring news: inbox/ and claimed/."""
 
-    def __init__(self, hints: Hints) -> None:
+    def __init__(self, hints: HintQueue) -> None:
         self._hints = hints
         self._observer: HintObserver | None = None
         self._watches: dict[str, list[ObservedWatch]] = {}
@@ -44,7 +44,7 @@ class Observer:
         """Begin to watch an inbox, or watch it anew. Raises OSError where the system refuses."""
         if sys.platform != "linux":
             raise OSError(errno.ENOSYS, "there is no inotify")
-        self.forget(inbox)
+        self.unwatch(inbox)
         if self._observer is None:
             self._observer = HintObserver()
             self._observer.start()
@@ -53,7 +53,7 @@ class Observer:
         for folder in ("inbox", "claimed"):
             watches.append(self._observer.schedule(handler, str(root / folder)))
 
-    def forget(self, inbox: str) -> None:
+    def unwatch(self, inbox: str) -> None:
         """Stop watching an inbox."""
         for watch in self._watches.pop(inbox, []):
             if self._observer is not None:

@@ -6,9 +6,9 @@ from typing import Any
 import click
 
 from inboxd.console.commands import audit, check, explain, log, retry, status, trace, up, watch
-from inboxd.console.options import NEEDS_A_PERSON
+from inboxd.console.options import EXIT_ATTENTION
 from inboxd.console.systemd.commands import systemd
-from inboxd.console.up.supervisor import BAD_SETTINGS
+from inboxd.console.up.supervisor import EXIT_BAD_SETTINGS
 from inboxd.errors import Finding, SettingsError, TransientError
 from inboxd.logs.text import escape
 
@@ -22,11 +22,11 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except SettingsError as error:
             for finding in error.findings:
-                click.echo(_on_screen(finding), err=True)
-            ctx.exit(BAD_SETTINGS)
+                click.echo(_escape_finding(finding), err=True)
+            ctx.exit(EXIT_BAD_SETTINGS)
         except TransientError as error:
             click.echo(escape(str(error)), err=True)
-            ctx.exit(NEEDS_A_PERSON)
+            ctx.exit(EXIT_ATTENTION)
 
 
 def _version() -> str:
@@ -57,7 +57,7 @@ for _command in (
     cli.add_command(_command)
 
 
-def _on_screen(finding: Finding) -> str:
+def _escape_finding(finding: Finding) -> str:
     return str(Finding(escape(finding.where), escape(finding.problem), escape(finding.remedy)))
 
 

@@ -5,17 +5,17 @@ from datetime import UTC, datetime, time, timedelta
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _PARTS = ((86_400, "d"), (3600, "h"), (60, "min"))
-_AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
-FORMS = "10m, 2h, 3d, today, yesterday, 08:30, 2026-11-22 or 2026-11-22T20:00:00+01:00"
+_RELATIVE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
+TIME_FORMATS = "10m, 2h, 3d, today, yesterday, 08:30, 2026-11-22 or 2026-11-22T20:00:00+01:00"
 
 
-def moment(text: str, now: datetime) -> datetime:
+def parse_time(text: str, now: datetime) -> datetime:
     """Return the moment that is meant, seen from ``now`` (with a zone, which holds where the text names none).
 
     Raises ValueError for what is none of the forms.
     """
     words = text.strip().lower()
-    if ago := _AGO.fullmatch(words):
+    if ago := _RELATIVE.fullmatch(words):
         try:
             return now - timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])
         except OverflowError:
@@ -33,21 +33,21 @@ def moment(text: str, now: datetime) -> datetime:
             return datetime.combine(now.date(), time.fromisoformat(words), now.tzinfo)
         found = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise ValueError(f"{text!r} is no moment; write {FORMS}") from None
+        raise ValueError(f"{text!r} is no moment; write {TIME_FORMATS}") from None
     return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
 
 
-def local(at: float) -> str:
+def format_local(at: float) -> str:
     """Return a moment, given in unix seconds, in local time, for people."""
-    return f"{_local(at):%Y-%m-%d %H:%M:%S}"
+    return f"{to_local(at):%Y-%m-%d %H:%M:%S}"
 
 
-def iso(at: float) -> str:
+def format_iso(at: float) -> str:
     """Return a moment, given in unix seconds, as ISO 8601 in UTC, for programs."""
     return datetime.fromtimestamp(at, tz=UTC).isoformat()
 
 
-def age(seconds: float | None) -> str:
+def format_age(seconds: float | None) -> str:
     """Return an age in its two largest units: "45 s", "3 min 20 s", "2 d 4 h"; "-" for none."""
     if seconds is None:
         return "-"
@@ -60,17 +60,18 @@ def age(seconds: float | None) -> str:
     return " ".join([*parts, f"{left} s"][:2])
 
 
-def _local(at: float) -> datetime:
+def to_local(at: float) -> datetime:
+    """Return a moment, given in unix seconds, with the local zone."""
     return datetime.fromtimestamp(at).astimezone()
 
 
 _MINUTE = 60.0
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return how long something took: "0.4 ms", "30 ms", "1.20 s", "3 min 20 s"."""
     if seconds >= _MINUTE:
-        return age(seconds)
+        return format_age(seconds)
     if seconds >= 1:
         return f"{seconds:.2f} s"
     return f"{seconds * 1000:.0f} ms" if seconds * 1000 >= 1 or seconds == 0 else f"{seconds * 1000:.1f} ms"

@@ -3,22 +3,22 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-PARCEL_SECONDS = 0.1
+PARCEL_WORK_SECONDS = 0.1
 """A parcel aims at so much work: small against a person's patience, large against a message's cost."""
 
-PACKING_SECONDS = 0.5
+PACKING_SECONDS_MAX = 0.5
 """… and to pack one takes no longer, on a slow disk: its lease is running, and other inboxes wait."""
 
-PARCELS_AT_ONCE = 2
+PARCELS_SENT_AT_ONCE = 2
 """While fewer parcels are on their way, one leaves at once, however small."""
 
-PARCELS_IN_FLIGHT = 5
+PARCELS_IN_FLIGHT_MAX = 5
 """From so many on, one fills up until another returns; in between it has to be the fuller, the more there are."""
 
-YOUNG_SECONDS = 1.0
+RECENT_SECONDS = 1.0
 """An older parcel is no company to wait for: it waits for a retry, or its handler is slow."""
 
-PARCELS_UNTRIED = 16
+UNKNOWN_RATE_PARCELS_MAX = 16
 """So many parcels of one leave before the handler's pace is known."""
 
 
@@ -31,17 +31,24 @@ class Candidate:
     version: tuple[int, int] = (0, 0)
 
 
-def files_per_parcel(pace: float | None, files_max: int, own_pace: float | None) -> int:
+def files_per_parcel(seconds_per_file: float | None, files_max: int, packing_seconds_per_file: float | None) -> int:
     """Return how many files a parcel should hold.
 
     ``pace`` is the handler's mean seconds per file, ``own_pace`` what it took to claim and pack one; None if unknown.
     """
-    if pace is None or own_pace is None:
+    if seconds_per_file is None or packing_seconds_per_file is None:
         return 1
-    return max(1, min(files_max, int(PARCEL_SECONDS / max(pace, 1e-6)), int(PACKING_SECONDS / max(own_pace, 1e-6))))
+    return max(
+        1,
+        min(
+            files_max,
+            int(PARCEL_WORK_SECONDS / max(seconds_per_file, 1e-6)),
+            int(PACKING_SECONDS_MAX / max(packing_seconds_per_file, 1e-6)),
+        ),
+    )
 
 
-def next_bundle(ready: Iterable[Candidate], files_max: int, bytes_max: int) -> list[Candidate]:
+def next_batch(ready: Iterable[Candidate], files_max: int, bytes_max: int) -> list[Candidate]:
     """Return the first of the ready files that fit one parcel: at least one, if there is any."""
     bundle: list[Candidate] = []
     room = bytes_max
@@ -53,9 +60,9 @@ def next_bundle(ready: Iterable[Candidate], files_max: int, bytes_max: int) -> l
     return bundle
 
 
-def may_leave(files: int, target: int, pace: float | None, in_flight: int) -> bool:
+def may_send(files: int, target: int, seconds_per_file: float | None, in_flight: int) -> bool:
     """Decide whether a parcel of ``files`` leaves now, with so many young parcels on their way."""
-    if pace is None:
-        return in_flight < PARCELS_UNTRIED
-    steps = PARCELS_IN_FLIGHT - PARCELS_AT_ONCE + 1
-    return files * steps >= target * min(in_flight - PARCELS_AT_ONCE + 1, steps)
+    if seconds_per_file is None:
+        return in_flight < UNKNOWN_RATE_PARCELS_MAX
+    steps = PARCELS_IN_FLIGHT_MAX - PARCELS_SENT_AT_ONCE + 1
+    return files * steps >= target * min(in_flight - PARCELS_SENT_AT_ONCE + 1, steps)

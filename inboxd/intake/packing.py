@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from inboxd.config.settings import Inbox
 from inboxd.fs.folders import opened_path
 from inboxd.fs.syscalls import Disk, Fd, Stat, WriterCheck, closing
-from inboxd.intake.readiness import refusal
+from inboxd.intake.readiness import refusal_reason
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
-from inboxd.messaging.content_type import content_type
+from inboxd.messaging.content_type import guess_content_type
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.claims import MOVED_AWAY, release_file, remove_if_empty
 from inboxd.spool.failing import fail_file
@@ -20,7 +20,7 @@ from inboxd.spool.layout import Folders, created_at, split_path
 
 _log = get_logger(__name__)
 
-_NO_FILE = (errno.ELOOP, errno.ENXIO)
+_NOT_A_FILE = (errno.ELOOP, errno.ENXIO)
 """What the system says when a link, or a socket, is to be opened."""
 
 
@@ -31,14 +31,14 @@ class Packed:
     parts: list[FilePart] = field(default_factory=list)
     refused: list[tuple[bytes, str]] = field(default_factory=list)
     busy: list[bytes] = field(default_factory=list)
-    versions: dict[bytes, "Version"] = field(default_factory=dict)
+    versions: dict[bytes, "FileVersion"] = field(default_factory=dict)
 
 
-Version = tuple[int, int]
+FileVersion = tuple[int, int]
 """What tells a file from a changed one: size and modification time. Not its inode: a copy across file systems has another."""
 
 
-def version(look: Stat) -> Version:
+def file_version(look: Stat) -> FileVersion:
     """Return a file's version."""
     return look.size, look.mtime_ns
 
@@ -49,7 +49,7 @@ def pack(
     inbox: Inbox,
     parcel: str,
     paths: Iterable[bytes],
-    expected: Mapping[bytes, Version] | None = None,
+    expected: Mapping[bytes, FileVersion] | None = None,
     *,
     carry: bool = True,
 ) -> Packed:
@@ -92,7 +92,7 @@ def _pack_one(
     What was not ``seen`` to be a file is looked at before it is opened: opening a device may do something.
     """
     try:
-        if not seen and (reason := refusal(disk.stat(at, name), inbox.size_bytes_max)):
+        if not seen and (reason := refusal_reason(disk.stat(at, name), inbox.size_bytes_max)):
             packed.refused.append((path, reason))
             return 0
         with closing(disk, disk.open_file(at, name)) as file:
@@ -103,7 +103,7 @@ def _pack_one(
         packed.busy.append(path)
         return 0
     except OSError as error:
-        if seen and error.errno in _NO_FILE:  # it has been replaced since
+        if seen and error.errno in _NOT_A_FILE:  # it has been replaced since
             return _pack_one(disk, at, name, path, inbox, parcel, room, packed, seen=False)
         if not isinstance(error, PermissionError):
             raise
@@ -113,7 +113,7 @@ def _pack_one(
 
 def _pack_open(disk: Disk, file: Fd, path: bytes, inbox: Inbox, parcel: str, room: int, packed: Packed) -> int:
     look = disk.fstat(file)
-    if reason := refusal(look, inbox.size_bytes_max):
+    if reason := refusal_reason(look, inbox.size_bytes_max):
         packed.refused.append((path, reason))
         return 0
     if disk.check_writers(file) is WriterCheck.BUSY:
@@ -126,9 +126,9 @@ def _pack_open(disk: Disk, file: Fd, path: bytes, inbox: Inbox, parcel: str, roo
         if data is None or (after.size, after.mtime_ns) != (look.size, look.mtime_ns):
             packed.busy.append(path)
             return 0
-    packed.versions[path] = version(look)
+    packed.versions[path] = file_version(look)
     carried = data if data is not None and len(data) <= room else None
-    packed.parts.append(_part(path, look, inbox.name, parcel, data, carried))
+    packed.parts.append(_build_part(path, look, inbox.name, parcel, data, carried))
     return len(carried or b"")
 
 
@@ -141,7 +141,7 @@ def _read(disk: Disk, file: Fd, size: int) -> bytes | None:
     return None if missing else b"".join(chunks)
 
 
-def _part(path: bytes, look: Stat, inbox: str, parcel: str, data: bytes | None, carried: bytes | None) -> FilePart:
+def _build_part(path: bytes, look: Stat, inbox: str, parcel: str, data: bytes | None, carried: bytes | None) -> FilePart:
     headers: dict[str, str | float] = {
         "id": file_id(inbox, path, look),
         "mtime": look.mtime_ns / 1e9,
@@ -149,7 +149,7 @@ def _part(path: bytes, look: Stat, inbox: str, parcel: str, data: bytes | None, 
     }
     if data is not None:
         headers["sha256"] = hashlib.sha256(data).hexdigest()
-    return FilePart(path, content_type(path), look.size, headers, carried)
+    return FilePart(path, guess_content_type(path), look.size, headers, carried)
 
 
 def file_id(inbox: str, path: bytes, look: Stat) -> str:
@@ -161,23 +161,23 @@ def file_id(inbox: str, path: bytes, look: Stat) -> str:
     return hashlib.blake2b(key, digest_size=16).hexdigest()
 
 
-def parcel_of(packed: Packed, parcel: str, inbox: Inbox, host: str) -> Parcel:
+def build_parcel(packed: Packed, parcel: str, inbox: Inbox, host: str) -> Parcel:
     """Return the payload of what was accepted."""
     return Parcel(parcel, inbox.name, host, bytes(inbox.root), tuple(packed.parts))
 
 
-def now_of(disk: Disk, folder: Fd) -> float:
+def file_system_time(disk: Disk, folder: Fd) -> float:
     """Return the time by a file system's own clock, unix seconds: a server's may differ from ours."""
     disk.touch(folder)
     return disk.fstat(folder).mtime_ns / 1e9
 
 
-def clock_of(disk: Disk, folders: Folders, *, network: bool) -> float:
+def scan_time(disk: Disk, folders: Folders, *, network: bool) -> float:
     """Return the time that an inbox's files are to be judged by."""
-    return now_of(disk, folders.claimed) if network else time.time()
+    return file_system_time(disk, folders.claimed) if network else time.time()
 
 
-def settle(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, packed: Packed) -> int:
+def file_or_release_rest(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, packed: Packed) -> int:
     """Deal with what a parcel turned out to hold besides good files: refuse it, or give it back; returns how many were refused.
 
     Raises OSError.

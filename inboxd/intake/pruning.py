@@ -4,17 +4,17 @@ from collections.abc import Iterable
 
 from inboxd.fs.folders import open_path, opened_path
 from inboxd.fs.syscalls import Disk
-from inboxd.intake.scan import SubFolder
+from inboxd.intake.scan import ScannedFolder
 from inboxd.spool.layout import Folders, split_path
 from inboxd.spool.retention import UNREMOVABLE
 
 
-def innermost_first(seen: Iterable[SubFolder]) -> list[SubFolder]:
+def innermost_first(seen: Iterable[ScannedFolder]) -> list[ScannedFolder]:
     """Return sub-folders in an order in which none comes before those inside it."""
     return sorted(seen, key=lambda folder: folder.path.count(b"/"), reverse=True)
 
 
-def prune(disk: Disk, folders: Folders, seen: list[SubFolder], now: float, quiet_seconds: float) -> list[bytes]:
+def prune_folders(disk: Disk, folders: Folders, seen: list[ScannedFolder], now: float, quiet_seconds: float) -> list[bytes]:
     """Remove sub-folders of inbox/ that are empty, quiet, and known below done/ or failed/: their files went through our hands.
 
     They are tried in the order given: ``innermost_first`` lets those above go, too. A folder that a person has made and never

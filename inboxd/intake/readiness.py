@@ -7,10 +7,10 @@ from functools import lru_cache
 
 from inboxd.fs.syscalls import FileKind, Stat, WriterCheck
 
-BUSY_LOOK_SECONDS = 1.0
+BUSY_RECHECK_SECONDS = 1.0
 """A busy file is looked at again so soon, should the event of its closing get lost."""
 
-CLOCK_SECONDS = 60.0
+CLOCK_SKEW_SECONDS = 60.0
 """So far may a file system's clock be ahead of the time that files are judged by."""
 
 _GIB = 1024**3
@@ -43,7 +43,7 @@ class Wait:
 
     until: float
     why: str
-    sure: bool = True
+    is_certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +64,16 @@ Decision = Ready | Wait | Ignore | Refuse
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class WaitTimes:
     """How long an inbox waits, in seconds; ``trusted`` says that a lease's answer is worth something on its mount."""
 
-    settle: float
-    unsure: float
-    empty: float
-    trusted: bool = True
+    settle_seconds: float
+    unsure_seconds: float
+    empty_seconds: float
+    trusts_leases: bool = True
 
 
-def by_name(path: bytes, include: tuple[str, ...], exclude: tuple[str, ...]) -> Ignore | None:
+def decide_by_name(path: bytes, include: tuple[str, ...], exclude: tuple[str, ...]) -> Ignore | None:
     """Decide what a name alone can decide. ``path`` is relative to inbox/; patterns without a slash mean the last part."""
     if _TEMPORARY.fullmatch(path.rpartition(b"/")[2]):
         return Ignore("a temporary name: it is taken once it has its final name")
@@ -85,67 +85,67 @@ def by_name(path: bytes, include: tuple[str, ...], exclude: tuple[str, ...]) -> 
     return None
 
 
-def folder_by_name(name: bytes) -> Ignore | None:
+def decide_by_folder_name(name: bytes) -> Ignore | None:
     """Decide whether a sub-folder is looked into: programs keep their own things in dotted and @-folders."""
     if name.startswith(b".") or name == b"@eaDir":
         return Ignore("a hidden folder")
     return None
 
 
-def partial_names(name: bytes) -> tuple[bytes, ...]:
+def partial_download_names(name: bytes) -> tuple[bytes, ...]:
     """Return the names that say, when they stand beside ``name``, that it is still being downloaded."""
     return tuple(name + suffix for suffix in _PARTIAL_SUFFIXES)
 
 
-def decide(look: Stat, idle: WriterCheck, now: float, patience: Patience, *, partial: bool = False) -> Decision:
+def decide(stat: Stat, writers: WriterCheck, now: float, waits: WaitTimes, *, is_downloading: bool = False) -> Decision:
     """Decide about a file whose name is in order.
 
     ``now`` is unix seconds of the file system's clock. Age counts from ctime, which no dropper can forge. ``idle`` may be
     UNKNOWN while the file is too young to be asked about; ``partial`` tells that a download's other name stands beside it.
     """
-    changed = _changed(look, now)
-    if now < changed + patience.settle:
-        return Wait(changed + patience.settle, f"settling: it changed {_ago(now - changed)}")
-    if look.kind is not FileKind.FILE:
-        return Refuse(_no_file(look.kind))
-    if idle is WriterCheck.BUSY:
-        return Wait(now + BUSY_LOOK_SECONDS, "a program has it open for writing", sure=False)
-    if partial:
-        return Wait(now + BUSY_LOOK_SECONDS, "a browser is still downloading it", sure=False)
-    if look.size == 0 and now < changed + patience.empty:
-        return Wait(changed + patience.empty, f"empty so far: it was made {_ago(now - changed)}")
-    if (idle is WriterCheck.UNKNOWN or not patience.trusted) and now < changed + patience.unsure:
-        return Wait(changed + patience.unsure, f"can't tell whether it is open; it changed {_ago(now - changed)}")
+    changed = _changed_at(stat, now)
+    if now < changed + waits.settle_seconds:
+        return Wait(changed + waits.settle_seconds, f"settling: it changed {_format_age(now - changed)}")
+    if stat.kind is not FileKind.FILE:
+        return Refuse(_not_a_file(stat.kind))
+    if writers is WriterCheck.BUSY:
+        return Wait(now + BUSY_RECHECK_SECONDS, "a program has it open for writing", is_certain=False)
+    if is_downloading:
+        return Wait(now + BUSY_RECHECK_SECONDS, "a browser is still downloading it", is_certain=False)
+    if stat.size == 0 and now < changed + waits.empty_seconds:
+        return Wait(changed + waits.empty_seconds, f"empty so far: it was made {_format_age(now - changed)}")
+    if (writers is WriterCheck.UNKNOWN or not waits.trusts_leases) and now < changed + waits.unsure_seconds:
+        return Wait(changed + waits.unsure_seconds, f"can't tell whether it is open; it changed {_format_age(now - changed)}")
     return Ready()
 
 
-def refusal(look: Stat, size_bytes_max: int) -> str | None:
+def refusal_reason(stat: Stat, size_bytes_max: int) -> str | None:
     """Return why an entry can't be accepted, in words for the person who dropped it; None if it can."""
-    if look.kind is not FileKind.FILE:
-        return _no_file(look.kind)
-    if size_bytes_max and look.size > size_bytes_max:
-        return f"it has {look.size} bytes, and this inbox takes files of at most {size_bytes_max} bytes"
-    if look.size > _GIB and look.allocated < look.size // 100:
-        return f"it claims {look.size} bytes but holds only {look.allocated}: a sparse file with next to nothing in it"
+    if stat.kind is not FileKind.FILE:
+        return _not_a_file(stat.kind)
+    if size_bytes_max and stat.size > size_bytes_max:
+        return f"it has {stat.size} bytes, and this inbox takes files of at most {size_bytes_max} bytes"
+    if stat.size > _GIB and stat.allocated < stat.size // 100:
+        return f"it claims {stat.size} bytes but holds only {stat.allocated}: a sparse file with next to nothing in it"
     return None
 
 
-def settled(look: Stat, now: float, patience: Patience) -> bool:
+def is_settled(stat: Stat, now: float, waits: WaitTimes) -> bool:
     """Tell whether it is worth asking who has the file open: it is a file, and old enough."""
-    return look.kind is FileKind.FILE and now >= _changed(look, now) + patience.settle
+    return stat.kind is FileKind.FILE and now >= _changed_at(stat, now) + waits.settle_seconds
 
 
-def _changed(look: Stat, now: float) -> float:
+def _changed_at(stat: Stat, now: float) -> float:
     """Return when a file last changed; a time that is yet to come is a clock's that was set back, and says nothing: 0."""
-    changed = look.ctime_ns / 1e9
-    return changed if changed <= now + CLOCK_SECONDS else 0.0
+    changed = stat.ctime_ns / 1e9
+    return changed if changed <= now + CLOCK_SKEW_SECONDS else 0.0
 
 
-def _no_file(kind: FileKind) -> str:
+def _not_a_file(kind: FileKind) -> str:
     return f"it is a {kind}, not a file: drop the file itself"
 
 
-def _ago(seconds: float) -> str:
+def _format_age(seconds: float) -> str:
     return f"{max(seconds, 0.0):.1f} s ago"
 
 

@@ -5,44 +5,44 @@ from dataclasses import dataclass
 
 from inboxd.config.settings import Rules
 from inboxd.fs.mounts import Mount
-from inboxd.intake.readiness import Patience
+from inboxd.intake.readiness import WaitTimes
 
 UNSURE_LOCAL_SECONDS = 2.0
 UNSURE_NETWORK_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
+class WatchMode:
     """How an inbox is watched: inotify or polling, and why."""
 
-    events: bool
-    why: str
+    uses_events: bool
+    reason: str
 
     @property
     def name(self) -> str:
         """The word for it in logs and in the settings."""
-        return "inotify" if self.events else "polling"
+        return "inotify" if self.uses_events else "polling"
 
 
-def mode(rules: Rules, mount: Mount) -> Mode:
+def choose_watch_mode(rules: Rules, mount: Mount) -> WatchMode:
     """Decide how to watch a folder on this mount."""
     if rules.watch_mode != "auto":
-        return Mode(rules.watch_mode == "inotify", f"watch_mode = {rules.watch_mode!r}")
+        return WatchMode(rules.watch_mode == "inotify", f"watch_mode = {rules.watch_mode!r}")
     if sys.platform != "linux":
-        return Mode(events=False, why="inotify is Linux's")
+        return WatchMode(uses_events=False, reason="inotify is Linux's")
     if mount.is_network:
-        return Mode(events=False, why=f"{mount.file_system}: others may write there unseen by this system")
-    return Mode(events=True, why=f"{mount.file_system}: a local file system")
+        return WatchMode(uses_events=False, reason=f"{mount.file_system}: others may write there unseen by this system")
+    return WatchMode(uses_events=True, reason=f"{mount.file_system}: a local file system")
 
 
-def patience(rules: Rules, mount: Mount) -> Patience:
+def wait_times(rules: Rules, mount: Mount) -> WaitTimes:
     """Return how long this inbox's files wait, on this mount."""
     unsure = rules.unsure_seconds
     if unsure == "auto":
         unsure = UNSURE_NETWORK_SECONDS if mount.is_network else UNSURE_LOCAL_SECONDS
-    return Patience(
-        settle=rules.settle_seconds,
-        unsure=max(unsure, rules.settle_seconds),
-        empty=max(rules.empty_file_seconds, rules.settle_seconds),
-        trusted=not mount.is_network,
+    return WaitTimes(
+        settle_seconds=rules.settle_seconds,
+        unsure_seconds=max(unsure, rules.settle_seconds),
+        empty_seconds=max(rules.empty_file_seconds, rules.settle_seconds),
+        trusts_leases=not mount.is_network,
     )

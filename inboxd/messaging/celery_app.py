@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from inboxd.broker.connection import celery_broker_url
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Inbox, Settings
 from inboxd.errors import BrokerUnavailable
-from inboxd.messaging.payload import Parcel, to_wire
+from inboxd.messaging.payload import Parcel, parcel_to_wire
 from inboxd.messaging.queues import UNACKED_KEY, WORK_QUEUE, files_queue, host_queue
 
 PROCESS = "inboxd.process"
@@ -27,11 +27,11 @@ def make_app(settings: Settings, *, results: bool = False) -> Celery:
     A watcher without a result store does not subscribe to each parcel's result.
     """
     app = Celery("inboxd", set_as_current=results)
-    app.conf.update(configuration(settings, results=results))
+    app.conf.update(celery_configuration(settings, results=results))
     return app
 
 
-def configuration(settings: Settings, *, results: bool) -> dict[str, Any]:
+def celery_configuration(settings: Settings, *, results: bool) -> dict[str, Any]:
     """Return Celery's configuration. With ``results`` outcomes are stored and can be read."""
     timeouts = {
         "socket_timeout": settings.redis.socket_timeout_seconds,
@@ -86,7 +86,7 @@ def configuration(settings: Settings, *, results: bool) -> dict[str, Any]:
             "unacked_key": UNACKED_KEY,
             "unacked_index_key": "inboxd.unacked_index",
             "unacked_mutex_key": "inboxd.unacked_mutex",
-            "queue_order_strategy": "inboxd.messaging.queues:HostFirst",
+            "queue_order_strategy": "inboxd.messaging.queues:HostQueueFirst",
             "priority_steps": [0],
         },
         "task_publish_retry": False,
@@ -103,7 +103,7 @@ def configuration(settings: Settings, *, results: bool) -> dict[str, Any]:
     }
 
 
-def send(app: Celery, parcel: Parcel, inbox: Inbox, *, retries: int = 0, countdown: float = 0.0) -> None:
+def send_parcel(app: Celery, parcel: Parcel, inbox: Inbox, *, retries: int = 0, countdown: float = 0.0) -> None:
     """Send a parcel to the workers, with its two callbacks; the parcel's id is the task's id.
 
     ``retries`` are the attempts that count as used. Returns within a few socket timeouts. Raises BrokerAway when the outcome is
@@ -116,7 +116,7 @@ def send(app: Celery, parcel: Parcel, inbox: Inbox, *, retries: int = 0, countdo
     try:
         app.send_task(
             PROCESS,
-            args=[to_wire(parcel)],
+            args=[parcel_to_wire(parcel)],
             task_id=parcel.id,
             queue=files_queue(parcel.host) if parcel.by_reference else WORK_QUEUE,
             retries=retries,

@@ -15,9 +15,9 @@ class Verdict(StrEnum):
 
     DONE = "done"  # to done/
     REJECTED = "rejected"  # to failed/: the handler's final word
-    ALONE = "alone"  # it raised in company: try it again in a parcel of its own
-    AGAIN = "again"  # the parcel's time was up before its turn: hand it out again
-    GONE = "gone"  # it was not there any more
+    RETRY_ISOLATED = "alone"  # it raised in company: try it again in a parcel of its own
+    REQUEUE = "again"  # the parcel's time was up before its turn: hand it out again
+    MISSING = "gone"  # it was not there any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Outcome:
     files: tuple[FileOutcome, ...]
 
 
-def to_wire(outcome: Outcome) -> dict[str, Any]:
+def outcome_to_wire(outcome: Outcome) -> dict[str, Any]:
     """Return the map that is stored as the task's result."""
     files = [
         {"filename": file.path, "verdict": file.verdict.value, "reason": file.reason, "result": file.result}
@@ -51,13 +51,15 @@ def to_wire(outcome: Outcome) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def from_wire(wire: object) -> Outcome:
+def outcome_from_wire(wire: object) -> Outcome:
     """Read an outcome; everything in it is checked, for it may come from a message. Raises BadPayload."""
     try:
         if not isinstance(wire, dict) or wire["version"] != VERSION or not is_parcel_id(wire["parcel"]):
             raise InvalidMessage("no outcome of a parcel")
         files = tuple(
-            FileOutcome(_bytes(file["filename"]), Verdict(file["verdict"]), _reason(file["reason"]), file["result"])
+            FileOutcome(
+                _expect_bytes(file["filename"]), Verdict(file["verdict"]), _expect_reason(file["reason"]), file["result"]
+            )
             for file in wire["files"]
         )
         for file in files:
@@ -67,13 +69,13 @@ def from_wire(wire: object) -> Outcome:
         raise InvalidMessage(f"an outcome of the wrong shape: {error}") from error
 
 
-def _bytes(value: object) -> bytes:
+def _expect_bytes(value: object) -> bytes:
     if not isinstance(value, bytes):
         raise TypeError(f"bytes expected, not {type(value).__name__}")
     return value
 
 
-def _reason(value: object) -> str | None:
+def _expect_reason(value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise TypeError(f"a reason expected, not {type(value).__name__}")
     return value

@@ -12,20 +12,20 @@ from inboxd.messaging.inbox_file import InboxFile
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import CLAIMED, split_path
 
-AT_ONCE_BYTES = 64 * 1024
+BUFFERED_BYTES_MAX = 64 * 1024
 """A file up to this size is read when it is opened: a stream of its own takes twice as many system calls."""
 
 
 class ParcelReader:
     """A parcel's files, opened one after the other; its folder in claimed/ stays open from the first one by reference on."""
 
-    def __init__(self, disk: Disk, parcel: Parcel, *, here: bool, attempt: int) -> None:
+    def __init__(self, disk: Disk, parcel: Parcel, *, on_this_host: bool, attempt: int) -> None:
         """Take a parcel of this host (``here``) or of another, for this attempt at it (1, 2 …)."""
         self._disk = disk
         self._parcel = parcel
         self._attempt = attempt
         self._root = Path(parcel.root.decode("utf-8", "surrogateescape"))
-        self._home = self._root / CLAIMED.decode() / parcel.id if here else None
+        self._home = self._root / CLAIMED.decode() / parcel.id if on_this_host else None
         self._claimed: Fd | None = None
 
     def __enter__(self) -> Self:
@@ -48,24 +48,24 @@ class ParcelReader:
         parts, name = split_path(part.filename)
         with opened_path(self._disk, self._claimed, parts) as at:
             file = self._disk.open_file(at, name)
-        look, stream = self._stream(file)
+        look, stream = self._open_stream(file)
         if (look.size, look.mtime_ns / 1e9) != (part.content_length, part.headers.get("mtime")):
             # it was written to since: what was known of its content is of the past
             part = replace(part, headers={key: value for key, value in part.headers.items() if key != "sha256"})
         return InboxFile(part, self._parcel, stream, self._home, self._attempt)
 
-    def _stream(self, file: Fd) -> tuple[Stat, BinaryIO]:
+    def _open_stream(self, file: Fd) -> tuple[Stat, BinaryIO]:
         """Return what the system says of an open file, and a stream that takes it over; who can't be read is closed."""
         try:
             look = self._disk.fstat(file)
-            chunks, missing = [], look.size if look.size <= AT_ONCE_BYTES else 0
+            chunks, missing = [], look.size if look.size <= BUFFERED_BYTES_MAX else 0
             while missing > 0 and (chunk := self._disk.read(file, missing)):
                 chunks.append(chunk)
                 missing -= len(chunk)
         except BaseException:
             self._disk.close(file)
             raise
-        if look.size > AT_ONCE_BYTES:
+        if look.size > BUFFERED_BYTES_MAX:
             return look, self._disk.reader(file)
         self._disk.close(file)
         return look, io.BytesIO(b"".join(chunks))

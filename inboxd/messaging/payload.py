@@ -54,7 +54,7 @@ class Parcel:
         return any(part.stream is None for part in self.files)
 
 
-def to_wire(parcel: Parcel) -> Wire:
+def parcel_to_wire(parcel: Parcel) -> Wire:
     """Return the map that travels."""
     return {
         "version": VERSION,
@@ -75,18 +75,18 @@ def to_wire(parcel: Parcel) -> Wire:
     }
 
 
-def from_wire(wire: object) -> Parcel:
+def parcel_from_wire(wire: object) -> Parcel:
     """Read a parcel from a message; everything in it is checked. Raises BadPayload."""
     if not isinstance(wire, dict) or wire.get("version") != VERSION:
         version = wire.get("version") if isinstance(wire, dict) else type(wire).__name__
         raise InvalidMessage(f"this is inboxd's payload version {VERSION}, the message has {version!r}: upgrade the older side")
     try:
         parcel = Parcel(
-            id=_of(str, wire["parcel"]),
-            inbox=_of(str, wire["inbox"]),
-            host=_of(str, wire["host"]),
-            root=_of(bytes, wire["root"]),
-            files=tuple(_part(part) for part in _of(list, wire["files"])),
+            id=_expect(str, wire["parcel"]),
+            inbox=_expect(str, wire["inbox"]),
+            host=_expect(str, wire["host"]),
+            root=_expect(bytes, wire["root"]),
+            files=tuple(_to_part(part) for part in _expect(list, wire["files"])),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidMessage(f"a parcel of the wrong shape: {error}") from error
@@ -97,24 +97,24 @@ def from_wire(wire: object) -> Parcel:
     return parcel
 
 
-def _part(wire: object) -> FilePart:
-    table = _of(dict, wire)
+def _to_part(wire: object) -> FilePart:
+    table = _expect(dict, wire)
     stream = table["stream"]
     part = FilePart(
-        filename=_of(bytes, table["filename"]),
-        content_type=_of(str, table["content_type"]),
-        content_length=_of(int, table["content_length"]),
-        headers=_of(dict, table["headers"]),
-        stream=None if stream is None else _of(bytes, stream),
+        filename=_expect(bytes, table["filename"]),
+        content_type=_expect(str, table["content_type"]),
+        content_length=_expect(int, table["content_length"]),
+        headers=_expect(dict, table["headers"]),
+        stream=None if stream is None else _expect(bytes, stream),
     )
     split_path(part.filename)
-    _of(str, part.headers["id"])
+    _expect(str, part.headers["id"])
     if part.stream is not None and len(part.stream) != part.content_length:
         raise ValueError(f"{len(part.stream)} bytes where {part.content_length} were announced")
     return part
 
 
-def _of(kind: type[_T], value: object) -> _T:
+def _expect(kind: type[_T], value: object) -> _T:
     if not isinstance(value, kind):
         raise TypeError(f"{kind.__name__} expected, not {type(value).__name__}")
     return value

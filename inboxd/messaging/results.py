@@ -8,11 +8,11 @@ from celery.states import PENDING
 
 from inboxd.broker.connection import translate_redis_errors
 
-Stored = dict[str, Any]
+ResultRecord = dict[str, Any]
 """Celery's result record of one task: at least status (str) and result."""
 
 
-def stored(app: Celery, parcels: Sequence[str]) -> dict[str, Stored]:
+def read_results(app: Celery, parcels: Sequence[str]) -> dict[str, ResultRecord]:
     """Return Celery's result record of each parcel; status PENDING where there is none. Raises BrokerAway."""
     if not parcels:
         return {}

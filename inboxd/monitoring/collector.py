@@ -19,33 +19,33 @@ from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.queues import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE, files_queue, host_queue
 from inboxd.monitoring.exposition import Kind, Metric, Sample, histogram
-from inboxd.monitoring.file_counts import Moving, count_moving
+from inboxd.monitoring.file_counts import ActiveCounts, count_active
 
 COUNT_SECONDS = 5.0
 COUNT_SHARE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class _InRedis:
+class _RedisFigures:
     """What Redis told: counts by inbox, lengths by queue, messages that workers hold, and who gives a sign of life."""
 
     counts: Mapping[str, InboxCounts]
     queues: Mapping[str, int]
     unacked: int
-    troubles: frozenset[str]
+    outages: frozenset[str]
     watcher: bool
     sweeps: bool
 
 
 @dataclass(slots=True)
-class _Counted:
+class _CachedCounts:
     """One inbox's last count (None: its folders were away), and when the next is due, by the monotonic clock."""
 
-    moving: Moving | None
+    moving: ActiveCounts | None
     due: float
 
 
-class Health:
+class Collector:
     """The figures of one host."""
 
     def __init__(
@@ -56,19 +56,19 @@ class Health:
         self._client = client
         self._disk = disk
         self._clock = clock
-        self._counted: dict[str, _Counted] = {}
+        self._cached: dict[str, _CachedCounts] = {}
 
     def metrics(self) -> list[Metric]:
         """Return all metrics; without samples where Redis or a folder is away. Ends within a few socket timeouts."""
         settings = self._settings()
         try:
-            known = self._ask(settings)
+            known = self._read_redis(settings)
         except BrokerUnavailable:
             known = None
-        moving = {name: self._moving(inbox) for name, inbox in settings.inbox.items()}
-        return [*_of_folders(moving, known), *_of_redis(known)]
+        moving = {name: self._count(inbox) for name, inbox in settings.inbox.items()}
+        return [*_folder_metrics(moving, known), *_redis_metrics(known)]
 
-    def _ask(self, settings: Settings) -> _InRedis:
+    def _read_redis(self, settings: Settings) -> _RedisFigures:
         host, inboxes = settings.host, settings.inbox
         queues = (WORK_QUEUE, files_queue(host), host_queue(host), QUARANTINE_KEY)
         with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
@@ -84,7 +84,7 @@ class Health:
         troubled = {*read_outages(self._client, host, inboxes), *(name for name, seen in watched.items() if seen.outage)}
         swept = seconds_since_sweep(self._client, settings) is not None
         lengths_by_queue = dict(zip(queues, lengths, strict=True))
-        return _InRedis(
+        return _RedisFigures(
             Counters(self._client, host).read(inboxes),
             lengths_by_queue,
             unacked,
@@ -93,23 +93,23 @@ class Health:
             swept,
         )
 
-    def _moving(self, inbox: Inbox) -> Moving | None:
+    def _count(self, inbox: Inbox) -> ActiveCounts | None:
         """Count an inbox's files, or return the last count while it is fresh enough for what it has cost."""
         begun = self._clock()
-        kept = self._counted.get(inbox.name)
+        kept = self._cached.get(inbox.name)
         if kept and begun < kept.due:
             return kept.moving
         try:
-            moving = count_moving(self._disk, inbox)
+            moving = count_active(self._disk, inbox)
         except (FolderUnavailable, OSError):
             moving = None
         now = self._clock()
-        self._counted[inbox.name] = _Counted(moving, now + max(COUNT_SECONDS, (now - begun) * COUNT_SHARE))
+        self._cached[inbox.name] = _CachedCounts(moving, now + max(COUNT_SECONDS, (now - begun) * COUNT_SHARE))
         return moving
 
 
-def _of_folders(moving: Mapping[str, Moving | None], known: _InRedis | None) -> Iterator[Metric]:
-    def gauge(name: str, help_: str, value: Callable[[Moving], float | None]) -> Metric:
+def _folder_metrics(moving: Mapping[str, ActiveCounts | None], known: _RedisFigures | None) -> Iterator[Metric]:
+    def gauge(name: str, help_: str, value: Callable[[ActiveCounts], float | None]) -> Metric:
         found = {inbox: value(counted) for inbox, counted in moving.items() if counted}
         return Metric(
             name, Kind.GAUGE, help_, tuple(Sample(v, {"inbox": inbox}) for inbox, v in found.items() if v is not None)
@@ -127,7 +127,7 @@ def _of_folders(moving: Mapping[str, Moving | None], known: _InRedis | None) -> 
         "Since the oldest parcel in claimed/ was made; 0 if there is none.",
         lambda counted: counted.oldest_claimed_seconds or 0.0,
     )
-    troubled = known.troubles if known else frozenset()
+    troubled = known.outages if known else frozenset()
     yield Metric(
         "inboxd_inbox_trouble",
         Kind.GAUGE,
@@ -136,7 +136,7 @@ def _of_folders(moving: Mapping[str, Moving | None], known: _InRedis | None) -> 
     )
 
 
-def _of_redis(known: _InRedis | None) -> Iterator[Metric]:
+def _redis_metrics(known: _RedisFigures | None) -> Iterator[Metric]:
     counts = known.counts if known else {}
     yield Metric("inboxd_broker_up", Kind.GAUGE, "Whether Redis answers.", (Sample(known is not None, {}),))
     yield _flag("inboxd_watcher_up", "Whether the watcher's loop has given a sign of life.", known.watcher if known else None)

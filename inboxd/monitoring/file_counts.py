@@ -8,14 +8,14 @@ from inboxd.config.settings import Inbox, Rules
 from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.fs.walk import Entry, walk
-from inboxd.intake.readiness import by_name, folder_by_name
+from inboxd.intake.readiness import decide_by_folder_name, decide_by_name
 from inboxd.spool.claims import list_files, list_parcels
 from inboxd.spool.error_note import SUFFIX
 from inboxd.spool.layout import created_at, open_folders
 
 
 @dataclass(frozen=True, slots=True)
-class Moving:
+class ActiveCounts:
     """Numbers of files on their way; ages in seconds and paths of the oldest, None where there is none."""
 
     waiting: int
@@ -27,7 +27,7 @@ class Moving:
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class FileCounts:
     """Numbers of files; ages, and the paths of the oldest below inbox/, are None where there is none."""
 
     waiting: int
@@ -40,23 +40,23 @@ class Census:
     oldest_claimed: bytes | None = None
 
 
-def count(disk: Disk, inbox: Inbox) -> Census:
+def count_files(disk: Disk, inbox: Inbox) -> FileCounts:
     """Count an inbox's files. Raises FolderAway if a folder is missing, OSError if one can't be read."""
-    moving = count_moving(disk, inbox)
+    moving = count_active(disk, inbox)
     with open_folders(disk, inbox.root) as folders:
-        done = sum(1 for file in _files(disk, folders.done) if not file.name.startswith(TEMP_PREFIX))
-        failed = sum(1 for file in _files(disk, folders.failed) if not _is_ours(file.name))
+        done = sum(1 for file in _list_files(disk, folders.done) if not file.name.startswith(TEMP_PREFIX))
+        failed = sum(1 for file in _list_files(disk, folders.failed) if not _is_own_file(file.name))
     ages = moving.oldest_waiting_seconds, moving.oldest_claimed_seconds
-    return Census(moving.waiting, moving.in_flight, done, failed, *ages, moving.oldest_waiting, moving.oldest_claimed)
+    return FileCounts(moving.waiting, moving.in_flight, done, failed, *ages, moving.oldest_waiting, moving.oldest_claimed)
 
 
-def count_moving(disk: Disk, inbox: Inbox) -> Moving:
+def count_active(disk: Disk, inbox: Inbox) -> ActiveCounts:
     """Count what is in inbox/ and claimed/ alone, which stay small. Raises FolderAway, OSError."""
     with open_folders(disk, inbox.root) as folders:
         oldest: tuple[float, bytes] | None = None
         waiting = 0
-        for file in _files(disk, folders.inbox, inbox):
-            if by_name(file.path, inbox.include, inbox.exclude):
+        for file in _list_files(disk, folders.inbox, inbox):
+            if decide_by_name(file.path, inbox.include, inbox.exclude):
                 continue
             try:
                 changed = disk.stat(file.at, file.name).ctime_ns / 1e9
@@ -68,21 +68,21 @@ def count_moving(disk: Disk, inbox: Inbox) -> Moving:
         held = [(parcel, found) for parcel in list_parcels(disk, folders) if (found := list_files(disk, folders, parcel))]
     since, path = oldest or (None, None)
     claimed, first = (created_at(held[0][0]), held[0][1][0]) if held else (None, None)
-    return Moving(waiting, sum(len(found) for _, found in held), _age(since), _age(claimed), path, first)
+    return ActiveCounts(waiting, sum(len(found) for _, found in held), _age_since(since), _age_since(claimed), path, first)
 
 
-def _age(since: float | None) -> float | None:
+def _age_since(since: float | None) -> float | None:
     return None if since is None else max(time.time() - since, 0.0)
 
 
-def _is_ours(name: bytes) -> bool:
+def _is_own_file(name: bytes) -> bool:
     return name.startswith(TEMP_PREFIX) or name.endswith(SUFFIX)
 
 
-def _files(disk: Disk, top: Fd, rules: Rules | None = None) -> Iterator[Entry]:
+def _list_files(disk: Disk, top: Fd, rules: Rules | None = None) -> Iterator[Entry]:
     """Yield everything below a folder that is not a folder; only where a scan by these rules would look."""
 
     def enter(folder: Entry) -> bool:
-        return rules is None or (rules.recursive and not folder_by_name(folder.name))
+        return rules is None or (rules.recursive and not decide_by_folder_name(folder.name))
 
     return (entry for entry in walk(disk, top, enter) if not entry.is_folder)

@@ -18,7 +18,7 @@ from inboxd.spool.layout import CLAIMED, CLAIMED_MODE, DONE, FAILED, FOLDER_NAME
 PROBE_PREFIX = b".inboxd-probe-"
 
 
-def make_folders(settings: Settings, disk: Disk | None = None) -> None:
+def create_folders(settings: Settings, disk: Disk | None = None) -> None:
     """Make what is missing of each inbox's root and its four folders. Raises SettingsError for what can't be made."""
     disk = disk or Disk()
     findings = []
@@ -32,12 +32,14 @@ def make_folders(settings: Settings, disk: Disk | None = None) -> None:
                     except FileExistsError:
                         continue
         except OSError as error:
-            findings.append(_finding(inbox, inbox.root, error, "make it writable for the service, or name another root"))
+            findings.append(_folder_finding(inbox, inbox.root, error, "make it writable for the service, or name another root"))
     if findings:
         raise SettingsError(findings)
 
 
-def check(settings: Settings, disk: Disk | None = None, *, handlers: bool = True, folders: bool = True) -> list[Finding]:
+def find_problems(
+    settings: Settings, disk: Disk | None = None, *, handlers: bool = True, folders: bool = True
+) -> list[Finding]:
     """Look for everything that would go wrong later: folders, permissions, mounts, roots within roots, handlers.
 
     Leaves no trace: its probe files begin with a dot, and are removed. Without ``handlers`` their modules are not
@@ -47,27 +49,27 @@ def check(settings: Settings, disk: Disk | None = None, *, handlers: bool = True
     findings = []
     if not settings.inbox:
         findings.append(Finding("inbox", "there is none", 'add a table [inbox.NAME] with root = "/path/of/the/folder"'))
-    findings.extend(_nested(disk, settings))
+    findings.extend(_find_nested_roots(disk, settings))
     for inbox in settings.inbox.values():
         if folders:
-            findings.extend(_folders(disk, inbox))
+            findings.extend(_check_folders(disk, inbox))
         if handlers:
-            findings.extend(_handler(inbox))
+            findings.extend(_check_handler(inbox))
     return findings
 
 
-def require(settings: Settings, *, handlers: bool = True, folders: bool = True) -> None:
+def require_no_problems(settings: Settings, *, handlers: bool = True, folders: bool = True) -> None:
     """Raise SettingsError with all findings that keep a program from its work, if there are any."""
-    if findings := [finding for finding in check(settings, handlers=handlers, folders=folders) if finding.blocks]:
+    if findings := [finding for finding in find_problems(settings, handlers=handlers, folders=folders) if finding.blocks]:
         raise SettingsError(findings)
 
 
-def _finding(inbox: Inbox, path: PurePath, error: OSError, remedy: str) -> Finding:
+def _folder_finding(inbox: Inbox, path: PurePath, error: OSError, remedy: str) -> Finding:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return Finding(f"inbox.{inbox.name}.root, {path}", error.strerror or str(error), remedy, blocks=not full)
 
 
-def _nested(disk: Disk, settings: Settings) -> Iterator[Finding]:
+def _find_nested_roots(disk: Disk, settings: Settings) -> Iterator[Finding]:
     """Find roots that are one folder, by whatever path, or inside each other: a file must have one inbox."""
     inboxes = list(settings.inbox.values())
     places: dict[PurePath | tuple[int, int], list[int]] = {}
@@ -97,10 +99,10 @@ def _inode(disk: Disk, root: PurePath) -> tuple[int, int] | None:
     return look.dev, look.ino
 
 
-def _folders(disk: Disk, inbox: Inbox) -> Iterator[Finding]:
+def _check_folders(disk: Disk, inbox: Inbox) -> Iterator[Finding]:
     try:
         with open_folders(disk, inbox.root) as folders:
-            yield from _mounts(disk, inbox, folders) or _moves(disk, inbox, folders)
+            yield from _check_mounts(disk, inbox, folders) or _check_moves(disk, inbox, folders)
     except FolderUnavailable as error:
         yield Finding(
             f"inbox.{inbox.name}.root",
@@ -109,10 +111,10 @@ def _folders(disk: Disk, inbox: Inbox) -> Iterator[Finding]:
             "or mount what should be there",
         )
     except OSError as error:
-        yield _finding(inbox, inbox.root, error, "make it readable and writable for the service")
+        yield _folder_finding(inbox, inbox.root, error, "make it readable and writable for the service")
 
 
-def _mounts(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
+def _check_mounts(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
     here = find_mount(disk, folders.inbox)
     findings = []
     for name, folder in ((CLAIMED, folders.claimed), (DONE, folders.done), (FAILED, folders.failed)):
@@ -129,7 +131,7 @@ def _mounts(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
     return findings
 
 
-def _moves(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
+def _check_moves(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
     """Walk a probe file the way that every file goes: inbox/, claimed/, done/, failed/."""
     probe = PROBE_PREFIX + secrets.token_hex(8).encode()
     way = ((INBOX, folders.inbox), (CLAIMED, folders.claimed), (DONE, folders.done), (FAILED, folders.failed))
@@ -148,11 +150,11 @@ def _moves(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
             remedy = "mount it read-write; under systemd, name the root in ReadWritePaths"
         elif error.errno in (errno.ENOSPC, errno.EDQUOT):
             remedy = "make room on its file system"
-        return [_finding(inbox, inbox.root / name.decode(), error, remedy)]
+        return [_folder_finding(inbox, inbox.root / name.decode(), error, remedy)]
     return []
 
 
-def _handler(inbox: Inbox) -> Iterator[Finding]:
+def _check_handler(inbox: Inbox) -> Iterator[Finding]:
     key = f"inbox.{inbox.name}.handler = {inbox.handler!r}"
     try:
         import_handler(inbox.handler)

@@ -8,7 +8,7 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.logs.text import escape
 
-ADDRESS, PERIOD, OWNER = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
+SOCKET_VARIABLE, PERIOD, OWNER = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
 SEND_SECONDS = 1.0
 """A service manager that does not read is not waited for longer: our work comes first."""
 PINGS_PER_PERIOD = 4
@@ -17,7 +17,7 @@ STATUS_CHARS_MAX = 500
 _log = get_logger(__name__)
 
 
-class Notify:
+class ServiceManager:
     """Tells the service manager, one datagram for each state; where there is none, nothing."""
 
     def __init__(self, address: str = "", watchdog_seconds: float | None = None) -> None:
@@ -25,36 +25,36 @@ class Notify:
         self.watchdog_seconds = watchdog_seconds
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._status = ""
-        self._pinged = -float("inf")
+        self._last_ping = -float("inf")
         self._failed = False
 
-    def ready(self) -> None:
+    def notify_ready(self) -> None:
         """Say that the program does its work, or has taken up new settings, or refused them."""
         self._send("READY=1")
 
-    def alive(self, evidence: Callable[[], bool] = lambda: True) -> None:
+    def ping_watchdog(self, is_healthy: Callable[[], bool] = lambda: True) -> None:
         """Feed the watchdog: only on ``evidence``, and no more often than it asks for."""
         now = time.monotonic()
-        hungry = self.watchdog_seconds is not None and now - self._pinged >= self.watchdog_seconds / PINGS_PER_PERIOD
-        if hungry and evidence():
-            self._pinged = now
+        hungry = self.watchdog_seconds is not None and now - self._last_ping >= self.watchdog_seconds / PINGS_PER_PERIOD
+        if hungry and is_healthy():
+            self._last_ping = now
             self._send("WATCHDOG=1")
 
-    def bear(self, seconds: float) -> None:
+    def extend_watchdog(self, seconds: float) -> None:
         """Have a watchdog that is less patient than that wait so long: a call to Redis may take what the settings allow."""
         if self.watchdog_seconds is not None and self.watchdog_seconds < seconds:
             self.watchdog_seconds = seconds
             self._send(f"WATCHDOG_USEC={round(seconds * 1e6)}")
 
-    def reloading(self) -> None:
+    def notify_reloading(self) -> None:
         """Say that new settings are being read; ``ready`` must follow."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
-    def stopping(self) -> None:
+    def notify_stopping(self) -> None:
         """Say that the end has begun."""
         self._send("STOPPING=1")
 
-    def status(self, words: str) -> None:
+    def set_status(self, words: str) -> None:
         """Say what the program is about, in one line for people; repetitions are not sent."""
         words = escape(words)[:STATUS_CHARS_MAX]
         if words != self._status:
@@ -78,10 +78,10 @@ class Notify:
             self._failed = False
 
 
-def take(environment: MutableMapping[str, str], pid: int) -> Notify:
+def from_environment(environment: MutableMapping[str, str], pid: int) -> ServiceManager:
     """Read what a service manager has left in the environment of process ``pid``, and remove it: children are not to send."""
-    address, period, owner = (environment.pop(name, "") for name in (ADDRESS, PERIOD, OWNER))
+    address, period, owner = (environment.pop(name, "") for name in (SOCKET_VARIABLE, PERIOD, OWNER))
     if not address.startswith(("/", "@")):
         address = ""
     watched = address and period.isdigit() and int(period) > 0 and owner in ("", str(pid))
-    return Notify(address, int(period) / 1e6 if watched else None)
+    return ServiceManager(address, int(period) / 1e6 if watched else None)

@@ -19,10 +19,10 @@ from celery.worker.consumer.events import Events
 from celery.worker.state import maybe_shutdown
 from redis import ResponseError
 
-REFUSED_SECONDS = 2.0
+REFUSED_PAUSE_SECONDS = 2.0
 """A Redis that answers, and refuses, is asked again after so long."""
 
-LOOK_SECONDS = 0.1
+STOP_CHECK_SECONDS = 0.1
 
 # Celery tells at each lost connection of a default that it means to change
 warnings.filterwarnings("ignore", message=r"\s*In Celery 5\.1 we introduced an optional breaking change")
@@ -31,9 +31,9 @@ warnings.filterwarnings("ignore", message=r"\s*In Celery 5\.1 we introduced an o
 class SteadyConsumer(Consumer):
     """Celery's consumer, which forgets pending replies of a connection that is lost, and sends no heartbeats."""
 
-    def __init__(self, *args: Any, set_aside: Callable[[Any, Exception], None], **kwargs: Any) -> None:  # noqa: ANN401
+    def __init__(self, *args: Any, quarantine_failed: Callable[[Any, Exception], None], **kwargs: Any) -> None:  # noqa: ANN401
         """``set_aside`` is told of a message that Celery stumbles over, before it is acknowledged; the rest is Celery's own."""
-        self._set_aside = set_aside
+        self._quarantine_failed = quarantine_failed
         # a heartbeat is tried again for ever: while the server hangs, nothing else would be looked at, not even a stop
         asked_for = kwargs.get("task_events")
         super().__init__(*args, **{**kwargs, "without_heartbeat": True, "task_events": True})
@@ -43,12 +43,12 @@ class SteadyConsumer(Consumer):
             # nothing is told until somebody asks for it (`enable_events`, which Flower sends), or unless -E did
             if isinstance(step, Events) and not asked_for:
                 step.groups = ["worker"]  # type: ignore[attr-defined]  # celery-types does not have it
-        self.waits = True
+        self.is_connecting = True
         """Whether it is on its way to a connection; else it asks its queues."""
 
     def on_ready(self) -> None:
         """Begin to ask the queues, after each connection that was made."""
-        self.waits = False
+        self.is_connecting = False
         super().on_ready()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:  # noqa: ANN401
@@ -63,30 +63,30 @@ class SteadyConsumer(Consumer):
             except passes_on:
                 raise
             except Exception as error:  # noqa: BLE001 - what a message can bring about is without number
-                self._set_aside(message, error)
+                self._quarantine_failed(message, error)
                 message.ack()
 
         return take_or_set_aside
 
     def on_connection_error_after_connected(self, exc: Exception) -> Any:  # noqa: ANN401 - Celery's own signature
         """Let go of replies that will never come, before the channels are closed."""
-        self.waits = True
+        self.is_connecting = True
         for channel in list(getattr(getattr(self.connection, "transport", None), "channels", None) or ()):
             channel._in_poll = None  # noqa: SLF001 - the very attribute that the crash reads
         answer = super().on_connection_error_after_connected(exc)
-        self._wait(exc)
+        self._pause_if_refused(exc)
         return answer
 
     def on_connection_error_before_connected(self, exc: Exception) -> Any:  # noqa: ANN401 - Celery's own signature
         """Ask again, but not at once."""
-        self.waits = True
+        self.is_connecting = True
         answer = super().on_connection_error_before_connected(exc)
-        self._wait(exc)
+        self._pause_if_refused(exc)
         return answer
 
-    def _wait(self, exc: Exception) -> None:
+    def _pause_if_refused(self, exc: Exception) -> None:
         """Let some time pass after a refusal; Celery itself waits only where there is no connection."""
-        deadline = time.monotonic() + (REFUSED_SECONDS if isinstance(exc, ResponseError) else 0.0)
+        deadline = time.monotonic() + (REFUSED_PAUSE_SECONDS if isinstance(exc, ResponseError) else 0.0)
         while time.monotonic() < deadline:
             maybe_shutdown()
-            time.sleep(LOOK_SECONDS)
+            time.sleep(STOP_CHECK_SECONDS)

@@ -18,11 +18,11 @@ from inboxd.broker.connection import translate_redis_errors
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
-from inboxd.messaging.worker_registry import FRESH_SECONDS, Helpers
-from inboxd.service.sd_notify import PINGS_PER_PERIOD, Notify
+from inboxd.messaging.worker_registry import REGISTRATION_SECONDS, WorkerRegistry
+from inboxd.service.sd_notify import PINGS_PER_PERIOD, ServiceManager
 
-LOOKS_PER_SILENCE = 10
-LOOK_SECONDS = 5.0
+CHECKS_PER_SILENCE = 10
+CHECK_SECONDS_MAX = 5.0
 """… or so often, where no silence is too long."""
 EXIT_CODE = 70
 """EX_SOFTWARE: a supervisor that restarts on failure is to see one."""
@@ -33,7 +33,7 @@ COLD_STOP_SECONDS = 10.0
 _log = get_logger(__name__)
 
 
-class Pulse:
+class ConsumerWatchdog:
     """Knows when the worker last heard from its queues."""
 
     def __init__(
@@ -41,74 +41,76 @@ class Pulse:
         client: redis.Redis,
         silent_seconds: float,
         clock: Callable[[], float] = time.monotonic,
-        notify: Notify | None = None,
-        helpers: Helpers | None = None,
+        service_manager: ServiceManager | None = None,
+        registry: WorkerRegistry | None = None,
     ) -> None:
         """``helpers`` is told, as long as the worker is there, which queues it takes from."""
-        self._notify = notify or Notify()
-        self._helpers = helpers
+        self._service_manager = service_manager or ServiceManager()
+        self._registry = registry
         self._consumer: Any = None
-        self._away = False
+        self._is_broker_unavailable = False
         self._client = client
         self._silent_seconds = silent_seconds
         self._clock = clock
-        self._heard = clock()
+        self._last_reply = clock()
 
-    def beat(self) -> None:
+    def record_reply(self) -> None:
         """Note that an answer has come."""
-        self._heard = self._clock()
+        self._last_reply = self._clock()
 
     def is_silent(self, *, busy: bool) -> bool:
         """Tell whether nothing was heard for too long; ``busy`` says that there is a reason not to ask."""
-        self._away = not busy and not self._broker_answers()
-        if busy or self._away:
-            self.beat()
-        return self._silent_seconds > 0 and self._clock() - self._heard > self._silent_seconds
+        self._is_broker_unavailable = not busy and not self._broker_answers()
+        if busy or self._is_broker_unavailable:
+            self.record_reply()
+        return self._silent_seconds > 0 and self._clock() - self._last_reply > self._silent_seconds
 
     @property
-    def look_seconds(self) -> float:
+    def check_seconds(self) -> float:
         """How long it is from one look to the next."""
-        watchdog = self._notify.watchdog_seconds
-        look = min(self._silent_seconds / LOOKS_PER_SILENCE or LOOK_SECONDS, FRESH_SECONDS / 4)
+        watchdog = self._service_manager.watchdog_seconds
+        look = min(self._silent_seconds / CHECKS_PER_SILENCE or CHECK_SECONDS_MAX, REGISTRATION_SECONDS / 4)
         return look if watchdog is None else min(look, watchdog / PINGS_PER_PERIOD)
 
-    def attend(self) -> None:
+    def start(self) -> None:
         """Look at the worker from a thread, for as long as the process lives, and feed its watchdog while all is well."""
-        self.beat()
+        self.record_reply()
         threading.Thread(target=self._run, name="pulse", daemon=True).start()
 
     def watch(self, consumer: Any) -> None:  # noqa: ANN401 - celery.worker.consumer.Consumer
         """Watch over a worker's consumer from now on: it has its connection."""
-        self.beat()
+        self.record_reply()
         self._consumer = consumer
-        self._show(consumer)
-        self._notify.status("consuming")
+        self._register(consumer)
+        self._service_manager.set_status("consuming")
 
     def _run(self) -> None:
-        while self._look():
-            time.sleep(self.look_seconds)
-        self._end()
+        while self._check():
+            time.sleep(self.check_seconds)
+        self._terminate()
 
-    def _look(self) -> bool:
+    def _check(self) -> bool:
         """Take one look, and tell what it has shown; False if the worker is to end."""
         consumer = self._consumer
         silent = self.is_silent(busy=consumer is not None and is_busy(consumer))
         if not silent:
-            self._notify.alive()
-            self._show(consumer)
+            self._service_manager.ping_watchdog()
+            self._register(consumer)
         if consumer is None:  # it has not begun: whether it is to be started anew is for the service manager to say
             return True
-        self._notify.status("Redis is away, waiting for it" if self._away else "consuming")
+        self._service_manager.set_status("Redis is away, waiting for it" if self._is_broker_unavailable else "consuming")
         return not silent
 
-    def _show(self, consumer: Any) -> None:  # noqa: ANN401
-        if self._helpers and consumer is not None and not self._away:
+    def _register(self, consumer: Any) -> None:  # noqa: ANN401
+        if self._registry and consumer is not None and not self._is_broker_unavailable:
             with contextlib.suppress(BrokerUnavailable):
-                self._helpers.show(queues(consumer))
+                self._registry.register(consumed_queues(consumer))
 
-    def _end(self) -> None:
+    def _terminate(self) -> None:
         _log.critical(
-            events.WORKER_SILENT, seconds=round(self._clock() - self._heard, 1), remedy="it ends, and is to be started again"
+            events.WORKER_SILENT,
+            seconds=round(self._clock() - self._last_reply, 1),
+            remedy="it ends, and is to be started again",
         )
         state.should_terminate = EXIT_CODE  # type: ignore[assignment]  # a cold stop, which puts back what was taken
         time.sleep(COLD_STOP_SECONDS)
@@ -129,14 +131,14 @@ def is_busy(consumer: Any) -> bool:  # noqa: ANN401 - celery.worker.consumer.Con
     """
     # 0 is an order to stop, too, and equals False
     stops = any(order is not None and order is not False for order in (state.should_stop, state.should_terminate))
-    return stops or consumer.waits or not queues(consumer) or len(state.reserved_requests) >= _slots(consumer)
+    return stops or consumer.waits or not consumed_queues(consumer) or len(state.reserved_requests) >= _count_slots(consumer)
 
 
-def queues(consumer: Any) -> Collection[str]:  # noqa: ANN401
+def consumed_queues(consumer: Any) -> Collection[str]:  # noqa: ANN401
     """Return the names of the queues that a worker takes from just now."""
     known = consumer.task_consumer
     return [] if known is None else [queue.name for queue in known.queues]
 
 
-def _slots(consumer: Any) -> int:  # noqa: ANN401
+def _count_slots(consumer: Any) -> int:  # noqa: ANN401
     return getattr(consumer.pool, "num_processes", None) or 1

@@ -5,7 +5,7 @@ from typing import Any
 from celery.worker.request import Request
 
 
-class Discreet(Request):
+class RedactedRequest(Request):
     """Celery's request, which shows its arguments as the sender described them: by the parcel's id.
 
     `inspect active`, `scheduled` and `query_task` ask for the arguments themselves, and Flower shows what they answer.

@@ -11,11 +11,11 @@ import kombu.transport
 from kombu.transport.redis import Channel, Transport
 from kombu.utils.encoding import bytes_to_str
 
-Judge = Callable[[str, bytes], bool]
+Accept = Callable[[str, bytes], bool]
 """Given a queue's name and a message, tells whether the worker may have it."""
 
 
-def install(passes: Judge, heard: Callable[[], None]) -> None:
+def install_filter(accepts: Accept, on_reply: Callable[[], None]) -> None:
     """Have all connections to redis:// and rediss:// made by this process screened.
 
     ``heard`` is called at each answer to a BRPOP, also at an empty one.
@@ -29,12 +29,12 @@ def install(passes: Judge, heard: Callable[[], None]) -> None:
             return client
 
         def _answered(self, answer: Any, **_options: object) -> Any:  # noqa: ANN401 - as redis-py hands it over
-            heard()
+            on_reply()
             if not answer:
                 return None
             queue, raw = answer
             name = bytes_to_str(queue).rsplit(self.sep, 1)[0]
-            return answer if passes(name, raw) else None
+            return answer if accepts(name, raw) else None
 
     class ScreeningTransport(Transport):
         Channel = ScreeningChannel

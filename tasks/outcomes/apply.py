@@ -10,13 +10,13 @@ from inboxd.broker.leases import Lease, LeaseState
 from inboxd.broker.recovery import RecoveryAction, action_after_crash
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, HandlerFailed, RejectFile
-from inboxd.intake.packing import settle
+from inboxd.intake.packing import file_or_release_rest
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.logs.text import escape
 from inboxd.messaging import payload
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict
-from inboxd.messaging.results import Stored
+from inboxd.messaging.results import ResultRecord
 from inboxd.spool.claims import list_files, remove_if_empty, split_off
 from inboxd.spool.failing import fail_file
 from inboxd.spool.filing import FilingTarget, file_done, is_filed
@@ -29,21 +29,21 @@ _FINAL = {RejectFile.__name__, HandlerFailed.__name__}
 _log = get_logger(__name__)
 
 
-class Filer:
+class OutcomeApplier:
     """Files the parcels of one inbox away. Everything it does may have been done before, by another; that is no error."""
 
-    def __init__(self, workshop: WorkerContext, inbox: Inbox, folders: Folders) -> None:
-        self._workshop = workshop
-        self._disk = workshop.disk
+    def __init__(self, context: WorkerContext, inbox: Inbox, folders: Folders) -> None:
+        self._context = context
+        self._disk = context.disk
         self._inbox = inbox
         self._folders = folders
-        self._grace = workshop.settings.sweep.grace_seconds
+        self._grace = context.settings.sweep.grace_seconds
         self._tally = Tally()
 
     def outcome(self, outcome: Outcome) -> None:
         """Carry out what the handler said of each file. Raises OSError if a folder can't be written, BrokerAway."""
         # what is to be tried again last: splitting the last file off removes the parcel's folder
-        in_order = sorted(outcome.files, key=lambda file: file.verdict in (Verdict.ALONE, Verdict.AGAIN))
+        in_order = sorted(outcome.files, key=lambda file: file.verdict in (Verdict.RETRY_ISOLATED, Verdict.REQUEUE))
         with FilingTarget(self._disk, self._folders, self._folders.done) as way:
             missing = [file.path for file in in_order if not self._carry_out(outcome, file, way)]
         if self._close(outcome.parcel) is not LeaseState.FILED:
@@ -56,7 +56,7 @@ class Filer:
                 return self._done(outcome, file, way)
             case Verdict.REJECTED:
                 return self.fail(outcome.parcel, file.path, file.reason or "", attempts=outcome.attempt)
-            case Verdict.GONE:
+            case Verdict.MISSING:
                 return False
             case _:
                 self._alone(outcome.parcel, file)  # where it is not there, it may have been split off before
@@ -69,7 +69,7 @@ class Filer:
                 why = "it is not in claimed/ any more: somebody else has moved or deleted it"
                 _log.warning(events.FILE_GONE, inbox=self._inbox.name, file=path, parcel=parcel, why=why)
 
-    def failure(self, parcel: str, stored: Stored, attempts: int) -> None:
+    def failure(self, parcel: str, stored: ResultRecord, attempts: int) -> None:
         """Fail a lone file for the reason that Celery has stored; of others it does not speak. Raises OSError, BrokerAway."""
         paths = list_files(self._disk, self._folders, parcel)
         if len(paths) > 1:
@@ -81,7 +81,7 @@ class Filer:
 
     def crashed(self, parcel: str, lease: Lease) -> None:
         """Count a worker that died over a parcel, and give its files another chance, or up. Raises OSError, BrokerAway."""
-        crashes = self._workshop.leases.take_over(parcel, lease, self._grace, crashed=True)
+        crashes = self._context.leases.take_over(parcel, lease, self._grace, crashed=True)
         # If we die here, or below: the death is counted, the lease lapses, and the sweep goes on with what is left.
         paths = list_files(self._disk, self._folders, parcel)
         if crashes is None or not paths:
@@ -89,7 +89,7 @@ class Filer:
         _log.warning(
             events.PARCEL_CRASHED, inbox=self._inbox.name, parcel=parcel, files=len(paths), crashes=crashes, worker=lease.owner
         )
-        match action_after_crash(crashes, len(paths), self._workshop.settings.work.crashes_max):
+        match action_after_crash(crashes, len(paths), self._context.settings.work.crashes_max):
             case RecoveryAction.SPLIT:
                 self.split_up(parcel, lease)
             case RecoveryAction.REPUBLISH:
@@ -102,7 +102,7 @@ class Filer:
 
     def split_up(self, parcel: str, lease: Lease) -> None:
         """File what a worker has left word of before it died, and give each of the rest a parcel of its own."""
-        known = self._workshop.progress.read(parcel)
+        known = self._context.progress.read(parcel)
         outcome = Outcome(parcel, self._inbox.name, lease.attempt, tuple(known.values()))
         for file in outcome.files:
             self._carry_out(outcome, file)
@@ -111,7 +111,7 @@ class Filer:
     def adopt(self, parcel: str, paths: list[bytes]) -> None:
         """Give each of these files a parcel of its own. Raises OSError, BrokerAway."""
         for path in paths:
-            self._alone(parcel, FileOutcome(path, Verdict.AGAIN))
+            self._alone(parcel, FileOutcome(path, Verdict.REQUEUE))
         self._close(parcel)
 
     def publish(self, parcel: str, paths: list[bytes], *, retries: int = 0, countdown: float = 0.0) -> None:
@@ -119,8 +119,10 @@ class Filer:
         if len(paths) > payload.FILES_MAX:
             self.adopt(parcel, paths)
             return
-        packed = self._workshop.send_again(self._folders, self._inbox, parcel, paths, retries=retries, countdown=countdown)
-        self._tally.count_filed(self._inbox.name, REFUSED, files=settle(self._disk, self._folders, self._inbox, parcel, packed))
+        packed = self._context.resend(self._folders, self._inbox, parcel, paths, retries=retries, countdown=countdown)
+        self._tally.count_filed(
+            self._inbox.name, REFUSED, files=file_or_release_rest(self._disk, self._folders, self._inbox, parcel, packed)
+        )
         _log.info(events.PARCEL_SENT, inbox=self._inbox.name, parcel=parcel, files=len(packed.parts))
 
     def fail(self, parcel: str, path: bytes, reason: str, *, attempts: int) -> bool:
@@ -146,7 +148,7 @@ class Filer:
 
         Returns False if it is not there.
         """
-        raised = file.verdict is Verdict.ALONE
+        raised = file.verdict is Verdict.RETRY_ISOLATED
         if raised and self._inbox.retries == 0:
             return self.fail(parcel, file.path, file.reason or "", attempts=1)
         into = new_parcel_id()
@@ -154,8 +156,8 @@ class Filer:
         if not split_off(self._disk, self._folders, parcel, file.path, into):
             return False
         _log.info(events.PARCEL_SPLIT, inbox=self._inbox.name, file=file.path, parcel=into, out_of=parcel, why=file.reason)
-        wait = self._workshop.backoff(self._inbox, 0) if raised else 0.0
-        self._workshop.leases.queue(into, self._inbox.name, self._grace + wait, attempts=int(raised))
+        wait = self._context.backoff(self._inbox, 0) if raised else 0.0
+        self._context.leases.queue(into, self._inbox.name, self._grace + wait, attempts=int(raised))
         self.publish(into, [file.path], retries=int(raised), countdown=wait)
         return True
 
@@ -166,19 +168,19 @@ class Filer:
         """
         remove_if_empty(self._disk, self._folders, parcel)
         # If we die here: a lease that expires, and a message at most, whose files are not there any more.
-        before = self._workshop.leases.mark_filed(parcel)
+        before = self._context.leases.mark_filed(parcel)
         # If we die here: the statistics are some files short.
         with contextlib.suppress(BrokerUnavailable):
-            self._workshop.counters.write(self._tally)
+            self._context.counters.write(self._tally)
         return before
 
 
-def is_final(stored: Stored) -> bool:
+def is_final_result(stored: ResultRecord) -> bool:
     """Tell whether a result record decides about its files: a success, or a failure that is not the worker's own."""
     return stored["status"] == SUCCESS or (stored["status"] == FAILURE and _kind(stored) in _FINAL)
 
 
-def _kind(stored: Stored) -> str:
+def _kind(stored: ResultRecord) -> str:
     error = stored.get("result")
     if isinstance(error, BaseException):
         return type(error).__name__

@@ -16,8 +16,8 @@ from inboxd.broker.connection import blocking_seconds_max
 from inboxd.config.settings import Settings
 from inboxd.logs.setup import configure_logging
 from inboxd.service import sd_notify
-from inboxd.service.reloading import renew
-from inboxd.service.sd_notify import Notify
+from inboxd.service.reloading import reload_settings
+from inboxd.service.sd_notify import ServiceManager
 from inboxd.tasks.sweeps.schedule import beat_schedule
 
 TICK_SECONDS_MAX = 2.0
@@ -34,11 +34,11 @@ class Beat(CelerysBeat):
         super().init_loader()
         app: Any = self.app
         settings: Settings = app.settings
-        self._silence_seconds = blocking_seconds_max(settings)
-        self._notify = sd_notify.take(os.environ, os.getpid())
-        self._duty = Duty(app, settings, self._notify)
+        self._blocking_seconds = blocking_seconds_max(settings)
+        self._service_manager = sd_notify.from_environment(os.environ, os.getpid())
+        self._hook = TickHook(app, settings, self._service_manager)
         if not sys.stdout.isatty():
-            signal.signal(signal.SIGHUP, self._duty.ask)  # at once: what comes before the first tick is done at it
+            signal.signal(signal.SIGHUP, self._hook.request_reload)  # at once: what comes before the first tick is done at it
 
         def set_up_logging(**_kwargs: object) -> None:  # whoever hears this signal keeps Celery from its own
             configure_logging(settings.log, program="beat", environment=os.environ)
@@ -47,20 +47,20 @@ class Beat(CelerysBeat):
         signals.beat_init.connect(self._on_start, weak=False)
 
     def _on_start(self, sender: Any = None, **_kwargs: object) -> None:  # noqa: ANN401 - celery.beat.Service
-        self._notify.bear(self._silence_seconds)
+        self._service_manager.extend_watchdog(self._blocking_seconds)
         gc.collect()  # the transport that Celery's banner was made of, and an open file with it, else stays for minutes
-        self._duty.begin(sender.scheduler)
+        self._hook.attach(sender.scheduler)
 
 
 class Scheduler(celery.beat.Scheduler):
     """Celery's scheduler in memory, which does its ``duty`` even while Redis is away."""
 
-    duty: Callable[[], None] = staticmethod(lambda: None)
-    farewell: Callable[[], None] = staticmethod(lambda: None)
+    on_tick: Callable[[], None] = staticmethod(lambda: None)
+    on_close: Callable[[], None] = staticmethod(lambda: None)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:  # noqa: ANN401 - Celery's own signature
         """Send what is due; returns the seconds until the next look."""
-        self.duty()
+        self.on_tick()
         return min(super().tick(*args, **kwargs), TICK_SECONDS_MAX)
 
     def reschedule(self) -> None:
@@ -70,53 +70,53 @@ class Scheduler(celery.beat.Scheduler):
 
     def close(self) -> None:
         """End."""
-        self.farewell()
+        self.on_close()
         super().close()
 
     def _ensure_connected(self) -> Any:  # noqa: ANN401 - as Celery's, which waits for ever and tells nobody meanwhile
         def told(error: Exception, interval: float) -> None:
             _celerys.error("beat: Connection error: %s. Trying again in %s seconds...", error, interval)
 
-        return self.connection.ensure_connection(told, self.app.conf.broker_connection_max_retries, callback=self.duty)
+        return self.connection.ensure_connection(told, self.app.conf.broker_connection_max_retries, callback=self.on_tick)
 
 
-class Duty:
+class TickHook:
     """What beat does at each tick: it feeds the watchdog, and takes up new settings when it was asked to."""
 
-    def __init__(self, app: Celery, settings: Settings, notify: Notify) -> None:
+    def __init__(self, app: Celery, settings: Settings, notify: ServiceManager) -> None:
         self._app = app
         self._settings = settings
-        self._notify = notify
-        self._asked = False
+        self._service_manager = notify
+        self._reload_requested = False
 
-    def ask(self, *_: object) -> None:
+    def request_reload(self, *_: object) -> None:
         """Ask for a reload at the next tick: a signal handler."""
-        self._asked = True
+        self._reload_requested = True
 
-    def begin(self, scheduler: Scheduler) -> None:
+    def attach(self, scheduler: Scheduler) -> None:
         """Begin to serve."""
         self._scheduler = scheduler
-        scheduler.duty, scheduler.farewell = self.do, self._notify.stopping
-        self._notify.status(self._words())
-        self._notify.ready()
+        scheduler.on_tick, scheduler.on_close = self.run, self._service_manager.notify_stopping
+        self._service_manager.set_status(self._describe())
+        self._service_manager.notify_ready()
 
-    def do(self) -> None:
+    def run(self) -> None:
         """Do what is to be done at a tick."""
-        self._notify.alive()
-        if self._asked:
-            self._asked = False
+        self._service_manager.ping_watchdog()
+        if self._reload_requested:
+            self._reload_requested = False
             self._reload()
 
     def _reload(self) -> None:
-        self._notify.reloading()
-        if change := renew(self._settings, handlers=False, folders=False):
+        self._service_manager.notify_reloading()
+        if change := reload_settings(self._settings, handlers=False, folders=False):
             self._settings = change.settings
             self._app.conf.beat_schedule = beat_schedule(self._settings)
             self._scheduler.reschedule()
-            self._notify.status(self._words())
-        self._notify.ready()
+            self._service_manager.set_status(self._describe())
+        self._service_manager.notify_ready()
 
-    def _words(self) -> str:
+    def _describe(self) -> str:
         every = self._settings.sweep
         return (
             f"sweeping for what was missed every {every.missed_seconds:g} s, "

@@ -20,18 +20,18 @@ from inboxd.fs.syscalls import ignore_lease_breaks
 from inboxd.logs.setup import configure_logging
 from inboxd.messaging.celery_app import EXPIRED, STALE
 from inboxd.messaging.queues import host_queue
-from inboxd.messaging.worker_registry import Helpers
+from inboxd.messaging.worker_registry import WorkerRegistry
 from inboxd.service import sd_notify
-from inboxd.service.preflight import require
+from inboxd.service.preflight import require_no_problems
 from inboxd.tasks.hardening import transport
 from inboxd.tasks.hardening.consumer import SteadyConsumer
-from inboxd.tasks.hardening.consumer_watchdog import Pulse
-from inboxd.tasks.hardening.message_filter import Screen
+from inboxd.tasks.hardening.consumer_watchdog import ConsumerWatchdog
+from inboxd.tasks.hardening.message_filter import MessageFilter
 from inboxd.tasks.outcomes import callbacks
-from inboxd.tasks.service.reload import Reload
+from inboxd.tasks.service.reload import Reloader
 from inboxd.tasks.sweeps import sweeps
 from inboxd.tasks.work import process_parcel
-from inboxd.tasks.worker.context import build
+from inboxd.tasks.worker.context import make_context
 from inboxd.tasks.worker.shared_settings import CurrentContext
 
 
@@ -50,17 +50,17 @@ class Worker(CelerysWorker):
         chosen = queues.split(",") if isinstance(queues, str) else queues
         owns_folders = not chosen or host_queue(settings.host) in chosen
         try:
-            require(settings, folders=owns_folders)
+            require_no_problems(settings, folders=owns_folders)
         except SettingsError as error:
             sys.stderr.write(f"inboxd can't start:\n{error}\n")
             raise SystemExit(2) from None
         ignore_lease_breaks()
-        self._notify = sd_notify.take(os.environ, os.getpid())
-        self._context = build(settings, self.app)
+        self._service_manager = sd_notify.from_environment(os.environ, os.getpid())
+        self._context = make_context(settings, self.app)
         self._current = CurrentContext(self._context)
         for module in (process_parcel, callbacks, sweeps):
             module.register(self.app, self._current)
-        self._reload = Reload(self._current, self._notify, folders=owns_folders)
+        self._reload = Reloader(self._current, self._service_manager, folders=owns_folders)
         self._install_guards()
         self._connect_signals()
         self.app.steps["worker"].add(AfterPool)
@@ -68,11 +68,13 @@ class Worker(CelerysWorker):
 
     def _install_guards(self) -> None:
         context, settings = self._context, self._context.settings
-        registry = Helpers(context.client, settings.host)
-        self._pulse = Pulse(context.client, settings.work.silent_seconds, notify=self._notify, helpers=registry)
-        self._screen = Screen(context.client, context.leases, self._callable_tasks)
-        transport.install(self._screen.passes, self._pulse.beat)
-        self.app.conf.worker_consumer = partial(SteadyConsumer, set_aside=self._screen.stumbled)
+        registry = WorkerRegistry(context.client, settings.host)
+        self._watchdog = ConsumerWatchdog(
+            context.client, settings.work.silent_seconds, service_manager=self._service_manager, registry=registry
+        )
+        self._filter = MessageFilter(context.client, context.leases, self._callable_tasks)
+        transport.install_filter(self._filter.accepts, self._watchdog.record_reply)
+        self.app.conf.worker_consumer = partial(SteadyConsumer, quarantine_failed=self._filter.quarantine_failed)
 
     def _callable_tasks(self) -> list[str]:
         """Return what a message may ask for: our tasks, and those that a handler's module has added; none of Celery's own."""
@@ -91,16 +93,16 @@ class Worker(CelerysWorker):
 
     def on_pool_started(self) -> None:
         """Be ready: a Redis that is away is no reason not to be."""
-        self._reload.listen()  # later than Celery's own handler of SIGHUP, which starts another program in our place
-        self._notify.bear(self._pulse.look_seconds + blocking_seconds_max(self._context.settings))
-        self._notify.status("connecting to Redis")
-        self._notify.ready()
-        self._pulse.attend()
+        self._reload.start()  # later than Celery's own handler of SIGHUP, which starts another program in our place
+        self._service_manager.extend_watchdog(self._watchdog.check_seconds + blocking_seconds_max(self._context.settings))
+        self._service_manager.set_status("connecting to Redis")
+        self._service_manager.notify_ready()
+        self._watchdog.start()
 
     def on_consumer_ready(self, consumer: Any) -> None:  # noqa: ANN401 - celery.worker.consumer.Consumer
         """Watch over the consumer, and sweep at once: an earlier worker may have died over its parcels."""
         super().on_consumer_ready(consumer)
-        self._pulse.watch(consumer)
+        self._watchdog.watch(consumer)
         with contextlib.suppress(OperationalError):
             # beat counts from its own start: one that restarts often would never come to the rare sweep
             for sweep in (STALE, EXPIRED):
@@ -109,12 +111,12 @@ class Worker(CelerysWorker):
     def _on_child_start(self, **_kwargs: object) -> None:
         # `systemctl kill -s HUP` sends it to all; a function, which what a handler starts does not inherit
         signal.signal(signal.SIGHUP, lambda *_: None)
-        self._context.progress.begin()
+        self._context.progress.send_orphaned()
 
     def _on_stop_signal(self, **_kwargs: object) -> None:
         """Tell that what is put back now has ended no worker. In a thread: a signal handler may have interrupted anything."""
-        self._notify.stopping()
-        threading.Thread(target=self._screen.forgive, daemon=True).start()
+        self._service_manager.notify_stopping()
+        threading.Thread(target=self._filter.reset_redeliveries, daemon=True).start()
 
     def _on_shutdown(self, **_kwargs: object) -> None:
         """Leave nothing finished in claimed/, if the folders are this worker's business."""

@@ -8,7 +8,7 @@ from inboxd.broker import lua
 from inboxd.broker.connection import translate_redis_errors
 from inboxd.errors import BrokerUnavailable
 from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.process_identity import Life, life, token
+from inboxd.tasks.worker.process_identity import Liveness, liveness, process_token
 
 KEY = "inboxd:sweep:"
 TURN_SECONDS = 120
@@ -18,40 +18,40 @@ _over: set[tuple[str, str]] = set()
 
 
 @contextlib.contextmanager
-def turn(workshop: WorkerContext, sweep: str, inbox: str) -> Iterator[bool]:
+def turn(context: WorkerContext, sweep: str, inbox: str) -> Iterator[bool]:
     """Take a turn; yields whether it is ours. It is given back with the next one, or by ``give_back``.
 
     A dead process's turn is over, a living one's after TURN_SECONDS. Raises BrokerAway.
     """
-    key, mine = f"{KEY}{sweep}:{workshop.host}:{inbox}", token(workshop.host)
+    key, mine = f"{KEY}{sweep}:{context.host}:{inbox}", process_token(context.host)
     ours = True  # until we know better: a question whose answer was lost may have been heard
     try:
-        ours = _take(workshop, key, mine)
+        ours = _take(context, key, mine)
         yield ours
     finally:
         if ours:
             _over.add((key, mine))
 
 
-def give_back(workshop: WorkerContext) -> None:
+def give_back(context: WorkerContext) -> None:
     """Give back what is over, after the last turn; while Redis is away, before the next one."""
     with contextlib.suppress(BrokerUnavailable), translate_redis_errors():
         for key, mine in [*_over]:
-            workshop.client.eval(lua.RELEASE_LOCK, 1, key, mine)
+            context.client.eval(lua.RELEASE_LOCK, 1, key, mine)
             _over.discard((key, mine))
 
 
-def _take(workshop: WorkerContext, key: str, mine: str) -> bool:
-    holder = _ask(workshop, key, mine, [*_over])
-    if holder != mine and life(holder) is Life.DEAD:
-        holder = _ask(workshop, key, mine, [(key, holder)])
+def _take(context: WorkerContext, key: str, mine: str) -> bool:
+    holder = _ask(context, key, mine, [*_over])
+    if holder != mine and liveness(holder) is Liveness.DEAD:
+        holder = _ask(context, key, mine, [(key, holder)])
     return holder == mine
 
 
-def _ask(workshop: WorkerContext, key: str, mine: str, over: list[tuple[str, str]]) -> str:
+def _ask(context: WorkerContext, key: str, mine: str, over: list[tuple[str, str]]) -> str:
     """Give back turns that are over, and return whose this one is now: ours, if it was nobody's."""
     keys, owners = [key, *(turn for turn, _ in over)], [owner for _, owner in over]
     with translate_redis_errors():
-        holder = cast("bytes", workshop.client.eval(lua.ACQUIRE_LOCK, len(keys), *keys, mine, str(TURN_SECONDS), *owners))
+        holder = cast("bytes", context.client.eval(lua.ACQUIRE_LOCK, len(keys), *keys, mine, str(TURN_SECONDS), *owners))
     _over.difference_update(over)
     return holder.decode()

@@ -12,46 +12,46 @@ from inboxd.logs.setup import get_logger
 RENEWALS_PER_LEASE = 3
 
 
-class Keeper:
+class LeaseRenewer:
     """Renews leases from a thread of its own, which starts with the first parcel (so: after the fork)."""
 
     def __init__(self, leases: Leases, lease_seconds: float) -> None:
         self._leases = leases
         self._seconds = lease_seconds
         self._wake = threading.Condition()
-        self._kept: set[tuple[str, str]] = set()
+        self._renewed: set[tuple[str, str]] = set()
         self._thread: threading.Thread | None = None
         self._log = get_logger(__name__)
-        self._away = False
+        self._is_broker_unavailable = False
 
     @contextlib.contextmanager
-    def keep(self, parcel: str, token: str) -> Iterator[None]:
+    def renewing(self, parcel: str, token: str) -> Iterator[None]:
         """Hold a parcel's lease until the block ends. A lease that is lost meanwhile is logged; the work goes on."""
         with self._wake:
-            self._kept.add((parcel, token))
+            self._renewed.add((parcel, token))
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="lease-renewer", daemon=True)
                 self._thread.start()
         try:
             yield
         finally:
             with self._wake:
-                self._kept.discard((parcel, token))
+                self._renewed.discard((parcel, token))
 
     def _run(self) -> None:
         while True:
             with self._wake:
                 self._wake.wait(self._seconds / RENEWALS_PER_LEASE)
-                kept = list(self._kept)
+                kept = list(self._renewed)
             for parcel, token in kept:
                 self._renew(parcel, token)
 
     def _renew(self, parcel: str, token: str) -> None:
         try:
-            if not self._leases.renew(parcel, token, self._seconds) and (parcel, token) in self._kept:
+            if not self._leases.renew(parcel, token, self._seconds) and (parcel, token) in self._renewed:
                 self._log.warning(events.PARCEL_DROPPED, parcel=parcel, why="its lease went to another worker")
-            self._away = False
+            self._is_broker_unavailable = False
         except BrokerUnavailable as error:
-            if not self._away:
+            if not self._is_broker_unavailable:
                 self._log.warning(events.BROKER_AWAY, error=str(error), what="renewing leases")
-            self._away = True
+            self._is_broker_unavailable = True

@@ -16,21 +16,21 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.logs.text import escape
 from inboxd.messaging.celery_app import PROCESS
-from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_to_wire
 from inboxd.messaging.parcel_reader import ParcelReader
-from inboxd.messaging.payload import FilePart, Parcel, from_wire
-from inboxd.tasks.hardening.redacted_request import Discreet
+from inboxd.messaging.payload import FilePart, Parcel, parcel_from_wire
+from inboxd.tasks.hardening.redacted_request import RedactedRequest
 from inboxd.tasks.work import run_handler
-from inboxd.tasks.work.lease_renewer import Keeper
+from inboxd.tasks.work.lease_renewer import LeaseRenewer
 from inboxd.tasks.worker import process_identity
 from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.process_identity import Life
+from inboxd.tasks.worker.process_identity import Liveness
 from inboxd.tasks.worker.shared_settings import CurrentContext
 
-OWN_SHARE = 0.9
+OWN_TIME_SHARE = 0.9
 """A file that was stopped before it had so much of the time limit for itself is not to blame."""
 
-OUTAGE_LOOK_SECONDS = 0.5
+OUTAGE_CHECK_SECONDS = 0.5
 """How often an absent Redis is asked whether it is back."""
 
 _log = get_logger(__name__)
@@ -39,17 +39,17 @@ _Answer = run_handler.Answer | Verdict | FileOutcome
 """What became of a file: the handler's answer; a verdict, if it was not asked; or what an earlier worker has left word of."""
 
 
-class Process:
+class ParcelProcessor:
     """Works on one parcel after the other."""
 
-    def __init__(self, workshop: WorkerContext, keeper: Keeper | None = None) -> None:
-        self._workshop = workshop
-        self._lease_seconds = workshop.settings.work.lease_seconds
-        self._keeper = keeper or Keeper(workshop.leases, self._lease_seconds)
+    def __init__(self, context: WorkerContext, renewer: LeaseRenewer | None = None) -> None:
+        self._context = context
+        self._lease_seconds = context.settings.work.lease_seconds
+        self._renewer = renewer or LeaseRenewer(context.leases, self._lease_seconds)
 
-    def by(self, workshop: WorkerContext) -> "Process":
-        """Return the process by this workshop, which may have newer settings; what keeps the leases is the same."""
-        return self if workshop is self._workshop else Process(workshop, self._keeper)
+    def with_context(self, context: WorkerContext) -> "ParcelProcessor":
+        """Return the process by this context, which may have newer settings; what keeps the leases is the same."""
+        return self if context is self._context else ParcelProcessor(context, self._renewer)
 
     def run(self, task: Task[..., Any], wire: object) -> dict[str, Any]:
         """Work on a parcel and return its outcome, to be stored and handed to the success callback.
@@ -58,34 +58,34 @@ class Process:
         A copy of a message that somebody has worked on, or is working on, raises Ignore: neither callback is called.
         """
         parcel = self._read(task, wire)
-        inbox = self._workshop.settings.inbox.get(parcel.inbox)
+        inbox = self._context.settings.inbox.get(parcel.inbox)
         if inbox is None:  # settings can be mended: the sweep sends the parcel again, until a worker knows its inbox
             raise TransientError(f"this worker's settings have no [inbox.{parcel.inbox}]")
-        token = process_identity.token(self._workshop.host)
+        token = process_identity.process_token(self._context.host)
         start = self._start(parcel.id, token)
         if start.verdict is not LeaseVerdict.STARTED:
             _log.info(events.PARCEL_DROPPED, parcel=parcel.id, inbox=inbox.name, why=f"another copy of it is {start.verdict}")
             raise Ignore
         # If we die here, or in the handler: the lease's owner is known to be dead, or it lapses; the sweep counts that, and
         # hands out again what is not noted as done.
-        with self._keeper.keep(parcel.id, token):
+        with self._renewer.renewing(parcel.id, token):
             try:
                 answers = self._work(parcel, inbox, start.attempt)
             except SystemExit:  # this worker is told to stop: its message goes back, and nobody has died
-                self._workshop.progress.flush()
+                self._context.progress.flush()
                 with contextlib.suppress(BrokerUnavailable):
-                    self._workshop.leases.retry(parcel.id, token, self._workshop.settings.sweep.grace_seconds)
+                    self._context.leases.retry(parcel.id, token, self._context.settings.sweep.grace_seconds)
                 raise
             if len(parcel.files) == 1:
                 self._settle_alone(task, inbox, parcel, token, answers[0])
             self._finish(parcel, token)
         # If we die here: finished, and no outcome is stored; the lease lapses, and the parcel is published again.
         files = tuple(_outcome(part, answer) for part, answer in zip(parcel.files, answers, strict=True))
-        return to_wire(Outcome(parcel.id, parcel.inbox, start.attempt, files))
+        return outcome_to_wire(Outcome(parcel.id, parcel.inbox, start.attempt, files))
 
     def _read(self, task: Task[..., Any], wire: object) -> Parcel:
         try:
-            parcel = from_wire(wire)
+            parcel = parcel_from_wire(wire)
         except InvalidMessage as error:
             _log.error(events.MESSAGE_REFUSED, parcel=escape(str(task.request.id)), error=str(error))
             raise
@@ -95,14 +95,14 @@ class Process:
 
     def _work(self, parcel: Parcel, inbox: Inbox, attempt: int) -> list[_Answer]:
         """Hand each file to the handler, but those of which an earlier worker has left word before it died."""
-        here = parcel.host == self._workshop.host
-        with ParcelReader(self._workshop.disk, parcel, here=here, attempt=attempt) as unpacking:
+        here = parcel.host == self._context.host
+        with ParcelReader(self._context.disk, parcel, on_this_host=here, attempt=attempt) as unpacking:
             answers, seconds, worked = self._answers(parcel, inbox, attempt, unpacking)
         with contextlib.suppress(SoftTimeLimitExceeded):  # the handlers' time may be up: it is not them that send
-            self._workshop.progress.flush()
+            self._context.progress.flush()
         if worked:
             with contextlib.suppress(BrokerUnavailable):  # the answers are worth more than the statistics
-                self._workshop.leases.report_seconds_per_file(parcel.inbox, seconds / worked)
+                self._context.leases.report_seconds_per_file(parcel.inbox, seconds / worked)
         return answers
 
     def _answers(self, parcel: Parcel, inbox: Inbox, attempt: int, unpacking: ParcelReader) -> tuple[list[_Answer], float, int]:
@@ -114,46 +114,46 @@ class Process:
             if part.filename in known:
                 answers.append(known[part.filename])
                 continue
-            answer = Verdict.AGAIN if out_of_time else self._one(part, inbox, unpacking)
+            answer = Verdict.REQUEUE if out_of_time else self._one(part, inbox, unpacking)
             answers.append(answer)
             if isinstance(answer, Verdict):
                 continue
             worked, seconds = worked + 1, seconds + answer.seconds
             out_of_time = isinstance(answer, run_handler.Raised) and answer.timed_out
-            if out_of_time and answer.seconds < inbox.time_limit_seconds * OWN_SHARE:
-                answers[-1] = Verdict.AGAIN  # its neighbours have used the parcel's time up
+            if out_of_time and answer.seconds < inbox.time_limit_seconds * OWN_TIME_SHARE:
+                answers[-1] = Verdict.REQUEUE  # its neighbours have used the parcel's time up
                 continue
             self._tell(parcel, part, answer, attempt)
             if len(parcel.files) > 1:
-                self._workshop.progress.note(parcel.id, _outcome(part, answer))
+                self._context.progress.record(parcel.id, _outcome(part, answer))
         return answers, seconds, worked
 
     def _known(self, parcel: Parcel, attempt: int) -> dict[bytes, FileOutcome]:
         with contextlib.suppress(BrokerUnavailable):
             if attempt > 1:
-                return self._workshop.progress.read(parcel.id)
+                return self._context.progress.read(parcel.id)
         return {}
 
     def _start(self, parcel: str, token: str) -> StartAnswer:
         """Ask for the lease; that of a process which is known to be gone is not waited for."""
-        start = self._workshop.leases.start(parcel, token, self._lease_seconds)
-        if start.verdict is LeaseVerdict.BUSY and process_identity.life(start.owner) is Life.DEAD:
-            start = self._workshop.leases.start(parcel, token, self._lease_seconds, dead_owner=start.owner)
+        start = self._context.leases.start(parcel, token, self._lease_seconds)
+        if start.verdict is LeaseVerdict.BUSY and process_identity.liveness(start.owner) is Liveness.DEAD:
+            start = self._context.leases.start(parcel, token, self._lease_seconds, dead_owner=start.owner)
         return start
 
     def _finish(self, parcel: Parcel, token: str) -> None:
         """Note that the work is over. While Redis is away Celery could not store the outcome: wait, rather than lose it."""
-        deadline = time.monotonic() + self._workshop.settings.work.outage_seconds
+        deadline = time.monotonic() + self._context.settings.work.outage_seconds
         while True:
             try:
-                self._workshop.leases.finish(parcel.id, token, self._lease_seconds)
+                self._context.leases.finish(parcel.id, token, self._lease_seconds)
             except BrokerUnavailable:
                 if time.monotonic() > deadline:
                     return  # it is worked on again; the handler can tell by file.id
                 with contextlib.suppress(
                     SoftTimeLimitExceeded
                 ):  # the handler's time may be up: it is not the handler that waits
-                    time.sleep(OUTAGE_LOOK_SECONDS)
+                    time.sleep(OUTAGE_CHECK_SECONDS)
             else:
                 return
 
@@ -162,12 +162,12 @@ class Process:
         try:
             file = unpacking.open(part)
         except FileNotFoundError:
-            return Verdict.GONE
+            return Verdict.MISSING
         except SoftTimeLimitExceeded as error:
             return run_handler.out_of_time(error, inbox.time_limit_seconds, begun)
         except Exception as error:  # noqa: BLE001 - a file that can't be opened is tried again like one whose handler raised
             return run_handler.Raised(escape(str(error)), time.monotonic() - begun, error)
-        return run_handler.call(_handler(inbox), file, inbox.time_limit_seconds, begun)
+        return run_handler.run_handler(_handler(inbox), file, inbox.time_limit_seconds, begun)
 
     def _settle_alone(self, task: Task[..., Any], inbox: Inbox, parcel: Parcel, token: str, answer: _Answer) -> None:
         """Let Celery decide about a lone file: reject, retry or fail by raising; return if all is well."""
@@ -181,12 +181,12 @@ class Process:
                 if retries >= inbox.retries:
                     self._finish(parcel, token)
                     raise failure
-                wait = self._workshop.backoff(inbox, retries)
+                wait = self._context.backoff(inbox, retries)
                 _log.info(
                     events.FILE_RETRIED, inbox=inbox.name, file=parcel.files[0].filename, parcel=parcel.id,
                     retry=retries + 1, of=inbox.retries, in_seconds=wait,
                 )  # fmt: skip
-                self._workshop.leases.retry(parcel.id, token, wait + self._lease_seconds)
+                self._context.leases.retry(parcel.id, token, wait + self._lease_seconds)
                 shown: dict[str, Any] = {"argsrepr": parcel.id, "kwargsrepr": ""}  # as when it was first sent
                 raise task.retry(exc=failure, countdown=wait, max_retries=inbox.retries, **shown)
             case _:
@@ -230,16 +230,16 @@ def _outcome(part: FilePart, answer: _Answer) -> FileOutcome:
         case run_handler.Rejected(reason=reason):
             return FileOutcome(part.filename, Verdict.REJECTED, reason)
         case run_handler.Raised(reason=reason):
-            return FileOutcome(part.filename, Verdict.ALONE, reason)
+            return FileOutcome(part.filename, Verdict.RETRY_ISOLATED, reason)
         case verdict:
             return FileOutcome(part.filename, verdict)
 
 
 def register(app: Celery, current: CurrentContext) -> None:
     """Make the task known to the app; it works by the settings of when it starts."""
-    first = Process(current.get())
+    first = ParcelProcessor(current.get())
 
     def run(self: Task[..., Any], wire: object) -> dict[str, Any]:
-        return first.by(current.get()).run(self, wire)
+        return first.with_context(current.get()).run(self, wire)
 
-    app.task(name=PROCESS, bind=True, ignore_result=False, throws=(RejectFile, HandlerFailed), Request=Discreet)(run)
+    app.task(name=PROCESS, bind=True, ignore_result=False, throws=(RejectFile, HandlerFailed), Request=RedactedRequest)(run)

@@ -20,7 +20,7 @@ RESULT_BYTES_MAX = 4096
 """A larger answer of a handler is not kept in Redis: it is its own to store."""
 
 
-STOPPED = -(256 - signal.SIGTERM)
+POOL_STOP_EXIT_CODE = -(256 - signal.SIGTERM)
 """The exit code by which a child of Celery's pool ends when it is told to: its handler is not to blame."""
 
 
@@ -53,7 +53,7 @@ class Raised:
 Answer = Handled | Rejected | Raised
 
 
-def call(handler: Handler, file: InboxFile, limit_seconds: int, begun: float) -> Answer:
+def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, begun: float) -> Answer:
     """Call a handler with one open file, and close it. Raises nothing but the SystemExit of a worker that is told to stop.
 
     ``begun`` is when the file was begun to be opened, by the monotonic clock: to read it is part of the work.
@@ -62,15 +62,15 @@ def call(handler: Handler, file: InboxFile, limit_seconds: int, begun: float) ->
         with file.stream:
             result = handler(file)
     except RejectFile as rejection:
-        reason = _text(rejection) or "the handler rejected it without a reason"
+        reason = _message_of(rejection) or "the handler rejected it without a reason"
         return Rejected(reason, time.monotonic() - begun)
     except SoftTimeLimitExceeded as error:
         return out_of_time(error, limit_seconds, begun)
     except BaseException as error:
-        if isinstance(error, SystemExit) and error.code == STOPPED:
+        if isinstance(error, SystemExit) and error.code == POOL_STOP_EXIT_CODE:
             raise
-        return Raised(_one_line(error), time.monotonic() - begun, error)
-    return Handled(_portable(result), time.monotonic() - begun)
+        return Raised(_describe_error(error), time.monotonic() - begun, error)
+    return Handled(_keep_if_portable(result), time.monotonic() - begun)
 
 
 def out_of_time(error: SoftTimeLimitExceeded, limit_seconds: int, begun: float) -> Raised:
@@ -78,13 +78,13 @@ def out_of_time(error: SoftTimeLimitExceeded, limit_seconds: int, begun: float) 
     return Raised(f"it took longer than {limit_seconds} s", time.monotonic() - begun, error, timed_out=True)
 
 
-def _one_line(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     """Say what was raised."""
-    text = _text(error)
+    text = _message_of(error)
     return f"{type(error).__name__}: {text}"[:2000] if text else type(error).__name__
 
 
-def _text(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     """Return an exception's message on one line. Its own __str__ may raise, too."""
     try:
         return escape(str(error))
@@ -92,14 +92,14 @@ def _text(error: BaseException) -> str:
         return "(its message can't be shown)"
 
 
-def _portable(result: Any) -> Any:  # noqa: ANN401 - whatever a handler returns
+def _keep_if_portable(result: Any) -> Any:  # noqa: ANN401 - whatever a handler returns
     try:
         packed = msgpack.packb(result, use_bin_type=True)
-        return result if len(packed) <= RESULT_BYTES_MAX and _reads_back(packed) else None
+        return result if len(packed) <= RESULT_BYTES_MAX and _can_be_unpacked(packed) else None
     except Exception:  # noqa: BLE001 - msgpack's errors are many, and the answer is the same
         return None
 
 
-def _reads_back(packed: bytes) -> bool:
+def _can_be_unpacked(packed: bytes) -> bool:
     msgpack.unpackb(packed, raw=False)
     return True

@@ -14,12 +14,12 @@ from inboxd.broker.outages import is_inbox_wide, record_outage
 from inboxd.config.settings import Inbox, Settings
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
-from inboxd.intake.packing import Packed, pack, parcel_of
+from inboxd.intake.packing import Packed, build_parcel, pack
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.messaging import results
-from inboxd.messaging.celery_app import send
-from inboxd.messaging.results import stored
+from inboxd.messaging.celery_app import send_parcel
+from inboxd.messaging.results import read_results
 from inboxd.spool.layout import Folders
 from inboxd.tasks.worker.progress import FOLDER, Progress
 
@@ -45,7 +45,7 @@ class WorkerContext:
         """This host's name in queues."""
         return self.settings.host
 
-    def send_again(
+    def resend(
         self, folders: Folders, inbox: Inbox, parcel: str, paths: list[bytes], *, retries: int = 0, countdown: float = 0.0
     ) -> Packed:
         """Pack what a claimed parcel holds and send it under its own id; its lease must be the caller's doing.
@@ -54,14 +54,14 @@ class WorkerContext:
         """
         packed = pack(self.disk, folders, inbox, parcel, paths)
         if packed.parts:
-            send(self.app, parcel_of(packed, parcel, inbox, self.host), inbox, retries=retries, countdown=countdown)
+            send_parcel(self.app, build_parcel(packed, parcel, inbox, self.host), inbox, retries=retries, countdown=countdown)
         return packed
 
-    def stored(self, parcels: Sequence[str]) -> dict[str, results.Stored]:
+    def stored(self, parcels: Sequence[str]) -> dict[str, results.ResultRecord]:
         """Return Celery's result record of each parcel; status PENDING where there is none. Raises BrokerAway."""
-        return stored(self.app, parcels)
+        return read_results(self.app, parcels)
 
-    def is_in_trouble(self, inbox: Inbox, error: Exception, seen_by: str) -> bool:
+    def record_if_outage(self, inbox: Inbox, error: Exception, seen_by: str) -> bool:
         """Tell whether an error is about the inbox as a whole. If so, it is left for all to know, and logged if it is news.
 
         ``seen_by`` is the sweep that will see when it is over.
@@ -82,8 +82,8 @@ class WorkerContext:
         return float(min(inbox.retry_backoff_seconds * 2**retries, inbox.retry_backoff_max_seconds))
 
 
-def build(settings: Settings, app: Celery) -> WorkerContext:
-    """Put a workshop together. A lease's record outlives every copy of its message that Redis may hold back."""
+def make_context(settings: Settings, app: Celery) -> WorkerContext:
+    """Put a context together. A lease's record outlives every copy of its message that Redis may hold back."""
     client = make_client(settings)
     keep_seconds = 2 * settings.redis.visibility_timeout_seconds
     disk = Disk()

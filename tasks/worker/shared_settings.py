@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from inboxd.config.settings import Settings
 from inboxd.errors import Finding, SettingsError
-from inboxd.service.reloading import freeze, thaw
+from inboxd.service.reloading import deserialize, serialize
 from inboxd.tasks.worker.context import WorkerContext
 
 CAPACITY_BYTES = 4 * 1024 * 1024
@@ -72,7 +72,7 @@ class CurrentContext:
         version, text = self._shared.read()
         names, _, serialized = text.partition(b"\n")
         retiring = frozenset(names.decode().split())
-        context = dataclasses.replace(context, settings=thaw(serialized), retiring=retiring)
+        context = dataclasses.replace(context, settings=deserialize(serialized), retiring=retiring)
         self._latest = version, context
         return context
 
@@ -82,6 +82,6 @@ class CurrentContext:
         Raises SettingsError when they are too large.
         """
         try:
-            self._shared.write(" ".join(sorted(retiring)).encode() + b"\n" + freeze(settings))
+            self._shared.write(" ".join(sorted(retiring)).encode() + b"\n" + serialize(settings))
         except ValueError as error:
             raise SettingsError([Finding("settings", str(error), "restart to take up so many inboxes")]) from None

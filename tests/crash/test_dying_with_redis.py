@@ -26,7 +26,7 @@ CASES = [(life, fault) for life in LIVES for fault in FAULTS]
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for nothing: neither for files to ripen, nor for Redis to come back."""
-    monkeypatch.setattr(sweeps, "RIPE_SECONDS", 0.0)
+    monkeypatch.setattr(sweeps, "MISSED_AFTER_SECONDS", 0.0)
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
 
 

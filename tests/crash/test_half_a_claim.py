@@ -9,7 +9,7 @@ from support.ways import FAR, MOVING, Way, crashes
 
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.readiness import Ready, Refuse
-from inboxd.intake.scan import Seen, scan
+from inboxd.intake.scan import ScannedEntry, scan
 from inboxd.spool.claims import list_files, list_parcels
 
 WAYS = [(way, disk) for way in MOVING for disk in (Disk(), LinkingDisk())]
@@ -26,7 +26,11 @@ def test_what_a_later_pass_would_work_on_is_always_a_whole_file(way: Way, disk: 
         lying = spool.files()
         with spool.folders() as folders:
             seen = list(scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR))
-            paths = [b"inbox/" + one.path for one in seen if isinstance(one, Seen) and isinstance(one.decision, Ready | Refuse)]
+            paths = [
+                b"inbox/" + one.path
+                for one in seen
+                if isinstance(one, ScannedEntry) and isinstance(one.decision, Ready | Refuse)
+            ]
             for parcel in list_parcels(Disk(), folders):
                 paths += [b"claimed/%s/%s" % (parcel.encode(), path) for path in list_files(Disk(), folders, parcel)]
 

@@ -14,7 +14,7 @@ from support.spools import Spool
 from support.ways import away, is_begun, notes_found, notes_wanted, places
 
 from inboxd.fs.syscalls import Disk
-from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_to_wire
 from inboxd.tasks.sweeps.repair import Repair
 
 DEAD = "elsewhere/world/1/1/1"
@@ -74,9 +74,14 @@ class Scene:
 
     def _outcome(self) -> None:
         parcel = self._parcel("good", "bad", "alone", "again")
-        verdicts = {b"good": Verdict.DONE, b"bad": Verdict.REJECTED, b"alone": Verdict.ALONE, b"again": Verdict.AGAIN}
+        verdicts = {
+            b"good": Verdict.DONE,
+            b"bad": Verdict.REJECTED,
+            b"alone": Verdict.RETRY_ISOLATED,
+            b"again": Verdict.REQUEUE,
+        }
         files = tuple(FileOutcome(path, verdict, "a reason") for path, verdict in verdicts.items())
-        self.sent.results[parcel] = {"status": SUCCESS, "result": to_wire(Outcome(parcel, "drop", 1, files))}
+        self.sent.results[parcel] = {"status": SUCCESS, "result": outcome_to_wire(Outcome(parcel, "drop", 1, files))}
 
     def _running(self, parcel: str, crashes: int) -> None:
         self.leases.start(parcel, DEAD, 1.0)

@@ -15,9 +15,9 @@ from inboxd.broker.connection import make_client
 from inboxd.broker.heartbeat import Heartbeat, write_heartbeat
 from inboxd.broker.leases import Leases
 from inboxd.config.settings import Settings
-from inboxd.console.status.snapshot import gather
+from inboxd.console.status.snapshot import take_snapshot
 from inboxd.errors import BrokerUnavailable
-from inboxd.messaging.celery_app import make_app, send
+from inboxd.messaging.celery_app import make_app, send_parcel
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import new_parcel_id
 
@@ -59,7 +59,7 @@ def calls(settings: Settings, app: Celery) -> Iterator[dict[str, Call]]:
     with make_client(settings) as client:
         leases = Leases(client, keep_seconds=60)
         yield {
-            "send": lambda: send(app, Parcel(new_parcel_id(), "drop", "here", b"/srv", (part,)), settings.inbox["drop"]),
+            "send": lambda: send_parcel(app, Parcel(new_parcel_id(), "drop", "here", b"/srv", (part,)), settings.inbox["drop"]),
             "a lease": lambda: leases.queue(new_parcel_id(), "drop", 5.0),
             "the heartbeat": lambda: write_heartbeat(client, "here", Heartbeat(time.time(), {})),
             "counting workers": lambda: app.control.inspect(timeout=PING_SECONDS).ping(),
@@ -94,8 +94,8 @@ def test_a_call_into_a_redis_that_hangs_ends_in_time(stand: Stand, calls: dict[s
 def test_the_status_of_a_redis_that_hangs_is_told_in_time(stand: Stand, settings: Settings) -> None:
     with hung(stand):
         begun = time.monotonic()
-        status = gather(settings, time.time())
+        status = take_snapshot(settings, time.time())
         took = time.monotonic() - begun
 
-    assert "Timeout" in status.away
+    assert "Timeout" in status.broker_error
     assert took < BOUND_SECONDS

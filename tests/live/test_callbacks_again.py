@@ -11,7 +11,7 @@ from support.stand import Stand
 from inboxd.config.settings import Settings
 from inboxd.errors import HandlerFailed
 from inboxd.messaging.celery_app import FAILED, SUCCEEDED, make_app
-from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_to_wire
 from inboxd.messaging.queues import host_queue
 from inboxd.spool.layout import new_parcel_id
 
@@ -48,7 +48,7 @@ def claimed(stand: Stand, name: bytes) -> str:
 
 def deliver(stand: Stand, app: Celery, parcel: str, name: bytes) -> None:
     """Send both callbacks twice, shuffled, and wait until the worker is through with them."""
-    outcome = to_wire(Outcome(parcel, "drop", 1, (FileOutcome(name, Verdict.DONE),)))
+    outcome = outcome_to_wire(Outcome(parcel, "drop", 1, (FileOutcome(name, Verdict.DONE),)))
     messages = [(SUCCEEDED, [outcome]), (FAILED, ["drop", parcel])] * 2
     random.Random(parcel).shuffle(messages)
     home = host_queue("stand")
@@ -62,7 +62,9 @@ def test_a_parcel_that_went_well_is_filed_once(stand: Stand, app: Celery) -> Non
 
     for name in names:
         parcel = claimed(stand, name)
-        app.backend.store_result(parcel, to_wire(Outcome(parcel, "drop", 1, (FileOutcome(name, Verdict.DONE),))), "SUCCESS")
+        app.backend.store_result(
+            parcel, outcome_to_wire(Outcome(parcel, "drop", 1, (FileOutcome(name, Verdict.DONE),))), "SUCCESS"
+        )
         deliver(stand, app, parcel, name)
 
     assert {name for name in stand.names("done") if name.startswith(b"well")} == set(names)

@@ -11,9 +11,9 @@ import pytest
 from support.journald import Journald, entry
 from support.logged import NOON, parcel, table
 
-from inboxd.console.logs.journalctl import Journal, is_trusted, to_record
-from inboxd.console.logs.records import Record, Wanted
-from inboxd.console.trace.question import answer, questions
+from inboxd.console.logs.journalctl import JournalSource, is_trusted, to_record
+from inboxd.console.logs.records import LogFilter, Record
+from inboxd.console.trace.question import parse_queries, run_queries
 
 pytestmark = pytest.mark.live
 
@@ -46,20 +46,20 @@ def journald(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journald]:
 
 
 @pytest.fixture
-def journal(journald: Journald) -> Journal:
-    return Journal(journald.folder)
+def journal(journald: Journald) -> JournalSource:
+    return JournalSource(journald.folder)
 
 
 def events(records: list[Record]) -> list[str]:
     return [record.event for record in records]
 
 
-def shown(journal: Journal, **wishes: object) -> list[Record]:
-    wanted = Wanted(**wishes)  # type: ignore[arg-type]
-    return [record for record in journal.records(wanted) if wanted.admits(record)]
+def shown(journal: JournalSource, **wishes: object) -> list[Record]:
+    wanted = LogFilter(**wishes)  # type: ignore[arg-type]
+    return [record for record in journal.records(wanted) if wanted.matches(record)]
 
 
-def test_an_entry_has_the_keys_and_values_of_its_line(journal: Journal) -> None:
+def test_an_entry_has_the_keys_and_values_of_its_line(journal: JournalSource) -> None:
     records = shown(journal)[: len(LINES)]
 
     for record, line in zip(records, LINES, strict=True):
@@ -69,7 +69,7 @@ def test_an_entry_has_the_keys_and_values_of_its_line(journal: Journal) -> None:
     assert records[7].fields["reason"] == "two\\nlines"
 
 
-def test_other_programs_entries_are_passed_over_and_captured_lines_read(journal: Journal) -> None:
+def test_other_programs_entries_are_passed_over_and_captured_lines_read(journal: JournalSource) -> None:
     records = shown(journal)
 
     assert len(records) == len(LINES) + 2
@@ -84,16 +84,16 @@ def test_other_programs_entries_are_passed_over_and_captured_lines_read(journal:
         ({"inbox": "other"}, 0), ({"file": "*.pdf"}, 5), ({"parcel": P, "outcomes": ("retried",)}, 1), ({"since": NOON * 2}, 0),
     ],
 )  # fmt: skip
-def test_only_what_was_asked_for_is_shown(journal: Journal, wishes: dict[str, object], count: int) -> None:
+def test_only_what_was_asked_for_is_shown(journal: JournalSource, wishes: dict[str, object], count: int) -> None:
     assert len(shown(journal, **wishes)) == count
 
 
 @pytest.mark.parametrize("count", [1, 3, 1000])
 @pytest.mark.parametrize("wishes", [{}, {"file": "*.pdf"}, {"parcel": P}])
 def test_the_last_entries_are_those_that_reading_them_all_would_have_shown_last(
-    journal: Journal, wishes: dict[str, object], count: int
+    journal: JournalSource, wishes: dict[str, object], count: int
 ) -> None:
-    wanted = Wanted(**wishes)  # type: ignore[arg-type]
+    wanted = LogFilter(**wishes)  # type: ignore[arg-type]
 
     found = journal.last(wanted, count)
 
@@ -101,7 +101,7 @@ def test_the_last_entries_are_those_that_reading_them_all_would_have_shown_last(
     assert found
 
 
-def test_until_ends_with_that_moment(journal: Journal) -> None:
+def test_until_ends_with_that_moment(journal: JournalSource) -> None:
     everything = shown(journal)
     until = everything[2].at
 
@@ -112,8 +112,8 @@ def test_until_ends_with_that_moment(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize("asked", ["a.pdf", Q, SHA, "a (2).pdf"])
-def test_a_file_s_life_is_told_across_its_parcels(journal: Journal, asked: str) -> None:
-    (life,) = answer(journal, questions(asked, {}, Path("/")))
+def test_a_file_s_life_is_told_across_its_parcels(journal: JournalSource, asked: str) -> None:
+    (life,) = run_queries(journal, parse_queries(asked, {}, Path("/")))
 
     assert events(life.steps) == [
         "file_claimed", "parcel_crashed", "parcel_split", "parcel_sent", "file_handled", "file_failed",
@@ -122,8 +122,8 @@ def test_a_file_s_life_is_told_across_its_parcels(journal: Journal, asked: str) 
 
 
 @pytest.mark.parametrize("asked", ["1.0", HOSTILE])
-def test_names_that_look_like_something_else_stay_names(journal: Journal, asked: str) -> None:
-    assert [life.file for life in answer(journal, questions(asked, {}, Path("/")))] == [asked]
+def test_names_that_look_like_something_else_stay_names(journal: JournalSource, asked: str) -> None:
+    assert [life.file for life in run_queries(journal, parse_queries(asked, {}, Path("/")))] == [asked]
 
 
 def test_the_commands_read_it(journald: Journald) -> None:
@@ -199,7 +199,9 @@ def test_following_since_a_moment_shows_all_since_then(journald: Journald) -> No
     assert (first["event"], first["file"]) == ("file_claimed", "a.pdf"), "journalctl would begin ten entries before the end"
 
 
-def test_what_is_sent_under_our_name_is_shown_only_if_root_or_oneself_has_sent_it(journald: Journald, journal: Journal) -> None:
+def test_what_is_sent_under_our_name_is_shown_only_if_root_or_oneself_has_sent_it(
+    journald: Journald, journal: JournalSource
+) -> None:
     told = (
         "MESSAGE=forged",
         "EVENT=file_done",
@@ -220,7 +222,7 @@ def test_what_is_sent_under_our_name_is_shown_only_if_root_or_oneself_has_sent_i
 
     kept = ["journalctl", f"--directory={journald.folder}", "--output=cat", "--quiet", "FILE=forged"]
     assert subprocess.run(kept, capture_output=True, check=True).stdout == b"forged\n"
-    assert bool(journal.holding(("file",), {"forged"})) is (sender == os.getuid())
+    assert bool(journal.search(("file",), {"forged"})) is (sender == os.getuid())
 
 
 @pytest.mark.parametrize(

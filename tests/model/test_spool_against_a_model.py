@@ -12,9 +12,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from support.spools import AT_ONCE, Spool
 
 from inboxd.fs.syscalls import Disk
-from inboxd.intake.pruning import innermost_first, prune
+from inboxd.intake.pruning import innermost_first, prune_folders
 from inboxd.intake.readiness import Ready
-from inboxd.intake.scan import Seen, SubFolder, scan
+from inboxd.intake.scan import ScannedEntry, ScannedFolder, scan
 from inboxd.spool.claims import claim, list_files, list_parcels, release_file, remove_if_empty, split_off
 from inboxd.spool.error_note import format_note, is_note, note_name
 from inboxd.spool.filing import file_done, file_failed
@@ -73,7 +73,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(target=seen)
     def look(self) -> list[bytes]:
         entries = scan(self.disk, self.folders.inbox, self.rules, AT_ONCE, lambda: FAR)
-        return [entry.path for entry in entries if isinstance(entry, Seen) and isinstance(entry.decision, Ready)]
+        return [entry.path for entry in entries if isinstance(entry, ScannedEntry) and isinstance(entry.decision, Ready)]
 
     @rule(target=claimed, paths=seen)
     def take(self, paths: list[bytes]) -> str:
@@ -161,8 +161,8 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule()
     def prune_all(self) -> None:
         entries = list(scan(self.disk, self.folders.inbox, self.rules, AT_ONCE, lambda: FAR))
-        seen = innermost_first(entry for entry in entries if isinstance(entry, SubFolder))
-        prune(self.disk, self.folders, seen, FAR, 1.0)
+        seen = innermost_first(entry for entry in entries if isinstance(entry, ScannedFolder))
+        prune_folders(self.disk, self.folders, seen, FAR, 1.0)
 
     @invariant()
     def each_content_is_in_exactly_one_place(self) -> None:

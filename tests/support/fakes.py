@@ -9,7 +9,7 @@ from inboxd.broker.counters import Tally
 from inboxd.broker.leases import Lease, LeaseState, StartAnswer, StartVerdict
 from inboxd.config.settings import Inbox
 from inboxd.messaging.outcome import FileOutcome
-from inboxd.messaging.payload import Parcel, from_wire
+from inboxd.messaging.payload import Parcel, parcel_from_wire
 
 
 @dataclass
@@ -126,7 +126,7 @@ class Sent:
         self.parcels.append(parcel)
 
     def send_task(self, name: str, *, args: list[object], **options: object) -> None:
-        self.parcels.append(from_wire(args[0]))
+        self.parcels.append(parcel_from_wire(args[0]))
         self.options.append({"name": name, **options})
 
     @property
@@ -153,7 +153,7 @@ class FakeProgress:
 
     noted: dict[str, dict[bytes, FileOutcome]] = field(default_factory=dict)
 
-    def note(self, parcel: str, file: FileOutcome) -> None:
+    def record(self, parcel: str, file: FileOutcome) -> None:
         self.noted.setdefault(parcel, {})[file.path] = file
 
     def flush(self) -> None:

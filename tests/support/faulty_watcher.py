@@ -70,7 +70,7 @@ def main() -> int:
     observer._Handler.dispatch = _raising("handler", observer._Handler.dispatch)
     inotify_c.inotify_add_watch = _refusing("no watches", errno.ENOSPC, inotify_c.inotify_add_watch)
     inotify_c.inotify_init = _refusing("no instances", errno.EMFILE, inotify_c.inotify_init)
-    watches.WATCHES_SECONDS = _WATCHES_SECONDS
+    watches.WATCH_RETRY_SECONDS = _WATCHES_SECONDS
     return program.main()
 
 

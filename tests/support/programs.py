@@ -17,14 +17,14 @@ from support.spools import AT_ONCE
 
 from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
-from inboxd.intake.intake import Intake, Means
-from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED, send
+from inboxd.intake.intake import Intake, IntakeDeps
+from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED, send_parcel
 from inboxd.messaging.outcome import FileOutcome
 from inboxd.spool.claims import list_files
 from inboxd.tasks.outcomes import callbacks
 from inboxd.tasks.sweeps import sweeps
-from inboxd.tasks.work.lease_renewer import Keeper
-from inboxd.tasks.work.process_parcel import Process
+from inboxd.tasks.work.lease_renewer import LeaseRenewer
+from inboxd.tasks.work.process_parcel import ParcelProcessor
 from inboxd.tasks.worker.context import WorkerContext
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ SWEEPS = 2
 ROUNDS_MAX = 12
 
 
-class RenewingOnce(Keeper):
+class RenewingOnce(LeaseRenewer):
     """Renews a lease once, at the beginning, and in no thread: so the test can count on it."""
 
     @contextlib.contextmanager
-    def keep(self, parcel: str, token: str) -> Iterator[None]:
-        self._kept.add((parcel, token))
+    def renewing(self, parcel: str, token: str) -> Iterator[None]:
+        self._renewed.add((parcel, token))
         self._renew(parcel, token)
         yield
 
@@ -54,9 +54,9 @@ class _Noting(FakeProgress):
     def __init__(self, behind: FakeProgress) -> None:
         self._behind = behind
 
-    def note(self, parcel: str, file: FileOutcome) -> None:
+    def record(self, parcel: str, file: FileOutcome) -> None:
         with contextlib.suppress(BrokerUnavailable):
-            self._behind.note(parcel, file)
+            self._behind.record(parcel, file)
 
     def read(self, parcel: str) -> dict[bytes, FileOutcome]:
         return self._behind.read(parcel)
@@ -78,8 +78,8 @@ class Program:
         app: Any = SimpleNamespace(send_task=self._mail.send_task, backend=self._results)
         disk: Any = self.fuse.also(world.disk) if fault and fault.on_disk else world.disk
         self.workshop = WorkerContext(world.settings, app, disk, client, leases, _Noting(progress), counters)
-        self._process = Process(self.workshop)
-        self._process._keeper = RenewingOnce(leases, self.workshop.settings.work.lease_seconds)
+        self._process = ParcelProcessor(self.workshop)
+        self._process._renewer = RenewingOnce(leases, self.workshop.settings.work.lease_seconds)
 
     def _in_redis(self, part: object, error: Exception) -> Any:  # noqa: ANN401 - stands for whatever it is before
         return self.fuse.also(part, error) if self.fault and self.fault.in_redis else part
@@ -87,14 +87,16 @@ class Program:
     def watch(self) -> None:
         """Take in what lies in the inbox."""
         shop = self.workshop
-        means = Means(shop.disk, shop.leases, lambda parcel, inbox: send(shop.app, parcel, inbox), HOST, GRACE_SECONDS)
+        means = IntakeDeps(
+            shop.disk, shop.leases, lambda parcel, inbox: send_parcel(shop.app, parcel, inbox), HOST, GRACE_SECONDS
+        )
         take_all(Intake(means, self.world.inbox, AT_ONCE, network=False))
 
     def publish(self, parcel: str) -> None:
         """Send a claimed parcel."""
         with self.world.spool.folders() as folders:
             self.workshop.leases.queue(parcel, "drop", GRACE_SECONDS)
-            self.workshop.send_again(folders, self.world.inbox, parcel, list_files(Disk(), folders, parcel))
+            self.workshop.resend(folders, self.world.inbox, parcel, list_files(Disk(), folders, parcel))
 
     def work(self, *, messages: int = NEVER) -> None:
         """Take messages from the queues, and do what Celery does with them."""
@@ -108,13 +110,13 @@ class Program:
                 self._mail.ack(message)
 
     def missed(self) -> None:
-        sweeps.missed(self.workshop)
+        sweeps.sweep_missed(self.workshop)
 
     def stale(self) -> None:
-        sweeps.stale(self.workshop)
+        sweeps.sweep_stale(self.workshop)
 
     def expired(self) -> None:
-        sweeps.expired(self.workshop)
+        sweeps.sweep_expired(self.workshop)
 
     def recover(self) -> None:
         """Sweep, again and again; nothing else."""

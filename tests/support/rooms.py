@@ -8,8 +8,8 @@ from support.spools import AT_ONCE, Spool
 
 from inboxd.config.settings import Inbox, Settings
 from inboxd.fs.syscalls import Disk
-from inboxd.intake.intake import Intake, Means
-from inboxd.messaging.worker_registry import Helpers
+from inboxd.intake.intake import Intake, IntakeDeps
+from inboxd.messaging.worker_registry import WorkerRegistry
 from inboxd.tasks.worker.context import WorkerContext
 
 GRACE_SECONDS = 1e-6
@@ -18,16 +18,22 @@ GRACE_SECONDS = 1e-6
 HOST = "here"
 
 
-def means(disk: Disk, leases: FakeLeases, sent: Sent) -> Means:
+def means(disk: Disk, leases: FakeLeases, sent: Sent) -> IntakeDeps:
     """Return what an intake works with."""
-    return Means(disk, leases, sent.send, HOST, GRACE_SECONDS)
+    return IntakeDeps(disk, leases, sent.send, HOST, GRACE_SECONDS)
 
 
 def intake(
-    spool: Spool, leases: FakeLeases, sent: Sent, disk: Disk | None = None, *, helpers: Helpers | None = None, **rules: object
+    spool: Spool,
+    leases: FakeLeases,
+    sent: Sent,
+    disk: Disk | None = None,
+    *,
+    registry: WorkerRegistry | None = None,
+    **rules: object,
 ) -> Intake:
     """Return an inbox's way in; every file in it is complete at once."""
-    known = replace(means(disk or Disk(), leases, sent), helpers=helpers)
+    known = replace(means(disk or Disk(), leases, sent), registry=registry)
     return Intake(known, spool.inbox(**rules), AT_ONCE, network=False)
 
 
@@ -35,9 +41,9 @@ def take_all(way_in: Intake) -> int:
     """Take turns until the scan is at its end; returns how many files were claimed."""
     claimed = 0
     while True:
-        taken = way_in.take("scan")
+        taken = way_in.run_turn("scan")
         claimed += taken.claimed
-        if not taken.more:
+        if not taken.has_more:
             return claimed
 
 

@@ -9,11 +9,11 @@ from pathlib import Path, PurePath
 
 from inboxd.config.settings import Inbox
 from inboxd.fs.syscalls import Disk
-from inboxd.intake.readiness import Patience
+from inboxd.intake.readiness import WaitTimes
 from inboxd.spool.error_note import SUFFIX
 from inboxd.spool.layout import Folders, new_parcel_id, open_folders
 
-AT_ONCE = Patience(settle=0.0, unsure=0.0, empty=0.0)
+AT_ONCE = WaitTimes(settle_seconds=0.0, unsure_seconds=0.0, empty_seconds=0.0)
 """Every file is complete as soon as it is there."""
 
 RESERVED = b"(only reserves its name)"

@@ -14,10 +14,10 @@ from support.waiting import eventually
 
 from inboxd.broker.leases import Lease
 from inboxd.messaging.celery_app import make_app
-from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
-from inboxd.messaging.queues import WORK_QUEUE, files_queue, in_queues
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_to_wire
+from inboxd.messaging.queues import WORK_QUEUE, files_queue, queued_task_ids
 from inboxd.tasks.sweeps.repair import Repair
-from inboxd.tasks.worker.context import WorkerContext, build
+from inboxd.tasks.worker.context import WorkerContext, make_context
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def workshop(valkey_url: str, valkey: redis.Redis, spool: Spool) -> Iterator[Wor
     """Put a workshop together, on an empty server that has had its memory for long enough."""
     settings = settings_for(valkey_url, spool.root, retry_backoff_seconds=0.0)
     valkey.set("inboxd:epoch", 0)
-    made = build(settings, make_app(settings, results=True))
+    made = make_context(settings, make_app(settings, results=True))
     yield made
     made.app.backend.client.close()
     made.app.close()
@@ -51,7 +51,7 @@ def store(workshop: WorkerContext, parcel: str, result: object, status: str = SU
 
 def outcome(parcel: str, **verdicts: Verdict) -> dict[str, object]:
     files = tuple(FileOutcome(path.encode(), verdict, "a reason") for path, verdict in verdicts.items())
-    return to_wire(Outcome(parcel, "drop", 1, files))
+    return outcome_to_wire(Outcome(parcel, "drop", 1, files))
 
 
 def lease(workshop: WorkerContext, parcel: str) -> Lease | None:
@@ -63,4 +63,4 @@ def lapse(workshop: WorkerContext, parcel: str) -> None:
 
 
 def queued(workshop: WorkerContext) -> set[str]:
-    return in_queues(workshop.client, (WORK_QUEUE, files_queue(workshop.host)))
+    return queued_task_ids(workshop.client, (WORK_QUEUE, files_queue(workshop.host)))

@@ -22,10 +22,10 @@ from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.watcher.daemon import Daemon
-from inboxd.watcher.hints import Hint, Hints, Kind
+from inboxd.watcher.hints import Hint, HintKind, HintQueue
 from inboxd.watcher.observer import Observer
 
-STOP = Hint(Kind.STOP)
+STOP = Hint(HintKind.STOP)
 FAST = {"settle_seconds": 0.02, "empty_file_seconds": 0.02, "poll_seconds": 0.05}
 
 
@@ -66,7 +66,7 @@ class Leases(FakeLeases):
         return super().queue(parcel, inbox, seconds, attempts=attempts)
 
 
-class CountingHints(Hints):
+class CountingHints(HintQueue):
     """Counts how often the loop waits."""
 
     waits = 0
@@ -90,7 +90,7 @@ class Watcher:
 
     spools: dict[str, Spool]
     lines: list[dict[str, Any]]
-    make_observer: Callable[[Hints], Observer] = Observer
+    make_observer: Callable[[HintQueue], Observer] = Observer
     rules: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -123,8 +123,8 @@ class Watcher:
 
     def is_idle(self, name: str = "drop") -> bool:
         """Tell whether an inbox is looked at again by an event or, late, by the clock."""
-        drop = self.daemon._drops.get(name)
-        return drop is not None and drop.reason == "scan" and not drop.dirty
+        drop = self.daemon._inboxes.get(name)
+        return drop is not None and drop.reason == "scan" and not drop.has_news
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

@@ -15,9 +15,9 @@ from inboxd.config.settings import Inbox
 from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.packing import pack
-from inboxd.intake.pruning import prune
+from inboxd.intake.pruning import prune_folders
 from inboxd.intake.readiness import Ready
-from inboxd.intake.scan import Seen, SubFolder, scan
+from inboxd.intake.scan import ScannedEntry, ScannedFolder, scan
 from inboxd.spool.claims import claim, list_files, list_parcels, release_file, remove_if_empty, split_off
 from inboxd.spool.error_note import SUFFIX, format_note, note_name
 from inboxd.spool.filing import file_done, file_failed
@@ -43,7 +43,7 @@ def take(parcel: str) -> Step:
     """Claim all that is in inbox/ into this parcel, and pack it."""
 
     def step(disk: Disk, folders: Folders, inbox: Inbox) -> None:
-        seen = [entry for entry in scan(Disk(), folders.inbox, inbox, AT_ONCE, lambda: FAR) if isinstance(entry, Seen)]
+        seen = [entry for entry in scan(Disk(), folders.inbox, inbox, AT_ONCE, lambda: FAR) if isinstance(entry, ScannedEntry)]
         got = claim(disk, folders, parcel, [entry.path for entry in seen if isinstance(entry.decision, Ready)])
         pack(disk, folders, inbox, parcel, got.claimed)
 
@@ -93,7 +93,9 @@ def _tidy_failed(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
 
 
 def _prune(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
-    prune(disk, folders, [SubFolder(b"sub/deep", 0.0), SubFolder(b"sub", 0.0), SubFolder(b"kept", 0.0)], FAR, 1.0)
+    prune_folders(
+        disk, folders, [ScannedFolder(b"sub/deep", 0.0), ScannedFolder(b"sub", 0.0), ScannedFolder(b"kept", 0.0)], FAR, 1.0
+    )
 
 
 def then(*steps: Step) -> Step:

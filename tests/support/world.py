@@ -23,7 +23,7 @@ from inboxd.fs.syscalls import Disk
 from inboxd.messaging.outcome import Verdict
 from inboxd.spool.layout import new_parcel_id
 from inboxd.tasks.sweeps import lock
-from inboxd.tasks.worker.process_identity import token
+from inboxd.tasks.worker.process_identity import process_token
 
 RULES = {"handler": f"{handling.__name__}:{handling.handle.__name__}", "retries": 1, "retry_backoff_seconds": 0.01}
 AT_ONCE = {"settle_seconds": 0.0, "unsure_seconds": 0.0, "empty_file_seconds": 0.0}
@@ -81,7 +81,7 @@ class World:
     def bury(self) -> None:
         """Let the programs so far be dead: the tokens that they have left behind name a process that has ended."""
         lock._over.clear()  # a process's memory dies with it
-        mine, gone = token(HOST).rpartition("/")[0], dead(HOST)
+        mine, gone = process_token(HOST).rpartition("/")[0], dead(HOST)
         for record in self.leases.records.values():
             if record.token.startswith(mine):
                 record.token = gone

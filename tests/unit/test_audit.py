@@ -19,10 +19,10 @@ from support.spools import Spool
 
 from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
-from inboxd.console.audit.audit import Report, audit
+from inboxd.console.audit.audit import AuditReport, audit
 from inboxd.console.logs.records import from_fields
 from inboxd.console.main import cli
-from inboxd.console.times import iso
+from inboxd.console.times import format_iso
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.logs.text import escape
@@ -40,7 +40,7 @@ Line = dict[str, Any]
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "settings.toml"
     path.write_text('[inbox.drop]\nroot = "drop"\n')
-    preflight.make_folders(load_settings(path))
+    preflight.create_folders(load_settings(path))
     monkeypatch.chdir(tmp_path)
     return path
 
@@ -70,11 +70,11 @@ def done(path: bytes, parcel: str, filed: bytes | None = None) -> Line:
     return line(events.FILE_DONE, path, parcel, filed=escape(filed or path))
 
 
-def sums(report: Report) -> tuple[int, int, int, int, int]:
-    return report.arrived, report.done, report.failed, report.in_flight, len(report.unaccounted)
+def sums(report: AuditReport) -> tuple[int, int, int, int, int]:
+    return report.arrivals, report.done, report.failed, report.in_flight, len(report.unaccounted)
 
 
-def accounted(settings: Settings, lines: Iterable[Line]) -> Report:
+def accounted(settings: Settings, lines: Iterable[Line]) -> AuditReport:
     return audit(settings, [record for line in lines if (record := from_fields(line))])
 
 
@@ -107,7 +107,7 @@ def test_what_is_in_claimed_is_in_flight(settings: Settings, spool: Spool) -> No
 def test_what_was_given_back_is_no_arrival(settings: Settings) -> None:
     report = accounted(settings, [claimed(b"a", P), line(events.FILE_RELEASED, b"a", P), claimed(b"a", Q), done(b"a", Q)])
 
-    assert (sums(report), report.given_back) == ((1, 1, 0, 0, 0), 1)
+    assert (sums(report), report.released) == ((1, 1, 0, 0, 0), 1)
 
 
 def test_a_file_that_is_nowhere_is_named_with_its_last_step(settings: Settings) -> None:
@@ -116,8 +116,8 @@ def test_a_file_that_is_nowhere_is_named_with_its_last_step(settings: Settings) 
     report = accounted(settings, lines)
 
     (entry,) = report.unaccounted
-    assert (entry.stay.file, entry.stay.parcel, entry.step.event) == ("x/a", P, events.FILE_HANDLED)
-    assert iso(entry.step.at) == lines[2]["timestamp"].replace("Z", "+00:00")
+    assert (entry.where.file, entry.where.parcel, entry.last_step.event) == ("x/a", P, events.FILE_HANDLED)
+    assert format_iso(entry.last_step.at) == lines[2]["timestamp"].replace("Z", "+00:00")
     assert sums(report) == (2, 1, 0, 0, 1)
 
 
@@ -125,7 +125,7 @@ def test_a_file_that_is_nowhere_is_named_with_its_last_step(settings: Settings) 
 def test_a_file_that_could_not_be_found_is_nowhere(path: bytes | None, settings: Settings) -> None:
     report = accounted(settings, [claimed(b"a", P), line(events.FILE_GONE, path, P)])
 
-    assert [entry.step.event for entry in report.unaccounted] == [events.FILE_GONE]
+    assert [entry.last_step.event for entry in report.unaccounted] == [events.FILE_GONE]
 
 
 def test_the_word_that_a_file_is_gone_counts_for_less_than_its_filing(settings: Settings) -> None:
@@ -206,7 +206,7 @@ class TestMissingLines:
 
         report = accounted(settings, lines)
 
-        assert (sums(report), report.given_back) == ((0, 0, 0, 0, 0), 1)
+        assert (sums(report), report.released) == ((0, 0, 0, 0, 0), 1)
 
     def test_a_file_of_other_content_under_its_name_is_not_taken_for_it(self, settings: Settings, spool: Spool) -> None:
         lines = [claimed(b"a", P, b"its content")]

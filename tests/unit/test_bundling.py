@@ -5,13 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inboxd.intake.batching import (
-    PARCELS_AT_ONCE,
-    PARCELS_IN_FLIGHT,
-    PARCELS_UNTRIED,
+    PARCELS_IN_FLIGHT_MAX,
+    PARCELS_SENT_AT_ONCE,
+    UNKNOWN_RATE_PARCELS_MAX,
     Candidate,
     files_per_parcel,
-    may_leave,
-    next_bundle,
+    may_send,
+    next_batch,
 )
 
 sizes = st.lists(st.integers(0, 100), max_size=30)
@@ -25,7 +25,7 @@ def candidates(*sizes: int) -> list[Candidate]:
     ("pace", "files"), [(None, 1), (1.0, 1), (0.1, 1), (0.05, 2), (0.01, 10), (0.001, 50), (0.0, 50), (1e-12, 50), (1e9, 1)]
 )
 def test_a_parcel_aims_at_a_tenth_of_a_second_of_work(pace: float | None, files: int) -> None:
-    assert files_per_parcel(pace, files_max=50, own_pace=0.0) == files
+    assert files_per_parcel(pace, files_max=50, packing_seconds_per_file=0.0) == files
 
 
 @pytest.mark.parametrize(("own_pace", "files"), [(None, 1), (0.0, 50), (0.01, 50), (0.02, 25), (0.5, 1), (9.0, 1)])
@@ -36,23 +36,23 @@ def test_a_parcel_has_no_more_files_than_are_packed_in_half_a_second(own_pace: f
 def test_a_bundle_has_no_more_files_than_allowed() -> None:
     ready = candidates(1, 1, 1)
 
-    assert next_bundle(ready, files_max=2, bytes_max=100) == ready[:2]
+    assert next_batch(ready, files_max=2, bytes_max=100) == ready[:2]
 
 
 def test_a_bundle_has_no_more_bytes_than_allowed() -> None:
     ready = candidates(60, 40, 1)
 
-    assert next_bundle(ready, files_max=9, bytes_max=100) == ready[:2]
+    assert next_batch(ready, files_max=9, bytes_max=100) == ready[:2]
 
 
 def test_a_file_above_the_limit_travels_alone() -> None:
     ready = candidates(101, 1)
 
-    assert next_bundle(ready, files_max=9, bytes_max=100) == ready[:1]
+    assert next_batch(ready, files_max=9, bytes_max=100) == ready[:1]
 
 
 def test_nothing_ready_makes_no_bundle() -> None:
-    assert next_bundle([], files_max=9, bytes_max=100) == []
+    assert next_batch([], files_max=9, bytes_max=100) == []
 
 
 @given(sizes=sizes, files_max=st.integers(1, 10), bytes_max=st.integers(1, 200))
@@ -63,7 +63,7 @@ def test_bundles_one_after_the_other_carry_every_file_once_and_in_order(
     carried: list[Candidate] = []
 
     while rest := ready[len(carried) :]:
-        bundle = next_bundle(rest, files_max, bytes_max)
+        bundle = next_batch(rest, files_max, bytes_max)
         assert 1 <= len(bundle) <= files_max
         assert len(bundle) == 1 or sum(file.size for file in bundle) <= bytes_max
         carried += bundle
@@ -71,27 +71,29 @@ def test_bundles_one_after_the_other_carry_every_file_once_and_in_order(
     assert carried == ready
 
 
-@pytest.mark.parametrize(("in_flight", "leaves"), [(0, True), (PARCELS_UNTRIED - 1, True), (PARCELS_UNTRIED, False)])
+@pytest.mark.parametrize(
+    ("in_flight", "leaves"), [(0, True), (UNKNOWN_RATE_PARCELS_MAX - 1, True), (UNKNOWN_RATE_PARCELS_MAX, False)]
+)
 def test_before_the_handlers_pace_is_known_some_parcels_go_ahead(in_flight: int, leaves: bool) -> None:
-    assert may_leave(1, 1, None, in_flight) is leaves
+    assert may_send(1, 1, None, in_flight) is leaves
 
 
-@pytest.mark.parametrize(("in_flight", "leaves"), [(0, True), (PARCELS_AT_ONCE - 1, True), (PARCELS_AT_ONCE, False)])
+@pytest.mark.parametrize(("in_flight", "leaves"), [(0, True), (PARCELS_SENT_AT_ONCE - 1, True), (PARCELS_SENT_AT_ONCE, False)])
 def test_a_lone_file_leaves_at_once_while_few_parcels_are_on_their_way(in_flight: int, leaves: bool) -> None:
-    assert may_leave(1, 10, 0.01, in_flight) is leaves
+    assert may_send(1, 10, 0.01, in_flight) is leaves
 
 
 def test_the_more_parcels_are_on_their_way_the_fuller_is_the_next() -> None:
-    least = [next(files for files in range(1, 101) if may_leave(files, 100, 0.001, in_flight)) for in_flight in range(8)]
+    least = [next(files for files in range(1, 101) if may_send(files, 100, 0.001, in_flight)) for in_flight in range(8)]
 
     assert least == [1, 1, 25, 50, 75, 100, 100, 100]
-    assert least[PARCELS_IN_FLIGHT] == 100
+    assert least[PARCELS_IN_FLIGHT_MAX] == 100
 
 
 @pytest.mark.parametrize("in_flight", [0, 3, 1000])
 def test_a_slow_handlers_files_never_wait_for_company(in_flight: int) -> None:
-    assert may_leave(1, files_per_parcel(0.2, 100, 0.0), 0.2, in_flight)
+    assert may_send(1, files_per_parcel(0.2, 100, 0.0), 0.2, in_flight)
 
 
 def test_a_full_parcel_always_leaves() -> None:
-    assert may_leave(10, 10, 0.01, in_flight=1000)
+    assert may_send(10, 10, 0.01, in_flight=1000)

@@ -14,12 +14,12 @@ from inboxd.broker.leases import LeaseState
 from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
-from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, to_wire
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_to_wire
 from inboxd.spool.filing import file_done
 from inboxd.spool.layout import new_parcel_id
 from inboxd.tasks.outcomes.callbacks import failed, succeeded
 from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.process_identity import token
+from inboxd.tasks.worker.process_identity import process_token
 
 
 class Stage:
@@ -34,7 +34,7 @@ class Stage:
         return rooms.workshop(self.spool.inbox(), self.leases, self.sent)
 
     def outcome(self, verdict: Verdict = Verdict.DONE) -> dict[str, object]:
-        return to_wire(Outcome(self.parcel, "drop", 1, (FileOutcome(b"x/a.pdf", verdict, "a reason"),)))
+        return outcome_to_wire(Outcome(self.parcel, "drop", 1, (FileOutcome(b"x/a.pdf", verdict, "a reason"),)))
 
     def fails(self, kind: str = "HandlerFailed") -> None:
         self.sent.results[self.parcel] = {"status": FAILURE, "result": {"exc_type": kind, "exc_message": ["no"]}}
@@ -143,7 +143,7 @@ def test_a_worker_that_is_known_to_be_dead_is_not_waited_for(stage: Stage) -> No
 
 def test_a_worker_that_lives_keeps_its_parcel(stage: Stage) -> None:
     stage.fails("WorkerLostError")
-    stage.leases.start(stage.parcel, token(rooms.HOST), 1000.0)
+    stage.leases.start(stage.parcel, process_token(rooms.HOST), 1000.0)
 
     failed(stage.workshop, "drop", stage.parcel)
 
@@ -151,7 +151,7 @@ def test_a_worker_that_lives_keeps_its_parcel(stage: Stage) -> None:
 
 
 def test_a_file_that_raised_in_company_is_tried_again_alone_with_one_attempt_used(stage: Stage) -> None:
-    succeeded(stage.workshop, stage.outcome(Verdict.ALONE))
+    succeeded(stage.workshop, stage.outcome(Verdict.RETRY_ISOLATED))
 
     (parcel,) = stage.sent.parcels
     (options,) = stage.sent.options
@@ -174,7 +174,7 @@ def gone(lines: list[dict[str, object]]) -> list[object]:
     return [line["file"] for line in lines if line["event"] == events.FILE_GONE]
 
 
-@pytest.mark.parametrize("verdict", [Verdict.DONE, Verdict.REJECTED, Verdict.GONE])
+@pytest.mark.parametrize("verdict", [Verdict.DONE, Verdict.REJECTED, Verdict.MISSING])
 def test_a_file_that_has_left_claimed_by_another_hand_is_told_once(verdict: Verdict, stage: Stage) -> None:
     stage.leases.start(stage.parcel, "me", 60.0)
     stage.spool.where(b"claimed/" + stage.parcel.encode() + b"/x/a.pdf").unlink()
@@ -258,6 +258,6 @@ def test_a_callback_for_a_parcel_that_is_long_gone_does_nothing(stage: Stage) ->
     before = stage.spool.files()
 
     failed(stage.workshop, "drop", gone)
-    succeeded(stage.workshop, to_wire(Outcome(gone, "drop", 1, (FileOutcome(b"a", Verdict.DONE),))))
+    succeeded(stage.workshop, outcome_to_wire(Outcome(gone, "drop", 1, (FileOutcome(b"a", Verdict.DONE),))))
 
     assert stage.spool.files() == before

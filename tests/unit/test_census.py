@@ -10,7 +10,7 @@ from support.spools import Spool
 from inboxd.errors import FolderUnavailable
 from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk
-from inboxd.monitoring.file_counts import Census, count
+from inboxd.monitoring.file_counts import FileCounts, count_files
 from inboxd.spool.error_note import SUFFIX
 
 
@@ -19,12 +19,12 @@ def spool(tmp_path: Path) -> Spool:
     return Spool.make(tmp_path)
 
 
-def census(spool: Spool, **rules: object) -> Census:
-    return count(Disk(), spool.inbox(**rules))
+def census(spool: Spool, **rules: object) -> FileCounts:
+    return count_files(Disk(), spool.inbox(**rules))
 
 
 def test_an_empty_inbox_has_nothing_to_count(spool: Spool) -> None:
-    assert census(spool) == Census(waiting=0, in_flight=0, done=0, failed=0, oldest_waiting_seconds=None)
+    assert census(spool) == FileCounts(waiting=0, in_flight=0, done=0, failed=0, oldest_waiting_seconds=None)
 
 
 def test_files_are_counted_where_they_lie_and_in_sub_folders_too(spool: Spool) -> None:
@@ -42,7 +42,7 @@ def test_empty_sub_folders_are_no_files(spool: Spool) -> None:
     for top in ("inbox", "done", "failed"):
         (spool.root / top / "x" / "y").mkdir(parents=True)
 
-    assert census(spool) == Census(0, 0, 0, 0, None)
+    assert census(spool) == FileCounts(0, 0, 0, 0, None)
 
 
 @pytest.mark.parametrize("name", [b".hidden", b"a.part", b"~$a.docx", b"a.tmp", b"x/a.crdownload", b"Thumbs.db"])

@@ -6,23 +6,23 @@ from pathlib import Path, PurePath
 import pytest
 
 from inboxd.broker.connection import without_password
-from inboxd.console.up.server_address import Address, is_listened_on, is_taken_by_a_file, startable
+from inboxd.console.up.server_address import ServerAddress, has_listener, is_blocked_by_file, parse_local_address
 
 
 @pytest.mark.parametrize(
     ("url", "address"),
     [
-        ("unix:///run/in%20box/s.sock", Address(PurePath("/run/in box/s.sock"))),
-        ("unix:///run/s.sock?db=17", Address(PurePath("/run/s.sock"), database=17)),
-        ("unix://:se%40cret@/run/s.sock", Address(PurePath("/run/s.sock"), password="se@cret")),
-        ("redis://127.0.0.1", Address(None, "127.0.0.1", 6379)),
-        ("redis://localhost:6400/3", Address(None, "localhost", 6400, database=3)),
-        ("redis://:p%2Fw@localhost/", Address(None, "localhost", 6379, "p/w")),
-        ("redis://[::1]:6400?password=pw", Address(None, "::1", 6400, "pw")),
+        ("unix:///run/in%20box/s.sock", ServerAddress(PurePath("/run/in box/s.sock"))),
+        ("unix:///run/s.sock?db=17", ServerAddress(PurePath("/run/s.sock"), database=17)),
+        ("unix://:se%40cret@/run/s.sock", ServerAddress(PurePath("/run/s.sock"), password="se@cret")),
+        ("redis://127.0.0.1", ServerAddress(None, "127.0.0.1", 6379)),
+        ("redis://localhost:6400/3", ServerAddress(None, "localhost", 6400, database=3)),
+        ("redis://:p%2Fw@localhost/", ServerAddress(None, "localhost", 6379, "p/w")),
+        ("redis://[::1]:6400?password=pw", ServerAddress(None, "::1", 6400, "pw")),
     ],
 )
-def test_a_server_can_be_started_for_a_plain_local_url(url: str, address: Address) -> None:
-    assert startable(url) == address
+def test_a_server_can_be_started_for_a_plain_local_url(url: str, address: ServerAddress) -> None:
+    assert parse_local_address(url) == address
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_server_can_be_started_for_a_plain_local_url(url: str, address: Addres
     ],
 )
 def test_no_server_is_started_for_any_other_url(url: str) -> None:
-    assert startable(url) is None
+    assert parse_local_address(url) is None
 
 
 def test_a_url_is_shown_without_its_password() -> None:
@@ -53,27 +53,27 @@ def test_a_url_is_shown_without_its_password() -> None:
 
 def test_a_port_where_nobody_listens_is_told_from_one_where_somebody_does() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        address = Address(None, "localhost", listener.getsockname()[1])
-        before = is_listened_on(address)
+        address = ServerAddress(None, "localhost", listener.getsockname()[1])
+        before = has_listener(address)
 
     assert before
-    assert not is_listened_on(address)
+    assert not has_listener(address)
 
 
 def test_a_socket_where_nobody_listens_is_told_from_one_where_somebody_does(tmp_path: Path) -> None:
-    address = Address(tmp_path / "s.sock")
-    never = is_listened_on(address)
+    address = ServerAddress(tmp_path / "s.sock")
+    never = has_listener(address)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(address.socket))
         listener.listen()
-        during = is_listened_on(address)
+        during = has_listener(address)
 
     assert (never, during) == (False, True)
-    assert not is_listened_on(address)  # its file is still there
+    assert not has_listener(address)  # its file is still there
 
 
 def test_what_can_not_be_reached_for_another_reason_counts_as_somebody(tmp_path: Path) -> None:
-    assert is_listened_on(Address(tmp_path / ("long" * 50)))
+    assert has_listener(ServerAddress(tmp_path / ("long" * 50)))
 
 
 def test_a_file_in_the_place_of_the_socket_is_noticed(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_file_in_the_place_of_the_socket_is_noticed(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s.sock"))
 
-    assert is_taken_by_a_file(Address(tmp_path / "precious"))
-    assert not is_taken_by_a_file(Address(tmp_path / "s.sock"))
-    assert not is_taken_by_a_file(Address(tmp_path / "nothing"))
-    assert not is_taken_by_a_file(Address(None, "localhost", 1))
+    assert is_blocked_by_file(ServerAddress(tmp_path / "precious"))
+    assert not is_blocked_by_file(ServerAddress(tmp_path / "s.sock"))
+    assert not is_blocked_by_file(ServerAddress(tmp_path / "nothing"))
+    assert not is_blocked_by_file(ServerAddress(None, "localhost", 1))

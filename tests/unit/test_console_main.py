@@ -61,7 +61,7 @@ def test_hostile_settings_are_shown_on_one_printable_line(file: Path) -> None:
 
 
 def test_the_settings_file_can_be_named_in_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    preflight.make_folders(load_settings(file))
+    preflight.create_folders(load_settings(file))
     monkeypatch.setenv(SETTINGS_VARIABLE, str(file))
 
     result = run("check")
@@ -70,7 +70,7 @@ def test_the_settings_file_can_be_named_in_the_environment(file: Path, monkeypat
 
 
 def test_check_says_ok_for_each_inbox_and_notes_a_broker_that_is_away(file: Path) -> None:
-    preflight.make_folders(load_settings(file))
+    preflight.create_folders(load_settings(file))
 
     result = run("check", "--settings", file)
 
@@ -117,7 +117,7 @@ def test_watch_becomes_the_watcher_with_the_settings_file_named_absolutely(file:
 def test_handlers_in_the_current_folder_are_found(file: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def handle(file): ...\n")
     file.write_text('[inbox.drop]\nroot = "drop"\nhandler = "mine:handle"\n')
-    preflight.make_folders(load_settings(file))
+    preflight.create_folders(load_settings(file))
     code = (
         f"import sys; sys.path[0] = {str(Path(inboxd.__file__).parent.parent)!r}; from inboxd.console.main import main; main()"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from inboxd.config.loading import CREDENTIALS_VARIABLE
-from inboxd.console.options import read
+from inboxd.console.options import read_settings
 from inboxd.errors import SettingsError
 
 URL = "redis://:word@127.0.0.1:6380/0"
@@ -29,11 +29,11 @@ def _not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_url_beside_the_settings_is_used_by_who_may_read_it(file: Path) -> None:
-    assert read(file)[1].redis.url == URL
+    assert read_settings(file)[1].redis.url == URL
 
 
 def test_what_is_started_by_the_command_finds_it_too(file: Path) -> None:
-    read(file)
+    read_settings(file)
 
     assert os.environ[CREDENTIALS_VARIABLE] == str(file.parent)
 
@@ -43,20 +43,20 @@ def test_a_service_keeps_its_own_credential(file: Path, tmp_path: Path, monkeypa
     (own / "redis-url").write_text("redis://own")
     monkeypatch.setenv(CREDENTIALS_VARIABLE, str(own))
 
-    assert read(file)[1].redis.url == "redis://own"
+    assert read_settings(file)[1].redis.url == "redis://own"
 
 
 @pytest.mark.usefixtures("_not_ours")
 def test_who_may_not_read_it_is_told_if_the_command_needs_it(file: Path) -> None:
     with pytest.raises(SettingsError, match="you may not read it") as told:
-        read(file, asks_redis=True)
+        read_settings(file, needs_redis=True)
 
     assert "sudo" in str(told.value)
-    assert read(file)[1].redis.url == ""
+    assert read_settings(file)[1].redis.url == ""
 
 
 @pytest.mark.usefixtures("_not_ours")
 def test_a_url_in_the_settings_needs_no_other(file: Path) -> None:
     file.write_text('[redis]\nurl = "redis://there"\n[inbox.drop]\nroot = "drop"\n')
 
-    assert read(file, asks_redis=True)[1].redis.url == "redis://there"
+    assert read_settings(file, needs_redis=True)[1].redis.url == "redis://there"

@@ -22,7 +22,7 @@ HOSTILE = b'x\n{"event":"file_done"}\x1b[2J.pdf'
 @pytest.fixture(autouse=True)
 def _no_logging(monkeypatch: pytest.MonkeyPatch) -> None:
     """The log is set up once for a process: here that would be the tests'."""
-    monkeypatch.setattr("inboxd.console.commands.retry._log_for_programs", lambda _: None)
+    monkeypatch.setattr("inboxd.console.commands.retry._configure_logging", lambda _: None)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Write settings with two inboxes; the current folder is beside them."""
     path = tmp_path / "settings.toml"
     path.write_text('[inbox.one]\nroot = "one"\n[inbox.two]\nroot = "two"\n')
-    preflight.make_folders(load_settings(path))
+    preflight.create_folders(load_settings(path))
     monkeypatch.chdir(tmp_path)
     return path
 
@@ -146,7 +146,7 @@ def test_folders_that_are_away_end_with_code_1_and_a_word(one: Spool) -> None:
 
 def test_root_is_told_to_become_the_service(one: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr("inboxd.console.requeue._owner", lambda _: 1234)
+    monkeypatch.setattr("inboxd.console.requeue._owner_uid", lambda _: 1234)
 
     result = run("--all")
 

@@ -17,13 +17,13 @@ from inboxd.broker.outages import record_outage
 from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
 from inboxd.console.main import cli
-from inboxd.console.status.snapshot import InboxState, Status
-from inboxd.console.times import age
-from inboxd.console.up.child_process import bury
-from inboxd.console.up.server_address import is_listened_on
-from inboxd.console.up.up import server_to_start
+from inboxd.console.status.snapshot import InboxStatus, Status
+from inboxd.console.times import format_age
+from inboxd.console.up.child_process import reap
+from inboxd.console.up.server_address import has_listener
+from inboxd.console.up.up import choose_server
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue
-from inboxd.monitoring.file_counts import Census
+from inboxd.monitoring.file_counts import FileCounts
 from inboxd.service import preflight
 from inboxd.spool.layout import new_parcel_id
 
@@ -42,22 +42,22 @@ def all_queues(settings: Settings) -> set[str]:
 def settings_file(tmp_path: Path) -> Path:
     path = tmp_path / "settings.toml"
     path.write_text('[inbox.drop]\nroot = "drop"\n')
-    preflight.make_folders(load_settings(path))
+    preflight.create_folders(load_settings(path))
     (tmp_path / "drop" / "inbox" / "\x1b[2Jhostile").touch()
     return path
 
 
 @pytest.fixture
 def _broker(settings_file: Path) -> Iterator[None]:
-    server = server_to_start(load_settings(settings_file))
+    server = choose_server(load_settings(settings_file))
     assert server is not None
     process = server.start()
     assert process is not None
     deadline = time.monotonic() + 20
-    while not is_listened_on(server.address):
+    while not has_listener(server.address):
         assert time.monotonic() < deadline
     yield
-    bury(process)
+    reap(process)
 
 
 def test_a_broker_that_is_away_needs_a_person(settings_file: Path) -> None:
@@ -264,14 +264,14 @@ def test_a_folder_that_is_missing_needs_a_person(settings_file: Path) -> None:
 
 def test_when_all_is_well_nothing_needs_a_person(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = InboxReport("inotify", "a local disk", is_busy=False, outage=None)
-    inbox = InboxState("drop", Census(1, 2, 3, 4, 5.0), watched=watched)
+    inbox = InboxStatus("drop", FileCounts(1, 2, 3, 4, 5.0), report=watched)
     well = Status(10.0, (inbox,), "", 1, Heartbeat(9.0, {}))
-    monkeypatch.setattr(inboxd.console.commands.status, "gather", lambda *_: well)
+    monkeypatch.setattr(inboxd.console.commands.status, "take_snapshot", lambda *_: well)
 
     result = run("status", "--settings", settings_file)
 
     assert result.exit_code == 0
-    assert well.troubles() == []
+    assert well.problems() == []
     assert "inotify (a local disk)" in result.stdout
     assert "seen 1 s ago" in result.stdout
 
@@ -281,4 +281,4 @@ def test_when_all_is_well_nothing_needs_a_person(settings_file: Path, monkeypatc
     [(None, "-"), (0.4, "0 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (3600, "1 h 0 min"), (90_061, "1 d 1 h")],
 )
 def test_an_age_is_told_in_its_two_largest_units(seconds: float | None, text: str) -> None:
-    assert age(seconds) == text
+    assert format_age(seconds) == text

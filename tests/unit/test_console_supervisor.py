@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import inboxd
-from inboxd.console.up.child_process import describe, has_ended, spawn
-from inboxd.console.up.interrupts import Interrupts
-from inboxd.console.up.supervisor import Child, Program, Supervisor, pause_after
+from inboxd.console.up.child_process import describe_exit, has_ended, spawn
+from inboxd.console.up.interrupts import StopSignals
+from inboxd.console.up.supervisor import Child, Program, Supervisor, restart_delay
 
 pytestmark = pytest.mark.live
 
@@ -85,16 +85,16 @@ def notes(tmp_path: Path) -> Notes:
 
 
 @pytest.fixture
-def interrupts() -> Iterator[Interrupts]:
-    with Interrupts(apart_seconds=0) as entered:
+def interrupts() -> Iterator[StopSignals]:
+    with StopSignals(apart_seconds=0) as entered:
         yield entered
 
 
 @pytest.fixture
-def supervisor(interrupts: Interrupts) -> Iterator[Supervisor]:
+def supervisor(interrupts: StopSignals) -> Iterator[Supervisor]:
     made = Supervisor(interrupts)
     yield made
-    interrupts.stops = 2  # whatever a failed test has left is killed at once
+    interrupts.count = 2  # whatever a failed test has left is killed at once
     made.stop()
 
 
@@ -105,19 +105,19 @@ def test_a_child_that_is_killed_is_started_again_after_half_a_second(supervisor:
 
     os.kill(first.pid, signal.SIGKILL)
     eventually(lambda: has_ended(first))
-    child.tend(now=1000.0)
+    child.check(now=1000.0)
     paused = child.process
-    child.tend(now=1000.6)
+    child.check(now=1000.6)
 
     assert paused is None
-    assert child.why == "signal SIGKILL"
+    assert child.last_exit == "signal SIGKILL"
     assert child.process is not None
     assert child.process.pid != first.pid
 
 
 def test_pauses_double_up_to_half_a_minute() -> None:
-    assert [pause_after(deaths) for deaths in range(1, 9)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
-    assert pause_after(1_000_000) == 30
+    assert [restart_delay(deaths) for deaths in range(1, 9)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert restart_delay(1_000_000) == 30
 
 
 def test_a_child_that_dies_again_and_again_waits_longer_until_it_has_lived_a_minute(notes: Notes) -> None:
@@ -126,26 +126,26 @@ def test_a_child_that_dies_again_and_again_waits_longer_until_it_has_lived_a_min
     now = 0.0
 
     for lifetime in (0.0, 0.0, 61.0, 0.0):
-        child.tend(now)
+        child.check(now)
         process = child.process
         assert process is not None
         eventually(lambda process=process: has_ended(process))
         now += lifetime
-        child.tend(now)
-        pauses.append(child.due - now)
-        now = child.due
+        child.check(now)
+        pauses.append(child.restart_at - now)
+        now = child.restart_at
 
     assert pauses == [0.5, 1.0, 0.5, 1.0]
-    assert child.why == "exit code 3"
+    assert child.last_exit == "exit code 3"
 
 
 def test_a_program_that_can_not_be_started_is_tried_again(tmp_path: Path) -> None:
     child = Child(Program("it", lambda: spawn([str(tmp_path / "missing")])))
 
-    child.tend(now=10.0)
+    child.check(now=10.0)
 
-    assert "No such file" in child.why
-    assert child.due == 10.5
+    assert "No such file" in child.last_exit
+    assert child.restart_at == 10.5
 
 
 def test_a_program_whose_job_somebody_else_does_is_asked_again_in_a_second(notes: Notes) -> None:
@@ -153,10 +153,10 @@ def test_a_program_whose_job_somebody_else_does_is_asked_again_in_a_second(notes
     real = notes.program("it", "raise SystemExit(0)")
     child = Child(Program("it", lambda: real.start() if willing else None))
 
-    child.tend(now=10.0)
-    stood_by = (child.process, child.why, child.due)
+    child.check(now=10.0)
+    stood_by = (child.process, child.last_exit, child.restart_at)
     willing.append(True)
-    child.tend(now=11.0)
+    child.check(now=11.0)
 
     assert stood_by == (None, "", 11.0)
     assert child.process is not None
@@ -169,7 +169,7 @@ def test_what_a_dead_child_leaves_in_its_group_is_killed(supervisor: Supervisor,
 
     os.kill(stubborn, signal.SIGKILL)
     eventually(lambda: not lives(stubborn))
-    child.tend(now=1000.0)
+    child.check(now=1000.0)
 
     eventually(lambda: not lives(grandchild))
 
@@ -205,7 +205,7 @@ def test_the_second_step_is_taken_when_the_first_does_not_help(supervisor: Super
 
 
 def test_a_second_signal_ends_the_patience_but_not_the_server_s_chance_to_save(
-    supervisor: Supervisor, interrupts: Interrupts, notes: Notes
+    supervisor: Supervisor, interrupts: StopSignals, notes: Notes
 ) -> None:
     impatient = (
         TELLS
@@ -216,12 +216,12 @@ while True:
     time.sleep(60)
 """
     )
-    supervisor.start(notes.program("server", OBEDIENT, hurry=((signal.SIGTERM, 20.0),)))
+    supervisor.start(notes.program("server", OBEDIENT, quick_stop=((signal.SIGTERM, 20.0),)))
     supervisor.start(notes.program("worker", STUBBORN, stop=((signal.SIGTERM, 600.0),)))
     supervisor.start(notes.program("watcher", impatient, stop=((signal.SIGTERM, 600.0),)))
     eventually(lambda: {"server ready", "watcher ready"} <= set(notes.lines()))
     pids = [notes.pid("stubborn"), notes.pid("grandchild")]
-    interrupts.stops = 1
+    interrupts.count = 1
 
     supervisor.stop()
 
@@ -263,10 +263,10 @@ if not first:
 def test_nothing_is_left_behind_when_the_supervisor_is_killed(notes: Notes) -> None:
     script = f"""
 import sys
-from inboxd.console.up.interrupts import Interrupts
+from inboxd.console.up.interrupts import StopSignals
 from inboxd.console.up.child_process import spawn
 from inboxd.console.up.supervisor import Program, Supervisor
-with Interrupts() as interrupts:
+with StopSignals() as interrupts:
     supervisor = Supervisor(interrupts)
     code = "import os, sys, time; open(sys.argv[1], 'a').write(f'child {{os.getpid()}}\\\\n'); time.sleep(600)"
     supervisor.start(Program("it", lambda: spawn([sys.executable, "-c", code, {str(notes.path)!r}])))
@@ -291,4 +291,4 @@ def test_a_child_is_out_of_reach_of_a_ctrl_c_in_our_terminal() -> None:
     ("code", "words"), [(0, "exit code 0"), (73, "exit code 73"), (-9, "signal SIGKILL"), (-99, "signal 99")]
 )
 def test_an_end_is_described_in_words(code: int, words: str) -> None:
-    assert describe(code) == words
+    assert describe_exit(code) == words

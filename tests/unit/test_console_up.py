@@ -16,7 +16,7 @@ import redis
 import inboxd
 from inboxd.broker.connection import embedded_socket_path, make_client
 from inboxd.config.loading import SETTINGS_VARIABLE, load_settings
-from inboxd.console.up.up import ALONE, programs, server_to_start
+from inboxd.console.up.up import SINGLE_WORKER_OPTIONS, choose_server, programs
 
 pytestmark = pytest.mark.live
 
@@ -321,7 +321,7 @@ def test_only_our_own_folders_are_closed_whatever_the_path_of_state_dir_looks_li
     other = Place(above / "50%20 #1 ?x")
     before = above.stat().st_mode, other.path.stat().st_mode
 
-    server = server_to_start(load_settings(other.file))
+    server = choose_server(load_settings(other.file))
 
     assert server is not None
     assert server.address.socket == other.path / "var" / "valkey" / "valkey.sock"
@@ -335,7 +335,7 @@ def test_the_programs_are_what_is_typed_by_hand(place: Place, monkeypatch: pytes
     worker, beat, watcher = programs(load_settings(place.file), place.file)
 
     typed = [program.start.args[0][1:] for program in (worker, beat, watcher)]
-    assert typed[0] == ["-P", "-m", "celery", "-q", "-A", "inboxd", "worker", *ALONE, "--concurrency=3"]
+    assert typed[0] == ["-P", "-m", "celery", "-q", "-A", "inboxd", "worker", *SINGLE_WORKER_OPTIONS, "--concurrency=3"]
     assert typed[1] == ["-P", "-m", "celery", "-q", "-A", "inboxd", "beat"]
     assert typed[2] == ["-P", "-m", "inboxd.watcher"]
     assert worker.start.args[1][SETTINGS_VARIABLE] == str(place.file)

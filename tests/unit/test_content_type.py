@@ -9,7 +9,7 @@ from support.spools import Spool
 from inboxd.fs.syscalls import Disk
 from inboxd.handlers import sniff
 from inboxd.intake.packing import pack
-from inboxd.messaging.content_type import OCTETS
+from inboxd.messaging.content_type import OCTET_STREAM
 
 
 def told_by_name(path: bytes, tmp_path: Path) -> str:
@@ -27,7 +27,7 @@ def told_by_name(path: bytes, tmp_path: Path) -> str:
 def test_a_name_that_looks_like_a_url_has_no_say_beyond_its_suffix(path: bytes, tmp_path: Path) -> None:
     suffix = path.rpartition(b"/")[2].rpartition(b".")[2].decode()
 
-    assert told_by_name(path, tmp_path) == mimetypes.types_map.get(f".{suffix}", OCTETS)
+    assert told_by_name(path, tmp_path) == mimetypes.types_map.get(f".{suffix}", OCTET_STREAM)
 
 
 @pytest.mark.parametrize(

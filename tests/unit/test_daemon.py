@@ -15,8 +15,8 @@ from support.watchers import Refusing, Watcher
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
 from inboxd.watcher import daemon, watches
-from inboxd.watcher.daemon import BROKER_SECONDS
-from inboxd.watcher.hints import Hint, Kind
+from inboxd.watcher.daemon import BROKER_RETRY_SECONDS
+from inboxd.watcher.hints import Hint, HintKind
 from inboxd.watcher.observer import Observer
 
 # files
@@ -77,7 +77,7 @@ def test_when_the_system_has_watches_again_they_are_used(
                 raise OSError(errno.ENOSPC, "inotify watch limit reached")
             super().watch(inbox, root)
 
-    monkeypatch.setattr(watches, "WATCHES_SECONDS", 0.05)
+    monkeypatch.setattr(watches, "WATCH_RETRY_SECONDS", 0.05)
     monkeypatch.setattr(daemon, "SUPERVISE_SECONDS", 0.05)
     watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, Grudging)
 
@@ -98,11 +98,11 @@ def test_events_that_were_lost_are_told_and_the_whole_inbox_is_looked_at(tmp_pat
     with watcher.running():
         eventually(watcher.is_idle)
         watcher.spool.put(b"inbox/a")
-        watcher.hints.put(Hint(Kind.OVERFLOWED, "drop"))
+        watcher.hints.put(Hint(HintKind.OVERFLOWED, "drop"))
         eventually(lambda: watcher.has_sent(b"a"))
 
     assert len(watcher.logs(events.EVENTS_LOST)) == 1
-    assert watcher.counters.counts["drop", "events_lost"] + watcher.daemon._means.tally.counts["drop", "events_lost"] == 1
+    assert watcher.counters.counts["drop", "events_lost"] + watcher.daemon._deps.tally.counts["drop", "events_lost"] == 1
 
 
 def test_what_was_found_is_counted_with_the_next_sign_of_life(watcher: Watcher) -> None:
@@ -136,15 +136,15 @@ def test_a_parcel_that_returns_makes_room_for_the_next(tmp_path: Path, logged: l
 
     with watcher.running():
         eventually(lambda: len(watcher.sent.parcels) == 1)
-        eventually(lambda: watcher.daemon._drops["drop"].busy)
+        eventually(lambda: watcher.daemon._inboxes["drop"].is_busy)
         shutil.rmtree(watcher.spool.root / "claimed" / watcher.sent.parcels[0].id)
         eventually(lambda: watcher.has_sent(b"a", b"b"))
 
 
 def test_a_hint_about_an_inbox_that_is_none_of_ours_is_passed_over(watcher: Watcher) -> None:
     with watcher.running():
-        for kind in Kind:
-            if kind is not Kind.STOP:
+        for kind in HintKind:
+            if kind is not HintKind.STOP:
                 watcher.hints.put(Hint(kind, "unknown"))
         watcher.spool.put(b"inbox/a")
         eventually(lambda: watcher.has_sent(b"a"))
@@ -223,7 +223,7 @@ def test_a_pause_is_no_busy_loop_and_asks_ever_less_often(watcher: Watcher) -> N
 
     assert rounds <= 10
     assert watcher.leases.asked == taken
-    assert watcher.daemon._broker_wait > 2 * BROKER_SECONDS[0]
+    assert watcher.daemon._broker_wait > 2 * BROKER_RETRY_SECONDS[0]
 
 
 def test_hints_that_come_in_a_pause_do_not_wake_the_inboxes(watcher: Watcher) -> None:
@@ -245,14 +245,14 @@ def test_an_absent_broker_is_asked_once_however_many_inboxes_there_are(tmp_path:
         spool.put(b"inbox/file")
     watcher = Watcher(spools, logged, rules={"settle_seconds": 0.0, "watch_mode": "polling"})
     daemon = watcher.daemon
-    daemon._drops.update({name: daemon._watches.watch(inbox) for name, inbox in daemon._settings.inbox.items()})
-    daemon._beat(time.monotonic())
+    daemon._inboxes.update({name: daemon._watches.watch(inbox) for name, inbox in daemon._settings.inbox.items()})
+    daemon._send_heartbeat(time.monotonic())
     watcher.broker.away = True
 
-    daemon._round()
+    daemon._run_once()
 
     assert watcher.leases.asked == 1
-    assert daemon._broker_wait == 2 * BROKER_SECONDS[0]
+    assert daemon._broker_wait == 2 * BROKER_RETRY_SECONDS[0]
 
 
 def test_the_sign_of_life_tells_how_inboxes_are_watched(watcher: Watcher) -> None:

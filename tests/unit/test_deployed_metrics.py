@@ -13,7 +13,7 @@ from support.spools import Spool
 from support.valkey import settings_for
 
 from inboxd.fs.syscalls import Disk
-from inboxd.monitoring.collector import Health
+from inboxd.monitoring.collector import Collector
 from inboxd.monitoring.exposition import render
 
 METRIC = re.compile(r"\binboxd_[a-z_]+\b")
@@ -28,7 +28,7 @@ def served(tmp_path: Path, valkey_url: str, valkey: redis.Redis) -> dict[str, se
     """Return the labels of every sample that the endpoint serves, by the sample's name."""
     spool = Spool.make(tmp_path / "drop")
     settings = settings_for(valkey_url, spool.root)
-    page = render(Health(lambda: settings, valkey, Disk()).metrics())
+    page = render(Collector(lambda: settings, valkey, Disk()).metrics())
     samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
     return {sample.name: set(sample.labels) for sample in samples}
 

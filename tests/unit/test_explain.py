@@ -23,10 +23,10 @@ from inboxd.broker.outages import record_outage
 from inboxd.config.settings import Settings
 from inboxd.console.explain.explain import Explanation, explain
 from inboxd.console.main import cli
-from inboxd.console.paths import as_typed
+from inboxd.console.paths import quote_for_shell
 from inboxd.fs.syscalls import Disk, ignore_lease_breaks
-from inboxd.intake.packing import pack, parcel_of
-from inboxd.messaging.celery_app import make_app, send
+from inboxd.intake.packing import build_parcel, pack
+from inboxd.messaging.celery_app import make_app, send_parcel
 from inboxd.messaging.queues import WORK_QUEUE
 from inboxd.spool.filing import file_done
 
@@ -75,7 +75,7 @@ def test_a_fresh_file_is_settling_until_a_moment_that_is_named(settings: Setting
     found = one(patient(settings, settle_seconds=60.0), spool, b"inbox/x/a.pdf")
 
     assert (found.state, found.path) == ("waiting", b"x/a.pdf")
-    assert "settling" in found.why[0]
+    assert "settling" in found.sentences[0]
     assert found.until == pytest.approx(place.stat().st_ctime + 60.0)
 
 
@@ -84,7 +84,7 @@ def test_a_file_that_is_open_for_writing_waits_for_that(settings: Settings, spoo
         found = one(patient(settings), spool, b"inbox/a.pdf")
 
     assert found.state == "waiting"
-    assert "open for writing" in found.why[0]
+    assert "open for writing" in found.sentences[0]
 
 
 def test_an_empty_file_may_be_a_placeholder(settings: Settings, spool: Spool) -> None:
@@ -93,7 +93,7 @@ def test_an_empty_file_may_be_a_placeholder(settings: Settings, spool: Spool) ->
     found = one(patient(settings), spool, b"inbox/a.pdf")
 
     assert found.state == "waiting"
-    assert "empty so far" in found.why[0]
+    assert "empty so far" in found.sentences[0]
 
 
 @pytest.mark.parametrize(
@@ -113,8 +113,8 @@ def test_what_is_left_alone_is_told_with_its_rule(
 
     found = one(patient(settings, **rules), spool, b"inbox/" + path)
 
-    assert (found.state, found.why) == ("ignored", [found.why[0]])
-    assert words in found.why[0]
+    assert (found.state, found.sentences) == ("ignored", [found.sentences[0]])
+    assert words in found.sentences[0]
 
 
 def test_a_folder_that_is_too_deep_and_a_link_are_refused(settings: Settings, spool: Spool) -> None:
@@ -124,8 +124,8 @@ def test_a_folder_that_is_too_deep_and_a_link_are_refused(settings: Settings, sp
     deep, link = (one(patient(settings, depth_max=1), spool, path) for path in (b"inbox/x/y/a.pdf", b"inbox/link"))
 
     assert deep.state == link.state == "refused"
-    assert "nested more than 1 deep" in deep.why[0]
-    assert "symbolic link" in link.why[0]
+    assert "nested more than 1 deep" in deep.sentences[0]
+    assert "symbolic link" in link.sentences[0]
 
 
 def test_a_complete_file_is_ready(settings: Settings, spool: Spool) -> None:
@@ -134,7 +134,7 @@ def test_a_complete_file_is_ready(settings: Settings, spool: Spool) -> None:
     found = one(patient(settings), spool, b"inbox/a.pdf")
 
     assert found.state == "ready"
-    assert "next look" in found.why[1]
+    assert "next look" in found.sentences[1]
 
 
 class TestHeldBack:
@@ -146,7 +146,7 @@ class TestHeldBack:
     def held(self, settings: Settings, spool: Spool) -> str:
         found = one(settings, spool, b"inbox/a.pdf")
         assert found.state == "held back"
-        return found.why[1]
+        return found.sentences[1]
 
     def test_by_a_broker_that_is_away(self, ready: Settings, spool: Spool) -> None:
         nowhere = ready.redis.model_copy(update={"url": "unix:///nowhere.sock"})
@@ -187,28 +187,28 @@ class TestClaimed:
 
     def told(self, settings: Settings, spool: Spool) -> Explanation:
         found = one(settings, spool, b"inbox/x/a.pdf")  # asked for where it was dropped
-        assert found.top == "claimed"
+        assert found.folder == "claimed"
         return found
 
     def test_nobody_looks_after_it(self, settings: Settings, spool: Spool, parcel: str) -> None:
         found = self.told(settings, spool)
 
         assert (found.state, found.facts["parcel"], found.facts["files"]) == ("claimed", parcel, 2)
-        assert f"in parcel {parcel}" in found.why[0]
-        assert "with 1 others" in found.why[0]
-        assert "a sweep looks for parcels" in found.why[2]
+        assert f"in parcel {parcel}" in found.sentences[0]
+        assert "with 1 others" in found.sentences[0]
+        assert "a sweep looks for parcels" in found.sentences[2]
 
     def test_it_waits_in_a_queue(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
         inbox = settings.inbox["drop"]
         leases.queue(parcel, "drop", 30.0)
         with make_app(settings) as app, spool.folders() as folders:
             packed = pack(Disk(), folders, inbox, parcel, [b"x/a.pdf", b"x/b.pdf"])
-            send(app, parcel_of(packed, parcel, inbox, "here"), inbox)
+            send_parcel(app, build_parcel(packed, parcel, inbox, "here"), inbox)
 
         found = self.told(settings, spool)
 
         assert (found.state, found.facts["queue"]) == ("queued", WORK_QUEUE)
-        assert "waits in the queue inboxd.work" in found.why[1]
+        assert "waits in the queue inboxd.work" in found.sentences[1]
 
     def test_a_worker_has_it(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
         leases.queue(parcel, "drop", 30.0)
@@ -217,7 +217,7 @@ class TestClaimed:
         found = self.told(settings, spool)
 
         assert (found.state, found.facts["attempt"]) == ("running", 1)
-        assert "process 4711 on farm works on it, attempt 1" in found.why[1]
+        assert "process 4711 on farm works on it, attempt 1" in found.sentences[1]
 
     def test_workers_have_died_over_it(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
         leases.queue(parcel, "drop", 30.0)
@@ -227,7 +227,7 @@ class TestClaimed:
         found = self.told(settings, spool)
 
         assert found.facts["crashes"] == 1
-        assert any("1 workers have died over it; at 3 it goes to failed/" in sentence for sentence in found.why)
+        assert any("1 workers have died over it; at 3 it goes to failed/" in sentence for sentence in found.sentences)
 
     @pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # Celery's
     def test_it_waits_to_be_filed_away(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
@@ -240,7 +240,7 @@ class TestClaimed:
         found = self.told(settings, spool)
 
         assert (found.state, found.facts["outcome"]) == ("finished", "success")
-        assert "its outcome is stored" in found.why[-1]
+        assert "its outcome is stored" in found.sentences[-1]
 
     def test_redis_is_away(self, settings: Settings, spool: Spool, parcel: str) -> None:
         nowhere = settings.redis.model_copy(update={"url": "unix:///nowhere.sock"})
@@ -248,7 +248,7 @@ class TestClaimed:
         found = self.told(settings.model_copy(update={"redis": nowhere}), spool)
 
         assert (found.state, found.facts["parcel"]) == ("claimed", parcel)
-        assert "the broker is away" in found.why[-1]
+        assert "the broker is away" in found.sentences[-1]
 
     def test_its_path_in_claimed_may_be_named(self, settings: Settings, spool: Spool, parcel: str) -> None:
         assert one(settings, spool, f"claimed/{parcel}/x/b.pdf".encode()).path == b"x/b.pdf"
@@ -261,7 +261,7 @@ def test_a_file_that_is_done_is_told_with_its_time(settings: Settings, spool: Sp
 
     found = one(settings, spool, b"inbox/a.pdf")
 
-    assert (found.top, found.state) == ("done", "done")
+    assert (found.folder, found.state) == ("done", "done")
     assert found.since == pytest.approx(spool.where(b"done/a.pdf").stat().st_ctime)
 
 
@@ -271,10 +271,10 @@ def test_a_failed_file_is_told_with_its_reason_and_what_to_do(typed: bytes, sett
 
     found = one(settings, spool, typed)
 
-    assert (found.top, found.path, found.state) == ("failed", b"a.pdf", "failed")
-    assert "failed of: no total" in found.why
-    assert "tried 4 times" in found.why[1]
-    assert found.why[-1].endswith(f"inboxd retry {spool.root}/failed/a.pdf")
+    assert (found.folder, found.path, found.state) == ("failed", b"a.pdf", "failed")
+    assert "failed of: no total" in found.sentences
+    assert "tried 4 times" in found.sentences[1]
+    assert found.sentences[-1].endswith(f"inboxd retry {spool.root}/failed/a.pdf")
 
 
 def test_a_file_that_is_in_two_places_is_told_twice(
@@ -286,7 +286,7 @@ def test_a_file_that_is_in_two_places_is_told_twice(
 
     found = explain(patient(settings), "a.pdf")
 
-    assert [(one.top, one.state) for one in found] == [("inbox", "ready"), ("done", "done")]
+    assert [(one.folder, one.state) for one in found] == [("inbox", "ready"), ("done", "done")]
 
 
 def test_a_question_leaves_no_trace(settings: Settings, spool: Spool, valkey: redis.Redis) -> None:
@@ -363,7 +363,7 @@ class TestCommand:
     ],
 )
 def test_a_path_that_people_are_told_to_type_means_itself_in_a_shell(name: bytes) -> None:
-    shown = as_typed(name)
+    shown = quote_for_shell(name)
 
     echoed = subprocess.run(["bash", "-c", f"printf %s {shown}"], capture_output=True, check=True).stdout
     assert echoed.removeprefix(b"./") == name

@@ -50,7 +50,7 @@ def raising(error: BaseException) -> Callable[[InboxFile], NoReturn]:
 
 
 def call(handler: Handler, given: InboxFile) -> Answer:
-    return run_handler.call(handler, given, LIMIT, time.monotonic())
+    return run_handler.run_handler(handler, given, LIMIT, time.monotonic())
 
 
 def test_the_handlers_answer_is_kept() -> None:

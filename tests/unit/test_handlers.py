@@ -10,7 +10,7 @@ import pytest
 from support.spools import Spool
 
 from inboxd.fs.syscalls import Disk
-from inboxd.handlers import OCTETS, SNIFF_BYTES, TEXT, describe, sniff
+from inboxd.handlers import OCTET_STREAM, SNIFF_BYTES, TEXT, describe, sniff
 from inboxd.messaging.inbox_file import InboxFile
 from inboxd.messaging.parcel_reader import ParcelReader
 from inboxd.messaging.payload import FilePart, Parcel
@@ -31,9 +31,9 @@ def zipped() -> bytes:
 def opened(spool: Spool, name: bytes, data: bytes, *, inline: bool) -> InboxFile:
     parcel = new_parcel_id()
     spool.put(b"claimed/%s/%s" % (parcel.encode(), name), data)
-    part = FilePart(name, OCTETS, len(data), {"id": "1"}, data if inline else None)
+    part = FilePart(name, OCTET_STREAM, len(data), {"id": "1"}, data if inline else None)
     whole = Parcel(parcel, "drop", "here", bytes(PurePath(spool.root)), (part,))
-    with ParcelReader(Disk(), whole, here=True, attempt=1) as unpacking:
+    with ParcelReader(Disk(), whole, on_this_host=True, attempt=1) as unpacking:
         return unpacking.open(part)
 
 
@@ -51,9 +51,9 @@ def opened(spool: Spool, name: bytes, data: bytes, *, inline: bool) -> InboxFile
         (b"hello, world\n", "a.txt", TEXT),
         (b"hello, world\n", "a", TEXT),
         ("grüße, 世界 🙂".encode(), "a", TEXT),
-        (b"\xe9t\xe9 indien", "a", OCTETS),
-        (b"text\0and more", "a", OCTETS),
-        (bytes(range(1, 40)) * 3 + b"\xff\0", "a", OCTETS),
+        (b"\xe9t\xe9 indien", "a", OCTET_STREAM),
+        (b"text\0and more", "a", OCTET_STREAM),
+        (bytes(range(1, 40)) * 3 + b"\xff\0", "a", OCTET_STREAM),
         (b"", "a.pdf", "application/x-empty"),
     ],
 )
@@ -70,8 +70,8 @@ def test_text_is_text_wherever_the_cut_tears_a_character(character: str, offset:
 
 
 def test_a_torn_character_is_text_only_at_the_cut() -> None:
-    assert sniff(b"a" * 100 + "世".encode()[:2], "a") == OCTETS
-    assert sniff(b"a" * 100 + "世".encode()[:2] + b"a" * (SNIFF_BYTES - 102), "a") == OCTETS
+    assert sniff(b"a" * 100 + "世".encode()[:2], "a") == OCTET_STREAM
+    assert sniff(b"a" * 100 + "世".encode()[:2] + b"a" * (SNIFF_BYTES - 102), "a") == OCTET_STREAM
 
 
 @pytest.mark.parametrize("name", ["", ".", "a.", ".pdf", "a/b.pdf", "\udcff.pdf", "a\0b", "a" * 300])

@@ -19,7 +19,7 @@ from inboxd.broker.outages import clear_outage, record_outage
 from inboxd.config.settings import Settings
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.queues import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE
-from inboxd.monitoring.collector import COUNT_SECONDS, Health
+from inboxd.monitoring.collector import COUNT_SECONDS, Collector
 from inboxd.monitoring.exposition import render
 
 WELL = InboxReport("inotify", "", is_busy=False, outage=None)
@@ -39,13 +39,13 @@ def settings(spool: Spool, valkey_url: str) -> Settings:
     return settings_for(valkey_url, spool.root)
 
 
-def samples(health: Health) -> Page:
+def samples(health: Collector) -> Page:
     families = text_string_to_metric_families(render(health.metrics()))
     return {(s.name, ",".join(s.labels.values())): s.value for family in families for s in family.samples}
 
 
 def page(settings: Settings, client: redis.Redis) -> Page:
-    return samples(Health(lambda: settings, client, Disk()))
+    return samples(Collector(lambda: settings, client, Disk()))
 
 
 def test_files_on_their_way_are_counted_with_the_ages_of_the_oldest(
@@ -149,7 +149,7 @@ def test_without_redis_the_folders_are_told_and_no_count_is_made_up(settings: Se
 
 def test_an_inbox_that_a_reload_has_brought_is_told(settings: Settings, tmp_path: Path, valkey: redis.Redis) -> None:
     now = [settings]
-    health = Health(lambda: now[0], valkey, Disk())
+    health = Collector(lambda: now[0], valkey, Disk())
     samples(health)
     new = settings.inbox["drop"].model_copy(update={"root": Spool.make(tmp_path / "new").root, "name": "new"})
     now[0] = settings.model_copy(update={"inbox": {"new": new}})
@@ -165,7 +165,7 @@ def test_the_folders_are_walked_through_no_oftener_than_so(
     later: float, waiting: int, settings: Settings, spool: Spool, valkey: redis.Redis
 ) -> None:
     now = [1000.0]
-    health = Health(lambda: settings, valkey, Disk(), lambda: now[0])
+    health = Collector(lambda: settings, valkey, Disk(), lambda: now[0])
     samples(health)
     spool.put(b"inbox/a")
     now[0] += later
@@ -175,7 +175,7 @@ def test_the_folders_are_walked_through_no_oftener_than_so(
 
 def test_a_walk_that_took_long_is_not_repeated_soon(settings: Settings, spool: Spool, valkey: redis.Redis) -> None:
     ticks = iter([0.0, 10.0, 209.0, 211.0, 212.0])
-    health = Health(lambda: settings, valkey, Disk(), lambda: next(ticks))
+    health = Collector(lambda: settings, valkey, Disk(), lambda: next(ticks))
     samples(health)
     spool.put(b"inbox/a")
 

@@ -6,7 +6,7 @@ import redis
 from inboxd.errors import BrokerUnavailable
 from inboxd.messaging import worker_registry
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue
-from inboxd.messaging.worker_registry import KEY, Helpers
+from inboxd.messaging.worker_registry import KEY, WorkerRegistry
 
 OWN = [WORK_QUEUE, files_queue("here"), host_queue("here")]
 
@@ -31,52 +31,52 @@ OWN = [WORK_QUEUE, files_queue("here"), host_queue("here")]
 def test_bytes_are_needed_elsewhere_or_where_nobody_sees_the_disk(
     shown: list[tuple[str, list[str]]], needed: bool, valkey: redis.Redis
 ) -> None:
-    watcher = Helpers(valkey, "here")
+    watcher = WorkerRegistry(valkey, "here")
     for host, queues in shown:
-        Helpers(valkey, host).show(queues)
+        WorkerRegistry(valkey, host).register(queues)
 
-    watcher.look()
+    watcher.refresh()
 
-    assert watcher.needed is needed
+    assert watcher.needs_inline is needed
 
 
 def test_who_was_not_heard_of_for_too_long_does_not_count(valkey: redis.Redis) -> None:
-    watcher = Helpers(valkey, "here")
-    Helpers(valkey, "there").show([WORK_QUEUE])
+    watcher = WorkerRegistry(valkey, "here")
+    WorkerRegistry(valkey, "there").register([WORK_QUEUE])
     (gone,) = valkey.zrange(KEY, 0, -1)
-    valkey.zincrby(KEY, -worker_registry.FRESH_SECONDS * 1000, gone)
-    Helpers(valkey, "here").show(OWN)
+    valkey.zincrby(KEY, -worker_registry.REGISTRATION_SECONDS * 1000, gone)
+    WorkerRegistry(valkey, "here").register(OWN)
 
-    watcher.look()
+    watcher.refresh()
 
-    assert not watcher.needed
+    assert not watcher.needs_inline
     assert valkey.zcard(KEY) == 1
 
 
 def test_a_worker_that_shows_itself_again_is_one(valkey: redis.Redis) -> None:
-    worker = Helpers(valkey, "here")
+    worker = WorkerRegistry(valkey, "here")
 
-    worker.show(OWN)
-    worker.show(reversed(OWN))
+    worker.register(OWN)
+    worker.register(reversed(OWN))
 
     assert valkey.zcard(KEY) == 1
 
 
 def test_what_was_seen_counts_until_the_next_look(valkey: redis.Redis) -> None:
-    watcher = Helpers(valkey, "here")
-    Helpers(valkey, "here").show(OWN)
-    watcher.look()
+    watcher = WorkerRegistry(valkey, "here")
+    WorkerRegistry(valkey, "here").register(OWN)
+    watcher.refresh()
     valkey.flushall()
 
-    assert not watcher.needed
-    watcher.look()
-    assert watcher.needed
+    assert not watcher.needs_inline
+    watcher.refresh()
+    assert watcher.needs_inline
 
 
 def test_an_absent_broker_is_an_error() -> None:
-    away = Helpers(redis.Redis(unix_socket_path="/nowhere"), "here")
+    away = WorkerRegistry(redis.Redis(unix_socket_path="/nowhere"), "here")
 
     with pytest.raises(BrokerUnavailable):
-        away.look()
+        away.refresh()
     with pytest.raises(BrokerUnavailable):
-        away.show(OWN)
+        away.register(OWN)

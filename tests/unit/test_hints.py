@@ -5,26 +5,26 @@ import threading
 import time
 from types import FrameType
 
-from inboxd.watcher.hints import Hint, Hints, Kind
+from inboxd.watcher.hints import Hint, HintKind, HintQueue
 
-ARRIVED = Hint(Kind.ARRIVED, "drop")
-STOP = Hint(Kind.STOP)
+ARRIVED = Hint(HintKind.ARRIVED, "drop")
+STOP = Hint(HintKind.STOP)
 LONG = 60.0
 
 
 def test_all_hints_that_wait_are_taken_at_once_and_once_each() -> None:
-    hints = Hints()
-    for hint in (ARRIVED, STOP, ARRIVED, Hint(Kind.ARRIVED, "other"), ARRIVED):
+    hints = HintQueue()
+    for hint in (ARRIVED, STOP, ARRIVED, Hint(HintKind.ARRIVED, "other"), ARRIVED):
         hints.put(hint)
 
     taken = hints.wait(LONG)
 
-    assert taken == {ARRIVED, Hint(Kind.ARRIVED, "other"), STOP}
+    assert taken == {ARRIVED, Hint(HintKind.ARRIVED, "other"), STOP}
     assert hints.wait(0.0) == set()
 
 
 def test_a_wait_without_hints_ends_in_its_time() -> None:
-    hints = Hints()
+    hints = HintQueue()
     begun = time.monotonic()
 
     taken = hints.wait(0.05)
@@ -34,7 +34,7 @@ def test_a_wait_without_hints_ends_in_its_time() -> None:
 
 
 def test_a_time_that_is_over_is_not_waited_for_but_hints_are_taken() -> None:
-    hints = Hints()
+    hints = HintQueue()
     hints.put(ARRIVED)
 
     for seconds in (0.0, -1.0, float("-inf")):
@@ -42,7 +42,7 @@ def test_a_time_that_is_over_is_not_waited_for_but_hints_are_taken() -> None:
 
 
 def test_a_hint_from_another_thread_ends_the_wait() -> None:
-    hints = Hints()
+    hints = HintQueue()
     begun = time.monotonic()
     thread = threading.Timer(0.05, hints.put, [ARRIVED])
     thread.start()
@@ -55,7 +55,7 @@ def test_a_hint_from_another_thread_ends_the_wait() -> None:
 
 
 def test_a_hint_from_a_signal_handler_ends_the_wait() -> None:
-    hints = Hints()
+    hints = HintQueue()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         hints.put(STOP)
@@ -72,9 +72,9 @@ def test_a_hint_from_a_signal_handler_ends_the_wait() -> None:
 
 
 def test_no_hint_is_lost_between_threads() -> None:
-    hints = Hints()
+    hints = HintQueue()
     senders = [
-        threading.Thread(target=lambda name=name: [hints.put(Hint(Kind.ARRIVED, f"{name}-{n}")) for n in range(200)])
+        threading.Thread(target=lambda name=name: [hints.put(Hint(HintKind.ARRIVED, f"{name}-{n}")) for n in range(200)])
         for name in range(4)
     ]
 

@@ -13,7 +13,7 @@ from support.spools import Spool
 from inboxd.errors import TransientError
 from inboxd.fs.syscalls import Disk, Fd, Stat
 from inboxd.messaging.inbox_file import InboxFile
-from inboxd.messaging.parcel_reader import AT_ONCE_BYTES, ParcelReader
+from inboxd.messaging.parcel_reader import BUFFERED_BYTES_MAX, ParcelReader
 from inboxd.messaging.payload import FilePart, Parcel
 
 TEXT = b"first line\nsecond line\nlast"
@@ -31,7 +31,9 @@ def inline(path: bytes = b"x/a.txt", kind: str = "text/plain", data: bytes = TEX
 
 
 def upload(part: FilePart, *, here: bool = True, attempt: int = 1) -> InboxFile:
-    return ParcelReader(Disk(), Parcel(ID, "drop", "host", b"/srv/drop", (part,)), here=here, attempt=attempt).open(part)
+    return ParcelReader(Disk(), Parcel(ID, "drop", "host", b"/srv/drop", (part,)), on_this_host=here, attempt=attempt).open(
+        part
+    )
 
 
 def by_reference(spool: Spool, path: bytes, data: bytes = TEXT) -> tuple[Parcel, FilePart]:
@@ -41,7 +43,7 @@ def by_reference(spool: Spool, path: bytes, data: bytes = TEXT) -> tuple[Parcel,
 
 
 def opened(parcel: Parcel, part: FilePart) -> InboxFile:
-    with ParcelReader(Disk(), parcel, here=True, attempt=1) as unpacking:
+    with ParcelReader(Disk(), parcel, on_this_host=True, attempt=1) as unpacking:
         return unpacking.open(part)
 
 
@@ -140,7 +142,7 @@ def test_the_sha256_of_a_large_file_is_computed_and_leaves_the_position_where_it
     file.close()
 
 
-@pytest.mark.parametrize("size", [0, 1, AT_ONCE_BYTES, AT_ONCE_BYTES + 1])
+@pytest.mark.parametrize("size", [0, 1, BUFFERED_BYTES_MAX, BUFFERED_BYTES_MAX + 1])
 def test_a_file_by_reference_has_all_its_bytes_however_they_are_read(size: int, spool: Spool) -> None:
     data = os.urandom(size)
 
@@ -155,7 +157,7 @@ def test_a_disk_that_gives_less_than_was_asked_for_is_asked_again(spool: Spool) 
 
     parcel, part = by_reference(spool, b"a")
 
-    with ParcelReader(Stingy(), parcel, here=True, attempt=1) as unpacking:
+    with ParcelReader(Stingy(), parcel, on_this_host=True, attempt=1) as unpacking:
         assert unpacking.open(part).read() == TEXT
 
 
@@ -168,7 +170,7 @@ def test_a_file_that_became_shorter_while_it_was_opened_has_what_is_left(spool: 
             os.truncate(spool.where(f"claimed/{parcel.id}/a".encode()), 5)
             return look
 
-    with ParcelReader(Cutting(), parcel, here=True, attempt=1) as unpacking:
+    with ParcelReader(Cutting(), parcel, on_this_host=True, attempt=1) as unpacking:
         assert unpacking.open(part).read() == TEXT[:5]
 
 
@@ -266,7 +268,7 @@ def test_a_hash_that_was_packed_is_not_told_of_a_file_that_was_written_to_since(
     part = FilePart(b"a", "text/plain", 5, headers, None)
     parcel = Parcel(ID, "drop", "host", os.fsencode(tmp_path), (part,))
 
-    with ParcelReader(Disk(), parcel, here=True, attempt=1) as unpacking:
+    with ParcelReader(Disk(), parcel, on_this_host=True, attempt=1) as unpacking:
         same = unpacking.open(part)
         lying.write_bytes(b"hello and more")
         changed = unpacking.open(part)

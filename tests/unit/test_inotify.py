@@ -14,7 +14,7 @@ from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, Obser
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, WatchCallback
 
 from inboxd.watcher import inotify
-from inboxd.watcher.hints import Kind
+from inboxd.watcher.hints import HintKind
 from inboxd.watcher.inotify import CLAIMED_MASK, INBOX_MASK, HintEmitter, HintEvent, HintObserver
 
 
@@ -22,7 +22,7 @@ class Collector(FileSystemEventHandler):
     """Keeps what is dispatched."""
 
     def __init__(self) -> None:
-        self.kinds: list[Kind] = []
+        self.kinds: list[HintKind] = []
 
     def dispatch(self, event: FileSystemEvent) -> None:
         assert isinstance(event, HintEvent)
@@ -108,27 +108,27 @@ def test_a_hint_that_repeats_the_last_one_is_dropped_while_nobody_has_read_it() 
     queue = EventQueue()
     watch = ObservedWatch("/x", recursive=False)
 
-    for kind in (Kind.ARRIVED, Kind.ARRIVED, Kind.ROOT_LOST, Kind.ARRIVED):
+    for kind in (HintKind.ARRIVED, HintKind.ARRIVED, HintKind.ROOT_LOST, HintKind.ARRIVED):
         queue.put((HintEvent("/x", kind=kind), watch))
 
-    assert [queue.get()[0].kind for _ in range(queue.qsize())] == [Kind.ARRIVED, Kind.ROOT_LOST, Kind.ARRIVED]
+    assert [queue.get()[0].kind for _ in range(queue.qsize())] == [HintKind.ARRIVED, HintKind.ROOT_LOST, HintKind.ARRIVED]
 
 
 @pytest.mark.parametrize(
     ("folder", "mask", "kind"),
     [
-        ("inbox", InotifyConstants.IN_CLOSE_WRITE, Kind.ARRIVED),
-        ("inbox", InotifyConstants.IN_MOVED_TO, Kind.ARRIVED),
-        ("inbox", InotifyConstants.IN_CREATE | InotifyConstants.IN_ISDIR, Kind.ARRIVED),
-        ("inbox", InotifyConstants.IN_DELETE_SELF, Kind.ROOT_LOST),
-        ("inbox", InotifyConstants.IN_MOVE_SELF, Kind.ROOT_LOST),
-        ("inbox", InotifyConstants.IN_UNMOUNT, Kind.ROOT_LOST),
-        ("claimed", InotifyConstants.IN_DELETE | InotifyConstants.IN_ISDIR, Kind.RETURNED),
-        ("claimed", InotifyConstants.IN_UNMOUNT, Kind.ROOT_LOST),
+        ("inbox", InotifyConstants.IN_CLOSE_WRITE, HintKind.ARRIVED),
+        ("inbox", InotifyConstants.IN_MOVED_TO, HintKind.ARRIVED),
+        ("inbox", InotifyConstants.IN_CREATE | InotifyConstants.IN_ISDIR, HintKind.ARRIVED),
+        ("inbox", InotifyConstants.IN_DELETE_SELF, HintKind.ROOT_LOST),
+        ("inbox", InotifyConstants.IN_MOVE_SELF, HintKind.ROOT_LOST),
+        ("inbox", InotifyConstants.IN_UNMOUNT, HintKind.ROOT_LOST),
+        ("claimed", InotifyConstants.IN_DELETE | InotifyConstants.IN_ISDIR, HintKind.PARCEL_RETURNED),
+        ("claimed", InotifyConstants.IN_UNMOUNT, HintKind.ROOT_LOST),
     ],
 )
 def test_an_event_becomes_the_hint_that_it_means(
-    folder: str, mask: int, kind: Kind, observer: HintObserver, tmp_path: Path
+    folder: str, mask: int, kind: HintKind, observer: HintObserver, tmp_path: Path
 ) -> None:
     (tmp_path / folder).mkdir()
     seen = Collector()
@@ -145,7 +145,7 @@ def test_events_that_the_kernel_has_dropped_are_told(observer: HintObserver, tmp
 
     observer._reader.handle_event(InotifyEvent(-1, InotifyConstants.IN_Q_OVERFLOW, 0, b""))
 
-    eventually(lambda: seen.kinds == [Kind.OVERFLOWED])
+    eventually(lambda: seen.kinds == [HintKind.OVERFLOWED])
 
 
 def test_a_folder_that_is_none_is_not_watched(observer: HintObserver, tmp_path: Path) -> None:
@@ -195,13 +195,13 @@ def test_a_name_that_is_no_utf8_is_watched(observer: HintObserver, tmp_path: Pat
 
     (folder / os.fsdecode(b"\xff")).touch()
 
-    eventually(lambda: Kind.ARRIVED in seen.kinds)
+    eventually(lambda: HintKind.ARRIVED in seen.kinds)
 
 
 def test_files_that_pour_in_are_told_of_in_a_few_words(
     observer: HintObserver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inotify, "REST_SECONDS", 0.2)
+    monkeypatch.setattr(inotify, "THROTTLE_SECONDS", 0.2)
     seen, files = Collector(), 500
     observer.schedule(seen, str(tmp_path))
 
@@ -211,13 +211,13 @@ def test_files_that_pour_in_are_told_of_in_a_few_words(
     eventually(lambda: seen.kinds)
     time.sleep(0.5)  # the rest of them has been read
     assert len(seen.kinds) < files / 10
-    assert set(seen.kinds) == {Kind.ARRIVED}
+    assert set(seen.kinds) == {HintKind.ARRIVED}
 
 
 def test_a_lone_file_is_told_of_at_once_when_it_is_closed(
     observer: HintObserver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inotify, "REST_SECONDS", 3600.0)
+    monkeypatch.setattr(inotify, "THROTTLE_SECONDS", 3600.0)
     seen = Collector()
     observer.schedule(seen, str(tmp_path))
 

@@ -17,13 +17,13 @@ from inboxd.fs.mounts import Mount
 from inboxd.fs.syscalls import Disk, Fd, Stat
 from inboxd.intake import intake as intake_room
 from inboxd.intake import ready_files
-from inboxd.intake.batching import PARCELS_UNTRIED
+from inboxd.intake.batching import UNKNOWN_RATE_PARCELS_MAX
 from inboxd.intake.intake import Intake
-from inboxd.intake.readiness import BUSY_LOOK_SECONDS, Patience
-from inboxd.intake.watch_mode import Mode
+from inboxd.intake.readiness import BUSY_RECHECK_SECONDS, WaitTimes
+from inboxd.intake.watch_mode import WatchMode
 from inboxd.logs import events
 from inboxd.spool.layout import is_parcel_id
-from inboxd.watcher.watched_inbox import Drop
+from inboxd.watcher.watched_inbox import WatchedInbox
 
 
 @pytest.fixture
@@ -68,11 +68,11 @@ def test_a_ready_file_is_claimed_leased_and_sent_with_its_bytes(spool: Spool) ->
     spool.put(b"inbox/x/a.txt", b"hello")
     leases, sent = FakeLeases(), Sent()
 
-    taken = intake(spool, leases, sent).take("event")
+    taken = intake(spool, leases, sent).run_turn("event")
 
     (parcel,) = sent.parcels
     (part,) = parcel.files
-    assert (taken.claimed, taken.refused, taken.more, taken.held) == (1, 0, False, False)
+    assert (taken.claimed, taken.refused, taken.has_more, taken.is_waiting) == (1, 0, False, False)
     assert (parcel.inbox, parcel.host, parcel.root) == ("drop", HOST, os.fsencode(spool.root))
     assert (part.filename, part.stream, part.content_length) == (b"x/a.txt", b"hello", 5)
     assert is_parcel_id(parcel.id)
@@ -88,11 +88,11 @@ def test_a_parcel_of_many_carries_their_bytes_where_that_is_needed(
 ) -> None:
     drop(spool, files)
     sent = Sent()
-    helpers = None if needed is None else SimpleNamespace(needed=needed)
+    helpers = None if needed is None else SimpleNamespace(needs_inline=needed)
 
-    way_in = intake(spool, quick(), sent, helpers=helpers)
-    way_in._pace, way_in._own_pace = 0.001, 0.0
-    way_in.take("event")
+    way_in = intake(spool, quick(), sent, registry=helpers)
+    way_in._seconds_per_file, way_in._packing_seconds_per_file = 0.001, 0.0
+    way_in.run_turn("event")
 
     (parcel,) = sent.parcels
     assert [part.stream is not None for part in parcel.files] == [carried] * files
@@ -103,7 +103,7 @@ def test_a_large_file_goes_by_reference(spool: Spool) -> None:
     spool.put(b"inbox/a", b"x" * 65)
     sent = Sent()
 
-    intake(spool, FakeLeases(), sent, inline_bytes_max=64).take("event")
+    intake(spool, FakeLeases(), sent, inline_bytes_max=64).run_turn("event")
 
     assert [part.stream for parcel in sent.parcels for part in parcel.files] == [None]
 
@@ -111,9 +111,9 @@ def test_a_large_file_goes_by_reference(spool: Spool) -> None:
 def test_an_empty_inbox_takes_nothing(spool: Spool) -> None:
     sent = Sent()
 
-    taken = intake(spool, FakeLeases(), sent).take("scan")
+    taken = intake(spool, FakeLeases(), sent).run_turn("scan")
 
-    assert (taken.claimed, taken.more, taken.held, taken.looked.due_in) == (0, False, False, None)
+    assert (taken.claimed, taken.has_more, taken.is_waiting, taken.scan.ready_in) == (0, False, False, None)
     assert sent.parcels == []
     assert list((spool.root / "claimed").iterdir()) == []
 
@@ -121,38 +121,38 @@ def test_an_empty_inbox_takes_nothing(spool: Spool) -> None:
 def test_a_file_that_is_not_complete_is_looked_at_when_it_can_be(spool: Spool) -> None:
     spool.put(b"inbox/a")
     sent = Sent()
-    slow = Intake(means(Disk(), FakeLeases(), sent), spool.inbox(), Patience(100.0, 100.0, 100.0), network=False)
+    slow = Intake(means(Disk(), FakeLeases(), sent), spool.inbox(), WaitTimes(100.0, 100.0, 100.0), network=False)
 
-    taken = slow.take("event")
+    taken = slow.run_turn("event")
 
     assert taken.claimed == 0
-    assert taken.looked.due_in == pytest.approx(100.0, abs=5.0)
+    assert taken.scan.ready_in == pytest.approx(100.0, abs=5.0)
 
 
 def test_a_look_costs_what_it_took_to_look_at_what_stays(spool: Spool) -> None:
     drop(spool, 30)
-    patience, slow_disk = Patience(1e6, 1e6, 1e6), SlowDisk()
+    patience, slow_disk = WaitTimes(1e6, 1e6, 1e6), SlowDisk()
     patient = Intake(means(slow_disk, quick(pace=10.0), Sent()), spool.inbox(), patience, network=False)
 
-    assert patient.take("scan").looked.cost > 30 * SlowDisk.SECONDS
+    assert patient.run_turn("scan").scan.rescan_seconds > 30 * SlowDisk.SECONDS
 
-    assert intake(spool, quick(pace=10.0), Sent(), slow_disk).take("scan").looked.cost < 30 * SlowDisk.SECONDS
+    assert intake(spool, quick(pace=10.0), Sent(), slow_disk).run_turn("scan").scan.rescan_seconds < 30 * SlowDisk.SECONDS
 
 
 def test_a_look_in_several_turns_costs_all_of_them_and_the_next_none_of_that(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ready_files, "LOOKS_A_TURN", 10)
+    monkeypatch.setattr(ready_files, "ENTRIES_PER_TURN", 10)
     clock = Clock()
     monkeypatch.setattr(ready_files, "time", clock)
     drop(spool, 25)
-    way_in = Intake(means(Disk(), quick(), Sent()), spool.inbox(), Patience(1e6, 1e6, 1e6), network=False)
-    costs = [way_in.take("scan").looked.cost for _ in range(3)]
+    way_in = Intake(means(Disk(), quick(), Sent()), spool.inbox(), WaitTimes(1e6, 1e6, 1e6), network=False)
+    costs = [way_in.run_turn("scan").scan.rescan_seconds for _ in range(3)]
 
     for number in range(24):
         spool.where(b"inbox/%04d" % number).unlink()
     before = clock.passed
-    again = way_in.take("scan").looked.cost
+    again = way_in.run_turn("scan").scan.rescan_seconds
 
     assert costs == sorted(costs)
     assert costs[2] == pytest.approx(before, rel=0.1)
@@ -174,17 +174,17 @@ class SlowToList(Disk):
 def test_what_is_refused_does_not_stay_and_sub_folders_do(spool: Spool) -> None:
     for number in range(9):
         spool.where(b"inbox/link%d" % number).symlink_to("nowhere")
-    refused = intake(spool, quick(), Sent(), SlowToList()).take("scan").looked.cost
+    refused = intake(spool, quick(), Sent(), SlowToList()).run_turn("scan").scan.rescan_seconds
     for number in range(9):
         spool.where(b"inbox/folder%d" % number).mkdir()
-    kept = intake(spool, quick(), Sent(), SlowToList(), empty_folders="keep").take("scan").looked.cost
+    kept = intake(spool, quick(), Sent(), SlowToList(), empty_folders="keep").run_turn("scan").scan.rescan_seconds
 
     assert refused * 2 < kept
     assert kept > 9 * SlowToList.SECONDS
 
 
 def test_a_folder_that_takes_long_to_be_listed_costs_that_though_nothing_is_in_it(spool: Spool) -> None:
-    assert intake(spool, quick(), Sent(), SlowToList()).take("scan").looked.cost >= SlowToList.SECONDS
+    assert intake(spool, quick(), Sent(), SlowToList()).run_turn("scan").scan.rescan_seconds >= SlowToList.SECONDS
 
 
 def test_a_parcel_is_smaller_where_it_takes_long_to_be_packed(spool: Spool) -> None:
@@ -213,7 +213,7 @@ def test_what_a_lost_claim_took_tells_nothing_of_how_long_packing_takes(spool: S
     drop(spool, 1)
     sent = Sent()
     way_in = intake(spool, quick(), sent, Robbed())
-    way_in.take("event")
+    way_in.run_turn("event")
     drop(spool, 60)
 
     take_all(way_in)
@@ -223,20 +223,20 @@ def test_what_a_lost_claim_took_tells_nothing_of_how_long_packing_takes(spool: S
 
 def test_a_file_that_somebody_has_open_is_looked_at_again_and_not_known_to_be_complete(spool: Spool) -> None:
     with spool.put(b"inbox/a").open("ab"):
-        looked = intake(spool, quick(), Sent()).take("scan").looked
+        looked = intake(spool, quick(), Sent()).run_turn("scan").scan
 
-    assert looked.due_in is None
-    assert looked.again_in == pytest.approx(BUSY_LOOK_SECONDS, abs=0.5)
+    assert looked.ready_in is None
+    assert looked.recheck_in == pytest.approx(BUSY_RECHECK_SECONDS, abs=0.5)
 
 
 def test_before_the_pace_is_known_each_file_travels_alone_and_only_so_many_leave(spool: Spool) -> None:
-    drop(spool, PARCELS_UNTRIED + 5)
+    drop(spool, UNKNOWN_RATE_PARCELS_MAX + 5)
     sent = Sent()
 
-    taken = intake(spool, FakeLeases(), sent).take("event")
+    taken = intake(spool, FakeLeases(), sent).run_turn("event")
 
-    assert [len(parcel.files) for parcel in sent.parcels] == [1] * PARCELS_UNTRIED
-    assert taken.held
+    assert [len(parcel.files) for parcel in sent.parcels] == [1] * UNKNOWN_RATE_PARCELS_MAX
+    assert taken.is_waiting
 
 
 def test_files_for_a_quick_handler_travel_together(spool: Spool) -> None:
@@ -245,7 +245,7 @@ def test_files_for_a_quick_handler_travel_together(spool: Spool) -> None:
 
     way_in = intake(spool, quick(), sent, parcel_files_max=100)
     take_all(way_in)
-    way_in.take("returned", look=False)
+    way_in.run_turn("returned", scan=False)
 
     sizes = [len(parcel.files) for parcel in sent.parcels]
     assert sizes[0] == 1  # the pace is learnt with the first
@@ -276,7 +276,7 @@ def test_where_bytes_are_not_carried_a_parcel_has_as_many_files_as_it_may(spool:
     drop(spool, 60, size=60)
     sent = Sent()
 
-    take_all(intake(spool, quick(), sent, helpers=SimpleNamespace(needed=False), parcel_bytes_max=1024))
+    take_all(intake(spool, quick(), sent, registry=SimpleNamespace(needs_inline=False), parcel_bytes_max=1024))
 
     assert [len(parcel.files) for parcel in sent.parcels] == [1, 59]  # the first tells the pace
 
@@ -286,7 +286,7 @@ def test_no_more_files_are_claimed_than_may_be_in_flight(spool: Spool) -> None:
     sent = Sent()
     way_in = intake(spool, quick(), sent, in_flight_files_max=10)
 
-    held = [way_in.take("event").held for _ in range(3)]
+    held = [way_in.run_turn("event").is_waiting for _ in range(3)]
 
     assert len(spool.files("claimed")) == 10
     assert len(spool.files("inbox")) == 20
@@ -306,12 +306,12 @@ def test_when_a_parcel_has_returned_the_next_one_leaves(spool: Spool) -> None:
     drop(spool, 3)
     sent = Sent()
     way_in = intake(spool, quick(), sent, in_flight_files_max=1)
-    way_in.take("event")
+    way_in.run_turn("event")
     for place in (spool.root / "claimed").iterdir():
         (place / os.fsdecode(sent.paths()[0])).unlink()
         place.rmdir()
 
-    taken = way_in.take("returned")
+    taken = way_in.run_turn("returned")
 
     assert taken.claimed == 1
     assert len(set(sent.paths())) == 2
@@ -322,24 +322,24 @@ def test_what_another_has_in_flight_counts(spool: Spool) -> None:
     drop(spool, 1)
     sent = Sent()
 
-    taken = intake(spool, quick(), sent, in_flight_files_max=10).take("event")
+    taken = intake(spool, quick(), sent, in_flight_files_max=10).run_turn("event")
 
-    assert (taken.claimed, taken.held) == (0, True)
+    assert (taken.claimed, taken.is_waiting) == (0, True)
 
 
 def test_a_large_inbox_gives_way_to_the_others(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ready_files, "LOOKS_A_TURN", 4)
+    monkeypatch.setattr(ready_files, "ENTRIES_PER_TURN", 4)
     drop(spool, 10)
     sent = Sent()
     way_in = intake(spool, quick(pace=10.0), sent)
 
-    first = way_in.take("event")
+    first = way_in.run_turn("event")
 
-    assert first.more
-    assert not way_in.resting
+    assert first.has_more
+    assert not way_in.is_between_scans
     take_all(way_in)
-    assert way_in.resting
-    way_in.take("returned", look=False)
+    assert way_in.is_between_scans
+    way_in.run_turn("returned", scan=False)
     assert len(sent.paths()) == 10
 
 
@@ -351,7 +351,7 @@ def test_an_inbox_that_has_sent_for_long_enough_gives_way_with_files_in_hand(
     sent = Sent()
     way_in = intake(spool, quick(pace=10.0), sent)
 
-    turns = [(way_in.take("event").more, len(sent.parcels)) for _ in range(3)]
+    turns = [(way_in.run_turn("event").has_more, len(sent.parcels)) for _ in range(3)]
 
     assert turns == [(True, 1), (True, 2), (False, 3)]
 
@@ -360,13 +360,13 @@ def test_what_a_cut_turn_has_in_hand_goes_before_another_look(spool: Spool, monk
     monkeypatch.setattr(intake_room, "TURN_SECONDS", -1.0)
     drop(spool, 3)
     way_in = intake(spool, quick(pace=10.0), Sent())
-    planned = Drop(spool.inbox(), way_in, Mount(1, "ext4", "/"), Mode(events=True, why=""), (0, 0, 0, 0))
+    planned = WatchedInbox(spool.inbox(), way_in, Mount(1, "ext4", "/"), WatchMode(uses_events=True, reason=""), (0, 0, 0, 0))
 
     looks = []
     for _ in range(3):
-        taken = way_in.take("event", look=planned.look)
-        planned.plan(taken, 0.0)
-        looks.append(planned.look)
+        taken = way_in.run_turn("event", scan=planned.scan)
+        planned.schedule(taken, 0.0)
+        looks.append(planned.scan)
 
     assert looks == [False, False, True]
 
@@ -376,23 +376,23 @@ def test_who_does_not_come_back_soon_holds_nothing_for_company(hold: bool, sent_
     drop(spool, 33)
     sent = Sent()
 
-    taken = intake(spool, quick(), sent, parcel_files_max=10).take("sweep", hold=hold)
+    taken = intake(spool, quick(), sent, parcel_files_max=10).run_turn("sweep", wait_for_more=hold)
 
     assert len(sent.paths()) == sent_at_once
-    assert taken.held is hold
+    assert taken.is_waiting is hold
 
 
 def test_sub_folders_are_tidied_a_few_at_a_time_and_the_scan_ends_with_the_last(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ready_files, "PRUNES_A_TURN", 2)
+    monkeypatch.setattr(ready_files, "PRUNED_PER_TURN", 2)
     names = [b"x/%d" % number for number in range(4)]
     for name in names:
         spool.where(b"inbox/" + name).mkdir(parents=True)
         spool.put(b"done/%s/a" % name)
     way_in = intake(spool, quick(), Sent(), empty_folder_seconds=0.0)
 
-    turns = [(way_in.take("scan").more, len(spool.folders_in("inbox")), way_in.resting) for _ in range(3)]
+    turns = [(way_in.run_turn("scan").has_more, len(spool.folders_in("inbox")), way_in.is_between_scans) for _ in range(3)]
 
     assert turns == [(True, 3, False), (True, 1, False), (False, 0, True)]
 
@@ -401,12 +401,12 @@ def test_sub_folders_are_tidied_a_few_at_a_time_and_the_scan_ends_with_the_last(
 def test_a_scan_goes_on_in_the_same_inbox_whatever_was_opened_in_between(
     shift: int, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ready_files, "LOOKS_A_TURN", 2)
+    monkeypatch.setattr(ready_files, "ENTRIES_PER_TURN", 2)
     for path in (b"a", b"b", b"c", b"x/d", b"x/y/e"):
         spool.put(b"inbox/" + path)
     sent = Sent()
     way_in = intake(spool, FakeLeases(), sent)
-    way_in.take("event")
+    way_in.run_turn("event")
 
     opened = [os.open("/", os.O_RDONLY) for _ in range(shift)]
     take_all(way_in)
@@ -421,7 +421,7 @@ def test_the_log_tells_of_every_file_that_is_claimed(spool: Spool) -> None:
     sent = Sent()
 
     with capture_logs() as lines:
-        intake(spool, FakeLeases(), sent).take("event")
+        intake(spool, FakeLeases(), sent).run_turn("event")
 
     (line,) = [line for line in lines if line["event"] == events.FILE_CLAIMED]
     assert line["file"] == b"\xff\n"

@@ -16,7 +16,7 @@ from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk, Fd, Stat
 from inboxd.intake.intake import Intake
-from inboxd.intake.readiness import Patience
+from inboxd.intake.readiness import WaitTimes
 from inboxd.logs import events
 from inboxd.messaging.payload import Parcel
 
@@ -50,7 +50,7 @@ def test_what_can_not_be_accepted_is_in_failed_with_its_reason(spool: Spool) -> 
     spool.put(b"inbox/1/2/deep")
     sent = Sent()
 
-    taken = intake(spool, FakeLeases(), sent, size_bytes_max=100, depth_max=1).take("event")
+    taken = intake(spool, FakeLeases(), sent, size_bytes_max=100, depth_max=1).run_turn("event")
 
     assert taken.refused == 4
     assert sent.parcels == []
@@ -74,7 +74,7 @@ def test_a_file_that_is_written_to_again_is_given_back(spool: Spool) -> None:
         if not writers:
             writers.append(place.open("ab"))
 
-    taken = intake(spool, FakeLeases(), sent, MovingDisk(reopen)).take("event")
+    taken = intake(spool, FakeLeases(), sent, MovingDisk(reopen)).run_turn("event")
 
     writers[0].close()
     assert taken.claimed == 0
@@ -90,7 +90,7 @@ def test_a_file_that_was_replaced_since_it_was_found_complete_is_given_back(spoo
         if place.exists():
             place.write_bytes(b"new and longer")
 
-    intake(spool, FakeLeases(), sent, MovingDisk(replace)).take("event")
+    intake(spool, FakeLeases(), sent, MovingDisk(replace)).run_turn("event")
 
     assert sent.parcels == []
     assert spool.files() == {b"inbox/a": b"new and longer"}
@@ -104,7 +104,7 @@ def test_a_file_that_the_system_keeps_from_us_is_told_once_and_stays(spool: Spoo
 
     with capture_logs() as lines:
         for _ in range(3):
-            way_in.take("scan")
+            way_in.run_turn("scan")
 
     told = [line for line in lines if line["event"] == events.FILE_DENIED]
     assert [(line["file"], "remedy" in line) for line in told] == [(b"x/b", True)]
@@ -118,7 +118,7 @@ def test_a_disk_in_trouble_ends_the_turn_and_every_file_stays_where_the_next_one
     leases, sent = FakeLeases(), Sent()
 
     with pytest.raises(FolderUnavailable, match="drop"):
-        intake(spool, leases, sent, MovingDisk(_trouble(code))).take("event")
+        intake(spool, leases, sent, MovingDisk(_trouble(code))).run_turn("event")
 
     assert spool.files() == {b"inbox/a": b"content"}
     take_all(intake(spool, leases, sent))
@@ -131,7 +131,7 @@ def test_a_file_that_can_not_be_moved_does_not_stop_its_inbox(code: int, spool: 
     spool.put(b"inbox/b")
     leases, sent = FakeLeases(), Sent()
 
-    intake(spool, leases, sent, RefusingDisk("rename_over", b"a", code)).take("event")
+    intake(spool, leases, sent, RefusingDisk("rename_over", b"a", code)).run_turn("event")
 
     assert spool.files("inbox") == {b"a": b"content"}
     assert sent.paths() == [b"b"]
@@ -143,13 +143,13 @@ def test_a_folder_that_is_away_is_unknown_and_its_scan_begins_anew(missing: str,
     way_in = intake(spool, FakeLeases(), sent)
     (spool.root / missing).rmdir()
     with pytest.raises(FolderUnavailable, match=missing):
-        way_in.take("scan")
+        way_in.run_turn("scan")
 
     (spool.root / missing).mkdir()
     spool.put(b"inbox/a")
 
-    assert way_in.resting
-    assert way_in.take("scan").claimed == 1
+    assert way_in.is_between_scans
+    assert way_in.run_turn("scan").claimed == 1
 
 
 def test_what_an_absent_broker_did_not_take_is_sent_first_and_under_the_same_name(spool: Spool) -> None:
@@ -157,11 +157,11 @@ def test_what_an_absent_broker_did_not_take_is_sent_first_and_under_the_same_nam
     sent = Away()
     way_in = intake(spool, FakeLeases(), sent)
     with pytest.raises(BrokerUnavailable):
-        way_in.take("event")
+        way_in.run_turn("event")
     (claimed,) = (spool.root / "claimed").iterdir()
 
     sent.away = False
-    way_in.take("start")
+    way_in.run_turn("start")
 
     assert sent.parcels[0].id == claimed.name
     assert sorted(sent.paths()) == [b"0000", b"0001"]
@@ -173,7 +173,7 @@ def test_while_the_broker_is_away_nothing_more_is_claimed(spool: Spool) -> None:
 
     for _ in range(3):
         with pytest.raises(BrokerUnavailable):
-            way_in.take("event")
+            way_in.run_turn("event")
 
     assert len(spool.files("claimed")) == 1
     assert len(spool.files("inbox")) == 4
@@ -183,7 +183,7 @@ def test_a_claim_that_came_to_nothing_leaves_no_lease_and_no_parcel(spool: Spool
     place = spool.put(b"inbox/a")
     leases, sent = FakeLeases(), Sent()
 
-    intake(spool, leases, sent, RacingDisk(Disk(), place.unlink, only="mkdir")).take("event")
+    intake(spool, leases, sent, RacingDisk(Disk(), place.unlink, only="mkdir")).run_turn("event")
 
     assert leases.records == {}
     assert list((spool.root / "claimed").iterdir()) == []
@@ -196,9 +196,9 @@ def test_sub_folders_that_we_have_emptied_are_removed_unless_the_settings_keep_t
     (spool.root / "inbox" / "x" / "y").mkdir(parents=True)
     (spool.root / "done" / "x" / "y").mkdir(parents=True)
 
-    taken = intake(spool, FakeLeases(), Sent(), empty_folders=keep, empty_folder_seconds=0.0).take("scan")
+    taken = intake(spool, FakeLeases(), Sent(), empty_folders=keep, empty_folder_seconds=0.0).run_turn("scan")
 
-    assert taken.looked.sub_folders
+    assert taken.scan.has_folders
     assert spool.folders_in("inbox") - folders in (set(), {b"x"})  # one level goes with each pass
     take_all(intake(spool, FakeLeases(), Sent(), empty_folders=keep, empty_folder_seconds=0.0))
     assert spool.folders_in("inbox") == folders
@@ -208,10 +208,10 @@ def test_on_a_network_mount_time_is_taken_from_its_own_clock(spool: Spool) -> No
     """The server's clock is an hour behind: by ours, everything there would look old enough."""
     spool.put(b"inbox/a")
     sent = Sent()
-    patience = Patience(settle=5.0, unsure=5.0, empty=5.0)
+    patience = WaitTimes(settle_seconds=5.0, unsure_seconds=5.0, empty_seconds=5.0)
     way_in = Intake(means(_HourBehind(), FakeLeases(), sent), spool.inbox(), patience, network=True)
 
-    assert way_in.take("scan").claimed == 0
+    assert way_in.run_turn("scan").claimed == 0
 
 
 def _not_permitted(name: bytes) -> None:

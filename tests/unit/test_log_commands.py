@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from support.logged import NOON, line, parcel, table
 
 from inboxd.console.main import cli
-from inboxd.console.times import duration
+from inboxd.console.times import format_duration
 from inboxd.logs.text import escape
 
 P, Q = parcel(1, NOON), parcel(2, NOON)
@@ -380,4 +380,4 @@ def test_a_reader_that_has_seen_enough_ends_it_without_a_word(tmp_path: Path) ->
     ],
 )
 def test_a_duration_is_told_as_people_read_it(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text

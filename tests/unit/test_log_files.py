@@ -15,10 +15,10 @@ from support.logged import NOON, line, long_log, parcel, table
 
 from inboxd.console.logs.files import blocks, follow, log_files
 from inboxd.console.logs.files.follow import Tail
-from inboxd.console.logs.files.log_files import Files
-from inboxd.console.logs.files.rotation import generations
-from inboxd.console.logs.files.search import FEW
-from inboxd.console.logs.records import Record, Wanted, parse
+from inboxd.console.logs.files.log_files import FileSource
+from inboxd.console.logs.files.rotation import rotated_files
+from inboxd.console.logs.files.search import SEPARATE_SEARCHES_MAX
+from inboxd.console.logs.records import LogFilter, Record, parse
 
 P = parcel(1, NOON)
 
@@ -40,11 +40,11 @@ def names(records: object) -> list[str | None]:
 
 
 def read(told: list[str], *paths: Path, since: float | None = None) -> list[str | None]:
-    return names(Files(paths, told.append).records(Wanted(since=since)))
+    return names(FileSource(paths, told.append).records(LogFilter(since=since)))
 
 
-def held(files: Files, key: str, *values: str) -> list[Record]:
-    return files.holding((key,), set(values))
+def held(files: FileSource, key: str, *values: str) -> list[Record]:
+    return files.search((key,), set(values))
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_rotated_files_are_read_before_the_one_they_came_from(
     (tmp_path / f"w.log{suffix}").write_bytes(pack(done(1)))
 
     assert read(told, tmp_path / "w.log") == ["1.pdf", "2.pdf"]
-    assert names(held(Files([tmp_path / "w.log"], told.append), "parcel", parcel(1, NOON))) == ["1.pdf"]
+    assert names(held(FileSource([tmp_path / "w.log"], told.append), "parcel", parcel(1, NOON))) == ["1.pdf"]
     assert told == []
 
 
@@ -79,7 +79,7 @@ def test_other_files_beside_are_left_alone(tmp_path: Path) -> None:
     for name in ("w.log", "w.log.1", "w.log.bak", "w.log.1.gz.tmp", "w.logs", "other.log", "w.log.1~"):
         (tmp_path / name).touch()
 
-    assert [path.name for path in generations(tmp_path / "w.log")] == ["w.log", "w.log.1"]
+    assert [path.name for path in rotated_files(tmp_path / "w.log")] == ["w.log", "w.log.1"]
 
 
 def test_a_file_that_is_just_being_compressed_is_read_once(tmp_path: Path, told: list[str]) -> None:
@@ -124,10 +124,10 @@ def test_the_first_line_behind_a_truncation_is_read_though_its_program_did_not_a
     tmp_path: Path, told: list[str], hole: int
 ) -> None:
     (tmp_path / "w.log").write_bytes(b"\0" * hole + done(1) + done(2))
-    files = Files([tmp_path / "w.log"], told.append)
+    files = FileSource([tmp_path / "w.log"], told.append)
 
     assert read(told, tmp_path / "w.log") == ["1.pdf", "2.pdf"]
-    assert names(files.last(Wanted(), 2)) == ["1.pdf", "2.pdf"]
+    assert names(files.last(LogFilter(), 2)) == ["1.pdf", "2.pdf"]
     assert names(held(files, "file", "1.pdf")) == ["1.pdf"]
 
 
@@ -149,7 +149,7 @@ def test_lines_are_whole_however_they_are_read(
     (tmp_path / "w.log").write_bytes(b"".join(map(done, range(20))))
 
     assert read(told, tmp_path / "w.log") == [f"{number}.pdf" for number in range(20)]
-    assert names(held(Files([tmp_path / "w.log"], told.append), "file", "7.pdf")) == ["7.pdf"]
+    assert names(held(FileSource([tmp_path / "w.log"], told.append), "file", "7.pdf")) == ["7.pdf"]
 
 
 def test_a_broken_file_is_told_of_once_and_the_others_are_read(tmp_path: Path, told: list[str]) -> None:
@@ -157,9 +157,9 @@ def test_a_broken_file_is_told_of_once_and_the_others_are_read(tmp_path: Path, t
     (tmp_path / "w.log.1").write_bytes(packed[: len(packed) // 2])
     (tmp_path / "w.log").write_bytes(done(300))
 
-    files = Files([tmp_path / "w.log"], told.append)
-    found = names(files.records(Wanted()))
-    again = names(files.records(Wanted()))
+    files = FileSource([tmp_path / "w.log"], told.append)
+    found = names(files.records(LogFilter()))
+    again = names(files.records(LogFilter()))
 
     assert found == again
     assert found[-1] == "300.pdf"
@@ -182,11 +182,11 @@ def test_since_passes_over_old_files_without_opening_them(tmp_path: Path, told: 
     os.utime(old, (NOON + 1, NOON + 1))
     (tmp_path / "w.log").write_bytes(done(100) + done(200))
 
-    files = Files([tmp_path / "w.log"], told.append)
-    found = [record for record in files.records(Wanted(since=NOON + 150)) if record.at >= NOON + 150]
+    files = FileSource([tmp_path / "w.log"], told.append)
+    found = [record for record in files.records(LogFilter(since=NOON + 150)) if record.at >= NOON + 150]
 
     assert names(found) == ["200.pdf"]
-    assert names(files.records(Wanted(since=NOON + 1))) == ["1.pdf", "100.pdf", "200.pdf"]
+    assert names(files.records(LogFilter(since=NOON + 1))) == ["1.pdf", "100.pdf", "200.pdf"]
 
 
 def test_a_value_is_found_at_its_key_and_nowhere_else(tmp_path: Path, told: list[str]) -> None:
@@ -199,7 +199,7 @@ def test_a_value_is_found_at_its_key_and_nowhere_else(tmp_path: Path, told: list
     ]
     (tmp_path / "w.log").write_bytes(b"".join(line(**{**of, "at": NOON + n}) for n, of in enumerate(map(_arguments, lines))))
 
-    assert names(held(Files([tmp_path / "w.log"], told.append), "file", "drop")) == ["drop"]
+    assert names(held(FileSource([tmp_path / "w.log"], told.append), "file", "drop")) == ["drop"]
 
 
 @pytest.mark.parametrize("block_bytes", [7, 300, 100_000])
@@ -219,11 +219,11 @@ def test_the_last_lines_are_those_that_reading_them_all_would_have_shown_last(
     (tmp_path / "b.log").write_bytes(b"".join(done(n, n + 0.5) for n in range(30, 50)))
     for path in tmp_path.iterdir():
         os.utime(path, (NOON + 100, NOON + 100))
-    files, wanted = Files([tmp_path], told.append), Wanted(**wishes)
+    files, wanted = FileSource([tmp_path], told.append), LogFilter(**wishes)
 
     found = files.last(wanted, count)
 
-    all_of_them = [record for record in files.records(wanted) if wanted.admits(record)]
+    all_of_them = [record for record in files.records(wanted) if wanted.matches(record)]
     assert found == all_of_them[-count:]
     assert told == []
     assert bool(found) is (wishes != {"outcomes": ("failed",)})
@@ -233,9 +233,9 @@ def test_a_file_that_has_come_since_they_were_opened_is_left_to_who_follows_them
     (tmp_path / "w.log.1").write_bytes(done(1))
     (tmp_path / "w.log").write_bytes(done(2) + done(3))
     look = (tmp_path / "w.log").stat()
-    files = Files([tmp_path / "w.log"], told.append)
+    files = FileSource([tmp_path / "w.log"], told.append)
 
-    new, partly = files.last(Wanted(), 5, {}), files.last(Wanted(), 5, {(look.st_dev, look.st_ino): len(done(2))})
+    new, partly = files.last(LogFilter(), 5, {}), files.last(LogFilter(), 5, {(look.st_dev, look.st_ino): len(done(2))})
 
     assert (names(new), names(partly)) == (["1.pdf"], ["1.pdf", "2.pdf"])
 
@@ -248,7 +248,7 @@ def test_the_last_lines_of_a_long_log_are_read_without_the_others(
     monkeypatch.setattr(log_files, "parse", lambda text: read.append(text) or parse(text))
     (tmp_path / "w.log").write_bytes(b"".join(map(done, range(10_000))))
 
-    found = Files([tmp_path / "w.log"], told.append).last(Wanted(), 3)
+    found = FileSource([tmp_path / "w.log"], told.append).last(LogFilter(), 3)
 
     assert names(found) == ["9997.pdf", "9998.pdf", "9999.pdf"]
     assert len(read) < 20, "two blocks: one to learn when the file begins, one from its end"
@@ -259,7 +259,7 @@ def test_the_last_lines_of_a_long_log_are_read_without_the_others(
     [("*.pdf", ".pdf"), ("a?bcd*e", "bcd"), ("[ab]*.pdf", ""), ("x[ab]*.pdf", "x"), ("*", ""), ("2026/*", "2026/"), (None, "")],
 )
 def test_what_is_searched_for_is_in_every_file_that_the_pattern_fits(pattern: str | None, part: str) -> None:
-    assert Wanted(file=pattern).part_of_file == part
+    assert LogFilter(file=pattern).literal_part == part
 
 
 @pytest.mark.parametrize(
@@ -269,18 +269,18 @@ def test_a_pattern_finds_names_however_json_spells_them(tmp_path: Path, told: li
     ours = line("file_done", NOON, file=name, parcel=P)
     shipped = json.dumps(json.loads(ours), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     (tmp_path / "w.log").write_bytes(done(1) + ours + shipped + done(2))
-    wanted = Wanted(file=name)
+    wanted = LogFilter(file=name)
 
-    found = [record for record in Files([tmp_path / "w.log"], told.append).records(wanted) if wanted.admits(record)]
+    found = [record for record in FileSource([tmp_path / "w.log"], told.append).records(wanted) if wanted.matches(record)]
 
     assert names(found) == [name, name]
 
 
 def test_until_ends_with_that_moment(tmp_path: Path, told: list[str]) -> None:
     (tmp_path / "w.log").write_bytes(b"".join(done(n, n / 4) for n in range(12)))
-    wanted = Wanted(until=NOON + 1.25)
+    wanted = LogFilter(until=NOON + 1.25)
 
-    found = [record for record in Files([tmp_path / "w.log"], told.append).records(wanted) if wanted.admits(record)]
+    found = [record for record in FileSource([tmp_path / "w.log"], told.append).records(wanted) if wanted.matches(record)]
 
     assert names(found) == [f"{n}.pdf" for n in range(6)]
 
@@ -290,13 +290,13 @@ def _arguments(of: dict[str, object]) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("name", ["a.pdf", 'quo"te', "back\\slash", "é", "日本", "\\n\\x1b[2J", "a\\xff"])
-@pytest.mark.parametrize("count", [1, FEW + 1])
+@pytest.mark.parametrize("count", [1, SEPARATE_SEARCHES_MAX + 1])
 def test_any_name_is_found_however_json_spells_it(tmp_path: Path, told: list[str], name: str, count: int) -> None:
     ours = line("file_done", NOON, file=name, parcel=P)
     shipped = ours.decode("ascii").replace('": ', '":').encode()
     (tmp_path / "w.log").write_bytes(done(1) + ours + shipped + done(2))
 
-    found = held(Files([tmp_path / "w.log"], told.append), "file", name, *(f"other {n}" for n in range(count - 1)))
+    found = held(FileSource([tmp_path / "w.log"], told.append), "file", name, *(f"other {n}" for n in range(count - 1)))
 
     assert names(found) == [name, name]
 
@@ -305,12 +305,12 @@ def test_searching_for_few_values_and_for_many_finds_the_same(tmp_path: Path, to
     lines = list(long_log(500))
     (tmp_path / "w.log").write_bytes(b"".join(line(**{**_arguments(of), "at": NOON}) for of in lines))  # type: ignore[arg-type]
     parcels = sorted({str(of["parcel"]) for of in lines})
-    files = Files([tmp_path / "w.log"], told.append)
+    files = FileSource([tmp_path / "w.log"], told.append)
 
-    many = files.holding(("parcel", "out_of"), set(parcels))
-    few = [record for one in parcels for record in files.holding(("parcel", "out_of"), {one})]
+    many = files.search(("parcel", "out_of"), set(parcels))
+    few = [record for one in parcels for record in files.search(("parcel", "out_of"), {one})]
 
-    assert len(parcels) > FEW
+    assert len(parcels) > SEPARATE_SEARCHES_MAX
     assert len(many) == len(lines)
     assert {id_of(record) for record in few} == {id_of(record) for record in many}
 
@@ -322,7 +322,7 @@ def id_of(record: Record) -> str:
 def test_lines_that_name_no_file_can_be_asked_for(tmp_path: Path, told: list[str]) -> None:
     (tmp_path / "w.log").write_bytes(done(1) + line("parcel_sent", NOON + 2, parcel=parcel(1, NOON)))
 
-    found = Files([tmp_path / "w.log"], told.append).holding(("parcel",), {parcel(1, NOON)}, with_files=False)
+    found = FileSource([tmp_path / "w.log"], told.append).search(("parcel",), {parcel(1, NOON)}, with_files=False)
 
     assert [record.event for record in found] == ["parcel_sent"]
 
@@ -330,7 +330,7 @@ def test_lines_that_name_no_file_can_be_asked_for(tmp_path: Path, told: list[str
 def test_a_digest_is_found_in_what_a_handler_answered(tmp_path: Path, told: list[str]) -> None:
     (tmp_path / "w.log").write_bytes(line("file_handled", NOON, file="a", parcel=P, result={"sha256": "5" * 64, "size": 1}))
 
-    assert names(held(Files([tmp_path / "w.log"], told.append), "sha256", "5" * 64)) == ["a"]
+    assert names(held(FileSource([tmp_path / "w.log"], told.append), "sha256", "5" * 64)) == ["a"]
 
 
 class TestFollowing:
@@ -359,7 +359,7 @@ class TestFollowing:
         assert tail.lines() == [b"two", b"three"]
 
     def test_the_renamed_file_is_let_go_once_it_is_silent(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(follow, "FAREWELL_SECONDS", -1.0)
+        monkeypatch.setattr(follow, "RENAMED_IDLE_SECONDS", -1.0)
         log = tmp_path / "w.log"
         log.touch()
         tail = Tail(log, at_end=False)

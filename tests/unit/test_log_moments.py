@@ -4,7 +4,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from inboxd.console.times import moment
+from inboxd.console.times import parse_time
 
 CET = timezone(timedelta(hours=1))
 NOW = datetime(2026, 11, 22, 21, 30, 15, tzinfo=CET)
@@ -31,10 +31,10 @@ NOW = datetime(2026, 11, 22, 21, 30, 15, tzinfo=CET)
     ],
 )
 def test_a_moment_is_understood(text: str, meant: datetime) -> None:
-    assert moment(text, NOW) == meant
+    assert parse_time(text, NOW) == meant
 
 
 @pytest.mark.parametrize("text", ["", "soon", "10", "10 parsecs", "-5m", "25:00", "2026-13-01", "9999999999d", "\x1b[2J"])
 def test_what_is_no_moment_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is no moment|before all time"):
-        moment(text, NOW)
+        parse_time(text, NOW)

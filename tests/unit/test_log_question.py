@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from support.logged import NOON, line, parcel
 
-from inboxd.console.logs.files.log_files import Files
-from inboxd.console.trace.question import answer, questions
-from inboxd.console.trace.timeline import Life
+from inboxd.console.logs.files.log_files import FileSource
+from inboxd.console.trace.question import parse_queries, run_queries
+from inboxd.console.trace.timeline import FileLife
 
 P, Q, R = (parcel(number, NOON) for number in (1, 2, 3))
 SHA, ID = "5" * 64, "a" * 32
@@ -36,12 +36,12 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def ask(log: Path, asked: str, *, here: Path | None = None) -> list[Life]:
+def ask(log: Path, asked: str, *, here: Path | None = None) -> list[FileLife]:
     roots = {"drop": log.parent / "drop", "other": log.parent / "other"}
-    return answer(Files([log], pytest.fail), questions(asked, roots, here or log.parent))
+    return run_queries(FileSource([log], pytest.fail), parse_queries(asked, roots, here or log.parent))
 
 
-def told(lives: Iterable[Life]) -> list[tuple[str | None, str | None, list[str]]]:
+def told(lives: Iterable[FileLife]) -> list[tuple[str | None, str | None, list[str]]]:
     return [(life.inbox, life.file, [step.event for step in life.steps]) for life in lives]
 
 

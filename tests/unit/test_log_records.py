@@ -7,7 +7,7 @@ import pytest
 from support.logged import NOON, line, parcel, table
 
 from inboxd.console.logs import render
-from inboxd.console.logs.records import Record, Wanted, oldest, parse
+from inboxd.console.logs.records import LogFilter, Record, oldest_line_start, parse
 
 P = parcel(1, NOON)
 
@@ -66,69 +66,69 @@ def test_words_of_a_library_are_not_taken_for_an_event_of_ours() -> None:
 
     assert found is not None
     assert not found.is_ours
-    assert not Wanted(outcomes=("done",)).admits(found)
+    assert not LogFilter(outcomes=("done",)).matches(found)
 
 
 @pytest.mark.parametrize(
     ("wanted", "fits"),
     [
-        (Wanted(), True),
-        (Wanted(since=NOON), True),
-        (Wanted(since=NOON + 0.001), False),
-        (Wanted(inbox="drop"), True),
-        (Wanted(inbox="dro"), False),
-        (Wanted(file="*.pdf"), True),
-        (Wanted(file="a.pdf"), True),
-        (Wanted(file="x/a.pdf"), True),
-        (Wanted(file="x/*"), True),
-        (Wanted(file="y/*"), False),
-        (Wanted(file="*.PDF"), False),
-        (Wanted(file="x*"), False),
-        (Wanted(parcel=P), True),
-        (Wanted(parcel=P[:-1]), False),
-        (Wanted(outcomes=("done",)), True),
-        (Wanted(outcomes=("failed", "done")), True),
-        (Wanted(outcomes=("failed",)), False),
-        (Wanted(inbox="drop", file="b*"), False),
+        (LogFilter(), True),
+        (LogFilter(since=NOON), True),
+        (LogFilter(since=NOON + 0.001), False),
+        (LogFilter(inbox="drop"), True),
+        (LogFilter(inbox="dro"), False),
+        (LogFilter(file="*.pdf"), True),
+        (LogFilter(file="a.pdf"), True),
+        (LogFilter(file="x/a.pdf"), True),
+        (LogFilter(file="x/*"), True),
+        (LogFilter(file="y/*"), False),
+        (LogFilter(file="*.PDF"), False),
+        (LogFilter(file="x*"), False),
+        (LogFilter(parcel=P), True),
+        (LogFilter(parcel=P[:-1]), False),
+        (LogFilter(outcomes=("done",)), True),
+        (LogFilter(outcomes=("failed", "done")), True),
+        (LogFilter(outcomes=("failed",)), False),
+        (LogFilter(inbox="drop", file="b*"), False),
     ],
 )
-def test_only_what_fits_every_wish_is_admitted(wanted: Wanted, fits: bool) -> None:
-    assert wanted.admits(record("file_done", file="x/a.pdf", parcel=P)) is fits
+def test_only_what_fits_every_wish_is_admitted(wanted: LogFilter, fits: bool) -> None:
+    assert wanted.matches(record("file_done", file="x/a.pdf", parcel=P)) is fits
 
 
 def test_a_name_with_glob_characters_is_found_by_itself() -> None:
-    assert Wanted(file="scan [1].pdf").admits(record("file_done", file="scan [1].pdf"))
+    assert LogFilter(file="scan [1].pdf").matches(record("file_done", file="scan [1].pdf"))
 
 
 def test_a_parcel_s_wish_admits_what_was_split_out_of_it() -> None:
-    assert Wanted(parcel=P).admits(record("parcel_split", file="a", parcel=parcel(2, NOON), out_of=P))
+    assert LogFilter(parcel=P).matches(record("parcel_split", file="a", parcel=parcel(2, NOON), out_of=P))
 
 
 @pytest.mark.parametrize(("why", "retried"), [("ValueError: bad", True), (None, False)])
 def test_a_file_that_was_split_off_counts_as_retried_if_it_raised(why: str | None, retried: bool) -> None:
     split = record("parcel_split", file="a", parcel=parcel(2, NOON), out_of=P, why=why)
 
-    assert Wanted(outcomes=("retried",)).admits(split) is retried
+    assert LogFilter(outcomes=("retried",)).matches(split) is retried
 
 
 @pytest.mark.parametrize(("later", "old"), [(10.0, True), (0.0, False), (-10.0, False), (1.0, False)])
 def test_a_line_is_known_to_be_too_old_by_its_first_bytes(later: float, old: bool) -> None:
-    assert (line("file_done", NOON) < oldest(NOON + later)) is old
+    assert (line("file_done", NOON) < oldest_line_start(NOON + later)) is old
 
 
 def test_without_a_since_no_line_is_too_old() -> None:
-    assert not line("file_done", 0.0) < oldest(None)
+    assert not line("file_done", 0.0) < oldest_line_start(None)
 
 
 @pytest.mark.parametrize("key", ["level", "program", "module", "inbox", "file", "exception"])
 def test_a_key_without_a_value_keeps_no_line_from_being_shown(key: str) -> None:
     found = record("file_done", **{"file": "a.pdf", "parcel": P, key: None})
 
-    assert "file_done" in render.line(found)
+    assert "file_done" in render.render_line(found)
 
 
 @pytest.mark.parametrize("at", [NOON + 0.038, NOON + 0.999999, NOON + 0.0005, NOON - 0.001])
 def test_a_moment_is_shown_to_the_millisecond(at: float) -> None:
     local = datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="milliseconds")[:23]
 
-    assert render.line(Record(at, {"event": "e"})).startswith(local)
+    assert render.render_line(Record(at, {"event": "e"})).startswith(local)

@@ -3,7 +3,7 @@
 from support.logged import NOON, parcel, table
 
 from inboxd.console.logs.records import Record, from_fields
-from inboxd.console.trace.timeline import Life, lives
+from inboxd.console.trace.timeline import FileLife, build_lives
 
 P, Q, R = (parcel(number, NOON) for number in (1, 2, 3))
 
@@ -14,7 +14,7 @@ def record(event: str, after: float, **keys: object) -> Record:
     return found
 
 
-def events(life: Life) -> list[str]:
+def events(life: FileLife) -> list[str]:
     return [step.event for step in life.steps]
 
 
@@ -27,22 +27,22 @@ def a_life(file: str, one: str, begin: float = 0.0) -> list[Record]:
 
 
 def test_a_file_s_usual_way_is_one_life() -> None:
-    (life,) = lives(reversed(a_life("a", P)))
+    (life,) = build_lives(reversed(a_life("a", P)))
 
     assert events(life) == ["file_claimed", "file_handled", "file_done"]
     assert (life.inbox, life.file, life.parcels, life.outcome, life.seconds) == ("drop", "a", [P], "done", 1.5)
-    assert (life.first("size"), life.first("sha256"), life.first("nothing")) == (7, "5" * 64, None)
+    assert (life.first_value("size"), life.first_value("sha256"), life.first_value("nothing")) == (7, "5" * 64, None)
 
 
 def test_a_path_that_is_dropped_again_has_another_life() -> None:
-    found = lives([*a_life("a", P), *a_life("a", Q, 10.0)])
+    found = build_lives([*a_life("a", P), *a_life("a", Q, 10.0)])
 
     assert [life.parcels for life in found] == [[P], [Q]]
     assert [life.outcome for life in found] == ["done", "done"]
 
 
 def test_two_files_of_one_name_that_are_in_flight_at_a_time_are_told_apart() -> None:
-    found = lives([*a_life("a", P), *a_life("a", Q, 0.5)])
+    found = build_lives([*a_life("a", P), *a_life("a", Q, 0.5)])
 
     assert [(life.parcels, events(life)) for life in found] == [
         ([P], ["file_claimed", "file_handled", "file_done"]),
@@ -53,7 +53,7 @@ def test_two_files_of_one_name_that_are_in_flight_at_a_time_are_told_apart() -> 
 def test_the_same_path_in_two_inboxes_is_two_files() -> None:
     other = record("file_claimed", 1.0, inbox="other", file="a", parcel=Q)
 
-    found = lives([*a_life("a", P), other])
+    found = build_lives([*a_life("a", P), other])
 
     assert [(life.inbox, len(life.steps)) for life in found] == [("drop", 3), ("other", 1)]
 
@@ -67,7 +67,7 @@ def test_a_split_is_followed_into_its_parcel_though_clocks_differ() -> None:
         record("file_done", 4.0, file="a", parcel=Q, filed="a"),
     ]
 
-    (life,) = lives(told)
+    (life,) = build_lives(told)
 
     assert life.parcels == [P, Q]
     assert life.outcome == "done"
@@ -81,7 +81,7 @@ def test_a_split_of_a_split_is_followed() -> None:
         record("file_failed", 3.0, file="a", parcel=R, filed="a"),
     ]
 
-    (life,) = lives(told)
+    (life,) = build_lives(told)
 
     assert (life.parcels, life.outcome, life.seconds) == ([P, Q, R], "failed", 3.0)
 
@@ -92,7 +92,7 @@ def test_splits_that_go_round_in_circles_end() -> None:
         record("parcel_split", 2.0, file="a", parcel=P, out_of=Q),
     ]
 
-    assert sum(len(life.steps) for life in lives(told)) == 2
+    assert sum(len(life.steps) for life in build_lives(told)) == 2
 
 
 def test_what_is_told_of_a_parcel_counts_for_its_files_while_they_are_in_it() -> None:
@@ -105,7 +105,7 @@ def test_what_is_told_of_a_parcel_counts_for_its_files_while_they_are_in_it() ->
         record("parcel_helped", 5.0, parcel=P),
     ]
 
-    by_name = {life.file: life for life in lives(told)}
+    by_name = {life.file: life for life in build_lives(told)}
 
     assert events(by_name["a"]) == ["file_claimed", "parcel_crashed", "parcel_split", "parcel_sent"]
     assert events(by_name["b"]) == ["file_claimed", "parcel_crashed", "file_handled", "file_done", "parcel_helped"]
@@ -118,25 +118,25 @@ def test_a_claim_after_a_release_is_the_same_life() -> None:
         *a_life("a", Q, 5.0),
     ]
 
-    (life,) = lives(told)
+    (life,) = build_lives(told)
 
     assert (life.parcels, life.outcome, life.seconds) == ([P, Q], "done", 6.5)
 
 
 def test_a_file_that_was_released_and_not_claimed_again_is_told_so() -> None:
-    (life,) = lives([record("file_claimed", 0.0, file="a", parcel=P), record("file_released", 1.0, file="a", parcel=P)])
+    (life,) = build_lives([record("file_claimed", 0.0, file="a", parcel=P), record("file_released", 1.0, file="a", parcel=P)])
 
     assert (life.outcome, life.end) == ("released", None)
 
 
 def test_what_kept_a_file_from_being_claimed_belongs_to_the_claim_that_followed() -> None:
-    (life,) = lives([record("file_denied", -5.0, file="a", error="no"), *a_life("a", P)])
+    (life,) = build_lives([record("file_denied", -5.0, file="a", error="no"), *a_life("a", P)])
 
     assert events(life)[:2] == ["file_denied", "file_claimed"]
 
 
 def test_a_file_that_was_only_denied_is_a_life_without_an_end() -> None:
-    (life,) = lives([record("file_denied", 0.0, file="a", error="no")])
+    (life,) = build_lives([record("file_denied", 0.0, file="a", error="no")])
 
     assert (life.outcome, life.parcels) == (None, [])
 
@@ -145,20 +145,20 @@ def test_what_retention_deleted_belongs_to_who_was_filed_there() -> None:
     first, second = a_life("a", P), a_life("a", Q, 10.0)
     second[-1] = record("file_done", 11.5, file="a", parcel=Q, filed="a (2)")
 
-    found = lives([*first, *second, record("file_expired", 99.0, file="a (2)", why="old")])
+    found = build_lives([*first, *second, record("file_expired", 99.0, file="a (2)", why="old")])
 
     assert [events(life)[-1] for life in found] == ["file_done", "file_expired"]
     assert [(life.outcome, life.seconds) for life in found] == [("done", 1.5), ("done", 1.5)]
 
 
 def test_a_parcel_of_which_no_file_is_known_is_told_by_itself() -> None:
-    (life,) = lives([record("parcel_crashed", 0.0, parcel=P, crashes=1)])
+    (life,) = build_lives([record("parcel_crashed", 0.0, parcel=P, crashes=1)])
 
     assert (life.file, life.parcels, life.outcome) == (None, [P], None)
 
 
 def test_steps_that_were_not_logged_are_not_invented() -> None:
-    (life,) = lives([record("file_failed", 0.0, file="a", parcel=P, filed="a")])
+    (life,) = build_lives([record("file_failed", 0.0, file="a", parcel=P, filed="a")])
 
     assert (events(life), life.outcome, life.seconds) == (["file_failed"], "failed", 0.0)
 
@@ -168,4 +168,4 @@ def test_lines_of_folders_and_of_libraries_are_no_steps() -> None:
     words = from_fields(forged)
     assert words is not None
 
-    assert lives([words, record("folder_pruned", 0.0, file="a")]) == []
+    assert build_lives([words, record("folder_pruned", 0.0, file="a")]) == []

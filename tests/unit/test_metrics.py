@@ -14,14 +14,14 @@ from support.waiting import eventually
 from inboxd.config.settings import Metrics
 from inboxd.monitoring.exposition import CONTENT_TYPE, Kind, Metric, Sample
 from inboxd.watcher import metrics
-from inboxd.watcher.metrics import Endpoint
+from inboxd.watcher.metrics import MetricsServer
 
 PAGE = [Metric("inboxd_x", Kind.GAUGE, "Help.", (Sample(1, {}),))]
 
 
 @contextmanager
-def served(port: int, page: object = lambda: PAGE) -> Iterator[Endpoint]:
-    endpoint = Endpoint(f"127.0.0.1:{port}", page)  # type: ignore[arg-type]
+def served(port: int, page: object = lambda: PAGE) -> Iterator[MetricsServer]:
+    endpoint = MetricsServer(f"127.0.0.1:{port}", page)  # type: ignore[arg-type]
     endpoint.start()
     try:
         yield endpoint
@@ -46,7 +46,7 @@ def get(port: int, path: str = "/metrics") -> tuple[int, str, str]:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "AGAIN_SECONDS", 0.05)
+    monkeypatch.setattr(metrics, "BIND_RETRY_SECONDS", 0.05)
 
 
 def test_the_page_is_served_under_its_path_and_nothing_else_is() -> None:

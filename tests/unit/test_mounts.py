@@ -7,7 +7,7 @@ import pytest
 from inboxd.config.settings import Rules
 from inboxd.fs.mounts import LOCAL_FILE_SYSTEMS, Mount, find_mount, find_mount_of_path
 from inboxd.fs.syscalls import Disk, Fd
-from inboxd.intake.watch_mode import UNSURE_LOCAL_SECONDS, UNSURE_NETWORK_SECONDS, mode, patience
+from inboxd.intake.watch_mode import UNSURE_LOCAL_SECONDS, UNSURE_NETWORK_SECONDS, choose_watch_mode, wait_times
 
 MOUNTINFO = r"""
 22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
@@ -97,41 +97,41 @@ def test_a_mount_of_anybody_with_an_odd_name_does_not_hide_the_others(odd: str) 
     "kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "fuse.sshfs", "fuse", "ceph", "vboxsf", "unknown", "", "EXT4"]
 )
 def test_where_others_may_write_unseen_is_polled_and_waited_for(kind: str) -> None:
-    watched = mode(Rules(), mount(kind))
+    watched = choose_watch_mode(Rules(), mount(kind))
 
-    assert (watched.events, watched.name) == (False, "polling")
-    assert kind in watched.why
-    assert patience(Rules(), mount(kind)).unsure == UNSURE_NETWORK_SECONDS
-    assert not patience(Rules(), mount(kind)).trusted
+    assert (watched.uses_events, watched.name) == (False, "polling")
+    assert kind in watched.reason
+    assert wait_times(Rules(), mount(kind)).unsure_seconds == UNSURE_NETWORK_SECONDS
+    assert not wait_times(Rules(), mount(kind)).trusts_leases
 
 
 @pytest.mark.parametrize("kind", sorted(LOCAL_FILE_SYSTEMS))
 def test_a_local_file_system_is_watched_by_events(kind: str) -> None:
-    watched = mode(Rules(), mount(kind))
+    watched = choose_watch_mode(Rules(), mount(kind))
 
-    assert (watched.events, watched.name) == (True, "inotify")
-    assert kind in watched.why
-    assert patience(Rules(), mount(kind)).unsure == UNSURE_LOCAL_SECONDS
-    assert patience(Rules(), mount(kind)).trusted
+    assert (watched.uses_events, watched.name) == (True, "inotify")
+    assert kind in watched.reason
+    assert wait_times(Rules(), mount(kind)).unsure_seconds == UNSURE_LOCAL_SECONDS
+    assert wait_times(Rules(), mount(kind)).trusts_leases
 
 
 @pytest.mark.parametrize("kind", ["ext4", "nfs4"])
 @pytest.mark.parametrize(("word", "events"), [("inotify", True), ("polling", False)])
 def test_the_settings_word_on_watching_counts_for_more_than_the_mounts_kind(kind: str, word: str, events: bool) -> None:
-    watched = mode(Rules(watch_mode=word), mount(kind))
+    watched = choose_watch_mode(Rules(watch_mode=word), mount(kind))
 
-    assert (watched.events, watched.name) == (events, word)
-    assert "watch_mode" in watched.why
+    assert (watched.uses_events, watched.name) == (events, word)
+    assert "watch_mode" in watched.reason
 
 
 @pytest.mark.parametrize("kind", ["ext4", "nfs4"])
 def test_the_settings_word_on_waiting_counts_for_more_than_the_mounts_kind(kind: str) -> None:
-    waits = patience(Rules(settle_seconds=0.25, unsure_seconds=3.0, empty_file_seconds=4.0), mount(kind))
+    waits = wait_times(Rules(settle_seconds=0.25, unsure_seconds=3.0, empty_file_seconds=4.0), mount(kind))
 
-    assert (waits.settle, waits.unsure, waits.empty) == (0.25, 3.0, 4.0)
+    assert (waits.settle_seconds, waits.unsure_seconds, waits.empty_seconds) == (0.25, 3.0, 4.0)
 
 
 def test_nothing_is_waited_for_less_long_than_a_complete_file() -> None:
-    waits = patience(Rules(settle_seconds=20.0, empty_file_seconds=0.0), mount("ext4"))
+    waits = wait_times(Rules(settle_seconds=20.0, empty_file_seconds=0.0), mount("ext4"))
 
-    assert (waits.settle, waits.unsure, waits.empty) == (20.0, 20.0, 20.0)
+    assert (waits.settle_seconds, waits.unsure_seconds, waits.empty_seconds) == (20.0, 20.0, 20.0)

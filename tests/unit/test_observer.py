@@ -14,12 +14,12 @@ from watchdog.events import FileClosedEvent
 from watchdog.observers.api import EventDispatcher
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent
 
-from inboxd.watcher.hints import Hint, Hints, Kind
+from inboxd.watcher.hints import Hint, HintKind, HintQueue
 from inboxd.watcher.observer import Observer, _Handler
 
-ARRIVED = Hint(Kind.ARRIVED, "drop")
-RETURNED = Hint(Kind.RETURNED, "drop")
-LOST = Hint(Kind.ROOT_LOST, "drop")
+ARRIVED = Hint(HintKind.ARRIVED, "drop")
+RETURNED = Hint(HintKind.PARCEL_RETURNED, "drop")
+LOST = Hint(HintKind.ROOT_LOST, "drop")
 
 
 @pytest.fixture
@@ -28,23 +28,23 @@ def spool(tmp_path: Path) -> Spool:
 
 
 @pytest.fixture
-def hints() -> Hints:
-    return Hints()
+def hints() -> HintQueue:
+    return HintQueue()
 
 
 @pytest.fixture
-def observer(hints: Hints) -> Iterator[Observer]:
+def observer(hints: HintQueue) -> Iterator[Observer]:
     made = Observer(hints)
     yield made
     made.stop()
 
 
-def first(hints: Hints) -> set[Hint]:
+def first(hints: HintQueue) -> set[Hint]:
     """Wait for the first hints."""
     return hints.wait(DEADLINE_SECONDS)
 
 
-def comes(hints: Hints, wanted: Hint) -> bool:
+def comes(hints: HintQueue, wanted: Hint) -> bool:
     """Wait until this hint comes."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while (left := deadline - time.monotonic()) > 0:
@@ -93,7 +93,7 @@ def make_a_named_pipe(spool: Spool) -> None:
         make_a_symbolic_link, make_a_named_pipe,
     ],
 )  # fmt: skip
-def test_what_arrives_gives_a_hint(change: Callable[[Spool], None], spool: Spool, observer: Observer, hints: Hints) -> None:
+def test_what_arrives_gives_a_hint(change: Callable[[Spool], None], spool: Spool, observer: Observer, hints: HintQueue) -> None:
     spool.put(b"inbox/old")
     spool.put(b"outside")
     observer.watch("drop", PurePath(spool.root))
@@ -103,7 +103,7 @@ def test_what_arrives_gives_a_hint(change: Callable[[Spool], None], spool: Spool
     assert first(hints) == {ARRIVED}
 
 
-def test_a_parcel_that_is_filed_gives_a_hint(spool: Spool, observer: Observer, hints: Hints) -> None:
+def test_a_parcel_that_is_filed_gives_a_hint(spool: Spool, observer: Observer, hints: HintQueue) -> None:
     parcel = spool.claimed(b"a")
     observer.watch("drop", PurePath(spool.root))
 
@@ -112,7 +112,7 @@ def test_a_parcel_that_is_filed_gives_a_hint(spool: Spool, observer: Observer, h
     assert first(hints) == {RETURNED}
 
 
-def test_a_claim_gives_no_hint(spool: Spool, observer: Observer, hints: Hints) -> None:
+def test_a_claim_gives_no_hint(spool: Spool, observer: Observer, hints: HintQueue) -> None:
     parcel = spool.claimed(b"a")
     spool.put(b"inbox/b")
     observer.watch("drop", PurePath(spool.root))
@@ -124,7 +124,7 @@ def test_a_claim_gives_no_hint(spool: Spool, observer: Observer, hints: Hints) -
     assert first(hints) == {RETURNED}
 
 
-def test_a_claim_does_not_hold_back_the_next_files_hint(spool: Spool, observer: Observer, hints: Hints) -> None:
+def test_a_claim_does_not_hold_back_the_next_files_hint(spool: Spool, observer: Observer, hints: HintQueue) -> None:
     observer.watch("drop", PurePath(spool.root))
 
     seconds = []
@@ -141,7 +141,7 @@ def test_a_claim_does_not_hold_back_the_next_files_hint(spool: Spool, observer: 
 
 
 @pytest.mark.parametrize("folder", ["", "inbox"])
-def test_a_folder_that_is_moved_or_deleted_is_told(folder: str, tmp_path: Path, observer: Observer, hints: Hints) -> None:
+def test_a_folder_that_is_moved_or_deleted_is_told(folder: str, tmp_path: Path, observer: Observer, hints: HintQueue) -> None:
     for number, lose in enumerate((lambda place: place.rename(tmp_path / "away"), shutil.rmtree)):
         spool = Spool.make(tmp_path / str(number))
         observer.watch("drop", PurePath(spool.root))
@@ -151,7 +151,7 @@ def test_a_folder_that_is_moved_or_deleted_is_told(folder: str, tmp_path: Path, 
         assert comes(hints, LOST)
 
 
-def test_a_deleted_claimed_folder_is_told(spool: Spool, observer: Observer, hints: Hints) -> None:
+def test_a_deleted_claimed_folder_is_told(spool: Spool, observer: Observer, hints: HintQueue) -> None:
     observer.watch("drop", PurePath(spool.root))
 
     (spool.root / "claimed").rmdir()
@@ -159,26 +159,30 @@ def test_a_deleted_claimed_folder_is_told(spool: Spool, observer: Observer, hint
     assert comes(hints, LOST)
 
 
-def test_events_that_the_kernel_has_dropped_are_told_to_every_inbox(tmp_path: Path, observer: Observer, hints: Hints) -> None:
+def test_events_that_the_kernel_has_dropped_are_told_to_every_inbox(
+    tmp_path: Path, observer: Observer, hints: HintQueue
+) -> None:
     for name in ("a", "b"):
         observer.watch(name, PurePath(Spool.make(tmp_path / name).root))
 
     observer._observer._reader.handle_event(InotifyEvent(-1, InotifyConstants.IN_Q_OVERFLOW, 0, b""))
 
-    assert comes(hints, Hint(Kind.OVERFLOWED, "a")) or comes(hints, Hint(Kind.OVERFLOWED, "b"))
+    assert comes(hints, Hint(HintKind.OVERFLOWED, "a")) or comes(hints, Hint(HintKind.OVERFLOWED, "b"))
 
 
-def test_hints_name_the_inbox_that_they_are_about(tmp_path: Path, observer: Observer, hints: Hints) -> None:
+def test_hints_name_the_inbox_that_they_are_about(tmp_path: Path, observer: Observer, hints: HintQueue) -> None:
     spools = {name: Spool.make(tmp_path / name) for name in ("a", "b")}
     for name, spool in spools.items():
         observer.watch(name, PurePath(spool.root))
 
     spools["b"].put(b"inbox/file")
 
-    assert first(hints) == {Hint(Kind.ARRIVED, "b")}
+    assert first(hints) == {Hint(HintKind.ARRIVED, "b")}
 
 
-def test_an_inbox_that_is_watched_anew_gives_hints_of_its_new_folder(spool: Spool, observer: Observer, hints: Hints) -> None:
+def test_an_inbox_that_is_watched_anew_gives_hints_of_its_new_folder(
+    spool: Spool, observer: Observer, hints: HintQueue
+) -> None:
     observer.watch("drop", PurePath(spool.root))
     spool.root.rename(spool.root.with_name("old"))
     Spool.make(spool.root)
@@ -192,29 +196,29 @@ def test_an_inbox_that_is_watched_anew_gives_hints_of_its_new_folder(spool: Spoo
 
 
 def test_an_inbox_that_is_forgotten_gives_no_hints_and_others_still_do(
-    tmp_path: Path, observer: Observer, hints: Hints
+    tmp_path: Path, observer: Observer, hints: HintQueue
 ) -> None:
     spools = {name: Spool.make(tmp_path / name) for name in ("a", "b")}
     for name, spool in spools.items():
         observer.watch(name, PurePath(spool.root))
 
-    observer.forget("a")
+    observer.unwatch("a")
     for spool in spools.values():
         spool.put(b"inbox/file")
 
-    assert first(hints) == {Hint(Kind.ARRIVED, "b")}
+    assert first(hints) == {Hint(HintKind.ARRIVED, "b")}
     assert observer.healthy
 
 
 def test_to_forget_an_inbox_that_is_not_watched_does_nothing(observer: Observer) -> None:
-    observer.forget("drop")
+    observer.unwatch("drop")
 
     assert observer.healthy
 
 
 @pytest.mark.parametrize("missing", ["inbox", "claimed"])
 def test_an_inbox_without_its_folders_is_refused_and_can_be_watched_later(
-    missing: str, spool: Spool, observer: Observer, hints: Hints
+    missing: str, spool: Spool, observer: Observer, hints: HintQueue
 ) -> None:
     (spool.root / missing).rmdir()
     with pytest.raises(FileNotFoundError):
@@ -228,7 +232,7 @@ def test_an_inbox_without_its_folders_is_refused_and_can_be_watched_later(
     assert observer.healthy
 
 
-def test_an_event_that_is_no_hint_is_passed_over(hints: Hints) -> None:
+def test_an_event_that_is_no_hint_is_passed_over(hints: HintQueue) -> None:
     _Handler(hints, "drop").dispatch(FileClosedEvent("a"))
 
     assert hints.wait(0.0) == set()
@@ -239,7 +243,7 @@ def test_without_an_inbox_there_is_nothing_that_could_be_ill(observer: Observer)
 
 
 def test_an_observer_whose_reader_has_ended_is_not_healthy_until_it_is_made_anew(
-    spool: Spool, observer: Observer, hints: Hints
+    spool: Spool, observer: Observer, hints: HintQueue
 ) -> None:
     observer.watch("drop", PurePath(spool.root))
     assert observer.healthy
@@ -255,7 +259,7 @@ def test_an_observer_whose_reader_has_ended_is_not_healthy_until_it_is_made_anew
     assert comes(hints, ARRIVED)
 
 
-def test_stopping_leaves_no_thread_and_no_descriptor(spool: Spool, hints: Hints) -> None:
+def test_stopping_leaves_no_thread_and_no_descriptor(spool: Spool, hints: HintQueue) -> None:
     threads, descriptors = threading.enumerate(), len(list(Path("/proc/self/fd").iterdir()))
     observer = Observer(hints)
     observer.watch("drop", PurePath(spool.root))
@@ -267,7 +271,7 @@ def test_stopping_leaves_no_thread_and_no_descriptor(spool: Spool, hints: Hints)
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
-def test_stopping_leaves_no_thread_when_one_of_them_had_ended_before(spool: Spool, hints: Hints) -> None:
+def test_stopping_leaves_no_thread_when_one_of_them_had_ended_before(spool: Spool, hints: HintQueue) -> None:
     threads = threading.enumerate()
     observer = Observer(hints)
     observer.watch("drop", PurePath(spool.root))

@@ -15,7 +15,7 @@ from support.valkey import settings_for
 
 from inboxd.config.settings import Inbox
 from inboxd.fs.syscalls import Disk
-from inboxd.intake.intake import Intake, Means
+from inboxd.intake.intake import Intake, IntakeDeps
 from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.payload import Parcel
 
@@ -45,7 +45,7 @@ def test_a_parcel_is_claimed_and_leased_before_it_is_sent(spool: Spool) -> None:
         lying.extend((parcel.id, path) for path in spool.files())
         assert parcel.id in leases.records
 
-    means = Means(Disk(), leases, send, HOST, 1.0)  # type: ignore[arg-type]
+    means = IntakeDeps(Disk(), leases, send, HOST, 1.0)  # type: ignore[arg-type]
     take_all(Intake(means, spool.inbox(), AT_ONCE, network=False))
 
     assert sorted(sent.paths()) == [b"large", b"small"]

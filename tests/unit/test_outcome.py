@@ -9,7 +9,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from inboxd.errors import InvalidMessage
-from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, from_wire, to_wire
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_from_wire, outcome_to_wire
 
 ID = f"{1_700_000_000_000:012x}" + "ab" * 8
 
@@ -20,15 +20,15 @@ OUTCOME = Outcome(
     (
         FileOutcome(b"caf\xe9.pdf", Verdict.DONE, result={"pages": [1, 2]}),
         FileOutcome(b"x/b", Verdict.REJECTED, "not an invoice"),
-        FileOutcome(b"c", Verdict.ALONE, "it raised"),
-        FileOutcome(b"d", Verdict.AGAIN),
-        FileOutcome(b"e", Verdict.GONE),
+        FileOutcome(b"c", Verdict.RETRY_ISOLATED, "it raised"),
+        FileOutcome(b"d", Verdict.REQUEUE),
+        FileOutcome(b"e", Verdict.MISSING),
     ),
 )
 
 
 def wire(**changes: object) -> dict[str, Any]:
-    return to_wire(OUTCOME) | changes
+    return outcome_to_wire(OUTCOME) | changes
 
 
 def with_file(**changes: object) -> dict[str, Any]:
@@ -40,9 +40,9 @@ def without(table: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def test_an_outcome_comes_back_as_it_went_through_msgpack() -> None:
-    travelled = msgpack.unpackb(msgpack.packb(to_wire(OUTCOME)))
+    travelled = msgpack.unpackb(msgpack.packb(outcome_to_wire(OUTCOME)))
 
-    assert from_wire(travelled) == OUTCOME
+    assert outcome_from_wire(travelled) == OUTCOME
 
 
 def test_what_travels_is_plain_words_and_no_enum_of_ours() -> None:
@@ -53,31 +53,31 @@ def test_what_travels_is_plain_words_and_no_enum_of_ours() -> None:
 
 
 def test_an_outcome_of_no_file_at_all_is_an_outcome() -> None:
-    assert from_wire(wire(files=[])).files == ()
+    assert outcome_from_wire(wire(files=[])).files == ()
 
 
 @pytest.mark.parametrize("message", [None, 1, "outcome", b"outcome", [], [1], {}], ids=repr)
 def test_what_is_no_outcome_at_all_is_refused(message: object) -> None:
     with pytest.raises(InvalidMessage):
-        from_wire(message)
+        outcome_from_wire(message)
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, [1]], ids=repr)
 def test_another_version_is_refused(version: object) -> None:
     with pytest.raises(InvalidMessage, match="no outcome"):
-        from_wire(wire(version=version))
+        outcome_from_wire(wire(version=version))
 
 
 @pytest.mark.parametrize("key", ["version", "parcel", "inbox", "attempt", "files"])
 def test_a_missing_key_is_refused(key: str) -> None:
     with pytest.raises(InvalidMessage, match=f"wrong shape: '{key}'"):
-        from_wire(without(wire(), key))
+        outcome_from_wire(without(wire(), key))
 
 
 @pytest.mark.parametrize("key", ["filename", "verdict", "reason", "result"])
 def test_a_missing_key_of_a_file_is_refused(key: str) -> None:
     with pytest.raises(InvalidMessage, match=f"wrong shape: '{key}'"):
-        from_wire(wire(files=[without(wire()["files"][0], key)]))
+        outcome_from_wire(wire(files=[without(wire()["files"][0], key)]))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_missing_key_of_a_file_is_refused(key: str) -> None:
 )
 def test_a_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
     with pytest.raises(InvalidMessage):
-        from_wire(wire(**{key: value}))
+        outcome_from_wire(wire(**{key: value}))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
 )
 def test_a_files_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
     with pytest.raises(InvalidMessage):
-        from_wire(with_file(**{key: value}))
+        outcome_from_wire(with_file(**{key: value}))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_files_value_of_the_wrong_type_is_refused(key: str, value: object) -> 
 )
 def test_a_filename_that_could_lead_outside_is_refused(filename: bytes) -> None:
     with pytest.raises(InvalidMessage, match="not a path below an inbox"):
-        from_wire(with_file(filename=filename))
+        outcome_from_wire(with_file(filename=filename))
 
 
 NUMBERS = st.integers(-1000, 1000) | st.sampled_from([2**63, 2**64 - 1, -(2**63)])
@@ -157,7 +157,7 @@ MESSAGES = ANYTHING | st.fixed_dictionaries(
 @given(MESSAGES)
 def test_whatever_the_message_it_is_read_or_refused_and_nothing_else(message: object) -> None:
     try:
-        outcome = from_wire(message)
+        outcome = outcome_from_wire(message)
     except InvalidMessage:
         return
 

@@ -13,8 +13,8 @@ from support.disks import LinkingDisk, RacingDisk
 from support.spools import Spool
 
 from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, closing
-from inboxd.intake.packing import Packed, clock_of, file_id, now_of, pack, parcel_of, version
-from inboxd.messaging.payload import from_wire, to_wire
+from inboxd.intake.packing import Packed, build_parcel, file_id, file_system_time, file_version, pack, scan_time
+from inboxd.messaging.payload import parcel_from_wire, parcel_to_wire
 from inboxd.spool.claims import claim, split_off
 from inboxd.spool.layout import created_at, new_parcel_id
 
@@ -160,9 +160,9 @@ def test_the_content_type_is_told_by_the_name(name: bytes, kind: str, spool: Spo
 def test_what_was_packed_is_a_parcel_that_can_travel(spool: Spool) -> None:
     parcel = spool.claimed(b"caf\xe9", b"x/b")
 
-    made = parcel_of(packed(spool, parcel, b"caf\xe9", b"x/b"), parcel, spool.inbox(), "here")
+    made = build_parcel(packed(spool, parcel, b"caf\xe9", b"x/b"), parcel, spool.inbox(), "here")
 
-    assert from_wire(to_wire(made)) == made
+    assert parcel_from_wire(parcel_to_wire(made)) == made
     assert (made.id, made.inbox, made.host, made.root) == (parcel, "drop", "here", os.fsencode(spool.root))
 
 
@@ -220,7 +220,7 @@ def test_a_file_that_another_program_holds_a_lease_on_is_not_complete(spool: Spo
 def test_a_file_that_is_not_the_one_that_was_found_complete_is_not_complete(size: int, spool: Spool) -> None:
     parcel = spool.claimed(b"a", b"b", data=b"x" * size)
     file = place(spool, parcel, b"a")
-    found = {name: version(look(spool, b"claimed/%s/%s" % (parcel.encode(), name))) for name in (b"a", b"b")}
+    found = {name: file_version(look(spool, b"claimed/%s/%s" % (parcel.encode(), name))) for name in (b"a", b"b")}
     os.utime(file, (OLD, OLD))
 
     with spool.folders() as folders:
@@ -437,7 +437,7 @@ class LateDisk(Disk):
 
 def test_on_a_network_mount_the_servers_clock_counts(spool: Spool) -> None:
     with spool.folders() as folders:
-        now = clock_of(LateDisk(), folders, network=True)
+        now = scan_time(LateDisk(), folders, network=True)
 
     assert now == pytest.approx(time.time() - 86_400, abs=60)
 
@@ -446,7 +446,7 @@ def test_on_a_local_disk_our_own_clock_counts_and_nothing_is_touched(spool: Spoo
     os.utime(spool.root / "claimed", (OLD, OLD))
 
     with spool.folders() as folders:
-        now = clock_of(LateDisk(), folders, network=False)
+        now = scan_time(LateDisk(), folders, network=False)
 
     assert now == pytest.approx(time.time(), abs=60)
     assert (spool.root / "claimed").stat().st_mtime == OLD
@@ -456,6 +456,6 @@ def test_the_time_of_a_disk_is_not_what_lay_there_before(spool: Spool) -> None:
     os.utime(spool.root / "claimed", (OLD, OLD))
 
     with spool.folders() as folders:
-        now = now_of(Disk(), folders.claimed)
+        now = file_system_time(Disk(), folders.claimed)
 
     assert now == pytest.approx(time.time(), abs=60)

@@ -11,7 +11,7 @@ from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from inboxd.errors import InvalidMessage
-from inboxd.messaging.payload import FILES_MAX, INLINE_BYTES_MAX, FilePart, Parcel, from_wire, to_wire
+from inboxd.messaging.payload import FILES_MAX, INLINE_BYTES_MAX, FilePart, Parcel, parcel_from_wire, parcel_to_wire
 
 ID = f"{1_700_000_000_000:012x}" + "ab" * 8
 
@@ -23,7 +23,7 @@ PARCEL = Parcel(ID, "drop", "here", b"/srv/\xff", (INLINE, BY_REFERENCE))
 
 
 def wire(**changes: object) -> dict[str, Any]:
-    return to_wire(PARCEL) | changes
+    return parcel_to_wire(PARCEL) | changes
 
 
 def with_part(**changes: object) -> dict[str, Any]:
@@ -35,15 +35,15 @@ def without(table: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def test_a_parcel_comes_back_as_it_went_through_msgpack() -> None:
-    travelled = msgpack.unpackb(msgpack.packb(to_wire(PARCEL)))
+    travelled = msgpack.unpackb(msgpack.packb(parcel_to_wire(PARCEL)))
 
-    assert from_wire(travelled) == PARCEL
+    assert parcel_from_wire(travelled) == PARCEL
 
 
 def test_an_empty_file_travels_as_no_bytes_and_not_by_reference() -> None:
     empty = dataclasses.replace(INLINE, content_length=0, stream=b"")
 
-    parcel = from_wire(to_wire(dataclasses.replace(PARCEL, files=(empty,))))
+    parcel = parcel_from_wire(parcel_to_wire(dataclasses.replace(PARCEL, files=(empty,))))
 
     assert parcel.files[0].stream == b""
     assert not parcel.by_reference
@@ -57,31 +57,31 @@ def test_a_parcel_tells_how_much_it_carries_and_whether_folders_are_needed() -> 
 
 
 def test_what_is_read_does_not_change_with_what_a_later_version_adds() -> None:
-    assert from_wire(wire(added="later")) == PARCEL
+    assert parcel_from_wire(wire(added="later")) == PARCEL
 
 
 @pytest.mark.parametrize("message", [None, 1, "parcel", b"parcel", [], [1], {}, {"version": None}], ids=repr)
 def test_what_is_no_parcel_at_all_is_refused(message: object) -> None:
     with pytest.raises(InvalidMessage, match="payload version 1"):
-        from_wire(message)
+        parcel_from_wire(message)
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None, [1]], ids=repr)
 def test_another_version_is_refused_and_the_remedy_is_told(version: object) -> None:
     with pytest.raises(InvalidMessage, match="upgrade the older side"):
-        from_wire(wire(version=version))
+        parcel_from_wire(wire(version=version))
 
 
 @pytest.mark.parametrize("key", ["parcel", "inbox", "host", "root", "files"])
 def test_a_missing_key_is_refused(key: str) -> None:
     with pytest.raises(InvalidMessage, match=f"wrong shape: '{key}'"):
-        from_wire(without(wire(), key))
+        parcel_from_wire(without(wire(), key))
 
 
 @pytest.mark.parametrize("key", ["filename", "content_type", "content_length", "headers", "stream"])
 def test_a_missing_key_of_a_file_is_refused(key: str) -> None:
     with pytest.raises(InvalidMessage, match=f"wrong shape: '{key}'"):
-        from_wire(wire(files=[without(wire()["files"][0], key)]))
+        parcel_from_wire(wire(files=[without(wire()["files"][0], key)]))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_missing_key_of_a_file_is_refused(key: str) -> None:
 )
 def test_a_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
     with pytest.raises(InvalidMessage, match=r"wrong shape: .* expected, not "):
-        from_wire(wire(**{key: value}))
+        parcel_from_wire(wire(**{key: value}))
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_a_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
 )
 def test_a_files_value_of_the_wrong_type_is_refused(key: str, value: object) -> None:
     with pytest.raises(InvalidMessage, match=r"wrong shape: .* expected, not "):
-        from_wire(with_part(**{key: value}))
+        parcel_from_wire(with_part(**{key: value}))
 
 
 @pytest.mark.parametrize("parcel", ["", "abc", ID[:-1], ID + "0", ID.upper(), "../" + ID[3:], ID[:-1] + "/"], ids=repr)
 def test_what_can_be_no_parcels_id_is_refused(parcel: str) -> None:
     with pytest.raises(InvalidMessage, match="no parcel: id"):
-        from_wire(wire(parcel=parcel))
+        parcel_from_wire(wire(parcel=parcel))
 
 
 @pytest.mark.parametrize(
@@ -141,37 +141,37 @@ def test_what_can_be_no_parcels_id_is_refused(parcel: str) -> None:
 )
 def test_a_filename_that_could_lead_outside_is_refused(filename: bytes) -> None:
     with pytest.raises(InvalidMessage, match="not a path below an inbox"):
-        from_wire(with_part(filename=filename))
+        parcel_from_wire(with_part(filename=filename))
 
 
 @pytest.mark.parametrize("length", [0, 2, 4, -3])
 def test_a_file_that_has_not_the_length_that_was_announced_is_refused(length: int) -> None:
     with pytest.raises(InvalidMessage, match=f"3 bytes where {length} were announced"):
-        from_wire(with_part(content_length=length))
+        parcel_from_wire(with_part(content_length=length))
 
 
 def test_a_file_without_the_id_that_a_handler_is_given_is_refused() -> None:
     with pytest.raises(InvalidMessage, match="id"):
-        from_wire(with_part(headers=without(INLINE.headers, "id")))
+        parcel_from_wire(with_part(headers=without(INLINE.headers, "id")))
 
 
 def test_a_parcel_without_files_is_refused() -> None:
     with pytest.raises(InvalidMessage, match="with 0 files"):
-        from_wire(wire(files=[]))
+        parcel_from_wire(wire(files=[]))
 
 
 @pytest.mark.parametrize(("count", "refused"), [(FILES_MAX, False), (FILES_MAX + 1, True)])
 def test_a_parcel_has_at_most_so_many_files(count: int, refused: bool) -> None:
     message = wire(files=[wire()["files"][1]] * count)
 
-    assert fails(lambda: from_wire(message)) is refused
+    assert fails(lambda: parcel_from_wire(message)) is refused
 
 
 @pytest.mark.parametrize(("size", "refused"), [(INLINE_BYTES_MAX // 2, False), (INLINE_BYTES_MAX // 2 + 1, True)])
 def test_a_parcel_carries_at_most_so_many_bytes(size: int, refused: bool) -> None:
     part = wire()["files"][0] | {"stream": bytes(size), "content_length": size}
 
-    assert fails(lambda: from_wire(wire(files=[part, part]))) is refused
+    assert fails(lambda: parcel_from_wire(wire(files=[part, part]))) is refused
 
 
 def fails(read: Callable[[], object]) -> bool:
@@ -213,11 +213,11 @@ MESSAGES = ANYTHING | st.fixed_dictionaries(
 @given(MESSAGES)
 def test_whatever_the_message_it_is_read_or_refused_and_nothing_else(message: object) -> None:
     try:
-        parcel = from_wire(message)
+        parcel = parcel_from_wire(message)
     except InvalidMessage:
         return
 
-    assert from_wire(to_wire(parcel)) == parcel
+    assert parcel_from_wire(parcel_to_wire(parcel)) == parcel
     assert parcel.id == ID
 
 
@@ -228,4 +228,4 @@ def test_whatever_can_be_a_file_comes_back_through_msgpack(name: bytes, content:
     part = FilePart(path, kind, len(content), {"id": "i", "mtime": mtime}, content)
     parcel = dataclasses.replace(PARCEL, files=(part,))
 
-    assert from_wire(msgpack.unpackb(msgpack.packb(to_wire(parcel)))) == parcel
+    assert parcel_from_wire(msgpack.unpackb(msgpack.packb(parcel_to_wire(parcel)))) == parcel

@@ -15,14 +15,14 @@ import inboxd
 from inboxd.config.settings import Settings
 from inboxd.errors import Finding, SettingsError
 from inboxd.fs.syscalls import Disk, Fd
-from inboxd.service.preflight import check, make_folders, require
+from inboxd.service.preflight import create_folders, find_problems, require_no_problems
 
 HERE = Path(inboxd.__file__).parent.parent
 TOPS = ("inbox", "claimed", "done", "failed")
 
 CHILD = """
 import json, os, sys
-from inboxd.service.preflight import check
+from inboxd.service.preflight import find_problems
 from inboxd.config.settings import Settings
 
 settings = Settings(inbox={"drop": {"root": sys.argv[1]}})
@@ -30,7 +30,7 @@ if "nobody" in sys.argv and os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
-print(json.dumps([[found.where, found.problem, found.remedy] for found in check(settings, handlers=False)]))
+print(json.dumps([[found.where, found.problem, found.remedy] for found in find_problems(settings, handlers=False)]))
 """
 MOUNTS = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "sh", "-ec"]
 
@@ -50,7 +50,7 @@ def settings(*roots: Path, **rules: object) -> Settings:
 
 
 def made(root: Path) -> Path:
-    make_folders(settings(root))
+    create_folders(settings(root))
     return root
 
 
@@ -84,8 +84,8 @@ def public() -> Iterator[Path]:
 def test_nothing_is_wrong_with_folders_that_were_just_made(tmp_path: Path) -> None:
     root = made(tmp_path / "drop")
 
-    assert check(settings(root)) == []
-    require(settings(root))
+    assert find_problems(settings(root)) == []
+    require_no_problems(settings(root))
 
 
 def test_the_check_leaves_no_trace(tmp_path: Path) -> None:
@@ -93,13 +93,13 @@ def test_the_check_leaves_no_trace(tmp_path: Path) -> None:
     (root / "inbox" / "a").write_text("content")
     before = entries(root)
 
-    check(settings(root))
+    find_problems(settings(root))
 
     assert entries(root) == before
 
 
 def test_settings_without_an_inbox_are_a_finding() -> None:
-    found = only(check(settings()))
+    found = only(find_problems(settings()))
 
     assert found.where == "inbox"
     assert "[inbox.NAME]" in found.remedy
@@ -109,7 +109,7 @@ def test_settings_without_an_inbox_are_a_finding() -> None:
 def test_roots_within_roots_are_a_finding(tmp_path: Path, one: str, other: str) -> None:
     roots = made(tmp_path / one), made(tmp_path / other)
 
-    found = only(check(settings(*roots)))
+    found = only(find_problems(settings(*roots)))
 
     assert "inbox.drop0.root and inbox.drop1.root" in found.where
     assert all(str(root) in found.problem for root in roots)
@@ -120,17 +120,17 @@ def test_a_root_that_is_another_one_by_a_link_is_a_finding(tmp_path: Path) -> No
     root = made(tmp_path / "a")
     (tmp_path / "b").symlink_to(root)
 
-    assert "one folder" in only(check(settings(root, tmp_path / "b"))).problem
+    assert "one folder" in only(find_problems(settings(root, tmp_path / "b"))).problem
 
 
 def test_roots_side_by_side_are_fine(tmp_path: Path) -> None:
-    assert check(settings(made(tmp_path / "a"), made(tmp_path / "ab"))) == []
+    assert find_problems(settings(made(tmp_path / "a"), made(tmp_path / "ab"))) == []
 
 
 def test_of_three_roots_every_pair_is_looked_at(tmp_path: Path) -> None:
     roots = made(tmp_path / "a"), made(tmp_path / "b"), made(tmp_path / "a" / "c")
 
-    assert "inbox.drop0.root and inbox.drop2.root" in only(check(settings(*roots))).where
+    assert "inbox.drop0.root and inbox.drop2.root" in only(find_problems(settings(*roots))).where
 
 
 @pytest.mark.parametrize("missing", ["", *TOPS])
@@ -139,7 +139,7 @@ def test_a_missing_folder_is_named_with_its_remedy(tmp_path: Path, missing: str)
     if missing:
         (made(root) / missing).rmdir()
 
-    found = only(check(settings(root)))
+    found = only(find_problems(settings(root)))
 
     assert found.where == "inbox.drop0.root"
     assert f"{root / missing}: No such file or directory" in found.problem
@@ -152,12 +152,12 @@ def test_a_link_in_a_folders_place_is_a_finding(tmp_path: Path, top: str) -> Non
     (root / top).rmdir()
     (root / top).symlink_to(made(tmp_path / "other") / top)
 
-    assert str(root / top) in only(check(settings(root))).problem
+    assert str(root / top) in only(find_problems(settings(root))).problem
 
 
 def test_every_finding_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as raised:
-        require(settings(tmp_path / "a", tmp_path / "b", handler="no_such_module:handle"))
+        require_no_problems(settings(tmp_path / "a", tmp_path / "b", handler="no_such_module:handle"))
 
     assert [found.where.split(".")[1] for found in raised.value.findings] == ["drop0", "drop0", "drop1", "drop1"]
 
@@ -195,7 +195,7 @@ def test_a_folder_that_can_not_be_looked_into_is_named(public: Path) -> None:
 def test_folders_that_are_said_to_be_on_two_mounts_are_a_finding(tmp_path: Path, elsewhere: str) -> None:
     root = made(tmp_path)
 
-    found = only(check(settings(root), MountsDisk(elsewhere)))
+    found = only(find_problems(settings(root), MountsDisk(elsewhere)))
 
     assert str(root / elsewhere) in found.where
     assert "another mount" in found.problem
@@ -203,7 +203,7 @@ def test_folders_that_are_said_to_be_on_two_mounts_are_a_finding(tmp_path: Path,
 
 
 def test_an_inbox_on_a_mount_of_its_own_is_a_finding_for_each_other_folder(tmp_path: Path) -> None:
-    findings = check(settings(made(tmp_path)), MountsDisk("inbox"))
+    findings = find_problems(settings(made(tmp_path)), MountsDisk("inbox"))
 
     assert [Path(found.where.split(", ")[1]).name for found in findings] == ["claimed", "done", "failed"]
 
@@ -274,7 +274,7 @@ def test_a_handler_that_can_not_be_used_is_a_finding(
         (tmp_path / f"preflight_{name}").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
 
-    found = only(check(settings(made(tmp_path / "drop"), handler=handler)))
+    found = only(find_problems(settings(made(tmp_path / "drop"), handler=handler)))
 
     assert handler in found.where
     assert problem in found.problem
@@ -284,7 +284,7 @@ def test_a_handler_that_can_not_be_used_is_a_finding(
 def test_a_handler_is_not_imported_when_nobody_here_calls_it(tmp_path: Path) -> None:
     root = made(tmp_path)
 
-    assert check(settings(root, handler="no_such_module_of_ours:handle"), handlers=False) == []
+    assert find_problems(settings(root, handler="no_such_module_of_ours:handle"), handlers=False) == []
 
 
 def test_folders_are_made_with_claimed_for_the_service_alone(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_folders_are_made_with_claimed_for_the_service_alone(tmp_path: Path) -> 
     umask = os.umask(0o002)
 
     try:
-        make_folders(settings(root))
+        create_folders(settings(root))
     finally:
         os.umask(umask)
 
@@ -326,7 +326,7 @@ def test_folders_that_can_not_be_made_are_told_for_every_inbox_and_the_others_ar
     (tmp_path / "file").touch()
 
     with pytest.raises(SettingsError) as raised:
-        make_folders(settings(tmp_path / "file", tmp_path / "good", tmp_path / "file" / "below"))
+        create_folders(settings(tmp_path / "file", tmp_path / "good", tmp_path / "file" / "below"))
 
     assert [found.where.split(".")[1] for found in raised.value.findings] == ["drop0", "drop2"]
     assert all(found.remedy for found in raised.value.findings)

@@ -12,9 +12,9 @@ from support.rooms import HOST, workshop
 from support.spools import Spool
 
 from inboxd.fs.syscalls import Disk, Fd
-from inboxd.messaging.outcome import FileOutcome, Verdict, from_wire
-from inboxd.messaging.payload import FilePart, Parcel, to_wire
-from inboxd.tasks.work.process_parcel import Process
+from inboxd.messaging.outcome import FileOutcome, Verdict, outcome_from_wire
+from inboxd.messaging.payload import FilePart, Parcel, parcel_to_wire
+from inboxd.tasks.work.process_parcel import ParcelProcessor
 
 READ_SECONDS = 0.02
 PATHS = (b"a", b"b", b"c")
@@ -48,7 +48,7 @@ def work_on(spool: Spool, leases: FakeLeases, disk: Disk) -> dict[bytes, FileOut
     parcel = Parcel(parcel_id, "drop", HOST, bytes(spool.root), parts)
     shop = workshop(spool.inbox(handler="support.handling:handle"), leases, Sent(), disk)
     task: Any = SimpleNamespace(request=SimpleNamespace(id=parcel_id, retries=0))
-    outcome = from_wire(Process(shop).run(task, to_wire(parcel)))
+    outcome = outcome_from_wire(ParcelProcessor(shop).run(task, parcel_to_wire(parcel)))
     return {file.path: file for file in outcome.files}
 
 
@@ -64,7 +64,7 @@ def test_to_read_a_file_is_part_of_the_handlers_pace(spool: Spool) -> None:
 def test_nobody_is_to_blame_for_a_parcels_time_that_is_up_while_a_file_is_read(spool: Spool) -> None:
     became = work_on(spool, FakeLeases(), SlowDisk(strikes_at=2))
 
-    assert [became[path].verdict for path in PATHS] == [Verdict.DONE, Verdict.AGAIN, Verdict.AGAIN]
+    assert [became[path].verdict for path in PATHS] == [Verdict.DONE, Verdict.REQUEUE, Verdict.REQUEUE]
 
 
 def test_a_file_that_can_not_be_read_leaves_no_descriptor_behind(spool: Spool) -> None:

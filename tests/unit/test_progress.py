@@ -19,12 +19,12 @@ from inboxd.broker.leases import PROGRESS_KEY
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.outcome import FileOutcome, Verdict
 from inboxd.tasks.worker import progress_journal
-from inboxd.tasks.worker.progress import REST_SECONDS, Progress, _notes
-from inboxd.tasks.worker.progress_journal import Notebook
+from inboxd.tasks.worker.progress import PAUSE_SECONDS, Progress, _unpack_records
+from inboxd.tasks.worker.progress_journal import ProgressJournal
 
 PARCEL, OTHER = f"{1:028x}", f"{2:028x}"
 DONE = FileOutcome(b"x/\xff.pdf", Verdict.DONE, None, {"sha256": "0", "parts": [1, b"\xff"]})
-ALONE = FileOutcome(b"b", Verdict.ALONE, "ValueError: no")
+ALONE = FileOutcome(b"b", Verdict.RETRY_ISOLATED, "ValueError: no")
 
 
 def refuse(**_: object) -> None:
@@ -48,7 +48,7 @@ def make(valkey: redis.Redis, folder: Path) -> Iterator[Callable[[], Progress]]:
     yield one
     for progress in made:
         progress.flush()  # not into the next test
-        progress._hang_up()
+        progress._disconnect()
 
 
 @pytest.fixture
@@ -66,10 +66,10 @@ from inboxd.tasks.worker.progress import Progress
 url, folder, parcel, work = sys.argv[1:]
 progress = Progress(redis.Redis.from_url(url), 60, Disk(), Path(folder))
 if work == "begin":
-    progress.begin()
+    progress.send_orphaned()
 else:
     for number in range(100):
-        progress.note(parcel, FileOutcome(b"%d" % number, Verdict.DONE))
+        progress.record(parcel, FileOutcome(b"%d" % number, Verdict.DONE))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -88,7 +88,7 @@ def killed(valkey_url: str, folder: Path) -> Callable[[str], None]:
 
 def note_many(progress: Progress, count: int = 100) -> None:
     for number in range(count):
-        progress.note(PARCEL, FileOutcome(b"%d" % number, Verdict.DONE))
+        progress.record(PARCEL, FileOutcome(b"%d" % number, Verdict.DONE))
 
 
 def noted(valkey: redis.Redis, parcel: str = PARCEL) -> int:
@@ -101,8 +101,8 @@ def calls(valkey: redis.Redis) -> int:
 
 
 def test_what_is_noted_is_read_back_as_it_was(progress: Progress, valkey: redis.Redis) -> None:
-    progress.note(PARCEL, DONE)
-    progress.note(PARCEL, ALONE)
+    progress.record(PARCEL, DONE)
+    progress.record(PARCEL, ALONE)
 
     eventually(lambda: noted(valkey) == 2)
     assert progress.read(PARCEL) == {DONE.path: DONE, ALONE.path: ALONE}
@@ -128,7 +128,7 @@ def test_what_was_noted_right_before_a_kill_is_known_to_others_and_sent_by_the_n
     assert other.read(OTHER) == {}
     assert [oct(path.stat().st_mode & 0o777) for path in (folder, *folder.iterdir())] == ["0o700", "0o600"]
 
-    other.begin()
+    other.send_orphaned()
 
     eventually(lambda: noted(valkey) == 100)
     assert 0 < valkey.ttl(PROGRESS_KEY + PARCEL) <= 60
@@ -141,7 +141,7 @@ def test_what_can_not_be_sent_stays_on_the_disk(
     killed("note")
     away = Progress(redis.Redis(unix_socket_path=f"/nowhere/{os.getpid()}"), 60, Disk(), folder)
 
-    away.begin()
+    away.send_orphaned()
 
     assert len(list(folder.iterdir())) == 1
     valkey.delete(PROGRESS_KEY + PARCEL)
@@ -175,7 +175,7 @@ def test_what_could_not_be_sent_is_sent_later(progress: Progress, valkey: redis.
     monkeypatch.undo()
     assert len(progress.read(PARCEL)) == 100
 
-    progress._rests_until = 0.0
+    progress._paused_until = 0.0
 
     progress.flush()
     eventually(lambda: noted(valkey) == 100)
@@ -187,7 +187,7 @@ def test_what_is_flushed_is_sent_once(progress: Progress, valkey: redis.Redis) -
     eventually(lambda: noted(valkey) == 100)
     valkey.delete(PROGRESS_KEY + PARCEL)
 
-    progress.note(OTHER, DONE)
+    progress.record(OTHER, DONE)
     progress.flush()
 
     eventually(lambda: noted(valkey, OTHER) == 1)
@@ -197,13 +197,13 @@ def test_what_is_flushed_is_sent_once(progress: Progress, valkey: redis.Redis) -
 def test_of_a_note_that_was_cut_short_and_of_the_parcel_before_nothing_is_known(progress: Progress, folder: Path) -> None:
     note_many(progress)
     progress.flush()
-    progress.note(OTHER, ALONE)
-    progress.note(OTHER, DONE)
+    progress.record(OTHER, ALONE)
+    progress.record(OTHER, DONE)
     (file,) = folder.iterdir()
     file.write_bytes(file.read_bytes()[:-1])
 
-    assert progress_journal.about(Disk(), folder, PARCEL) == b""
-    assert [note[0] for note in _notes(progress_journal.about(Disk(), folder, OTHER))] == [ALONE.path]
+    assert progress_journal.read_records(Disk(), folder, PARCEL) == b""
+    assert [note[0] for note in _unpack_records(progress_journal.read_records(Disk(), folder, OTHER))] == [ALONE.path]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -214,14 +214,14 @@ def test_who_dies_at_any_operation_leaves_notes_of_one_parcel_none_of_them_lost(
             file.unlink()
         fuse, known = Fuse(Disk(), point, after=after), {PARCEL: 0, OTHER: 0}
         with contextlib.suppress(Blown):
-            book = Notebook(fuse, folder)
+            book = ProgressJournal(fuse, folder)
             for parcel in known:
                 known = dict.fromkeys(known, 0)  # the one before is settled
                 book.begin(parcel)
                 for number in range(3):
                     book.add(msgpack.packb([b"%d" % number, parcel]))
                     known[parcel] += 1
-        found = {parcel: [*_notes(progress_journal.about(Disk(), folder, parcel))] for parcel in known}
+        found = {parcel: [*_unpack_records(progress_journal.read_records(Disk(), folder, parcel))] for parcel in known}
 
         assert sum(map(bool, found.values())) <= 1
         for parcel, notes in found.items():
@@ -237,9 +237,9 @@ def test_a_file_that_was_removed_is_made_anew_for_the_next_parcel(progress: Prog
     (file,) = folder.iterdir()
     file.unlink()
 
-    progress.note(OTHER, DONE)
+    progress.record(OTHER, DONE)
 
-    assert progress_journal.about(Disk(), folder, OTHER)
+    assert progress_journal.read_records(Disk(), folder, OTHER)
 
 
 def test_of_processes_that_nobody_can_look_for_notes_are_kept_for_a_while(
@@ -249,17 +249,17 @@ def test_of_processes_that_nobody_can_look_for_notes_are_kept_for_a_while(
     (file,) = folder.iterdir()
     elsewhere = file.rename(folder / "another boot,1,2")
 
-    make().begin()
+    make().send_orphaned()
     assert elsewhere.exists()
     os.utime(elsewhere, (time.time() - 61,) * 2)
-    make().begin()
+    make().send_orphaned()
 
     assert not elsewhere.exists()
 
 
 def test_what_a_time_limit_has_left_is_sent_before_the_next_parcel_is_noted(progress: Progress, valkey: redis.Redis) -> None:
     note_many(progress)
-    progress.note(OTHER, DONE)
+    progress.record(OTHER, DONE)
 
     eventually(lambda: (noted(valkey), noted(valkey, OTHER)) == (100, 1))
 
@@ -273,7 +273,7 @@ def test_where_nothing_can_be_written_each_note_is_sent_at_once(valkey: redis.Re
 
     eventually(lambda: noted(valkey) == 20)
     assert calls(valkey) - before == 20
-    progress._hang_up()
+    progress._disconnect()
 
 
 def test_a_thread_beside_the_main_one_sends_its_notes_at_once(progress: Progress, valkey: redis.Redis, folder: Path) -> None:
@@ -286,11 +286,11 @@ def test_a_thread_beside_the_main_one_sends_its_notes_at_once(progress: Progress
 
 
 def test_a_line_that_breaks_is_made_anew_at_once(progress: Progress, valkey: redis.Redis) -> None:
-    progress.note(PARCEL, DONE)
+    progress.record(PARCEL, DONE)
     eventually(lambda: noted(valkey) == 1)
     valkey.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
 
-    progress.note(PARCEL, ALONE)
+    progress.record(PARCEL, ALONE)
 
     eventually(lambda: noted(valkey) == 2)
 
@@ -302,16 +302,16 @@ def test_a_redis_that_was_away_is_asked_again_after_a_rest(
     progress = Progress(valkey, 60, Disk(), tmp_path / "file" / "progress", lambda: now)
     (tmp_path / "file").write_bytes(b"nothing can be written here")
     monkeypatch.setattr(valkey.connection_pool, "connection_class", refuse)
-    progress.note(PARCEL, DONE)
+    progress.record(PARCEL, DONE)
     monkeypatch.undo()
 
-    progress.note(PARCEL, DONE)
+    progress.record(PARCEL, DONE)
     assert progress.read(PARCEL) == {}
-    now += REST_SECONDS
-    progress.note(PARCEL, DONE)
+    now += PAUSE_SECONDS
+    progress.record(PARCEL, DONE)
 
     eventually(lambda: progress.read(PARCEL) != {})
-    progress._hang_up()
+    progress._disconnect()
 
 
 @pytest.mark.parametrize("writable", [True, False])
@@ -324,4 +324,4 @@ def test_without_a_redis_nobody_is_kept_waiting(writable: bool, tmp_path: Path) 
     note_many(progress, 1000)
     progress.flush()
 
-    assert time.monotonic() - begun < REST_SECONDS
+    assert time.monotonic() - begun < PAUSE_SECONDS

@@ -8,8 +8,8 @@ from support.disks import RefusingDisk
 from support.spools import Spool
 
 from inboxd.fs.syscalls import Disk
-from inboxd.intake.pruning import innermost_first, prune
-from inboxd.intake.scan import SubFolder
+from inboxd.intake.pruning import innermost_first, prune_folders
+from inboxd.intake.scan import ScannedFolder
 
 QUIET = 30.0
 
@@ -22,7 +22,7 @@ def spool(tmp_path: Path) -> Spool:
 
 def pruned(spool: Spool, *paths: bytes, mtime: float = 0.0, now: float = 100.0, disk: Disk | None = None) -> list[bytes]:
     with spool.folders() as folders:
-        return prune(disk or Disk(), folders, innermost_first(SubFolder(path, mtime) for path in paths), now, QUIET)
+        return prune_folders(disk or Disk(), folders, innermost_first(ScannedFolder(path, mtime) for path in paths), now, QUIET)
 
 
 def went_through(spool: Spool, *paths: bytes, top: bytes = b"done") -> None:

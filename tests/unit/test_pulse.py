@@ -4,7 +4,7 @@ import redis
 
 from inboxd.errors import BrokerUnavailable
 from inboxd.messaging.queues import WORK_QUEUE
-from inboxd.tasks.hardening.consumer_watchdog import Pulse
+from inboxd.tasks.hardening.consumer_watchdog import ConsumerWatchdog
 
 
 class Broker:
@@ -25,7 +25,7 @@ class Patient:
     def __init__(self) -> None:
         self.now = 0.0
         self.broker = Broker()
-        self.pulse = Pulse(self.broker, 60.0, lambda: self.now)
+        self.pulse = ConsumerWatchdog(self.broker, 60.0, lambda: self.now)
 
     def is_silent_at(self, now: float, *, busy: bool = False) -> bool:
         self.now = now
@@ -41,7 +41,7 @@ def test_a_worker_that_hears_nothing_for_too_long_is_silent() -> None:
 def test_an_answer_counts_even_if_it_is_empty() -> None:
     patient = Patient()
     patient.now = 50.0
-    patient.pulse.beat()
+    patient.pulse.record_reply()
 
     assert [patient.is_silent_at(now) for now in (61, 110, 111)] == [False, False, True]
 
@@ -69,7 +69,7 @@ class Shows:
         self.queues: list[list[str]] = []
         self.away = False
 
-    def show(self, queues: list[str]) -> None:
+    def register(self, queues: list[str]) -> None:
         if self.away:
             raise BrokerUnavailable("gone fishing")
         self.queues.append(queues)
@@ -83,13 +83,13 @@ def consuming(*queues: str) -> SimpleNamespace:
 
 def test_a_worker_shows_from_which_queues_it_takes_at_its_start_and_at_each_look() -> None:
     shown = Shows()
-    pulse = Pulse(Broker(), 60.0, helpers=shown)
-    assert pulse._look()
+    pulse = ConsumerWatchdog(Broker(), 60.0, registry=shown)
+    assert pulse._check()
     assert shown.queues == []
 
     pulse.watch(consuming(WORK_QUEUE, "inboxd.host.here"))
     assert shown.queues == [[WORK_QUEUE, "inboxd.host.here"]]
-    assert pulse._look()
+    assert pulse._check()
 
     assert len(shown.queues) == 2
 
@@ -97,7 +97,7 @@ def test_a_worker_shows_from_which_queues_it_takes_at_its_start_and_at_each_look
 def test_a_worker_that_can_not_show_itself_lives_on() -> None:
     shown = Shows()
     shown.away = True
-    pulse = Pulse(Broker(), 60.0, helpers=shown)
+    pulse = ConsumerWatchdog(Broker(), 60.0, registry=shown)
     pulse.watch(consuming(WORK_QUEUE))
 
-    assert pulse._look()
+    assert pulse._check()

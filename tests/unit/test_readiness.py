@@ -8,21 +8,21 @@ from hypothesis import strategies as st
 
 from inboxd.fs.syscalls import FileKind, Stat, WriterCheck
 from inboxd.intake.readiness import (
-    BUSY_LOOK_SECONDS,
-    CLOCK_SECONDS,
+    BUSY_RECHECK_SECONDS,
+    CLOCK_SKEW_SECONDS,
     Decision,
     Ignore,
-    Patience,
     Ready,
     Refuse,
     Wait,
+    WaitTimes,
     decide,
-    refusal,
-    settled,
+    is_settled,
+    refusal_reason,
 )
 
 CHANGED = 1_000_000.0
-PATIENCE = Patience(settle=0.5, unsure=2.0, empty=10.0)
+PATIENCE = WaitTimes(settle_seconds=0.5, unsure_seconds=2.0, empty_seconds=10.0)
 GIB = 1024**3
 
 
@@ -31,7 +31,7 @@ def look(kind: FileKind = FileKind.FILE, size: int = 10, allocated: int = 4096, 
     return Stat(kind, size, allocated, 0, nanos, dev=1, ino=2, links=1, uid=3, mode=0o644)
 
 
-def after(seconds: float, idle: WriterCheck = WriterCheck.FREE, patience: Patience = PATIENCE, **what: object) -> Decision:
+def after(seconds: float, idle: WriterCheck = WriterCheck.FREE, patience: WaitTimes = PATIENCE, **what: object) -> Decision:
     return decide(look(**what), idle, CHANGED + seconds, patience)
 
 
@@ -46,12 +46,12 @@ def test_a_file_is_not_ready_a_moment_before_it_has_settled() -> None:
 
 
 def test_without_a_settle_time_a_file_is_ready_at_once() -> None:
-    assert after(0.0, patience=Patience(settle=0.0, unsure=0.0, empty=0.0)) == Ready()
+    assert after(0.0, patience=WaitTimes(settle_seconds=0.0, unsure_seconds=0.0, empty_seconds=0.0)) == Ready()
 
 
 def test_a_file_that_is_open_for_writing_is_looked_at_again_soon() -> None:
     assert after(100.0, WriterCheck.BUSY) == Wait(
-        CHANGED + 100.0 + BUSY_LOOK_SECONDS, "a program has it open for writing", sure=False
+        CHANGED + 100.0 + BUSY_RECHECK_SECONDS, "a program has it open for writing", is_certain=False
     )
 
 
@@ -73,13 +73,13 @@ def test_waiting_because_nobody_can_tell_ends_when_it_says() -> None:
 @pytest.mark.parametrize("idle", [WriterCheck.FREE, WriterCheck.UNKNOWN])
 @pytest.mark.parametrize(("seconds", "ready"), [(1.999, False), (2.0, True)])
 def test_on_an_untrusted_mount_a_free_lease_is_worth_nothing(idle: WriterCheck, seconds: float, ready: bool) -> None:
-    untrusted = dataclasses.replace(PATIENCE, trusted=False)
+    untrusted = dataclasses.replace(PATIENCE, trusts_leases=False)
 
     assert (after(seconds, idle, untrusted) == Ready()) is ready
 
 
 def test_on_an_untrusted_mount_a_busy_lease_counts() -> None:
-    untrusted = dataclasses.replace(PATIENCE, trusted=False)
+    untrusted = dataclasses.replace(PATIENCE, trusts_leases=False)
 
     assert isinstance(after(100.0, WriterCheck.BUSY, untrusted), Wait)
 
@@ -90,9 +90,9 @@ def test_an_empty_file_gets_time_for_its_bytes(seconds: float, ready: bool) -> N
 
 
 def test_a_file_beside_its_own_download_is_not_taken() -> None:
-    decision = decide(look(), WriterCheck.FREE, CHANGED + 100.0, PATIENCE, partial=True)
+    decision = decide(look(), WriterCheck.FREE, CHANGED + 100.0, PATIENCE, is_downloading=True)
 
-    assert decision == Wait(CHANGED + 100.0 + BUSY_LOOK_SECONDS, "a browser is still downloading it", sure=False)
+    assert decision == Wait(CHANGED + 100.0 + BUSY_RECHECK_SECONDS, "a browser is still downloading it", is_certain=False)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FileKind if kind is not FileKind.FILE], ids=str)
@@ -105,17 +105,17 @@ def test_what_is_no_file_is_refused_once_it_has_settled(kind: FileKind) -> None:
 
 
 def test_a_file_a_little_ahead_of_the_clock_waits_and_does_not_claim_a_negative_age() -> None:
-    decision = after(-CLOCK_SECONDS)
+    decision = after(-CLOCK_SKEW_SECONDS)
 
     assert decision == Wait(CHANGED + 0.5, "settling: it changed 0.0 s ago")
     assert decide(look(), WriterCheck.FREE, decision.until, PATIENCE) == Ready()
 
 
 def test_a_time_far_ahead_is_of_a_clock_that_was_set_back_and_holds_up_nothing() -> None:
-    decision = after(-CLOCK_SECONDS - 1.0)
+    decision = after(-CLOCK_SKEW_SECONDS - 1.0)
 
     assert decision == Ready()
-    assert settled(look(), CHANGED - CLOCK_SECONDS - 1.0, PATIENCE)
+    assert is_settled(look(), CHANGED - CLOCK_SKEW_SECONDS - 1.0, PATIENCE)
 
 
 def test_a_forged_modification_time_makes_no_file_older() -> None:
@@ -136,9 +136,9 @@ def test_whoever_waits_is_told_a_time_that_is_still_to_come(
     seconds: float, idle: WriterCheck, size: int, kind: FileKind, partial: bool, trusted: bool
 ) -> None:
     now = CHANGED + seconds
-    patience = dataclasses.replace(PATIENCE, trusted=trusted)
+    patience = dataclasses.replace(PATIENCE, trusts_leases=trusted)
 
-    decision = decide(look(kind=kind, size=size), idle, now, patience, partial=partial)
+    decision = decide(look(kind=kind, size=size), idle, now, patience, is_downloading=partial)
 
     assert not isinstance(decision, Wait) or decision.until > now
     assert not isinstance(decision, Ignore)
@@ -146,28 +146,28 @@ def test_whoever_waits_is_told_a_time_that_is_still_to_come(
 
 @pytest.mark.parametrize(("seconds", "worth_asking"), [(0.499, False), (0.5, True)])
 def test_a_file_is_only_asked_about_once_it_has_settled(seconds: float, worth_asking: bool) -> None:
-    assert settled(look(), CHANGED + seconds, PATIENCE) is worth_asking
-    assert not settled(look(kind=FileKind.FIFO), CHANGED + seconds, PATIENCE)
+    assert is_settled(look(), CHANGED + seconds, PATIENCE) is worth_asking
+    assert not is_settled(look(kind=FileKind.FIFO), CHANGED + seconds, PATIENCE)
 
 
 def test_a_plain_file_is_accepted() -> None:
-    assert refusal(look(), size_bytes_max=0) is None
+    assert refusal_reason(look(), size_bytes_max=0) is None
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FileKind if kind is not FileKind.FILE], ids=str)
 def test_what_is_no_file_is_refused_in_words(kind: FileKind) -> None:
-    reason = refusal(look(kind=kind), size_bytes_max=0)
+    reason = refusal_reason(look(kind=kind), size_bytes_max=0)
 
     assert reason == f"it is a {kind}, not a file: drop the file itself"
 
 
 @pytest.mark.parametrize(("size", "refused"), [(100, False), (101, True)])
 def test_a_file_may_be_as_large_as_the_inbox_says(size: int, refused: bool) -> None:
-    assert (refusal(look(size=size), size_bytes_max=100) is not None) is refused
+    assert (refusal_reason(look(size=size), size_bytes_max=100) is not None) is refused
 
 
 def test_the_refusal_of_a_large_file_names_both_sizes() -> None:
-    reason = refusal(look(size=101), size_bytes_max=100)
+    reason = refusal_reason(look(size=101), size_bytes_max=100)
 
     assert reason == "it has 101 bytes, and this inbox takes files of at most 100 bytes"
 
@@ -177,4 +177,4 @@ def test_the_refusal_of_a_large_file_names_both_sizes() -> None:
     [(GIB, 0, False), (200 * GIB, 0, True), (200 * GIB, 2 * GIB - 1, True), (200 * GIB, 2 * GIB, False)],
 )
 def test_a_large_file_with_next_to_nothing_in_it_is_refused(size: int, allocated: int, refused: bool) -> None:
-    assert (refusal(look(size=size, allocated=allocated), size_bytes_max=0) is not None) is refused
+    assert (refusal_reason(look(size=size, allocated=allocated), size_bytes_max=0) is not None) is refused

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inboxd.intake.readiness import Ignore, by_name, folder_by_name, partial_names
+from inboxd.intake.readiness import Ignore, decide_by_folder_name, decide_by_name, partial_download_names
 
 ALL = ("*",)
 
@@ -27,40 +27,40 @@ FINAL = [
 
 @pytest.mark.parametrize("name", TEMPORARY)
 def test_a_temporary_name_is_left_alone(name: bytes) -> None:
-    assert isinstance(by_name(name, ALL, ()), Ignore)
+    assert isinstance(decide_by_name(name, ALL, ()), Ignore)
 
 
 @pytest.mark.parametrize("name", [b"A.TMP", b"A.Part", b"a.CrDownload", b"THUMBS.DB", b"Desktop.INI"])
 def test_a_temporary_name_is_known_in_capitals_too(name: bytes) -> None:
-    assert isinstance(by_name(name, ALL, ()), Ignore)
+    assert isinstance(decide_by_name(name, ALL, ()), Ignore)
 
 
 @pytest.mark.parametrize("name", TEMPORARY)
 def test_a_temporary_name_in_a_sub_folder_is_left_alone(name: bytes) -> None:
-    assert isinstance(by_name(b"sub/" + name, ALL, ()), Ignore)
+    assert isinstance(decide_by_name(b"sub/" + name, ALL, ()), Ignore)
 
 
 def test_a_temporary_name_with_a_line_break_is_left_alone() -> None:
-    assert isinstance(by_name(b"a\nb.tmp", ALL, ()), Ignore)
+    assert isinstance(decide_by_name(b"a\nb.tmp", ALL, ()), Ignore)
 
 
 @pytest.mark.parametrize("name", FINAL)
 def test_a_final_name_is_taken(name: bytes) -> None:
-    assert by_name(name, ALL, ()) is None
+    assert decide_by_name(name, ALL, ()) is None
 
 
 def test_a_folder_with_a_temporary_name_says_nothing_about_its_files() -> None:
-    assert by_name(b"a.tmp/b.pdf", ALL, ()) is None
+    assert decide_by_name(b"a.tmp/b.pdf", ALL, ()) is None
 
 
 @pytest.mark.parametrize("name", [b".git", b".~tmp~", b"@eaDir", b".Trashes"])
 def test_a_hidden_folder_is_not_looked_into(name: bytes) -> None:
-    assert isinstance(folder_by_name(name), Ignore)
+    assert isinstance(decide_by_folder_name(name), Ignore)
 
 
 @pytest.mark.parametrize("name", [b"sub", b"a.tmp", b"@ea", b"~x", b"\xff"])
 def test_any_other_folder_is_looked_into(name: bytes) -> None:
-    assert folder_by_name(name) is None
+    assert decide_by_folder_name(name) is None
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_any_other_folder_is_looked_into(name: bytes) -> None:
     ],
 )
 def test_only_included_names_are_taken(path: bytes, include: tuple[str, ...], taken: bool) -> None:
-    assert (by_name(path, include, ()) is None) is taken
+    assert (decide_by_name(path, include, ()) is None) is taken
 
 
 @pytest.mark.parametrize(
@@ -94,11 +94,11 @@ def test_only_included_names_are_taken(path: bytes, include: tuple[str, ...], ta
     ],
 )
 def test_excluded_names_are_left_alone(path: bytes, exclude: tuple[str, ...], taken: bool) -> None:
-    assert (by_name(path, ALL, exclude) is None) is taken
+    assert (decide_by_name(path, ALL, exclude) is None) is taken
 
 
 def test_a_name_that_is_included_and_excluded_is_left_alone_and_told_by_which_pattern() -> None:
-    decision = by_name(b"a.pdf", ("*.pdf",), ("a*",))
+    decision = decide_by_name(b"a.pdf", ("*.pdf",), ("a*",))
 
     assert decision == Ignore("exclude = 'a*' fits")
 
@@ -108,13 +108,13 @@ def test_a_name_that_is_included_and_excluded_is_left_alone_and_told_by_which_pa
     [("ä.pdf", "?.pdf"), ("äöü", "???"), ("ä.pdf", "[äöü].pdf"), ("b.pdf", "[!ä].pdf"), ("€", "[!a]"), ("Ärger.txt", "Ä*")],
 )
 def test_a_pattern_means_characters_and_not_bytes(name: str, pattern: str) -> None:
-    assert by_name(name.encode(), (pattern,), ()) is None
+    assert decide_by_name(name.encode(), (pattern,), ()) is None
 
 
 @pytest.mark.parametrize("suffix", [b".part", b".crdownload", b".download", b".opdownload", b".aria2", b".filepart"])
 def test_a_download_stands_beside_its_final_name(suffix: bytes) -> None:
-    assert b"a.pdf" + suffix in partial_names(b"a.pdf")
+    assert b"a.pdf" + suffix in partial_download_names(b"a.pdf")
 
 
 def test_every_name_that_stands_for_a_download_is_itself_temporary() -> None:
-    assert all(by_name(name, ALL, ()) for name in partial_names(b"a.pdf"))
+    assert all(decide_by_name(name, ALL, ()) for name in partial_download_names(b"a.pdf"))

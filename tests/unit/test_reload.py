@@ -13,9 +13,9 @@ from support.spools import Spool
 
 from inboxd.broker.heartbeat import Heartbeat, InboxReport, write_heartbeat
 from inboxd.logs import events
-from inboxd.service.sd_notify import Notify
+from inboxd.service.sd_notify import ServiceManager
 from inboxd.spool.layout import new_parcel_id
-from inboxd.tasks.service.reload import Reload
+from inboxd.tasks.service.reload import Reloader
 from inboxd.tasks.sweeps import sweeps
 from inboxd.tasks.worker.shared_settings import CurrentContext
 
@@ -49,14 +49,14 @@ class Worker:
         made = dataclasses.replace(workshop(spool.inbox(), FakeLeases(), Sent()), client=self.broker)
         self.current = CurrentContext(made)
         self.current.update(made.settings, ["drop"])
-        self.reload = Reload(self.current, Notify())
+        self.reload = Reloader(self.current, ServiceManager())
 
     def knows(self) -> bool:
         return "drop" in self.current.get().settings.inbox
 
     def look(self, times: int = 2) -> None:
         for _ in range(times):
-            self.reload.forget()
+            self.reload.drop_retired()
 
     def watch(self, *names: str) -> None:
         report = Heartbeat(0.0, {name: InboxReport("inotify", "", is_busy=False, outage=None) for name in names})
@@ -121,7 +121,7 @@ def test_nothing_is_taken_in_for_it_and_nothing_of_it_expires(worker: Worker, mo
     turns: list[Any] = []
     monkeypatch.setattr(sweeps, "_turn", lambda *about: turns.append(about))
 
-    sweeps.missed(worker.current.get())
-    sweeps.expired(worker.current.get())
+    sweeps.sweep_missed(worker.current.get())
+    sweeps.sweep_expired(worker.current.get())
 
     assert turns == []

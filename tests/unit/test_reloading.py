@@ -9,7 +9,7 @@ import structlog
 from inboxd.config.settings import Settings
 from inboxd.errors import SettingsError
 from inboxd.logs import events
-from inboxd.service.reloading import FIXED, compare, freeze, renew, thaw
+from inboxd.service.reloading import RESTART_KEYS, deserialize, merge_settings, reload_settings, serialize
 
 
 def settings(*, inbox: dict[str, dict[str, Any]] | None = None, **tables: object) -> Settings:
@@ -20,9 +20,9 @@ def settings(*, inbox: dict[str, dict[str, Any]] | None = None, **tables: object
 def test_inboxes_come_change_and_go() -> None:
     old = settings(inbox={"a": {}, "b": {"retries": 1}, "c": {}})
 
-    change = compare(old, settings(inbox={"b": {"retries": 2}, "c": {}, "d": {}}))
+    change = merge_settings(old, settings(inbox={"b": {"retries": 2}, "c": {}, "d": {}}))
 
-    assert (change.added, change.removed, change.changed, change.kept) == (("d",), ("a",), ("b",), ())
+    assert (change.added, change.removed, change.changed, change.needs_restart) == (("d",), ("a",), ("b",), ())
     assert set(change.settings.inbox) == {"b", "c", "d"}
     assert change.settings.inbox["b"].retries == 2
 
@@ -30,7 +30,7 @@ def test_inboxes_come_change_and_go() -> None:
 def test_new_defaults_change_every_inbox_that_does_not_say_otherwise() -> None:
     old = settings(inbox={"a": {}, "b": {"retries": 1}})
 
-    change = compare(old, settings(inbox={"a": {}, "b": {"retries": 1}}, defaults={"retries": 7}))
+    change = merge_settings(old, settings(inbox={"a": {}, "b": {"retries": 1}}, defaults={"retries": 7}))
 
     assert change.changed == ("a",)
     assert change.settings.inbox["a"].retries == 7
@@ -51,30 +51,30 @@ def test_new_defaults_change_every_inbox_that_does_not_say_otherwise() -> None:
 def test_what_only_a_restart_takes_up_is_kept_and_named(key: str, tables: dict[str, Any]) -> None:
     old = settings()
 
-    change = compare(old, settings(**tables))
+    change = merge_settings(old, settings(**tables))
 
-    assert change.kept == (key,)
-    assert freeze(change.settings) == freeze(old)
+    assert change.needs_restart == (key,)
+    assert serialize(change.settings) == serialize(old)
 
 
 def test_every_fixed_key_is_a_key() -> None:
-    for table, keys in FIXED.items():
+    for table, keys in RESTART_KEYS.items():
         assert set(keys) <= set(type(getattr(settings(), table)).model_fields)
 
 
 def test_sweeps_and_limits_are_taken_up() -> None:
     new = settings(sweep={"stale_seconds": 3.0}, work={"crashes_max": 9, "outage_seconds": 5.0})
 
-    change = compare(settings(), new)
+    change = merge_settings(settings(), new)
 
     assert change.settings.sweep.stale_seconds == 3.0
     assert (change.settings.work.crashes_max, change.settings.work.outage_seconds) == (9, 5.0)
 
 
 def test_an_inbox_keeps_its_root_and_takes_the_rest() -> None:
-    change = compare(settings(), settings(inbox={"drop": {"root": "/elsewhere", "retries": 9}}))
+    change = merge_settings(settings(), settings(inbox={"drop": {"root": "/elsewhere", "retries": 9}}))
 
-    assert change.kept == ("inbox.drop.root",)
+    assert change.needs_restart == ("inbox.drop.root",)
     assert change.changed == ("drop",)
     assert change.settings.inbox["drop"].root == PurePath("/srv/drop")
     assert change.settings.inbox["drop"].retries == 9
@@ -84,7 +84,7 @@ def test_limits_that_only_a_restart_makes_room_for_are_refused() -> None:
     new = settings(redis={"visibility_timeout_seconds": 7200}, inbox={"drop": {"time_limit_seconds": 5000}})
 
     with pytest.raises(SettingsError) as caught:
-        compare(settings(), new)
+        merge_settings(settings(), new)
 
     (finding,) = caught.value.findings
     assert finding.where == "inbox.drop.time_limit_seconds"
@@ -97,7 +97,7 @@ def test_settings_thaw_as_they_were_frozen_whatever_the_environment_says(monkeyp
     monkeypatch.setenv("INBOXD_INBOX__DROP__RETRIES", "99")
     monkeypatch.setenv("INBOXD_HOST", "other")
 
-    thawed = thaw(freeze(frozen))
+    thawed = deserialize(serialize(frozen))
 
     assert thawed.model_dump() == frozen.model_dump()
     assert thawed.inbox["b"].name == "b"
@@ -118,8 +118,10 @@ def test_an_inbox_that_is_leaving_comes_back_only_to_its_own_folder(file: Path, 
 
     structlog.reset_defaults()
     with structlog.testing.capture_logs() as lines:
-        refused = renew(old, handlers=False, leaving=frozenset({"drop"}))
-        taken = renew(settings(inbox={"drop": {"root": str(tmp_path / "drop")}}), handlers=False, leaving=frozenset({"drop"}))
+        refused = reload_settings(old, handlers=False, retiring=frozenset({"drop"}))
+        taken = reload_settings(
+            settings(inbox={"drop": {"root": str(tmp_path / "drop")}}), handlers=False, retiring=frozenset({"drop"})
+        )
 
     assert refused is None
     assert taken is not None
@@ -135,7 +137,7 @@ def test_every_finding_is_told(file: Path) -> None:
 
     structlog.reset_defaults()
     with structlog.testing.capture_logs() as lines:
-        change = renew(settings(), handlers=False)
+        change = reload_settings(settings(), handlers=False)
 
     assert change is None
     assert [line["event"] for line in lines] == [events.SETTINGS_REFUSED] * 2

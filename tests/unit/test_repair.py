@@ -22,11 +22,11 @@ from inboxd.fs.syscalls import Disk, Fd
 from inboxd.logs import events
 from inboxd.messaging import payload
 from inboxd.messaging.outcome import FileOutcome, Verdict
-from inboxd.messaging.queues import WORK_QUEUE, files_queue, in_queues
+from inboxd.messaging.queues import WORK_QUEUE, files_queue, queued_task_ids
 from inboxd.spool.layout import new_parcel_id
 from inboxd.tasks.sweeps.repair import Repair
 from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.process_identity import token
+from inboxd.tasks.worker.process_identity import process_token
 
 __all__ = ["spool", "workshop"]
 
@@ -84,13 +84,13 @@ def test_a_parcel_by_reference_is_published_to_those_who_see_its_folders(worksho
 
     sweep(workshop, spool)
 
-    assert in_queues(workshop.client, [files_queue("here")]) == {parcel}
+    assert queued_task_ids(workshop.client, [files_queue("here")]) == {parcel}
 
 
 def test_a_success_whose_callback_was_lost_is_carried_out_for_each_file(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"good", b"bad", b"alone", b"again")
-    verdicts = {"good": Verdict.DONE, "bad": Verdict.REJECTED, "alone": Verdict.ALONE, "again": Verdict.AGAIN}
-    store(workshop, parcel, outcome(parcel, **verdicts, gone=Verdict.GONE))
+    verdicts = {"good": Verdict.DONE, "bad": Verdict.REJECTED, "alone": Verdict.RETRY_ISOLATED, "again": Verdict.REQUEUE}
+    store(workshop, parcel, outcome(parcel, **verdicts, gone=Verdict.MISSING))
 
     assert sweep(workshop, spool) == {RecoveryAction.FILE: 1}
 
@@ -182,7 +182,7 @@ def test_a_parcel_that_somebody_works_on_is_left_alone(workshop: WorkerContext, 
 
 def test_a_living_worker_that_could_not_renew_for_a_while_keeps_its_parcel(workshop: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
-    workshop.leases.start(parcel, token("here"), SHORT)
+    workshop.leases.start(parcel, process_token("here"), SHORT)
     lapse(workshop, parcel)
 
     assert sweep(workshop, spool) == {}
@@ -193,7 +193,7 @@ def test_a_parcel_that_a_living_worker_has_left_lying_is_helped_in_the_end(has_o
     """As when Redis was away for so long that the worker gave up saying that it had finished, and took the next parcel."""
     leases, sent = FakeLeases(), Sent()
     parcel = spool.claimed(b"a")
-    leases.start(parcel, token(rooms.HOST), 15.0)
+    leases.start(parcel, process_token(rooms.HOST), 15.0)
     if has_outcome:
         sent.results[parcel] = {"status": SUCCESS, "result": outcome(parcel, a=Verdict.DONE)}
 
@@ -301,8 +301,8 @@ def test_what_a_dead_worker_had_done_is_filed_even_if_the_first_to_split_its_par
     workshop: WorkerContext, spool: Spool
 ) -> None:
     parcel = spool.claimed(b"done", b"rejected", b"in hand")
-    workshop.progress.note(parcel, FileOutcome(b"done", Verdict.DONE))
-    workshop.progress.note(parcel, FileOutcome(b"rejected", Verdict.REJECTED, "no good"))
+    workshop.progress.record(parcel, FileOutcome(b"done", Verdict.DONE))
+    workshop.progress.record(parcel, FileOutcome(b"rejected", Verdict.REJECTED, "no good"))
     eventually(lambda: len(workshop.progress.read(parcel)) == 2)
     workshop.leases.start(parcel, dead_token("here"), 1e-6)
     workshop.leases.take_over(parcel, lease(workshop, parcel), 1e-6, crashed=True)

@@ -13,7 +13,7 @@ from support.spools import AT_ONCE, Spool
 
 from inboxd.fs.syscalls import Disk, FileKind
 from inboxd.intake.readiness import Ignore, Ready, Refuse
-from inboxd.intake.scan import Denied, Seen, SubFolder, scan
+from inboxd.intake.scan import DeniedEntry, ScannedEntry, ScannedFolder, scan
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def test_every_file_is_seen_once_with_its_decision(spool: Spool) -> None:
     for path in (b"a", b"x/b", b"x/y/c", b"z/\xff\n"):
         spool.put(b"inbox/" + path, b"12345")
 
-    seen = [entry for entry in look(spool) if isinstance(entry, Seen)]
+    seen = [entry for entry in look(spool) if isinstance(entry, ScannedEntry)]
 
     assert {entry.path for entry in seen} == {b"a", b"x/b", b"x/y/c", b"z/\xff\n"}
-    assert all(entry.decision == Ready() and entry.look is not None and entry.look.size == 5 for entry in seen)
+    assert all(entry.decision == Ready() and entry.stat is not None and entry.stat.size == 5 for entry in seen)
 
 
 def test_a_sub_folder_is_told_after_its_entries(spool: Spool) -> None:
@@ -43,7 +43,7 @@ def test_a_sub_folder_is_told_after_its_entries(spool: Spool) -> None:
     told = look(spool)
 
     paths = [entry.path for entry in told]
-    assert {entry.path for entry in told if isinstance(entry, SubFolder)} == {b"x", b"empty"}
+    assert {entry.path for entry in told if isinstance(entry, ScannedFolder)} == {b"x", b"empty"}
     assert paths.index(b"x/a") < paths.index(b"x")
 
 
@@ -51,7 +51,7 @@ def test_a_sub_folders_time_is_when_its_entries_last_changed(spool: Spool) -> No
     spool.put(b"inbox/x/a")
     os.utime(spool.root / "inbox" / "x", (5.0, 1234.5))
 
-    assert SubFolder(b"x", 1234.5) in look(spool)
+    assert ScannedFolder(b"x", 1234.5) in look(spool)
 
 
 def test_links_pipes_and_sockets_are_refused_and_not_opened(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,10 +89,10 @@ def test_temporary_names_and_patterns_are_left_alone_without_a_look(spool: Spool
     for path in (b"a.tmp", b"b.txt", b"c.pdf"):
         spool.put(b"inbox/" + path)
 
-    entries = [entry for entry in look(spool, include=("*.pdf", "*.tmp")) if isinstance(entry, Seen)]
+    entries = [entry for entry in look(spool, include=("*.pdf", "*.tmp")) if isinstance(entry, ScannedEntry)]
 
     assert {entry.path: type(entry.decision) for entry in entries} == {b"a.tmp": Ignore, b"b.txt": Ignore, b"c.pdf": Ready}
-    assert {entry.path for entry in entries if entry.look is None} == {b"a.tmp", b"b.txt"}
+    assert {entry.path for entry in entries if entry.stat is None} == {b"a.tmp", b"b.txt"}
 
 
 def test_hidden_folders_are_not_looked_into(spool: Spool) -> None:
@@ -127,7 +127,7 @@ def test_a_tree_of_3000_levels_is_no_danger(spool: Spool) -> None:
     with deep_tree(spool.root / "inbox"):
         told = look(spool)
 
-    assert [entry.path.count(b"/") for entry in told if isinstance(entry, Seen)] == [32]
+    assert [entry.path.count(b"/") for entry in told if isinstance(entry, ScannedEntry)] == [32]
 
 
 def test_what_vanishes_meanwhile_is_passed_over(spool: Spool) -> None:
@@ -177,9 +177,9 @@ def test_a_folder_that_we_may_not_look_into_is_told(spool: Spool) -> None:
 
     told = look(spool, RefusingDisk("open_folder", b"x", errno.EACCES))
 
-    denied = [entry for entry in told if isinstance(entry, Denied)]
+    denied = [entry for entry in told if isinstance(entry, DeniedEntry)]
     assert [entry.path for entry in denied] == [b"x"]
-    assert {entry.path for entry in told if isinstance(entry, Seen)} == {b"b"}
+    assert {entry.path for entry in told if isinstance(entry, ScannedEntry)} == {b"b"}
 
 
 def test_an_inbox_that_can_not_be_read_is_an_error_and_never_empty(spool: Spool) -> None:

@@ -13,8 +13,8 @@ from support.looking import FAR, decisions, look
 from support.spools import AT_ONCE, Spool
 
 from inboxd.fs.syscalls import Disk
-from inboxd.intake.readiness import Patience, Ready, Wait
-from inboxd.intake.scan import Denied, Seen, scan
+from inboxd.intake.readiness import Ready, Wait, WaitTimes
+from inboxd.intake.scan import DeniedEntry, ScannedEntry, scan
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_the_lease_is_given_back_at_once(spool: Spool) -> None:
 def test_a_file_that_we_may_not_open_may_be_busy(spool: Spool) -> None:
     changed = spool.put(b"inbox/a").stat().st_ctime
     disk = RefusingDisk("open_file", b"a", errno.EACCES)
-    patience = Patience(settle=0.0, unsure=5.0, empty=0.0)
+    patience = WaitTimes(settle_seconds=0.0, unsure_seconds=5.0, empty_seconds=0.0)
 
     young, old = (look(spool, disk, changed + age, patience)[0] for age in (4.9, 5.1))
 
@@ -69,7 +69,7 @@ def test_a_file_that_can_not_be_looked_at_does_not_hold_up_the_others(spool: Spo
 
     told = look(spool, RefusingDisk("stat", b"a", errno.EIO))
 
-    assert {type(entry): entry.path for entry in told} == {Denied: b"a", Seen: b"b"}
+    assert {type(entry): entry.path for entry in told} == {DeniedEntry: b"a", ScannedEntry: b"b"}
 
 
 def test_a_scan_outlives_the_descriptors_of_the_turn_that_began_it(spool: Spool) -> None:
@@ -84,7 +84,7 @@ def test_a_scan_outlives_the_descriptors_of_the_turn_that_began_it(spool: Spool)
 
     for number in taken:
         os.close(number)
-    assert {entry.path for entry in seen if isinstance(entry, Seen)} == {b"a", b"x/b", b"x/y/c"}
+    assert {entry.path for entry in seen if isinstance(entry, ScannedEntry)} == {b"a", b"x/b", b"x/y/c"}
 
 
 def test_a_file_too_young_is_not_even_opened(spool: Spool) -> None:
@@ -94,7 +94,9 @@ def test_a_file_too_young_is_not_even_opened(spool: Spool) -> None:
 
     changed = spool.put(b"inbox/a").stat().st_ctime
 
-    young = look(spool, Unopenable(), now=changed, patience=Patience(settle=1.0, unsure=1.0, empty=1.0))
+    young = look(
+        spool, Unopenable(), now=changed, patience=WaitTimes(settle_seconds=1.0, unsure_seconds=1.0, empty_seconds=1.0)
+    )
 
     assert isinstance(young[0].decision, Wait)
 

@@ -14,7 +14,13 @@ from inboxd.logs import events
 from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.queues import QUARANTINE_KEY
 from inboxd.spool.layout import new_parcel_id
-from inboxd.tasks.hardening.message_filter import KEPT_BYTES_MAX, KEPT_MAX, REDELIVERIES_MAX, Screen, read
+from inboxd.tasks.hardening.message_filter import (
+    QUARANTINED_BYTES_MAX,
+    QUARANTINED_MESSAGES_MAX,
+    REDELIVERIES_MAX,
+    MessageFilter,
+    parse_headers,
+)
 
 TASK = "inboxd.process"
 
@@ -25,8 +31,8 @@ def leases(valkey: redis.Redis) -> Leases:
 
 
 @pytest.fixture
-def screen(valkey: redis.Redis, leases: Leases) -> Screen:
-    return Screen(valkey, leases, lambda: [TASK])
+def screen(valkey: redis.Redis, leases: Leases) -> MessageFilter:
+    return MessageFilter(valkey, leases, lambda: [TASK])
 
 
 @pytest.fixture
@@ -48,12 +54,12 @@ def redelivered(raw: bytes) -> bytes:
     return json.dumps(message).encode()
 
 
-def test_a_message_as_celery_sends_it_passes(screen: Screen, sent: tuple[str, bytes]) -> None:
+def test_a_message_as_celery_sends_it_passes(screen: MessageFilter, sent: tuple[str, bytes]) -> None:
     parcel, raw = sent
 
-    assert read(raw, [TASK])["id"] == parcel
-    assert screen.passes("inboxd.work", raw)
-    assert screen.passes("inboxd.work", redelivered(raw))
+    assert parse_headers(raw, [TASK])["id"] == parcel
+    assert screen.accepts("inboxd.work", raw)
+    assert screen.accepts("inboxd.work", redelivered(raw))
 
 
 @pytest.mark.parametrize("header", ["eta", "expires", "retries", "timelimit", "id", "task"])
@@ -63,7 +69,7 @@ def test_a_header_of_the_wrong_type_does_not(header: str, value: object, sent: t
     message["headers"][header] = value
 
     with pytest.raises(InvalidMessage):
-        read(json.dumps(message).encode(), [TASK])
+        parse_headers(json.dumps(message).encode(), [TASK])
 
 
 @pytest.mark.parametrize("part", ["headers", "properties", "body", "content-type", "content-encoding"])
@@ -72,17 +78,17 @@ def test_a_message_that_lacks_a_part_does_not(part: str, sent: tuple[str, bytes]
     del message[part]
 
     with pytest.raises(InvalidMessage):
-        read(json.dumps(message).encode(), [TASK])
+        parse_headers(json.dumps(message).encode(), [TASK])
 
 
 def test_the_parcel_of_a_bad_message_is_free_for_the_sweep_at_once(
-    screen: Screen, leases: Leases, sent: tuple[str, bytes]
+    screen: MessageFilter, leases: Leases, sent: tuple[str, bytes]
 ) -> None:
     parcel, raw = sent
     leases.queue(parcel, "drop", 60.0)
 
     with capture_logs() as lines:
-        assert not screen.passes("inboxd.work", raw.replace(b"base64", b"base63"))
+        assert not screen.accepts("inboxd.work", raw.replace(b"base64", b"base63"))
 
     lease = leases.read([parcel])[parcel]
     assert (lease.state, lease.seconds_left < 0) == (LeaseState.QUEUED, True)
@@ -91,40 +97,40 @@ def test_the_parcel_of_a_bad_message_is_free_for_the_sweep_at_once(
 
 
 def test_a_running_parcel_is_not_disturbed_by_a_bad_copy_of_its_message(
-    screen: Screen, leases: Leases, sent: tuple[str, bytes]
+    screen: MessageFilter, leases: Leases, sent: tuple[str, bytes]
 ) -> None:
     parcel, raw = sent
     leases.start(parcel, "me", 60.0)
 
-    assert not screen.passes("inboxd.work", raw.replace(b"base64", b"base63"))
+    assert not screen.accepts("inboxd.work", raw.replace(b"base64", b"base63"))
 
     assert leases.read([parcel])[parcel].seconds_left > 0
 
 
 def test_a_message_that_comes_back_from_worker_after_worker_counts_as_their_death(
-    screen: Screen, valkey: redis.Redis, leases: Leases, sent: tuple[str, bytes]
+    screen: MessageFilter, valkey: redis.Redis, leases: Leases, sent: tuple[str, bytes]
 ) -> None:
     parcel, raw = sent
     leases.queue(parcel, "drop", 60.0)
 
-    workers = [Screen(valkey, leases, lambda: [TASK]) for _ in range(REDELIVERIES_MAX)]
-    passed = [worker.passes("inboxd.work", redelivered(raw)) for worker in workers]
+    workers = [MessageFilter(valkey, leases, lambda: [TASK]) for _ in range(REDELIVERIES_MAX)]
+    passed = [worker.accepts("inboxd.work", redelivered(raw)) for worker in workers]
 
     assert passed == [True] * (REDELIVERIES_MAX - 1) + [False]
     lease = leases.read([parcel])[parcel]
     assert (lease.state, lease.seconds_left < 0) == (LeaseState.RUNNING, True)
-    assert screen.passes("inboxd.work", redelivered(raw)), "the count begins anew"
+    assert screen.accepts("inboxd.work", redelivered(raw)), "the count begins anew"
 
 
-def test_a_message_that_comes_back_to_the_same_worker_has_ended_nobody(screen: Screen, sent: tuple[str, bytes]) -> None:
-    assert all(screen.passes("inboxd.work", redelivered(sent[1])) for _ in range(3 * REDELIVERIES_MAX))
+def test_a_message_that_comes_back_to_the_same_worker_has_ended_nobody(screen: MessageFilter, sent: tuple[str, bytes]) -> None:
+    assert all(screen.accepts("inboxd.work", redelivered(sent[1])) for _ in range(3 * REDELIVERIES_MAX))
 
 
 def test_a_worker_that_stops_in_order_is_not_counted(valkey: redis.Redis, leases: Leases, sent: tuple[str, bytes]) -> None:
     for _ in range(3 * REDELIVERIES_MAX):
-        worker = Screen(valkey, leases, lambda: [TASK])
-        assert worker.passes("inboxd.work", redelivered(sent[1]))
-        worker.forgive()
+        worker = MessageFilter(valkey, leases, lambda: [TASK])
+        assert worker.accepts("inboxd.work", redelivered(sent[1]))
+        worker.reset_redeliveries()
 
 
 @pytest.mark.parametrize(
@@ -137,25 +143,25 @@ def test_a_header_that_would_end_the_worker_is_refused(headers: dict[str, object
     message["headers"].update(headers)
 
     with pytest.raises(InvalidMessage):
-        read(json.dumps(message).encode(), [TASK])
+        parse_headers(json.dumps(message).encode(), [TASK])
 
 
-def test_what_comes_from_no_queue_of_tasks_passes(screen: Screen) -> None:
-    assert screen.passes("0b1c.reply.inboxd.pidbox", b"an answer to inspect")
+def test_what_comes_from_no_queue_of_tasks_passes(screen: MessageFilter) -> None:
+    assert screen.accepts("0b1c.reply.inboxd.pidbox", b"an answer to inspect")
 
 
-def test_what_is_set_aside_is_bounded(screen: Screen, valkey: redis.Redis) -> None:
-    for _ in range(KEPT_MAX + 5):
-        screen.passes("inboxd.work", b"x" * (KEPT_BYTES_MAX + 5))
+def test_what_is_set_aside_is_bounded(screen: MessageFilter, valkey: redis.Redis) -> None:
+    for _ in range(QUARANTINED_MESSAGES_MAX + 5):
+        screen.accepts("inboxd.work", b"x" * (QUARANTINED_BYTES_MAX + 5))
 
-    assert valkey.llen(QUARANTINE_KEY) == KEPT_MAX
-    assert valkey.lindex(QUARANTINE_KEY, 0) == b"x" * KEPT_BYTES_MAX
+    assert valkey.llen(QUARANTINE_KEY) == QUARANTINED_MESSAGES_MAX
+    assert valkey.lindex(QUARANTINE_KEY, 0) == b"x" * QUARANTINED_BYTES_MAX
 
 
 def test_without_a_broker_a_bad_message_is_refused_all_the_same(leases: Leases) -> None:
-    screen = Screen(redis.Redis(unix_socket_path="/nowhere"), leases, lambda: [TASK])
+    screen = MessageFilter(redis.Redis(unix_socket_path="/nowhere"), leases, lambda: [TASK])
 
     with capture_logs() as lines:
-        assert not screen.passes("inboxd.work", b"not JSON")
+        assert not screen.accepts("inboxd.work", b"not JSON")
 
     assert [line["event"] for line in lines] == [events.MESSAGE_SET_ASIDE, events.BROKER_AWAY]

@@ -9,9 +9,9 @@ import pytest
 
 from inboxd.config.settings import Inbox, Settings
 from inboxd.console.systemd import releases
-from inboxd.console.systemd.files import remove_all, units, write, write_all
-from inboxd.console.systemd.places import SERVICES, TARGET, of_user, system, templates
-from inboxd.console.systemd.refusals import interpreter, settings_of
+from inboxd.console.systemd.files import remove_all, unit_files, write_all, write_file
+from inboxd.console.systemd.places import SERVICES, TARGET, system_paths, templates, user_paths
+from inboxd.console.systemd.refusals import check_interpreter, load_service_settings
 from inboxd.errors import SettingsError
 
 SETTINGS = Settings(inbox={"drop": Inbox(root=PurePath("/srv/drop"), name="drop")})
@@ -20,7 +20,7 @@ SETTINGS = Settings(inbox={"drop": Inbox(root=PurePath("/srv/drop"), name="drop"
 def test_a_file_is_written_only_when_it_differs(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "unit"
 
-    first, second, third = write(path, "a"), write(path, "a"), write(path, "b", 0o600)
+    first, second, third = write_file(path, "a"), write_file(path, "a"), write_file(path, "b", 0o600)
 
     assert (first, second, third) == (True, False, True)
     assert path.read_text() == "b"
@@ -29,18 +29,18 @@ def test_a_file_is_written_only_when_it_differs(tmp_path: Path) -> None:
 
 
 def test_the_units_call_the_environment_that_installs_them(tmp_path: Path) -> None:
-    texts = units(SETTINGS, system(tmp_path), Path("/opt/other"))
+    texts = unit_files(SETTINGS, system_paths(tmp_path), Path("/opt/other"))
 
     for service in SERVICES:
-        text = texts[system(tmp_path).units / service]
+        text = texts[system_paths(tmp_path).units / service]
         assert "/opt/other/bin/" in text
         assert "/opt/inboxd" not in text
 
 
-@pytest.mark.parametrize("places", [system, of_user])
+@pytest.mark.parametrize("places", [system_paths, user_paths])
 def test_what_was_written_is_removed_and_nothing_else(tmp_path: Path, places: type) -> None:
     installed = places(tmp_path)
-    write_all(units(SETTINGS, installed, Path("/opt/inboxd/current")))
+    write_all(unit_files(SETTINGS, installed, Path("/opt/inboxd/current")))
     admins = installed.drop_in(SERVICES[1]).with_name("99-mine.conf")
     admins.touch()
 
@@ -83,57 +83,57 @@ def _release(top: Path, name: str) -> Path:
 def test_a_switch_replaces_the_link_in_one_step_and_knows_what_was_before(tmp_path: Path) -> None:
     link, old, new = tmp_path / "current", _release(tmp_path, "1"), _release(tmp_path, "2")
 
-    releases.switch(link, old)
-    releases.switch(link, new)
+    releases.switch_to(link, old)
+    releases.switch_to(link, new)
 
     assert link.resolve() == new
-    assert releases.previous(link) == old
+    assert releases.previous_release(link) == old
     assert not link.readlink().is_absolute()
 
 
 def test_two_releases_are_kept_and_the_current_one_always(tmp_path: Path) -> None:
     link = tmp_path / "current"
     made = [_release(tmp_path, str(number)) for number in range(4)]
-    releases.switch(link, made[0])
+    releases.switch_to(link, made[0])
 
-    releases.prune(link)
+    releases.remove_old_releases(link)
 
     assert sorted((tmp_path / "releases").iterdir()) == [made[0], made[3]]
 
 
 def test_with_one_release_there_is_nothing_to_prune_or_go_back_to(tmp_path: Path) -> None:
     link, only = tmp_path / "current", _release(tmp_path, "1")
-    releases.switch(link, only)
+    releases.switch_to(link, only)
 
-    releases.prune(link)
+    releases.remove_old_releases(link)
 
     assert only.exists()
-    assert releases.previous(link) is None
+    assert releases.previous_release(link) is None
 
 
 def test_the_services_settings_are_read_without_our_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    places = system(tmp_path)
-    write(places.settings, '[inbox.drop]\nroot = "/srv/drop"\n')
-    write(places.redis_url, "redis://there\n", 0o600)
+    places = system_paths(tmp_path)
+    write_file(places.settings, '[inbox.drop]\nroot = "/srv/drop"\n')
+    write_file(places.redis_url, "redis://there\n", 0o600)
     monkeypatch.setenv("INBOXD_REDIS__URL", "redis://mine")
 
-    settings = settings_of(places)
+    settings = load_service_settings(places)
 
     assert settings.redis.url == "redis://there"
     assert os.environ["INBOXD_REDIS__URL"] == "redis://mine"
 
 
 def test_services_without_a_redis_are_refused(tmp_path: Path) -> None:
-    places = system(tmp_path)
-    write(places.settings, '[inbox.drop]\nroot = "/srv/drop"\n')
+    places = system_paths(tmp_path)
+    write_file(places.settings, '[inbox.drop]\nroot = "/srv/drop"\n')
 
     with pytest.raises(SettingsError, match=r"apt install redis-server"):
-        settings_of(places)
+        load_service_settings(places)
 
 
 @pytest.mark.parametrize("place", ["/root/.pyenv/bin/python", "/home/alice/venv/bin/python", "/tmp/venv/bin/python"])
 def test_a_python_that_the_services_could_not_see_is_refused(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", place)
 
-    assert [finding.where for finding in interpreter(system())] == [place]
-    assert list(interpreter(of_user())) == []
+    assert [finding.where for finding in check_interpreter(system_paths())] == [place]
+    assert list(check_interpreter(user_paths())) == []

@@ -6,11 +6,11 @@ import click
 
 from inboxd.broker.connection import broker_url, without_password
 from inboxd.config.settings import Settings
-from inboxd.console.options import read, settings_option
-from inboxd.console.ping import ask
+from inboxd.console.options import read_settings, settings_option
+from inboxd.console.ping import ping_broker
 from inboxd.console.systemd import sandbox
-from inboxd.console.systemd.places import system
-from inboxd.console.up.server_address import startable
+from inboxd.console.systemd.places import system_paths
+from inboxd.console.up.server_address import parse_local_address
 from inboxd.errors import SettingsError
 from inboxd.logs.text import escape
 from inboxd.service import preflight
@@ -22,9 +22,12 @@ from inboxd.service import preflight
 @click.option("--no-folders", is_flag=True, help="Don't look into the folders: for who may not.")
 def check(named: Path | None, no_broker: bool, no_folders: bool) -> None:
     """Say what is wrong with the settings and the folders they name; exit code 2 if anything is."""
-    file, settings = read(named)
-    note = "" if no_broker else _broker(settings)
-    if findings := [*preflight.check(settings, folders=not no_folders), *sandbox.differences(settings, system(), file)]:
+    file, settings = read_settings(named)
+    note = "" if no_broker else _describe_broker(settings)
+    if findings := [
+        *preflight.find_problems(settings, folders=not no_folders),
+        *sandbox.find_missing_roots(settings, system_paths(), file),
+    ]:
         raise SettingsError(findings)
     click.echo(escape(f"{file}: ok"))
     for name, inbox in settings.inbox.items():
@@ -33,9 +36,9 @@ def check(named: Path | None, no_broker: bool, no_folders: bool) -> None:
         click.echo(escape(note))
 
 
-def _broker(settings: Settings) -> str:
+def _describe_broker(settings: Settings) -> str:
     """Tell whether Redis answers: worth a word, but no reason to refuse anything."""
-    url, answer = broker_url(settings), ask(settings)
-    hint = " (`inboxd up` starts a server there)" if startable(url) else ""
-    state = "answers" if answer else f"does not answer{hint}: {answer.why}"
+    url, answer = broker_url(settings), ping_broker(settings)
+    hint = " (`inboxd up` starts a server there)" if parse_local_address(url) else ""
+    state = "answers" if answer else f"does not answer{hint}: {answer.error}"
     return f"note: the broker at {without_password(url)} {state}"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from inboxd.console.options import NEEDS_A_PERSON, read, settings_option
+from inboxd.console.options import EXIT_ATTENTION, read_settings, settings_option
 from inboxd.console.status import table
-from inboxd.console.status.snapshot import gather
+from inboxd.console.status.snapshot import take_snapshot
 
 
 @click.command()
@@ -24,10 +24,10 @@ def status(named: Path | None, in_json: bool) -> None:
     nothing before it, or is claimed for longer than its time limits and retries explain. Failed files are no such thing: each
     has its note, and waits in failed/ for whoever dropped it.
     """
-    _, settings = read(named, asks_redis=True)
-    now = gather(settings, time.time())
+    _, settings = read_settings(named, needs_redis=True)
+    now = take_snapshot(settings, time.time())
     if in_json:
-        click.echo(json.dumps(table.as_json(now), indent=2))
+        click.echo(json.dumps(table.to_json(now), indent=2))
     else:
-        table.show(now)
-    sys.exit(NEEDS_A_PERSON if now.troubles() else 0)
+        table.print_status(now)
+    sys.exit(EXIT_ATTENTION if now.problems() else 0)

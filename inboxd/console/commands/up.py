@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from inboxd.console.options import read, settings_option
+from inboxd.console.options import read_settings, settings_option
 from inboxd.console.up.up import up as bring_up
 
 
@@ -13,5 +13,5 @@ from inboxd.console.up.up import up as bring_up
 @settings_option
 def up(named: Path | None) -> None:
     """Run everything in this terminal, with a server of its own if there is none. Ctrl-C stops it."""
-    file, settings = read(named)
+    file, settings = read_settings(named)
     sys.exit(bring_up(settings, file))

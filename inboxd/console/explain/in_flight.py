@@ -8,54 +8,56 @@ from celery.states import FAILURE, PENDING, RETRY, SUCCESS
 from inboxd.broker.leases import Lease, Leases, LeaseState
 from inboxd.broker.recovery import parcel_state
 from inboxd.config.settings import Inbox
-from inboxd.console.explain.context import Surroundings
+from inboxd.console.explain.context import ExplainContext
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs.text import escape
 from inboxd.messaging.celery_app import make_app
-from inboxd.messaging.queues import WORK_QUEUE, Whereabouts, files_queue, locate
-from inboxd.messaging.results import Stored, stored
+from inboxd.messaging.queues import WORK_QUEUE, MessageLocation, files_queue, locate_message
+from inboxd.messaging.results import ResultRecord, read_results
 from inboxd.spool.claims import list_files
 from inboxd.spool.layout import Folders, created_at
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ParcelExplanation:
     """What is known of a parcel: its state in one word, sentences for people, times in unix seconds, facts for programs."""
 
     state: str
-    why: list[str]
+    sentences: list[str]
     since: float
     until: float | None = None
     facts: dict[str, object] = field(default_factory=dict)
 
 
-def told_of_parcel(surroundings: Surroundings, inbox: Inbox, folders: Folders, parcel: str) -> Told:
+def explain_parcel(surroundings: ExplainContext, inbox: Inbox, folders: Folders, parcel: str) -> ParcelExplanation:
     """Tell what keeps a parcel's files in claimed/. Raises OSError."""
     company = len(list_files(surroundings.disk, folders, parcel)) - 1
     since = created_at(parcel)
     begin = f"in parcel {parcel}, made {time.time() - since:.1f} s ago" + (f", with {company} others" if company > 0 else "")
     facts: dict[str, object] = {"parcel": parcel, "files": company + 1}
-    trouble = surroundings.troubles.get(inbox.name)
+    trouble = surroundings.outages.get(inbox.name)
     why = [begin, *([f"what is finished can't be filed just now: {trouble}"] if trouble else [])]
-    if not surroundings.away:
+    if not surroundings.broker_error:
         try:
-            return _ask(surroundings, parcel, why, since, facts)
+            return _explain_by_redis(surroundings, parcel, why, since, facts)
         except BrokerUnavailable as error:
-            return Told("claimed", [*why, f"the broker does not say more: {error}"], since, facts=facts)
-    away = f"the broker is away: {surroundings.away}; it goes on when that is back"
-    return Told("claimed", [*why, away], since, facts=facts)
+            return ParcelExplanation("claimed", [*why, f"the broker does not say more: {error}"], since, facts=facts)
+    away = f"the broker is away: {surroundings.broker_error}; it goes on when that is back"
+    return ParcelExplanation("claimed", [*why, away], since, facts=facts)
 
 
-def _ask(surroundings: Surroundings, parcel: str, why: list[str], since: float, facts: dict[str, object]) -> Told:
+def _explain_by_redis(
+    surroundings: ExplainContext, parcel: str, why: list[str], since: float, facts: dict[str, object]
+) -> ParcelExplanation:
     lease = Leases(surroundings.client, keep_seconds=1.0).read([parcel])[parcel]
     with make_app(surroundings.settings, results=True) as app:
-        result = stored(app, [parcel])[parcel]
+        result = read_results(app, [parcel])[parcel]
     state = parcel_state(lease, outcome=result["status"] in (SUCCESS, FAILURE))
-    message = Whereabouts()
+    message = MessageLocation()
     if lease is None or lease.state is LeaseState.QUEUED:
         queues = (WORK_QUEUE, files_queue(surroundings.settings.host))
-        message = locate(surroundings.client, queues, parcel)
-    facts |= {"outcome": result["status"].lower(), "queue": message.queue or None, "retry_at": message.due}
+        message = locate_message(surroundings.client, queues, parcel)
+    facts |= {"outcome": result["status"].lower(), "queue": message.queue or None, "retry_at": message.retry_at}
     if lease:
         facts |= {
             "attempt": lease.attempt,
@@ -63,11 +65,13 @@ def _ask(surroundings: Surroundings, parcel: str, why: list[str], since: float, 
             "worker": lease.owner or None,
             "lease_left": lease.seconds_left,
         }
-    return Told(state.value, [*why, *_sentences(surroundings, lease, result, message)], since, message.due, facts)
+    return ParcelExplanation(
+        state.value, [*why, *_describe(surroundings, lease, result, message)], since, message.retry_at, facts
+    )
 
 
-def _sentences(surroundings: Surroundings, lease: Lease | None, result: Stored, message: Whereabouts) -> list[str]:
-    found = list(_of_lease(surroundings, lease, message))
+def _describe(surroundings: ExplainContext, lease: Lease | None, result: ResultRecord, message: MessageLocation) -> list[str]:
+    found = list(_describe_lease(surroundings, lease, message))
     if lease and lease.crashes:
         found.append(
             f"{lease.crashes} workers have died over it; at {surroundings.settings.work.crashes_max} it goes to failed/"
@@ -84,18 +88,18 @@ def _sentences(surroundings: Surroundings, lease: Lease | None, result: Stored, 
     return found
 
 
-def _of_lease(surroundings: Surroundings, lease: Lease | None, message: Whereabouts) -> list[str]:
+def _describe_lease(surroundings: ExplainContext, lease: Lease | None, message: MessageLocation) -> list[str]:
     sweep = f"every {surroundings.settings.sweep.stale_seconds:g} s a sweep looks for parcels that nobody looks after"
     if lease is None:
-        where = _where(message)
+        where = _describe_message(message)
         return [f"Redis knows nothing of it (it is new, or Redis has lost its memory); {where}", sweep]
     lapses = f"in {lease.seconds_left:.1f} s" if lease.seconds_left >= 0 else f"since {-lease.seconds_left:.1f} s"
     match lease.state:
         case LeaseState.QUEUED:
             tries = f"it was begun {lease.attempt} times" if lease.attempt else "no worker has begun with it yet"
-            return [_where(message), tries, f"its lease lapses {lapses}; then {sweep}"]
+            return [_describe_message(message), tries, f"its lease lapses {lapses}; then {sweep}"]
         case LeaseState.RUNNING:
-            worker = f"{_owner(lease.owner)} works on it, attempt {lease.attempt}"
+            worker = f"{_describe_owner(lease.owner)} works on it, attempt {lease.attempt}"
             alive = f"its lease is renewed while that worker lives; it lapses {lapses}"
             return [worker, alive if lease.seconds_left >= 0 else f"but its lease has lapsed {lapses}: {sweep}"]
         case LeaseState.FINISHED:
@@ -106,15 +110,15 @@ def _of_lease(surroundings: Surroundings, lease: Lease | None, message: Whereabo
             ]
 
 
-def _where(message: Whereabouts) -> str:
+def _describe_message(message: MessageLocation) -> str:
     if message.queue:
         return f"its message waits in the queue {message.queue} for a worker"
-    if message.due is not None:
-        return f"a worker holds it back until its next attempt, in {max(message.due - time.time(), 0.0):.1f} s"
-    return "a worker has just taken its message" if message.taken else "no queue has its message"
+    if message.retry_at is not None:
+        return f"a worker holds it back until its next attempt, in {max(message.retry_at - time.time(), 0.0):.1f} s"
+    return "a worker has just taken its message" if message.is_unacked else "no queue has its message"
 
 
-def _owner(token: str) -> str:
+def _describe_owner(token: str) -> str:
     """Name a worker by its token: host, world, process, birth, attempt."""
     host, _, rest = token.partition("/")
     fields = rest.split("/")

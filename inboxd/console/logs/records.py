@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from inboxd.logs import events
 
-BEGIN = b'{"timestamp": "'
+LINE_START = b'{"timestamp": "'
 """How every line of ours begins. Within a value its quotes would be escaped: where this stands, a line begins."""
 
-SLACK_SECONDS = 2.0
+FILE_TIME_SLACK_SECONDS = 2.0
 """A line may be so much older than the file that it is in was when it was last written to."""
 
 OUTCOMES: dict[str, tuple[str, ...]] = {
@@ -23,11 +23,11 @@ OUTCOMES: dict[str, tuple[str, ...]] = {
     "retried": (events.FILE_RETRIED, events.PARCEL_SPLIT),
 }
 
-_TEXTS = frozenset(
+_TEXT_KEYS = frozenset(
     ("timestamp", "level", "program", "event", "module", "inbox", "file", "filed", "parcel", "out_of", "sha256", "file_id")
 )
 _JSON = json.JSONDecoder()
-_STARS = re.compile(r"[*?]")
+_WILDCARDS = re.compile(r"[*?]")
 _PACKAGE = "inboxd."
 
 
@@ -70,7 +70,7 @@ def parse(line: bytes) -> Record | None:
         )  # from where a log was truncated to where a program that doesn't append goes on, there is a hole
         if not line.startswith(b"{"):
             return None
-    if (record := _parsed(line)) is None and line.startswith(BEGIN) and (again := line.rfind(BEGIN)) > 0:
+    if (record := _parsed(line)) is None and line.startswith(LINE_START) and (again := line.rfind(LINE_START)) > 0:
         return _parsed(line[again:])
     return record
 
@@ -88,7 +88,7 @@ def from_fields(found: dict[str, Any]) -> Record | None:
     if not isinstance(found.get("timestamp"), str) or not isinstance(found.get("event"), str):
         return None
     for key, value in found.items():
-        if type(value) is not str and value is not None and key in _TEXTS:
+        if type(value) is not str and value is not None and key in _TEXT_KEYS:
             return None
     try:
         moment = datetime.fromisoformat(found["timestamp"])
@@ -98,27 +98,27 @@ def from_fields(found: dict[str, Any]) -> Record | None:
     return Record(at, found)
 
 
-def oldest(since: float | None) -> bytes:
+def oldest_line_start(since: float | None) -> bytes:
     """Return what a line of ours that begins with less is surely older than, given unix seconds; b"" if none is too old.
 
     Our times are in UTC and spelt alike, so that their bytes can be compared, a hundred times faster than they can be read.
     """
     if since is None:
         return b""
-    moment = datetime.fromtimestamp(max(since - SLACK_SECONDS, 0.0), tz=UTC)
-    return BEGIN + moment.isoformat(timespec="seconds").removesuffix("+00:00").encode()
+    moment = datetime.fromtimestamp(max(since - FILE_TIME_SLACK_SECONDS, 0.0), tz=UTC)
+    return LINE_START + moment.isoformat(timespec="seconds").removesuffix("+00:00").encode()
 
 
-def latest(until: float | None) -> bytes:
+def latest_line_start(until: float | None) -> bytes:
     """Return what a line of ours that begins with more is surely later than, given unix seconds; b"" if none is too late."""
     if until is None:
         return b""
     moment = datetime.fromtimestamp(max(until, 0.0), tz=UTC)
-    return BEGIN + moment.isoformat(timespec="seconds").removesuffix("+00:00").encode() + b"~"
+    return LINE_START + moment.isoformat(timespec="seconds").removesuffix("+00:00").encode() + b"~"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LogFilter:
     """Which records a person asked for; None or empty is no wish. Moments are in unix seconds, ``file`` is a pattern."""
 
     since: float | None = None
@@ -134,50 +134,50 @@ class Wanted:
         return {event for outcome in self.outcomes for event in OUTCOMES[outcome]}
 
     @property
-    def part_of_file(self) -> str:
+    def literal_part(self) -> str:
         """The longest text that is in the path of every wanted file, whatever its pattern's stars stand for; "" if none is."""
-        return max(_STARS.split((self.file or "").partition("[")[0]), key=len)
+        return max(_WILDCARDS.split((self.file or "").partition("[")[0]), key=len)
 
-    def admits(self, record: Record) -> bool:
+    def matches(self, record: Record) -> bool:
         """Tell whether a record is one of those."""
         return (
             (self.since is None or record.at >= self.since)
             and (self.until is None or record.at <= self.until)
             and (self.inbox is None or record.text("inbox") == self.inbox)
             and (self.parcel is None or self.parcel in record.parcels)
-            and (self.file is None or self._fits(record.text("file")))
-            and (not self.outcomes or self._ended_so(record))
+            and (self.file is None or self._matches_file(record.text("file")))
+            and (not self.outcomes or self._has_outcome(record))
         )
 
-    def _fits(self, file: str | None) -> bool:
+    def _matches_file(self, file: str | None) -> bool:
         """Tell whether a path, as the log spells it, or its last part where the pattern has no slash, fits the pattern."""
         if file is None or self.file is None:
             return False
         name = file if "/" in self.file else file.rpartition("/")[2]
         return file == self.file or fnmatchcase(name, self.file)
 
-    def _ended_so(self, record: Record) -> bool:
+    def _has_outcome(self, record: Record) -> bool:
         """Tell whether it has one of the outcomes: a file that was split off is only retried if there was something wrong."""
         if not record.is_ours or record.event not in self.events:
             return False
         return record.event != events.PARCEL_SPLIT or record.fields.get("why") is not None
 
 
-class Source(Protocol):
+class LogSource(Protocol):
     """Where records come from."""
 
     @property
     def where(self) -> str:
         """Say in words where it looks."""
 
-    def records(self, wanted: Wanted) -> Iterator[Record]:
+    def records(self, wanted: LogFilter) -> Iterator[Record]:
         """Yield, in order of time, at least those records that are wanted."""
 
-    def last(self, wanted: Wanted, count: int) -> list[Record]:
+    def last(self, wanted: LogFilter, count: int) -> list[Record]:
         """Return the last so many wanted records, in order of time."""
 
-    def holding(self, keys: tuple[str, ...], values: Collection[str], *, with_files: bool = True) -> list[Record]:
+    def search(self, keys: tuple[str, ...], values: Collection[str], *, with_files: bool = True) -> list[Record]:
         """Return the records that have one of the values at one of the keys; on request only those that name no file."""
 
-    def follow(self, wanted: Wanted, last: int, show: Callable[[Record], None]) -> None:
+    def follow(self, wanted: LogFilter, last: int, show: Callable[[Record], None]) -> None:
         """Show the last few wanted records, or all since the wished moment, then each one as it comes. Does not return."""

@@ -12,36 +12,36 @@ from inboxd.broker.counters import Counters, InboxCounts
 from inboxd.broker.heartbeat import Heartbeat, InboxReport, read_heartbeat, seconds_since_sweep, sweep_deadline_seconds
 from inboxd.broker.outages import read_outages
 from inboxd.config.settings import Settings
-from inboxd.console.ping import ask
-from inboxd.console.status.stuck import stuck
+from inboxd.console.ping import ping_broker
+from inboxd.console.status.stuck import find_stuck
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.queues import QUARANTINE_KEY, WORK_QUEUE, files_queue, host_queue
-from inboxd.monitoring.file_counts import Census, count
+from inboxd.monitoring.file_counts import FileCounts, count_files
 
 WORKER_ANSWER_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class InboxState:
+class InboxStatus:
     """One inbox: its counts, or the ``problem`` with its folders; how it is watched, and what was filed, None if unknown.
 
     ``unfiled`` is why nothing can be filed there; ``stuck`` has a sentence for a file that has been on its way for too long.
     """
 
     name: str
-    counts: Census | None
+    counts: FileCounts | None
     problem: str = ""
-    watched: InboxReport | None = None
+    report: InboxReport | None = None
     totals: InboxCounts | None = None
-    unfiled: str = ""
+    outage: str = ""
     stuck: tuple[str, ...] = ()
 
     @property
-    def why(self) -> str:
+    def problem_or_outage(self) -> str:
         """What is wrong with its folders, as first known; "" for nothing."""
-        return self.problem or self.unfiled or (self.watched and self.watched.outage) or ""
+        return self.problem or self.outage or (self.report and self.report.outage) or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,77 +54,79 @@ class Status:
     """
 
     at: float
-    inboxes: tuple[InboxState, ...]
-    away: str
+    inboxes: tuple[InboxStatus, ...]
+    broker_error: str
     workers: int
     watcher: Heartbeat | None
-    swept: float | None = None
-    unswept: bool = False
-    set_aside: int = 0
-    deserted: tuple[str, ...] = ()
-    gone: tuple[str, ...] = ()
+    seconds_since_sweep: float | None = None
+    is_sweep_overdue: bool = False
+    quarantined: int = 0
+    unconsumed: tuple[str, ...] = ()
+    removed_inboxes: tuple[str, ...] = ()
     broker: str = ""
 
-    def troubles(self) -> list[str]:
+    def problems(self) -> list[str]:
         """Return what needs a person, a sentence each."""
-        found = [f"{inbox.name}: {inbox.why}" for inbox in self.inboxes if inbox.why]
-        if self.away:
-            return [*found, f"the broker is away, and no worker or watcher can be seen: {self.away}"]
+        found = [f"{inbox.name}: {inbox.problem_or_outage}" for inbox in self.inboxes if inbox.problem_or_outage]
+        if self.broker_error:
+            return [*found, f"the broker is away, and no worker or watcher can be seen: {self.broker_error}"]
         if not self.workers:
             found.append("no worker answers: files are taken in, and not worked on")
-        found += [f"no worker takes {what}" for what in self.deserted]
+        found += [f"no worker takes {what}" for what in self.unconsumed]
         if self.watcher is None:
             found.append("no watcher gives a sign of life: new files are not noticed")
         else:
-            unknown = [inbox.name for inbox in self.inboxes if inbox.watched is None]
+            unknown = [inbox.name for inbox in self.inboxes if inbox.report is None]
             found += [f"{name}: the running watcher does not know it: tell it to reload (SIGHUP)" for name in unknown]
-        found += [f"{name}: is watched, and not in the settings: tell the watcher to reload (SIGHUP)" for name in self.gone]
-        if self.unswept:
+        found += [
+            f"{name}: is watched, and not in the settings: tell the watcher to reload (SIGHUP)" for name in self.removed_inboxes
+        ]
+        if self.is_sweep_overdue:
             found.append("no sweep has run for too long: is beat running? What events and callbacks miss stays where it is")
         return [*found, *(sentence for inbox in self.inboxes for sentence in inbox.stuck)]
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class _RedisState:
     """What Redis told."""
 
     workers: int = 0
-    deserted: tuple[str, ...] = ()
+    unconsumed: tuple[str, ...] = ()
     watcher: Heartbeat | None = None
-    swept: float | None = None
-    unswept: bool = False
-    set_aside: int = 0
+    seconds_since_sweep: float | None = None
+    is_sweep_overdue: bool = False
+    quarantined: int = 0
     totals: Mapping[str, InboxCounts] = field(default_factory=dict)
-    unfiled: Mapping[str, str] = field(default_factory=dict)
+    outages: Mapping[str, str] = field(default_factory=dict)
 
-    def watched(self, name: str) -> InboxReport | None:
+    def report(self, name: str) -> InboxReport | None:
         return self.watcher.inboxes.get(name) if self.watcher else None
 
 
-def gather(settings: Settings, now: float) -> Status:
+def take_snapshot(settings: Settings, now: float) -> Status:
     """Look at everything once; takes a second or two, or four socket timeouts where Redis hangs.
 
     Raises SettingsError for a redis.url that can't be read.
     """
-    known, away = _Known(), ask(settings).why
+    known, away = _RedisState(), ping_broker(settings).error
     if not away:
         try:
-            known = _ask(settings, now)
+            known = _read_redis(settings, now)
         except BrokerUnavailable as error:
             away = str(error)
-    inboxes = tuple(_look_into(settings, name, known) for name in settings.inbox)
+    inboxes = tuple(_inspect_inbox(settings, name, known) for name in settings.inbox)
     gone = tuple(name for name in (known.watcher.inboxes if known.watcher else ()) if name not in settings.inbox)
     return Status(
-        now, inboxes, away, known.workers, known.watcher, known.swept, known.unswept, known.set_aside, known.deserted, gone,
-        without_password(broker_url(settings)),
+        now, inboxes, away, known.workers, known.watcher, known.seconds_since_sweep, known.is_sweep_overdue,
+        known.quarantined, known.unconsumed, gone, without_password(broker_url(settings)),
     )  # fmt: skip
 
 
-def _ask(settings: Settings, now: float) -> _Known:
+def _read_redis(settings: Settings, now: float) -> _RedisState:
     """Raise BrokerAway if Redis does not tell."""
     taken = _queues_by_worker(settings)
     with make_client(settings) as client:
-        watcher, swept = _last_heartbeat(client, settings.host), seconds_since_sweep(client, settings)
+        watcher, swept = _read_heartbeat(client, settings.host), seconds_since_sweep(client, settings)
         with translate_redis_errors():
             # sweeps that wait for a worker: beat is there, and all workers are busy
             asked_for, set_aside = client.llen(host_queue(settings.host)), client.llen(QUARANTINE_KEY)
@@ -132,20 +134,20 @@ def _ask(settings: Settings, now: float) -> _Known:
         unswept = swept is None and bool(taken) and long_up and not asked_for
         totals = Counters(client, settings.host).read(settings.inbox)
         unfiled = read_outages(client, settings.host, settings.inbox)
-    deserted = tuple(_deserted(settings, taken))
-    return _Known(len(taken), deserted, watcher, swept, unswept, int(set_aside), totals, unfiled)
+    deserted = tuple(_find_unconsumed(settings, taken))
+    return _RedisState(len(taken), deserted, watcher, swept, unswept, int(set_aside), totals, unfiled)
 
 
-def _look_into(settings: Settings, name: str, known: _Known) -> InboxState:
-    inbox, watched, totals = settings.inbox[name], known.watched(name), known.totals.get(name)
-    unfiled = known.unfiled.get(name, "")
+def _inspect_inbox(settings: Settings, name: str, known: _RedisState) -> InboxStatus:
+    inbox, watched, totals = settings.inbox[name], known.report(name), known.totals.get(name)
+    unfiled = known.outages.get(name, "")
     try:
-        counts = count(Disk(), inbox)
+        counts = count_files(Disk(), inbox)
     except (FolderUnavailable, OSError) as error:
-        return InboxState(name, None, str(error), watched, totals, unfiled)
+        return InboxStatus(name, None, str(error), watched, totals, unfiled)
     slots = settings.work.concurrency or os.cpu_count() or 1
-    late = tuple(stuck(inbox, counts, watched, slots)) if not unfiled else ()
-    return InboxState(name, counts, "", watched, totals, unfiled, late)
+    late = tuple(find_stuck(inbox, counts, watched, slots)) if not unfiled else ()
+    return InboxStatus(name, counts, "", watched, totals, unfiled, late)
 
 
 def _queues_by_worker(settings: Settings) -> dict[str, set[str]]:
@@ -158,7 +160,7 @@ def _queues_by_worker(settings: Settings) -> dict[str, set[str]]:
     return {worker: {taken["name"] for taken in queues or ()} for worker, queues in answers.items()}
 
 
-def _deserted(settings: Settings, taken: Mapping[str, set[str]]) -> list[str]:
+def _find_unconsumed(settings: Settings, taken: Mapping[str, set[str]]) -> list[str]:
     """Return what waits for a worker that is not there, while others are; none where one is just being connected anew."""
     if not all(taken.values()):
         return []
@@ -172,7 +174,7 @@ def _deserted(settings: Settings, taken: Mapping[str, set[str]]) -> list[str]:
     return [what for name, what in purposes.items() if name not in everything] if taken else []
 
 
-def _last_heartbeat(client: redis.Redis, host: str) -> Heartbeat | None:
+def _read_heartbeat(client: redis.Redis, host: str) -> Heartbeat | None:
     """Return what this host's watcher reports; None when it is silent, or of another version. Raises BrokerAway."""
     try:
         return read_heartbeat(client, host)

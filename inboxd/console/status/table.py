@@ -7,19 +7,19 @@ from rich.table import Table
 from rich.text import Text
 
 from inboxd.broker.counters import DONE, FAILED, REFUSED
-from inboxd.console.status.snapshot import InboxState, Status
-from inboxd.console.times import age
+from inboxd.console.status.snapshot import InboxStatus, Status
+from inboxd.console.times import format_age
 from inboxd.logs.text import escape
 from inboxd.messaging.queues import QUARANTINE_KEY
 
-WIDE = 1000
+PIPE_COLUMNS = 1000
 """Columns where there is no terminal: a line that mail or a monitor gets is not broken."""
 
 
-def show(status: Status) -> None:
+def print_status(status: Status) -> None:
     """Print a status for people."""
     console = Console()
-    (console if console.is_terminal else Console(width=WIDE)).print(render(status), soft_wrap=True)
+    (console if console.is_terminal else Console(width=PIPE_COLUMNS)).print(render(status), soft_wrap=True)
 
 
 def render(status: Status) -> RenderableType:
@@ -38,22 +38,22 @@ def render(status: Status) -> RenderableType:
         table.add_column(heading, justify="right", no_wrap=True)
     for inbox in status.inboxes:
         table.add_row(*map(Text, (inbox.name, *_counts(inbox))))
-    watched = [] if status.away else [Text(f"{inbox.name} is {_watching(inbox)}") for inbox in status.inboxes]
+    watched = [] if status.broker_error else [Text(f"{inbox.name} is {_describe_watching(inbox)}") for inbox in status.inboxes]
     programs = [Text(line) for line in _programs(status)]
-    troubles = [Text(escape(f"! {trouble}"), style="bold red") for trouble in status.troubles()]
+    troubles = [Text(escape(f"! {trouble}"), style="bold red") for trouble in status.problems()]
     return Group(table, Text(), *watched, *programs, *troubles)
 
 
-def _counts(inbox: InboxState) -> list[str]:
+def _counts(inbox: InboxStatus) -> list[str]:
     counts = inbox.counts
     if counts is None:
         return ["?"] * 8
     done, failed = _today(inbox)
     numbers = (counts.waiting, counts.in_flight, counts.done, _or_dash(done), counts.failed, _or_dash(failed))
-    return [*map(str, numbers), age(counts.oldest_waiting_seconds), age(counts.oldest_claimed_seconds)]
+    return [*map(str, numbers), format_age(counts.oldest_waiting_seconds), format_age(counts.oldest_claimed_seconds)]
 
 
-def _today(inbox: InboxState) -> tuple[int | None, int | None]:
+def _today(inbox: InboxStatus) -> tuple[int | None, int | None]:
     """Return how many were done and failed today, refused ones too, as far as Redis remembers; None where it can't be asked."""
     if inbox.totals is None:
         return None, None
@@ -65,45 +65,45 @@ def _or_dash(number: int | None) -> str:
     return "-" if number is None else str(number)
 
 
-def _watching(inbox: InboxState) -> str:
-    if inbox.watched is None:
+def _describe_watching(inbox: InboxStatus) -> str:
+    if inbox.report is None:
         return "not watched"
-    why = f" ({inbox.watched.mode_reason})" if inbox.watched.mode_reason else ""
-    return escape(f"watched by {inbox.watched.mode}{why}")
+    why = f" ({inbox.report.mode_reason})" if inbox.report.mode_reason else ""
+    return escape(f"watched by {inbox.report.mode}{why}")
 
 
 def _programs(status: Status) -> list[str]:
-    seen = f"seen {age(max(0.0, status.at - status.watcher.at))} ago" if status.watcher else "not seen"
+    seen = f"seen {format_age(max(0.0, status.at - status.watcher.at))} ago" if status.watcher else "not seen"
     return [
-        escape(f"broker   {'away' if status.away else 'ok'} ({status.broker})"),
-        f"workers  {'?' if status.away else status.workers}",
-        f"watcher  {'?' if status.away else seen}",
-        f"beat     {'?' if status.away else _swept(status)}",
-        *([f"{status.set_aside} messages are set aside: LRANGE {QUARANTINE_KEY} 0 0"] if status.set_aside else []),
+        escape(f"broker   {'away' if status.broker_error else 'ok'} ({status.broker})"),
+        f"workers  {'?' if status.broker_error else status.workers}",
+        f"watcher  {'?' if status.broker_error else seen}",
+        f"beat     {'?' if status.broker_error else _describe_sweep(status)}",
+        *([f"{status.quarantined} messages are set aside: LRANGE {QUARANTINE_KEY} 0 0"] if status.quarantined else []),
     ]
 
 
-def _swept(status: Status) -> str:
-    return "no sweep seen" if status.swept is None else f"swept {age(status.swept)} ago"
+def _describe_sweep(status: Status) -> str:
+    return "no sweep seen" if status.seconds_since_sweep is None else f"swept {format_age(status.seconds_since_sweep)} ago"
 
 
-def as_json(status: Status) -> dict[str, Any]:
+def to_json(status: Status) -> dict[str, Any]:
     """Return the status in JSON's types. The keys are an interface: some may be added, none renamed."""
     watcher = status.watcher
     return {
         "at": status.at,
-        "troubles": status.troubles(),
+        "troubles": status.problems(),
         "inboxes": {inbox.name: _inbox_as_json(inbox) for inbox in status.inboxes},
-        "broker": {"answers": not status.away, "why": status.away or None, "url": status.broker},
-        "workers": None if status.away else status.workers,
+        "broker": {"answers": not status.broker_error, "why": status.broker_error or None, "url": status.broker},
+        "workers": None if status.broker_error else status.workers,
         "watcher": None if watcher is None else {"at": watcher.at, "since": watcher.started_at},
-        "beat": None if status.away else {"swept_seconds_ago": status.swept},
-        "set_aside": None if status.away else status.set_aside,
+        "beat": None if status.broker_error else {"swept_seconds_ago": status.seconds_since_sweep},
+        "set_aside": None if status.broker_error else status.quarantined,
     }
 
 
-def _inbox_as_json(inbox: InboxState) -> dict[str, Any]:
-    counts, watched = inbox.counts, inbox.watched
+def _inbox_as_json(inbox: InboxStatus) -> dict[str, Any]:
+    counts, watched = inbox.counts, inbox.report
     done_today, failed_today = _today(inbox)
     return {
         "waiting": counts and counts.waiting,
@@ -116,7 +116,7 @@ def _inbox_as_json(inbox: InboxState) -> dict[str, Any]:
         "oldest_claimed_seconds": counts and counts.oldest_claimed_seconds,
         "watching": watched and watched.mode,
         "watching_why": watched and watched.mode_reason,
-        "problem": inbox.why or None,
+        "problem": inbox.problem_or_outage or None,
         "oldest_waiting_file": _path(counts.oldest_waiting if counts else None),
         "oldest_claimed_file": _path(counts.oldest_claimed if counts else None),
     }

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from inboxd.config.settings import Settings
 from inboxd.console.systemd import sandbox
-from inboxd.console.systemd.places import AT_THE_FOLDERS, SERVICES, SHIPPED, TARGET, Places, templates
+from inboxd.console.systemd.places import FOLDER_SERVICES, SERVICES, TARGET, TEMPLATE_PREFIX, InstallPaths, templates
 
 READABLE = 0o644
 
 
-def write(path: Path, text: str, mode: int = READABLE) -> bool:
+def write_file(path: Path, text: str, mode: int = READABLE) -> bool:
     """Write a file that others read meanwhile; returns whether it was another before."""
     raw = text.encode("utf-8", "surrogateescape")
     if path.is_file() and path.read_bytes() == raw:
@@ -26,17 +26,17 @@ def write(path: Path, text: str, mode: int = READABLE) -> bool:
     return True
 
 
-def units(settings: Settings, places: Places, prefix: Path) -> dict[Path, str]:
+def unit_files(settings: Settings, places: InstallPaths, prefix: Path) -> dict[Path, str]:
     """Return path -> text of every file that systemd is to read."""
     source = templates() / "user" if places.user else templates()
-    texts = {places.units / unit: _rendered(source / unit, prefix) for unit in (TARGET, *SERVICES)}
-    texts |= drop_ins(settings, places)
+    texts = {places.units / unit: _render_unit(source / unit, prefix) for unit in (TARGET, *SERVICES)}
+    texts |= drop_in_files(settings, places)
     if places.sysusers and places.tmpfiles:
-        texts |= accounts(places)
+        texts |= account_files(places)
     return texts
 
 
-def accounts(places: Places) -> dict[Path, str]:
+def account_files(places: InstallPaths) -> dict[Path, str]:
     """Return path -> text of what makes the accounts and the folders."""
     assert places.sysusers
     assert places.tmpfiles
@@ -44,19 +44,19 @@ def accounts(places: Places) -> dict[Path, str]:
     return {path: (templates() / name).read_text("utf-8") for path, name in shipped.items()}
 
 
-def drop_ins(settings: Settings, places: Places) -> dict[Path, str]:
+def drop_in_files(settings: Settings, places: InstallPaths) -> dict[Path, str]:
     """Return path -> text of what is written from the settings."""
-    return {places.drop_in(service): sandbox.drop_in(settings, places) for service in AT_THE_FOLDERS}
+    return {places.drop_in(service): sandbox.render_drop_in(settings, places) for service in FOLDER_SERVICES}
 
 
 def write_all(texts: Mapping[Path, str]) -> list[Path]:
     """Write them; returns those that differed."""
-    return [path for path, text in texts.items() if write(path, text)]
+    return [path for path, text in texts.items() if write_file(path, text)]
 
 
-def remove_all(places: Places) -> None:
+def remove_all(places: InstallPaths) -> None:
     """Remove what ``units`` names, wherever the settings lead now, and the drop-ins' folders if nothing else is in them."""
-    drop_in = [places.drop_in(service) for service in AT_THE_FOLDERS]
+    drop_in = [places.drop_in(service) for service in FOLDER_SERVICES]
     others = [path for path in (places.sysusers, places.tmpfiles) if path]
     for path in (*(places.units / unit for unit in (TARGET, *SERVICES)), *drop_in, *others):
         path.unlink(missing_ok=True)
@@ -65,5 +65,5 @@ def remove_all(places: Places) -> None:
             path.parent.rmdir()
 
 
-def _rendered(template: Path, prefix: Path) -> str:
-    return template.read_text("utf-8").replace(str(SHIPPED), str(prefix).replace("%", "%%"))
+def _render_unit(template: Path, prefix: Path) -> str:
+    return template.read_text("utf-8").replace(str(TEMPLATE_PREFIX), str(prefix).replace("%", "%%"))

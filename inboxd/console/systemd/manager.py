@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from inboxd.console.systemd.places import SERVICES, TARGET, Places
+from inboxd.console.systemd.places import SERVICES, TARGET, InstallPaths
 from inboxd.errors import Finding, SettingsError
 
 START_SECONDS = 300
@@ -25,18 +25,18 @@ def run(argv: Sequence[str], *, given: str | None = None, timeout_seconds: float
     return done.stdout
 
 
-class Manager:
+class Systemctl:
     """The system's service manager, or a user's."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: InstallPaths) -> None:
         self._places = places
         self._systemctl = ["systemctl", "--user"] if places.user else ["systemctl"]
 
-    def is_there(self) -> bool:
+    def is_available(self) -> bool:
         """Tell whether systemd runs this machine."""
         return Path("/run/systemd/system").is_dir()
 
-    def reload(self) -> None:
+    def daemon_reload(self) -> None:
         """Have the unit files read again."""
         run([*self._systemctl, "daemon-reload"])
 
@@ -52,7 +52,7 @@ class Manager:
 
     def restart(self) -> None:
         """Start what does not run, and start anew what does; returns once all are ready."""
-        run([*self._systemctl, "reset-failed", *self._known()])
+        run([*self._systemctl, "reset-failed", *self._installed_units()])
         run([*self._systemctl, "restart", *SERVICES])
         run([*self._systemctl, "start", TARGET])
 
@@ -60,11 +60,11 @@ class Manager:
         """Return the services that run."""
         return [service for service in SERVICES if self.show(service, "ActiveState") in ("active", "activating", "reloading")]
 
-    def let_in(self, service: str, root: str) -> None:
+    def bind_root(self, service: str, root: str) -> None:
         """Let a running service write a folder; its sandbox is as it was made, and gets a mount more. Raises SettingsError."""
         run([*self._systemctl, "bind", service, root])
 
-    def take_up(self, services: Sequence[str]) -> None:
+    def reload_services(self, services: Sequence[str]) -> None:
         """Have services read the settings again, one after the other. Raises SettingsError."""
         for service in services:
             run([*self._systemctl, "reload", service])
@@ -78,7 +78,7 @@ class Manager:
 
     def stop(self) -> None:
         """Stop and disable everything; running handlers end, or are put back."""
-        known = self._known()
+        known = self._installed_units()
         if known:
             run([*self._systemctl, "disable", "--now", "--quiet", *known])
 
@@ -86,10 +86,10 @@ class Manager:
         """Return one property of a unit."""
         return run([*self._systemctl, "show", "--property", key, "--value", unit]).strip()
 
-    def last_words(self, service: str) -> str:
+    def last_log_lines(self, service: str) -> str:
         """Return a service's last lines in the journal."""
         scope = ["--user-unit"] if self._places.user else ["--unit"]
         return run(["journalctl", "--no-pager", "--lines=12", "--output=cat", *scope, service])
 
-    def _known(self) -> list[str]:
+    def _installed_units(self) -> list[str]:
         return [unit for unit in (TARGET, *SERVICES) if self.show(unit, "LoadState") not in ("not-found", "")]

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SERVICES = ("inboxd-watcher.service", "inboxd-worker.service", "inboxd-beat.service")
-AT_THE_FOLDERS = SERVICES[:2]
+FOLDER_SERVICES = SERVICES[:2]
 """The services that touch files, so that their sandbox must know the inboxes."""
-TAKING_UP = (SERVICES[1], SERVICES[0], SERVICES[2])
+RELOAD_ORDER = (SERVICES[1], SERVICES[0], SERVICES[2])
 """In which order they take up settings: a worker knows a new inbox before the watcher sends its files."""
 TARGET = "inboxd.target"
 ACCOUNT = "inboxd"
-DROPPERS = "inboxd-drop"
-SHIPPED = Path("/opt/inboxd/current")
+DROP_GROUP = "inboxd-drop"
+TEMPLATE_PREFIX = Path("/opt/inboxd/current")
 """The prefix in the units as they are shipped."""
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class InstallPaths:
     """The folders of one installation. What is in ``units`` is ours; an administrator's changes go elsewhere."""
 
     user: bool
@@ -43,10 +43,10 @@ class Places:
         return self.units / f"{service}.d" / "50-inboxes.conf"
 
 
-def system(top: Path = Path("/")) -> Places:
+def system_paths(top: Path = Path("/")) -> InstallPaths:
     """Return the places of the system's services; ``top`` is another root for tests."""
     shared = top / "usr/local/lib"
-    return Places(
+    return InstallPaths(
         user=False,
         units=shared / "systemd/system",
         config=top / "etc/inboxd",
@@ -56,10 +56,10 @@ def system(top: Path = Path("/")) -> Places:
     )
 
 
-def of_user(home: Path | None = None) -> Places:
+def user_paths(home: Path | None = None) -> InstallPaths:
     """Return the places of one user's services: as their units spell them, so no XDG variable moves them."""
     home = home or Path.home()
-    return Places(
+    return InstallPaths(
         user=True,
         units=home / ".config/systemd/user",
         config=home / ".config/inboxd",

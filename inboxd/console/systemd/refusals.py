@@ -8,10 +8,10 @@ from pathlib import Path
 
 from inboxd.config.loading import ENVIRONMENT_PREFIX, SETTINGS_VARIABLE, load_settings
 from inboxd.config.settings import Redis, Settings
-from inboxd.console.ping import ask
+from inboxd.console.ping import ping_broker
 from inboxd.console.systemd import sandbox
-from inboxd.console.systemd.accounts import groups
-from inboxd.console.systemd.places import ACCOUNT, Places, interpreters
+from inboxd.console.systemd.accounts import group_ids
+from inboxd.console.systemd.places import ACCOUNT, InstallPaths, interpreters
 from inboxd.errors import Finding, SettingsError
 
 LOCAL = "redis://127.0.0.1:6379/0"
@@ -19,7 +19,7 @@ HIDDEN = (Path("/home"), Path("/root"), Path("/tmp"), Path("/var/tmp"))  # noqa:
 CHECK_SECONDS = 60
 
 
-def interpreter(places: Places) -> Iterator[Finding]:
+def check_interpreter(places: InstallPaths) -> Iterator[Finding]:
     """Find out whether the services could run this Python at all: another user's sandbox hides the homes and /tmp."""
     for path in () if places.user else interpreters():
         if hidden := next((top for top in HIDDEN if top in path.parents), None):
@@ -29,7 +29,7 @@ def interpreter(places: Places) -> Iterator[Finding]:
             return
 
 
-def settings_of(places: Places) -> Settings:
+def load_service_settings(places: InstallPaths) -> Settings:
     """Read the services' settings as the services will: their file, their credential, no variable of ours.
 
     Raises SettingsError for what is wrong in them, and for a Redis that nobody names.
@@ -47,7 +47,7 @@ def settings_of(places: Places) -> Settings:
     finally:
         os.environ.pop("CREDENTIALS_DIRECTORY", None)
         os.environ.update(ours)
-    findings = list(sandbox.refusals(settings, places))
+    findings = list(sandbox.find_unusable_roots(settings, places))
     if not settings.redis.url:
         remedy = f"apt install redis-server, or write a URL into {places.redis_url}: redis://, rediss:// or unix://"
         findings.append(Finding("redis.url", f"is not set, and no Redis answers at {LOCAL}", remedy))
@@ -56,13 +56,13 @@ def settings_of(places: Places) -> Settings:
     return settings
 
 
-def local_redis(settings: Settings) -> str:
+def find_local_redis(settings: Settings) -> str:
     """Return the URL of the Redis that Debian's package starts, if one answers there, else ""."""
     there = settings.model_copy(update={"redis": Redis(url=LOCAL)})
-    return LOCAL if ask(there) else ""
+    return LOCAL if ping_broker(there) else ""
 
 
-def as_the_service(settings: Settings, places: Places) -> None:
+def check_as_service_user(settings: Settings, places: InstallPaths) -> None:
     """Run `inboxd check` as the services' user: what it can't do, they can't.
 
     Raises SettingsError with what it said.
@@ -73,7 +73,7 @@ def as_the_service(settings: Settings, places: Places) -> None:
         f"{ENVIRONMENT_PREFIX}REDIS__URL": settings.redis.url,
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    user, group, extra = (None, None, None) if places.user else (ACCOUNT, *groups(ACCOUNT))
+    user, group, extra = (None, None, None) if places.user else (ACCOUNT, *group_ids(ACCOUNT))
     done = subprocess.run(
         [sys.executable, "-P", "-m", "inboxd", "check"], env=environment, cwd="/", user=user, group=group, extra_groups=extra,
         capture_output=True, text=True, errors="replace", timeout=CHECK_SECONDS, check=False,

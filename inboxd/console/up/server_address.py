@@ -12,7 +12,7 @@ _BINDS = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1 -::1", "::1": "::1"}
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class ServerAddress:
     """A place on this host: a unix socket, or (``socket`` is None) a loopback port."""
 
     socket: PurePath | None
@@ -27,7 +27,7 @@ class Address:
         return _BINDS[self.host]
 
 
-def startable(url: str) -> Address | None:
+def parse_local_address(url: str) -> ServerAddress | None:
     """Return the address that a server can be started at to make this URL work; None for any other URL.
 
     These are unix://, and redis:// on the loopback interface, both without a user name: the server that we start
@@ -41,14 +41,14 @@ def startable(url: str) -> Address | None:
     if parts.username or "username" in query or not (database.isascii() and database.isdecimal()):
         return None
     if parts.scheme == "unix" and path and not parts.hostname:
-        return Address(PurePath(path), password=password, database=int(database))
+        return ServerAddress(PurePath(path), password=password, database=int(database))
     port = PORT if parts.port is None else parts.port
     if parts.scheme == "redis" and parts.hostname in _BINDS and port:
-        return Address(None, parts.hostname, port, password, int(database))
+        return ServerAddress(None, parts.hostname, port, password, int(database))
     return None
 
 
-def is_listened_on(address: Address, timeout_seconds: float = 1.0) -> bool:
+def has_listener(address: ServerAddress, timeout_seconds: float = 1.0) -> bool:
     """Tell whether a connection is accepted here. Whatever is no plain refusal counts as somebody's presence."""
     try:
         if address.socket is None:
@@ -64,7 +64,7 @@ def is_listened_on(address: Address, timeout_seconds: float = 1.0) -> bool:
     return True
 
 
-def is_taken_by_a_file(address: Address) -> bool:
+def is_blocked_by_file(address: ServerAddress) -> bool:
     """Tell whether something else than a socket lies where the server's would be: a server would delete it."""
     if address.socket is None:
         return False

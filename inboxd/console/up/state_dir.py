@@ -10,26 +10,26 @@ from pathlib import Path
 from inboxd.config.settings import Settings
 from inboxd.errors import Finding, SettingsError
 
-ELSEWHERE = "make it writable, or set state_dir to another place"
+STATE_DIR_REMEDY = "make it writable, or set state_dir to another place"
 
 
 @contextmanager
-def only_one_up(settings: Settings) -> Iterator[None]:
+def locked_state_dir(settings: Settings) -> Iterator[None]:
     """Hold state_dir/up.lock, which names our process. Raises SettingsError when another `up` holds it."""
     path = Path(settings.state_dir) / "up.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise SettingsError([Finding(str(path), f"can't be written: {error.strerror}", ELSEWHERE)]) from error
+        raise SettingsError([Finding(str(path), f"can't be written: {error.strerror}", STATE_DIR_REMEDY)]) from error
     try:
-        _take(lock, path)
+        _acquire(lock, path)
         yield
     finally:
         os.close(lock)
 
 
-def _take(lock: int, path: Path) -> None:
+def _acquire(lock: int, path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -41,7 +41,7 @@ def _take(lock: int, path: Path) -> None:
     os.write(lock, f"{os.getpid()}\n".encode())
 
 
-def make_private(folder: Path) -> None:
+def make_private_folder(folder: Path) -> None:
     """Make a folder that only we can enter; take back what rights others have to one of ours.
 
     Raises SettingsError when it is somebody else's (in /tmp anybody can be there first), or can't be made.
@@ -54,4 +54,4 @@ def make_private(folder: Path) -> None:
             raise SettingsError([Finding(str(folder), "is not a folder of ours", remedy)])
         folder.chmod(0o700)
     except OSError as error:
-        raise SettingsError([Finding(str(folder), f"can't be made: {error.strerror}", ELSEWHERE)]) from error
+        raise SettingsError([Finding(str(folder), f"can't be made: {error.strerror}", STATE_DIR_REMEDY)]) from error

@@ -13,13 +13,13 @@ import click
 from inboxd.broker.connection import broker_url, embedded_socket_path, uses_embedded_server, without_password
 from inboxd.config.loading import SETTINGS_VARIABLE
 from inboxd.config.settings import Settings
-from inboxd.console.ping import ask
+from inboxd.console.ping import ping_broker
 from inboxd.console.up.child_process import spawn
-from inboxd.console.up.embedded_server import Server, find_binary, is_ours_and_runs
-from inboxd.console.up.interrupts import Interrupts
-from inboxd.console.up.server_address import Address, is_listened_on, is_taken_by_a_file, startable
-from inboxd.console.up.state_dir import make_private, only_one_up
-from inboxd.console.up.supervisor import Child, Program, Steps, Supervisor
+from inboxd.console.up.embedded_server import EmbeddedServer, find_binary, is_running
+from inboxd.console.up.interrupts import StopSignals
+from inboxd.console.up.server_address import ServerAddress, has_listener, is_blocked_by_file, parse_local_address
+from inboxd.console.up.state_dir import locked_state_dir, make_private_folder
+from inboxd.console.up.supervisor import Child, Program, StopSteps, Supervisor
 from inboxd.errors import Finding, SettingsError
 from inboxd.logs import events
 from inboxd.logs.setup import configure_logging, get_logger
@@ -27,14 +27,14 @@ from inboxd.logs.text import escape
 from inboxd.service import preflight
 from inboxd.spool import layout
 
-ANSWER_SECONDS = 10.0
+SERVER_START_SECONDS = 10.0
 """A server that is started answers within this, or never does; one that reads its data in may take longer."""
-COLD_STOP: Steps = ((signal.SIGQUIT, 5.0),)
+COLD_SHUTDOWN: StopSteps = ((signal.SIGQUIT, 5.0),)
 """Celery's way to stop at once: what runs is put back into the queue."""
-SERVER_STOP: Steps = ((signal.SIGTERM, 20.0),)
-SERVER_HURRY: Steps = ((signal.SIGTERM, 2.0),)
+SERVER_STOP: StopSteps = ((signal.SIGTERM, 20.0),)
+SERVER_QUICK_STOP: StopSteps = ((signal.SIGTERM, 2.0),)
 
-ALONE = ("--without-gossip", "--without-mingle")
+SINGLE_WORKER_OPTIONS = ("--without-gossip", "--without-mingle")
 """One worker on one host has no neighbours to ask, and nothing to tell them."""
 
 logger = get_logger(__name__)
@@ -45,13 +45,13 @@ def programs(settings: Settings, file: Path) -> list[Program]:
     environment = {**os.environ, SETTINGS_VARIABLE: str(file)}
     workers = [f"--concurrency={settings.work.concurrency}"] if settings.work.concurrency else []
 
-    def program(name: str, *arguments: str, stop: Steps = ((signal.SIGTERM, 10.0),)) -> Program:
+    def program(name: str, *arguments: str, stop: StopSteps = ((signal.SIGTERM, 10.0),)) -> Program:
         return Program(name, partial(spawn, [sys.executable, "-P", "-m", *arguments], environment), stop)
 
     celery = ("celery", "-q", "-A", "inboxd")
-    patience: Steps = ((signal.SIGTERM, settings.work.stop_seconds), *COLD_STOP)
+    patience: StopSteps = ((signal.SIGTERM, settings.work.stop_seconds), *COLD_SHUTDOWN)
     return [
-        program("worker", *celery, "worker", *ALONE, *workers, stop=patience),
+        program("worker", *celery, "worker", *SINGLE_WORKER_OPTIONS, *workers, stop=patience),
         program("beat", *celery, "beat"),
         program("watcher", "inboxd.watcher"),
     ]
@@ -63,16 +63,16 @@ def up(settings: Settings, file: Path, others: Callable[[Settings, Path], Sequen
     Returns the exit code: 0 after a clean stop, 2 when a program refuses the settings.
     Raises SettingsError for what is wrong before; nothing runs then.
     """
-    preflight.make_folders(settings)
-    preflight.require(settings)
+    preflight.create_folders(settings)
+    preflight.require_no_problems(settings)
     configure_logging(settings.log, program="up", environment=os.environ)
-    with only_one_up(settings), Interrupts() as interrupts:
+    with locked_state_dir(settings), StopSignals() as interrupts:
         supervisor = Supervisor(interrupts)
         try:
-            if server := server_to_start(settings):
-                program = Program("server", server.start, SERVER_STOP, SERVER_HURRY)
-                await_answer(settings, server, supervisor.start(program), interrupts)
-            if not interrupts.stops:
+            if server := choose_server(settings):
+                program = Program("server", server.start, SERVER_STOP, SERVER_QUICK_STOP)
+                wait_for_server(settings, server, supervisor.start(program), interrupts)
+            if not interrupts.count:
                 click.echo(banner(settings))
                 for program in others(settings, file):
                     supervisor.start(program)
@@ -83,37 +83,39 @@ def up(settings: Settings, file: Path, others: Callable[[Settings, Path], Sequen
             logger.info(events.STOPPED)
 
 
-def server_to_start(settings: Settings) -> Server | None:
+def choose_server(settings: Settings) -> EmbeddedServer | None:
     """Decide whose server is used: return ours, or None when another is used or waited for. Raises SettingsError."""
     url = broker_url(settings)
-    answer = ask(settings)
+    answer = ping_broker(settings)
     folder = Path(settings.state_dir) / "valkey"
-    address = Address(embedded_socket_path(settings)) if uses_embedded_server(settings) else startable(url)
-    if address is None or (is_listened_on(address) and not is_ours_and_runs(folder)):
+    address = ServerAddress(embedded_socket_path(settings)) if uses_embedded_server(settings) else parse_local_address(url)
+    if address is None or (has_listener(address) and not is_running(folder)):
         if answer:
             logger.info(events.BROKER_FOUND, url=without_password(url))
         else:
-            logger.warning(events.BROKER_AWAY, url=without_password(url), why=answer.why, hint="watcher and worker wait for it")
+            logger.warning(
+                events.BROKER_AWAY, url=without_password(url), why=answer.error, hint="watcher and worker wait for it"
+            )
         return None
-    if is_taken_by_a_file(address):
+    if is_blocked_by_file(address):
         raise SettingsError([Finding(str(address.socket), "is not a socket", "correct redis.url, or move it away")])
-    make_private(folder)
+    make_private_folder(folder)
     if address.socket is not None and uses_embedded_server(settings):
-        make_private(Path(address.socket).parent)
-    return Server(find_binary(), folder, address)
+        make_private_folder(Path(address.socket).parent)
+    return EmbeddedServer(find_binary(), folder, address)
 
 
-def await_answer(settings: Settings, server: Server, child: Child, interrupts: Interrupts) -> None:
+def wait_for_server(settings: Settings, server: EmbeddedServer, child: Child, interrupts: StopSignals) -> None:
     """Wait until our server answers, or a stop signal comes. Raises SettingsError when it ended, or stays silent."""
-    deadline = time.monotonic() + ANSWER_SECONDS
-    while not interrupts.stops:
-        answer = ask(settings)
+    deadline = time.monotonic() + SERVER_START_SECONDS
+    while not interrupts.count:
+        answer = ping_broker(settings)
         if answer:
             return
-        child.tend(time.monotonic())
-        late = time.monotonic() > deadline and not answer.loading
-        if child.why or late:
-            problem = f"did not start: {child.why or answer.why}. {server.last_words()}"
+        child.check(time.monotonic())
+        late = time.monotonic() > deadline and not answer.is_loading
+        if child.last_exit or late:
+            problem = f"did not start: {child.last_exit or answer.error}. {server.last_log_lines()}"
             raise SettingsError([Finding("the embedded server", problem, f"read {server.log}, and mend what it says")])
         interrupts.wait(0.05)
 

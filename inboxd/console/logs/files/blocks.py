@@ -20,7 +20,7 @@ LINE_BYTES_MAX = 8 * 1024 * 1024
 
 _MAGIC_BYTES = 6
 _zstd: Any = importlib.import_module("compression.zstd") if sys.version_info >= (3, 14) else None
-BROKEN = (OSError, EOFError, lzma.LZMAError, zlib.error, *((_zstd.ZstdError,) if _zstd else ()))
+READ_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error, *((_zstd.ZstdError,) if _zstd else ()))
 """What reading a file may raise."""
 
 
@@ -42,32 +42,32 @@ def whole_lines(file: IO[bytes]) -> Iterator[Block]:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def open_log(path: Path) -> Iterator[IO[bytes]]:
     """Open a log file, by what its first bytes say of its compression. Raises OSError."""
     with path.open("rb", buffering=0) as file:
         magic = file.read(_MAGIC_BYTES)
         file.seek(0)
-        yield next((how(file) for begin, how in _COMPRESSED.items() if magic.startswith(begin)), file)
+        yield next((how(file) for begin, how in _OPENERS.items() if magic.startswith(begin)), file)
 
 
-def _unzstd(file: IO[bytes]) -> IO[bytes]:
+def _open_zstd(file: IO[bytes]) -> IO[bytes]:
     if _zstd is None:
         raise OSError("it is compressed by zstd, which Python reads from 3.14 on: unpack it with `zstd -d`")
     return cast("IO[bytes]", _zstd.ZstdFile(file))
 
 
-_COMPRESSED: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+_OPENERS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
     b"\x1f\x8b": lambda file: cast("IO[bytes]", gzip.GzipFile(fileobj=file, mode="rb")),
     b"\xfd7zXZ\0": lzma.LZMAFile,
     b"BZh": bz2.BZ2File,
-    b"\x28\xb5\x2f\xfd": _unzstd,
+    b"\x28\xb5\x2f\xfd": _open_zstd,
 }
 
 
-def is_packed(path: Path) -> bool:
+def is_compressed(path: Path) -> bool:
     """Tell whether a file is compressed, so that it can only be read from its beginning. Raises OSError."""
     with path.open("rb", buffering=0) as file:
-        return file.read(_MAGIC_BYTES).startswith(tuple(_COMPRESSED))
+        return file.read(_MAGIC_BYTES).startswith(tuple(_OPENERS))
 
 
 def whole_lines_backwards(file: IO[bytes], end: int) -> Iterator[Block]:

@@ -7,40 +7,40 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from inboxd.console.logs.records import BEGIN, Record, Wanted, oldest, parse
+from inboxd.console.logs.records import LINE_START, LogFilter, Record, oldest_line_start, parse
 
 FileId = tuple[int, int]
 """A file system's device, and a file's number there."""
 
 POLL_SECONDS = 0.2
 READ_BYTES = 1024 * 1024
-FAREWELL_SECONDS = 5.0
+RENAMED_IDLE_SECONDS = 5.0
 """A program goes on writing to a file that was renamed until it opens the new one: so long without a byte, and it is let go."""
 MARK_BYTES = 64
 LINE_BYTES_MAX = 8 * 1024 * 1024
 
 
-def follow(tails: list["Tail"], wanted: Wanted, show: Callable[[Record], None]) -> None:
+def follow(tails: list["Tail"], wanted: LogFilter, show: Callable[[Record], None]) -> None:
     """Show each wanted record as it comes. Does not return."""
-    least = oldest(wanted.since)
+    least = oldest_line_start(wanted.since)
     while True:
         lines = [line for tail in tails for line in tail.lines()]
-        new = [record for line in lines if not (line.startswith(BEGIN) and line < least) and (record := parse(line))]
-        for record in sorted(filter(wanted.admits, new), key=lambda record: record.at):
+        new = [record for line in lines if not (line.startswith(LINE_START) and line < least) and (record := parse(line))]
+        for record in sorted(filter(wanted.matches, new), key=lambda record: record.at):
             show(record)
         if not lines:
             time.sleep(POLL_SECONDS)
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenFile:
     """One open file: how far it is read, the bytes just before that, and a line whose end has not come yet."""
 
     file: int
-    at: int = 0
+    position: int = 0
     mark: bytes = b""
-    rest: bytes = b""
-    heard: float = field(default_factory=time.monotonic)
+    partial_line: bytes = b""
+    last_read: float = field(default_factory=time.monotonic)
 
 
 class Tail:
@@ -49,32 +49,32 @@ class Tail:
     def __init__(self, path: Path, *, at_end: bool) -> None:
         """Begin behind the last whole line of what is there now, or at its beginning."""
         self._path = path
-        self._open: list[_Open] = []
-        self._look()
+        self._open: list[_OpenFile] = []
+        self._reopen_if_replaced()
         if self._open and at_end:
             newest = self._open[-1]
-            newest.at = _behind_last_line(newest.file)
-            newest.mark = os.pread(newest.file, MARK_BYTES, max(newest.at - MARK_BYTES, 0))[: newest.at]
+            newest.position = _end_of_last_line(newest.file)
+            newest.mark = os.pread(newest.file, MARK_BYTES, max(newest.position - MARK_BYTES, 0))[: newest.position]
 
     @property
-    def place(self) -> tuple[FileId, int] | None:
+    def position(self) -> tuple[FileId, int] | None:
         """Which file it has open, and how far that is read; None while there is none."""
         if not self._open:
             return None
         look = os.fstat(self._open[-1].file)
-        return (look.st_dev, look.st_ino), self._open[-1].at
+        return (look.st_dev, look.st_ino), self._open[-1].position
 
     def lines(self) -> list[bytes]:
         """Return the whole lines that have come since the last call."""
-        self._look()
-        found = [line for one in self._open for line in _read(one)]
+        self._reopen_if_replaced()
+        found = [line for one in self._open for line in _read_new_lines(one)]
         now = time.monotonic()
-        for gone in [one for one in self._open[:-1] if now - one.heard > FAREWELL_SECONDS]:
+        for gone in [one for one in self._open[:-1] if now - one.last_read > RENAMED_IDLE_SECONDS]:
             os.close(gone.file)
             self._open.remove(gone)
         return found
 
-    def _look(self) -> None:
+    def _reopen_if_replaced(self) -> None:
         """Open the file that is at the path now, if it is another than before."""
         try:
             there = self._path.stat()
@@ -82,12 +82,12 @@ class Tail:
                 return
             if not stat.S_ISREG(there.st_mode):
                 return
-            self._open.append(_Open(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)))
+            self._open.append(_OpenFile(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)))
         except OSError:  # it is just being renamed, or is kept from us: what is open is followed, and the path looked at again
             return
 
 
-def _behind_last_line(file: int) -> int:
+def _end_of_last_line(file: int) -> int:
     end = os.fstat(file).st_size
     while end > 0:
         begin = max(end - READ_BYTES, 0)
@@ -97,17 +97,17 @@ def _behind_last_line(file: int) -> int:
     return 0
 
 
-def _read(one: _Open) -> list[bytes]:
+def _read_new_lines(one: _OpenFile) -> list[bytes]:
     """Read what has come, at most READ_BYTES of it; from the beginning if the file was truncated since."""
-    if os.fstat(one.file).st_size < one.at or os.pread(one.file, len(one.mark), one.at - len(one.mark)) != one.mark:
-        one.at, one.mark, one.rest = 0, b"", b""
-    data = os.pread(one.file, READ_BYTES, one.at)
+    if os.fstat(one.file).st_size < one.position or os.pread(one.file, len(one.mark), one.position - len(one.mark)) != one.mark:
+        one.position, one.mark, one.partial_line = 0, b"", b""
+    data = os.pread(one.file, READ_BYTES, one.position)
     if not data:
         return []
-    one.at += len(data)
+    one.position += len(data)
     one.mark = (one.mark + data)[-MARK_BYTES:]
-    one.heard = time.monotonic()
-    *whole, one.rest = (one.rest + data).split(b"\n")
-    if len(one.rest) > LINE_BYTES_MAX:
-        one.rest = b""
+    one.last_read = time.monotonic()
+    *whole, one.partial_line = (one.partial_line + data).split(b"\n")
+    if len(one.partial_line) > LINE_BYTES_MAX:
+        one.partial_line = b""
     return whole

@@ -7,31 +7,31 @@ from pathlib import Path
 _ROTATED = re.compile(r"(?:[.-]\d[\dT:-]*)?(?:\.(?:gz|xz|bz2|zst))?")
 
 
-def generations(path: Path) -> list[Path]:
+def rotated_files(path: Path) -> list[Path]:
     """Return a log file and those that were rotated away from it (NAME.1, NAME.2.gz, NAME-20261122.xz …).
 
     Of one that is just being compressed both copies are there: the uncompressed one is whole.
     """
     try:
-        names = {entry.name for entry in path.parent.iterdir() if _is_generation(path.name, entry.name)}
+        names = {entry.name for entry in path.parent.iterdir() if _is_rotated(path.name, entry.name)}
     except OSError:
         return [path]
     whole = {name for name in names if not (name.endswith((".gz", ".xz", ".bz2", ".zst")) and name.rpartition(".")[0] in names)}
     return [path.parent / name for name in sorted(whole)]
 
 
-def _is_generation(base: str, name: str) -> bool:
+def _is_rotated(base: str, name: str) -> bool:
     return name.startswith(base) and _ROTATED.fullmatch(name, len(base)) is not None
 
 
-def current(paths: Iterable[Path]) -> list[Path]:
+def current_files(paths: Iterable[Path]) -> list[Path]:
     """Return the files that are named, or lie in a folder that is; those rotated away from another of them belong to it."""
     found: dict[Path, None] = {}
     for path in paths:
         inside = sorted(entry for entry in path.iterdir() if ".log" in entry.name) if path.is_dir() else [path]
         found |= dict.fromkeys(entry.absolute() for entry in inside)
-    return [path for path in found if not any(_descends(path, other) for other in found)]
+    return [path for path in found if not any(_was_rotated_from(path, other) for other in found)]
 
 
-def _descends(path: Path, other: Path) -> bool:
-    return path != other and path.parent == other.parent and _is_generation(other.name, path.name)
+def _was_rotated_from(path: Path, other: Path) -> bool:
+    return path != other and path.parent == other.parent and _is_rotated(other.name, path.name)
