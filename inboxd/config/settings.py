@@ -126,6 +126,10 @@ class Rules(Section):
     empty_folders: Literal["remove", "keep"] = "remove"
     empty_folder_seconds: Seconds = 30.0
 
+    def retry_delay(self, retries: int) -> float:
+        """Return the seconds before the next attempt: doubled for each retry used, up to ``retry_backoff_max_seconds``."""
+        return float(min(self.retry_backoff_seconds * 2**retries, self.retry_backoff_max_seconds))
+
 
 class Inbox(Rules):
     """One drop folder: its root, and its rules with the defaults filled in."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from inboxd.broker.counters import REFUSED, Tally
@@ -13,7 +13,7 @@ from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.batching import Candidate, files_per_parcel, may_send, next_batch
 from inboxd.intake.in_flight import InFlight
-from inboxd.intake.packing import build_parcel, file_or_release_rest, pack
+from inboxd.intake.packing import build_parcel, dispose_of_unpacked, pack
 from inboxd.intake.readiness import WaitTimes
 from inboxd.intake.ready_files import ReadyFiles, ScanResult
 from inboxd.logs import events
@@ -25,17 +25,19 @@ from inboxd.spool.failing import fail_file
 from inboxd.spool.layout import Folders, new_parcel_id, open_folders
 
 TURN_SECONDS = 0.1
-"""An inbox gives way to the others when it has sent files for so long."""
+"""How long one inbox may send before the others have their turn."""
 
 REFUSED_PER_PARCEL = 100
-NO_LIMIT = 1 << 62
+"""Maximum refused entries that are claimed at once: a turn ends soon after a folder is full of links."""
+
+UNLIMITED_BYTES = 1 << 62
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class IntakeResult:
-    """What one turn did: the look, if there was one. ``more`` asks for another at once; ``held`` files wait for a parcel.
+    """What one turn did: the part of a scan, if there was one; how many files it claimed, and refused.
 
-    ``cut`` says that the turn has taken long enough, and left files for the next.
+    Files are left for want of time (``is_interrupted``), or wait until a parcel returns (``is_waiting``).
     """
 
     scan: ScanResult | None
@@ -46,13 +48,23 @@ class IntakeResult:
 
     @property
     def has_more(self) -> bool:
-        """Whether part of the scan, or of what it has found, is left."""
+        """Whether part of the scan, or of the files that it has found, is left."""
         return self.is_interrupted or (self.scan is not None and self.scan.has_more)
 
 
 @dataclass(frozen=True, slots=True)
+class _Sent:
+    """What was sent from one list of ready files, and why no more was."""
+
+    claimed: int = 0
+    refused: int = 0
+    is_waiting: bool = False
+    is_out_of_time: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class IntakeDeps:
-    """What an intake works with; tests hand in their own."""
+    """What an intake works with; tests pass their own."""
 
     disk: Disk
     leases: Leases
@@ -63,18 +75,18 @@ class IntakeDeps:
     registry: WorkerRegistry | None = None
 
     def sends_inline(self, files: int) -> bool:
-        """Tell whether a parcel of so many files carries their bytes: a lone file's does, and where who takes it needs them."""
+        """Return whether a parcel of so many files carries their content: always for one file, else where a worker needs it."""
         return files == 1 or self.registry is None or self.registry.needs_inline
 
 
 class Intake:
-    """One inbox's way in."""
+    """Takes in the files of one inbox, turn by turn."""
 
-    def __init__(self, deps: IntakeDeps, inbox: Inbox, patience: WaitTimes, *, network: bool) -> None:
+    def __init__(self, deps: IntakeDeps, inbox: Inbox, waits: WaitTimes, *, network: bool) -> None:
         """``network`` says that the folders are on another machine, whose clock the files' times are by."""
         self._deps = deps
         self._inbox = inbox
-        self._ready_files = ReadyFiles(deps.disk, inbox, patience, network=network)
+        self._ready_files = ReadyFiles(deps.disk, inbox, waits, network=network)
         self._in_flight = InFlight(inbox)
         self._log = get_logger(__name__).bind(inbox=inbox.name)
         self._seconds_per_file: float | None = None
@@ -83,73 +95,104 @@ class Intake:
 
     @property
     def is_between_scans(self) -> bool:
-        """Whether the next look begins a new scan: what arrives before it will be seen."""
+        """Whether the next turn begins a new scan: it will see what arrives before."""
         return self._ready_files.is_between_scans
 
     def run_turn(self, found_by: str, *, scan: bool = True, wait_for_more: bool = True) -> IntakeResult:
-        """Take one turn: look at some entries (or only at what is ready already), and send as far as the limits allow.
+        """Scan some entries (without ``scan`` only an unfinished scan goes on), and send ready files as far as limits allow.
 
-        ``hold`` files for company, where parcels are on their way; not for who does not come back soon.
-
-        Raises FolderAway (nothing is known about the inbox just now) or BrokerAway (what is claimed already is sent first on
-        the next turn); both leave every file where the next turn finds it.
+        With ``wait_for_more`` a small parcel waits for more files while others are in flight; a sweep, which does not come back
+        soon, does not wait. Raises FolderUnavailable: nothing is known of the inbox now; or BrokerUnavailable: what is claimed
+        already is sent first in the next turn. Both leave every file where the next turn finds it.
         """
         try:
             with open_folders(self._deps.disk, self._inbox.root) as folders:
-                self._send_again()
-                self._in_flight.refresh(self._deps.disk, folders)
-                looks = scan or not self._ready_files.is_between_scans
-                taken = IntakeResult(self._ready_files.advance(folders, self._in_flight.capacity) if looks else None)
-                self._file_refused(folders, taken)
-                self._send_ready(folders, found_by, taken, until=time.monotonic() + TURN_SECONDS, hold=wait_for_more)
+                return self._run_turn(folders, found_by, scan=scan, wait_for_more=wait_for_more)
         except OSError as error:
             self._ready_files.reset()
             raise FolderUnavailable(f"{self._inbox.root}: {error.strerror or error}") from error
         except FolderUnavailable:
             self._ready_files.reset()
             raise
-        return taken
 
-    def _send_ready(self, folders: Folders, found_by: str, taken: IntakeResult, *, until: float, hold: bool) -> None:
-        carried_max = self._inbox.parcel_bytes_max if self._deps.sends_inline(files=2) else NO_LIMIT
-        for ready, bytes_max in ((self._ready_files.small, carried_max), (self._ready_files.large, NO_LIMIT)):
-            while ready:
-                target = files_per_parcel(self._seconds_per_file, self._inbox.parcel_files_max, self._packing_seconds_per_file)
-                room = self._in_flight.capacity
-                bundle = next_batch(ready.values(), min(target, max(room, 1)), bytes_max)
-                files = target if len(bundle) < len(ready) else len(bundle)  # it is as full as it gets, or all there is
-                if room <= 0 or (hold and not may_send(files, target, self._seconds_per_file, self._in_flight.recent_parcels)):
-                    taken.is_waiting = True
-                    break
-                self._dispatch(folders, ready, bundle, found_by, taken)
-                if time.monotonic() > until:
-                    taken.is_interrupted = self._ready_files.count > 0
-                    break
-        stopped = not self._ready_files.is_between_scans and not taken.has_more  # for want of room, in the middle of a scan
-        taken.is_waiting = taken.is_waiting or stopped or self._ready_files.count > 0
+    def _run_turn(self, folders: Folders, found_by: str, *, scan: bool, wait_for_more: bool) -> IntakeResult:
+        self._resend()
+        self._in_flight.refresh(self._deps.disk, folders)
+        scanned = None
+        if scan or not self._ready_files.is_between_scans:
+            scanned = self._ready_files.advance(folders, self._in_flight.capacity)
+        refused = self._file_refused(folders)
+        until = time.monotonic() + TURN_SECONDS
+        small_bytes_max = self._inbox.parcel_bytes_max if self._deps.sends_inline(files=2) else UNLIMITED_BYTES
+        sent = (
+            self._send_ready(folders, self._ready_files.small, small_bytes_max, found_by, until, wait_for_more=wait_for_more),
+            self._send_ready(folders, self._ready_files.large, UNLIMITED_BYTES, found_by, until, wait_for_more=wait_for_more),
+        )
+        is_interrupted = any(part.is_out_of_time for part in sent) and self._ready_files.count > 0
+        result = IntakeResult(
+            scanned, sum(part.claimed for part in sent), refused + sum(part.refused for part in sent),
+            is_interrupted=is_interrupted,
+        )  # fmt: skip
+        out_of_capacity = not self._ready_files.is_between_scans and not result.has_more  # in the middle of a scan
+        is_waiting = out_of_capacity or self._ready_files.count > 0 or any(part.is_waiting for part in sent)
+        return replace(result, is_waiting=is_waiting)
 
-    def _dispatch(
-        self, folders: Folders, ready: dict[bytes, Candidate], bundle: list[Candidate], found_by: str, taken: IntakeResult
-    ) -> None:
-        """Walk one parcel through its steps: lease, claim, pack, send."""
+    def _send_ready(
+        self,
+        folders: Folders,
+        ready: dict[bytes, Candidate],
+        bytes_max: int,
+        found_by: str,
+        until: float,
+        *,
+        wait_for_more: bool,
+    ) -> _Sent:
+        claimed = refused = 0
+        while ready:
+            batch = self._choose_batch(ready, bytes_max, wait_for_more=wait_for_more)
+            if not batch:
+                return _Sent(claimed, refused, is_waiting=True)
+            claimed_now, refused_now = self._send_batch(folders, ready, batch, found_by)
+            claimed, refused = claimed + claimed_now, refused + refused_now
+            if time.monotonic() > until:
+                return _Sent(claimed, refused, is_out_of_time=True)
+        return _Sent(claimed, refused)
+
+    def _choose_batch(self, ready: dict[bytes, Candidate], bytes_max: int, *, wait_for_more: bool) -> list[Candidate]:
+        """Return the files of the next parcel; none if they have to wait."""
+        target = files_per_parcel(self._seconds_per_file, self._inbox.parcel_files_max, self._packing_seconds_per_file)
+        capacity = self._in_flight.capacity
+        if capacity <= 0:
+            return []
+        batch = next_batch(ready.values(), min(target, capacity), bytes_max)
+        fullness = target if len(batch) < len(ready) else len(batch)  # it is as full as it gets, or all there is
+        if wait_for_more and not may_send(fullness, target, self._seconds_per_file, self._in_flight.recent_parcels):
+            return []
+        return batch
+
+    def _send_batch(
+        self, folders: Folders, ready: dict[bytes, Candidate], batch: list[Candidate], found_by: str
+    ) -> tuple[int, int]:
+        """Take one batch through its steps: lease, claim, pack, send. Return how many files were claimed, and refused."""
         parcel = new_parcel_id()
         # If we die here: a lease without a parcel, which expires.
         self._seconds_per_file = self._deps.leases.queue(parcel, self._inbox.name, self._deps.grace_seconds)
         begun = time.monotonic()
-        got = self._claim(folders, parcel, [file.path for file in bundle])
-        for file in bundle:
+        got = self._claim(folders, parcel, [file.path for file in batch])
+        for file in batch:
             del ready[file.path]
+        claimed = refused = 0
         if got.claimed:
             # If we die here: a parcel whose lease lapses, which recovery publishes.
-            expected = {file.path: file.version for file in bundle}
-            carry = self._deps.sends_inline(len(got.claimed))
-            packed = pack(self._deps.disk, folders, self._inbox, parcel, got.claimed, expected, carry=carry)
+            expected = {file.path: file.version for file in batch}
+            inline = self._deps.sends_inline(len(got.claimed))
+            packed = pack(self._deps.disk, folders, self._inbox, parcel, got.claimed, expected, inline=inline)
             self._packing_seconds_per_file = (time.monotonic() - begun) / len(got.claimed)
-            refused = file_or_release_rest(self._deps.disk, folders, self._inbox, parcel, packed)
-            taken.refused += refused
+            claimed, refused = len(packed.parts), dispose_of_unpacked(self._deps.disk, folders, self._inbox, parcel, packed)
             self._deps.tally.count_filed(self._inbox.name, REFUSED, files=refused)
-            self._send(build_parcel(packed, parcel, self._inbox, self._deps.host), found_by, taken)
+            self._send(build_parcel(packed, parcel, self._inbox, self._deps.host), found_by)
         self._set_denied(got.denied)
+        return claimed, refused
 
     def _claim(self, folders: Folders, parcel: str, paths: list[bytes]) -> ClaimResult:
         got = claim(self._deps.disk, folders, parcel, paths)
@@ -157,11 +200,10 @@ class Intake:
             self._deps.leases.delete(parcel)
         return got
 
-    def _send(self, parcel: Parcel, found_by: str, taken: IntakeResult) -> None:
+    def _send(self, parcel: Parcel, found_by: str) -> None:
         if not parcel.files:
             return
         self._in_flight.add(parcel)
-        taken.claimed += len(parcel.files)
         self._deps.tally.count_found(self._inbox.name, found_by, len(parcel.files))
         for part in parcel.files:
             self._log.info(
@@ -179,32 +221,33 @@ class Intake:
             self._unsent.append(parcel)
             raise
 
-    def _send_again(self) -> None:
-        """Send what an absent broker did not take; copies are dropped at their start."""
+    def _resend(self) -> None:
+        """Send parcels that an unavailable broker did not take; a worker ignores duplicates when it starts them."""
         while self._unsent:
             self._deps.send(self._unsent[0], self._inbox)
             del self._unsent[0]
 
-    def _file_refused(self, folders: Folders, taken: IntakeResult) -> None:
-        """Move what can't be accepted to failed/, by way of a parcel like every file."""
-        refused = self._ready_files.refused
-        while refused:
-            some = dict(islice(refused.items(), REFUSED_PER_PARCEL))
+    def _file_refused(self, folders: Folders) -> int:
+        """Move what can't be accepted to failed/, by way of a parcel like every file; returns how many entries that were."""
+        waiting, count = self._ready_files.refused, 0
+        while waiting:
+            reasons = dict(islice(waiting.items(), REFUSED_PER_PARCEL))
             parcel = new_parcel_id()
             self._deps.leases.queue(parcel, self._inbox.name, self._deps.grace_seconds)
-            got = self._claim(folders, parcel, list(some))
-            for path in some:
-                del refused[path]
+            got = self._claim(folders, parcel, list(reasons))
+            for path in reasons:
+                del waiting[path]
             for path in got.claimed:
-                filed = fail_file(self._deps.disk, folders, self._inbox, parcel, path, some[path], attempts=0)
-                taken.refused += filed is not None
-                self._deps.tally.count_filed(self._inbox.name, REFUSED, files=int(filed is not None))
+                filed = fail_file(self._deps.disk, folders, self._inbox, parcel, path, reasons[path], attempts=0) is not None
+                self._deps.tally.count_filed(self._inbox.name, REFUSED, files=int(filed))
+                count += filed
             if got.claimed:
                 remove_if_empty(self._deps.disk, folders, parcel)
             self._set_denied(got.denied)
+        return count
 
     def _set_denied(self, denied: list[tuple[bytes, OSError]]) -> None:
-        """Leave alone what the system keeps from us; raise FolderAway if it is the disk that is in trouble."""
+        """Leave files alone for which permission was denied. Raises FolderUnavailable if the error concerns the whole inbox."""
         for path, error in denied:
             if is_inbox_wide(self._deps.disk, self._inbox.root, error):
                 raise FolderUnavailable(f"{self._inbox.root}: {error.strerror}") from error

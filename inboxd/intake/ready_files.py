@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from inboxd.config.settings import Inbox
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.batching import Candidate
-from inboxd.intake.packing import file_version, scan_time
+from inboxd.intake.clock import scan_time
+from inboxd.intake.inspection import file_version
 from inboxd.intake.pruning import innermost_first, prune_folders
 from inboxd.intake.readiness import Ready, Refuse, Wait, WaitTimes
 from inboxd.intake.scan import DeniedEntry, ScannedEntry, ScannedFolder, scan

@@ -29,6 +29,11 @@ class FileOutcome:
     reason: str | None = None
     result: Any = None
 
+    @property
+    def is_from_handler(self) -> bool:
+        """Whether the handler has decided it: it need not be asked again."""
+        return self.verdict in (Verdict.DONE, Verdict.REJECTED, Verdict.RETRY_ISOLATED)
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

@@ -10,7 +10,7 @@ from inboxd.broker.leases import Lease, LeaseState
 from inboxd.broker.recovery import RecoveryAction, action_after_crash
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, HandlerFailed, RejectFile
-from inboxd.intake.packing import file_or_release_rest
+from inboxd.intake.packing import dispose_of_unpacked
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.logs.text import escape
@@ -121,7 +121,7 @@ class OutcomeApplier:
             return
         packed = self._context.resend(self._folders, self._inbox, parcel, paths, retries=retries, countdown=countdown)
         self._tally.count_filed(
-            self._inbox.name, REFUSED, files=file_or_release_rest(self._disk, self._folders, self._inbox, parcel, packed)
+            self._inbox.name, REFUSED, files=dispose_of_unpacked(self._disk, self._folders, self._inbox, parcel, packed)
         )
         _log.info(events.PARCEL_SENT, inbox=self._inbox.name, parcel=parcel, files=len(packed.parts))
 
@@ -156,7 +156,7 @@ class OutcomeApplier:
         if not split_off(self._disk, self._folders, parcel, file.path, into):
             return False
         _log.info(events.PARCEL_SPLIT, inbox=self._inbox.name, file=file.path, parcel=into, out_of=parcel, why=file.reason)
-        wait = self._context.backoff(self._inbox, 0) if raised else 0.0
+        wait = self._inbox.retry_delay(0) if raised else 0.0
         self._context.leases.queue(into, self._inbox.name, self._grace + wait, attempts=int(raised))
         self.publish(into, [file.path], retries=int(raised), countdown=wait)
         return True

@@ -1,4 +1,4 @@
-"""One handler call, and whatever it throws: a worker's child outlives SystemExit, MemoryError and worse."""
+"""One call of a handler: whatever it raises, SystemExit and MemoryError too, is caught around it."""
 
 import signal
 import time
@@ -12,74 +12,62 @@ from celery.exceptions import SoftTimeLimitExceeded
 from inboxd.errors import RejectFile
 from inboxd.logs.text import escape
 from inboxd.messaging.inbox_file import InboxFile
+from inboxd.messaging.outcome import Verdict
 
 Handler = Callable[[InboxFile], Any]
 """What an inbox names: a callable that gets one open file, and may return what msgpack carries."""
 
 RESULT_BYTES_MAX = 4096
-"""A larger answer of a handler is not kept in Redis: it is its own to store."""
+"""Maximum size of what a handler returns to be kept in Redis; a larger result is the handler's own to store."""
 
 
 POOL_STOP_EXIT_CODE = -(256 - signal.SIGTERM)
-"""The exit code by which a child of Celery's pool ends when it is told to: its handler is not to blame."""
+"""Exit code of a child of Celery's pool that was told to stop: its handler is not to blame."""
 
 
 @dataclass(frozen=True, slots=True)
-class Handled:
-    """The handler returned; ``result`` is its answer if msgpack can carry it."""
+class HandlerCall:
+    """How a call ended: DONE, REJECTED or RETRY_ISOLATED (it raised).
 
-    result: Any
+    ``reason`` is for the note, unless it is DONE; then ``result`` is what the handler returned, if msgpack can carry it.
+    ``error`` is what it raised, and ``timed_out`` says that the time limit did.
+    """
+
+    verdict: Verdict
     seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The handler said its final word."""
-
-    reason: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Raised:
-    """The handler raised. ``error`` is for the log, ``reason`` for the note; ``timed_out`` if it was stopped by the clock."""
-
-    reason: str
-    seconds: float
-    error: BaseException
+    reason: str | None = None
+    result: Any = None
+    error: BaseException | None = None
     timed_out: bool = False
 
 
-Answer = Handled | Rejected | Raised
+def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, begun: float) -> HandlerCall:
+    """Call a handler with one open file, and close the file. Raises only the SystemExit of a worker that is told to stop.
 
-
-def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, begun: float) -> Answer:
-    """Call a handler with one open file, and close it. Raises nothing but the SystemExit of a worker that is told to stop.
-
-    ``begun`` is when the file was begun to be opened, by the monotonic clock: to read it is part of the work.
+    ``begun`` is when opening the file began, by the monotonic clock: reading it is part of the work.
     """
     try:
         with file.stream:
             result = handler(file)
     except RejectFile as rejection:
         reason = _message_of(rejection) or "the handler rejected it without a reason"
-        return Rejected(reason, time.monotonic() - begun)
-    except SoftTimeLimitExceeded as error:
-        return out_of_time(error, limit_seconds, begun)
+        return HandlerCall(Verdict.REJECTED, time.monotonic() - begun, reason)
     except BaseException as error:
         if isinstance(error, SystemExit) and error.code == POOL_STOP_EXIT_CODE:
             raise
-        return Raised(_describe_error(error), time.monotonic() - begun, error)
-    return Handled(_keep_if_portable(result), time.monotonic() - begun)
+        return failed_call(error, limit_seconds, begun)
+    return HandlerCall(Verdict.DONE, time.monotonic() - begun, result=_keep_if_portable(result))
 
 
-def out_of_time(error: SoftTimeLimitExceeded, limit_seconds: int, begun: float) -> Raised:
-    """Return the answer of who was stopped by the clock."""
-    return Raised(f"it took longer than {limit_seconds} s", time.monotonic() - begun, error, timed_out=True)
+def failed_call(error: BaseException, limit_seconds: int, begun: float) -> HandlerCall:
+    """Return the call that ended with an error: the handler's own, or the time limit's."""
+    timed_out = isinstance(error, SoftTimeLimitExceeded)
+    reason = f"it took longer than {limit_seconds} s" if timed_out else _describe_error(error)
+    return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - begun, reason, error=error, timed_out=timed_out)
 
 
 def _describe_error(error: BaseException) -> str:
-    """Say what was raised."""
+    """Return the type of an error and its message, on one line."""
     text = _message_of(error)
     return f"{type(error).__name__}: {text}"[:2000] if text else type(error).__name__
 

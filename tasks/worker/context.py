@@ -77,10 +77,6 @@ class WorkerContext:
                 _log.warning(events.FOLDER_AWAY, inbox=inbox.name, error=why, remedy=remedy)
         return True
 
-    def backoff(self, inbox: Inbox, retries: int) -> float:
-        """Return the wait before the next attempt, in seconds: doubled for each one used, up to the inbox's limit."""
-        return float(min(inbox.retry_backoff_seconds * 2**retries, inbox.retry_backoff_max_seconds))
-
 
 def make_context(settings: Settings, app: Celery) -> WorkerContext:
     """Put a context together. A lease's record outlives every copy of its message that Redis may hold back."""

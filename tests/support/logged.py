@@ -9,7 +9,7 @@ from typing import Any
 
 MODULES = {
     "file_claimed": ("watcher", "inboxd.intake.intake"),
-    "file_handled": ("worker", "inboxd.tasks.work.process_parcel"),
+    "file_handled": ("worker", "inboxd.tasks.work.handler_runs"),
     "file_retried": ("worker", "inboxd.tasks.work.process_parcel"),
     "file_done": ("worker", "inboxd.tasks.outcomes.apply"),
     "file_failed": ("worker", "inboxd.spool.failing"),

@@ -13,10 +13,11 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.errors import RejectFile
 from inboxd.messaging.inbox_file import InboxFile
+from inboxd.messaging.outcome import Verdict
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import new_parcel_id
 from inboxd.tasks.work import run_handler
-from inboxd.tasks.work.run_handler import RESULT_BYTES_MAX, Answer, Handled, Handler, Raised, Rejected
+from inboxd.tasks.work.run_handler import RESULT_BYTES_MAX, Handler, HandlerCall
 
 LIMIT = 7
 
@@ -49,14 +50,14 @@ def raising(error: BaseException) -> Callable[[InboxFile], NoReturn]:
     return handler
 
 
-def call(handler: Handler, given: InboxFile) -> Answer:
+def call(handler: Handler, given: InboxFile) -> HandlerCall:
     return run_handler.run_handler(handler, given, LIMIT, time.monotonic())
 
 
 def test_the_handlers_answer_is_kept() -> None:
     answer = call(lambda given: {"read": given.read(), "name": given.filename}, file())
 
-    assert isinstance(answer, Handled)
+    assert answer.verdict is Verdict.DONE
     assert answer.result == {"read": b"content", "name": "a.txt"}
     assert 0 <= answer.seconds < 5
 
@@ -65,7 +66,7 @@ def test_the_handlers_answer_is_kept() -> None:
 def test_an_answer_that_can_travel_does(result: object) -> None:
     answer = call(lambda _: result, file())
 
-    assert isinstance(answer, Handled)
+    assert answer.verdict is Verdict.DONE
     assert answer.result == result
 
 
@@ -86,28 +87,28 @@ def looped() -> list[object]:
 def test_an_answer_that_can_not_travel_or_is_too_large_is_left_out(result: object) -> None:
     answer = call(lambda _: result, file())
 
-    assert isinstance(answer, Handled)
+    assert answer.verdict is Verdict.DONE
     assert answer.result is None
 
 
 def test_a_rejection_is_the_last_word() -> None:
     answer = call(raising(RejectFile("not an\ninvoice")), file())
 
-    assert isinstance(answer, Rejected)
+    assert answer.verdict is Verdict.REJECTED
     assert answer.reason == "not an\\ninvoice"
 
 
 def test_a_rejection_without_a_reason_says_so() -> None:
     answer = call(raising(RejectFile()), file())
 
-    assert isinstance(answer, Rejected)
+    assert answer.verdict is Verdict.REJECTED
     assert "without a reason" in answer.reason
 
 
 def test_a_rejection_whose_reason_can_not_be_shown_is_still_a_rejection() -> None:
     answer = call(raising(RejectFile(Unspeakable())), file())
 
-    assert isinstance(answer, Rejected)
+    assert answer.verdict is Verdict.REJECTED
     assert answer.reason
 
 
@@ -132,21 +133,21 @@ def test_a_rejection_whose_reason_can_not_be_shown_is_still_a_rejection() -> Non
 def test_whatever_is_raised_is_an_answer_with_the_reason_on_one_line(error: BaseException, reason: str) -> None:
     answer = call(raising(error), file())
 
-    assert isinstance(answer, Raised)
+    assert answer.verdict is Verdict.RETRY_ISOLATED
     assert (answer.reason, answer.error, answer.timed_out) == (reason, error, False)
 
 
 def test_a_reason_is_no_longer_than_a_note_can_bear() -> None:
     answer = call(raising(ValueError("a" * 10**6)), file())
 
-    assert isinstance(answer, Raised)
+    assert answer.verdict is Verdict.RETRY_ISOLATED
     assert len(answer.reason) == 2000
 
 
 def test_a_handler_that_the_clock_has_stopped_timed_out() -> None:
     answer = call(raising(SoftTimeLimitExceeded()), file())
 
-    assert isinstance(answer, Raised)
+    assert answer.verdict is Verdict.RETRY_ISOLATED
     assert answer.timed_out
     assert answer.reason == f"it took longer than {LIMIT} s"
 
@@ -161,18 +162,18 @@ def test_the_stream_is_closed_whatever_happens(error: BaseException | None) -> N
 
 
 def test_a_handler_may_close_the_file_itself() -> None:
-    assert isinstance(call(lambda given: given.close(), file()), Handled)
+    assert call(lambda given: given.close(), file()).verdict is Verdict.DONE
 
 
 def test_a_stream_that_can_not_be_closed_is_an_answer_too() -> None:
     answer = call(lambda _: None, file(BadStream()))
 
-    assert isinstance(answer, Raised)
+    assert answer.verdict is Verdict.RETRY_ISOLATED
     assert "can't be closed" in answer.reason
 
 
 def test_a_handler_that_wants_other_arguments_is_an_answer_too() -> None:
     answer = call(lambda: None, file())  # type: ignore[arg-type, misc]
 
-    assert isinstance(answer, Raised)
+    assert answer.verdict is Verdict.RETRY_ISOLATED
     assert answer.reason.startswith("TypeError")

@@ -13,7 +13,9 @@ from support.disks import LinkingDisk, RacingDisk
 from support.spools import Spool
 
 from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, closing
-from inboxd.intake.packing import Packed, build_parcel, file_id, file_system_time, file_version, pack, scan_time
+from inboxd.intake.clock import file_system_time, scan_time
+from inboxd.intake.inspection import file_version
+from inboxd.intake.packing import Packed, build_parcel, file_id, pack
 from inboxd.messaging.payload import parcel_from_wire, parcel_to_wire
 from inboxd.spool.claims import claim, split_off
 from inboxd.spool.layout import created_at, new_parcel_id
@@ -124,7 +126,7 @@ def test_what_is_not_to_be_carried_travels_by_its_path_with_its_hash(spool: Spoo
     spool.put(b"claimed/%s/b" % parcel.encode(), b"x" * 65)
 
     with spool.folders() as folders:
-        parts = pack(Disk(), folders, spool.inbox(inline_bytes_max=64), parcel, [b"a", b"b"], carry=False).parts
+        parts = pack(Disk(), folders, spool.inbox(inline_bytes_max=64), parcel, [b"a", b"b"], inline=False).parts
 
     assert [part.stream for part in parts] == [None, None]
     assert parts[0].headers["sha256"] == hashlib.sha256(b"hello").hexdigest()

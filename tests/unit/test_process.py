@@ -41,12 +41,14 @@ def spool(tmp_path: Path) -> Spool:
     return Spool.make(tmp_path / "drop")
 
 
-def work_on(spool: Spool, leases: FakeLeases, disk: Disk) -> dict[bytes, FileOutcome]:
+def work_on(
+    spool: Spool, leases: FakeLeases, disk: Disk, handler: str = "support.handling:handle", **rules: object
+) -> dict[bytes, FileOutcome]:
     """Have a parcel by reference worked on, and return what became of each file."""
     parcel_id = spool.claimed(*PATHS)
     parts = tuple(FilePart(path, "text/plain", 7, {"id": "x", "mtime": 1.5, "claimed-at": 2.5}, None) for path in PATHS)
     parcel = Parcel(parcel_id, "drop", HOST, bytes(spool.root), parts)
-    shop = workshop(spool.inbox(handler="support.handling:handle"), leases, Sent(), disk)
+    shop = workshop(spool.inbox(handler=handler, **rules), leases, Sent(), disk)
     task: Any = SimpleNamespace(request=SimpleNamespace(id=parcel_id, retries=0))
     outcome = outcome_from_wire(ParcelProcessor(shop).run(task, parcel_to_wire(parcel)))
     return {file.path: file for file in outcome.files}
@@ -80,3 +82,18 @@ def test_a_file_that_can_not_be_read_leaves_no_descriptor_behind(spool: Spool) -
 
     assert {file.reason for file in became.values()} == {"[Errno 5] Input/output error"}
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_module_that_takes_all_the_time_to_be_imported_is_to_blame(
+    spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its file would be handed out again and again."""
+    (tmp_path / "takes_long.py").write_text(
+        "import time\nfrom billiard.exceptions import SoftTimeLimitExceeded\ntime.sleep(1)\nraise SoftTimeLimitExceeded\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    became = work_on(spool, FakeLeases(), Disk(), "takes_long:handle", time_limit_seconds=1)
+
+    assert [became[path].verdict for path in PATHS] == [Verdict.RETRY_ISOLATED, Verdict.REQUEUE, Verdict.REQUEUE]
+    assert became[b"a"].reason == "it took longer than 1 s"

@@ -35,9 +35,7 @@ def waiting_seconds_max(inbox: Inbox) -> float:
 def claimed_seconds_max(inbox: Inbox, in_flight: int, slots: int) -> float:
     """Return how long a file may be claimed: twice all its attempts and the waits between them, behind all the others."""
     attempt = inbox.time_limit_seconds + HARD_LIMIT_GRACE_SECONDS
-    waits = sum(
-        min(inbox.retry_backoff_seconds * 2.0**retry, inbox.retry_backoff_max_seconds) for retry in range(inbox.retries)
-    )
+    waits = sum(map(inbox.retry_delay, range(inbox.retries)))
     own = max(CLAIMED_SECONDS, 2 * (attempt * (inbox.retries + 1) + waits))
     return own + in_flight // max(slots, 1) * attempt
 
