@@ -65,12 +65,18 @@ Decision = Ready | Wait | Ignore | Refuse
 
 @dataclass(frozen=True, slots=True)
 class WaitTimes:
-    """How long an inbox waits, in seconds; ``trusted`` says that a lease's answer is worth something on its mount."""
+    """How many seconds a file must be unchanged to count as complete; and whether its mount answers lease requests."""
 
     settle_seconds: float
     unsure_seconds: float
     empty_seconds: float
     trusts_leases: bool = True
+
+    def plus(self, seconds: float) -> "WaitTimes":
+        """Return times that are longer by ``seconds``."""
+        return WaitTimes(
+            self.settle_seconds + seconds, self.unsure_seconds + seconds, self.empty_seconds + seconds, self.trusts_leases
+        )
 
 
 def decide_by_name(path: bytes, include: tuple[str, ...], exclude: tuple[str, ...]) -> Ignore | None:

@@ -24,7 +24,7 @@ STALE_NOTE_SECONDS = 60.0
 
 
 class FilingTarget:
-    """The way from claimed/ to one of the other folders; what is opened for a file stays open for the next."""
+    """Open directories on the way from claimed/ to done/ or failed/: those opened for one file stay open for the next."""
 
     def __init__(self, disk: Disk, folders: Folders, to: Fd) -> None:
         self.claimed = DirHandle(disk, folders.claimed)
@@ -38,14 +38,17 @@ class FilingTarget:
         self.destination.close()
 
 
-def file_done(disk: Disk, folders: Folders, parcel: str, path: bytes, way: FilingTarget | None = None) -> bytes | None:
+def file_done(disk: Disk, folders: Folders, parcel: str, path: bytes, target: FilingTarget | None = None) -> bytes | None:
     """Move a claimed file to done/ under its own path, or a free name like it.
 
     Returns the path it got below done/, or None if somebody else has filed it. Raises OSError; the file then is still claimed.
-    Who files many has a ``way`` to done/ for all of them.
+    A caller that files many passes one ``target`` for all of them.
     """
     # If we die here: the file is still claimed, its outcome is stored, and a sweep files it.
-    with _naming_folder(DONE), contextlib.nullcontext(way) if way else FilingTarget(disk, folders, folders.done) as to_done:
+    with (
+        _naming_folder(DONE),
+        contextlib.nullcontext(target) if target else FilingTarget(disk, folders, folders.done) as to_done,
+    ):
         return _file(disk, to_done, parcel, path, move_to_free_name)
 
 
@@ -59,8 +62,8 @@ def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: by
     def with_note(disk: Disk, at: Fd, name: bytes, home: Fd, wanted: bytes) -> bytes:
         return _move_with_note(disk, at, name, home, wanted, note, signature(path, parcel))
 
-    with _naming_folder(FAILED), FilingTarget(disk, folders, folders.failed) as way:
-        return _file(disk, way, parcel, path, with_note, prepared=True)
+    with _naming_folder(FAILED), FilingTarget(disk, folders, folders.failed) as target:
+        return _file(disk, target, parcel, path, with_note, prepared=True)
 
 
 def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
@@ -95,21 +98,21 @@ class _naming_folder:  # noqa: N801 - read as a word: with _named(folder)
 
 def _file(
     disk: Disk,
-    way: FilingTarget,
+    target: FilingTarget,
     parcel: str,
     path: bytes,
     mover: Callable[[Disk, Fd, bytes, Fd, bytes], bytes],
     *,
     prepared: bool = False,
 ) -> bytes | None:
-    """Move a claimed file. A folder on its way may be tidied away just before the move: then it is made again.
+    """Move a claimed file. A folder on its target may be tidied away just before the move: then it is made again.
 
     Nothing is made or ``prepared`` for a file that is gone.
     """
     parts, name = split_path(path)
     for _ in range(_ATTEMPTS):
         try:
-            at, _ = way.claimed.open((parcel.encode(), *parts))
+            at, _ = target.claimed.open((parcel.encode(), *parts))
         except OSError as error:
             if error.errno in MOVED_AWAY:
                 return None
@@ -117,12 +120,12 @@ def _file(
         if (prepared or parts) and not exists(disk, at, name):
             return None
         try:
-            home, made = way.destination.open(parts)
+            home, made = target.destination.open(parts)
             return b"/".join((*made, mover(disk, at, name, home, name)))
         except FileNotFoundError:
             if not exists(disk, at, name):
                 return None
-            way.destination.close()
+            target.destination.close()
     raise OSError(errno.EAGAIN, "its place is taken away again and again", path)
 
 

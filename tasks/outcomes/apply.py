@@ -1,4 +1,4 @@
-"""Carrying out outcomes: done/, failed/, or another try. Used by the callbacks, and by the sweep when one was lost."""
+"""Applying outcomes: each file goes to done/, to failed/ or into another attempt. Called by the callbacks, and by the sweep."""
 
 import contextlib
 import time
@@ -10,78 +10,64 @@ from inboxd.broker.leases import Lease, LeaseState
 from inboxd.broker.recovery import RecoveryAction, action_after_crash
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, HandlerFailed, RejectFile
-from inboxd.intake.packing import dispose_of_unpacked
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.logs.text import escape
-from inboxd.messaging import payload
-from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_from_wire
+from inboxd.messaging.payload import FILES_MAX
 from inboxd.messaging.results import ResultRecord
-from inboxd.spool.claims import list_files, remove_if_empty, split_off
+from inboxd.spool.claims import list_files, remove_if_empty
 from inboxd.spool.failing import fail_file
 from inboxd.spool.filing import FilingTarget, file_done, is_filed
-from inboxd.spool.layout import Folders, created_at, new_parcel_id
+from inboxd.spool.layout import Folders, created_at
+from inboxd.tasks.outcomes.republish import Republisher
 from inboxd.tasks.worker.context import WorkerContext
 
-_FINAL = {RejectFile.__name__, HandlerFailed.__name__}
-"""What a stored failure must be for its files to fail: all else is the worker's trouble, and gets another chance."""
+_FINAL_ERRORS = {RejectFile.__name__, HandlerFailed.__name__}
+"""Exceptions by which a handler has failed a file: after any other one the parcel is sent again."""
 
 _log = get_logger(__name__)
 
 
 class OutcomeApplier:
-    """Files the parcels of one inbox away. Everything it does may have been done before, by another; that is no error."""
+    """Files the parcels of one inbox. Each step may have been done before, by another process: that is no error.
+
+    Methods raise OSError if a folder can't be written, and BrokerUnavailable; what is not filed then is still claimed.
+    """
 
     def __init__(self, context: WorkerContext, inbox: Inbox, folders: Folders) -> None:
         self._context = context
         self._disk = context.disk
         self._inbox = inbox
         self._folders = folders
-        self._grace = context.settings.sweep.grace_seconds
         self._tally = Tally()
+        self._republisher = Republisher(context, inbox, folders, self._tally)
 
-    def outcome(self, outcome: Outcome) -> None:
-        """Carry out what the handler said of each file. Raises OSError if a folder can't be written, BrokerAway."""
-        # what is to be tried again last: splitting the last file off removes the parcel's folder
+    def apply(self, outcome: Outcome) -> None:
+        """Apply the handler's verdict on each file of a parcel, and close the parcel."""
+        # those that are to be tried again come last: splitting the last file off removes the parcel's folder
         in_order = sorted(outcome.files, key=lambda file: file.verdict in (Verdict.RETRY_ISOLATED, Verdict.REQUEUE))
-        with FilingTarget(self._disk, self._folders, self._folders.done) as way:
-            missing = [file.path for file in in_order if not self._carry_out(outcome, file, way)]
+        with FilingTarget(self._disk, self._folders, self._folders.done) as done:
+            missing = [file.path for file in in_order if not self._apply_to_file(outcome, file, done)]
         if self._close(outcome.parcel) is not LeaseState.FILED:
-            self._tell_of_missing(outcome.parcel, missing)
+            self._log_missing(outcome.parcel, missing)
 
-    def _carry_out(self, outcome: Outcome, file: FileOutcome, way: FilingTarget | None = None) -> bool:
-        """Carry out what was said of one file; False if it is not there."""
-        match file.verdict:
-            case Verdict.DONE:
-                return self._done(outcome, file, way)
-            case Verdict.REJECTED:
-                return self.fail(outcome.parcel, file.path, file.reason or "", attempts=outcome.attempt)
-            case Verdict.MISSING:
-                return False
-            case _:
-                self._alone(outcome.parcel, file)  # where it is not there, it may have been split off before
-                return True
-
-    def _tell_of_missing(self, parcel: str, paths: list[bytes]) -> None:
-        """Report what has left claimed/ by another hand than ours, and lies neither in done/ nor in failed/."""
-        for path in paths:
-            if not is_filed(self._disk, self._folders, path):
-                why = "it is not in claimed/ any more: somebody else has moved or deleted it"
-                _log.warning(events.FILE_GONE, inbox=self._inbox.name, file=path, parcel=parcel, why=why)
-
-    def failure(self, parcel: str, stored: ResultRecord, attempts: int) -> None:
-        """Fail a lone file for the reason that Celery has stored; of others it does not speak. Raises OSError, BrokerAway."""
+    def apply_result(self, parcel: str, stored: ResultRecord, attempts: int) -> None:
+        """Apply the final result that Celery has stored of a parcel after so many attempts: an outcome, or a failure."""
+        if stored["status"] == SUCCESS:
+            self.apply(outcome_from_wire(stored["result"]))
+            return
         paths = list_files(self._disk, self._folders, parcel)
-        if len(paths) > 1:
-            self.adopt(parcel, paths)
+        if len(paths) > 1:  # a failure is about a parcel of one file: of more, it says nothing
+            self._split_all(parcel, paths)
             return
         for path in paths:
-            self.fail(parcel, path, escape(str(stored.get("result"))), attempts=attempts)
+            self._fail(parcel, path, escape(str(stored.get("result"))), attempts)
         self._close(parcel)
 
-    def crashed(self, parcel: str, lease: Lease) -> None:
-        """Count a worker that died over a parcel, and give its files another chance, or up. Raises OSError, BrokerAway."""
-        crashes = self._context.leases.take_over(parcel, lease, self._grace, crashed=True)
+    def apply_crash(self, parcel: str, lease: Lease) -> None:
+        """Count the death of a parcel's worker: its files get another chance, or a file that keeps ending workers fails."""
+        crashes = self._context.leases.take_over(parcel, lease, self._context.settings.sweep.grace_seconds, crashed=True)
         # If we die here, or below: the death is counted, the lease lapses, and the sweep goes on with what is left.
         paths = list_files(self._disk, self._folders, parcel)
         if crashes is None or not paths:
@@ -91,80 +77,73 @@ class OutcomeApplier:
         )
         match action_after_crash(crashes, len(paths), self._context.settings.work.crashes_max):
             case RecoveryAction.SPLIT:
-                self.split_up(parcel, lease)
+                self.apply_progress(parcel, lease)
             case RecoveryAction.REPUBLISH:
-                begun = int(bool(lease.owner))  # by a worker that died over its message, none was
-                self.publish(parcel, paths, retries=max(lease.used_retries - begun, 0))
+                started = int(bool(lease.owner))  # a worker that died over the message itself has started no attempt
+                self.republish(parcel, paths, retries=max(lease.used_retries - started, 0))
             case _:
                 reason = f"the program that processes it was ended in the middle of it, {crashes} times in a row"
-                self.fail(parcel, paths[0], reason, attempts=lease.attempt)
+                self._fail(parcel, paths[0], reason, lease.attempt)
                 self._close(parcel)
 
-    def split_up(self, parcel: str, lease: Lease) -> None:
-        """File what a worker has left word of before it died, and give each of the rest a parcel of its own."""
-        known = self._context.progress.read(parcel)
-        outcome = Outcome(parcel, self._inbox.name, lease.attempt, tuple(known.values()))
-        for file in outcome.files:
-            self._carry_out(outcome, file)
-        self.adopt(parcel, list_files(self._disk, self._folders, parcel))
+    def apply_progress(self, parcel: str, lease: Lease) -> None:
+        """Apply the verdicts that a worker recorded before it died, and send each of the other files by itself."""
+        recorded = tuple(self._context.progress.read(parcel).values())
+        for file in recorded:
+            self._apply_to_file(Outcome(parcel, self._inbox.name, lease.attempt, recorded), file)
+        self._split_all(parcel, list_files(self._disk, self._folders, parcel))
 
-    def adopt(self, parcel: str, paths: list[bytes]) -> None:
-        """Give each of these files a parcel of its own. Raises OSError, BrokerAway."""
+    def republish(self, parcel: str, paths: list[bytes], *, retries: int = 0) -> None:
+        """Send a parcel again, with so many attempts used; one with too many files for a message is split."""
+        if len(paths) > FILES_MAX:
+            self._split_all(parcel, paths)
+        else:
+            self._republisher.publish(parcel, paths, retries=retries)
+
+    def _split_all(self, parcel: str, paths: list[bytes]) -> None:
+        """Send each of these files in a parcel of its own, and close this one."""
         for path in paths:
-            self._alone(parcel, FileOutcome(path, Verdict.REQUEUE))
+            self._republisher.split_off(parcel, path)
         self._close(parcel)
 
-    def publish(self, parcel: str, paths: list[bytes], *, retries: int = 0, countdown: float = 0.0) -> None:
-        """Send a claimed parcel whose lease is ours; one too large for a message is split. Raises OSError, BrokerAway."""
-        if len(paths) > payload.FILES_MAX:
-            self.adopt(parcel, paths)
-            return
-        packed = self._context.resend(self._folders, self._inbox, parcel, paths, retries=retries, countdown=countdown)
-        self._tally.count_filed(
-            self._inbox.name, REFUSED, files=dispose_of_unpacked(self._disk, self._folders, self._inbox, parcel, packed)
-        )
-        _log.info(events.PARCEL_SENT, inbox=self._inbox.name, parcel=parcel, files=len(packed.parts))
+    def _apply_to_file(self, outcome: Outcome, file: FileOutcome, done: FilingTarget | None = None) -> bool:
+        """Apply one file's verdict; False if the file is not in claimed/."""
+        match file.verdict:
+            case Verdict.DONE:
+                return self._file_done(outcome, file.path, done)
+            case Verdict.REJECTED:
+                return self._fail(outcome.parcel, file.path, file.reason or "", outcome.attempt)
+            case Verdict.MISSING:
+                return False
+            case Verdict.RETRY_ISOLATED if self._inbox.retries == 0:
+                self._fail(outcome.parcel, file.path, file.reason or "", attempts=1)
+            case Verdict.RETRY_ISOLATED:
+                self._republisher.split_off(outcome.parcel, file.path, failure=file.reason or "")
+            case Verdict.REQUEUE:
+                self._republisher.split_off(outcome.parcel, file.path)
+        return True  # a file to try again that is not there may have been split off before
 
-    def fail(self, parcel: str, path: bytes, reason: str, *, attempts: int) -> bool:
-        """Move one file to failed/, with its note; False if it is not there. Raises OSError."""
-        filed = fail_file(self._disk, self._folders, self._inbox, parcel, path, reason, attempts=attempts) is not None
-        self._tally.count_filed(self._inbox.name, FAILED if attempts else REFUSED, files=int(filed))
-        return filed
-
-    def _done(self, outcome: Outcome, file: FileOutcome, way: FilingTarget | None) -> bool:
-        filed = file_done(self._disk, self._folders, outcome.parcel, file.path, way)
+    def _file_done(self, outcome: Outcome, path: bytes, done: FilingTarget | None) -> bool:
+        filed = file_done(self._disk, self._folders, outcome.parcel, path, done)
         if filed is None:
             return False
         seconds = max(time.time() - created_at(outcome.parcel), 0.0)
         self._tally.count_filed(self._inbox.name, DONE, seconds)
         _log.info(
-            events.FILE_DONE, inbox=self._inbox.name, file=file.path, parcel=outcome.parcel, attempt=outcome.attempt,
+            events.FILE_DONE, inbox=self._inbox.name, file=path, parcel=outcome.parcel, attempt=outcome.attempt,
             filed=filed, took_ms=round(seconds * 1000, 1),
         )  # fmt: skip
         return True
 
-    def _alone(self, parcel: str, file: FileOutcome) -> bool:
-        """Split one file off and send it by itself: with one attempt used if it raised, with none if its turn never came.
-
-        Returns False if it is not there.
-        """
-        raised = file.verdict is Verdict.RETRY_ISOLATED
-        if raised and self._inbox.retries == 0:
-            return self.fail(parcel, file.path, file.reason or "", attempts=1)
-        into = new_parcel_id()
-        # If we die in one of these steps: see split; then, a parcel without a lease or with one that lapses: it is published.
-        if not split_off(self._disk, self._folders, parcel, file.path, into):
-            return False
-        _log.info(events.PARCEL_SPLIT, inbox=self._inbox.name, file=file.path, parcel=into, out_of=parcel, why=file.reason)
-        wait = self._inbox.retry_delay(0) if raised else 0.0
-        self._context.leases.queue(into, self._inbox.name, self._grace + wait, attempts=int(raised))
-        self.publish(into, [file.path], retries=int(raised), countdown=wait)
-        return True
+    def _fail(self, parcel: str, path: bytes, reason: str, attempts: int) -> bool:
+        filed = fail_file(self._disk, self._folders, self._inbox, parcel, path, reason, attempts=attempts) is not None
+        self._tally.count_filed(self._inbox.name, FAILED if attempts else REFUSED, files=int(filed))
+        return filed
 
     def _close(self, parcel: str) -> LeaseState | None:
-        """Remove the parcel's empty folders, and leave word that later copies of its message are to be dropped.
+        """Remove the parcel's empty folders, and mark it as filed, so that copies of its message are ignored.
 
-        Returns what its lease said before.
+        Returns the state of its lease before.
         """
         remove_if_empty(self._disk, self._folders, parcel)
         # If we die here: a lease that expires, and a message at most, whose files are not there any more.
@@ -174,13 +153,20 @@ class OutcomeApplier:
             self._context.counters.write(self._tally)
         return before
 
+    def _log_missing(self, parcel: str, paths: list[bytes]) -> None:
+        """Log the files that somebody else has taken out of claimed/: they lie neither in done/ nor in failed/."""
+        for path in paths:
+            if not is_filed(self._disk, self._folders, path):
+                why = "it is not in claimed/ any more: somebody else has moved or deleted it"
+                _log.warning(events.FILE_GONE, inbox=self._inbox.name, file=path, parcel=parcel, why=why)
+
 
 def is_final_result(stored: ResultRecord) -> bool:
-    """Tell whether a result record decides about its files: a success, or a failure that is not the worker's own."""
-    return stored["status"] == SUCCESS or (stored["status"] == FAILURE and _kind(stored) in _FINAL)
+    """Return whether a result record decides about its files: a success, or a failure that the handler has caused."""
+    return stored["status"] == SUCCESS or (stored["status"] == FAILURE and _exception_name(stored) in _FINAL_ERRORS)
 
 
-def _kind(stored: ResultRecord) -> str:
+def _exception_name(stored: ResultRecord) -> str:
     error = stored.get("result")
     if isinstance(error, BaseException):
         return type(error).__name__

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from celery import Celery, Task
-from celery.states import SUCCESS
 
 from inboxd.broker.leases import LeaseState
 from inboxd.config.settings import Inbox
@@ -14,6 +13,7 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.messaging.celery_app import FAILED, STALE, SUCCEEDED
 from inboxd.messaging.outcome import outcome_from_wire
+from inboxd.messaging.results import read_results
 from inboxd.spool.layout import is_parcel_id, open_folders
 from inboxd.tasks.hardening.redacted_request import RedactedRequest
 from inboxd.tasks.outcomes.apply import OutcomeApplier, is_final_result
@@ -22,11 +22,11 @@ from inboxd.tasks.worker.process_identity import Liveness, liveness
 from inboxd.tasks.worker.shared_settings import CurrentContext
 
 _log = get_logger(__name__)
-_REMEDY = "the sweep tries again"
+_REMEDY = "the next sweep tries again"
 
 
 def succeeded(context: WorkerContext, wire: object) -> None:
-    """Carry out a parcel's outcome. What can't be filed just now stays claimed, and the sweep tries again."""
+    """Apply a parcel's outcome. What can't be filed now stays claimed, and the sweep tries again."""
     try:
         outcome = outcome_from_wire(wire)
         inbox = context.settings.inbox[outcome.inbox]
@@ -34,34 +34,32 @@ def succeeded(context: WorkerContext, wire: object) -> None:
         _log.error(events.MESSAGE_REFUSED, task=SUCCEEDED, error=repr(error))
         return
     with _log_if_unavailable(context, inbox, outcome.parcel), open_folders(context.disk, inbox.root) as folders:
-        OutcomeApplier(context, inbox, folders).outcome(outcome)
+        OutcomeApplier(context, inbox, folders).apply(outcome)
 
 
 def failed(context: WorkerContext, name: object, parcel: object) -> None:
-    """Carry out a parcel's failure, by the record that Celery stored of it before it called us.
+    """Apply a parcel's failure, by the result that Celery stored before it sent this callback.
 
-    Of a worker's death the record does not tell which attempt died (and a hard time limit calls us twice): the lease's owner
-    decides. If it is not known to be dead, the parcel is left to the sweep.
+    After a worker's death the result does not say which attempt died (and a hard time limit sends two callbacks): the lease's
+    owner decides. If it is not known to be dead, the parcel is left to the sweep.
     """
     inbox = context.settings.inbox.get(name) if isinstance(name, str) else None
     if inbox is None or not isinstance(parcel, str) or not is_parcel_id(parcel):
-        _log.error(events.MESSAGE_REFUSED, task=FAILED, error=f"no parcel of an inbox: {name!r}, {parcel!r}")
+        _log.error(events.MESSAGE_REFUSED, task=FAILED, error=f"not a parcel of an inbox: {name!r}, {parcel!r}")
         return
     with _log_if_unavailable(context, inbox, parcel), open_folders(context.disk, inbox.root) as folders:
-        filer = OutcomeApplier(context, inbox, folders)
+        applier = OutcomeApplier(context, inbox, folders)
         lease = context.leases.read([parcel])[parcel]
-        stored = context.stored([parcel])[parcel]
-        if stored["status"] == SUCCESS:  # a later attempt went well: this failure is an old one's
-            filer.outcome(outcome_from_wire(stored["result"]))
-        elif is_final_result(stored):
-            filer.failure(parcel, stored, lease.attempt if lease else 1)
+        stored = read_results(context.app, [parcel])[parcel]
+        if is_final_result(stored):  # perhaps a success: a later attempt went well, and this failure is an old one's
+            applier.apply_result(parcel, stored, lease.attempt if lease else 1)
         elif lease and lease.state is LeaseState.RUNNING and liveness(lease.owner) is Liveness.DEAD:
-            filer.crashed(parcel, lease)
+            applier.apply_crash(parcel, lease)
 
 
 @contextlib.contextmanager
 def _log_if_unavailable(context: WorkerContext, inbox: Inbox, parcel: str) -> Iterator[None]:
-    """Log what is away just now; the parcel stays claimed, its outcome stored, and the sweep tries again."""
+    """Log why a parcel can't be filed now; it stays claimed, its result stored, and the sweep tries again."""
     try:
         yield
     except BrokerUnavailable as error:
@@ -73,7 +71,7 @@ def _log_if_unavailable(context: WorkerContext, inbox: Inbox, parcel: str) -> It
 
 
 def register(app: Celery, current: CurrentContext) -> None:
-    """Make the callbacks known to the app. The error callback is bound, so that Celery sends it as a message."""
+    """Register the callbacks with the app. The error callback is bound, so that Celery sends it as a message."""
 
     def on_success(wire: object) -> None:
         succeeded(current.get(), wire)

@@ -29,7 +29,8 @@ from inboxd.tasks.hardening.consumer_watchdog import ConsumerWatchdog
 from inboxd.tasks.hardening.message_filter import MessageFilter
 from inboxd.tasks.outcomes import callbacks
 from inboxd.tasks.service.reload import Reloader
-from inboxd.tasks.sweeps import sweeps
+from inboxd.tasks.sweeps import tasks as sweep_tasks
+from inboxd.tasks.sweeps.stale import file_finished
 from inboxd.tasks.work import process_parcel
 from inboxd.tasks.worker.context import make_context
 from inboxd.tasks.worker.shared_settings import CurrentContext
@@ -58,7 +59,7 @@ class Worker(CelerysWorker):
         self._service_manager = sd_notify.from_environment(os.environ, os.getpid())
         self._context = make_context(settings, self.app)
         self._current = CurrentContext(self._context)
-        for module in (process_parcel, callbacks, sweeps):
+        for module in (process_parcel, callbacks, sweep_tasks):
             module.register(self.app, self._current)
         self._reload = Reloader(self._current, self._service_manager, folders=owns_folders)
         self._install_guards()
@@ -121,7 +122,7 @@ class Worker(CelerysWorker):
     def _on_shutdown(self, **_kwargs: object) -> None:
         """Leave nothing finished in claimed/, if the folders are this worker's business."""
         if host_queue(self._context.host) in self.app.amqp.queues.consume_from:
-            sweeps.file_finished(self._current.get())
+            file_finished(self._current.get())
 
 
 class AfterPool(bootsteps.StartStopStep):

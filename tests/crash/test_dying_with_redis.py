@@ -11,7 +11,7 @@ from support.lives import LIVES, Life
 from support.points import walked
 from support.programs import Program
 
-from inboxd.tasks.sweeps import sweeps
+from inboxd.tasks.sweeps import missed
 
 POINTS_MIN = 4
 """A life with fewer operations than this has not been lived at all."""
@@ -26,7 +26,7 @@ CASES = [(life, fault) for life in LIVES for fault in FAULTS]
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for nothing: neither for files to ripen, nor for Redis to come back."""
-    monkeypatch.setattr(sweeps, "MISSED_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(missed, "HEAD_START_SECONDS", 0.0)
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
 
 

@@ -32,7 +32,7 @@ def put(world: World, files: dict[bytes, bytes]) -> None:
 
 def tidy(program: Program) -> None:
     """Remove leftovers, as on a day when they are old; what was filed is kept."""
-    disk, later = program.workshop.disk, time.time() + 2 * LEFTOVER_SECONDS
+    disk, later = program.context.disk, time.time() + 2 * LEFTOVER_SECONDS
     with program.world.spool.folders() as folders:
         list(delete_expired(disk, folders.done, later, 0.0))
         list(delete_expired(disk, folders.failed, later, 0.0, has_notes=True))

@@ -9,7 +9,7 @@ import pytest
 from support.fakes import FakeLeases, Sent
 from support.fuse import Blown, Fuse
 from support.points import walked
-from support.rooms import intake, take_all, workshop
+from support.rooms import intake, make_worker_context, take_all
 from support.spools import Spool
 
 from inboxd.errors import FolderUnavailable
@@ -34,7 +34,7 @@ def recover(spool: Spool, leases: FakeLeases, sent: Sent) -> None:
     take_all(intake(spool, leases, sent))
     leases.now += 1000.0
     with spool.folders() as folders:
-        Repair(workshop(spool.inbox(), leases, sent), spool.inbox(), folders).run()
+        Repair(make_worker_context(spool.inbox(), leases, sent), spool.inbox(), folders).run()
 
 
 def assert_nothing_is_lost(spool: Spool, sent: Sent) -> None:

@@ -9,7 +9,7 @@ from support.disks import LinkingDisk
 from support.fakes import FakeLeases, Sent
 from support.fuse import Blown, Fuse
 from support.points import walked
-from support.rooms import workshop
+from support.rooms import make_worker_context
 from support.spools import Spool
 from support.ways import away, is_begun, notes_found, notes_wanted, places
 
@@ -40,7 +40,7 @@ class Scene:
     def sweep(self, disk: Disk, leases: FakeLeases | None = None) -> None:
         inbox = self.spool.inbox(retry_backoff_seconds=0.0)
         with self.spool.folders() as folders:
-            Repair(workshop(inbox, leases or self.leases, self.sent, disk), inbox, folders).run()
+            Repair(make_worker_context(inbox, leases or self.leases, self.sent, disk), inbox, folders).run()
 
     def sweep_twice(self, disk: Disk) -> None:
         for _ in range(2):

@@ -17,13 +17,13 @@ MODULES = {
     "file_released": ("watcher", "inboxd.spool.failing"),
     "file_gone": ("worker", "inboxd.tasks.outcomes.apply"),
     "file_denied": ("watcher", "inboxd.intake.ready_files"),
-    "file_expired": ("worker", "inboxd.tasks.sweeps.sweeps"),
+    "file_expired": ("worker", "inboxd.tasks.sweeps.expired"),
     "folder_pruned": ("watcher", "inboxd.intake.ready_files"),
     "parcel_sent": ("worker", "inboxd.tasks.outcomes.apply"),
     "parcel_split": ("worker", "inboxd.tasks.outcomes.apply"),
     "parcel_crashed": ("worker", "inboxd.tasks.outcomes.apply"),
     "parcel_helped": ("worker", "inboxd.tasks.sweeps.repair"),
-    "swept": ("worker", "inboxd.tasks.sweeps.sweeps"),
+    "swept": ("worker", "inboxd.tasks.sweeps.stale"),
 }
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 RAISED = 0.01

@@ -15,6 +15,7 @@ from support.rooms import GRACE_SECONDS, HOST, take_all
 from support.server import Message, Task
 from support.spools import AT_ONCE
 
+from inboxd.broker.counters import Tally
 from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.intake import Intake, IntakeDeps
@@ -22,10 +23,14 @@ from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED, send_parcel
 from inboxd.messaging.outcome import FileOutcome
 from inboxd.spool.claims import list_files
 from inboxd.tasks.outcomes import callbacks
-from inboxd.tasks.sweeps import sweeps
+from inboxd.tasks.outcomes.republish import Republisher
+from inboxd.tasks.sweeps.expired import sweep_expired
+from inboxd.tasks.sweeps.missed import sweep_missed
+from inboxd.tasks.sweeps.stale import sweep_stale
 from inboxd.tasks.work.lease_renewer import LeaseRenewer
 from inboxd.tasks.work.process_parcel import ParcelProcessor
 from inboxd.tasks.worker.context import WorkerContext
+from inboxd.tasks.worker.sweep_locks import SweepLocks
 
 if TYPE_CHECKING:
     from support.world import World
@@ -77,26 +82,29 @@ class Program:
         client = self._in_redis(world.redis, redis.ConnectionError("on purpose"))
         app: Any = SimpleNamespace(send_task=self._mail.send_task, backend=self._results)
         disk: Any = self.fuse.also(world.disk) if fault and fault.on_disk else world.disk
-        self.workshop = WorkerContext(world.settings, app, disk, client, leases, _Noting(progress), counters)
-        self._process = ParcelProcessor(self.workshop)
-        self._process._renewer = RenewingOnce(leases, self.workshop.settings.work.lease_seconds)
+        self.context = WorkerContext(
+            world.settings, app, disk, client, leases, _Noting(progress), counters, SweepLocks(client, HOST)
+        )
+        renewer = RenewingOnce(leases, world.settings.work.lease_seconds)
+        self._process = ParcelProcessor(self.context, renewer)
 
     def _in_redis(self, part: object, error: Exception) -> Any:  # noqa: ANN401 - stands for whatever it is before
         return self.fuse.also(part, error) if self.fault and self.fault.in_redis else part
 
     def watch(self) -> None:
         """Take in what lies in the inbox."""
-        shop = self.workshop
+        context = self.context
         means = IntakeDeps(
-            shop.disk, shop.leases, lambda parcel, inbox: send_parcel(shop.app, parcel, inbox), HOST, GRACE_SECONDS
+            context.disk, context.leases, lambda parcel, inbox: send_parcel(context.app, parcel, inbox), HOST, GRACE_SECONDS
         )
         take_all(Intake(means, self.world.inbox, AT_ONCE, network=False))
 
     def publish(self, parcel: str) -> None:
         """Send a claimed parcel."""
         with self.world.spool.folders() as folders:
-            self.workshop.leases.queue(parcel, "drop", GRACE_SECONDS)
-            self.workshop.resend(folders, self.world.inbox, parcel, list_files(Disk(), folders, parcel))
+            self.context.leases.queue(parcel, "drop", GRACE_SECONDS)
+            republisher = Republisher(self.context, self.world.inbox, folders, Tally())
+            republisher.publish(parcel, list_files(Disk(), folders, parcel))
 
     def work(self, *, messages: int = NEVER) -> None:
         """Take messages from the queues, and do what Celery does with them."""
@@ -110,13 +118,13 @@ class Program:
                 self._mail.ack(message)
 
     def missed(self) -> None:
-        sweeps.sweep_missed(self.workshop)
+        sweep_missed(self.context)
 
     def stale(self) -> None:
-        sweeps.sweep_stale(self.workshop)
+        sweep_stale(self.context)
 
     def expired(self) -> None:
-        sweeps.sweep_expired(self.workshop)
+        sweep_expired(self.context)
 
     def recover(self) -> None:
         """Sweep, again and again; nothing else."""
@@ -138,9 +146,9 @@ class Program:
             case name if name == PROCESS:
                 self._work_on(message)
             case name if name == SUCCEEDED:
-                callbacks.succeeded(self.workshop, *message.args)
+                callbacks.succeeded(self.context, *message.args)
             case name if name == FAILED:
-                callbacks.failed(self.workshop, *message.args)
+                callbacks.failed(self.context, *message.args)
 
     def _work_on(self, message: Message) -> None:
         """Work on a parcel. Celery sends the success callback before it stores the result, the error callback after."""

@@ -1,4 +1,4 @@
-"""Intakes and workshops put together from real and fake parts."""
+"""Intakes and context put together from real and fake parts."""
 
 from dataclasses import replace
 from pathlib import PurePath
@@ -11,6 +11,7 @@ from inboxd.fs.syscalls import Disk
 from inboxd.intake.intake import Intake, IntakeDeps
 from inboxd.messaging.worker_registry import WorkerRegistry
 from inboxd.tasks.worker.context import WorkerContext
+from inboxd.tasks.worker.sweep_locks import SweepLocks
 
 GRACE_SECONDS = 1e-6
 """A parcel without a lease is helped at once."""
@@ -53,6 +54,8 @@ def settings(inbox: Inbox) -> Settings:
     return Settings(host=HOST, sweep={"grace_seconds": GRACE_SECONDS}, inbox={inbox.name: table})
 
 
-def workshop(inbox: Inbox, leases: FakeLeases, sent: Sent, disk: Disk | None = None) -> WorkerContext:
+def make_worker_context(inbox: Inbox, leases: FakeLeases, sent: Sent, disk: Disk | None = None) -> WorkerContext:
     """Return what tasks work with; what they send is kept in ``sent``, and results are read from there."""
-    return WorkerContext(settings(inbox), sent, disk or Disk(), NoQueues(), leases, FakeProgress(), FakeCounters())
+    client = NoQueues()
+    locks = SweepLocks(client, HOST)
+    return WorkerContext(settings(inbox), sent, disk or Disk(), client, leases, FakeProgress(), FakeCounters(), locks)

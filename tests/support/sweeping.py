@@ -1,4 +1,4 @@
-"""A workshop on the real Valkey, and what its sweeps find there."""
+"""A context on the real Valkey, and what its sweeps find there."""
 
 import warnings
 from collections import Counter
@@ -27,8 +27,8 @@ def spool(tmp_path: Path) -> Spool:
 
 
 @pytest.fixture
-def workshop(valkey_url: str, valkey: redis.Redis, spool: Spool) -> Iterator[WorkerContext]:
-    """Put a workshop together, on an empty server that has had its memory for long enough."""
+def context(valkey_url: str, valkey: redis.Redis, spool: Spool) -> Iterator[WorkerContext]:
+    """Put a context together, on an empty server that has had its memory for long enough."""
     settings = settings_for(valkey_url, spool.root, retry_backoff_seconds=0.0)
     valkey.set("inboxd:epoch", 0)
     made = make_context(settings, make_app(settings, results=True))
@@ -38,15 +38,15 @@ def workshop(valkey_url: str, valkey: redis.Redis, spool: Spool) -> Iterator[Wor
     made.client.close()
 
 
-def sweep(workshop: WorkerContext, spool: Spool) -> Counter[str]:
-    inbox = workshop.settings.inbox["drop"]
+def sweep(context: WorkerContext, spool: Spool) -> Counter[str]:
+    inbox = context.settings.inbox["drop"]
     with spool.folders() as folders:
-        return Repair(workshop, inbox, folders).run()
+        return Repair(context, inbox, folders).run()
 
 
-def store(workshop: WorkerContext, parcel: str, result: object, status: str = SUCCESS) -> None:
+def store(context: WorkerContext, parcel: str, result: object, status: str = SUCCESS) -> None:
     with warnings.catch_warnings(category=DeprecationWarning, action="ignore"):  # Celery calls redis-py by an old name
-        workshop.app.backend.store_result(parcel, result, status)
+        context.app.backend.store_result(parcel, result, status)
 
 
 def outcome(parcel: str, **verdicts: Verdict) -> dict[str, object]:
@@ -54,13 +54,13 @@ def outcome(parcel: str, **verdicts: Verdict) -> dict[str, object]:
     return outcome_to_wire(Outcome(parcel, "drop", 1, files))
 
 
-def lease(workshop: WorkerContext, parcel: str) -> Lease | None:
-    return workshop.leases.read([parcel])[parcel]
+def lease(context: WorkerContext, parcel: str) -> Lease | None:
+    return context.leases.read([parcel])[parcel]
 
 
-def lapse(workshop: WorkerContext, parcel: str) -> None:
-    eventually(lambda: (known := lease(workshop, parcel)) is not None and known.seconds_left < 0)
+def lapse(context: WorkerContext, parcel: str) -> None:
+    eventually(lambda: (known := lease(context, parcel)) is not None and known.seconds_left < 0)
 
 
-def queued(workshop: WorkerContext) -> set[str]:
-    return queued_task_ids(workshop.client, (WORK_QUEUE, files_queue(workshop.host)))
+def queued(context: WorkerContext) -> set[str]:
+    return queued_task_ids(context.client, (WORK_QUEUE, files_queue(context.host)))

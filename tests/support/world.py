@@ -22,7 +22,6 @@ from inboxd.errors import TransientError
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.outcome import Verdict
 from inboxd.spool.layout import new_parcel_id
-from inboxd.tasks.sweeps import lock
 from inboxd.tasks.worker.process_identity import process_token
 
 RULES = {"handler": f"{handling.__name__}:{handling.handle.__name__}", "retries": 1, "retry_backoff_seconds": 0.01}
@@ -36,7 +35,6 @@ class World:
 
     def __init__(self, root: Path, disk: Disk | None = None, **rules: object) -> None:
         calls.clear()
-        lock._over.clear()
         self.spool, self.disk = Spool.make(root), disk or Disk()
         self.inbox = self.spool.inbox(**{**RULES, **AT_ONCE, **rules})
         self.settings = settings(self.inbox)
@@ -80,7 +78,6 @@ class World:
 
     def bury(self) -> None:
         """Let the programs so far be dead: the tokens that they have left behind name a process that has ended."""
-        lock._over.clear()  # a process's memory dies with it
         mine, gone = process_token(HOST).rpartition("/")[0], dead(HOST)
         for record in self.leases.records.values():
             if record.token.startswith(mine):

@@ -23,15 +23,15 @@ from inboxd.tasks.worker.process_identity import process_token
 
 
 class Stage:
-    """One inbox with a parcel, and the workshop that callbacks get."""
+    """One inbox with a parcel, and the context that callbacks get."""
 
     def __init__(self, root: Path) -> None:
         self.spool, self.leases, self.sent = Spool.make(root), FakeLeases(), Sent()
         self.parcel = self.spool.claimed(b"x/a.pdf")
 
     @property
-    def workshop(self) -> WorkerContext:
-        return rooms.workshop(self.spool.inbox(), self.leases, self.sent)
+    def context(self) -> WorkerContext:
+        return rooms.make_worker_context(self.spool.inbox(), self.leases, self.sent)
 
     def outcome(self, verdict: Verdict = Verdict.DONE) -> dict[str, object]:
         return outcome_to_wire(Outcome(self.parcel, "drop", 1, (FileOutcome(b"x/a.pdf", verdict, "a reason"),)))
@@ -47,7 +47,7 @@ def stage(tmp_path: Path) -> Stage:
 
 
 def test_a_success_files_the_parcel_away_and_leaves_word_of_it(stage: Stage) -> None:
-    succeeded(stage.workshop, stage.outcome())
+    succeeded(stage.context, stage.outcome())
 
     assert stage.spool.files() == {b"done/x/a.pdf": b"content"}
     assert list((stage.spool.root / "claimed").iterdir()) == []
@@ -57,7 +57,7 @@ def test_a_success_files_the_parcel_away_and_leaves_word_of_it(stage: Stage) -> 
 def test_a_failure_files_the_parcel_away_with_its_reason(stage: Stage) -> None:
     stage.fails()
 
-    failed(stage.workshop, "drop", stage.parcel)
+    failed(stage.context, "drop", stage.parcel)
 
     assert stage.spool.failed_files() == {b"x/a.pdf": b"content"}
     assert stage.spool.notes().keys() == {b"x/a.pdf.error.txt"}
@@ -67,29 +67,29 @@ def test_both_callbacks_twice_and_in_any_order_file_once(stage: Stage) -> None:
     stage.fails()
 
     for _ in range(2):
-        succeeded(stage.workshop, stage.outcome())
-        failed(stage.workshop, "drop", stage.parcel)
+        succeeded(stage.context, stage.outcome())
+        failed(stage.context, "drop", stage.parcel)
 
     assert stage.spool.files() == {b"done/x/a.pdf": b"content"}
 
 
 def test_a_file_is_counted_when_it_is_filed_and_not_again(stage: Stage) -> None:
     stage.fails()
-    workshop = stage.workshop
-    counted = workshop.counters.counts  # type: ignore[attr-defined]  # a fake
+    context = stage.context
+    counted = context.counters.counts  # type: ignore[attr-defined]  # a fake
 
     for _ in range(2):
-        failed(workshop, "drop", stage.parcel)
-        succeeded(workshop, stage.outcome())
+        failed(context, "drop", stage.parcel)
+        succeeded(context, stage.outcome())
 
     assert counted == {("drop", "outcome:failed"): 1}
 
 
 def test_a_success_is_counted_with_how_long_it_took(stage: Stage) -> None:
-    workshop = stage.workshop
-    counted = workshop.counters.counts  # type: ignore[attr-defined]  # a fake
+    context = stage.context
+    counted = context.counters.counts  # type: ignore[attr-defined]  # a fake
 
-    succeeded(workshop, stage.outcome())
+    succeeded(context, stage.outcome())
 
     assert counted["drop", "outcome:done"] == 1
     assert 0.0 <= counted["drop", "latency_sum"] < 60.0
@@ -97,15 +97,15 @@ def test_a_success_is_counted_with_how_long_it_took(stage: Stage) -> None:
 
 
 def test_counts_that_can_not_be_written_keep_nothing_from_being_filed(stage: Stage) -> None:
-    workshop = stage.workshop
+    context = stage.context
 
     def refuse(_tally: object) -> None:
         raise BrokerUnavailable("redis: gone fishing")
 
-    workshop.counters.write = refuse  # type: ignore[method-assign]
+    context.counters.write = refuse  # type: ignore[method-assign]
 
     with capture_logs() as lines:
-        succeeded(workshop, stage.outcome())
+        succeeded(context, stage.outcome())
 
     assert [line["event"] for line in lines] == [events.FILE_DONE]
     assert stage.spool.files() == {b"done/x/a.pdf": b"content"}
@@ -115,8 +115,8 @@ def test_counts_that_can_not_be_written_keep_nothing_from_being_filed(stage: Sta
 def test_a_failure_before_a_late_success_files_once(stage: Stage) -> None:
     stage.fails()
 
-    failed(stage.workshop, "drop", stage.parcel)
-    succeeded(stage.workshop, stage.outcome())
+    failed(stage.context, "drop", stage.parcel)
+    succeeded(stage.context, stage.outcome())
 
     assert stage.spool.failed_files() == {b"x/a.pdf": b"content"}
     assert stage.spool.files("done") == {}
@@ -125,7 +125,7 @@ def test_a_failure_before_a_late_success_files_once(stage: Stage) -> None:
 def test_a_failure_that_is_the_workers_own_leaves_the_parcel_to_the_sweep(stage: Stage) -> None:
     stage.fails("WorkerLostError")
 
-    failed(stage.workshop, "drop", stage.parcel)
+    failed(stage.context, "drop", stage.parcel)
 
     assert stage.spool.files("claimed").keys() == {stage.parcel.encode() + b"/x/a.pdf"}
     assert stage.sent.parcels == []
@@ -135,7 +135,7 @@ def test_a_worker_that_is_known_to_be_dead_is_not_waited_for(stage: Stage) -> No
     stage.fails("WorkerLostError")
     stage.leases.start(stage.parcel, dead_token(rooms.HOST), 1000.0)
 
-    failed(stage.workshop, "drop", stage.parcel)
+    failed(stage.context, "drop", stage.parcel)
 
     assert [parcel.id for parcel in stage.sent.parcels] == [stage.parcel]
     assert stage.leases.records[stage.parcel].crashes == 1
@@ -145,13 +145,13 @@ def test_a_worker_that_lives_keeps_its_parcel(stage: Stage) -> None:
     stage.fails("WorkerLostError")
     stage.leases.start(stage.parcel, process_token(rooms.HOST), 1000.0)
 
-    failed(stage.workshop, "drop", stage.parcel)
+    failed(stage.context, "drop", stage.parcel)
 
     assert stage.sent.parcels == []
 
 
 def test_a_file_that_raised_in_company_is_tried_again_alone_with_one_attempt_used(stage: Stage) -> None:
-    succeeded(stage.workshop, stage.outcome(Verdict.RETRY_ISOLATED))
+    succeeded(stage.context, stage.outcome(Verdict.RETRY_ISOLATED))
 
     (parcel,) = stage.sent.parcels
     (options,) = stage.sent.options
@@ -164,7 +164,7 @@ def test_a_folder_that_is_away_leaves_the_parcel_to_the_sweep(stage: Stage) -> N
     (stage.spool.root / "failed").rmdir()
 
     with capture_logs() as lines:
-        succeeded(stage.workshop, stage.outcome())
+        succeeded(stage.context, stage.outcome())
 
     assert [line["event"] for line in lines] == [events.FOLDER_AWAY]
     assert stage.spool.files("claimed") != {}
@@ -181,7 +181,7 @@ def test_a_file_that_has_left_claimed_by_another_hand_is_told_once(verdict: Verd
 
     with capture_logs() as lines:
         for _ in range(2):
-            succeeded(stage.workshop, stage.outcome(verdict))
+            succeeded(stage.context, stage.outcome(verdict))
 
     assert gone(lines) == [b"x/a.pdf"]
 
@@ -192,7 +192,7 @@ def test_a_file_that_was_filed_before_its_filer_died_is_not_missed(stage: Stage)
         file_done(Disk(), folders, stage.parcel, b"x/a.pdf")
 
     with capture_logs() as lines:
-        succeeded(stage.workshop, stage.outcome())
+        succeeded(stage.context, stage.outcome())
 
     assert gone(lines) == []
 
@@ -210,7 +210,7 @@ FORGED = [
 @pytest.mark.parametrize("wire", FORGED)
 def test_a_success_of_no_parcel_is_refused_and_told(wire: object, stage: Stage) -> None:
     with capture_logs() as lines:
-        succeeded(stage.workshop, wire)
+        succeeded(stage.context, wire)
 
     assert [line["event"] for line in lines] == [events.MESSAGE_REFUSED]
 
@@ -223,7 +223,7 @@ def test_a_forged_success_is_refused_and_moves_nothing(changed: dict[str, object
     before = stage.spool.files()
 
     with capture_logs() as lines:
-        succeeded(stage.workshop, {**stage.outcome(), **changed})
+        succeeded(stage.context, {**stage.outcome(), **changed})
 
     assert [line["event"] for line in lines] == [events.MESSAGE_REFUSED]
     assert stage.spool.files() == before
@@ -236,7 +236,7 @@ def test_a_forged_file_is_refused_and_moves_nothing(forged: dict[str, object], s
     file = {**wire["files"][0], **forged}
 
     with capture_logs() as lines:
-        succeeded(stage.workshop, {**wire, "files": [file]})
+        succeeded(stage.context, {**wire, "files": [file]})
 
     assert [line["event"] for line in lines] == [events.MESSAGE_REFUSED]
     assert stage.spool.files() == before
@@ -247,7 +247,7 @@ def test_a_forged_file_is_refused_and_moves_nothing(forged: dict[str, object], s
 )
 def test_a_failure_of_no_parcel_is_refused_and_told(inbox: object, parcel: object, stage: Stage) -> None:
     with capture_logs() as lines:
-        failed(stage.workshop, inbox, parcel)
+        failed(stage.context, inbox, parcel)
 
     assert [line["event"] for line in lines] == [events.MESSAGE_REFUSED]
 
@@ -257,7 +257,7 @@ def test_a_callback_for_a_parcel_that_is_long_gone_does_nothing(stage: Stage) ->
     stage.sent.results[gone] = {"status": SUCCESS, "result": None}
     before = stage.spool.files()
 
-    failed(stage.workshop, "drop", gone)
-    succeeded(stage.workshop, outcome_to_wire(Outcome(gone, "drop", 1, (FileOutcome(b"a", Verdict.DONE),))))
+    failed(stage.context, "drop", gone)
+    succeeded(stage.context, outcome_to_wire(Outcome(gone, "drop", 1, (FileOutcome(b"a", Verdict.DONE),))))
 
     assert stage.spool.files() == before

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from support.fakes import FakeLeases, Sent
-from support.rooms import workshop
+from support.rooms import make_worker_context
 from support.spools import Spool
 
 from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED
@@ -29,7 +29,7 @@ def registered(tmp_path: Path) -> dict[str, dict[str, Any]]:
         return lambda function: function
 
     app: Any = SimpleNamespace(task=task)
-    current = CurrentContext(workshop(Spool.make(tmp_path / "drop").inbox(), FakeLeases(), Sent()))
+    current = CurrentContext(make_worker_context(Spool.make(tmp_path / "drop").inbox(), FakeLeases(), Sent()))
     process_parcel.register(app, current)
     callbacks.register(app, current)
     return found

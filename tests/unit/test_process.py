@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from support.fakes import FakeLeases, Sent
-from support.rooms import HOST, workshop
+from support.rooms import HOST, make_worker_context
 from support.spools import Spool
 
 from inboxd.fs.syscalls import Disk, Fd
@@ -48,9 +48,9 @@ def work_on(
     parcel_id = spool.claimed(*PATHS)
     parts = tuple(FilePart(path, "text/plain", 7, {"id": "x", "mtime": 1.5, "claimed-at": 2.5}, None) for path in PATHS)
     parcel = Parcel(parcel_id, "drop", HOST, bytes(spool.root), parts)
-    shop = workshop(spool.inbox(handler=handler, **rules), leases, Sent(), disk)
+    context = make_worker_context(spool.inbox(handler=handler, **rules), leases, Sent(), disk)
     task: Any = SimpleNamespace(request=SimpleNamespace(id=parcel_id, retries=0))
-    outcome = outcome_from_wire(ParcelProcessor(shop).run(task, parcel_to_wire(parcel)))
+    outcome = outcome_from_wire(ParcelProcessor(context).run(task, parcel_to_wire(parcel)))
     return {file.path: file for file in outcome.files}
 
 

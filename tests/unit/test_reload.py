@@ -1,14 +1,14 @@
 """A worker's removed inboxes: kept while anything of them is in flight, and then let go."""
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 import redis
 import structlog
 from support.fakes import FakeLeases, Sent
-from support.rooms import HOST, workshop
+from support.rooms import HOST, make_worker_context
 from support.spools import Spool
 
 from inboxd.broker.heartbeat import Heartbeat, InboxReport, write_heartbeat
@@ -16,8 +16,11 @@ from inboxd.logs import events
 from inboxd.service.sd_notify import ServiceManager
 from inboxd.spool.layout import new_parcel_id
 from inboxd.tasks.service.reload import Reloader
-from inboxd.tasks.sweeps import sweeps
+from inboxd.tasks.sweeps.expired import sweep_expired
+from inboxd.tasks.sweeps.missed import sweep_missed
+from inboxd.tasks.worker.context import WorkerContext
 from inboxd.tasks.worker.shared_settings import CurrentContext
+from inboxd.tasks.worker.sweep_locks import SweepLocks
 
 
 @dataclass
@@ -26,6 +29,12 @@ class Broker:
 
     values: dict[str, bytes] = field(default_factory=dict)
     away: bool = False
+    locks: list[str] = field(default_factory=list)
+
+    def eval(self, _script: str, keys: int, key: str, token: str, *_rest: str) -> bytes:
+        if keys == 1 and key not in self.locks:
+            self.locks.append(key)
+        return token.encode()
 
     def set(self, key: str, value: str, **_: object) -> None:
         self.values[key] = value.encode()
@@ -43,10 +52,13 @@ class Worker:
     """A worker whose only inbox has been removed from the settings."""
 
     def __init__(self, spool: Spool) -> None:
-
         self.spool = spool
         self.broker = Broker()
-        made = dataclasses.replace(workshop(spool.inbox(), FakeLeases(), Sent()), client=self.broker)
+        made = dataclasses.replace(
+            make_worker_context(spool.inbox(), FakeLeases(), Sent()),
+            client=self.broker,
+            sweep_locks=SweepLocks(self.broker, HOST),
+        )
         self.current = CurrentContext(made)
         self.current.update(made.settings, ["drop"])
         self.reload = Reloader(self.current, ServiceManager())
@@ -117,11 +129,13 @@ def test_while_redis_is_away_nobody_knows_who_watches(worker: Worker) -> None:
     assert worker.knows()
 
 
-def test_nothing_is_taken_in_for_it_and_nothing_of_it_expires(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    turns: list[Any] = []
-    monkeypatch.setattr(sweeps, "_turn", lambda *about: turns.append(about))
+@pytest.mark.parametrize("sweep", [sweep_missed, sweep_expired])
+def test_no_sweep_takes_its_files_in_or_deletes_them(sweep: Callable[[WorkerContext], None], worker: Worker) -> None:
+    retired, active = worker.current.get(), dataclasses.replace(worker.current.get(), retiring=frozenset())
 
-    sweeps.sweep_missed(worker.current.get())
-    sweeps.sweep_expired(worker.current.get())
+    sweep(retired)
+    locks_of_retired = [*worker.broker.locks]
+    sweep(active)
 
-    assert turns == []
+    assert locks_of_retired == []
+    assert len(worker.broker.locks) == 1

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from support.fakes import FakeLeases, Sent
-from support.rooms import workshop
+from support.rooms import make_worker_context
 from support.spools import Spool
 
 from inboxd.config.settings import Settings
@@ -19,12 +19,12 @@ from inboxd.tasks.worker.shared_settings import CurrentContext, SharedBuffer
 
 @pytest.fixture
 def made(tmp_path_factory: pytest.TempPathFactory) -> WorkerContext:
-    return workshop(Spool.make(tmp_path_factory.mktemp("spool") / "drop").inbox(), FakeLeases(), Sent())
+    return make_worker_context(Spool.make(tmp_path_factory.mktemp("spool") / "drop").inbox(), FakeLeases(), Sent())
 
 
-def with_retries(workshop: WorkerContext, retries: int) -> Settings:
-    inbox = workshop.settings.inbox["drop"].model_copy(update={"retries": retries})
-    return workshop.settings.model_copy(update={"inbox": {"drop": inbox}})
+def with_retries(context: WorkerContext, retries: int) -> Settings:
+    inbox = context.settings.inbox["drop"].model_copy(update={"retries": retries})
+    return context.settings.model_copy(update={"inbox": {"drop": inbox}})
 
 
 def in_a_child(tell: Callable[[], str], ask: Callable[[], None]) -> str:

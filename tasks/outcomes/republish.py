@@ -1,0 +1,54 @@
+"""Sending claimed parcels again: as they are, or split into parcels of one file each."""
+
+from inboxd.broker.counters import REFUSED, Tally
+from inboxd.config.settings import Inbox
+from inboxd.intake.packing import build_parcel, dispose_of_unpacked, pack
+from inboxd.logs import events
+from inboxd.logs.setup import get_logger
+from inboxd.messaging.celery_app import send_parcel
+from inboxd.spool.claims import split_off
+from inboxd.spool.layout import Folders, new_parcel_id
+from inboxd.tasks.worker.context import WorkerContext
+
+_log = get_logger(__name__)
+
+
+class Republisher:
+    """Sends parcels of one inbox. A parcel that can't be sent stays claimed: its lease lapses, and a sweep sends it."""
+
+    def __init__(self, context: WorkerContext, inbox: Inbox, folders: Folders, tally: Tally) -> None:
+        self._context = context
+        self._inbox = inbox
+        self._folders = folders
+        self._tally = tally
+
+    def publish(self, parcel: str, paths: list[bytes], *, retries: int = 0, countdown: float = 0.0) -> None:
+        """Send a claimed parcel whose lease is the caller's.
+
+        ``retries`` attempts count as used; the handler starts in ``countdown`` seconds. Raises OSError, BrokerUnavailable.
+        """
+        disk, folders, inbox = self._context.disk, self._folders, self._inbox
+        packed = pack(disk, folders, inbox, parcel, paths)
+        if packed.parts:
+            message = build_parcel(packed, parcel, inbox, self._context.host)
+            send_parcel(self._context.app, message, inbox, retries=retries, countdown=countdown)
+        self._tally.count_filed(inbox.name, REFUSED, files=dispose_of_unpacked(disk, folders, inbox, parcel, packed))
+        _log.info(events.PARCEL_SENT, inbox=inbox.name, parcel=parcel, files=len(packed.parts))
+
+    def split_off(self, parcel: str, path: bytes, *, failure: str | None = None) -> None:
+        """Send one file in a parcel of its own; nothing is done if it is gone. Raises OSError, BrokerUnavailable.
+
+        ``failure`` is why the handler raised: one attempt counts as used, and the next one waits. None: its turn never came.
+        """
+        used = int(failure is not None)
+        new_parcel = new_parcel_id()
+        # If we die in one of these steps: see split_off; then, a parcel without a lease or with one that lapses: it is sent.
+        if not split_off(self._context.disk, self._folders, parcel, path, new_parcel):
+            return
+        _log.info(
+            events.PARCEL_SPLIT, inbox=self._inbox.name, file=path, parcel=new_parcel, out_of=parcel, why=failure
+        )  # fmt: skip
+        wait = self._inbox.retry_delay(0) if used else 0.0
+        lease_seconds = self._context.settings.sweep.grace_seconds + wait
+        self._context.leases.queue(new_parcel, self._inbox.name, lease_seconds, attempts=used)
+        self.publish(new_parcel, [path], retries=used, countdown=wait)

@@ -1,0 +1,50 @@
+"""Running a sweep on one inbox after the other: each under its lock, each inbox's errors its own."""
+
+from collections.abc import Callable, Iterable
+
+from inboxd.broker.outages import clear_outage
+from inboxd.config.settings import Inbox
+from inboxd.errors import BrokerUnavailable, TransientError
+from inboxd.logs import events
+from inboxd.logs.setup import get_logger
+from inboxd.tasks.worker.context import WorkerContext
+
+_REMEDY = "the next sweep tries again"
+
+_log = get_logger(__name__)
+
+
+def sweep_each(context: WorkerContext, sweep: str, inboxes: Iterable[Inbox], action: Callable[[Inbox], None]) -> None:
+    """Call ``action`` with each inbox at which no other process runs this sweep.
+
+    An error that concerns a whole inbox is recorded as its outage; another one is logged; either way the next inbox follows.
+    Raises BrokerUnavailable, which ends the sweep.
+    """
+    try:
+        for inbox in inboxes:
+            with context.sweep_locks.acquire(sweep, inbox.name) as acquired:
+                if acquired:
+                    _sweep_one(context, sweep, inbox, action)
+    finally:
+        context.sweep_locks.flush()
+
+
+def _sweep_one(context: WorkerContext, sweep: str, inbox: Inbox, action: Callable[[Inbox], None]) -> None:
+    try:
+        action(inbox)
+    except BrokerUnavailable:
+        raise
+    except (TransientError, OSError) as error:
+        if not context.record_if_outage(inbox, error, sweep):
+            _log.warning(events.SWEEP_STUCK, inbox=inbox.name, sweep=sweep, error=str(error), remedy=_REMEDY)
+
+
+def active_inboxes(context: WorkerContext) -> list[Inbox]:
+    """Return the inboxes that take files in: all but those that were removed from the settings."""
+    return [inbox for name, inbox in context.settings.inbox.items() if name not in context.retiring]
+
+
+def end_outage(context: WorkerContext, inbox: Inbox, *seen_by: str) -> None:
+    """Clear an inbox's outage as recorded by these witnesses (see ``outages``), and log that it is over."""
+    if clear_outage(context.client, context.host, inbox.name, *seen_by):
+        _log.info(events.FOLDER_BACK, inbox=inbox.name)

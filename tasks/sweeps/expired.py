@@ -1,0 +1,29 @@
+"""The retention sweep: deletes what done/ and failed/ have kept for as long as the inbox says, and inboxd's own leftovers."""
+
+import time
+
+from inboxd.config.settings import Inbox
+from inboxd.logs import events
+from inboxd.logs.setup import get_logger
+from inboxd.messaging.celery_app import EXPIRED
+from inboxd.spool.layout import open_folders
+from inboxd.spool.retention import delete_expired
+from inboxd.tasks.sweeps.each_inbox import active_inboxes, sweep_each
+from inboxd.tasks.worker.context import WorkerContext
+
+DAY_SECONDS = 86_400.0
+
+_log = get_logger(__name__)
+
+
+def sweep_expired(context: WorkerContext) -> None:
+    """Delete expired files and leftovers. Raises BrokerUnavailable."""
+
+    def sweep(inbox: Inbox) -> None:
+        with open_folders(context.disk, inbox.root) as folders:
+            kept = ((folders.done, inbox.keep_done_days, False), (folders.failed, inbox.keep_failed_days, True))
+            for folder, days, has_notes in kept:
+                for deleted in delete_expired(context.disk, folder, time.time(), days * DAY_SECONDS, has_notes=has_notes):
+                    _log.info(events.FILE_EXPIRED, inbox=inbox.name, file=deleted.path, why=deleted.reason)
+
+    sweep_each(context, EXPIRED, active_inboxes(context), sweep)

@@ -1,0 +1,77 @@
+"""The sweep for missed files: complete files in inbox/ that no event announced, or that found no watcher."""
+
+import contextlib
+
+from inboxd.broker.counters import Tally
+from inboxd.broker.heartbeat import read_heartbeat
+from inboxd.broker.outages import read_outages
+from inboxd.config.settings import Inbox
+from inboxd.errors import BrokerUnavailable
+from inboxd.fs.mounts import find_mount_of_path
+from inboxd.intake.intake import Intake, IntakeDeps
+from inboxd.intake.watch_mode import wait_times
+from inboxd.logs import events
+from inboxd.logs.setup import get_logger
+from inboxd.messaging.celery_app import MISSED, send_parcel
+from inboxd.messaging.payload import Parcel
+from inboxd.spool.layout import open_folders
+from inboxd.tasks.sweeps.each_inbox import active_inboxes, end_outage, sweep_each
+from inboxd.tasks.worker.context import WorkerContext
+
+HEAD_START_SECONDS = 5.0
+"""How many seconds longer than the watcher this sweep waits for a file to be complete: the watcher takes it first."""
+
+TURNS_MAX = 100
+"""Maximum intake turns per inbox and sweep: a full inbox does not hold up the other inboxes."""
+
+_log = get_logger(__name__)
+
+
+def sweep_missed(context: WorkerContext) -> None:
+    """Take in what the watcher has missed. Raises BrokerUnavailable."""
+    watcher = read_heartbeat(context.client, context.host)
+    unfilable = read_outages(context.client, context.host, context.settings.inbox)
+    unavailable = read_outages(context.client, context.host, context.settings.inbox, MISSED)
+    watched = watcher.inboxes if watcher else {}
+
+    def sweep(inbox: Inbox) -> None:
+        claimed = _take_in(context, inbox)
+        if inbox.name in unavailable:
+            end_outage(context, inbox, MISSED)
+        if claimed and inbox.name in watched and watched[inbox.name].mode == "inotify":
+            _log.warning(events.EVENTS_MISSED, inbox=inbox.name, files=claimed)
+
+    def is_worth_it(inbox: Inbox) -> bool:
+        """Return False where files can't be filed, or where the watcher is at work: then nothing is missed."""
+        return inbox.name not in unfilable and not (inbox.name in watched and watched[inbox.name].is_busy)
+
+    sweep_each(context, MISSED, filter(is_worth_it, active_inboxes(context)), sweep)
+
+
+def _take_in(context: WorkerContext, inbox: Inbox) -> int:
+    """Claim and send all that is complete; returns how many files."""
+    with open_folders(context.disk, inbox.root) as folders:
+        if not any(True for _ in context.disk.entries(folders.inbox)):
+            return 0
+    tally = Tally()
+    intake = _make_intake(context, inbox, tally)
+    claimed, scan = 0, True
+    for _ in range(TURNS_MAX):
+        turn = intake.run_turn("sweep", scan=scan, wait_for_more=False)
+        claimed += turn.claimed
+        scan = not turn.is_interrupted
+        if not turn.has_more:
+            break
+    with contextlib.suppress(BrokerUnavailable):  # the files are worth more than the statistics
+        context.counters.write(tally)
+    return claimed
+
+
+def _make_intake(context: WorkerContext, inbox: Inbox, tally: Tally) -> Intake:
+    def send(parcel: Parcel, inbox: Inbox) -> None:
+        send_parcel(context.app, parcel, inbox)
+
+    mount = find_mount_of_path(context.disk, inbox.root)
+    waits = wait_times(inbox, mount).plus(HEAD_START_SECONDS)
+    deps = IntakeDeps(context.disk, context.leases, send, context.host, context.settings.sweep.grace_seconds, tally)
+    return Intake(deps, inbox, waits, network=mount.is_network)

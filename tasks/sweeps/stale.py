@@ -1,0 +1,64 @@
+"""The sweep for stale parcels: claimed ones whose message, worker or callback was lost."""
+
+import contextlib
+
+from inboxd.broker.connection import is_answering, translate_redis_errors
+from inboxd.broker.heartbeat import record_sweep, sweep_deadline_seconds
+from inboxd.broker.outages import read_outages
+from inboxd.broker.recovery import RecoveryAction
+from inboxd.config.settings import Inbox
+from inboxd.errors import BrokerUnavailable
+from inboxd.logs import events
+from inboxd.logs.setup import get_logger
+from inboxd.messaging.celery_app import STALE
+from inboxd.spool.layout import open_folders
+from inboxd.tasks.sweeps.each_inbox import end_outage, sweep_each
+from inboxd.tasks.sweeps.repair import Repair
+from inboxd.tasks.worker.context import WorkerContext
+
+FINAL_PING_SECONDS = 0.5
+"""Maximum seconds that a stopping worker waits for Redis to answer: a stop must not be held up."""
+
+_log = get_logger(__name__)
+
+
+def sweep_stale(context: WorkerContext) -> None:
+    """Recover claimed parcels that nobody looks after. Raises BrokerUnavailable."""
+    after_outage = _grant_extra_lease(context)
+    unfilable = read_outages(context.client, context.host, context.settings.inbox)
+    unavailable = read_outages(context.client, context.host, context.settings.inbox, STALE)
+
+    def sweep(inbox: Inbox) -> None:
+        with open_folders(context.disk, inbox.root) as folders:
+            repair = Repair(context, inbox, folders, after_outage=after_outage, finished_now=inbox.name in unfilable)
+            if recovered := repair.run():
+                _log.info(events.SWEPT, inbox=inbox.name, **recovered)
+        if inbox.name in unfilable or inbox.name in unavailable:
+            end_outage(context, inbox, "", STALE)
+
+    sweep_each(context, STALE, context.settings.inbox.values(), sweep)
+
+
+def file_finished(context: WorkerContext) -> None:
+    """File what is finished, as a worker's last act: its success callbacks would wait for the next worker."""
+    if not is_answering(context.settings, FINAL_PING_SECONDS):
+        return
+
+    def sweep(inbox: Inbox) -> None:
+        with open_folders(context.disk, inbox.root) as folders:
+            Repair(context, inbox, folders, finished_now=True).run(only=RecoveryAction.FILE)
+
+    with contextlib.suppress(BrokerUnavailable):
+        sweep_each(context, STALE, context.settings.inbox.values(), sweep)
+
+
+def _grant_extra_lease(context: WorkerContext) -> bool:
+    """Return whether no sweep has reached Redis for longer than a lease: workers on other hosts could not, either.
+
+    True once per outage: where sweeps are rare because all workers are busy, that is no outage.
+    """
+    if record_sweep(context.client, context.settings):
+        return False
+    key, seconds = f"inboxd:granted:{context.host}", sweep_deadline_seconds(context.settings)
+    with translate_redis_errors():
+        return bool(context.client.set(key, "", nx=True, ex=10 * seconds))
