@@ -3,7 +3,7 @@
 import dataclasses
 import time
 
-from inboxd.config.settings import Inbox
+from inboxd.config.settings import Inbox, Settings
 from inboxd.errors import Finding, SettingsError
 from inboxd.fs.mounts import find_mount_of_path
 from inboxd.intake.intake import Intake, IntakeDeps
@@ -13,7 +13,7 @@ from inboxd.logs.setup import get_logger
 from inboxd.service import reloading
 from inboxd.service.reloading import SettingsChange
 from inboxd.watcher.observer import Observer
-from inboxd.watcher.watched_inbox import WatchedInbox, folder_identity
+from inboxd.watcher.watched_inbox import REBUILT, WatchedInbox, folder_identity
 
 WATCH_RETRY_SECONDS = 30.0
 """How often the system is asked for watches again, after it had none left."""
@@ -28,6 +28,11 @@ class Watches:
         self._observer = observer
         self._log = get_logger(__name__)
         self._without_watches: dict[str, float] = {}
+
+    def watch_all(self, settings: Settings) -> None:
+        """Begin to watch all inboxes of the settings. Raises OSError."""
+        for inbox in settings.inbox.values():
+            self.inboxes[inbox.name] = self.watch(inbox)
 
     def watch(self, inbox: Inbox) -> WatchedInbox:
         """Begin to watch an inbox, by events if its mount allows and the system has watches left. Raises OSError."""
@@ -64,7 +69,7 @@ class Watches:
             if how.uses_events:
                 self._log.info(events.WATCHING, inbox=name, root=str(watched.inbox.root), mode=how.name, why=how.reason)
                 watched.mode = how
-                watched.request_scan("rebuilt")
+                watched.request_scan(REBUILT)
 
     def rewatch(self, name: str, reason: str) -> None:
         """Watch an inbox anew, and look at all of it for this reason."""
@@ -106,7 +111,7 @@ class Watches:
         """Watch again by the old settings what was watched by new ones."""
         for name in names:
             if name in self.inboxes:
-                self.rewatch(name, "rebuilt")
+                self.rewatch(name, REBUILT)
             else:
                 self._unwatch(name)
 

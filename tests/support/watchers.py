@@ -21,9 +21,12 @@ from inboxd.config.settings import Settings
 from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
+from inboxd.service.reloading import SettingsChange
+from inboxd.service.sd_notify import ServiceManager
 from inboxd.watcher.daemon import Daemon
 from inboxd.watcher.hints import Hint, HintKind, HintQueue
 from inboxd.watcher.observer import Observer
+from inboxd.watcher.watched_inbox import SCAN
 
 STOP = Hint(HintKind.STOP)
 FAST = {"settle_seconds": 0.02, "empty_file_seconds": 0.02, "poll_seconds": 0.05}
@@ -92,23 +95,29 @@ class Watcher:
     lines: list[dict[str, Any]]
     make_observer: Callable[[HintQueue], Observer] = Observer
     rules: dict[str, object] = field(default_factory=dict)
+    service_manager: ServiceManager = field(default_factory=ServiceManager)
+    change: SettingsChange | None = None
+    """What the next reload brings."""
 
     def __post_init__(self) -> None:
         self.broker = Broker()
         self.leases = Leases(broker=self.broker)
         self.sent = Sent()
         self.counters = FakeCounters()
+        self.deps = means(Disk(), self.leases, self.sent)
         self.hints = CountingHints()
         self.observer = self.make_observer(self.hints)
         rules = {**FAST, **self.rules}
         inboxes = {name: {"root": str(spool.root), **rules} for name, spool in self.spools.items()}
         self.daemon = Daemon(
             Settings(host="here", inbox=inboxes),
-            means(Disk(), self.leases, self.sent),
+            self.deps,
             self.broker,
             self.counters,
             self.hints,
             self.observer,
+            self.service_manager,
+            lambda _old: self.change,
         )
 
     @property
@@ -123,8 +132,8 @@ class Watcher:
 
     def is_idle(self, name: str = "drop") -> bool:
         """Tell whether an inbox is looked at again by an event or, late, by the clock."""
-        drop = self.daemon._inboxes.get(name)
-        return drop is not None and drop.reason == "scan" and not drop.has_news
+        watched = self.daemon.watches.inboxes.get(name)
+        return watched is not None and watched.next_look.reason == SCAN and watched.requested is None
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

@@ -14,8 +14,8 @@ from support.watchers import Refusing, Watcher
 
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
-from inboxd.watcher import daemon, watches
-from inboxd.watcher.daemon import BROKER_RETRY_SECONDS
+from inboxd.watcher import folder_checks, watches
+from inboxd.watcher.broker_link import RETRY_SECONDS
 from inboxd.watcher.hints import Hint, HintKind
 from inboxd.watcher.observer import Observer
 
@@ -78,7 +78,7 @@ def test_when_the_system_has_watches_again_they_are_used(
             super().watch(inbox, root)
 
     monkeypatch.setattr(watches, "WATCH_RETRY_SECONDS", 0.05)
-    monkeypatch.setattr(daemon, "SUPERVISE_SECONDS", 0.05)
+    monkeypatch.setattr(folder_checks, "CHECK_SECONDS", 0.05)
     watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, Grudging)
 
     with watcher.running():
@@ -102,7 +102,7 @@ def test_events_that_were_lost_are_told_and_the_whole_inbox_is_looked_at(tmp_pat
         eventually(lambda: watcher.has_sent(b"a"))
 
     assert len(watcher.logs(events.EVENTS_LOST)) == 1
-    assert watcher.counters.counts["drop", "events_lost"] + watcher.daemon._deps.tally.counts["drop", "events_lost"] == 1
+    assert watcher.counters.counts["drop", "events_lost"] + watcher.deps.tally.counts["drop", "events_lost"] == 1
 
 
 def test_what_was_found_is_counted_with_the_next_sign_of_life(watcher: Watcher) -> None:
@@ -136,7 +136,7 @@ def test_a_parcel_that_returns_makes_room_for_the_next(tmp_path: Path, logged: l
 
     with watcher.running():
         eventually(lambda: len(watcher.sent.parcels) == 1)
-        eventually(lambda: watcher.daemon._inboxes["drop"].is_busy)
+        eventually(lambda: watcher.daemon.watches.inboxes["drop"].is_busy)
         shutil.rmtree(watcher.spool.root / "claimed" / watcher.sent.parcels[0].id)
         eventually(lambda: watcher.has_sent(b"a", b"b"))
 
@@ -175,7 +175,7 @@ def test_to_stop_ends_the_loop_and_leaves_no_thread(watcher: Watcher) -> None:
 
 def test_to_stop_before_anything_has_begun_takes_nothing(watcher: Watcher) -> None:
     watcher.spool.put(b"inbox/a")
-    watcher.daemon._stopping = True
+    watcher.hints.put(Hint(HintKind.STOP))
 
     watcher.daemon.run()
 
@@ -216,21 +216,20 @@ def test_a_pause_is_no_busy_loop_and_asks_ever_less_often(watcher: Watcher) -> N
         eventually(watcher.is_idle)
         watcher.broker.away = True
         watcher.spool.put(b"inbox/a")
-        eventually(lambda: watcher.daemon._paused is not None)
+        eventually(lambda: watcher.daemon.broker.error is not None)
         asked, waits, taken = watcher.broker.asked, watcher.hints.waits, watcher.leases.asked
         eventually(lambda: watcher.broker.asked == asked + 2)  # 0.5 s + 1 s
         rounds = watcher.hints.waits - waits
 
     assert rounds <= 10
     assert watcher.leases.asked == taken
-    assert watcher.daemon._broker_wait > 2 * BROKER_RETRY_SECONDS[0]
 
 
 def test_hints_that_come_in_a_pause_do_not_wake_the_inboxes(watcher: Watcher) -> None:
     watcher.broker.away = True
 
     with watcher.running():
-        eventually(lambda: watcher.daemon._paused is not None)
+        eventually(lambda: watcher.daemon.broker.error is not None)
         for number in range(20):
             watcher.spool.put(b"inbox/%d" % number)
         eventually(lambda: watcher.broker.asked >= 3)
@@ -245,14 +244,14 @@ def test_an_absent_broker_is_asked_once_however_many_inboxes_there_are(tmp_path:
         spool.put(b"inbox/file")
     watcher = Watcher(spools, logged, rules={"settle_seconds": 0.0, "watch_mode": "polling"})
     daemon = watcher.daemon
-    daemon._inboxes.update({name: daemon._watches.watch(inbox) for name, inbox in daemon._settings.inbox.items()})
-    daemon._send_heartbeat(time.monotonic())
+    daemon.watches.watch_all(daemon.settings)
+    daemon.broker.update(time.monotonic(), daemon.watches.inboxes.values())
     watcher.broker.away = True
 
-    daemon._run_once()
+    daemon.run_once()
 
     assert watcher.leases.asked == 1
-    assert daemon._broker_wait == 2 * BROKER_RETRY_SECONDS[0]
+    assert daemon.broker.due < time.monotonic() + RETRY_SECONDS[0]  # as after one failure, and not after three
 
 
 def test_the_sign_of_life_tells_how_inboxes_are_watched(watcher: Watcher) -> None:

@@ -18,7 +18,7 @@ from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.service.reloading import SettingsChange, merge_settings
 from inboxd.service.sd_notify import ServiceManager
-from inboxd.watcher import daemon
+from inboxd.watcher import folder_checks
 from inboxd.watcher.hints import Hint, HintKind
 
 
@@ -28,9 +28,9 @@ def test_a_folder_that_is_away_is_said_once_and_its_files_are_taken_when_it_is_b
     with watcher.running():
         eventually(watcher.is_idle)
         watcher.spool.root.rename(away)
-        watcher.daemon._inboxes["drop"].request_scan("scan")
+        watcher.daemon.watches.inboxes["drop"].request_scan("scan")
         watcher.hints.put(Hint(HintKind.ARRIVED, "drop"))
-        eventually(lambda: watcher.daemon._inboxes["drop"].away_seconds >= 2.0)  # it was looked for twice
+        eventually(lambda: watcher.daemon.watches.inboxes["drop"].retry_seconds >= 2.0)  # it was looked for twice
         away.joinpath("inbox", "a").write_bytes(b"A")
         away.rename(watcher.spool.root)
         eventually(lambda: watcher.has_sent(b"a"))
@@ -45,14 +45,14 @@ def test_one_folder_that_is_away_does_not_keep_the_others_waiting(tmp_path: Path
     with watcher.running():
         eventually(lambda: watcher.is_idle("a") and watcher.is_idle("b"))
         watcher.spools["a"].root.rename(tmp_path / "away")
-        watcher.daemon._inboxes["a"].request_scan("scan")
+        watcher.daemon.watches.inboxes["a"].request_scan("scan")
         watcher.spools["b"].put(b"inbox/file")
         eventually(lambda: watcher.has_sent(b"file"))
 
 
 def sent_by_event(watcher: Watcher, before: object) -> bool:
     """Drop files into an inbox that is watched anew, and tell whether an event has announced one; it may be looked at twice."""
-    drops = watcher.daemon._inboxes
+    drops = watcher.daemon.watches.inboxes
     eventually(lambda: drops["drop"] is not before and drops["drop"].mode.uses_events and watcher.observer.healthy)
     for name in (b"a", b"b", b"c"):
         eventually(watcher.is_idle)
@@ -78,13 +78,13 @@ def test_mounts_are_asked_for_only_when_their_table_has_changed_or_is_hidden(
         return (1, 2, 3, 4)
 
     inbox = watcher.daemon.settings.inbox["drop"]
-    drop = watcher.daemon._watches.watch(inbox)
+    drop = watcher.daemon.watches.watch(inbox)
     drop.identity = (1, 2, 3, 4)
-    watcher.daemon._inboxes["drop"] = drop
-    monkeypatch.setattr(daemon.mounts, "read_mount_table", table)
-    monkeypatch.setattr(daemon, "folder_identity", identity)
+    watcher.daemon.watches.inboxes["drop"] = drop
+    monkeypatch.setattr(folder_checks.mounts, "read_mount_table", table)
+    monkeypatch.setattr(folder_checks, "folder_identity", identity)
     while tables:
-        watcher.daemon._supervise(math.inf)
+        watcher.daemon.checks.run(math.inf)
 
     assert asked == [True, False, True, True, False, True, False]
     watcher.observer.stop()
@@ -94,23 +94,22 @@ def test_of_many_inboxes_some_are_compared_at_a_time_and_who_is_lost_at_once(
     tmp_path: Path, logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watcher = Watcher({f"n{number}": Spool.make(tmp_path / f"n{number}") for number in range(7)}, logged)
-    monkeypatch.setattr(daemon, "COMPARED_PER_CHECK", 3)
-    for inbox in watcher.daemon.settings.inbox.values():
-        watcher.daemon._inboxes[inbox.name] = watcher.daemon._watches.watch(inbox)
+    monkeypatch.setattr(folder_checks, "INBOXES_PER_CHECK", 3)
+    watcher.daemon.watches.watch_all(watcher.daemon.settings)
 
-    turns = [watcher.daemon._choose_compared(everything=False) for _ in range(3)]
-    watcher.daemon._inboxes["n5"].identity = None
+    turns = [watcher.daemon.checks.choose(everything=False) for _ in range(3)]
+    watcher.daemon.watches.inboxes["n5"].identity = None
 
     assert turns == [["n0", "n1", "n2"], ["n3", "n4", "n5"], ["n6", "n0", "n1"]]
-    assert watcher.daemon._choose_compared(everything=False) == ["n5", "n2", "n3", "n4"]
-    assert len(watcher.daemon._choose_compared(everything=True)) == 7
+    assert watcher.daemon.checks.choose(everything=False) == ["n5", "n2", "n3", "n4"]
+    assert len(watcher.daemon.checks.choose(everything=True)) == 7
     watcher.observer.stop()
 
 
 def test_a_folder_that_was_replaced_is_watched_anew(watcher: Watcher) -> None:
     with watcher.running():
         eventually(watcher.is_idle)
-        before = watcher.daemon._inboxes["drop"]
+        before = watcher.daemon.watches.inboxes["drop"]
         watcher.spool.root.rename(watcher.spool.root.with_name("old"))
         Spool.make(watcher.spool.root)
         by_event = sent_by_event(watcher, before)
@@ -126,7 +125,7 @@ def test_a_folder_that_was_deleted_and_made_again_is_watched_anew(folder: str, w
 
     with watcher.running():
         eventually(watcher.is_idle)
-        before = watcher.daemon._inboxes["drop"]
+        before = watcher.daemon.watches.inboxes["drop"]
         place.rmdir()
         place.mkdir()
         by_event = sent_by_event(watcher, before)
@@ -137,7 +136,7 @@ def test_a_folder_that_was_deleted_and_made_again_is_watched_anew(folder: str, w
 def test_an_observer_whose_thread_has_ended_is_made_anew(watcher: Watcher) -> None:
     with watcher.running():
         eventually(watcher.is_idle)
-        before = watcher.daemon._inboxes["drop"]
+        before = watcher.daemon.watches.inboxes["drop"]
         watcher.observer._observer._reader.stop()
         by_event = sent_by_event(watcher, before)
 
@@ -152,7 +151,7 @@ def test_while_what_is_claimed_can_not_be_filed_nothing_more_is_claimed(
 
     with watcher.running():
         watcher.broker.troubles["drop"] = b"done/: No space left on device"
-        eventually(lambda: watcher.daemon._outages != {})
+        eventually(lambda: watcher.daemon.broker.outages != {})
         watcher.spool.put(b"inbox/a", b"A")
         eventually(lambda: watcher.logs(events.FOLDER_AWAY) != [])
         assert watcher.spool.files() == {b"inbox/a": b"A"}
@@ -169,8 +168,8 @@ def test_while_what_is_claimed_can_not_be_filed_nothing_more_is_claimed(
 def reloaded(watcher: Watcher, spools: dict[str, Spool], **rules: object) -> SettingsChange:
     """Have the running watcher take up settings with these inboxes, and return what they change."""
     inboxes = {name: {"root": str(spool.root), **FAST, **rules} for name, spool in spools.items()}
-    change = merge_settings(watcher.daemon._settings, Settings(host="here", inbox=inboxes))
-    watcher.daemon._reload_settings = lambda _old: change
+    change = merge_settings(watcher.daemon.settings, Settings(host="here", inbox=inboxes))
+    watcher.change = change
     watcher.hints.put(Hint(HintKind.RELOAD))
     return change
 
@@ -199,9 +198,9 @@ def test_a_removed_inbox_is_forgotten_troubles_and_all(watcher: Watcher, tmp_pat
     watcher.broker.troubles = {"drop": b"disk full"}
 
     with watcher.running():
-        eventually(lambda: watcher.daemon._outages == {"drop": "disk full"})
+        eventually(lambda: watcher.daemon.broker.outages == {"drop": "disk full"})
         reloaded(watcher, {"other": other})
-        eventually(lambda: list(watcher.daemon._inboxes) == ["other"])
+        eventually(lambda: list(watcher.daemon.watches.inboxes) == ["other"])
         watcher.spool.put(b"inbox/nobody")
         other.put(b"inbox/somebody")
         eventually(lambda: watcher.has_sent(b"somebody"))
@@ -214,7 +213,7 @@ def test_changed_rules_are_for_the_next_file(watcher: Watcher) -> None:
     with watcher.running():
         eventually(watcher.is_idle)
         reloaded(watcher, watcher.spools, exclude=["*.tmpx"])
-        eventually(lambda: watcher.daemon._inboxes["drop"].inbox.exclude == ("*.tmpx",))
+        eventually(lambda: watcher.daemon.watches.inboxes["drop"].inbox.exclude == ("*.tmpx",))
         watcher.spool.put(b"inbox/a.tmpx")
         watcher.spool.put(b"inbox/b")
         eventually(lambda: watcher.has_sent(b"b"))
@@ -228,23 +227,24 @@ def test_an_inbox_that_can_not_be_watched_leaves_everything_as_it_was(watcher: W
 
     with watcher.running():
         eventually(watcher.is_idle)
-        before = watcher.daemon._settings
+        before = watcher.daemon.settings
         reloaded(watcher, {**watcher.spools, "gone": gone}, exclude=["*"])
         eventually(lambda: bool(watcher.logs(events.SETTINGS_REFUSED)))
         watcher.spool.put(b"inbox/a")
         eventually(lambda: watcher.has_sent(b"a"))
 
-    assert watcher.daemon._settings is before
-    assert list(watcher.daemon._inboxes) == ["drop"]
+    assert watcher.daemon.settings is before
+    assert list(watcher.daemon.watches.inboxes) == ["drop"]
     assert watcher.logs(events.SETTINGS_REFUSED)[0]["where"] == "inbox.gone.root"
 
 
-def test_the_status_says_what_is_watched_and_why_nothing_is_claimed(watcher: Watcher) -> None:
+def test_the_status_says_what_is_watched_and_why_nothing_is_claimed(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
     with Manager() as manager:
-        watcher.daemon._service_manager = ServiceManager(manager.address)
+        spools = {"drop": Spool.make(tmp_path / "drop")}
+        watcher = Watcher(spools, logged, service_manager=ServiceManager(manager.address))
         with watcher.running():
             manager.wait_for(lambda states: "STATUS=watching drop (inotify)" in states)
-            watcher.broker.away = watcher.daemon._heartbeat_due = True
+            watcher.broker.away = watcher.daemon.broker.due = True
             watcher.spool.put(b"inbox/a")
             manager.wait_for(
                 lambda states: states[-1].startswith("STATUS=paused, nothing is claimed: redis: gone fishing; watching drop")

@@ -14,11 +14,16 @@ from inboxd.intake.intake import IntakeResult
 from inboxd.intake.ready_files import ScanResult
 from inboxd.intake.watch_mode import WatchMode
 from inboxd.watcher.watched_inbox import (
-    EARLY_SECONDS,
+    EVENT,
+    OVERFLOW,
     RESCAN_SECONDS,
+    RESCAN_SLACK_SECONDS,
+    SCAN,
     SCAN_REST_FACTOR,
+    SEND_RETRY_SECONDS,
+    START,
     UNAVAILABLE_SECONDS,
-    WAITING_CHECK_SECONDS,
+    NextLook,
     WatchedInbox,
     folder_identity,
 )
@@ -35,302 +40,315 @@ def spool(tmp_path: Path) -> Spool:
     return Spool.make(tmp_path / "drop")
 
 
-def a_drop(spool: Spool, mode: WatchMode = EVENTS, **state: object) -> WatchedInbox:
-    """Return an inbox that has been looked at once, and has no news."""
+def idle(spool: Spool, mode: WatchMode = EVENTS) -> WatchedInbox:
+    """Return an inbox that has been scanned once, where nothing has arrived since."""
     inbox = spool.inbox(poll_seconds=POLL, settle_seconds=SETTLE)
-    way_in = intake(spool, FakeLeases(), Sent())
-    at_rest = {"has_news": False, "reason": "scan", **state}
-    return WatchedInbox(inbox, way_in, Mount(1, "ext4", "/"), mode, (0, 0, 0, 0), **at_rest)
+    watched = WatchedInbox(inbox, intake(spool, FakeLeases(), Sent()), Mount(1, "ext4", "/"), mode, (0, 0, 0, 0))
+    watched.on_scan_start()
+    return watched
 
 
-def planned(drop: WatchedInbox, **taken: object) -> tuple[float, str]:
-    """Return in how many seconds it is looked at again, and why."""
-    held = bool(taken.pop("held", False))
-    drop.schedule(IntakeResult(ScanResult(**taken), is_waiting=held), NOW)
-    return pytest.approx(drop.due - NOW), drop.reason
+def end_turn(watched: WatchedInbox, reason: str = SCAN, now: float = NOW, **found: object) -> NextLook:
+    """End a turn with a complete scan that has found this, and return the next look."""
+    is_waiting = bool(found.pop("is_waiting", False))
+    watched.on_turn_end(NextLook(now, reason), IntakeResult(ScanResult(**found), is_waiting=is_waiting), now)
+    return watched.next_look
+
+
+def end_sending(watched: WatchedInbox, now: float, *, is_waiting: bool = False) -> NextLook:
+    """End a turn without a scan, and return the next look."""
+    watched.on_turn_end(watched.next_look, IntakeResult(None, is_waiting=is_waiting), now)
+    return watched.next_look
+
+
+def look_in(seconds: float, reason: str, *, scan: bool = True) -> NextLook:
+    return NextLook(pytest.approx(NOW + seconds), reason, scan=scan)
+
+
+def rescan() -> NextLook:
+    """Return the look that is made to be sure, where events announce files."""
+    return NextLook(pytest.approx(NOW + RESCAN_SECONDS), SCAN, slack=RESCAN_SLACK_SECONDS)
 
 
 def test_a_new_inbox_is_looked_at_at_once(spool: Spool) -> None:
-    inbox = spool.inbox()
+    watched = WatchedInbox(spool.inbox(), intake(spool, FakeLeases(), Sent()), Mount(1, "ext4", "/"), EVENTS, (0, 0, 0, 0))
 
-    drop = WatchedInbox(inbox, intake(spool, FakeLeases(), Sent()), Mount(1, "ext4", "/"), EVENTS, (0, 0, 0, 0))
-
-    assert (drop.due, drop.has_news, drop.scan, drop.reason, drop.outage) == (0.0, True, True, "start", None)
+    assert (watched.next_look, watched.outage) == (NextLook(-math.inf, START), None)
 
 
 # hints
 
 
 def test_a_file_that_arrives_is_looked_at_once_it_has_settled(spool: Spool) -> None:
-    drop = a_drop(spool, due=NOW + 5.0, scan=False)
+    watched = idle(spool)
+    end_turn(watched)
 
-    drop.on_arrival(NOW)
+    watched.on_arrival(NOW)
 
-    assert (drop.due, drop.reason, drop.has_news, drop.scan) == (NOW + SETTLE, "event", True, True)
+    assert watched.next_look == look_in(SETTLE, EVENT)
 
 
 def test_more_files_that_arrive_do_not_put_off_the_look(spool: Spool) -> None:
-    drop = a_drop(spool, due=NOW + 5.0)
+    watched = idle(spool)
+    end_turn(watched)
 
     for passed in (0.0, 0.1, 0.2):
-        drop.on_arrival(NOW + passed)
+        watched.on_arrival(NOW + passed)
 
-    assert drop.due == NOW + SETTLE
+    assert watched.next_look == look_in(SETTLE, EVENT)
 
 
 def test_a_file_that_arrives_does_not_put_off_a_look_that_is_due(spool: Spool) -> None:
-    drop = a_drop(spool, due=NOW - 1.0)
+    watched = idle(spool, POLLING)
+    end_turn(watched, now=NOW - POLL)
 
-    drop.on_arrival(NOW)
+    watched.on_arrival(NOW)
 
-    assert drop.due == NOW - 1.0
+    assert watched.next_look == look_in(0.0, SCAN)
 
 
 def test_to_look_now_comes_before_all_else(spool: Spool) -> None:
-    drop = a_drop(spool, due=NOW + 5.0, scan=False)
+    watched = idle(spool)
+    end_turn(watched, has_more=True)
 
-    drop.request_scan("overflow")
+    watched.request_scan(OVERFLOW)
 
-    assert (drop.due, drop.reason, drop.has_news, drop.scan) == (-math.inf, "overflow", True, True)
+    assert watched.next_look == NextLook(-math.inf, OVERFLOW)
 
 
-# the plan
+# the choice
 
 
 def test_where_events_tell_of_files_an_inbox_is_looked_at_seldom(spool: Spool) -> None:
-    assert planned(a_drop(spool)) == (RESCAN_SECONDS, "scan")
+    assert end_turn(idle(spool)) == rescan()
 
 
 def test_what_is_only_looked_at_to_be_sure_is_looked_at_with_others(spool: Spool) -> None:
-    drop = a_drop(spool)
-    drop.schedule(IntakeResult(ScanResult()), NOW)
+    watched = idle(spool)
+    look = end_turn(watched)
+    watched.on_arrival(NOW)
+    news = watched.next_look
 
-    assert [drop.is_due(drop.due - early) for early in (EARLY_SECONDS + 0.1, EARLY_SECONDS)] == [False, True]
-    drop.on_arrival(NOW)
-    assert [drop.is_due(drop.due - early) for early in (0.1, 0.0)] == [False, True]
+    assert [look.is_due(look.at - early) for early in (RESCAN_SLACK_SECONDS + 0.1, RESCAN_SLACK_SECONDS)] == [False, True]
+    assert [news.is_due(news.at - early) for early in (0.1, 0.0)] == [False, True]
 
 
 def test_where_no_events_tell_of_files_an_inbox_is_looked_at_often(spool: Spool) -> None:
-    assert planned(a_drop(spool, POLLING)) == (POLL, "scan")
+    assert end_turn(idle(spool, POLLING)) == look_in(POLL, SCAN)
 
 
 def test_sub_folders_which_are_not_watched_are_looked_at_often(spool: Spool) -> None:
-    assert planned(a_drop(spool), has_folders=True) == (POLL, "scan")
+    assert end_turn(idle(spool), has_folders=True) == look_in(POLL, SCAN)
 
 
 def test_a_turn_that_left_something_is_followed_by_another_at_once(spool: Spool) -> None:
-    drop = a_drop(spool, reason="event")
+    watched = idle(spool)
 
-    assert planned(drop, has_more=True, ready_in=3.0) == (0.0, "event")
-    assert drop.is_busy
-
-
-def test_what_arrived_meanwhile_is_looked_at_once_it_has_settled(spool: Spool) -> None:
-    assert planned(a_drop(spool, has_news=True)) == (SETTLE, "event")
+    assert end_turn(watched, EVENT, has_more=True, ready_in=3.0) == look_in(0.0, EVENT)
+    assert watched.is_busy
 
 
-@pytest.mark.parametrize(("mode", "reason"), [(EVENTS, "event"), (POLLING, "scan")])
+def test_a_turn_that_ran_out_of_time_goes_on_with_the_files_in_hand(spool: Spool) -> None:
+    watched = idle(spool)
+
+    watched.on_turn_end(NextLook(NOW, EVENT), IntakeResult(ScanResult(), is_interrupted=True), NOW)
+
+    assert watched.next_look == look_in(0.0, EVENT, scan=False)
+
+
+@pytest.mark.parametrize(("mode", "reason"), [(EVENTS, EVENT), (POLLING, SCAN)])
 def test_a_file_that_is_not_complete_yet_is_looked_at_when_it_may_be(mode: WatchMode, reason: str, spool: Spool) -> None:
-    assert planned(a_drop(spool, mode), ready_in=0.2) == (0.2, reason)
+    assert end_turn(idle(spool, mode), ready_in=0.2) == look_in(0.2, reason)
 
 
 def test_a_file_that_takes_long_to_be_complete_does_not_put_off_the_scan(spool: Spool) -> None:
-    assert planned(a_drop(spool), ready_in=60.0) == (RESCAN_SECONDS, "scan")
+    assert end_turn(idle(spool), ready_in=60.0) == rescan()
 
 
 def test_files_that_wait_for_a_parcel_are_sent_soon_even_if_its_return_is_not_told(spool: Spool) -> None:
-    drop = a_drop(spool)
+    watched = idle(spool)
 
-    assert planned(drop, held=True) == (WAITING_CHECK_SECONDS, "scan")
-    assert drop.is_busy
-    assert not drop.scan
+    assert end_turn(watched, is_waiting=True) == look_in(SEND_RETRY_SECONDS, SCAN, scan=False)
+    assert watched.is_busy
 
 
 def test_files_that_wait_for_a_parcel_do_not_put_off_a_scan(spool: Spool) -> None:
-    drop = a_drop(spool)
-
-    assert planned(drop, held=True, has_folders=True) == (POLL, "scan")
-    assert drop.scan
+    assert end_turn(idle(spool), is_waiting=True, has_folders=True) == look_in(POLL, SCAN)
 
 
 def test_once_nothing_waits_any_more_an_inbox_is_not_busy(spool: Spool) -> None:
-    drop = a_drop(spool)
-    planned(drop, held=True)
+    watched = idle(spool)
+    end_turn(watched, is_waiting=True)
 
-    planned(drop)
-
-    assert not drop.is_busy
-    assert drop.scan
+    assert end_turn(watched) == rescan()
+    assert not watched.is_busy
 
 
 def test_a_turn_that_only_sends_does_not_forget_the_file_that_is_soon_complete(spool: Spool) -> None:
-    drop = a_drop(spool)
-    planned(drop, held=True, ready_in=2.0)
+    watched = idle(spool)
+    end_turn(watched, is_waiting=True, ready_in=2.0)
 
-    drop.schedule(IntakeResult(None), NOW + WAITING_CHECK_SECONDS)
-
-    assert drop.due <= NOW + 2.0
+    assert end_sending(watched, NOW + SEND_RETRY_SECONDS) == look_in(2.0, EVENT)
 
 
 def test_scans_of_a_large_tree_take_a_tenth_of_the_time_at_most(spool: Spool) -> None:
-    assert planned(a_drop(spool, POLLING), rescan_seconds=3.0) == (3.0 * SCAN_REST_FACTOR, "scan")
-    assert planned(a_drop(spool, POLLING), rescan_seconds=0.04) == (POLL, "scan")
+    assert end_turn(idle(spool, POLLING), rescan_seconds=3.0) == look_in(3.0 * SCAN_REST_FACTOR, SCAN)
+    assert end_turn(idle(spool, POLLING), rescan_seconds=0.04) == look_in(POLL, SCAN)
 
 
-@pytest.mark.parametrize(("state", "found"), [({"has_news": True}, {}), ({}, {"ready_in": 0.1})])
-def test_where_something_is_known_to_have_come_they_take_half_of_it(
-    state: dict[str, object], found: dict[str, object], spool: Spool
-) -> None:
-    drop = a_drop(spool, **state)
+@pytest.mark.parametrize("arrived", [True, False])
+def test_where_something_is_known_to_have_come_they_take_half_of_it(arrived: bool, spool: Spool) -> None:
+    watched = idle(spool)
+    if arrived:
+        watched.on_arrival(NOW - 1.0)
 
-    assert planned(drop, rescan_seconds=3.0, **found) == (3.0, "event")
-    drop.on_arrival(NOW + 1.0)
-    assert drop.due == NOW + 3.0
+    assert end_turn(watched, rescan_seconds=3.0, ready_in=None if arrived else 0.1) == look_in(3.0, EVENT)
+    watched.on_arrival(NOW + 1.0)
+    assert watched.next_look == look_in(3.0, EVENT)
 
 
-def test_a_file_that_is_announced_during_the_rest_waits_for_its_end(spool: Spool) -> None:
-    drop = a_drop(spool)
-    planned(drop, rescan_seconds=3.0)
+@pytest.mark.parametrize(("arrives", "looked_at"), [(2.9, 2.9 + SETTLE), (1.0, 3.0)])
+def test_a_file_that_is_announced_during_the_rest_waits_for_its_end(arrives: float, looked_at: float, spool: Spool) -> None:
+    watched = idle(spool)
+    end_turn(watched, rescan_seconds=3.0)
 
-    drop.on_arrival(NOW + 2.9)
-    assert drop.due == pytest.approx(NOW + 2.9 + SETTLE)
-    drop.due = math.inf
-    drop.on_arrival(NOW + 1.0)
-    assert drop.due == NOW + 3.0
+    watched.on_arrival(NOW + arrives)
+
+    assert watched.next_look == look_in(looked_at, EVENT)
 
 
 @pytest.mark.parametrize("mode", [EVENTS, POLLING])
 def test_a_file_that_somebody_keeps_open_does_not_keep_the_watcher_busy(mode: WatchMode, spool: Spool) -> None:
-    assert planned(a_drop(spool, mode), recheck_in=0.7, rescan_seconds=3.0) == (3.0 * SCAN_REST_FACTOR, "scan")
-    assert planned(a_drop(spool, mode), recheck_in=0.7) == (0.7, "scan")
+    assert end_turn(idle(spool, mode), recheck_in=0.7, rescan_seconds=3.0) == look_in(3.0 * SCAN_REST_FACTOR, SCAN)
+    assert end_turn(idle(spool, mode), recheck_in=0.7) == look_in(0.7, SCAN)
 
 
 def test_turns_that_only_send_do_not_put_off_the_scan(spool: Spool) -> None:
-    drop = a_drop(spool, POLLING)
-    planned(drop, rescan_seconds=3.0, held=True)
+    watched = idle(spool, POLLING)
+    end_turn(watched, rescan_seconds=3.0, is_waiting=True)
 
     for passed in (10.0, 20.0, 29.5):
-        drop.schedule(IntakeResult(None, is_waiting=True), NOW + passed)
+        end_sending(watched, NOW + passed, is_waiting=True)
 
-    assert (drop.due, drop.scan) == (NOW + 3.0 * SCAN_REST_FACTOR, True)
+    assert watched.next_look == look_in(3.0 * SCAN_REST_FACTOR, SCAN)
 
 
 def test_neither_files_in_hand_nor_a_parcel_that_returns_let_an_event_cut_the_rest_short(spool: Spool) -> None:
-    drop = a_drop(spool)
-    planned(drop, rescan_seconds=30.0, held=True)
+    watched = idle(spool)
+    end_turn(watched, rescan_seconds=30.0, is_waiting=True)
 
-    drop.on_arrival(NOW)
-    assert (drop.due, drop.scan) == (NOW + WAITING_CHECK_SECONDS, False)
-    drop.on_parcel_returned(NOW + 0.1)
-    drop.on_arrival(NOW + 0.1)
-    assert (drop.due, drop.scan) == (NOW + 0.1, False)
+    watched.on_arrival(NOW)
+    assert watched.next_look == look_in(SEND_RETRY_SECONDS, EVENT, scan=False)
+    watched.on_parcel_returned(NOW + 0.1)
+    watched.on_arrival(NOW + 0.1)
+    assert watched.next_look == look_in(0.1, EVENT, scan=False)
 
 
 def test_parcels_that_return_do_not_put_off_what_has_arrived(spool: Spool) -> None:
-    drop = a_drop(spool)
-    planned(drop, held=True)
-    drop.on_arrival(NOW)
+    watched = idle(spool)
+    end_turn(watched, is_waiting=True)
+    watched.on_arrival(NOW)
 
     for passed in (0.1, 0.2):
-        drop.on_parcel_returned(NOW + passed)
-        drop.schedule(IntakeResult(None, is_waiting=True), NOW + passed)
+        watched.on_parcel_returned(NOW + passed)
+        end_sending(watched, NOW + passed, is_waiting=True)
 
-    assert (drop.due, drop.scan) == (NOW + SETTLE, True)
+    assert watched.next_look == look_in(SETTLE, EVENT)
 
 
 def test_what_a_scan_has_seen_is_no_news_any_more(spool: Spool) -> None:
-    drop = a_drop(spool)
-    drop.on_arrival(NOW)
+    watched = idle(spool)
+    watched.on_arrival(NOW)
 
-    drop.on_scan_start()
+    watched.on_scan_start()
 
-    assert planned(drop) == (RESCAN_SECONDS, "scan")
+    assert end_turn(watched) == rescan()
 
 
-def test_a_folder_that_was_away_is_looked_at_whatever_was_in_hand(spool: Spool) -> None:
-    drop = a_drop(spool)
-    planned(drop, rescan_seconds=3.0, held=True, ready_in=9.0)
-    assert not drop.scan
+def test_folders_that_are_unavailable_are_scanned_whatever_was_in_hand(spool: Spool) -> None:
+    watched = idle(spool)
+    end_turn(watched, rescan_seconds=3.0, is_waiting=True, ready_in=9.0)
 
-    drop.set_unavailable("gone", NOW)
+    watched.set_unavailable("gone", NOW)
 
-    assert drop.scan
-    assert (drop.due, drop.known_at, drop.rest_until) == (NOW + UNAVAILABLE_SECONDS[0], math.inf, 0.0)
+    assert watched.next_look == look_in(UNAVAILABLE_SECONDS[0], SCAN)
+    assert not watched.is_busy
 
 
 def test_what_arrived_while_a_burst_was_taken_does_not_wait_for_as_long_as_that_took(spool: Spool) -> None:
-    drop = a_drop(spool)
-    drop.schedule(IntakeResult(ScanResult(has_more=True, rescan_seconds=2.0)), NOW - 20.0)
-    drop.on_arrival(NOW - 10.0)
+    watched = idle(spool)
+    end_turn(watched, now=NOW - 20.0, has_more=True, rescan_seconds=2.0)
+    watched.on_arrival(NOW - 10.0)
 
-    planned(drop)
+    look = end_turn(watched)
 
-    assert (drop.due <= NOW, drop.reason) == (True, "event")
+    assert look.is_due(NOW)
+    assert look.reason == EVENT
 
 
 # parcels that return
 
 
 def test_a_parcel_that_returns_makes_room_at_once_for_what_waits(spool: Spool) -> None:
-    drop = a_drop(spool)
-    planned(drop, held=True)
+    watched = idle(spool)
+    end_turn(watched, is_waiting=True)
 
-    drop.on_parcel_returned(NOW + 0.1)
+    watched.on_parcel_returned(NOW + 0.1)
 
-    assert (drop.due, drop.scan) == (NOW + 0.1, False)
+    assert watched.next_look == look_in(0.1, SCAN, scan=False)
 
 
 def test_a_parcel_that_returns_while_nothing_waits_is_no_news(spool: Spool) -> None:
-    drop = a_drop(spool)
-    planned(drop)
+    watched = idle(spool)
+    end_turn(watched)
 
-    drop.on_parcel_returned(NOW + 0.1)
+    watched.on_parcel_returned(NOW + 0.1)
 
-    assert (drop.due, drop.scan) == (NOW + RESCAN_SECONDS, True)
+    assert watched.next_look == rescan()
 
 
 def test_a_parcel_that_returns_does_not_put_off_a_look_that_is_due(spool: Spool) -> None:
-    drop = a_drop(spool)
-    planned(drop, has_more=True)
+    watched = idle(spool)
+    end_turn(watched, has_more=True)
 
-    drop.on_parcel_returned(NOW + 0.1)
+    watched.on_parcel_returned(NOW + 0.1)
 
-    assert (drop.due, drop.scan) == (NOW, True)
-
-
-# folders that are away
+    assert watched.next_look == look_in(0.0, SCAN)
 
 
-def test_a_folder_that_is_away_is_looked_for_ever_less_often_up_to_a_limit(spool: Spool) -> None:
-    drop = a_drop(spool)
+# folders that are unavailable
+
+
+def test_unavailable_folders_are_looked_for_ever_less_often_up_to_a_limit(spool: Spool) -> None:
+    watched = idle(spool)
 
     waits = []
     for _ in range(9):
-        drop.set_unavailable("gone", NOW)
-        waits.append(drop.due - NOW)
+        watched.set_unavailable("gone", NOW)
+        waits.append(watched.next_look.at - NOW)
 
     assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
 
 
-def test_a_folder_that_is_away_is_news_once_for_each_trouble(spool: Spool) -> None:
-    drop = a_drop(spool)
+def test_unavailable_folders_are_news_once_for_each_error(spool: Spool) -> None:
+    watched = idle(spool)
 
-    news = [drop.set_unavailable(why, NOW) for why in ("gone", "gone", "denied", "denied")]
+    news = [watched.set_unavailable(why, NOW) for why in ("gone", "gone", "denied", "denied")]
 
     assert news == [True, False, True, False]
-    assert drop.outage == "denied"
+    assert watched.outage == "denied"
 
 
-def test_a_folder_that_is_back_is_news_once_and_its_next_absence_is_looked_after_early(spool: Spool) -> None:
-    drop = a_drop(spool)
+def test_folders_that_are_back_are_news_once_and_their_next_absence_is_looked_after_early(spool: Spool) -> None:
+    watched = idle(spool)
     for _ in range(5):
-        drop.set_unavailable("gone", NOW)
+        watched.set_unavailable("gone", NOW)
 
-    news = [drop.set_available(), drop.set_available()]
-    drop.set_unavailable("gone", NOW)
+    news = [watched.set_available(), watched.set_available()]
+    watched.set_unavailable("gone", NOW)
 
     assert news == [True, False]
-    assert drop.due == NOW + UNAVAILABLE_SECONDS[0]
+    assert watched.next_look == look_in(UNAVAILABLE_SECONDS[0], SCAN)
 
 
 # identity
