@@ -65,7 +65,7 @@ def _start_metrics(daemon: Daemon) -> MetricsServer | None:
     settings = daemon.settings
     if not settings.metrics.listen:
         return None
-    endpoint = MetricsServer(settings.metrics.listen, Collector(lambda: daemon.settings, make_client(settings), Disk()).metrics)
+    endpoint = MetricsServer(settings.metrics.listen, Collector(lambda: daemon.settings, make_client(settings), Disk()))
     endpoint.start()
     return endpoint
 

@@ -3,14 +3,14 @@
 import socket
 import socketserver
 import threading
-from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
+
+from prometheus_client import CollectorRegistry, MetricsHandler
+from prometheus_client.registry import Collector
 
 from inboxd.config.settings import parse_address
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
-from inboxd.monitoring.exposition import CONTENT_TYPE, Metric, render
 
 BIND_RETRY_SECONDS = 30.0
 """How soon an address that could not be had is tried again."""
@@ -26,52 +26,43 @@ class _Server(socketserver.TCPServer):
     allow_reuse_address = True
     request_queue_size = 8
 
-    def __init__(self, address: tuple[str, int], page: Callable[[], str]) -> None:
+    def __init__(self, address: tuple[str, int], handler: type[MetricsHandler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.page = page
-        super().__init__(address, _Handler)
+        super().__init__(address, handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that went away."""
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+class Handler(MetricsHandler):
+    """Answers one request."""
+
     timeout = CLIENT_TIMEOUT_SECONDS
     server_version = "inboxd"
     sys_version = ""
 
-    def do_GET(self) -> None:
-        """Answer /metrics with the page, and all else with 404."""
+    def do_GET(self) -> None:  # noqa: N802 - http.server's name
+        """Answer /metrics with the figures, and all else with 404."""
         if self.path.partition("?")[0] != "/metrics":
-            self._answer(HTTPStatus.NOT_FOUND, "ask for /metrics\n")
+            self.send_error(HTTPStatus.NOT_FOUND, "ask for /metrics")
             return
         try:
-            page = self.server.page()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the watcher goes on, and the next scrape may succeed
+            super().do_GET()
+        except Exception as error:
+            if isinstance(error, OSError):  # the client has gone
+                raise
             _log.warning(events.METRICS_AWAY, error=repr(error), remedy="the next scrape may succeed")
-            self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the figures could not be had: see the log\n")
-            return
-        self._answer(HTTPStatus.OK, page)
-
-    def _answer(self, status: HTTPStatus, text: str) -> None:
-        body = text.encode()
-        self.send_response(status)
-        self.send_header("Content-Type", CONTENT_TYPE)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
-        """Keep scrapes out of the log."""
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "the figures could not be collected: see the log")
 
 
 class MetricsServer:
-    """Serves the figures on one address, from ``start`` to ``stop``."""
+    """Serves a collector's figures on one address, from ``start`` to ``stop``."""
 
-    def __init__(self, listen: str, metrics: Callable[[], list[Metric]]) -> None:
+    def __init__(self, listen: str, collector: Collector) -> None:
         self._address = parse_address(listen)
-        self._metrics = metrics
+        registry = CollectorRegistry()
+        registry.register(collector)
+        self._handler = Handler.factory(registry)
         self._stopped = threading.Event()
         self._server: _Server | None = None
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
@@ -95,7 +86,7 @@ class MetricsServer:
         told = False
         while not self._stopped.is_set():
             try:
-                with _Server(self._address, lambda: render(self._metrics())) as server:
+                with _Server(self._address, self._handler) as server:
                     self._server, told = server, False
                     if self._stopped.is_set():
                         return

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from inboxd.broker.leases import Lease, LeaseState
-from inboxd.spool.lifecycle import State
+
+
+class ParcelState(StrEnum):
+    """Where a claimed parcel stands; docs/architecture.md has the whole life of a file."""
+
+    CLAIMED = "claimed"  # S1: no message of it was sent
+    QUEUED = "queued"  # S2: a message is on its way to a worker
+    RUNNING = "running"  # S3: a worker holds the lease
+    FINISHED = "finished"  # S4: the outcome is known
 
 
 class RecoveryAction(StrEnum):
@@ -38,17 +46,17 @@ class GracePeriods:
     renewal: float
 
 
-def parcel_state(lease: Lease | None, *, outcome: bool) -> State:
+def parcel_state(lease: Lease | None, *, outcome: bool) -> ParcelState:
     """Tell where a claimed parcel stands in its life, from what Redis knows of it."""
     if lease is None:
-        return State.FINISHED if outcome else State.CLAIMED
+        return ParcelState.FINISHED if outcome else ParcelState.CLAIMED
     match lease.state:
         case LeaseState.QUEUED:
-            return State.QUEUED
+            return ParcelState.QUEUED
         case LeaseState.RUNNING:
-            return State.RUNNING
+            return ParcelState.RUNNING
         case LeaseState.FINISHED | LeaseState.FILED:
-            return State.FINISHED
+            return ParcelState.FINISHED
 
 
 def choose_actions(
@@ -81,9 +89,9 @@ def _choose_action(
     if parcel.has_outcome:
         return RecoveryAction.FILE
     match state:
-        case State.QUEUED | State.RUNNING if parcel.id in queued:
+        case ParcelState.QUEUED | ParcelState.RUNNING if parcel.id in queued:
             return RecoveryAction.RENEW
-        case State.RUNNING:
+        case ParcelState.RUNNING:
             return RecoveryAction.COUNT_CRASH
         case _ if lease is not None and lease.crashes and parcel.files > 1:
             return RecoveryAction.SPLIT  # who began to split it has died over that

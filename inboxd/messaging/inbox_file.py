@@ -1,10 +1,11 @@
 """What a handler gets: one file, with the attributes of a web framework's uploaded file."""
 
 import hashlib
+import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, Self
 
 from inboxd.messaging.payload import FilePart, Parcel
 
@@ -12,12 +13,12 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 class InboxFile:
-    """One dropped file, open for reading.
+    """One dropped file, open for reading in binary mode.
 
-    Has what code written for an uploaded file (Werkzeug's FileStorage) uses: ``stream``, ``name``, ``filename``,
-    ``content_type``, ``mimetype``, ``content_length``, ``headers``, ``save()``, ``close()``, ``read()``, iteration by lines.
-    Besides: ``id`` (the same however often this file is handed out), ``sha256``, ``size``, ``inbox``, ``parcel``,
-    ``attempt`` (1, 2 …), ``raw_filename`` (bytes) and ``path`` (where it lies, or None on another host).
+    Attributes: ``stream`` (the open binary file, for code that wants a real one), ``name`` (the inbox, as an upload's form
+    field), ``filename``, ``raw_filename`` (bytes), ``content_type``, ``content_length`` (bytes), ``headers``, ``id`` (the same
+    however often this file is handed out), ``inbox``, ``parcel``, ``attempt`` (1, 2 …). A context manager, and an iterator
+    over lines. inboxd closes it when the handler returns.
     """
 
     def __init__(self, part: FilePart, parcel: Parcel, stream: BinaryIO, home: Path | None, attempt: int) -> None:
@@ -59,12 +60,11 @@ class InboxFile:
     def sha256(self) -> str:
         """The content's SHA-256, hex; read through ``stream``, whose position stays where it is."""
         if self._sha256 is None:
-            here = self.stream.tell()
-            self.stream.seek(0)
+            position = self.tell()
             digest = hashlib.sha256()
-            while chunk := self.stream.read(_CHUNK_BYTES):
+            for chunk in self.chunks():
                 digest.update(chunk)
-            self.stream.seek(here)
+            self.seek(position)
             self._sha256 = digest.hexdigest()
         return self._sha256
 
@@ -76,14 +76,58 @@ class InboxFile:
         with open(dst, "wb") as target:  # noqa: PTH123 - a handler's own place, named by it
             shutil.copyfileobj(self.stream, target, buffer_size)
 
+    def read(self, size: int = -1) -> bytes:
+        """Read at most ``size`` bytes, or all that is left."""
+        return self.stream.read(size)
+
+    def readline(self, size: int = -1) -> bytes:
+        """Read one line with its end, b"" at the end of the file."""
+        return self.stream.readline(size)
+
+    def readlines(self, hint: int = -1) -> list[bytes]:
+        """Read all lines that are left, or so many that they have ``hint`` bytes."""
+        return self.stream.readlines(hint)
+
+    def chunks(self, size: int = _CHUNK_BYTES) -> Iterator[bytes]:
+        """Yield the whole content in pieces of ``size`` bytes, from the beginning."""
+        self.seek(0)
+        while chunk := self.read(size):
+            yield chunk
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move to a position in bytes, and return it."""
+        return self.stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Return the position, in bytes."""
+        return self.stream.tell()
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def writable(self) -> bool:
+        """Return False."""
+        return False
+
     def close(self) -> None:
         """Close the stream; the file itself stays where it is."""
         self.stream.close()
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the stream has
-        if name == "stream":  # not made yet: don't look it up through itself
-            raise AttributeError(name)
-        return getattr(self.stream, name)
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+        return self.stream.closed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self.close()
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.stream)

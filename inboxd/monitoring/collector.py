@@ -5,10 +5,14 @@ folders seldom enough to take a twentieth of the time at most.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 import redis
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector as PrometheusCollector
 
 from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.counters import DONE, FAILED, LATENCY_BUCKETS, REFUSED, Counters, InboxCounts
@@ -18,7 +22,6 @@ from inboxd.config.settings import Inbox, Settings
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.queues import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE, files_queue, host_queue
-from inboxd.monitoring.exposition import Kind, Metric, Sample, histogram
 from inboxd.monitoring.file_counts import ActiveCounts, count_active
 
 COUNT_SECONDS = 5.0
@@ -45,7 +48,7 @@ class _CachedCounts:
     due: float
 
 
-class Collector:
+class Collector(PrometheusCollector):
     """The figures of one host."""
 
     def __init__(
@@ -58,15 +61,15 @@ class Collector:
         self._clock = clock
         self._cached: dict[str, _CachedCounts] = {}
 
-    def metrics(self) -> list[Metric]:
+    def collect(self) -> Iterable[Metric]:
         """Return all metrics; without samples where Redis or a folder is away. Ends within a few socket timeouts."""
         settings = self._settings()
         try:
             known = self._read_redis(settings)
         except BrokerUnavailable:
             known = None
-        moving = {name: self._count(inbox) for name, inbox in settings.inbox.items()}
-        return [*_folder_metrics(moving, known), *_redis_metrics(known)]
+        active = {name: self._count(inbox) for name, inbox in settings.inbox.items()}
+        return [*_folder_metrics(active, known), *_redis_metrics(known)]
 
     def _read_redis(self, settings: Settings) -> _RedisFigures:
         host, inboxes = settings.host, settings.inbox
@@ -108,77 +111,79 @@ class Collector:
         return moving
 
 
-def _folder_metrics(moving: Mapping[str, ActiveCounts | None], known: _RedisFigures | None) -> Iterator[Metric]:
-    def gauge(name: str, help_: str, value: Callable[[ActiveCounts], float | None]) -> Metric:
-        found = {inbox: value(counted) for inbox, counted in moving.items() if counted}
-        return Metric(
-            name, Kind.GAUGE, help_, tuple(Sample(v, {"inbox": inbox}) for inbox, v in found.items() if v is not None)
-        )
+def _folder_metrics(active: Mapping[str, ActiveCounts | None], known: _RedisFigures | None) -> Iterator[Metric]:
+    def gauge(name: str, description: str, value: Callable[[ActiveCounts], float]) -> Metric:
+        found = {inbox: value(counts) for inbox, counts in active.items() if counts}
+        return _gauge(name, description, "inbox", found)
 
-    yield gauge("inboxd_waiting_files", "Files in inbox/ that are to be taken.", lambda counted: counted.waiting)
-    yield gauge("inboxd_in_flight_files", "Files in claimed/.", lambda counted: counted.in_flight)
+    yield gauge("inboxd_waiting_files", "Files in inbox/ that are to be taken.", lambda counts: counts.waiting)
+    yield gauge("inboxd_in_flight_files", "Files in claimed/.", lambda counts: counts.in_flight)
     yield gauge(
         "inboxd_oldest_waiting_seconds",
         "Since the longest waiting file in inbox/ has changed; 0 if none waits.",
-        lambda counted: counted.oldest_waiting_seconds or 0.0,
+        lambda counts: counts.oldest_waiting_seconds or 0.0,
     )
     yield gauge(
         "inboxd_oldest_claimed_seconds",
         "Since the oldest parcel in claimed/ was made; 0 if there is none.",
-        lambda counted: counted.oldest_claimed_seconds or 0.0,
+        lambda counts: counts.oldest_claimed_seconds or 0.0,
     )
-    troubled = known.outages if known else frozenset()
-    yield Metric(
-        "inboxd_inbox_trouble",
-        Kind.GAUGE,
-        "Whether the inbox's folders are away, full or not permitted.",
-        tuple(Sample(counted is None or name in troubled, {"inbox": name}) for name, counted in moving.items()),
+    outages = known.outages if known else frozenset()
+    yield _gauge(
+        "inboxd_inbox_outage",
+        "Whether the inbox's folders are unavailable, full or not permitted.",
+        "inbox",
+        {name: counts is None or name in outages for name, counts in active.items()},
     )
 
 
 def _redis_metrics(known: _RedisFigures | None) -> Iterator[Metric]:
-    counts = known.counts if known else {}
-    yield Metric("inboxd_broker_up", Kind.GAUGE, "Whether Redis answers.", (Sample(known is not None, {}),))
-    yield _flag("inboxd_watcher_up", "Whether the watcher's loop has given a sign of life.", known.watcher if known else None)
-    yield _flag(
-        "inboxd_sweeps_up", "Whether a sweep has run as lately as beat should ask for one.", known.sweeps if known else None
+    yield _flag("inboxd_broker_up", "Whether Redis answers.", known is not None)
+    yield _flag("inboxd_watcher_up", "Whether the watcher's loop has sent a heartbeat.", known.watcher if known else None)
+    sweeps = known.sweeps if known else None
+    yield _flag("inboxd_sweeps_up", "Whether a sweep has run within the time that beat's schedule allows.", sweeps)
+    yield from _count_metrics(known.counts if known else {})
+    yield _gauge(
+        "inboxd_queue_messages",
+        "Messages that wait in a queue; in inboxd.quarantine: for a person to look at.",
+        "queue",
+        known.queues if known else {},
     )
-    yield Metric(
-        "inboxd_files_total", Kind.COUNTER, "Files by outcome; refused ones were not worked on.",
-        tuple(
-            Sample(count.outcomes.get(outcome, 0), {"inbox": inbox, "outcome": outcome})
-            for inbox, count in counts.items()
-            for outcome in (DONE, FAILED, REFUSED)
-        ),
-    )  # fmt: skip
-    yield Metric(
-        "inboxd_found_total", Kind.COUNTER, "Files claimed, by what has found them; sweep: no event had announced them.",
-        tuple(
-            Sample(number, {"inbox": inbox, "found_by": found_by})
-            for inbox, count in counts.items()
-            for found_by, number in sorted({"event": 0, "sweep": 0, **count.found_by}.items())
-        ),
-    )  # fmt: skip
-    yield Metric(
-        "inboxd_events_lost_total", Kind.COUNTER, "Times that the system has dropped file events.",
-        tuple(Sample(count.events_lost, {"inbox": inbox}) for inbox, count in counts.items()),
-    )  # fmt: skip
-    yield Metric(
-        "inboxd_latency_seconds", Kind.HISTOGRAM, "From the claim of a file that went well to done/.",
-        tuple(
-            sample
-            for inbox, count in counts.items()
-            for sample in histogram(LATENCY_BUCKETS, count.latency, count.latency_sum, {"inbox": inbox})
-        ),
-    )  # fmt: skip
-    queues = known.queues if known else {}
-    yield Metric(
-        "inboxd_queue_messages", Kind.GAUGE, "Messages that wait in a queue; in inboxd.quarantine: set aside for a person.",
-        tuple(Sample(length, {"queue": queue}) for queue, length in queues.items()),
-    )  # fmt: skip
-    held = (Sample(known.unacked, {}),) if known else ()
-    yield Metric("inboxd_unacked_messages", Kind.GAUGE, "Messages that workers hold: worked on, or to be tried again.", held)
+    unacked = known.unacked if known else None
+    yield GaugeMetricFamily("inboxd_unacked_messages", "Messages that workers hold: worked on, or to be tried again.", unacked)
 
 
-def _flag(name: str, help_: str, flag: bool | None) -> Metric:
-    return Metric(name, Kind.GAUGE, help_, () if flag is None else (Sample(flag, {}),))
+def _count_metrics(counts: Mapping[str, InboxCounts]) -> Iterator[Metric]:
+    files = CounterMetricFamily(
+        "inboxd_files_total", "Files by outcome; refused ones were not worked on.", labels=["inbox", "outcome"]
+    )
+    found = CounterMetricFamily(
+        "inboxd_found_total", "Files claimed, by what has found them; sweep: no event had announced them.",
+        labels=["inbox", "found_by"],
+    )  # fmt: skip
+    lost = CounterMetricFamily(
+        "inboxd_events_lost_total", "Times that the system has dropped file events.", labels=["inbox"]
+    )  # fmt: skip
+    latency = HistogramMetricFamily(
+        "inboxd_latency_seconds", "From the claim of a file that went well to done/.", labels=["inbox"]
+    )  # fmt: skip
+    bounds = [*(f"{bound:g}" for bound in LATENCY_BUCKETS), "+Inf"]
+    for inbox, count in counts.items():
+        for outcome in (DONE, FAILED, REFUSED):
+            files.add_metric([inbox, outcome], count.outcomes.get(outcome, 0))
+        for found_by, number in sorted({"event": 0, "sweep": 0, **count.found_by}.items()):
+            found.add_metric([inbox, found_by], number)
+        lost.add_metric([inbox], count.events_lost)
+        latency.add_metric([inbox], [*zip(bounds, accumulate(count.latency), strict=True)], count.latency_sum)
+    yield from (files, found, lost, latency)
+
+
+def _gauge(name: str, description: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, description, labels=[label])
+    for value_of_label, value in values.items():
+        family.add_metric([value_of_label], value)
+    return family
+
+
+def _flag(name: str, description: str, flag: bool | None) -> Metric:
+    return GaugeMetricFamily(name, description, None if flag is None else float(flag))

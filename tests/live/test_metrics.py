@@ -25,6 +25,10 @@ def scraped(port: int) -> Page:
     return {(s.name, ",".join(s.labels.values())): s.value for f in text_string_to_metric_families(text) for s in f.samples}
 
 
+def found(page: Page) -> float:
+    return sum(value for (name, _), value in page.items() if name == "inboxd_found_total")
+
+
 def test_what_real_files_meet_is_counted_once_and_told(make_stand: Callable[..., Stand]) -> None:
     port = free_port()
     stand = make_stand({"drop": {"retries": 1}}, metrics={"listen": f"127.0.0.1:{port}"}).start()
@@ -40,14 +44,13 @@ def test_what_real_files_meet_is_counted_once_and_told(make_stand: Callable[...,
 
     stand.wait_until(lambda: outcomes() == wanted, what="the sums")
     stand.wait_until(lambda: scraped(port)["inboxd_in_flight_files", "drop"] == 0, what="the folders are counted again")
+    stand.wait_until(lambda: found(scraped(port)) == 22, what="the watcher has counted what it has claimed")
     page = scraped(port)
 
-    found = sum(value for (name, _), value in page.items() if name == "inboxd_found_total")
-    assert found == 22
     assert page["inboxd_latency_seconds_count", "drop"] == 20
     assert 0 < page["inboxd_latency_seconds_sum", "drop"] < 20 * 30
     assert [page[name, ""] for name in ("inboxd_broker_up", "inboxd_watcher_up", "inboxd_sweeps_up")] == [1, 1, 1]
-    assert page["inboxd_inbox_trouble", "drop"] == 0
+    assert page["inboxd_inbox_outage", "drop"] == 0
 
 
 def test_a_redis_that_is_away_is_told(make_stand: Callable[..., Stand]) -> None:

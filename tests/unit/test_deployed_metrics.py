@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from support.deployed import DASHBOARD, RULES, RULES_TESTS, alerts, choices, conditions, queries
 from support.spools import Spool
@@ -14,7 +15,6 @@ from support.valkey import settings_for
 
 from inboxd.fs.syscalls import Disk
 from inboxd.monitoring.collector import Collector
-from inboxd.monitoring.exposition import render
 
 METRIC = re.compile(r"\binboxd_[a-z_]+\b")
 SELECTED = re.compile(r"\b(inboxd_[a-z_]+)\{([^}]*)\}")
@@ -28,7 +28,7 @@ def served(tmp_path: Path, valkey_url: str, valkey: redis.Redis) -> dict[str, se
     """Return the labels of every sample that the endpoint serves, by the sample's name."""
     spool = Spool.make(tmp_path / "drop")
     settings = settings_for(valkey_url, spool.root)
-    page = render(Collector(lambda: settings, valkey, Disk()).metrics())
+    page = generate_latest(Collector(lambda: settings, valkey, Disk())).decode()
     samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
     return {sample.name: set(sample.labels) for sample in samples}
 

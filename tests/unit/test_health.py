@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from support.spools import Spool
 from support.valkey import settings_for
@@ -20,7 +21,6 @@ from inboxd.config.settings import Settings
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.queues import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE
 from inboxd.monitoring.collector import COUNT_SECONDS, Collector
-from inboxd.monitoring.exposition import render
 
 WELL = InboxReport("inotify", "", is_busy=False, outage=None)
 
@@ -40,7 +40,7 @@ def settings(spool: Spool, valkey_url: str) -> Settings:
 
 
 def samples(health: Collector) -> Page:
-    families = text_string_to_metric_families(render(health.metrics()))
+    families = text_string_to_metric_families(generate_latest(health).decode())
     return {(s.name, ",".join(s.labels.values())): s.value for family in families for s in family.samples}
 
 
@@ -62,7 +62,7 @@ def test_files_on_their_way_are_counted_with_the_ages_of_the_oldest(
     assert told["inboxd_in_flight_files", "drop"] == 1
     assert 0 <= told["inboxd_oldest_waiting_seconds", "drop"] < 60
     assert 100 <= told["inboxd_oldest_claimed_seconds", "drop"] < 160
-    assert told["inboxd_inbox_trouble", "drop"] == 0
+    assert told["inboxd_inbox_outage", "drop"] == 0
 
 
 def test_where_nothing_is_on_its_way_the_ages_are_nought(settings: Settings, valkey: redis.Redis) -> None:
@@ -83,8 +83,8 @@ def test_counts_are_told_by_outcome_and_by_what_has_found_the_files(settings: Se
 
     outcomes = {outcome: told["inboxd_files_total", f"drop,{outcome}"] for outcome in ("done", "failed", "refused")}
     assert outcomes == {"done": 1, "failed": 1, "refused": 0}
-    assert told["inboxd_found_total", "drop,start"] == 2
-    assert told["inboxd_found_total", "drop,sweep"] == 0
+    assert told["inboxd_found_total", "start,drop"] == 2
+    assert told["inboxd_found_total", "sweep,drop"] == 0
     assert told["inboxd_events_lost_total", "drop"] == 1
     assert told["inboxd_latency_seconds_count", "drop"] == 1
     assert told["inboxd_latency_seconds_sum", "drop"] == pytest.approx(0.3)
@@ -124,7 +124,7 @@ def test_trouble_is_what_a_worker_or_the_watcher_says(settings: Settings, valkey
 
     by_watcher = page(settings, valkey)
 
-    assert by_worker["inboxd_inbox_trouble", "drop"] == by_watcher["inboxd_inbox_trouble", "drop"] == 1
+    assert by_worker["inboxd_inbox_outage", "drop"] == by_watcher["inboxd_inbox_outage", "drop"] == 1
 
 
 def test_folders_that_are_away_are_trouble_and_not_empty(settings: Settings, spool: Spool, valkey: redis.Redis) -> None:
@@ -132,7 +132,7 @@ def test_folders_that_are_away_are_trouble_and_not_empty(settings: Settings, spo
 
     told = page(settings, valkey)
 
-    assert told["inboxd_inbox_trouble", "drop"] == 1
+    assert told["inboxd_inbox_outage", "drop"] == 1
     assert ("inboxd_waiting_files", "drop") not in told
 
 

@@ -1,8 +1,10 @@
 """What a handler gets: an upload as web frameworks have it, opened where nobody can lead it astray."""
 
+import csv
 import hashlib
 import io
 import os
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -174,14 +176,50 @@ def test_a_file_that_became_shorter_while_it_was_opened_has_what_is_left(spool: 
         assert unpacking.open(part).read() == TEXT[:5]
 
 
-def test_an_attribute_that_neither_an_upload_nor_its_stream_has_is_missing() -> None:
-    with pytest.raises(AttributeError, match="colour"):
-        _ = upload(inline()).colour
+def test_a_file_is_read_as_an_open_binary_file_is() -> None:
+    file = upload(inline())
+
+    assert (file.readline(), file.tell(), file.readlines()) == (b"first line\n", 11, [b"second line\n", b"last"])
+    assert (file.read(), file.seek(-4, io.SEEK_END), file.read(2)) == (b"", len(TEXT) - 4, b"la")
+    assert (file.readable(), file.seekable(), file.writable()) == (True, True, False)
 
 
-def test_a_file_that_was_never_made_has_no_stream_and_does_not_look_for_it_for_ever() -> None:
-    with pytest.raises(AttributeError, match="stream"):
-        _ = InboxFile.__new__(InboxFile).anything
+def test_a_file_is_closed_at_the_end_of_its_with_statement() -> None:
+    with upload(inline()) as file:
+        closed_within = file.closed
+
+    assert (closed_within, file.closed) == (False, True)
+
+
+def test_chunks_are_the_whole_content_wherever_it_was_read_to() -> None:
+    file = upload(inline())
+    file.read(5)
+
+    assert [*file.chunks(10)] == [TEXT[:10], TEXT[10:20], TEXT[20:]]
+
+
+@pytest.mark.parametrize("name", ["colour", "fileno", "write", "truncate"])
+def test_what_is_not_documented_is_not_there(name: str) -> None:
+    with pytest.raises(AttributeError, match=name):
+        getattr(upload(inline()), name)
+
+
+@pytest.mark.parametrize("by_path", [True, False])
+def test_what_reads_archives_and_text_reads_a_file(by_path: bool, spool: Spool) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as packing:
+        packing.writestr("names.csv", "a,b\n1,2\n")
+    data = archive.getvalue()
+    file = opened(*by_reference(spool, b"x.zip", data)) if by_path else upload(inline(b"x.zip", "application/zip", data))
+
+    with file, zipfile.ZipFile(file) as packed, packed.open("names.csv") as lines:
+        assert [*csv.reader(io.TextIOWrapper(lines))] == [["a", "b"], ["1", "2"]]
+
+
+def test_text_is_decoded_line_by_line() -> None:
+    text = "Grüße\nzweite\n".encode()
+
+    assert [*io.TextIOWrapper(upload(inline(data=text)).stream, "utf-8")] == ["Grüße\n", "zweite\n"]
 
 
 def test_a_file_is_shown_by_its_name_and_kind() -> None:

@@ -360,15 +360,16 @@ def test_what_a_cut_turn_has_in_hand_goes_before_another_look(spool: Spool, monk
     monkeypatch.setattr(intake_room, "TURN_SECONDS", -1.0)
     drop(spool, 3)
     way_in = intake(spool, quick(pace=10.0), Sent())
-    planned = WatchedInbox(spool.inbox(), way_in, Mount(1, "ext4", "/"), WatchMode(uses_events=True, reason=""), (0, 0, 0, 0))
+    mode = WatchMode(uses_events=True, reason="")
+    watched = WatchedInbox(spool.inbox(), way_in, Mount(1, "ext4", "/"), mode, (0, 0, 0, 0), requested=None)
 
-    looks = []
+    scans = []
     for _ in range(3):
-        taken = way_in.run_turn("event", scan=planned.scan)
-        planned.schedule(taken, 0.0)
-        looks.append(planned.scan)
+        look = watched.next_look
+        watched.on_turn_end(look, way_in.run_turn(look.reason, scan=look.scan), 0.0)
+        scans.append(watched.next_look.scan)
 
-    assert looks == [False, False, True]
+    assert scans == [False, False, True]
 
 
 @pytest.mark.parametrize(("hold", "sent_at_once"), [(True, 31), (False, 33)])

@@ -7,21 +7,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 from pydantic import ValidationError
 from support.free_port import free_port
 from support.waiting import eventually
 
 from inboxd.config.settings import Metrics
-from inboxd.monitoring.exposition import CONTENT_TYPE, Kind, Metric, Sample
 from inboxd.watcher import metrics
 from inboxd.watcher.metrics import MetricsServer
 
-PAGE = [Metric("inboxd_x", Kind.GAUGE, "Help.", (Sample(1, {}),))]
+
+class Figures(Collector):
+    """One figure, or an error while there is one."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def collect(self) -> Iterator[Metric]:
+        if self.error:
+            raise self.error
+        yield GaugeMetricFamily("inboxd_x", "Help.", 1)
 
 
 @contextmanager
-def served(port: int, page: object = lambda: PAGE) -> Iterator[MetricsServer]:
-    endpoint = MetricsServer(f"127.0.0.1:{port}", page)  # type: ignore[arg-type]
+def served(port: int, figures: Collector | None = None) -> Iterator[MetricsServer]:
+    endpoint = MetricsServer(f"127.0.0.1:{port}", figures or Figures())
     endpoint.start()
     try:
         yield endpoint
@@ -55,24 +67,19 @@ def test_the_page_is_served_under_its_path_and_nothing_else_is() -> None:
     with served(port):
         eventually(lambda: answers(port))
 
-        assert get(port) == (200, CONTENT_TYPE, "# HELP inboxd_x Help.\n# TYPE inboxd_x gauge\ninboxd_x 1\n")
+        assert get(port) == (200, CONTENT_TYPE_PLAIN_0_0_4, "# HELP inboxd_x Help.\n# TYPE inboxd_x gauge\ninboxd_x 1.0\n")
         assert get(port, "/metrics?debug=1")[0] == 200
         assert get(port, "/")[0] == get(port, "/metrics/../etc/passwd")[0] == 404
 
 
 def test_an_error_is_answered_and_the_next_scrape_may_succeed() -> None:
-    port, broken = free_port(), [True]
+    port, figures = free_port(), Figures()
 
-    def page() -> list[Metric]:
-        if broken[0]:
-            raise RuntimeError("on purpose")
-        return PAGE
-
-    with served(port, page):
+    with served(port, figures):
         eventually(lambda: answers(port))
+        figures.error = RuntimeError("on purpose")
         first = get(port)
-        broken.clear()
-        broken.append(False)
+        figures.error = None
 
         assert (first[0], "on purpose" in first[2]) == (500, False)
         assert get(port)[0] == 200
@@ -92,7 +99,7 @@ def test_an_address_that_is_taken_is_tried_again() -> None:
 
 
 def test_a_client_that_says_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics._Handler, "timeout", 0.2)
+    monkeypatch.setattr(metrics.Handler, "timeout", 0.2)
     port = free_port()
 
     with served(port):

@@ -3,8 +3,15 @@
 import pytest
 
 from inboxd.broker.leases import Lease, LeaseState
-from inboxd.broker.recovery import ClaimedParcel, GracePeriods, RecoveryAction, action_after_crash, choose_actions, parcel_state
-from inboxd.spool.lifecycle import State
+from inboxd.broker.recovery import (
+    ClaimedParcel,
+    GracePeriods,
+    ParcelState,
+    RecoveryAction,
+    action_after_crash,
+    choose_actions,
+    parcel_state,
+)
 
 GRACE = 5.0
 RENEWAL = GRACE + 3.0
@@ -128,15 +135,15 @@ def test_a_file_that_kills_its_workers_gets_its_chances_alone(files: int, crashe
 @pytest.mark.parametrize(
     ("held", "outcome", "state"),
     [
-        (None, False, State.CLAIMED),
-        (None, True, State.FINISHED),
-        (LeaseState.QUEUED, False, State.QUEUED),
-        (LeaseState.RUNNING, False, State.RUNNING),
-        (LeaseState.FINISHED, False, State.FINISHED),
-        (LeaseState.FILED, True, State.FINISHED),
+        (None, False, ParcelState.CLAIMED),
+        (None, True, ParcelState.FINISHED),
+        (LeaseState.QUEUED, False, ParcelState.QUEUED),
+        (LeaseState.RUNNING, False, ParcelState.RUNNING),
+        (LeaseState.FINISHED, False, ParcelState.FINISHED),
+        (LeaseState.FILED, True, ParcelState.FINISHED),
     ],
 )
-def test_where_a_parcel_stands_is_told_from_its_lease(held: LeaseState | None, outcome: bool, state: State) -> None:
+def test_where_a_parcel_stands_is_told_from_its_lease(held: LeaseState | None, outcome: bool, state: ParcelState) -> None:
     assert parcel_state(held and lease(held), outcome=outcome) is state
 
 
