@@ -106,7 +106,7 @@ class Run:
         self.stand.path("claimed", found[0]).unlink()
         self._expect_victim("deleted from claimed/")
         self.stand.worker.start()
-        while not self.stand.log_events("file_gone", self.stand.worker):
+        while not self.stand.log_events("file_missing", self.stand.worker):
             assert time.monotonic() < deadline, "no word of it"
             time.sleep(0.1)
         self._expect_victim("and not found by the workers")

@@ -44,7 +44,7 @@ class BrokerLink:
     def set_unavailable(self, why: str) -> None:
         """Note that Redis does not answer, and when to ask again."""
         if self.error is None:
-            _log.warning(events.BROKER_AWAY, error=why, remedy="nothing is claimed until it answers again")
+            _log.warning(events.BROKER_UNAVAILABLE, error=why, remedy="nothing is claimed until it answers again")
         self.error = why
         self.due = time.monotonic() + self._retry_seconds
         self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS[1])
@@ -65,7 +65,7 @@ class BrokerLink:
         self.error, self._retry_seconds = None, RETRY_SECONDS[0]
         if before is None:
             return False
-        _log.info(events.BROKER_BACK)
+        _log.info(events.BROKER_AVAILABLE)
         return True
 
     def _exchange(self, inboxes: list[WatchedInbox]) -> None:

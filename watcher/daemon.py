@@ -129,13 +129,13 @@ class Daemon:
             result = watched.intake.run_turn(look.reason, scan=look.scan)
         except FolderUnavailable as error:
             if watched.set_unavailable(str(error), time.monotonic()):
-                _log.warning(events.FOLDER_AWAY, inbox=watched.inbox.name, error=str(error), remedy="it is tried again")
+                _log.warning(events.FOLDER_UNAVAILABLE, inbox=watched.inbox.name, error=str(error), remedy="it is tried again")
         except BrokerUnavailable as error:
             self.broker.set_unavailable(str(error))
             self._update_status()
         else:
             if watched.set_available():
-                _log.info(events.FOLDER_BACK, inbox=watched.inbox.name)
+                _log.info(events.FOLDER_AVAILABLE, inbox=watched.inbox.name)
             watched.on_turn_end(look, result, time.monotonic())
 
     def _update_broker(self, now: float) -> None:

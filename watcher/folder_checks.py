@@ -41,7 +41,7 @@ class FolderChecks:
             return
         self.due = now + CHECK_SECONDS
         if not self._observer.healthy:
-            _log.warning(events.OBSERVER_REBUILT, why="one of its threads has ended")
+            _log.warning(events.OBSERVER_RESTARTED, why="one of its threads has ended")
             self._observer.stop()
             for name in self._watches.inboxes:
                 self._watches.rewatch(name, REBUILT)
@@ -78,5 +78,5 @@ class FolderChecks:
             if watched.outage is None:
                 watched.request_scan(SCAN)  # which finds out that they are unavailable
             return
-        _log.warning(events.OBSERVER_REBUILT, inbox=name, why="its folder was replaced")
+        _log.warning(events.OBSERVER_RESTARTED, inbox=name, why="its folder was replaced")
         self._watches.rewatch(name, REBUILT)

@@ -51,7 +51,7 @@ class Handler(MetricsHandler):
         except Exception as error:
             if isinstance(error, OSError):  # the client has gone
                 raise
-            _log.warning(events.METRICS_AWAY, error=repr(error), remedy="the next scrape may succeed")
+            _log.warning(events.METRICS_UNAVAILABLE, error=repr(error), remedy="the next scrape may succeed")
             self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "the figures could not be collected: see the log")
 
 
@@ -95,6 +95,6 @@ class MetricsServer:
             except OSError as error:
                 if not told:
                     remedy = "end what listens there, or change metrics.listen; it is tried again"
-                    _log.warning(events.METRICS_AWAY, error=str(error), remedy=remedy)
+                    _log.warning(events.METRICS_UNAVAILABLE, error=str(error), remedy=remedy)
                 told = True
             self._stopped.wait(BIND_RETRY_SECONDS)

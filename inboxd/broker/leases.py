@@ -15,8 +15,8 @@ from inboxd.broker import lua
 from inboxd.broker.connection import translate_redis_errors
 
 KEY = "inboxd:parcel:"
-SECONDS_PER_FILE_KEY = "inboxd:pace:"
-DATASET_KEY = "inboxd:epoch"
+SECONDS_PER_FILE_KEY = "inboxd:seconds_per_file:"
+DATASET_KEY = "inboxd:dataset"
 PROGRESS_KEY = "inboxd:progress:"
 OUTCOME_KEY = "celery-task-meta-"  # Celery's own, for a task's result
 NEWEST_WEIGHT = 0.3

@@ -19,8 +19,8 @@ from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk
 from inboxd.spool.layout import CLAIMED_MODE, open_folders
 
-KEY = "inboxd:trouble:"
-AWAY_KEY = "inboxd:away:"
+KEY = "inboxd:outage:"
+AWAY_KEY = "inboxd:unavailable:"
 EXPIRES_SECONDS = 300
 """Each sweep that meets the trouble again says so anew; the word of a host that is no more must not stay."""
 

@@ -20,12 +20,12 @@ class RecoveryAction(StrEnum):
     """What to do with a parcel."""
 
     LEAVE = "leave"  # somebody looks after it
-    REPUBLISH = "publish"  # its message is lost: send it again
+    REPUBLISH = "republish"  # its message is lost: send it again
     RENEW = "renew"  # its message still waits in a queue: note that it was seen
-    FILE = "file_away"  # its outcome is stored, its callback was lost
-    COUNT_CRASH = "crashed"  # its worker died: count it, then send again, split or give up
-    REMOVE = "discard"  # nothing is in it
-    SPLIT = "adopt"  # files are left in it that its outcome does not speak of: give them a new parcel
+    FILE = "file"  # its outcome is stored, its callback was lost
+    COUNT_CRASH = "count_crash"  # its worker died: count it, then send again, split or give up
+    REMOVE = "remove"  # nothing is in it
+    SPLIT = "split"  # files are left in it that its outcome does not speak of: give them a new parcel
 
 
 @dataclass(frozen=True, slots=True)

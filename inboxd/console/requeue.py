@@ -135,7 +135,7 @@ def _requeue_each(inbox: Inbox, found: Sequence[FailedFile], *, dry_run: bool) -
 def _log_requeued(inbox: Inbox, failure: FailedFile, put: bytes) -> None:
     told = failure.note
     _log.info(
-        events.FILE_PUT_BACK, inbox=inbox.name, file=put, filed=failure.path, parcel=told.parcel if told else None,
+        events.FILE_REQUEUED, inbox=inbox.name, file=put, filed=failure.path, parcel=told.parcel if told else None,
         attempt=told.attempts if told else None, reason=told.reason if told else None,
         earlier=len(told.earlier) if told else None,
     )  # fmt: skip

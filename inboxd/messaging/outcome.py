@@ -15,9 +15,9 @@ class Verdict(StrEnum):
 
     DONE = "done"  # to done/
     REJECTED = "rejected"  # to failed/: the handler's final word
-    RETRY_ISOLATED = "alone"  # it raised in company: try it again in a parcel of its own
-    REQUEUE = "again"  # the parcel's time was up before its turn: hand it out again
-    MISSING = "gone"  # it was not there any more
+    RETRY_ISOLATED = "retry_isolated"  # it raised in company: try it again in a parcel of its own
+    REQUEUE = "requeue"  # the parcel's time was up before its turn: hand it out again
+    MISSING = "missing"  # it was not there any more
 
 
 @dataclass(frozen=True, slots=True)

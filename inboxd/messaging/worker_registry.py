@@ -13,7 +13,7 @@ from inboxd.broker import lua
 from inboxd.broker.connection import translate_redis_errors
 from inboxd.messaging.queues import WORK_QUEUE, files_queue
 
-KEY = "inboxd:takers"
+KEY = "inboxd:workers"
 REGISTRATION_SECONDS = 60.0
 """A worker of which nothing was heard for so long does not count."""
 

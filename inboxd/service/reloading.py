@@ -52,10 +52,10 @@ def reload_settings(
         log_refusal(error)
         return None
     hint = "modules that are imported already stay as they are until a restart" if handlers else None
-    _log.info(events.SETTINGS_TAKEN, added=change.added, removed=change.removed, changed=change.changed, hint=hint)
+    _log.info(events.SETTINGS_APPLIED, added=change.added, removed=change.removed, changed=change.changed, hint=hint)
     if change.needs_restart:
         remedy = "restart to have them; an inbox gets another root by another name, [inbox.NEW], and the old one is removed"
-        _log.warning(events.SETTINGS_KEPT, keys=change.needs_restart, remedy=remedy)
+        _log.warning(events.SETTINGS_NEED_RESTART, keys=change.needs_restart, remedy=remedy)
     return change
 
 
@@ -74,7 +74,7 @@ def _require_same_root(old: Settings, new: Settings, retiring: frozenset[str]) -
 def log_refusal(error: SettingsError) -> None:
     """Log every finding."""
     for finding in error.findings:
-        _log.error(events.SETTINGS_REFUSED, where=finding.where, problem=finding.problem, remedy=finding.remedy)
+        _log.error(events.SETTINGS_REJECTED, where=finding.where, problem=finding.problem, remedy=finding.remedy)
 
 
 def merge_settings(old: Settings, new: Settings) -> SettingsChange:

@@ -200,7 +200,7 @@ class MessageFilter:
         # If we die here: the message is gone, its parcel's lease lapses, and the sweep sends it again.
         parcel = task_id if is_parcel_id(task_id) else None
         _log.error(
-            events.MESSAGE_SET_ASIDE, queue=queue, parcel=parcel, task=escape(task_id)[:100], size=len(raw), why=why,
+            events.MESSAGE_QUARANTINED, queue=queue, parcel=parcel, task=escape(task_id)[:100], size=len(raw), why=why,
             remedy=f"its file is worked on again; look at it with LRANGE {QUARANTINE_KEY} 0 0",
         )  # fmt: skip
         try:
@@ -211,7 +211,7 @@ class MessageFilter:
             if parcel is not None:
                 self._leases.expire(parcel, crashed=crashed)
         except BrokerUnavailable as error:
-            _log.warning(events.BROKER_AWAY, error=str(error), what="keeping a message that was set aside")
+            _log.warning(events.BROKER_UNAVAILABLE, error=str(error), what="keeping a message that was set aside")
 
 
 def _claimed_id(raw: bytes) -> str:

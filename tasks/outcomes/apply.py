@@ -158,7 +158,7 @@ class OutcomeApplier:
         for path in paths:
             if not is_filed(self._disk, self._folders, path):
                 why = "it is not in claimed/ any more: somebody else has moved or deleted it"
-                _log.warning(events.FILE_GONE, inbox=self._inbox.name, file=path, parcel=parcel, why=why)
+                _log.warning(events.FILE_MISSING, inbox=self._inbox.name, file=path, parcel=parcel, why=why)
 
 
 def is_final_result(stored: ResultRecord) -> bool:

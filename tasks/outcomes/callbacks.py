@@ -31,7 +31,7 @@ def succeeded(context: WorkerContext, wire: object) -> None:
         outcome = outcome_from_wire(wire)
         inbox = context.settings.inbox[outcome.inbox]
     except (InvalidMessage, KeyError) as error:
-        _log.error(events.MESSAGE_REFUSED, task=SUCCEEDED, error=repr(error))
+        _log.error(events.MESSAGE_INVALID, task=SUCCEEDED, error=repr(error))
         return
     with _log_if_unavailable(context, inbox, outcome.parcel), open_folders(context.disk, inbox.root) as folders:
         OutcomeApplier(context, inbox, folders).apply(outcome)
@@ -45,7 +45,7 @@ def failed(context: WorkerContext, name: object, parcel: object) -> None:
     """
     inbox = context.settings.inbox.get(name) if isinstance(name, str) else None
     if inbox is None or not isinstance(parcel, str) or not is_parcel_id(parcel):
-        _log.error(events.MESSAGE_REFUSED, task=FAILED, error=f"not a parcel of an inbox: {name!r}, {parcel!r}")
+        _log.error(events.MESSAGE_INVALID, task=FAILED, error=f"not a parcel of an inbox: {name!r}, {parcel!r}")
         return
     with _log_if_unavailable(context, inbox, parcel), open_folders(context.disk, inbox.root) as folders:
         applier = OutcomeApplier(context, inbox, folders)
@@ -63,11 +63,11 @@ def _log_if_unavailable(context: WorkerContext, inbox: Inbox, parcel: str) -> It
     try:
         yield
     except BrokerUnavailable as error:
-        _log.warning(events.BROKER_AWAY, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)
+        _log.warning(events.BROKER_UNAVAILABLE, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)
     except (TransientError, OSError, InvalidMessage) as error:
         if context.record_if_outage(inbox, error, STALE):
             return
-        _log.warning(events.PARCEL_STUCK, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)
+        _log.warning(events.PARCEL_BLOCKED, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)
 
 
 def register(app: Celery, current: CurrentContext) -> None:

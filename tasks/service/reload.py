@@ -86,7 +86,7 @@ class Reloader:
         for name in change.removed:
             if name not in context.retiring:
                 hint = "what is in flight is still worked on and filed; nothing new is taken in"
-                _log.info(events.INBOX_LEAVING, inbox=name, root=str(before[name].root), hint=hint)
+                _log.info(events.INBOX_RETIRING, inbox=name, root=str(before[name].root), hint=hint)
 
     def drop_retired(self) -> None:
         """Let go of each removed inbox that two looks in a row have found empty, and that no watcher watches any more."""
@@ -104,7 +104,7 @@ class Reloader:
         left = {name: inbox for name, inbox in inboxes.items() if name not in gone}
         self._current.update(context.settings.model_copy(update={"inbox": left}), context.retiring - gone)
         for name in sorted(gone):
-            _log.info(events.INBOX_FORGOTTEN, inbox=name)
+            _log.info(events.INBOX_RETIRED, inbox=name)
 
 
 def _is_empty(context: WorkerContext, inbox: Inbox) -> bool:

@@ -36,7 +36,7 @@ def _sweep_one(context: WorkerContext, sweep: str, inbox: Inbox, action: Callabl
         raise
     except (TransientError, OSError) as error:
         if not context.record_if_outage(inbox, error, sweep):
-            _log.warning(events.SWEEP_STUCK, inbox=inbox.name, sweep=sweep, error=str(error), remedy=_REMEDY)
+            _log.warning(events.SWEEP_FAILED, inbox=inbox.name, sweep=sweep, error=str(error), remedy=_REMEDY)
 
 
 def active_inboxes(context: WorkerContext) -> list[Inbox]:
@@ -47,4 +47,4 @@ def active_inboxes(context: WorkerContext) -> list[Inbox]:
 def end_outage(context: WorkerContext, inbox: Inbox, *seen_by: str) -> None:
     """Clear an inbox's outage as recorded by these witnesses (see ``outages``), and log that it is over."""
     if clear_outage(context.client, context.host, inbox.name, *seen_by):
-        _log.info(events.FOLDER_BACK, inbox=inbox.name)
+        _log.info(events.FOLDER_AVAILABLE, inbox=inbox.name)

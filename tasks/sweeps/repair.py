@@ -66,7 +66,7 @@ class Repair:
                 done[action.value] += self._recover(parcel, action, leases[parcel], stored[parcel])
         for error, parcels in self._errors.items():
             _log.warning(
-                events.PARCEL_STUCK, inbox=self._inbox.name, parcel=parcels[0], parcels=len(parcels), error=error,
+                events.PARCEL_BLOCKED, inbox=self._inbox.name, parcel=parcels[0], parcels=len(parcels), error=error,
                 remedy="the next sweep tries again",
             )  # fmt: skip
         return +done
@@ -121,7 +121,7 @@ class Repair:
             self._errors.setdefault(why, []).append(parcel)
             return False
         if action is not RecoveryAction.RENEW:
-            _log.info(events.PARCEL_HELPED, inbox=self._inbox.name, parcel=parcel, files=len(paths), help=action.value)
+            _log.info(events.PARCEL_RECOVERED, inbox=self._inbox.name, parcel=parcel, files=len(paths), action=action.value)
         return True
 
     def _carry_out(
@@ -151,6 +151,6 @@ class Repair:
         """Remove an empty parcel. Somebody else has emptied one that waits or is worked on, or a sweep that died."""
         if lease is not None and lease.state in (LeaseState.QUEUED, LeaseState.RUNNING):
             why = "nothing is in its parcel any more: unless it was split, somebody else has moved or deleted it"
-            _log.warning(events.FILE_GONE, inbox=self._inbox.name, parcel=parcel, why=why)
+            _log.warning(events.FILE_MISSING, inbox=self._inbox.name, parcel=parcel, why=why)
         remove_if_empty(self._context.disk, self._folders, parcel)
         self._context.leases.mark_filed(parcel)

@@ -32,7 +32,7 @@ def sweep_stale(context: WorkerContext) -> None:
         with open_folders(context.disk, inbox.root) as folders:
             repair = Repair(context, inbox, folders, after_outage=after_outage, finished_now=inbox.name in unfilable)
             if recovered := repair.run():
-                _log.info(events.SWEPT, inbox=inbox.name, **recovered)
+                _log.info(events.SWEEP_DONE, inbox=inbox.name, **recovered)
         if inbox.name in unfilable or inbox.name in unavailable:
             end_outage(context, inbox, "", STALE)
 
@@ -59,6 +59,6 @@ def _grant_extra_lease(context: WorkerContext) -> bool:
     """
     if record_sweep(context.client, context.settings):
         return False
-    key, seconds = f"inboxd:granted:{context.host}", sweep_deadline_seconds(context.settings)
+    key, seconds = f"inboxd:extra_lease:{context.host}", sweep_deadline_seconds(context.settings)
     with translate_redis_errors():
         return bool(context.client.set(key, "", nx=True, ex=10 * seconds))

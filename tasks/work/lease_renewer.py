@@ -49,9 +49,9 @@ class LeaseRenewer:
     def _renew(self, parcel: str, token: str) -> None:
         try:
             if not self._leases.renew(parcel, token, self._seconds) and (parcel, token) in self._renewed:
-                self._log.warning(events.PARCEL_DROPPED, parcel=parcel, why="its lease went to another worker")
+                self._log.warning(events.LEASE_LOST, parcel=parcel, why="another worker has it now")
             self._is_broker_unavailable = False
         except BrokerUnavailable as error:
             if not self._is_broker_unavailable:
-                self._log.warning(events.BROKER_AWAY, error=str(error), what="renewing leases")
+                self._log.warning(events.BROKER_UNAVAILABLE, error=str(error), what="renewing leases")
             self._is_broker_unavailable = True

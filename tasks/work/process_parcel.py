@@ -56,7 +56,9 @@ class ParcelProcessor:
         token = process_identity.process_token(self._context.host)
         start = self._start(parcel.id, token)
         if start.verdict is not StartVerdict.STARTED:
-            _log.info(events.PARCEL_DROPPED, parcel=parcel.id, inbox=inbox.name, why=f"another copy of it is {start.verdict}")
+            _log.info(
+                events.DUPLICATE_IGNORED, parcel=parcel.id, inbox=inbox.name, why=f"another copy of it is {start.verdict}"
+            )
             raise Ignore
         # If we die here, or in the handler: the lease's owner is known to be dead, or it lapses; the sweep counts that, and
         # hands out again what is not noted as done.
@@ -78,7 +80,7 @@ class ParcelProcessor:
         try:
             parcel = parcel_from_wire(wire)
         except InvalidMessage as error:
-            _log.error(events.MESSAGE_REFUSED, parcel=escape(str(task.request.id)), error=str(error))
+            _log.error(events.MESSAGE_INVALID, parcel=escape(str(task.request.id)), error=str(error))
             raise
         if parcel.id != task.request.id:
             raise InvalidMessage("the parcel's id is not the task's")

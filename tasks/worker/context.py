@@ -54,7 +54,7 @@ class WorkerContext:
         with contextlib.suppress(BrokerUnavailable):
             if record_outage(self.client, self.host, inbox.name, why, seen_by=sweep if unavailable else ""):
                 remedy = "nothing more is claimed until it is over; what is finished is filed then"
-                _log.warning(events.FOLDER_AWAY, inbox=inbox.name, error=why, remedy=remedy)
+                _log.warning(events.FOLDER_UNAVAILABLE, inbox=inbox.name, error=why, remedy=remedy)
         return True
 
 

@@ -50,7 +50,7 @@ def test_programs_that_were_started_before_redis_begin_by_themselves_when_it_com
     dropped = stand.drop_folder(b"early", files)
     for program in (stand.watcher, stand.worker, stand.beat):
         program.spawn()
-    stand.wait_until(lambda: stand.log_events("broker_away", stand.watcher))
+    stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.watcher))
     stand.wait_until(lambda: "annot connect to" in stand.worker.text() and "beat: Starting" in stand.beat.text())
     before = pids(stand)
 
@@ -59,7 +59,7 @@ def test_programs_that_were_started_before_redis_begin_by_themselves_when_it_com
 
     assert pids(stand) == before
     assert len(before) == 3
-    assert len(stand.log_events("broker_away", stand.watcher)) == 1
+    assert len(stand.log_events("broker_unavailable", stand.watcher)) == 1
     assert stand.duplicates() == {}
 
 
@@ -102,11 +102,11 @@ def test_while_redis_is_full_nothing_is_claimed_and_everybody_says_why(make_stan
     some_are_done(stand, dropped)
 
     fill_up(stand)
-    stand.wait_until(lambda: stand.log_events("broker_away", stand.watcher))
+    stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.watcher))
     claimed = stand.names("claimed")
     dropped |= stand.drop_folder(b"later", {b"%d.txt" % number: b"meanwhile %d" % number for number in range(20)})
     code, said = status(stand)
-    (told,) = stand.log_events("broker_away", stand.watcher)
+    (told,) = stand.log_events("broker_unavailable", stand.watcher)
     waiting, claimed_since = stand.names("inbox"), stand.names("claimed") - claimed
     empty_out(stand)
     stand.wait_until(lambda: tend(stand.worker) and stand.is_at_rest(), 60)
@@ -117,8 +117,8 @@ def test_while_redis_is_full_nothing_is_claimed_and_everybody_says_why(make_stan
     assert "maxmemory" in told["error"]
     assert code == 1
     assert "maxmemory" in said["broker"]["why"]
-    stand.wait_until(lambda: stand.log_events("broker_back", stand.watcher))
-    assert len(stand.log_events("broker_away", stand.watcher)) == 1
+    stand.wait_until(lambda: stand.log_events("broker_available", stand.watcher))
+    assert len(stand.log_events("broker_unavailable", stand.watcher)) == 1
     assert stand.duplicates() == {}
 
 

@@ -59,7 +59,7 @@ def test_a_redis_quicker_than_its_timeout_is_slow_and_no_more(make_stand: MakeSt
     stand.wait_until(lambda: stand.is_at_rest() and stand.names("done") == dropped.keys(), 60)
 
     assert stand.tree("done") == dropped
-    assert stand.log_events("broker_away", stand.watcher) == []
+    assert stand.log_events("broker_unavailable", stand.watcher) == []
     assert stand.duplicates() == {}
     assert pids(stand) == before
 
@@ -74,9 +74,9 @@ def test_a_redis_slower_than_its_timeout_counts_as_away_until_it_is_quick_again(
     stand.wait_until(lambda: len(stand.names("done")) >= 20)
     proxy.order(stand.socket, delay_seconds=1.5 * SOCKET_TIMEOUT)
     slow_since = time.monotonic()
-    stand.wait_until(lambda: stand.log_events("broker_away", stand.watcher))
+    stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.watcher))
     noticed_after = time.monotonic() - slow_since
-    stand.wait_until(lambda: stand.log_events("broker_away", stand.worker))
+    stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.worker))
     dropped |= stand.drop_folder(b"later", {b"%d.txt" % number: b"meanwhile" for number in range(20)})
     assert {name for name in dropped if name.startswith(b"later")} <= stand.names("inbox"), "claimed without a broker"
     proxy.order(stand.socket)
@@ -85,7 +85,7 @@ def test_a_redis_slower_than_its_timeout_counts_as_away_until_it_is_quick_again(
     assert noticed_after < 2 * 2 * (CONNECT_TIMEOUT + SOCKET_TIMEOUT), "see test_broker_bounds.py"
     assert stand.tree("done") == dropped
     assert stand.names("failed") == set()
-    assert len(stand.log_events("broker_away", stand.watcher)) == 1
+    assert len(stand.log_events("broker_unavailable", stand.watcher)) == 1
     assert pids(stand) == before
 
 

@@ -49,9 +49,9 @@ def test_a_done_folder_that_fills_up_loses_nothing_and_takes_the_rest_once_there
     mount(stand.path("done"), "size=12m")
 
     dropped = stand.drop_folder(b"many", sizes(40, 600_000))
-    stand.wait_until(lambda: stand.log_events("folder_away"))
-    assert stand.log_events("folder_away")[0]["error"] == f"{stand.path('done')}: No space left on device"
-    stand.wait_until(lambda: stand.log_events("folder_away", stand.watcher), what="the watcher to hear of it")
+    stand.wait_until(lambda: stand.log_events("folder_unavailable"))
+    assert stand.log_events("folder_unavailable")[0]["error"] == f"{stand.path('done')}: No space left on device"
+    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher), what="the watcher to hear of it")
     stand.drop(b"late.bin", b"not to be claimed now")
     lines = len(stand.log_lines())
     watched = time.monotonic()
@@ -60,14 +60,14 @@ def test_a_done_folder_that_fills_up_loses_nothing_and_takes_the_rest_once_there
         time.sleep(0.2)
 
     assert len(stand.log_lines()) - lines < 20, "a flood"
-    assert len(stand.log_events("folder_away")) == 2  # the one who met it, and the watcher
+    assert len(stand.log_events("folder_unavailable")) == 2  # the one who met it, and the watcher
     assert 10 <= len(stand.names("done")) <= 20
     mount(stand.path("done"), "size=64m")
     stand.wait_until(stand.is_at_rest)
     tree = stand.tree("done")
     assert {name: sha for name, sha in tree.items() if name != b"late.bin"} == dropped
     assert b"late.bin" in tree
-    stand.wait_until(lambda: stand.log_events("folder_back", stand.watcher))
+    stand.wait_until(lambda: stand.log_events("folder_available", stand.watcher))
 
 
 def test_an_inbox_without_room_for_a_parcel_is_paused_until_there_is_some(make_stand: MakeStand, mount: Mount) -> None:
@@ -85,14 +85,14 @@ def test_an_inbox_without_room_for_a_parcel_is_paused_until_there_is_some(make_s
         fill(filler)
 
     stand.watcher.start()
-    stand.wait_until(lambda: stand.log_events("folder_away", stand.watcher))
+    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher))
     assert len(stand.names("inbox")) == 5
     (filler / "0").unlink()
     (filler / "1").unlink()
     stand.wait_until(lambda: len(stand.names("done")) == 5)
 
-    assert len(stand.log_events("folder_away", stand.watcher)) <= 2
-    assert stand.log_events("folder_back", stand.watcher)
+    assert len(stand.log_events("folder_unavailable", stand.watcher)) <= 2
+    assert stand.log_events("folder_available", stand.watcher)
 
 
 def test_a_failed_folder_that_is_read_only_keeps_its_files_claimed_until_it_is_writable(
@@ -102,7 +102,7 @@ def test_a_failed_folder_that_is_read_only_keeps_its_files_claimed_until_it_is_w
     mount(stand.path("failed"), "size=1m,ro")
 
     stand.drop(b"bad.txt", b"reject no good")
-    stand.wait_until(lambda: stand.log_events("folder_away", stand.watcher))
+    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher))
     assert [name.partition(b"/")[2] for name in stand.names("claimed")] == [b"bad.txt"]
     mount(stand.path("failed"), "rw")
     stand.wait_until(stand.is_at_rest)
@@ -117,7 +117,7 @@ def test_a_done_folder_that_is_taken_away_is_waited_for(make_stand: MakeStand) -
     stand.drop(b"good.txt", b"sleep 1")
     stand.wait_until(stand.seen)
     stand.path("done").rename(stand.root() / "elsewhere")
-    stand.wait_until(lambda: stand.log_events("folder_away"))
+    stand.wait_until(lambda: stand.log_events("folder_unavailable"))
     stand.drop(b"late.txt", b"content")
     (stand.root() / "elsewhere").rename(stand.path("done"))
     stand.wait_until(stand.is_at_rest)
@@ -134,10 +134,10 @@ def test_a_file_that_somebody_deletes_from_claimed_is_reported_once_and_not_trie
     stand.wait_until(lambda: len({seen.path for seen in stand.seen()}) == 2)
     for name in stand.names("claimed"):
         stand.path("claimed", name).unlink()
-    stand.wait_until(lambda: len(stand.log_events("file_gone")) == 2)
+    stand.wait_until(lambda: len(stand.log_events("file_missing")) == 2)
     stand.drop(b"next.txt", b"content")
     stand.wait_until(lambda: stand.names("done") == {b"next.txt"})
     stand.wait_until(lambda: not any(stand.path("claimed").iterdir()))
 
-    assert {line["file"] for line in stand.log_events("file_gone")} == {"small.txt", "large.bin"}
+    assert {line["file"] for line in stand.log_events("file_missing")} == {"small.txt", "large.bin"}
     assert stand.names("failed") == set()

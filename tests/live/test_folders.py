@@ -64,26 +64,26 @@ def test_no_more_files_are_claimed_at_a_time_than_the_settings_allow(stand: Stan
 
 def test_a_missing_folder_pauses_its_inbox_and_no_other(stand: Stand) -> None:
     away = stand.path("done").rename(stand.root() / "done.away")
-    told = len(stand.log_events("folder_away", stand.watcher))
+    told = len(stand.log_events("folder_unavailable", stand.watcher))
 
     stand.drop(b"patience.txt", b"where should I go?")
     stand.drop(b"elsewhere.txt", b"nothing is missing here", "other")
-    stand.wait_until(lambda: stand.log_events("folder_away", stand.watcher)[told:])
+    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher)[told:])
     stand.wait_until(lambda: stand.path("done", b"elsewhere.txt", "other").exists())
     assert stand.path("inbox", b"patience.txt").exists()
     away.rename(stand.path("done"))
     stand.wait_until(lambda: stand.path("done", b"patience.txt").exists())
 
-    (line,) = stand.log_events("folder_away", stand.watcher)[told:]
+    (line,) = stand.log_events("folder_unavailable", stand.watcher)[told:]
     assert str(stand.path("done")) in line["error"]
-    assert len(stand.log_events("folder_back", stand.watcher)) == 1
+    assert len(stand.log_events("folder_available", stand.watcher)) == 1
 
 
 def test_a_folder_that_goes_missing_while_its_files_are_worked_on_gets_them_when_it_is_back(stand: Stand) -> None:
     stand.drop(b"returning.txt", b"sleep 1")
     stand.wait_until(lambda: stand.seen(b"returning.txt"))
     away = stand.path("done").rename(stand.root() / "done.away")
-    stand.wait_until(lambda: stand.log_events("folder_away", stand.worker))
+    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.worker))
     assert [name.rpartition(b"/")[2] for name in stand.names("claimed")] == [b"returning.txt"]
 
     away.rename(stand.path("done"))
@@ -94,13 +94,13 @@ def test_a_folder_that_goes_missing_while_its_files_are_worked_on_gets_them_when
 
 
 def test_a_root_that_is_replaced_is_watched_anew(stand: Stand) -> None:
-    told = len(stand.log_events("folder_away", stand.watcher))
+    told = len(stand.log_events("folder_unavailable", stand.watcher))
     old = stand.root().rename(stand.root().with_name("old"))
-    stand.wait_until(lambda: stand.log_events("folder_away", stand.watcher)[told:])
+    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher)[told:])
 
     for name in FOLDERS:
         stand.path(name).mkdir(parents=True)
-    stand.wait_until(lambda: stand.log_events("observer_rebuilt", stand.watcher))
+    stand.wait_until(lambda: stand.log_events("observer_restarted", stand.watcher))
     stand.drop(b"new ground.txt", b"first here")
     stand.wait_until(lambda: stand.path("done", b"new ground.txt").exists())
 

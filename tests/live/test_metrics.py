@@ -72,7 +72,7 @@ def test_a_watcher_whose_endpoint_is_taken_or_hung_on_works_and_stops(make_stand
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         stand = make_stand(metrics={"listen": f"127.0.0.1:{taken.getsockname()[1]}"}).start()
-        stand.wait_until(lambda: stand.log_events("metrics_away", stand.watcher))
+        stand.wait_until(lambda: stand.log_events("metrics_unavailable", stand.watcher))
 
         stand.drop(b"a.txt", b"describe me")
 

@@ -49,7 +49,7 @@ def test_an_app_with_a_short_visibility_timeout_does_not_hand_our_messages_out_a
     stand.wait_until(lambda: stand.path("done", b"long.txt").exists())
 
     assert [seen.attempt for seen in stand.seen()] == [1]
-    assert stand.log_events("parcel_dropped") == [], "a second copy of its message has come"
+    assert stand.log_events("duplicate_ignored") == [], "a second copy of its message has come"
 
 
 def test_our_worker_does_not_hand_out_again_what_a_patient_app_works_on(make_stand: MakeStand) -> None:

@@ -82,11 +82,11 @@ def test_a_thread_that_raises_is_replaced_and_the_file_whose_event_it_kept_is_ta
     begun = time.monotonic()
     stand.drop(b"kept.txt", b"my event is the one that kills")
     claimed(stand, "kept.txt")
-    stand.wait_until(lambda: stand.log_events("observer_rebuilt"))
+    stand.wait_until(lambda: stand.log_events("observer_restarted"))
     took = time.monotonic() - begun
 
     assert took < REPAIRED_SECONDS
-    assert [line["why"] for line in stand.log_events("observer_rebuilt")] == ["one of its threads has ended"]
+    assert [line["why"] for line in stand.log_events("observer_restarted")] == ["one of its threads has ended"]
     assert by_events(stand)
     assert by_events(stand, "other")
 
@@ -98,7 +98,7 @@ def test_an_inbox_that_is_replaced_is_watched_anew(stand: Stand) -> None:
     old = stand.path("inbox").rename(stand.root() / "old")
     stand.path("inbox").mkdir()
     begun = time.monotonic()
-    stand.wait_until(lambda: stand.log_events("observer_rebuilt"))
+    stand.wait_until(lambda: stand.log_events("observer_restarted"))
     took = time.monotonic() - begun
 
     assert took < REPAIRED_SECONDS

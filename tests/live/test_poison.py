@@ -84,7 +84,7 @@ POISON = {
 @pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
 def test_a_poisonous_message_is_set_aside_and_the_worker_goes_on(poison: bytes | dict[str, Any], stand: Stand) -> None:
     raw = poison if isinstance(poison, bytes) else json.dumps(poison).encode()
-    main, told, kept = stand.worker.pid, len(stand.log_events("message_set_aside")), stand.client.llen("inboxd.quarantine")
+    main, told, kept = stand.worker.pid, len(stand.log_events("message_quarantined")), stand.client.llen("inboxd.quarantine")
 
     stand.client.lpush(WORK, raw)
     name = b"after %d.txt" % time.monotonic_ns()
@@ -93,7 +93,7 @@ def test_a_poisonous_message_is_set_aside_and_the_worker_goes_on(poison: bytes |
 
     assert stand.worker.running
     assert stand.worker.pid == main
-    assert len(stand.log_events("message_set_aside")) == told + 1
+    assert len(stand.log_events("message_quarantined")) == told + 1
     assert stand.client.llen("inboxd.quarantine") == kept + 1
     assert stand.client.lindex("inboxd.quarantine", 0) == raw[:65_536]
     stand.wait_until(lambda: stand.client.hlen("inboxd.unacked") == 0)
@@ -113,7 +113,7 @@ def test_the_file_of_a_message_that_was_spoilt_is_worked_on_again(make_stand: Ma
     stand.wait_until(stand.is_at_rest)
 
     assert stand.names("done") == {b"spoilt.txt"}
-    assert [line["parcel"] for line in stand.log_events("message_set_aside")] == [sent["headers"]["id"]]
+    assert [line["parcel"] for line in stand.log_events("message_quarantined")] == [sent["headers"]["id"]]
 
 
 def test_a_message_that_ends_its_worker_again_and_again_is_set_aside_and_its_file_fails(make_stand: MakeStand) -> None:
@@ -151,6 +151,6 @@ def test_a_message_that_celery_stumbles_over_is_set_aside_and_its_file_fails_whi
 
     assert stand.worker.running
     assert stand.worker.pid == main
-    assert len(stand.log_events("message_set_aside")) == 2
+    assert len(stand.log_events("message_quarantined")) == 2
     assert stand.client.llen("inboxd.quarantine") == 2
     stand.wait_until(lambda: stand.client.hlen("inboxd.unacked") == 0)

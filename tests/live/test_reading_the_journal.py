@@ -30,7 +30,7 @@ LINES = [
     table("parcel_sent", NOON, parcel=Q, files=1),
     table("file_handled", NOON, file="a.pdf", parcel=Q, attempt=2, took_ms=4.5, result={"n": 1}),
     table("file_failed", NOON, file="a.pdf", parcel=Q, filed="a (2).pdf", reason="two\nlines"),
-    table("swept", NOON, crashed=1),
+    table("sweep_done", NOON, crashed=1),
 ]
 
 

@@ -48,9 +48,9 @@ def test_a_redis_that_is_killed_and_comes_back_loses_no_file(stand: Stand) -> No
     programs = (stand.watcher.pid, stand.worker.pid, stand.beat.pid)
 
     dropped = burst(stand, b"kill", 200)
-    told = len(stand.log_events("broker_away", stand.watcher))
+    told = len(stand.log_events("broker_unavailable", stand.watcher))
     stand.redis.kill9()
-    stand.wait_until(lambda: stand.log_events("broker_away", stand.watcher)[told:])
+    stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.watcher)[told:])
     stand.redis.start()
     assert_filed_once(stand, b"kill", dropped)
 
@@ -78,7 +78,7 @@ def test_without_a_broker_the_watcher_claims_nothing_says_so_once_and_idles(make
     stand.drop(b"early.txt", b"nobody can be told of me")
 
     stand.watcher.start()
-    stand.wait_until(lambda: stand.log_events("broker_away", stand.watcher))
+    stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.watcher))
     begun, used = time.monotonic(), stand.watcher.cpu_seconds()
     stand.drop(b"late.txt", b"nor of me")
     time.sleep(3)
@@ -87,11 +87,11 @@ def test_without_a_broker_the_watcher_claims_nothing_says_so_once_and_idles(make
     assert share < 0.1
     assert stand.names("inbox") == {b"early.txt", b"late.txt"}
     assert list(stand.path("claimed").iterdir()) == []
-    assert len(stand.log_events("broker_away", stand.watcher)) == 1
+    assert len(stand.log_events("broker_unavailable", stand.watcher)) == 1
     stand.redis.start()
     stand.worker.start()
     stand.wait_until(lambda: stand.names("done") == {b"early.txt", b"late.txt"})
-    assert len(stand.log_events("broker_back", stand.watcher)) == 1
+    assert len(stand.log_events("broker_available", stand.watcher)) == 1
 
 
 def test_a_file_that_was_worked_on_while_redis_was_away_is_not_blamed_for_it(make_stand: MakeStand) -> None:
@@ -157,7 +157,9 @@ def test_celerys_own_consumer_still_dies_of_it(make_stand: MakeStand) -> None:
 def test_a_flush_with_two_thousand_files_in_flight_loses_none(make_stand: MakeStand) -> None:
     stand = make_stand()
     stand.redis.start()
-    stand.client.set("inboxd:pace:drop", "0.0001")  # the handler is known to be quick: parcels are large from the start
+    stand.client.set(
+        "inboxd:seconds_per_file:drop", "0.0001"
+    )  # the handler is known to be quick: parcels are large from the start
     stand.watcher.start()
     dropped = stand.drop_folder(b"many", {b"%d.txt" % number: b"content %d" % number for number in range(2000)})
     stand.wait_until(lambda: stand.client.llen("inboxd.work") and len(stand.names("claimed")) >= 2000)

@@ -24,7 +24,7 @@ def rewrite(stand: Stand, inboxes: dict[str, Table], **settings: Table) -> None:
     stand.settings_file.write_text(toml(stand.tables()), "utf-8")
 
 
-def reload(stand: Stand, *programs: str, says: str = "settings_taken") -> None:
+def reload(stand: Stand, *programs: str, says: str = "settings_applied") -> None:
     """Tell programs to reload, and wait until each has said what became of it."""
     chosen = [stand.programs[name] for name in programs or ALL]
     before = {program.name: len(told(stand, says, program)) for program in chosen}
@@ -62,11 +62,11 @@ def test_inboxes_come_change_and_go_while_files_are_in_flight(make_stand: MakeSt
     reload(stand)
     added = drop_many(stand, "added", 20, "new")
     stand.wait_until(lambda: stand.names("done") == kept and stand.names("done", "new") == added)
-    stand.wait_until(lambda: stand.log_events("inbox_forgotten", stand.worker), what="the removed inbox to be forgotten")
+    stand.wait_until(lambda: stand.log_events("inbox_retired", stand.worker), what="the removed inbox to be forgotten")
 
     assert stand.names("claimed", "old") == set()
     assert stand.names("done", "old") | stand.names("inbox", "old") == leaving
-    assert [line["inbox"] for line in stand.log_events("inbox_leaving")] == ["old"]
+    assert [line["inbox"] for line in stand.log_events("inbox_retiring")] == ["old"]
     assert stand.duplicates() == {}
     assert {name: stand.programs[name].pid for name in ALL} == pids
     stand.drop(b"late.txt", b"nobody is here", "old")
@@ -114,15 +114,15 @@ def test_broken_settings_change_nothing_and_are_told(make_stand: MakeStand, case
     programs = ("watcher", "worker") if case == "a missing folder" else ALL
 
     spoil(stand.settings_file)
-    reload(stand, *programs, says="settings_refused")
+    reload(stand, *programs, says="settings_rejected")
     stand.drop(b"a.txt", b"always_raise once")
     stand.wait_until(lambda: b"a.txt" in stand.names("failed"))
 
     for name in programs:
-        lines = told(stand, "settings_refused", stand.programs[name])
+        lines = told(stand, "settings_rejected", stand.programs[name])
         assert any(says in f"{line['where']} {line['problem']}" for line in lines), lines
         assert all(line["remedy"] for line in lines)
-    assert stand.log_events("settings_taken") == []
+    assert stand.log_events("settings_applied") == []
     assert all(stand.programs[name].running for name in ALL)
     assert len(stand.seen(b"a.txt")) == 1
 
@@ -141,7 +141,7 @@ def test_what_only_a_restart_takes_up_is_told_and_the_rest_is_taken(make_stand: 
     stand.wait_until(lambda: b"a.txt" in stand.names("failed"))
 
     for name in ALL:
-        (line,) = told(stand, "settings_kept", stand.programs[name])
+        (line,) = told(stand, "settings_need_restart", stand.programs[name])
         assert set(line["keys"]) == {
             "redis.socket_timeout_seconds",
             "work.concurrency",
@@ -185,7 +185,7 @@ def test_a_file_that_is_quicker_than_the_workers_reload_is_worked_on_after_it(ma
 
     reload(stand, "watcher")
     stand.drop(b"early.txt", b"x", "new")
-    stand.wait_until(lambda: stand.log_events("message_refused", stand.worker), what="a worker that does not know the inbox")
+    stand.wait_until(lambda: stand.log_events("message_invalid", stand.worker), what="a worker that does not know the inbox")
     reload(stand, "worker")
     stand.wait_until(lambda: stand.names("done", "new") == {b"early.txt"})
 

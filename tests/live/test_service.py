@@ -71,7 +71,7 @@ def test_a_refused_reload_is_over_too(stand: Stand, managers: dict[str, Manager]
     program.send(signal.SIGHUP)
     manager.wait_for(lambda states: count(states, "RELOADING=1") and count(states, "READY=1") == 2)
 
-    assert stand.log_events("settings_refused", program)
+    assert stand.log_events("settings_rejected", program)
 
 
 @pytest.mark.parametrize("when", ["at the start", "later", "hangs"])

@@ -78,7 +78,7 @@ def test_a_root_that_is_away_or_empty_pauses_its_inbox_says_why_and_does_not_flo
     meanwhile = drop_and_wait(stand, b"elsewhere.txt", "other")
 
     assert "No such file or directory" in status.stdout.replace("\n", " ")
-    assert len(stand.log_events("folder_away")) == 2  # once for each reason
+    assert len(stand.log_events("folder_unavailable")) == 2  # once for each reason
     assert more == 0
     assert share < 0.1
     assert meanwhile == "event"
@@ -87,13 +87,13 @@ def test_a_root_that_is_away_or_empty_pauses_its_inbox_says_why_and_does_not_flo
     away.rename(stand.root())
     claimed(stand, b"waiting.txt")
     stand.wait_until(lambda: not trouble(stand))
-    assert len(stand.log_events("folder_back")) == 1
+    assert len(stand.log_events("folder_available")) == 1
 
 
 def test_a_root_that_goes_away_is_noticed_within_two_seconds(stand: Stand) -> None:
     unmount(stand)
     begun = time.monotonic()
-    stand.wait_until(lambda: stand.log_events("folder_away"))
+    stand.wait_until(lambda: stand.log_events("folder_unavailable"))
     took = time.monotonic() - begun
 
     assert took < SEEN_SECONDS
@@ -101,7 +101,7 @@ def test_a_root_that_goes_away_is_noticed_within_two_seconds(stand: Stand) -> No
 
 def test_a_root_that_is_back_is_looked_at_within_two_seconds(stand: Stand) -> None:
     away = unmount(stand, b"waiting.txt")
-    stand.wait_until(lambda: stand.log_events("folder_away"))
+    stand.wait_until(lambda: stand.log_events("folder_unavailable"))
     time.sleep(4.0)  # looks are 4 s apart by now
 
     away.rename(stand.root())
@@ -131,7 +131,7 @@ def test_a_root_that_vanishes_with_files_in_flight_gets_them_filed_when_it_is_ba
 
     away = unmount(stand, b"waiting.txt")
     stand.root().mkdir()
-    stand.wait_until(lambda: stand.log_events("file_handled") and stand.log_events("folder_away", stand.worker))
+    stand.wait_until(lambda: stand.log_events("file_handled") and stand.log_events("folder_unavailable", stand.worker))
     lines = len(stand.log_lines(stand.worker))
     time.sleep(3.0)  # three of each sweep
     more = len(stand.log_lines(stand.worker)) - lines

@@ -15,21 +15,21 @@ MODULES = {
     "file_failed": ("worker", "inboxd.spool.failing"),
     "file_refused": ("watcher", "inboxd.spool.failing"),
     "file_released": ("watcher", "inboxd.spool.failing"),
-    "file_gone": ("worker", "inboxd.tasks.outcomes.apply"),
+    "file_missing": ("worker", "inboxd.tasks.outcomes.apply"),
     "file_denied": ("watcher", "inboxd.intake.ready_files"),
     "file_expired": ("worker", "inboxd.tasks.sweeps.expired"),
     "folder_pruned": ("watcher", "inboxd.intake.ready_files"),
     "parcel_sent": ("worker", "inboxd.tasks.outcomes.apply"),
     "parcel_split": ("worker", "inboxd.tasks.outcomes.apply"),
     "parcel_crashed": ("worker", "inboxd.tasks.outcomes.apply"),
-    "parcel_helped": ("worker", "inboxd.tasks.sweeps.repair"),
-    "swept": ("worker", "inboxd.tasks.sweeps.stale"),
+    "parcel_recovered": ("worker", "inboxd.tasks.sweeps.repair"),
+    "sweep_done": ("worker", "inboxd.tasks.sweeps.stale"),
 }
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
 RAISED = 0.01
 """So many of a long log's files raise once, and are split off or tried again."""
 COMPANY_MAX = 12
-WARNINGS = ("file_failed", "file_refused", "parcel_crashed", "file_gone", "file_denied")
+WARNINGS = ("file_failed", "file_refused", "parcel_crashed", "file_missing", "file_denied")
 
 
 def table(event: str, at: float, **keys: object) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def table(event: str, at: float, **keys: object) -> dict[str, Any]:
     stamp = datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     level = "warning" if event in WARNINGS else "info"
     first = {"timestamp": stamp, "level": level, "program": program, "event": event, "module": module}
-    return {**first, **({} if event == "swept" else {"inbox": "drop"}), **keys}
+    return {**first, **({} if event == "sweep_done" else {"inbox": "drop"}), **keys}
 
 
 def line(event: str, at: float, **keys: object) -> bytes:

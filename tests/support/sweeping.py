@@ -30,7 +30,7 @@ def spool(tmp_path: Path) -> Spool:
 def context(valkey_url: str, valkey: redis.Redis, spool: Spool) -> Iterator[WorkerContext]:
     """Put a context together, on an empty server that has had its memory for long enough."""
     settings = settings_for(valkey_url, spool.root, retry_backoff_seconds=0.0)
-    valkey.set("inboxd:epoch", 0)
+    valkey.set("inboxd:dataset", 0)
     made = make_context(settings, make_app(settings, results=True))
     yield made
     made.app.backend.client.close()

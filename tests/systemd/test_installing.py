@@ -163,7 +163,7 @@ def test_a_new_inbox_is_let_in_by_a_sync_and_the_processes_stay(box: Box) -> Non
     assert "sudo inboxd systemd sync" in refused or "create it" in refused
     assert f"have taken up the settings: {root}" in said
     for service in SERVICES:
-        taken = (now, "-u", service, "EVENT=settings_taken", 'ADDED=["more"]')
+        taken = (now, "-u", service, "EVENT=settings_applied", 'ADDED=["more"]')
         box.wait_until(lambda taken=taken: box.journal(*taken), what=f"{service} has the inbox")
     drop(box, "m.txt", root=root)
     box.wait_until(lambda: is_done(box, "m.txt", root) and is_done(box, "brief.txt"), what="both files are in done/")

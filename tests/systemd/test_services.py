@@ -87,7 +87,7 @@ def test_files_wait_for_a_redis_that_is_stopped_and_nobody_dies_of_it(shared: Bo
 
     shared.run("systemctl", "stop", "redis-server")
     drop(shared, "waits.txt")
-    shared.wait_until(lambda: shared.journal(now, "EVENT=broker_away"), what="Redis is missed")
+    shared.wait_until(lambda: shared.journal(now, "EVENT=broker_unavailable"), what="Redis is missed")
     shared.run("systemctl", "start", "redis-server")
 
     shared.wait_until(lambda: is_done(shared, "waits.txt"), what="waits.txt is in done/")
@@ -115,7 +115,7 @@ def test_a_reload_with_broken_settings_fails_with_the_reason_and_reaches_nobody(
         assert done.returncode != 0
         said = shared.journal(now, "-u", service)
         assert any("did you mean root?" in str(line["MESSAGE"]) for line in said)
-        assert not any(line.get("EVENT") == "settings_taken" for line in said)
+        assert not any(line.get("EVENT") == "settings_applied" for line in said)
         files_what_is_dropped(shared)
     assert pids(shared) == before
 
@@ -129,7 +129,7 @@ def test_a_reload_takes_up_what_was_changed_and_the_process_stays(shared: Box, s
         put_back.enter_context(edited(shared, SETTINGS, "settle_seconds = 0.1", "settle_seconds = 0.2"))
         shared.run("systemctl", "reload", service)
 
-        taken = (now, "-u", service, "EVENT=settings_taken", 'CHANGED=["drop"]')
+        taken = (now, "-u", service, "EVENT=settings_applied", 'CHANGED=["drop"]')
         shared.wait_until(lambda: shared.journal(*taken), what="the change is taken up")
         files_what_is_dropped(shared)
     assert pids(shared) == before

@@ -54,7 +54,7 @@ def test_a_redis_elsewhere_is_reached_with_the_drop_in_and_not_without(box: Box)
     now = box.now()
     begin_anew(box, *SERVICES)
     drop(box, "a.txt")
-    box.wait_until(lambda: box.journal(now, "-u", WATCHER, "EVENT=broker_away"), what="Redis is out of reach")
+    box.wait_until(lambda: box.journal(now, "-u", WATCHER, "EVENT=broker_unavailable"), what="Redis is out of reach")
     assert not is_done(box, "a.txt")
 
     use_drop_in(box, "remote-redis.conf", *SERVICES)
@@ -101,5 +101,5 @@ def test_a_helper_takes_up_settings_whose_folders_it_does_not_have(box: Box, hel
 
     helper.run("systemctl", "reload", WORKER)
 
-    helper.wait_until(lambda: helper.journal(now, "-u", WORKER, "EVENT=settings_taken"), what="the change is taken up")
+    helper.wait_until(lambda: helper.journal(now, "-u", WORKER, "EVENT=settings_applied"), what="the change is taken up")
     assert helper.pid(WORKER) == before

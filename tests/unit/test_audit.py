@@ -123,17 +123,17 @@ def test_a_file_that_is_nowhere_is_named_with_its_last_step(settings: Settings) 
 
 @pytest.mark.parametrize("path", [b"a", None])
 def test_a_file_that_could_not_be_found_is_nowhere(path: bytes | None, settings: Settings) -> None:
-    report = accounted(settings, [claimed(b"a", P), line(events.FILE_GONE, path, P)])
+    report = accounted(settings, [claimed(b"a", P), line(events.FILE_MISSING, path, P)])
 
-    assert [entry.last_step.event for entry in report.unaccounted] == [events.FILE_GONE]
+    assert [entry.last_step.event for entry in report.unaccounted] == [events.FILE_MISSING]
 
 
 def test_the_word_that_a_file_is_gone_counts_for_less_than_its_filing(settings: Settings) -> None:
-    assert audited(settings, claimed(b"a", P), done(b"a", P), line(events.FILE_GONE, b"a", P)) == (1, 1, 0, 0, 0)
+    assert audited(settings, claimed(b"a", P), done(b"a", P), line(events.FILE_MISSING, b"a", P)) == (1, 1, 0, 0, 0)
 
 
 def test_a_parcel_that_never_had_a_file_is_no_loss(settings: Settings) -> None:
-    assert audited(settings, line(events.FILE_GONE, None, P)) == (0, 0, 0, 0, 0)
+    assert audited(settings, line(events.FILE_MISSING, None, P)) == (0, 0, 0, 0, 0)
 
 
 def test_a_file_is_followed_through_its_splits(settings: Settings) -> None:

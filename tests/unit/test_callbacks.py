@@ -166,12 +166,12 @@ def test_a_folder_that_is_away_leaves_the_parcel_to_the_sweep(stage: Stage) -> N
     with capture_logs() as lines:
         succeeded(stage.context, stage.outcome())
 
-    assert [line["event"] for line in lines] == [events.FOLDER_AWAY]
+    assert [line["event"] for line in lines] == [events.FOLDER_UNAVAILABLE]
     assert stage.spool.files("claimed") != {}
 
 
 def gone(lines: list[dict[str, object]]) -> list[object]:
-    return [line["file"] for line in lines if line["event"] == events.FILE_GONE]
+    return [line["file"] for line in lines if line["event"] == events.FILE_MISSING]
 
 
 @pytest.mark.parametrize("verdict", [Verdict.DONE, Verdict.REJECTED, Verdict.MISSING])
@@ -212,7 +212,7 @@ def test_a_success_of_no_parcel_is_refused_and_told(wire: object, stage: Stage) 
     with capture_logs() as lines:
         succeeded(stage.context, wire)
 
-    assert [line["event"] for line in lines] == [events.MESSAGE_REFUSED]
+    assert [line["event"] for line in lines] == [events.MESSAGE_INVALID]
 
 
 @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ def test_a_forged_success_is_refused_and_moves_nothing(changed: dict[str, object
     with capture_logs() as lines:
         succeeded(stage.context, {**stage.outcome(), **changed})
 
-    assert [line["event"] for line in lines] == [events.MESSAGE_REFUSED]
+    assert [line["event"] for line in lines] == [events.MESSAGE_INVALID]
     assert stage.spool.files() == before
 
 
@@ -238,7 +238,7 @@ def test_a_forged_file_is_refused_and_moves_nothing(forged: dict[str, object], s
     with capture_logs() as lines:
         succeeded(stage.context, {**wire, "files": [file]})
 
-    assert [line["event"] for line in lines] == [events.MESSAGE_REFUSED]
+    assert [line["event"] for line in lines] == [events.MESSAGE_INVALID]
     assert stage.spool.files() == before
 
 
@@ -249,7 +249,7 @@ def test_a_failure_of_no_parcel_is_refused_and_told(inbox: object, parcel: objec
     with capture_logs() as lines:
         failed(stage.context, inbox, parcel)
 
-    assert [line["event"] for line in lines] == [events.MESSAGE_REFUSED]
+    assert [line["event"] for line in lines] == [events.MESSAGE_INVALID]
 
 
 def test_a_callback_for_a_parcel_that_is_long_gone_does_nothing(stage: Stage) -> None:

@@ -167,6 +167,6 @@ def test_each_move_is_logged_with_what_the_note_said_on_one_line(file: Path) -> 
     assert ran.returncode == 0, ran.stderr
     (line,) = ran.stderr.splitlines()
     logged = json.loads(line)
-    assert (logged["event"], logged["inbox"], logged["attempt"], logged["reason"]) == ("file_put_back", "one", 4, "no total")
+    assert (logged["event"], logged["inbox"], logged["attempt"], logged["reason"]) == ("file_requeued", "one", 4, "no total")
     assert "\x1b" not in ran.stdout
     assert len(ran.stdout.splitlines()) == 2

@@ -268,7 +268,7 @@ def test_a_server_that_answers_is_used_and_left_running(place: Place) -> None:
 
     assert stop(guest) == 0
     assert not (other.path / "var" / "valkey").exists()
-    assert "broker_found" in other.said()
+    assert "broker_discovered" in other.said()
     assert place.server_pid() == server
     assert stop(owner) == 0
 
@@ -279,7 +279,7 @@ def test_a_remote_broker_that_is_away_is_waited_for(place: Place) -> None:
     place.pid("watcher")
 
     assert not (place.path / "var" / "valkey").exists()
-    assert [line for line in place.said().splitlines() if "broker_away" in line and "redis.invalid:6379" in line]
+    assert [line for line in place.said().splitlines() if "broker_unavailable" in line and "redis.invalid:6379" in line]
     assert "secret" not in place.said()
     assert stop(up) == 0
 

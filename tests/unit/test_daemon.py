@@ -126,7 +126,7 @@ def test_counts_that_redis_refuses_keep_nothing_from_being_taken(watcher: Watche
         watcher.spool.put(b"inbox/a")
         eventually(lambda: watcher.has_sent(b"a"))
 
-    assert not watcher.logs(events.BROKER_AWAY)
+    assert not watcher.logs(events.BROKER_UNAVAILABLE)
 
 
 def test_a_parcel_that_returns_makes_room_for_the_next(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
@@ -207,8 +207,8 @@ def test_a_broker_that_is_away_is_said_once_and_nothing_is_claimed_until_it_is_b
         eventually(lambda: watcher.has_sent(b"a"))
 
     assert while_away == {b"inbox/a": b"content"}
-    assert [line["log_level"] for line in watcher.logs(events.BROKER_AWAY)] == ["warning"]
-    assert len(watcher.logs(events.BROKER_BACK)) == 1
+    assert [line["log_level"] for line in watcher.logs(events.BROKER_UNAVAILABLE)] == ["warning"]
+    assert len(watcher.logs(events.BROKER_AVAILABLE)) == 1
 
 
 def test_a_pause_is_no_busy_loop_and_asks_ever_less_often(watcher: Watcher) -> None:

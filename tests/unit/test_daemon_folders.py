@@ -35,8 +35,8 @@ def test_a_folder_that_is_away_is_said_once_and_its_files_are_taken_when_it_is_b
         away.rename(watcher.spool.root)
         eventually(lambda: watcher.has_sent(b"a"))
 
-    assert len(watcher.logs(events.FOLDER_AWAY)) == 1
-    assert len(watcher.logs(events.FOLDER_BACK)) == 1
+    assert len(watcher.logs(events.FOLDER_UNAVAILABLE)) == 1
+    assert len(watcher.logs(events.FOLDER_AVAILABLE)) == 1
 
 
 def test_one_folder_that_is_away_does_not_keep_the_others_waiting(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
@@ -115,7 +115,7 @@ def test_a_folder_that_was_replaced_is_watched_anew(watcher: Watcher) -> None:
         by_event = sent_by_event(watcher, before)
 
     assert by_event
-    assert [line["why"] for line in watcher.logs(events.OBSERVER_REBUILT)] == ["its folder was replaced"]
+    assert [line["why"] for line in watcher.logs(events.OBSERVER_RESTARTED)] == ["its folder was replaced"]
 
 
 @pytest.mark.parametrize("folder", ["inbox", "claimed"])
@@ -141,7 +141,7 @@ def test_an_observer_whose_thread_has_ended_is_made_anew(watcher: Watcher) -> No
         by_event = sent_by_event(watcher, before)
 
     assert by_event
-    assert "one of its threads has ended" in [line["why"] for line in watcher.logs(events.OBSERVER_REBUILT)]
+    assert "one of its threads has ended" in [line["why"] for line in watcher.logs(events.OBSERVER_RESTARTED)]
 
 
 def test_while_what_is_claimed_can_not_be_filed_nothing_more_is_claimed(
@@ -153,13 +153,13 @@ def test_while_what_is_claimed_can_not_be_filed_nothing_more_is_claimed(
         watcher.broker.troubles["drop"] = b"done/: No space left on device"
         eventually(lambda: watcher.daemon.broker.outages != {})
         watcher.spool.put(b"inbox/a", b"A")
-        eventually(lambda: watcher.logs(events.FOLDER_AWAY) != [])
+        eventually(lambda: watcher.logs(events.FOLDER_UNAVAILABLE) != [])
         assert watcher.spool.files() == {b"inbox/a": b"A"}
         assert watcher.broker.beats[-1]["inboxes"]["drop"]["outage"] in (None, "done/: No space left on device")
         watcher.broker.troubles.clear()
         eventually(lambda: watcher.has_sent(b"a"))
 
-    assert len(watcher.logs(events.FOLDER_AWAY)) == len(watcher.logs(events.FOLDER_BACK)) == 1
+    assert len(watcher.logs(events.FOLDER_UNAVAILABLE)) == len(watcher.logs(events.FOLDER_AVAILABLE)) == 1
 
 
 # new settings
@@ -229,13 +229,13 @@ def test_an_inbox_that_can_not_be_watched_leaves_everything_as_it_was(watcher: W
         eventually(watcher.is_idle)
         before = watcher.daemon.settings
         reloaded(watcher, {**watcher.spools, "gone": gone}, exclude=["*"])
-        eventually(lambda: bool(watcher.logs(events.SETTINGS_REFUSED)))
+        eventually(lambda: bool(watcher.logs(events.SETTINGS_REJECTED)))
         watcher.spool.put(b"inbox/a")
         eventually(lambda: watcher.has_sent(b"a"))
 
     assert watcher.daemon.settings is before
     assert list(watcher.daemon.watches.inboxes) == ["drop"]
-    assert watcher.logs(events.SETTINGS_REFUSED)[0]["where"] == "inbox.gone.root"
+    assert watcher.logs(events.SETTINGS_REJECTED)[0]["where"] == "inbox.gone.root"
 
 
 def test_the_status_says_what_is_watched_and_why_nothing_is_claimed(tmp_path: Path, logged: list[dict[str, Any]]) -> None:

@@ -125,12 +125,12 @@ def test_a_journal_that_comes_back_is_written_to_again_and_the_rest_goes_to_stde
 
     get_logger("m").info(events.STARTED)
     read.close()
-    get_logger("m").error(events.BROKER_AWAY, error="gone\nfishing")
+    get_logger("m").error(events.BROKER_UNAVAILABLE, error="gone\nfishing")
     read.open()
-    get_logger("m").info(events.BROKER_BACK)
+    get_logger("m").info(events.BROKER_AVAILABLE)
 
-    assert stderr.getvalue() == "<3>broker_away  error=gone\\nfishing\n"
-    assert [entry["EVENT"] for entry in read.entries()] == ["broker_back"]
+    assert stderr.getvalue() == "<3>broker_unavailable  error=gone\\nfishing\n"
+    assert [entry["EVENT"] for entry in read.entries()] == ["broker_available"]
 
 
 def test_a_child_process_writes_to_it_too(read: JournalSocket) -> None:

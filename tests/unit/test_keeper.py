@@ -122,7 +122,7 @@ def test_a_broker_that_is_away_is_survived_and_told_once() -> None:
     with capture_logs() as lines, keeper(leases).renewing(P, ME):
         leases.wait(P, 4)
 
-    assert [line["event"] for line in lines] == [events.BROKER_AWAY]
+    assert [line["event"] for line in lines] == [events.BROKER_UNAVAILABLE]
     assert lines[0]["error"] == "gone"
 
 
@@ -135,7 +135,7 @@ def test_a_lease_that_is_lost_is_told_and_the_work_goes_on() -> None:
         worked = True
 
     assert worked
-    assert {(line["event"], line["parcel"]) for line in lines} == {(events.PARCEL_DROPPED, P)}
+    assert {(line["event"], line["parcel"]) for line in lines} == {(events.LEASE_LOST, P)}
 
 
 def test_a_lease_that_another_worker_has_taken_is_left_to_it(valkey: redis.Redis) -> None:

@@ -50,7 +50,7 @@ def log(tmp_path: Path) -> Path:
         line("file_retried", NOON + 0.5, file="a.pdf", parcel=P, retry=1, of=3, in_seconds=2.0),
         line("file_handled", NOON + 90, file="a.pdf", parcel=P, attempt=2, took_ms=4.2, result={"n": 1}),
         line("file_done", NOON + 200, file="a.pdf", parcel=P, attempt=2, filed="a (2).pdf", took_ms=200_000.0),
-        line("swept", NOON + 300, stale=1),
+        line("sweep_done", NOON + 300, stale=1),
     ]
     path.write_bytes(b"".join(lines))
     return path
@@ -354,7 +354,7 @@ def test_following_since_a_moment_shows_all_since_then_of_rotated_files_too(log:
 
 
 def test_a_reader_that_has_seen_enough_ends_it_without_a_word(tmp_path: Path) -> None:
-    (tmp_path / "w.log").write_bytes(b"".join(line("swept", NOON + n, n=n) for n in range(20_000)))
+    (tmp_path / "w.log").write_bytes(b"".join(line("sweep_done", NOON + n, n=n) for n in range(20_000)))
 
     with following("log", tmp_path / "w.log") as process:
         next_line(process)

@@ -102,13 +102,13 @@ def test_what_is_told_of_a_parcel_counts_for_its_files_while_they_are_in_it() ->
         record("parcel_crashed", 0.5, parcel=P, crashes=1),
         record("parcel_split", 0.6, file="a", parcel=Q, out_of=P),
         record("parcel_sent", 0.7, parcel=Q),
-        record("parcel_helped", 5.0, parcel=P),
+        record("parcel_recovered", 5.0, parcel=P),
     ]
 
     by_name = {life.file: life for life in build_lives(told)}
 
     assert events(by_name["a"]) == ["file_claimed", "parcel_crashed", "parcel_split", "parcel_sent"]
-    assert events(by_name["b"]) == ["file_claimed", "parcel_crashed", "file_handled", "file_done", "parcel_helped"]
+    assert events(by_name["b"]) == ["file_claimed", "parcel_crashed", "file_handled", "file_done", "parcel_recovered"]
 
 
 def test_a_claim_after_a_release_is_the_same_life() -> None:

@@ -48,7 +48,7 @@ def test_an_outcome_comes_back_as_it_went_through_msgpack() -> None:
 def test_what_travels_is_plain_words_and_no_enum_of_ours() -> None:
     verdicts = [file["verdict"] for file in wire()["files"]]
 
-    assert verdicts == ["done", "rejected", "alone", "again", "gone"]
+    assert verdicts == ["done", "rejected", "retry_isolated", "requeue", "missing"]
     assert {type(verdict) for verdict in verdicts} == {str}
 
 

@@ -90,7 +90,7 @@ def test_a_removed_inbox_that_is_empty_twice_is_let_go(worker: Worker) -> None:
     assert known
     assert not worker.knows()
     assert worker.current.get().retiring == frozenset()
-    assert [(line["event"], line["inbox"]) for line in lines] == [(events.INBOX_FORGOTTEN, "drop")]
+    assert [(line["event"], line["inbox"]) for line in lines] == [(events.INBOX_RETIRED, "drop")]
 
 
 def test_one_with_files_in_flight_is_kept(worker: Worker) -> None:

@@ -125,9 +125,9 @@ def test_an_inbox_that_is_leaving_comes_back_only_to_its_own_folder(file: Path, 
 
     assert refused is None
     assert taken is not None
-    assert [line["event"] for line in lines if line["event"] != events.SETTINGS_KEPT] == [
-        events.SETTINGS_REFUSED,
-        events.SETTINGS_TAKEN,
+    assert [line["event"] for line in lines if line["event"] != events.SETTINGS_NEED_RESTART] == [
+        events.SETTINGS_REJECTED,
+        events.SETTINGS_APPLIED,
     ]
     assert "/old" in lines[0]["problem"]
 
@@ -140,5 +140,5 @@ def test_every_finding_is_told(file: Path) -> None:
         change = reload_settings(settings(), handlers=False)
 
     assert change is None
-    assert [line["event"] for line in lines] == [events.SETTINGS_REFUSED] * 2
+    assert [line["event"] for line in lines] == [events.SETTINGS_REJECTED] * 2
     assert [line["where"].split(" ")[0] for line in lines] == ["inbox.a.retires", "inbox.b.settle_seconds"]

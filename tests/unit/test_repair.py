@@ -71,7 +71,7 @@ def test_after_redis_lost_all_it_knew_every_parcel_is_published_again(context: W
     sweep(context, spool)
     context.client.flushall()
     assert sweep(context, spool) == {}, "running workers may still take their leases anew"
-    context.client.set("inboxd:epoch", 0)
+    context.client.set("inboxd:dataset", 0)
 
     helped: Counter[str] = Counter()
     eventually(lambda: helped.update(sweep(context, spool)) or helped[RecoveryAction.REPUBLISH] == 2)
@@ -232,7 +232,7 @@ def test_a_parcel_in_trouble_does_not_keep_the_others_from_being_helped(context:
 
     assert helped == {RecoveryAction.REPUBLISH: 1}
     assert queued(context) == {fine}
-    assert [line["parcel"] for line in lines if line["event"] == events.PARCEL_STUCK] == [stuck]
+    assert [line["parcel"] for line in lines if line["event"] == events.PARCEL_BLOCKED] == [stuck]
 
 
 class FullDisk(Disk):
@@ -322,7 +322,7 @@ def test_what_many_parcels_are_stuck_with_is_told_once(context: WorkerContext, s
     with capture_logs() as lines:
         sweep(context, spool)
 
-    assert [line["parcels"] for line in lines if line["event"] == events.PARCEL_STUCK] == [20]
+    assert [line["parcels"] for line in lines if line["event"] == events.PARCEL_BLOCKED] == [20]
 
 
 def test_a_parcel_that_was_emptied_by_hand_is_told_and_not_worked_on(context: WorkerContext, spool: Spool) -> None:
@@ -334,7 +334,7 @@ def test_a_parcel_that_was_emptied_by_hand_is_told_and_not_worked_on(context: Wo
     with capture_logs() as lines:
         sweep(context, spool)
 
-    assert [line["parcel"] for line in lines if line["event"] == events.FILE_GONE] == [parcel]
+    assert [line["parcel"] for line in lines if line["event"] == events.FILE_MISSING] == [parcel]
     assert context.leases.start(parcel, "me", 1.0).verdict == "finished"
 
 

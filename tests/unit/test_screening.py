@@ -93,7 +93,7 @@ def test_the_parcel_of_a_bad_message_is_free_for_the_sweep_at_once(
     lease = leases.read([parcel])[parcel]
     assert (lease.state, lease.seconds_left < 0) == (LeaseState.QUEUED, True)
     (line,) = lines
-    assert (line["event"], line["parcel"], line["queue"]) == (events.MESSAGE_SET_ASIDE, parcel, "inboxd.work")
+    assert (line["event"], line["parcel"], line["queue"]) == (events.MESSAGE_QUARANTINED, parcel, "inboxd.work")
 
 
 def test_a_running_parcel_is_not_disturbed_by_a_bad_copy_of_its_message(
@@ -164,4 +164,4 @@ def test_without_a_broker_a_bad_message_is_refused_all_the_same(leases: Leases) 
     with capture_logs() as lines:
         assert not screen.accepts("inboxd.work", b"not JSON")
 
-    assert [line["event"] for line in lines] == [events.MESSAGE_SET_ASIDE, events.BROKER_AWAY]
+    assert [line["event"] for line in lines] == [events.MESSAGE_QUARANTINED, events.BROKER_UNAVAILABLE]

@@ -60,7 +60,7 @@ def test_word_of_trouble_is_news_once_is_read_by_all_and_is_taken_back(valkey: r
 
     assert read_outages(valkey, "here", ["drop", "other"]) == {"drop": "read-only"}
     assert read_outages(valkey, "elsewhere", ["drop"]) == {}
-    assert 0 < valkey.ttl("inboxd:trouble:here:drop") <= outages.EXPIRES_SECONDS
+    assert 0 < valkey.ttl("inboxd:outage:here:drop") <= outages.EXPIRES_SECONDS
     assert clear_outage(valkey, "here", "drop", "")
     assert not clear_outage(valkey, "here", "drop", "")
     assert read_outages(valkey, "here", ["drop"]) == {}

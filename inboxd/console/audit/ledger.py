@@ -14,7 +14,7 @@ from inboxd.console.times import format_local
 from inboxd.logs import events
 
 FINAL_EVENTS = (events.FILE_DONE, events.FILE_FAILED, events.FILE_REFUSED, events.FILE_RELEASED)
-"""What ends a file's stay in claimed/, for good. FILE_GONE does not: it only says that a file could not be found there."""
+"""What ends a file's stay in claimed/, for good. FILE_MISSING does not: it only says that a file could not be found there."""
 
 
 class FileInParcel(NamedTuple):

@@ -46,11 +46,11 @@ class InboxStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One look at everything, at a time in unix seconds. ``away`` says why the broker is of no use, "" when it is.
+    """One look at everything, at a time in unix seconds; docs/operations.md says what each figure means.
 
-    ``swept`` is how many seconds ago beat's last sweep ran, None if that is too long ago to be known; ``unswept`` tells that
-    there should have been one. ``set_aside`` messages are kept for a person to look at. ``deserted`` are what no worker takes,
-    though some answer; ``gone`` the inboxes that the watcher watches and the settings don't name. ``broker`` is where it is.
+    ``broker_error`` is why Redis is of no use, "" when it is available, at ``broker``. ``seconds_since_sweep`` is None if the
+    last sweep is too long ago to be known. ``quarantined`` messages wait for a person. ``unconsumed`` queues are taken by no
+    worker, though some worker answers; ``removed_inboxes`` are watched, and not in the settings.
     """
 
     at: float

@@ -25,16 +25,17 @@ _STEP_TEXTS = {
     events.FILE_DONE: ("done", "as done/{filed}"),
     events.FILE_FAILED: ("failed", "as failed/{filed}", "attempt {attempt}", "{reason}"),
     events.FILE_REFUSED: ("refused", "as failed/{filed}", "{reason}"),
-    events.FILE_GONE: ("gone", "{why}"),
+    events.FILE_MISSING: ("missing", "{why}"),
     events.FILE_DENIED: ("denied", "{error}", "{remedy}"),
     events.FILE_EXPIRED: ("expired", "{why}"),
     events.PARCEL_SENT: ("sent", "by the worker or the sweep", "files in the parcel: {files}"),
-    events.PARCEL_DROPPED: ("copy dropped", "{why}"),
+    events.DUPLICATE_IGNORED: ("duplicate ignored", "{why}"),
+    events.LEASE_LOST: ("lease lost", "{why}"),
     events.PARCEL_CRASHED: ("crashed", "its worker was ended: crash {crashes}", "{worker}"),
-    events.PARCEL_HELPED: ("helped", "by the sweep: {help}"),
+    events.PARCEL_RECOVERED: ("recovered", "by the sweep: {action}"),
     events.PARCEL_SPLIT: ("split", "into parcel {parcel}", "{why}"),
-    events.PARCEL_STUCK: ("stuck", "{error}", "{remedy}"),
-    events.MESSAGE_SET_ASIDE: ("set aside", "{why}", "{remedy}"),
+    events.PARCEL_BLOCKED: ("blocked", "{error}", "{remedy}"),
+    events.MESSAGE_QUARANTINED: ("quarantined", "{why}", "{remedy}"),
 }
 """For each step its word, and what is told of it: a part is left out where the line does not have its key."""
 

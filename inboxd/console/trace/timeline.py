@@ -11,11 +11,11 @@ OUTCOME_BY_EVENT = {
     events.FILE_DONE: "done",
     events.FILE_FAILED: "failed",
     events.FILE_REFUSED: "refused",
-    events.FILE_GONE: "gone",
+    events.FILE_MISSING: "gone",
     events.FILE_EXPIRED: "expired",
     events.FILE_RELEASED: "released",
 }
-_FINAL = (events.FILE_DONE, events.FILE_FAILED, events.FILE_REFUSED, events.FILE_GONE)
+_FINAL = (events.FILE_DONE, events.FILE_FAILED, events.FILE_REFUSED, events.FILE_MISSING)
 _FOLDER_EVENTS = (events.FOLDER_PRUNED,)
 """Events whose ``file`` is a folder."""
 

@@ -80,7 +80,7 @@ class Child:
         self.last_exit = why
         self.restart_at = now + restart_delay(self._deaths)
         if self.refuses_settings:
-            logger.error(events.CHILD_REFUSED, child=self.program.name, why=why, hint="it can't use its settings")
+            logger.error(events.CHILD_MISCONFIGURED, child=self.program.name, why=why, hint="it can't use its settings")
         else:
             logger.error(events.CHILD_DIED, child=self.program.name, why=why, again_in_seconds=self.restart_at - now)
 

@@ -91,10 +91,10 @@ def choose_server(settings: Settings) -> EmbeddedServer | None:
     address = ServerAddress(embedded_socket_path(settings)) if uses_embedded_server(settings) else parse_local_address(url)
     if address is None or (has_listener(address) and not is_running(folder)):
         if answer:
-            logger.info(events.BROKER_FOUND, url=without_password(url))
+            logger.info(events.BROKER_DISCOVERED, url=without_password(url))
         else:
             logger.warning(
-                events.BROKER_AWAY, url=without_password(url), why=answer.error, hint="watcher and worker wait for it"
+                events.BROKER_UNAVAILABLE, url=without_password(url), why=answer.error, hint="watcher and worker wait for it"
             )
         return None
     if is_blocked_by_file(address):
