@@ -11,8 +11,8 @@ PACKAGES := spool watcher tasks console
 # $(call install,FILE): exactly the packages of a lock, then the project itself, editable. A lock is complete, so nothing is resolved:
 # what is published later, with other needs, is not even looked at.
 ifdef UV
-install = $(UV) pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r $(1) && \
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+install = $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r $(1) && \
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation -e .
 else
 install = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(1) && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -51,7 +51,7 @@ test-install: $(VENV)/.installed-dev ## install every lock with pip 23.0.1, the 
 
 .PHONY: test-rules
 test-rules: $(VENV)/.installed-dev $(if $(shell command -v promtool),,build/prometheus) ## test alert rules and dashboard with a real Prometheus
-	PATH="$$PATH:$(CURDIR)/build/prometheus/usr/bin" $(BIN)/python -m pytest -m prometheus tests/live/test_prometheus.py $(ARGS)
+	PATH="$$PATH:$(CURDIR)/build/prometheus/usr/bin" $(BIN)/python -m pytest -m prometheus tests/live/monitoring/test_prometheus.py $(ARGS)
 
 build/prometheus: # Debian's package, unpacked only: nothing is installed, no service starts, and nobody need be root
 	@command -v apt-get dpkg >/dev/null || { echo "promtool is not there: install Prometheus, then try again" >&2; exit 1; }

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from support.stand import Stand
+from support.live.stand import Stand
 
 SETTLED_SECONDS = 120.0
 BURST = 50

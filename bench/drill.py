@@ -21,7 +21,7 @@ from pathlib import Path
 
 from faults import Faults
 from ledger import CALLS, SETTLED_SECONDS, Dropped, Ledger
-from support.stand import Stand
+from support.live.stand import Stand
 
 LOOK_SECONDS = 0.05
 BURST_MAX = 40

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from support.stand_handlers import obey as do_as_told
+from support.live.stand_handlers import obey as do_as_told
 
 from inboxd import InboxFile
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from support.stand import Program, Stand
+from support.live.stand import Program, Stand
 
 STOPPED_SECONDS = (0.5, 3.0)
 FULL_SECONDS = 2.0

@@ -9,7 +9,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 
 from faults import Fault
-from support.stand import Stand
+from support.live.stand import Stand
 
 from inboxd.fs.names import candidate_names
 

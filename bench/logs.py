@@ -20,8 +20,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from support.journald import Journald, entry
-from support.logged import long_log, table
+from support.live.journald import Journald, entry
+from support.live.log_lines import long_log, table
 
 LIMIT_SECONDS = 1.0
 RUNS = 5

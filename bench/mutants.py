@@ -21,7 +21,7 @@ PARTS = ("inboxd", "watcher", "tasks", "deploy", "tests", "pyproject.toml", "set
 TIMEOUT_SECONDS = 120.0
 
 DYING = "tests/crash/test_dying_at_every_operation.py"
-ORDER = "tests/unit/test_order_of_steps.py"
+ORDER = "tests/unit/tasks/test_order_of_steps.py"
 POWER = "tests/crash/test_power_cuts.py"
 
 
@@ -53,21 +53,21 @@ MUTANTS = (
         "        os.link(src, dst, src_dir_fd=src_at, dst_dir_fd=dst_at, follow_symlinks=False)\n"
         "        os.unlink(src, dir_fd=src_at)\n"
         "        if True:\n",
-        ("tests/unit/test_disk.py", "tests/unit/test_moves.py"),
+        ("tests/unit/fs/test_syscalls.py", "tests/unit/fs/test_rename.py"),
     ),
     Mutant(
         "a rename overwrites",
         "inboxd/fs/syscalls.py",
         "_NOREPLACE = 1\n",
         "_NOREPLACE = 0\n",
-        ("tests/unit/test_disk.py",),
+        ("tests/unit/fs/test_syscalls.py",),
     ),
     Mutant(
         "where no rename refuses to overwrite, names are not reserved",
         "inboxd/fs/rename.py",
         "    _reserve(disk, look, dst_at, dst)\n",
         "",
-        ("tests/unit/test_moves.py",),
+        ("tests/unit/fs/test_rename.py",),
     ),
     Mutant(
         "a claim copies and unlinks instead of renaming",
@@ -113,35 +113,35 @@ MUTANTS = (
         "inboxd/fs/rename.py",
         "        if read.digest() != copied.digest():\n",
         "        if False:\n",
-        ("tests/unit/test_moves.py",),
+        ("tests/unit/fs/test_rename.py",),
     ),
     Mutant(
         "a lease is never renewed",
         "tasks/work/lease_renewer.py",
         "            for parcel, token in kept:\n",
         "            for parcel, token in kept[:0]:\n",
-        ("tests/unit/test_keeper.py",),
+        ("tests/unit/tasks/work/test_lease_renewer.py",),
     ),
     Mutant(
         "a second worker starts what another is busy with",
         "inboxd/broker/lua.py",
         "if state == 'running' and tonumber(till) > now and token ~= ARGV[4] then",
         "if false then",
-        ("tests/unit/test_lease.py",),
+        ("tests/unit/broker/test_leases.py",),
     ),
     Mutant(
         "a lease is taken over without a look at what it has become",
         "inboxd/broker/lua.py",
         "if (state or '') ~= ARGV[1] or (till or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then",
         "if false then",
-        ("tests/unit/test_lease.py",),
+        ("tests/unit/broker/test_leases.py",),
     ),
     Mutant(
         "a copy of a message whose parcel is filed is worked on again",
         "inboxd/broker/lua.py",
         "if state == 'finished' or state == 'filed' then",
         "if state == 'finished' then",
-        ("tests/unit/test_lease.py",),
+        ("tests/unit/broker/test_leases.py",),
     ),
     Mutant(
         "a note comes after its file",
@@ -162,63 +162,63 @@ MUTANTS = (
         "tasks/sweeps/repair.py",
         "        stored = self._workshop.stored(idle)\n",
         "        stored = dict.fromkeys(idle, {'status': 'PENDING', 'result': None})\n",
-        ("tests/unit/test_repair.py",),
+        ("tests/unit/tasks/sweeps/test_repair.py",),
     ),
     Mutant(
         "the sweep does not look into the queues",
         "tasks/sweeps/repair.py",
         "        queued = self._queued(ids)\n",
         "        queued = frozenset()\n",
-        ("tests/unit/test_repair.py",),
+        ("tests/unit/tasks/sweeps/test_repair.py",),
     ),
     Mutant(
         "the scan takes files that are open for writing",
         "inboxd/intake/scan.py",
         "            return disk.check_writers(file)\n",
         "            return Idle.FREE\n",
-        ("tests/unit/test_scan_busy.py",),
+        ("tests/unit/intake/test_scan_busy.py",),
     ),
     Mutant(
         "a claim keeps files that were opened for writing meanwhile",
         "inboxd/intake/packing.py",
         "    if disk.check_writers(file) is Idle.BUSY:\n",
         "    if False:\n",
-        ("tests/unit/test_packing.py",),
+        ("tests/unit/intake/test_packing.py",),
     ),
     Mutant(
         "a claim keeps files that were written to since they were found complete",
         "inboxd/intake/packing.py",
         "        if expected and expected.get(",
         "        if False and expected.get(",
-        ("tests/unit/test_packing.py",),
+        ("tests/unit/intake/test_packing.py",),
     ),
     Mutant(
         "a parcel that killed its worker is not split",
         "inboxd/broker/recovery.py",
         "    if files > 1:\n",
         "    if False:\n",
-        ("tests/unit/test_recovery.py", "tests/unit/test_repair.py"),
+        ("tests/unit/broker/test_recovery.py", "tests/unit/tasks/sweeps/test_repair.py"),
     ),
     Mutant(
         "a worker's deaths are not counted",
         "inboxd/broker/lua.py",
         "return 1 + redis.call('HINCRBY', KEYS[1], 'crashes', ARGV[6])",
         "return 1",
-        ("tests/unit/test_lease.py",),
+        ("tests/unit/broker/test_leases.py",),
     ),
     Mutant(
         "what an absent broker did not take is forgotten",
         "inboxd/intake/intake.py",
         "            self._unsent.append(parcel)\n",
         "",
-        ("tests/unit/test_intake_in_trouble.py",),
+        ("tests/unit/intake/test_intake_errors.py",),
     ),
     Mutant(
         "a link is followed when it is opened",
         "inboxd/fs/syscalls.py",
         "_READ_FILE = os.O_RDONLY | os.O_NOFOLLOW",
         "_READ_FILE = os.O_RDONLY",
-        ("tests/unit/test_disk.py",),
+        ("tests/unit/fs/test_syscalls.py",),
     ),
 )
 

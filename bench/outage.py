@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from support.stand import Stand
+from support.live.stand import Stand
 
 GROWTH_MAX = 1.10
 SHOWN_SECONDS = 15.0

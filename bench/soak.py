@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.stand import Stand
+from support.live.stand import Stand
 
 from inboxd.config.settings import Log, Redis, Rules, Sweep, Work
 

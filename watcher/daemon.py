@@ -72,8 +72,8 @@ class Daemon:
         if now >= self.broker.due:
             self._update_broker(now)
         if self.broker.error is None:
-            for watched in sorted(self.watches.inboxes.values(), key=lambda watched: watched.next_look.at):
-                if watched.next_look.is_due(time.monotonic()) and not self._stopping and self.broker.error is None:
+            for watched in sorted(self.watches.inboxes.values(), key=lambda watched: watched.next_turn.at):
+                if watched.next_turn.is_due(time.monotonic()) and not self._stopping and self.broker.error is None:
                     self._run_turn(watched)
                     self._ping_watchdog()
                     self._handle_hints(0.0)
@@ -90,7 +90,7 @@ class Daemon:
         due = min(self.checks.due, self.broker.due)
         if self.broker.error is not None:
             return due
-        return min([due, *(watched.next_look.at for watched in self.watches.inboxes.values())])
+        return min([due, *(watched.next_turn.at for watched in self.watches.inboxes.values())])
 
     def _handle_hints(self, seconds: float) -> None:
         now = time.monotonic()
@@ -121,7 +121,7 @@ class Daemon:
                 self.checks.request(watched, now)
 
     def _run_turn(self, watched: WatchedInbox) -> None:
-        look = watched.next_look
+        look = watched.next_turn
         if look.scan and watched.intake.is_between_scans:
             watched.on_scan_start()
         try:

@@ -118,17 +118,17 @@ class HintObserver(BaseObserver):
     """An observer of folders, one kernel queue for all of them."""
 
     def __init__(self) -> None:
-        self._reader = ThrottledReader()
-        self._reader.start()
-        super().__init__(HintEmitter, reader=self._reader)
+        self.reader = ThrottledReader()
+        self.reader.start()
+        super().__init__(HintEmitter, reader=self.reader)
 
     def on_thread_stop(self) -> None:
         """Stop the reader too."""
         super().on_thread_stop()
-        self._reader.stop()
-        self._reader.join()
+        self.reader.stop()
+        self.reader.join()
 
     @property
     def healthy(self) -> bool:
         """Whether every thread lives: is_alive() alone knows only of one."""
-        return self.is_alive() and self._reader.is_alive() and all(emitter.is_alive() for emitter in self.emitters)
+        return self.is_alive() and self.reader.is_alive() and all(emitter.is_alive() for emitter in self.emitters)

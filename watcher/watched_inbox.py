@@ -48,7 +48,7 @@ def folder_identity(disk: Disk, root: PurePath, mount: int | None = None) -> Ide
 
 
 @dataclass(frozen=True, slots=True)
-class NextLook:
+class NextTurn:
     """When an inbox is looked at next, why, and whether it is scanned: else only files that were found before are sent.
 
     A daemon that is awake anyway may look up to ``slack`` seconds sooner.
@@ -76,7 +76,7 @@ class WatchedInbox:
     outage: str | None = None
     requested: str | None = START
     """Why a scan of the whole inbox is due now; None if none is."""
-    unfinished: NextLook | None = None
+    unfinished: NextTurn | None = None
     """The turn that goes on with the last one, which has left files or part of a scan."""
     rescan_at: float = 0.0
     rescan_slack: float = 0.0
@@ -89,7 +89,7 @@ class WatchedInbox:
     rest_until: float = 0.0
     """Before this no scan begins: the last one was long."""
     retry_seconds: float = UNAVAILABLE_SECONDS[0]
-    next_look: NextLook = NextLook(-math.inf, START)
+    next_turn: NextTurn = NextTurn(-math.inf, START)
     """Chosen anew whenever something of the above changes: the daemon asks all its inboxes at each wake-up."""
 
     @property
@@ -100,32 +100,32 @@ class WatchedInbox:
     def request_scan(self, reason: str) -> None:
         """Let the whole inbox be scanned at once."""
         self.requested = reason
-        self.next_look = self._choose()
+        self.next_turn = self._choose()
 
     def on_arrival(self, now: float) -> None:
         """Note that an event has announced a file: it can be complete once it has settled, and not before."""
         self.arrived_at = min(self.arrived_at, now + self.inbox.settle_seconds)
-        self.next_look = self._choose()
+        self.next_turn = self._choose()
 
     def on_parcel_returned(self, now: float) -> None:
         """Note that a parcel has returned: files that wait for that can be sent, without a scan for others."""
         if self.send_at < math.inf:
             self.send_at = min(self.send_at, now)
-            self.next_look = self._choose()
+            self.next_turn = self._choose()
 
     def on_scan_start(self) -> None:
         """Note that a scan begins: it will see all that has arrived."""
         self.requested, self.arrived_at = None, math.inf
-        self.next_look = self._choose()
+        self.next_turn = self._choose()
 
-    def on_turn_end(self, look: NextLook, result: IntakeResult, now: float) -> None:
+    def on_turn_end(self, look: NextTurn, result: IntakeResult, now: float) -> None:
         """Take in what a turn has found and left."""
         if result.scan is not None and not result.scan.has_more:
             self._plan_scan(result.scan, now)
         # a turn that ran out of time goes on with the files that it has found
-        self.unfinished = NextLook(now, look.reason, scan=not result.is_interrupted) if result.has_more else None
+        self.unfinished = NextTurn(now, look.reason, scan=not result.is_interrupted) if result.has_more else None
         self.send_at = now + SEND_RETRY_SECONDS if result.is_waiting else math.inf
-        self.next_look = self._choose()
+        self.next_turn = self._choose()
 
     def _plan_scan(self, scan: ScanResult, now: float) -> None:
         """Decide when the next scan is worth its cost, after a complete one."""
@@ -144,7 +144,7 @@ class WatchedInbox:
         self.complete_at = self.send_at = math.inf
         self.rescan_at, self.rescan_slack, self.rest_until = now + self.retry_seconds, 0.0, 0.0
         self.retry_seconds = min(self.retry_seconds * 2, UNAVAILABLE_SECONDS[1])
-        self.next_look = self._choose()
+        self.next_turn = self._choose()
         return is_new
 
     def set_available(self) -> bool:
@@ -154,14 +154,14 @@ class WatchedInbox:
         self.retry_seconds = UNAVAILABLE_SECONDS[0]
         return is_new
 
-    def _choose(self) -> NextLook:
+    def _choose(self) -> NextTurn:
         """Return what comes first: a requested scan, an unfinished turn, files that wait, or the earliest reason to scan."""
         if self.requested is not None:
-            return NextLook(-math.inf, self.requested)
+            return NextTurn(-math.inf, self.requested)
         if self.unfinished is not None:
             return self.unfinished
         known = EVENT if self.mode.uses_events else SCAN
         reason, at = min(((SCAN, self.rescan_at), (EVENT, self.arrived_at), (known, self.complete_at)), key=itemgetter(1))
         slack = self.rescan_slack if at == self.rescan_at else 0.0
         at = max(at, self.rest_until)
-        return NextLook(at, reason, slack=slack) if at <= self.send_at else NextLook(self.send_at, reason, scan=False)
+        return NextTurn(at, reason, slack=slack) if at <= self.send_at else NextTurn(self.send_at, reason, scan=False)

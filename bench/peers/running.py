@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from support.stand import server_binary
+from support.live.stand import server_binary
 
 from bench.measure import processes
 from bench.peers.peer import Command, Place

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.stand import toml
+from support.live.stand import toml
 
 from bench.measure import processes
 from bench.peers.peer import Command

@@ -85,11 +85,11 @@ class ConsumerWatchdog:
         self._service_manager.set_status("consuming")
 
     def _run(self) -> None:
-        while self._check():
+        while self.check():
             time.sleep(self.check_seconds)
         self._terminate()
 
-    def _check(self) -> bool:
+    def check(self) -> bool:
         """Take one look, and tell what it has shown; False if the worker is to end."""
         consumer = self._consumer
         silent = self.is_silent(busy=consumer is not None and is_busy(consumer))
@@ -131,7 +131,12 @@ def is_busy(consumer: Any) -> bool:  # noqa: ANN401 - celery.worker.consumer.Con
     """
     # 0 is an order to stop, too, and equals False
     stops = any(order is not None and order is not False for order in (state.should_stop, state.should_terminate))
-    return stops or consumer.waits or not consumed_queues(consumer) or len(state.reserved_requests) >= _count_slots(consumer)
+    return (
+        stops
+        or consumer.is_connecting
+        or not consumed_queues(consumer)
+        or len(state.reserved_requests) >= _count_slots(consumer)
+    )
 
 
 def consumed_queues(consumer: Any) -> Collection[str]:  # noqa: ANN401

@@ -70,7 +70,7 @@ class Progress:
         """Send what processes that were killed have left. Before that it is there for those on this host."""
         with contextlib.suppress(BrokerUnavailable):
             for left in progress_journal.orphaned_journals(self._disk, self._folder, self._keep):
-                notes = {note[0]: msgpack.packb(note) for note in _unpack_records(left.records)}
+                notes = {note[0]: msgpack.packb(note) for note in unpack_records(left.records)}
                 if notes:
                     with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
                         pipe.hset(PROGRESS_KEY + left.parcel_id, items=[*chain.from_iterable(notes.items())])
@@ -108,7 +108,7 @@ class Progress:
         with translate_redis_errors():
             sent = cast("dict[bytes, bytes]", self._client.hgetall(PROGRESS_KEY + parcel))
         found = {}
-        for note in chain.from_iterable(map(_unpack_records, (*sent.values(), on_disk))):
+        for note in chain.from_iterable(map(unpack_records, (*sent.values(), on_disk))):
             with contextlib.suppress(ValueError, TypeError):  # another version's, or nobody's
                 path, verdict, reason, result = note
                 split_path(path)
@@ -153,10 +153,10 @@ class Progress:
             self._connection = self._connection or self._connect()
             self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)
         except (redis.RedisError, OSError):
-            self._disconnect()
+            self.close()
             return False
         except BaseException:  # interrupted by a time limit or a stop: who knows what was sent of it
-            self._disconnect()
+            self.close()
             raise
         return True
 
@@ -167,15 +167,16 @@ class Progress:
         line.send_packed_command(line.pack_command("CLIENT", "REPLY", "OFF"), check_health=False)
         return line
 
-    def _disconnect(self) -> None:
+    def close(self) -> None:
+        """Close the connection; the next send opens another one."""
         if self._connection is not None:
             with contextlib.suppress(redis.RedisError, OSError):
                 self._connection.disconnect()
         self._connection = None
 
 
-def _unpack_records(packed: bytes) -> Iterator[list[Any]]:
-    """Yield one note after the other; what makes no sense ends it."""
+def unpack_records(packed: bytes) -> Iterator[list[Any]]:
+    """Yield one note after the other: a list that begins with a path; what can't be read ends it."""
     with contextlib.suppress(ValueError, msgpack.UnpackException):
         unpacker = msgpack.Unpacker()
         unpacker.feed(packed)

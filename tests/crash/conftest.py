@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from support import points
+from support.crash import crash_points as points
 
 MEMORY = Path("/dev/shm")
 

@@ -6,10 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.disks import LinkingDisk, TwoDisks, kind_of
-from support.points import walked
-from support.spools import Spool
-from support.ways import (
+from support.crash.crash_points import walked
+from support.crash.spool_scenarios import (
     FILING,
     MOVING,
     TIDYING,
@@ -22,6 +20,8 @@ from support.ways import (
     notes_wanted,
     places,
 )
+from support.disk.disks import LinkingDisk, TwoDisks, kind_of
+from support.disk.spools import Spool
 
 from inboxd.fs.syscalls import Disk
 

@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 
 import pytest
-from support.disks import kind_of
-from support.faults import DIES, FAULTS, Fault
-from support.lives import LIVES, Life
-from support.points import walked
-from support.programs import Program
+from support.crash.crash_points import walked
+from support.crash.faults import DIES, FAULTS, Fault
+from support.crash.programs import Program
+from support.crash.scenarios import LIVES, Life
+from support.disk.disks import kind_of
 
 from inboxd.tasks.sweeps import missed
 

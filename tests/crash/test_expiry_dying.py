@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.faults import FAULTS, Fault
-from support.points import walked
-from support.programs import Program
-from support.spools import TEMP_PREFIX
-from support.ways import P, note
-from support.world import World
+from support.crash.crash_points import walked
+from support.crash.faults import FAULTS, Fault
+from support.crash.programs import Program
+from support.crash.spool_scenarios import P, note
+from support.crash.world import World
+from support.disk.spools import TEMP_PREFIX
 
 from inboxd.spool.retention import LEFTOVER_SECONDS, delete_expired
 

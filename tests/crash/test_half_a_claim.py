@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from support.disks import LinkingDisk, TwoDisks
-from support.spools import AT_ONCE
-from support.ways import FAR, MOVING, Way, crashes
+from support.crash.spool_scenarios import FAR, MOVING, Way, crashes
+from support.disk.disks import LinkingDisk, TwoDisks
+from support.disk.spools import AT_ONCE
 
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.readiness import Ready, Refuse

@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.fakes import FakeLeases, Sent
-from support.fuse import Blown, Fuse
-from support.points import walked
-from support.rooms import intake, make_worker_context, take_all
-from support.spools import Spool
+from support.crash.crash_points import walked
+from support.crash.fuse import Blown, Fuse
+from support.disk.spools import Spool
+from support.parts.fake_context import intake, make_worker_context, take_all
+from support.parts.fakes import FakeLeases, Sent
 
 from inboxd.errors import FolderUnavailable
 from inboxd.fs.syscalls import Disk

@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 import pytest
-from support.disks import TwoDisks
-from support.fuse import Blown, Fuse
-from support.spools import Spool
-from support.ways import FILING, Way, places
+from support.crash.fuse import Blown, Fuse
+from support.crash.spool_scenarios import FILING, Way, places
+from support.disk.disks import TwoDisks
+from support.disk.spools import Spool
 
 from inboxd.fs.syscalls import Fd
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from celery.states import FAILURE, SUCCESS
-from support.disks import LinkingDisk
-from support.fakes import FakeLeases, Sent
-from support.fuse import Blown, Fuse
-from support.points import walked
-from support.rooms import make_worker_context
-from support.spools import Spool
-from support.ways import away, is_begun, notes_found, notes_wanted, places
+from support.crash.crash_points import walked
+from support.crash.fuse import Blown, Fuse
+from support.crash.spool_scenarios import away, is_begun, notes_found, notes_wanted, places
+from support.disk.disks import LinkingDisk
+from support.disk.spools import Spool
+from support.parts.fake_context import make_worker_context
+from support.parts.fakes import FakeLeases, Sent
 
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_to_wire

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.disks import LinkingDisk, RacingDisk, TwoDisks, kind_of
-from support.points import walked
-from support.spools import Spool
-from support.ways import PARCEL, P, away, note, notes_found, notes_wanted, places, take
+from support.crash.crash_points import walked
+from support.crash.spool_scenarios import PARCEL, P, away, note, notes_found, notes_wanted, places, take
+from support.disk.disks import LinkingDisk, RacingDisk, TwoDisks, kind_of
+from support.disk.spools import Spool
 
 from inboxd.fs.syscalls import Disk
 from inboxd.spool.claims import release_file, split_off

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.repository import REPOSITORY
 
 pytestmark = pytest.mark.install
 
-REPOSITORY = Path(__file__).parents[2]
 INSTALLERS = ("pip 23.0.1", "pip", "uv")
 DEBIANS_PYTHON = Path("/usr/bin/python3")
 

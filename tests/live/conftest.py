@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.stand import Stand, Table
+from support.live.stand import Stand, Table
 
 
 @pytest.fixture

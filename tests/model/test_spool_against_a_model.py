@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
-from support.spools import AT_ONCE, Spool
+from support.disk.spools import AT_ONCE, Spool
 
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.pruning import innermost_first, prune_folders

@@ -12,8 +12,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support import installed
-from support.box import Box
+from support.boxes import installed
+from support.boxes.box import Box
+from support.repository import REPOSITORY
 
 REDIS_UNIT = """\
 [Service]
@@ -39,7 +40,7 @@ def root() -> Path:
 def binds() -> dict[Path, str]:
     """What a box sees of this machine besides its system: the checkout, and the packages."""
     assert os.geteuid() == 0, "these tests need root: make test-systemd says how"
-    repository = installed.path_of_repository()
+    repository = REPOSITORY
     wheels = Path(os.environ.get("INBOXD_WHEELS", repository / "build" / "wheelhouse"))
     assert any(wheels.glob("celery-*.whl")), f"no packages in {wheels}: run `make wheelhouse`"
     return {repository: "/mnt/inboxd", wheels.resolve(): "/mnt/wheels"}
@@ -72,7 +73,7 @@ def seeded(root: Path, bare: Path, binds: dict[Path, str]) -> Iterator[Path]:
         with Box(root, binds, base=bare, snapshot=Path(folder)) as box:
             box.path("/etc/inboxd").mkdir()
             box.path(installed.SETTINGS).write_text(installed.FIRST_SETTINGS)
-            shutil.copy(Path(__file__).parents[1] / "support" / "box_handlers.py", box.path("/etc/inboxd"))
+            shutil.copy(REPOSITORY / "tests/support/boxes/box_handlers.py", box.path("/etc/inboxd"))
             box.run("sh", "-c", REDIS_UP)
             installed.install(box)
             for user in ("alice", "bob"):

@@ -3,8 +3,8 @@
 import subprocess
 
 import pytest
-from support.box import Box
-from support.installed import (
+from support.boxes.box import Box
+from support.boxes.installed import (
     CONFIGURED,
     FIRST_SETTINGS,
     INSTALL,

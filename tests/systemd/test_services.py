@@ -3,8 +3,8 @@
 from contextlib import ExitStack
 
 import pytest
-from support.box import Box
-from support.installed import (
+from support.boxes.box import Box
+from support.boxes.installed import (
     ROOT,
     SERVICES,
     SETTINGS,

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.box import Box
-from support.installed import (
+from support.boxes.box import Box
+from support.boxes.installed import (
     BEAT,
     REDIS_URL,
     ROOT,

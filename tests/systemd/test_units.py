@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.box import Box
-from support.installed import (
+from support.boxes.box import Box
+from support.boxes.installed import (
     BEAT,
     CONFIGURED,
     ROOT,

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from support.box import Box
-from support.installed import INSTALL, SERVICES
+from support.boxes.box import Box
+from support.boxes.installed import INSTALL, SERVICES
 
 pytestmark = pytest.mark.systemd
 

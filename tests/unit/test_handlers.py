@@ -7,7 +7,7 @@ import zipfile
 from pathlib import Path, PurePath
 
 import pytest
-from support.spools import Spool
+from support.disk.spools import Spool
 
 from inboxd.fs.syscalls import Disk
 from inboxd.handlers import OCTET_STREAM, SNIFF_BYTES, TEXT, describe, sniff

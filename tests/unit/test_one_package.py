@@ -8,8 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
-REPOSITORY = Path(__file__).parents[2]
+from support.repository import REPOSITORY
 
 LOADED = """
 import json, os, sys

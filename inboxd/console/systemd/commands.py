@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import click
 
+from inboxd.console.systemd import checks
 from inboxd.console.systemd import install as steps
-from inboxd.console.systemd import refusals
 from inboxd.console.systemd.manager import Systemctl
 from inboxd.console.systemd.places import InstallPaths, system_paths, user_paths
 from inboxd.errors import SettingsError
@@ -61,7 +61,7 @@ def status(user: bool) -> None:
     """Show the services, and whether their sandbox fits the settings; exit code 1 if something is amiss."""
     places = user_paths() if user else system_paths()
     try:
-        settings = refusals.load_service_settings(places)
+        settings = checks.load_service_settings(places)
     except SettingsError as error:
         _print(str(error))
         settings = None

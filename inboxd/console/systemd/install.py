@@ -7,7 +7,7 @@ from pathlib import Path
 
 from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
-from inboxd.console.systemd import accounts, files, refusals, releases, sandbox
+from inboxd.console.systemd import accounts, checks, files, releases, sandbox
 from inboxd.console.systemd.manager import Systemctl
 from inboxd.console.systemd.places import FOLDER_SERVICES, RELOAD_ORDER, SERVICES, InstallPaths, prefix, templates
 from inboxd.errors import Finding, SettingsError
@@ -23,11 +23,11 @@ def install(places: InstallPaths, manager: Systemctl, say: Say) -> None:
     if not places.user:
         accounts.create_accounts(places)
     _write_first_settings(places, say)
-    settings = refusals.load_service_settings(places)
+    settings = checks.load_service_settings(places)
     for made in accounts.create_inboxes(settings, places):
         say(made)
     written = files.write_all(files.drop_in_files(settings, places))  # first: the check compares them
-    refusals.check_as_service_user(settings, places)
+    checks.check_as_service_user(settings, places)
     before = _switch_to_this_release()
     written += files.write_all(files.unit_files(settings, places, prefix()))
     say(f"{len(written)} unit files written to {places.units}" if written else "the unit files are as they should be")
@@ -46,13 +46,13 @@ def install(places: InstallPaths, manager: Systemctl, say: Say) -> None:
 def sync(places: InstallPaths, manager: Systemctl, say: Say) -> None:
     """Bring folders and sandbox in line with the settings, and let what runs have both. Raises SettingsError."""
     _require_systemd(places, manager)
-    settings = refusals.load_service_settings(places)
+    settings = checks.load_service_settings(places)
     for made in accounts.create_inboxes(settings, places):
         say(made)
     texts = files.drop_in_files(settings, places)
     before = {path: path.read_text("utf-8", "surrogateescape") if path.exists() else "" for path in texts}
     written = files.write_all(texts)  # first: the check compares them
-    refusals.check_as_service_user(settings, places)
+    checks.check_as_service_user(settings, places)
     if not written:
         say("the services' sandbox fits the settings")
         return
@@ -139,7 +139,7 @@ def _require_rights(places: InstallPaths) -> None:
 
 def _require_systemd(places: InstallPaths, manager: Systemctl) -> None:
     _require_rights(places)
-    findings = list(refusals.check_interpreter(places))
+    findings = list(checks.check_interpreter(places))
     if not manager.is_available():
         findings.append(
             Finding("/run/systemd/system", "systemd does not run this machine", "use `inboxd up`, or your own service manager")
@@ -162,7 +162,7 @@ def _write_first_settings(places: InstallPaths, say: Say) -> None:
     if (
         not settings.redis.url
         and not places.redis_url.read_text("utf-8").strip()
-        and (url := refusals.find_local_redis(settings))
+        and (url := checks.find_local_redis(settings))
     ):
         files.write_file(places.redis_url, f"{url}\n", 0o600)
         say(f"a Redis answers at {url}: written to {places.redis_url}")

@@ -1,0 +1,101 @@
+"""How long a call into a Redis that hangs can take: never longer than the settings say."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+from support.live.stand import Stand
+
+from inboxd.broker.connection import make_client
+from inboxd.broker.heartbeat import Heartbeat, write_heartbeat
+from inboxd.broker.leases import Leases
+from inboxd.config.settings import Settings
+from inboxd.console.status.snapshot import take_snapshot
+from inboxd.errors import BrokerUnavailable
+from inboxd.messaging.celery_app import make_app, send_parcel
+from inboxd.messaging.payload import FilePart, Parcel
+from inboxd.spool.layout import new_parcel_id
+
+pytestmark = pytest.mark.live
+
+CONNECT_TIMEOUT, SOCKET_TIMEOUT = 0.3, 0.4
+BOUND_SECONDS = 2 * 2 * (CONNECT_TIMEOUT + SOCKET_TIMEOUT)
+"""A call is tried twice, and so is the connection that each try may need. Measured: 4 socket timeouts at most."""
+PING_SECONDS = 1.0
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """A server, and none of the programs."""
+    with Stand(tmp_path_factory.mktemp("bounds")) as made:
+        made.redis.start()
+        yield made
+
+
+@pytest.fixture
+def settings(stand: Stand) -> Settings:
+    timeouts = {"connect_timeout_seconds": CONNECT_TIMEOUT, "socket_timeout_seconds": SOCKET_TIMEOUT}
+    inbox = {"root": str(stand.root())}
+    return Settings(host="here", redis={"url": f"unix://{stand.socket}", **timeouts}, inbox={"drop": inbox})
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Celery]:
+    with make_app(settings) as made:
+        yield made
+
+
+Call = Callable[[], object]
+
+
+@pytest.fixture
+def calls(settings: Settings, app: Celery) -> Iterator[dict[str, Call]]:
+    part = FilePart(b"a.txt", "text/plain", 1, {"id": "1"}, b"x")
+    with make_client(settings) as client:
+        leases = Leases(client, keep_seconds=60)
+        yield {
+            "send": lambda: send_parcel(app, Parcel(new_parcel_id(), "drop", "here", b"/srv", (part,)), settings.inbox["drop"]),
+            "a lease": lambda: leases.queue(new_parcel_id(), "drop", 5.0),
+            "the heartbeat": lambda: write_heartbeat(client, "here", Heartbeat(time.time(), {})),
+            "counting workers": lambda: app.control.inspect(timeout=PING_SECONDS).ping(),
+        }
+
+
+@contextlib.contextmanager
+def hung(stand: Stand) -> Iterator[None]:
+    """Keep the server from answering, and from nothing else: it can be connected to."""
+    stand.redis.send(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        stand.redis.send(signal.SIGCONT)
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["connected before", "first call"])
+@pytest.mark.parametrize("name", ["send", "a lease", "the heartbeat", "counting workers"])
+def test_a_call_into_a_redis_that_hangs_ends_in_time(stand: Stand, calls: dict[str, Call], name: str, warm: bool) -> None:
+    if warm:
+        calls[name]()
+
+    with hung(stand):
+        begun = time.monotonic()
+        with pytest.raises((BrokerUnavailable, OperationalError, redis.RedisError)):
+            calls[name]()
+        took = time.monotonic() - begun
+
+    assert took < BOUND_SECONDS
+
+
+def test_the_status_of_a_redis_that_hangs_is_told_in_time(stand: Stand, settings: Settings) -> None:
+    with hung(stand):
+        begun = time.monotonic()
+        status = take_snapshot(settings, time.time())
+        took = time.monotonic() - begun
+
+    assert "Timeout" in status.broker_error
+    assert took < BOUND_SECONDS

@@ -1,0 +1,156 @@
+"""Messages that no worker should get: set aside, named in the log, and their files worked on again."""
+
+import base64
+import gzip
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgpack
+import pytest
+from support.live.stand import Stand
+
+pytestmark = pytest.mark.live
+
+MakeStand = Callable[..., Stand]
+WORK = "inboxd.work"
+BODY = base64.b64encode(msgpack.packb([[{}], {}, {}])).decode()
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    """A stand whose queues these tests poison; its worker is to survive them all."""
+    with Stand(tmp_path_factory.mktemp("poison")) as made:
+        yield made.start()
+
+
+def message(**changes: object) -> dict[str, Any]:
+    """Return a message in the shape that Celery sends, with some of its headers, or of the keys beside them, changed."""
+    headers = {"lang": "py", "task": "inboxd.process", "id": "an id", "timelimit": [None, None], "retries": 0}
+    outer = {key: changes.pop(key) for key in ("body", "properties", "content-type") if key in changes}
+    return {
+        "body": BODY,
+        "content-encoding": "binary",
+        "content-type": "application/x-msgpack",
+        "headers": {**headers, **changes},
+        "properties": {
+            "delivery_info": {"exchange": "", "routing_key": WORK},
+            "delivery_tag": "a tag",
+            "body_encoding": "base64",
+        },
+        **outer,
+    }
+
+
+FRAGILE = """
+from celery.worker import strategy
+from inboxd.celery import app
+
+def die(request, **_):
+    if request.name == "inboxd.process":
+        raise {error}("in the main process")
+
+strategy.signals.task_received.send = die
+"""
+
+
+def body(value: object) -> str:
+    return base64.b64encode(msgpack.packb(value)).decode()
+
+
+BOMB = base64.b64encode(gzip.compress(bytes(50_000_000))).decode()
+POISON = {
+    "not JSON": b"\xff\xfe{",
+    "a list": b"[1,2]",
+    "a deep list": b"[" * 100_000,
+    "nothing in it": b"{}",
+    "JSON that Kombu would decode": b'{"headers": {"__type__": "datetime", "__value__": "x"}}',
+    "a map for a body": message(body=body({})),
+    "a body of one": message(body=body([1])),
+    "a body whose arguments are no list": message(body=body([1, 2, 3])),
+    "bad base64": message(body="*" * 9),
+    "bad msgpack": message(body=base64.b64encode(b"\xc1").decode()),
+    "a time limit of strings": message(timelimit=["a", "b"]),
+    "an unknown task": message(task="nobody.knows"),
+    "a task of Celery's own": message(task="celery.map"),
+    "a compressed body": message(compression="application/x-gzip", body=BOMB),
+    "no delivery tag": message(properties={"body_encoding": "base64", "delivery_info": {}}),
+    "JSON content": message(body=base64.b64encode(b"[[{}], {}, {}]").decode(), **{"content-type": "application/json"}),
+    "pickle": message(**{"content-type": "application/x-python-serialize"}),
+}
+
+
+@pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
+def test_a_poisonous_message_is_set_aside_and_the_worker_goes_on(poison: bytes | dict[str, Any], stand: Stand) -> None:
+    raw = poison if isinstance(poison, bytes) else json.dumps(poison).encode()
+    main, told, kept = stand.worker.pid, len(stand.log_events("message_quarantined")), stand.client.llen("inboxd.quarantine")
+
+    stand.client.lpush(WORK, raw)
+    name = b"after %d.txt" % time.monotonic_ns()
+    stand.drop(name, b"still at work?")
+    stand.wait_until(lambda: name in stand.names("done"))
+
+    assert stand.worker.running
+    assert stand.worker.pid == main
+    assert len(stand.log_events("message_quarantined")) == told + 1
+    assert stand.client.llen("inboxd.quarantine") == kept + 1
+    assert stand.client.lindex("inboxd.quarantine", 0) == raw[:65_536]
+    stand.wait_until(lambda: stand.client.hlen("inboxd.unacked") == 0)
+
+
+def test_the_file_of_a_message_that_was_spoilt_is_worked_on_again(make_stand: MakeStand) -> None:
+    stand = make_stand()
+    stand.redis.start()
+    stand.watcher.start()
+    stand.drop(b"spoilt.txt", b"content")
+    stand.wait_until(lambda: stand.client.llen(WORK) == 1)
+    sent = json.loads(stand.client.rpop(WORK))
+    stand.client.lpush(WORK, json.dumps({**sent, "body": body([1])}))
+
+    stand.worker.start()
+    stand.beat.start()
+    stand.wait_until(stand.is_at_rest)
+
+    assert stand.names("done") == {b"spoilt.txt"}
+    assert [line["parcel"] for line in stand.log_events("message_quarantined")] == [sent["headers"]["id"]]
+
+
+def test_a_message_that_ends_its_worker_again_and_again_is_set_aside_and_its_file_fails(make_stand: MakeStand) -> None:
+    stand = make_stand(work={"crashes_max": 1})
+    (stand.folder / "fragile.py").write_text(FRAGILE.format(error="MemoryError"))
+    stand.worker.argv = tuple("fragile" if word == "inboxd" else word for word in stand.worker.argv)
+    stand.start()
+
+    stand.drop(b"deadly.txt", b"content")
+    deaths = 0
+    deadline = time.monotonic() + 90
+    while not stand.is_at_rest():
+        assert time.monotonic() < deadline, stand.picture()
+        if not stand.worker.running:
+            deaths += 1
+            stand.worker.spawn()
+        time.sleep(0.05)
+
+    assert 3 <= deaths <= 8
+    assert stand.names("failed") == {b"deadly.txt", b"deadly.txt.error.txt"}
+
+
+def test_a_message_that_celery_stumbles_over_is_set_aside_and_its_file_fails_while_the_worker_goes_on(
+    make_stand: MakeStand,
+) -> None:
+    stand = make_stand(work={"crashes_max": 2})
+    (stand.folder / "fragile.py").write_text(FRAGILE.format(error="ValueError"))
+    stand.worker.argv = tuple("fragile" if word == "inboxd" else word for word in stand.worker.argv)
+    stand.start()
+    main = stand.worker.pid
+
+    stand.drop(b"odd.txt", b"content")
+    stand.wait_until(lambda: stand.names("failed") == {b"odd.txt", b"odd.txt.error.txt"})
+    stand.wait_until(stand.is_at_rest)
+
+    assert stand.worker.running
+    assert stand.worker.pid == main
+    assert len(stand.log_events("message_quarantined")) == 2
+    assert stand.client.llen("inboxd.quarantine") == 2
+    stand.wait_until(lambda: stand.client.hlen("inboxd.unacked") == 0)

@@ -1,0 +1,51 @@
+"""Programs that are killed in the middle of their work."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from support.live.stand import DEFAULTS, Stand
+
+pytestmark = pytest.mark.live
+
+MakeStand = Callable[..., Stand]
+
+LEASE_SECONDS = DEFAULTS["work"]["lease_seconds"]
+SWEEP_SECONDS = DEFAULTS["sweep"]["stale_seconds"]
+
+
+def test_a_watcher_that_is_killed_while_it_claims_files_loses_and_doubles_nothing(make_stand: MakeStand) -> None:
+    stand = make_stand({"drop": {"parcel_files_max": 1}}).start()
+
+    dropped = stand.drop_folder(b"burst", {b"%d.txt" % number: b"content %d" % number for number in range(500)})
+    for claimed in (20, 120, 250):
+        stand.wait_until(lambda claimed=claimed: len(stand.log_events("file_claimed", stand.watcher)) >= claimed)
+        assert stand.names("inbox"), "it was not in the middle of it"
+        stand.watcher.kill9()
+        stand.watcher.start()
+    stand.wait_until(lambda: stand.is_at_rest() and len(stand.names("done")) == 500)
+
+    assert stand.tree("done") == dropped
+    assert stand.names("failed") == set()
+    assert {seen.path for seen in stand.seen()} == dropped.keys()
+    assert stand.duplicates() == {}, "its worker was not killed"
+
+
+def test_a_worker_that_is_killed_in_mid_handler_leaves_its_file_to_the_next(make_stand: MakeStand) -> None:
+    stand = make_stand().start()
+    handler_seconds = 2
+
+    stand.drop(b"large/by reference.bin", b"sleep %d\n" % handler_seconds + bytes(100_000))
+    stand.drop(b"inline.txt", b"sleep %d" % handler_seconds)
+    stand.wait_until(lambda: len(stand.seen()) == 2)
+    stand.worker.kill9()
+    stand.worker.start()
+    begun = time.monotonic()
+    stand.wait_until(stand.is_at_rest)
+    took = time.monotonic() - begun
+
+    assert took < LEASE_SECONDS + 2 * SWEEP_SECONDS + handler_seconds + 1
+    assert stand.names("done") == {b"large/by reference.bin", b"inline.txt"}
+    assert stand.names("failed") == set()
+    assert stand.duplicates() == {b"large/by reference.bin": 2, b"inline.txt": 2}
+    assert len(stand.log_events("parcel_crashed")) == 2

@@ -1,0 +1,32 @@
+"""A worker that runs handlers in threads, not in processes of their own."""
+
+from collections.abc import Iterator
+
+import pytest
+from support.live.stand import Stand
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture(scope="module")
+def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
+    with Stand(tmp_path_factory.mktemp("threads"), {"drop": {"retries": 1, "parcel_files_max": 1}}) as made:
+        made.worker.argv = (*made.worker.argv, "-P", "threads")
+        yield made.start()
+
+
+@pytest.mark.parametrize(("command", "reason"), [(b"exit", "SystemExit: 3"), (b"memory", "MemoryError")])
+def test_a_handler_that_wants_to_end_the_process_ends_no_thread(stand: Stand, command: bytes, reason: str) -> None:
+    main = stand.worker.pid
+    bad = [b"%s %d.txt" % (command, number) for number in range(3)]  # more than there are threads
+
+    for name in bad:
+        stand.drop(name, command)
+    stand.wait_until(lambda: stand.names("failed") >= set(bad))
+    stand.drop(command + b" after.txt", b"the next one")
+    stand.wait_until(lambda: stand.path("done", command + b" after.txt").exists())
+
+    assert all(reason in stand.note(name) for name in bad)
+    assert [[seen.attempt for seen in stand.seen(name)] for name in bad] == [[1, 2]] * len(bad)
+    assert stand.worker.pid == main
+    stand.wait_until(stand.is_at_rest)

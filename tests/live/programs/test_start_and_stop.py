@@ -1,0 +1,110 @@
+"""How the programs refuse to start, and how they stop."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from support.live.stand import Stand, Table
+
+pytestmark = pytest.mark.live
+
+MakeStand = Callable[..., Stand]
+
+BAD_SETTINGS = 2
+
+
+@dataclass(frozen=True)
+class Case:
+    """Settings that can't be used, or what makes their folders unusable; and what must be said of it."""
+
+    says: tuple[str, ...]
+    settings: Table
+    spoil: Callable[[Stand], object] = lambda _stand: None
+
+
+CASES = {
+    "an unknown key": Case(("redis.ulr", "is no setting", "did you mean url?"), {"redis": {"ulr": "redis://x"}}),
+    "a wrong type": Case(
+        ("inbox.drop.settle_seconds = 'soon'", "remedy: set inbox.drop.settle_seconds"),
+        {"inbox": {"settle_seconds": "soon"}},
+    ),
+    "a time limit above the visibility timeout": Case(
+        ("inbox.drop.time_limit_seconds", "redis.visibility_timeout_seconds = 60", "remedy:"),
+        {"inbox": {"time_limit_seconds": 90}},
+    ),
+    "a root that is missing": Case(
+        ("inbox.drop.root", "drops/drop", "No such file or directory", "remedy: create it: mkdir -p"),
+        {}, lambda stand: stand.root().rename(stand.folder / "gone"),
+    ),
+    "a root that can't be written": Case(
+        ("inbox.drop.root", "drops/drop/done", "Permission denied", "remedy: let the folder belong to the service's user"),
+        {}, lambda stand: stand.path("done").chmod(0o500),
+    ),
+    "a handler that is not there": Case(
+        ("inbox.drop.handler", "no_such_module", "remedy: install it, or mend the name"),
+        {"inbox": {"handler": "no_such_module:handle"}},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_with_settings_that_cant_be_used_nothing_starts(make_stand: MakeStand, case: Case) -> None:
+    tables = {name: table for name, table in case.settings.items() if name != "inbox"}
+    stand = make_stand({"drop": case.settings.get("inbox", {})}, **tables)
+    stand.drop(b"waiting.txt", b"take me")
+    case.spoil(stand)
+    programs = [stand.watcher, stand.worker]
+    if "handler" in case.says[0]:
+        programs.remove(stand.watcher)  # it imports no handlers
+
+    for program in programs:
+        program.argv = (*_as_a_common_user(), *program.argv)
+        program.spawn()
+    codes = [program.wait(20) for program in programs]
+
+    assert codes == [BAD_SETTINGS] * len(programs), "\n".join(program.text() for program in programs)
+    for program in programs:
+        assert [words for words in case.says if words not in program.text()] == [], program.text()
+        assert "Traceback" not in program.text()
+    assert stand.survivors() == []
+    assert not list(stand.folder.rglob("claimed/*"))
+    assert len(list(stand.folder.rglob("inbox/waiting.txt"))) == 1
+    assert not list(stand.folder.rglob(".inboxd-*"))
+
+
+def _as_a_common_user() -> tuple[str, ...]:
+    """Return what takes root's power over permissions from a program."""
+    if os.geteuid() != 0:
+        return ()
+    setpriv = shutil.which("setpriv")
+    assert setpriv, "as root this test needs setpriv, of util-linux"
+    return (setpriv, "--bounding-set", "-dac_override,-dac_read_search")
+
+
+def test_the_watcher_stops_when_it_is_told_to(make_stand: MakeStand) -> None:
+    stand = make_stand()
+    stand.redis.start()
+    stand.watcher.start()
+
+    code = stand.watcher.stop(2)
+
+    assert code == 0
+    assert len(stand.log_events("stopped", stand.watcher)) == 1
+
+
+def test_a_worker_that_is_told_to_stop_finishes_what_it_works_on(make_stand: MakeStand) -> None:
+    stand = make_stand().start()
+    stand.drop(b"last.txt", b"sleep 2")
+    stand.wait_until(lambda: stand.seen(b"last.txt"))
+
+    code = stand.worker.stop()
+    (handled,) = stand.log_events("file_handled", stand.worker)
+
+    assert code == 0
+    assert handled["took_ms"] >= 2000
+    assert "raised" not in handled
+    stand.worker.start()
+    stand.wait_until(lambda: stand.path("done", b"last.txt").exists())
+    assert len(stand.seen()) == 1

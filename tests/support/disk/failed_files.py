@@ -1,0 +1,23 @@
+"""Files that have failed, as a worker's callback leaves them."""
+
+from support.disk.spools import Spool
+
+from inboxd.fs.syscalls import Disk
+from inboxd.spool.claims import claim, remove_if_empty
+from inboxd.spool.failing import fail_file
+from inboxd.spool.layout import new_parcel_id
+
+
+def fail_one(spool: Spool, path: bytes, reason: str = "no total", attempts: int = 1) -> None:
+    """Take a file from inbox/, and let it fail."""
+    parcel = new_parcel_id()
+    with spool.folders() as folders:
+        claim(Disk(), folders, parcel, [path])
+        assert fail_file(Disk(), folders, spool.inbox(), parcel, path, reason, attempts=attempts) is not None
+        remove_if_empty(Disk(), folders, parcel)
+
+
+def drop_and_fail(spool: Spool, path: bytes, reason: str = "no total", attempts: int = 1) -> None:
+    """Drop a file, whose content is its path, and let it fail."""
+    spool.put(b"inbox/" + path, path)
+    fail_one(spool, path, reason, attempts)

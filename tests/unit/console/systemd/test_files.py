@@ -1,0 +1,139 @@
+"""What an installation writes, switches and removes."""
+
+import configparser
+import os
+import sys
+from pathlib import Path, PurePath
+
+import pytest
+
+from inboxd.config.settings import Inbox, Settings
+from inboxd.console.systemd import releases
+from inboxd.console.systemd.checks import check_interpreter, load_service_settings
+from inboxd.console.systemd.files import remove_all, unit_files, write_all, write_file
+from inboxd.console.systemd.places import SERVICES, TARGET, system_paths, templates, user_paths
+from inboxd.errors import SettingsError
+
+SETTINGS = Settings(inbox={"drop": Inbox(root=PurePath("/srv/drop"), name="drop")})
+
+
+def test_a_file_is_written_only_when_it_differs(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "unit"
+
+    first, second, third = write_file(path, "a"), write_file(path, "a"), write_file(path, "b", 0o600)
+
+    assert (first, second, third) == (True, False, True)
+    assert path.read_text() == "b"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(path.parent) == ["unit"]  # noqa: PTH208 - nothing half-made beside it
+
+
+def test_the_units_call_the_environment_that_installs_them(tmp_path: Path) -> None:
+    texts = unit_files(SETTINGS, system_paths(tmp_path), Path("/opt/other"))
+
+    for service in SERVICES:
+        text = texts[system_paths(tmp_path).units / service]
+        assert "/opt/other/bin/" in text
+        assert "/opt/inboxd" not in text
+
+
+@pytest.mark.parametrize("places", [system_paths, user_paths])
+def test_what_was_written_is_removed_and_nothing_else(tmp_path: Path, places: type) -> None:
+    installed = places(tmp_path)
+    write_all(unit_files(SETTINGS, installed, Path("/opt/inboxd/current")))
+    admins = installed.drop_in(SERVICES[1]).with_name("99-mine.conf")
+    admins.touch()
+
+    remove_all(installed)
+
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [admins]
+
+
+def test_system_and_user_services_have_the_same_commands_and_stop(tmp_path: Path) -> None:
+    """A user's units are a copy without most of the sandbox; what is not sandbox must not drift apart."""
+    del tmp_path
+    for unit in (*SERVICES, TARGET):
+        ours, theirs = (_read(folder / unit) for folder in (templates(), templates() / "user"))
+        for key in (
+            "type",
+            "killmode",
+            "killsignal",
+            "execstop",
+            "watchdogsec",
+            "restart",
+            "restartsec",
+            "lograteLimitburst".lower(),
+        ):
+            assert ours.get(key) == theirs.get(key), (unit, key)
+
+
+def _read(path: Path) -> dict[str, str]:
+    parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",), comment_prefixes=("#",))
+    parser.read(path)
+    return dict(parser["Service"]) if parser.has_section("Service") else {}
+
+
+def _release(top: Path, name: str) -> Path:
+    release = top / "releases" / name
+    (release / "bin").mkdir(parents=True)
+    (release / "bin" / "inboxd").touch()
+    return release
+
+
+def test_a_switch_replaces_the_link_in_one_step_and_knows_what_was_before(tmp_path: Path) -> None:
+    link, old, new = tmp_path / "current", _release(tmp_path, "1"), _release(tmp_path, "2")
+
+    releases.switch_to(link, old)
+    releases.switch_to(link, new)
+
+    assert link.resolve() == new
+    assert releases.previous_release(link) == old
+    assert not link.readlink().is_absolute()
+
+
+def test_two_releases_are_kept_and_the_current_one_always(tmp_path: Path) -> None:
+    link = tmp_path / "current"
+    made = [_release(tmp_path, str(number)) for number in range(4)]
+    releases.switch_to(link, made[0])
+
+    releases.remove_old_releases(link)
+
+    assert sorted((tmp_path / "releases").iterdir()) == [made[0], made[3]]
+
+
+def test_with_one_release_there_is_nothing_to_prune_or_go_back_to(tmp_path: Path) -> None:
+    link, only = tmp_path / "current", _release(tmp_path, "1")
+    releases.switch_to(link, only)
+
+    releases.remove_old_releases(link)
+
+    assert only.exists()
+    assert releases.previous_release(link) is None
+
+
+def test_the_services_settings_are_read_without_our_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    places = system_paths(tmp_path)
+    write_file(places.settings, '[inbox.drop]\nroot = "/srv/drop"\n')
+    write_file(places.redis_url, "redis://there\n", 0o600)
+    monkeypatch.setenv("INBOXD_REDIS__URL", "redis://mine")
+
+    settings = load_service_settings(places)
+
+    assert settings.redis.url == "redis://there"
+    assert os.environ["INBOXD_REDIS__URL"] == "redis://mine"
+
+
+def test_services_without_a_redis_are_refused(tmp_path: Path) -> None:
+    places = system_paths(tmp_path)
+    write_file(places.settings, '[inbox.drop]\nroot = "/srv/drop"\n')
+
+    with pytest.raises(SettingsError, match=r"apt install redis-server"):
+        load_service_settings(places)
+
+
+@pytest.mark.parametrize("place", ["/root/.pyenv/bin/python", "/home/alice/venv/bin/python", "/tmp/venv/bin/python"])
+def test_a_python_that_the_services_could_not_see_is_refused(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", place)
+
+    assert [finding.where for finding in check_interpreter(system_paths())] == [place]
+    assert list(check_interpreter(user_paths())) == []

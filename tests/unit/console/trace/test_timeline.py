@@ -1,0 +1,171 @@
+"""From records to lives: what belongs together, in which order, and how it ended."""
+
+from support.live.log_lines import NOON, parcel, table
+
+from inboxd.console.logs.records import Record, from_fields
+from inboxd.console.trace.timeline import FileLife, build_lives
+
+P, Q, R = (parcel(number, NOON) for number in (1, 2, 3))
+
+
+def record(event: str, after: float, **keys: object) -> Record:
+    found = from_fields(table(event, NOON + after, **keys))
+    assert found is not None
+    return found
+
+
+def events(life: FileLife) -> list[str]:
+    return [step.event for step in life.steps]
+
+
+def a_life(file: str, one: str, begin: float = 0.0) -> list[Record]:
+    return [
+        record("file_claimed", begin, file=file, parcel=one, size=7, sha256="5" * 64),
+        record("file_handled", begin + 1, file=file, parcel=one, attempt=1),
+        record("file_done", begin + 1.5, file=file, parcel=one, filed=file),
+    ]
+
+
+def test_a_file_s_usual_way_is_one_life() -> None:
+    (life,) = build_lives(reversed(a_life("a", P)))
+
+    assert events(life) == ["file_claimed", "file_handled", "file_done"]
+    assert (life.inbox, life.file, life.parcels, life.outcome, life.seconds) == ("drop", "a", [P], "done", 1.5)
+    assert (life.first_value("size"), life.first_value("sha256"), life.first_value("nothing")) == (7, "5" * 64, None)
+
+
+def test_a_path_that_is_dropped_again_has_another_life() -> None:
+    found = build_lives([*a_life("a", P), *a_life("a", Q, 10.0)])
+
+    assert [life.parcels for life in found] == [[P], [Q]]
+    assert [life.outcome for life in found] == ["done", "done"]
+
+
+def test_two_files_of_one_name_that_are_in_flight_at_a_time_are_told_apart() -> None:
+    found = build_lives([*a_life("a", P), *a_life("a", Q, 0.5)])
+
+    assert [(life.parcels, events(life)) for life in found] == [
+        ([P], ["file_claimed", "file_handled", "file_done"]),
+        ([Q], ["file_claimed", "file_handled", "file_done"]),
+    ]
+
+
+def test_the_same_path_in_two_inboxes_is_two_files() -> None:
+    other = record("file_claimed", 1.0, inbox="other", file="a", parcel=Q)
+
+    found = build_lives([*a_life("a", P), other])
+
+    assert [(life.inbox, len(life.steps)) for life in found] == [("drop", 3), ("other", 1)]
+
+
+def test_a_split_is_followed_into_its_parcel_though_clocks_differ() -> None:
+    told = [
+        record("file_claimed", 0.0, file="a", parcel=P),
+        record("file_handled", 1.0, file="a", parcel=P, raised="bad"),
+        record("parcel_split", 2.0, file="a", parcel=Q, out_of=P, why="bad"),
+        record("file_handled", 1.9, file="a", parcel=Q, attempt=2),
+        record("file_done", 4.0, file="a", parcel=Q, filed="a"),
+    ]
+
+    (life,) = build_lives(told)
+
+    assert life.parcels == [P, Q]
+    assert life.outcome == "done"
+
+
+def test_a_split_of_a_split_is_followed() -> None:
+    told = [
+        record("file_claimed", 0.0, file="a", parcel=P),
+        record("parcel_split", 1.0, file="a", parcel=Q, out_of=P),
+        record("parcel_split", 2.0, file="a", parcel=R, out_of=Q),
+        record("file_failed", 3.0, file="a", parcel=R, filed="a"),
+    ]
+
+    (life,) = build_lives(told)
+
+    assert (life.parcels, life.outcome, life.seconds) == ([P, Q, R], "failed", 3.0)
+
+
+def test_splits_that_go_round_in_circles_end() -> None:
+    told = [
+        record("parcel_split", 1.0, file="a", parcel=Q, out_of=P),
+        record("parcel_split", 2.0, file="a", parcel=P, out_of=Q),
+    ]
+
+    assert sum(len(life.steps) for life in build_lives(told)) == 2
+
+
+def test_what_is_told_of_a_parcel_counts_for_its_files_while_they_are_in_it() -> None:
+    told = [
+        *a_life("b", P),
+        record("file_claimed", 0.0, file="a", parcel=P),
+        record("parcel_crashed", 0.5, parcel=P, crashes=1),
+        record("parcel_split", 0.6, file="a", parcel=Q, out_of=P),
+        record("parcel_sent", 0.7, parcel=Q),
+        record("parcel_recovered", 5.0, parcel=P),
+    ]
+
+    by_name = {life.file: life for life in build_lives(told)}
+
+    assert events(by_name["a"]) == ["file_claimed", "parcel_crashed", "parcel_split", "parcel_sent"]
+    assert events(by_name["b"]) == ["file_claimed", "parcel_crashed", "file_handled", "file_done", "parcel_recovered"]
+
+
+def test_a_claim_after_a_release_is_the_same_life() -> None:
+    told = [
+        record("file_claimed", 0.0, file="a", parcel=P),
+        record("file_released", 1.0, file="a", parcel=P, why="open"),
+        *a_life("a", Q, 5.0),
+    ]
+
+    (life,) = build_lives(told)
+
+    assert (life.parcels, life.outcome, life.seconds) == ([P, Q], "done", 6.5)
+
+
+def test_a_file_that_was_released_and_not_claimed_again_is_told_so() -> None:
+    (life,) = build_lives([record("file_claimed", 0.0, file="a", parcel=P), record("file_released", 1.0, file="a", parcel=P)])
+
+    assert (life.outcome, life.end) == ("released", None)
+
+
+def test_what_kept_a_file_from_being_claimed_belongs_to_the_claim_that_followed() -> None:
+    (life,) = build_lives([record("file_denied", -5.0, file="a", error="no"), *a_life("a", P)])
+
+    assert events(life)[:2] == ["file_denied", "file_claimed"]
+
+
+def test_a_file_that_was_only_denied_is_a_life_without_an_end() -> None:
+    (life,) = build_lives([record("file_denied", 0.0, file="a", error="no")])
+
+    assert (life.outcome, life.parcels) == (None, [])
+
+
+def test_what_retention_deleted_belongs_to_who_was_filed_there() -> None:
+    first, second = a_life("a", P), a_life("a", Q, 10.0)
+    second[-1] = record("file_done", 11.5, file="a", parcel=Q, filed="a (2)")
+
+    found = build_lives([*first, *second, record("file_expired", 99.0, file="a (2)", why="old")])
+
+    assert [events(life)[-1] for life in found] == ["file_done", "file_expired"]
+    assert [(life.outcome, life.seconds) for life in found] == [("done", 1.5), ("done", 1.5)]
+
+
+def test_a_parcel_of_which_no_file_is_known_is_told_by_itself() -> None:
+    (life,) = build_lives([record("parcel_crashed", 0.0, parcel=P, crashes=1)])
+
+    assert (life.file, life.parcels, life.outcome) == (None, [P], None)
+
+
+def test_steps_that_were_not_logged_are_not_invented() -> None:
+    (life,) = build_lives([record("file_failed", 0.0, file="a", parcel=P, filed="a")])
+
+    assert (events(life), life.outcome, life.seconds) == (["file_failed"], "failed", 0.0)
+
+
+def test_lines_of_folders_and_of_libraries_are_no_steps() -> None:
+    forged = {key: value for key, value in table("file_done", NOON, file="a", parcel=P).items() if key != "module"}
+    words = from_fields(forged)
+    assert words is not None
+
+    assert build_lives([words, record("folder_pruned", 0.0, file="a")]) == []

@@ -1,0 +1,187 @@
+"""Walking through an inbox, with all that people, and worse, may have put there."""
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from support.disk.deep_trees import deep_tree
+from support.disk.disks import RacingDisk, RefusingDisk
+from support.disk.scanned import FAR, decisions, look
+from support.disk.spools import AT_ONCE, Spool
+
+from inboxd.fs.syscalls import Disk, FileKind
+from inboxd.intake.readiness import Ignore, Ready, Refuse
+from inboxd.intake.scan import DeniedEntry, ScannedEntry, ScannedFolder, scan
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    """Make a spool."""
+    return Spool.make(tmp_path / "drop")
+
+
+def test_an_empty_inbox_has_nothing_to_tell(spool: Spool) -> None:
+    assert look(spool) == []
+
+
+def test_every_file_is_seen_once_with_its_decision(spool: Spool) -> None:
+    for path in (b"a", b"x/b", b"x/y/c", b"z/\xff\n"):
+        spool.put(b"inbox/" + path, b"12345")
+
+    seen = [entry for entry in look(spool) if isinstance(entry, ScannedEntry)]
+
+    assert {entry.path for entry in seen} == {b"a", b"x/b", b"x/y/c", b"z/\xff\n"}
+    assert all(entry.decision == Ready() and entry.stat is not None and entry.stat.size == 5 for entry in seen)
+
+
+def test_a_sub_folder_is_told_after_its_entries(spool: Spool) -> None:
+    spool.put(b"inbox/x/a")
+    (spool.root / "inbox" / "empty").mkdir()
+
+    told = look(spool)
+
+    paths = [entry.path for entry in told]
+    assert {entry.path for entry in told if isinstance(entry, ScannedFolder)} == {b"x", b"empty"}
+    assert paths.index(b"x/a") < paths.index(b"x")
+
+
+def test_a_sub_folders_time_is_when_its_entries_last_changed(spool: Spool) -> None:
+    spool.put(b"inbox/x/a")
+    os.utime(spool.root / "inbox" / "x", (5.0, 1234.5))
+
+    assert ScannedFolder(b"x", 1234.5) in look(spool)
+
+
+def test_links_pipes_and_sockets_are_refused_and_not_opened(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(spool.root / "inbox")
+    Path("link").symlink_to("/etc/passwd")
+    Path("folder-link").symlink_to("/etc")
+    os.mkfifo("pipe")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("socket")
+
+    found = decisions(spool)
+
+    assert found.keys() == {b"link", b"folder-link", b"pipe", b"socket"}
+    assert all(isinstance(decision, Refuse) for decision in found.values())
+
+
+def test_a_device_is_refused(spool: Spool) -> None:
+    class WithDevice(Disk):
+        """Shows a file as a device: only root can make a real one."""
+
+        def stat(self, at: int, name: bytes) -> object:
+            del at, name
+            return super().stat(device_folder, b"null")
+
+    spool.put(b"inbox/device")
+    device_folder = os.open("/dev", os.O_RDONLY)
+
+    found = decisions(spool, WithDevice())
+
+    os.close(device_folder)
+    assert found == {b"device": Refuse(f"it is a {FileKind.DEVICE}, not a file: drop the file itself")}
+
+
+def test_temporary_names_and_patterns_are_left_alone_without_a_look(spool: Spool) -> None:
+    for path in (b"a.tmp", b"b.txt", b"c.pdf"):
+        spool.put(b"inbox/" + path)
+
+    entries = [entry for entry in look(spool, include=("*.pdf", "*.tmp")) if isinstance(entry, ScannedEntry)]
+
+    assert {entry.path: type(entry.decision) for entry in entries} == {b"a.tmp": Ignore, b"b.txt": Ignore, b"c.pdf": Ready}
+    assert {entry.path for entry in entries if entry.stat is None} == {b"a.tmp", b"b.txt"}
+
+
+def test_hidden_folders_are_not_looked_into(spool: Spool) -> None:
+    for path in (b".git/a", b"@eaDir/b", b"x/.hidden/c", b"x/d"):
+        spool.put(b"inbox/" + path)
+
+    found = decisions(spool)
+
+    assert {path for path, decision in found.items() if decision == Ready()} == {b"x/d"}
+    assert {path for path, decision in found.items() if isinstance(decision, Ignore)} == {b".git", b"@eaDir", b"x/.hidden"}
+
+
+def test_without_recursion_sub_folders_are_left_alone(spool: Spool) -> None:
+    spool.put(b"inbox/a")
+    spool.put(b"inbox/x/b")
+
+    found = decisions(spool, recursive=False)
+
+    assert found == {b"a": Ready(), b"x": Ignore("a sub-folder, and recursive = false")}
+
+
+def test_a_folder_that_is_nested_too_deep_is_refused_as_a_whole(spool: Spool) -> None:
+    spool.put(b"inbox/1/2/a")
+    spool.put(b"inbox/1/2/3/b")
+
+    found = decisions(spool, depth_max=2)
+
+    assert found == {b"1/2/a": Ready(), b"1/2/3": Refuse("folders are nested more than 2 deep")}
+
+
+def test_a_tree_of_3000_levels_is_no_danger(spool: Spool) -> None:
+    with deep_tree(spool.root / "inbox"):
+        told = look(spool)
+
+    assert [entry.path.count(b"/") for entry in told if isinstance(entry, ScannedEntry)] == [32]
+
+
+def test_what_vanishes_meanwhile_is_passed_over(spool: Spool) -> None:
+    spool.put(b"inbox/a")
+    spool.put(b"inbox/b")
+
+    def take_all() -> None:
+        for place in (spool.root / "inbox").iterdir():
+            place.unlink()
+
+    found = decisions(spool, RacingDisk(Disk(), take_all, only="stat"))
+
+    assert set(found.values()) == {Ignore("it is gone")}
+
+
+def test_a_folder_that_vanishes_meanwhile_is_passed_over(spool: Spool) -> None:
+    spool.put(b"inbox/a")
+    (spool.root / "inbox" / "x").mkdir()
+    disk = Disk()
+    with spool.folders() as folders:
+        entries = scan(disk, folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR)
+        seen = [next(entries)]
+
+        (spool.root / "inbox" / "x").rmdir()
+        seen += entries
+
+    assert [entry.path for entry in seen] == [b"a"]
+
+
+def test_a_folder_that_becomes_a_link_meanwhile_is_not_followed(spool: Spool) -> None:
+    spool.put(b"inbox/a")
+    (spool.root / "inbox" / "x").mkdir()
+    with spool.folders() as folders:
+        entries = scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR)
+        seen = [next(entries)]
+
+        (spool.root / "inbox" / "x").rmdir()
+        (spool.root / "inbox" / "x").symlink_to("/etc")
+        seen += entries
+
+    assert [entry.path for entry in seen] == [b"a"]
+
+
+def test_a_folder_that_we_may_not_look_into_is_told(spool: Spool) -> None:
+    spool.put(b"inbox/x/a")
+    spool.put(b"inbox/b")
+
+    told = look(spool, RefusingDisk("open_folder", b"x", errno.EACCES))
+
+    denied = [entry for entry in told if isinstance(entry, DeniedEntry)]
+    assert [entry.path for entry in denied] == [b"x"]
+    assert {entry.path for entry in told if isinstance(entry, ScannedEntry)} == {b"b"}
+
+
+def test_an_inbox_that_can_not_be_read_is_an_error_and_never_empty(spool: Spool) -> None:
+    with pytest.raises(OSError, match="refused"):
+        look(spool, RefusingDisk("open_folder", b".", errno.EIO))

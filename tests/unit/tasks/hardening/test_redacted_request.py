@@ -1,0 +1,52 @@
+"""What remote control, and so Flower, tells of the tasks that a worker holds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery import Celery
+from support.disk.spools import Spool
+from support.parts.fake_context import make_worker_context
+from support.parts.fakes import FakeLeases, Sent
+
+from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED
+from inboxd.tasks.outcomes import callbacks
+from inboxd.tasks.work import process_parcel
+from inboxd.tasks.worker.shared_settings import CurrentContext
+
+SECRET = "what a handler returned"
+
+
+@pytest.fixture
+def registered(tmp_path: Path) -> dict[str, dict[str, Any]]:
+    """Return the options of all tasks about parcels, as they are registered."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def task(**options: object) -> Callable[[object], object]:
+        found[str(options["name"])] = options
+        return lambda function: function
+
+    app: Any = SimpleNamespace(task=task)
+    current = CurrentContext(make_worker_context(Spool.make(tmp_path / "drop").inbox(), FakeLeases(), Sent()))
+    process_parcel.register(app, current)
+    callbacks.register(app, current)
+    return found
+
+
+def _nothing(_wire: object) -> None:
+    """Stand for a task's function."""
+
+
+@pytest.mark.parametrize("name", [PROCESS, SUCCEEDED, FAILED])
+def test_of_its_arguments_no_more_is_told_than_the_sender_wrote(name: str, registered: dict[str, dict[str, Any]]) -> None:
+    app = Celery("alone", set_as_current=False)
+    task = app.task(shared=False, **registered[name])(_nothing)
+    headers = {"id": "1", "task": name, "argsrepr": "shown", "kwargsrepr": ""}
+    message: Any = SimpleNamespace(headers=headers, delivery_info={}, properties={})
+
+    held = task.Request(message, app=app, task=task, decoded=True, body=([SECRET], {}, {}), headers=headers)
+
+    assert held.info()["args"] == "shown"
+    assert SECRET not in str(held.info())
