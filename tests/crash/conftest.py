@@ -1,4 +1,4 @@
-"""Crash tests walk thousands of ways: in memory and without a log, which would be most of the work; the end tells how many."""
+"""Run the crash tests in memory and without a log, which would take most of the time; print the crash points at the end."""
 
 import tempfile
 from collections.abc import Iterator
@@ -13,21 +13,21 @@ MEMORY = Path("/dev/shm")
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """Make a folder in memory, where there is such a place; nothing here asks what a power cut would leave."""
+    """Yield a folder in memory where the machine has /dev/shm: these tests need no file that survives a power cut."""
     with tempfile.TemporaryDirectory(prefix="inboxd-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
         yield Path(folder)
 
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Log nothing."""
+    """Discard all log lines below level critical."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     yield
     structlog.reset_defaults()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the crash points that this run has walked."""
+    """Print the table of the crash points of this run."""
     if lines := points.table():
         terminalreporter.section("crash points")
         terminalreporter.write("\n".join([*lines, ""]))

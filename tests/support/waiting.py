@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline."""
+"""Wait for a condition, with a deadline."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ DEADLINE_SECONDS = 10.0
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    """Return once the condition holds; fail the test when it does not in time."""
+    """Return once ``condition()`` is true; fail the test if that takes longer than DEADLINE_SECONDS."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, f"the condition was not met within {DEADLINE_SECONDS} s"

@@ -1,6 +1,6 @@
-"""What all tests on a booted systemd share: a box with inboxd installed, made once, and a fresh copy of it for each test.
+"""Fixtures of all tests on a booted systemd: one box with inboxd installed, of which each test gets a fresh copy.
 
-INBOXD_BOX_ROOT names another system's root than this machine's "/"; INBOXD_WHEELS the folder with all packages.
+INBOXD_BOX_ROOT is the root of the system in the box, this machine's "/" by default; INBOXD_WHEELS the folder with all packages.
 """
 
 import os
@@ -38,8 +38,8 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def binds() -> dict[Path, str]:
-    """What a box sees of this machine besides its system: the checkout, and the packages."""
-    assert os.geteuid() == 0, "these tests need root: make test-systemd says how"
+    """Return host path -> path in the box: of the checkout and the packages."""
+    assert os.geteuid() == 0, "these tests need root: run `make test-systemd`"
     repository = REPOSITORY
     wheels = Path(os.environ.get("INBOXD_WHEELS", repository / "build" / "wheelhouse"))
     assert any(wheels.glob("celery-*.whl")), f"no packages in {wheels}: run `make wheelhouse`"
@@ -47,8 +47,8 @@ def binds() -> dict[Path, str]:
 
 
 @pytest.fixture(scope="session")
-def bare(root: Path, binds: dict[Path, str]) -> Iterator[Path]:
-    """Make a system with a Redis, two droppers and a third user, but no inboxd."""
+def base_snapshot(root: Path, binds: dict[Path, str]) -> Iterator[Path]:
+    """Yield a snapshot with Redis and the users alice, bob and carol, without inboxd."""
     wheels = next(path for path, inside in binds.items() if inside == "/mnt/wheels")
     with tempfile.TemporaryDirectory(prefix="inboxd-bare-") as folder:
         with Box(root, binds, snapshot=Path(folder)) as box:
@@ -67,10 +67,10 @@ def bare(root: Path, binds: dict[Path, str]) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def seeded(root: Path, bare: Path, binds: dict[Path, str]) -> Iterator[Path]:
-    """Install inboxd, as an administrator would."""
+def snapshot(root: Path, base_snapshot: Path, binds: dict[Path, str]) -> Iterator[Path]:
+    """Yield a snapshot with inboxd installed as an administrator does it; alice and bob may drop files."""
     with tempfile.TemporaryDirectory(prefix="inboxd-seed-") as folder:
-        with Box(root, binds, base=bare, snapshot=Path(folder)) as box:
+        with Box(root, binds, base=base_snapshot, snapshot=Path(folder)) as box:
             box.path("/etc/inboxd").mkdir()
             box.path(installed.SETTINGS).write_text(installed.FIRST_SETTINGS)
             shutil.copy(REPOSITORY / "tests/support/boxes/box_handlers.py", box.path("/etc/inboxd"))
@@ -82,23 +82,23 @@ def seeded(root: Path, bare: Path, binds: dict[Path, str]) -> Iterator[Path]:
 
 
 @pytest.fixture
-def empty_box(root: Path, bare: Path, binds: dict[Path, str]) -> Iterator[Box]:
-    """Boot a system without inboxd."""
-    with Box(root, binds, base=bare) as box:
+def empty_box(root: Path, base_snapshot: Path, binds: dict[Path, str]) -> Iterator[Box]:
+    """Yield a booted box without inboxd."""
+    with Box(root, binds, base=base_snapshot) as box:
         box.run("sh", "-c", REDIS_UP)
         yield box
 
 
 @pytest.fixture
-def box(root: Path, seeded: Path, binds: dict[Path, str]) -> Iterator[Box]:
-    """Boot a system on which inboxd was installed before; its services start with it."""
-    with Box(root, binds, base=seeded) as box:
+def box(root: Path, snapshot: Path, binds: dict[Path, str]) -> Iterator[Box]:
+    """Yield a booted box in which inboxd is installed and its services start at boot."""
+    with Box(root, binds, base=snapshot) as box:
         yield box
 
 
 @pytest.fixture
-def boot_with(root: Path, seeded: Path, binds: dict[Path, str], tmp_path: Path) -> Iterator[Callable[[dict[str, str]], Box]]:
-    """Return what boots a box in which these files (path -> text) are other than they were installed."""
+def boot_with(root: Path, snapshot: Path, binds: dict[Path, str], tmp_path: Path) -> Iterator[Callable[[dict[str, str]], Box]]:
+    """Yield a function that boots a box with inboxd after writing these files (path -> text) into it."""
     with ExitStack() as boxes:
 
         def boot(texts: dict[str, str]) -> Box:
@@ -106,30 +106,30 @@ def boot_with(root: Path, seeded: Path, binds: dict[Path, str], tmp_path: Path) 
                 changed = tmp_path / path.lstrip("/")
                 changed.parent.mkdir(parents=True, exist_ok=True)
                 changed.write_text(text)
-            return boxes.enter_context(Box(root, binds, base=seeded, changes=tmp_path))
+            return boxes.enter_context(Box(root, binds, base=snapshot, changes=tmp_path))
 
         yield boot
 
 
 @pytest.fixture(scope="session")
-def lend(root: Path, seeded: Path, binds: dict[Path, str]) -> Iterator[Callable[[], Box]]:
-    """Return what lends the box that tests share: one that was not given back as it was is replaced."""
+def get_shared_box(root: Path, snapshot: Path, binds: dict[Path, str]) -> Iterator[Callable[[], Box]]:
+    """Yield a function that returns the shared box, after replacing one that a test has left changed."""
     with ExitStack() as boxes:
         running: list[Box] = []
 
-        def take() -> Box:
+        def get_box() -> Box:
             if not running or not installed.is_as_installed(running[0]):
                 boxes.close()
-                running[:] = [boxes.enter_context(Box(root, binds, base=seeded))]
-            running[0].run("systemctl", "reset-failed", *installed.SERVICES)  # nor are its starts counted
+                running[:] = [boxes.enter_context(Box(root, binds, base=snapshot))]
+            running[0].run("systemctl", "reset-failed", *installed.SERVICES)  # also resets the start rate limit
             return running[0]
 
-        yield take
+        yield get_box
 
 
 @pytest.fixture
-def shared(lend: Callable[[], Box]) -> Box:
-    """Return the box for tests that leave it as they found it; the services run."""
-    box = lend()
+def shared(get_shared_box: Callable[[], Box]) -> Box:
+    """Return the box, with running services, for tests that restore what they change."""
+    box = get_shared_box()
     installed.await_active(box)
     return box

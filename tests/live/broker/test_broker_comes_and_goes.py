@@ -14,7 +14,7 @@ pytestmark = pytest.mark.live
 
 MakeStand = Callable[..., Stand]
 
-SLOWLY = {"drop": {"handler": f"{HANDLERS}:slowly"}}
+SLOWLY = {"drop": {"handler": f"{HANDLERS}:sleep_20_ms"}}
 
 
 def pids(stand: Stand) -> tuple[int, ...]:
@@ -142,7 +142,7 @@ def test_a_worker_that_gets_a_message_just_when_redis_is_full_goes_on(make_stand
 
     stand.wait_until(lambda: stops_while_it_waits(stand))
     stand.drop(b"message.txt", b"just now")
-    stand.wait_until(lambda: not a_worker_waits(stand), what="its BRPOP to be answered, of which it does not know yet")
+    stand.wait_until(lambda: not a_worker_waits(stand), awaited="its BRPOP to be answered, of which it does not know yet")
     stand.wait_until(lambda: stand.log_events("file_claimed", stand.watcher))
     fill_up(stand)
     stand.worker.send(signal.SIGCONT)

@@ -36,7 +36,7 @@ def proxy(short_folder: Path) -> SlowProxy:
 def started(make_stand: MakeStand, proxy: SlowProxy, inboxes: dict[str, Table] | None = None, **settings: Table) -> Stand:
     """Start a stand whose programs see Redis through the proxy only."""
     stand = make_stand(inboxes, redis={"url": proxy.url}, **settings)
-    proxy.open(stand)
+    proxy.start(stand)
     return stand.start()
 
 
@@ -49,13 +49,13 @@ def test_a_redis_quicker_than_its_timeout_is_slow_and_no_more(make_stand: MakeSt
     stand = started(make_stand, proxy, sweep=RARE_SWEEPS)
     before = pids(stand)
 
-    proxy.order(stand.socket, delay_seconds=0.05)
+    proxy.route(stand.socket, delay_seconds=0.05)
     dropped = stand.drop_folder(b"slow", {b"%d.txt" % number: b"content %d" % number for number in range(6)})
     stand.wait_until(lambda: stand.is_at_rest() and stand.names("done") == dropped.keys(), 60)
-    proxy.order(stand.socket, delay_seconds=SOCKET_TIMEOUT / 2)
+    proxy.route(stand.socket, delay_seconds=SOCKET_TIMEOUT / 2)
     dropped |= stand.drop_folder(b"slower", {b"%d.txt" % number: b"content %d" % number for number in range(20)})
     stand.wait_until(lambda: len(stand.log_events("file_claimed", stand.watcher)) > 6)
-    proxy.order(stand.socket)
+    proxy.route(stand.socket)
     stand.wait_until(lambda: stand.is_at_rest() and stand.names("done") == dropped.keys(), 60)
 
     assert stand.tree("done") == dropped
@@ -67,19 +67,19 @@ def test_a_redis_quicker_than_its_timeout_is_slow_and_no_more(make_stand: MakeSt
 def test_a_redis_slower_than_its_timeout_counts_as_away_until_it_is_quick_again(
     make_stand: MakeStand, proxy: SlowProxy
 ) -> None:
-    stand = started(make_stand, proxy, {"drop": {"handler": f"{HANDLERS}:slowly"}})
+    stand = started(make_stand, proxy, {"drop": {"handler": f"{HANDLERS}:sleep_20_ms"}})
     before = pids(stand)
 
     dropped = stand.drop_folder(b"load", {b"%d.txt" % number: b"content %d" % number for number in range(200)})
     stand.wait_until(lambda: len(stand.names("done")) >= 20)
-    proxy.order(stand.socket, delay_seconds=1.5 * SOCKET_TIMEOUT)
+    proxy.route(stand.socket, delay_seconds=1.5 * SOCKET_TIMEOUT)
     slow_since = time.monotonic()
     stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.watcher))
     noticed_after = time.monotonic() - slow_since
     stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.worker))
     dropped |= stand.drop_folder(b"later", {b"%d.txt" % number: b"meanwhile" for number in range(20)})
     assert {name for name in dropped if name.startswith(b"later")} <= stand.names("inbox"), "claimed without a broker"
-    proxy.order(stand.socket)
+    proxy.route(stand.socket)
     stand.wait_until(lambda: stand.is_at_rest() and stand.names("done") >= dropped.keys(), 60)
 
     assert noticed_after < 2 * 2 * (CONNECT_TIMEOUT + SOCKET_TIMEOUT), "see test_broker_bounds.py"
@@ -90,14 +90,14 @@ def test_a_redis_slower_than_its_timeout_counts_as_away_until_it_is_quick_again(
 
 
 def test_after_a_failover_to_an_empty_redis_all_is_filed(make_stand: MakeStand, proxy: SlowProxy, short_folder: Path) -> None:
-    stand = started(make_stand, proxy, {"drop": {"handler": f"{HANDLERS}:slowly"}})
+    stand = started(make_stand, proxy, {"drop": {"handler": f"{HANDLERS}:sleep_20_ms"}})
     other = another_redis(stand, short_folder / "o.sock")
     before = pids(stand)
 
     dropped = stand.drop_folder(b"load", {b"%d.txt" % number: b"content %d" % number for number in range(200)})
     stand.wait_until(lambda: len(stand.names("done")) >= 20)
     assert not stand.is_at_rest()
-    proxy.order(short_folder / "o.sock")
+    proxy.route(short_folder / "o.sock")
     stand.wait_until(lambda: stand.is_at_rest() and stand.names("done") >= dropped.keys(), 60)
 
     assert stand.tree("done") == dropped

@@ -126,7 +126,7 @@ def test_a_message_that_ends_its_worker_again_and_again_is_set_aside_and_its_fil
     deaths = 0
     deadline = time.monotonic() + 90
     while not stand.is_at_rest():
-        assert time.monotonic() < deadline, stand.picture()
+        assert time.monotonic() < deadline, stand.describe_state()
         if not stand.worker.running:
             deaths += 1
             stand.worker.spawn()

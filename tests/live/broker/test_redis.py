@@ -15,7 +15,7 @@ MakeStand = Callable[..., Stand]
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """A stand whose server these tests maltreat; each leaves it running, and everything at rest."""
-    with Stand(tmp_path_factory.mktemp("redis"), {"drop": {"handler": f"{HANDLERS}:slowly"}}) as made:
+    with Stand(tmp_path_factory.mktemp("redis"), {"drop": {"handler": f"{HANDLERS}:sleep_20_ms"}}) as made:
         yield made.start()
 
 
@@ -102,7 +102,7 @@ def test_a_file_that_was_worked_on_while_redis_was_away_is_not_blamed_for_it(mak
     stand.wait_until(lambda: len(stand.names("done")) == 2)
 
     stand.drop(b"innocent.txt", b"sleep 1")
-    stand.wait_until(lambda: stand.seen(b"innocent.txt"))
+    stand.wait_until(lambda: stand.calls(b"innocent.txt"))
     stand.redis.kill9()
     stand.wait_until(lambda: len(stand.log_events("file_handled", stand.worker)) == 3)
     time.sleep(1)  # its outcome finds no Redis to be stored in
@@ -117,7 +117,7 @@ def test_a_file_that_was_worked_on_while_redis_was_away_is_not_blamed_for_it(mak
 def busy_with_a_free_slot(stand: Stand, seconds: int) -> None:
     """Arrange what it takes: one unacknowledged message, and a BRPOP that waits for another one."""
     stand.drop(b"busy.txt", b"sleep %d" % seconds)
-    stand.wait_until(lambda: stand.seen(b"busy.txt"))
+    stand.wait_until(lambda: stand.calls(b"busy.txt"))
     stand.wait_until(lambda: any(client["cmd"] == "brpop" and "b" in client["flags"] for client in stand.client.client_list()))
 
 
@@ -149,7 +149,7 @@ def test_celerys_own_consumer_still_dies_of_it(make_stand: MakeStand) -> None:
 
     busy_with_a_free_slot(stand, 3)
     stand.redis.kill9()
-    stand.wait_until(lambda: "Unrecoverable error" in stand.worker.text(), 15, what="the worker to end (mended upstream?)")
+    stand.wait_until(lambda: "Unrecoverable error" in stand.worker.text(), 15, awaited="the worker to end (mended upstream?)")
 
     assert "'NoneType' object has no attribute 'hostname'" in stand.worker.text()
 

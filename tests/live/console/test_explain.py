@@ -31,13 +31,13 @@ def test_a_file_is_explained_on_its_way(make_stand: Callable[..., Stand]) -> Non
         told.append(explained(stand, path))
         return all(told[-1].get(key) == value for key, value in wanted.items())
 
-    stand.wait_until(lambda: says("inbox/slow.txt", state="running"), what="a worker has it")
+    stand.wait_until(lambda: says("inbox/slow.txt", state="running"), awaited="a worker has it")
     running = told[-1]
-    stand.wait_until(lambda: says("inbox/bad.txt", state="queued", outcome="retry"), what="it waits for its next attempt")
+    stand.wait_until(lambda: says("inbox/bad.txt", state="queued", outcome="retry"), awaited="it waits for its next attempt")
     waiting = told[-1]
-    stand.wait_until(lambda: says("inbox/bad.txt", state="failed"), what="it has failed")
+    stand.wait_until(lambda: says("inbox/bad.txt", state="failed"), awaited="it has failed")
     failed = told[-1]
-    stand.wait_until(lambda: says("inbox/slow.txt", state="done"), what="it is done")
+    stand.wait_until(lambda: says("inbox/slow.txt", state="done"), awaited="it is done")
 
     assert str(running["worker"]).startswith("stand/")
     assert "works on it, attempt 1" in " ".join(running["why"])

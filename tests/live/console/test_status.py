@@ -31,7 +31,7 @@ def needs(stand: Stand, what: str) -> None:
         assert code == (1 if seen else 0)
         return [trouble.startswith(what) for trouble in seen] == [True]
 
-    stand.wait_until(told, what=what)
+    stand.wait_until(told, awaited=what)
 
 
 def nobody_is_needed(stand: Stand) -> bool:
@@ -44,7 +44,7 @@ def test_each_program_that_is_missing_needs_a_person_and_its_return_does_not(mak
     stand = make_stand().start()
     stand.drop(b"a.txt", b"describe me")
     stand.wait_until(lambda: stand.names("done") == {b"a.txt"})
-    stand.wait_until(lambda: nobody_is_needed(stand), what="all is well")
+    stand.wait_until(lambda: nobody_is_needed(stand), awaited="all is well")
     drop = status(stand)[1]["inboxes"]["drop"]
 
     assert (drop["waiting"], drop["in_flight"], drop["done"], drop["done_today"], drop["failed"]) == (0, 0, 1, 1, 0)
@@ -62,7 +62,7 @@ def test_each_program_that_is_missing_needs_a_person_and_its_return_does_not(mak
     needs(stand, "the broker is away")
     stand.redis.start()
 
-    stand.wait_until(lambda: nobody_is_needed(stand), what="all is well again")
+    stand.wait_until(lambda: nobody_is_needed(stand), awaited="all is well again")
 
 
 def test_a_worker_that_only_helps_files_nothing_away(make_stand: Callable[..., Stand]) -> None:
@@ -86,4 +86,4 @@ def test_a_worker_that_only_helps_files_nothing_away(make_stand: Callable[..., S
     stand.worker.argv = worker
     stand.worker.start()
 
-    stand.wait_until(lambda: nobody_is_needed(stand), what="one of this host takes everything")
+    stand.wait_until(lambda: nobody_is_needed(stand), awaited="one of this host takes everything")

@@ -61,8 +61,8 @@ def test_a_file_that_goes_well_is_told_from_claim_to_done_and_once_more_when_dro
     assert [step["after_seconds"] >= 0 for step in first["steps"]] == [True] * 3
     (by_path,) = lives(stand, str(stand.path("done", b"sub/a (2).txt")))
     (by_digest,) = lives(stand, second["sha256"])
-    (by_id,) = lives(stand, stand.seen()[1].id)
-    assert by_path["parcels"] == by_digest["parcels"] == by_id["parcels"] == [stand.seen()[1].parcel]
+    (by_id,) = lives(stand, stand.calls()[1].id)
+    assert by_path["parcels"] == by_digest["parcels"] == by_id["parcels"] == [stand.calls()[1].parcel]
 
 
 def test_a_file_that_fails_is_told_with_each_of_its_attempts(stand: Stand) -> None:
@@ -89,11 +89,11 @@ def test_a_file_that_raises_in_company_is_followed_into_its_own_parcel(stand: St
     filed(stand, count=8 + 51)
 
     (life,) = lives(stand, "load/25 twice.txt")
-    calls = [seen for seen in stand.seen() if seen.path == b"load/25 twice.txt"]
+    calls = [call for call in stand.calls() if call.path == b"load/25 twice.txt"]
     alone = [line for line in stand.log_events("parcel_split") if line["file"] == "load/25 twice.txt"]
 
     assert len(alone) == 1, "it was not in company"
-    assert life["parcels"] == list(dict.fromkeys(seen.parcel for seen in calls))
+    assert life["parcels"] == list(dict.fromkeys(call.parcel for call in calls))
     assert steps(life) == ["claimed", "handled", "split", "sent", "handled", "retried", "handled", "done"]
     assert {one["file"] for one in lives(stand, life["parcels"][0])} >= {"load/25 twice.txt"}
 
@@ -101,7 +101,7 @@ def test_a_file_that_raises_in_company_is_followed_into_its_own_parcel(stand: St
 def test_a_killed_worker_is_part_of_its_file_s_story(stand: Stand) -> None:
     stand.start()
     stand.drop(b"long.txt", b"sleep 2")
-    stand.wait_until(stand.seen)
+    stand.wait_until(stand.calls)
     stand.worker.kill9()
     stand.worker.start()
     filed(stand, count=1)

@@ -27,7 +27,7 @@ def test_a_watcher_that_is_killed_while_it_claims_files_loses_and_doubles_nothin
 
     assert stand.tree("done") == dropped
     assert stand.names("failed") == set()
-    assert {seen.path for seen in stand.seen()} == dropped.keys()
+    assert {call.path for call in stand.calls()} == dropped.keys()
     assert stand.duplicates() == {}, "its worker was not killed"
 
 
@@ -37,7 +37,7 @@ def test_a_worker_that_is_killed_in_mid_handler_leaves_its_file_to_the_next(make
 
     stand.drop(b"large/by reference.bin", b"sleep %d\n" % handler_seconds + bytes(100_000))
     stand.drop(b"inline.txt", b"sleep %d" % handler_seconds)
-    stand.wait_until(lambda: len(stand.seen()) == 2)
+    stand.wait_until(lambda: len(stand.calls()) == 2)
     stand.worker.kill9()
     stand.worker.start()
     begun = time.monotonic()

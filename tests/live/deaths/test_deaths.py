@@ -41,7 +41,7 @@ def test_with_default_settings_a_killed_worker_is_made_up_for_within_a_minute(ma
 
     stand.drop(b"large/by reference.bin", b"sleep 2\n" + bytes(100_000))
     stand.drop(b"inline.txt", b"sleep 2")
-    stand.wait_until(lambda: len(stand.seen()) == 2)
+    stand.wait_until(lambda: len(stand.calls()) == 2)
     stand.worker.kill9()
     stand.worker.start()
     stand.wait_until(stand.is_at_rest, 60)

@@ -29,7 +29,7 @@ def test_a_worker_that_has_stopped_consuming_ends_and_the_next_one_works_on(make
     stand.start()
 
     stand.drop(b"waiting.txt", b"content")
-    stand.wait_until(lambda: not stand.worker.running, 20, what="the deaf worker to end")
+    stand.wait_until(lambda: not stand.worker.running, 20, awaited="the deaf worker to end")
     assert len(stand.log_events("worker_silent")) == 1
     assert stand.names("done") == set()
     stand.worker.argv = sound

@@ -38,7 +38,7 @@ def get_busy(stand: Stand, command: bytes) -> None:
     """Have two handlers running, and more files waiting than there is room for."""
     for name in RUNNING:
         stand.drop(name, command)
-    stand.wait_until(lambda: {seen.path for seen in stand.seen()} == set(RUNNING))
+    stand.wait_until(lambda: {call.path for call in stand.calls()} == set(RUNNING))
     for name in WAITING:
         stand.drop(name, b"quick")
     stand.wait_until(lambda: not stand.names("inbox"))
@@ -106,7 +106,7 @@ def test_a_worker_that_stops_begins_nothing_new_and_the_next_one_goes_on_at_once
     get_busy(stand, b"sleep 1")
 
     code, _ = send_and_wait(stand.worker, signal.SIGTERM)
-    begun, filed = {seen.path for seen in stand.seen()}, stand.names("done")
+    begun, filed = {call.path for call in stand.calls()}, stand.names("done")
     took = start_again(stand, stand.worker)
 
     assert code == 0
@@ -143,7 +143,7 @@ def test_handlers_that_end_in_time_end_in_peace_when_everything_stops(make_stand
 
     code, _ = send_and_wait(everything, signum)
     handled = {line["file"].encode() for line in stand.log_events("file_handled")}
-    left = stand.survivors()
+    left = stand.live_pids()
     took = start_again(stand, everything)
 
     assert code == 0
@@ -173,10 +173,10 @@ def test_handlers_that_ignore_every_signal_are_killed_and_their_files_begin_anew
     stand = make_stand({"drop": {"parcel_files_max": 1}}, **HURRIED)
     everything = up(stand)
     everything.start()
-    get_busy(stand, b"be_stubborn")
+    get_busy(stand, b"ignore_stop")
 
     code, took_to_stop = send_and_wait(everything, signal.SIGTERM)
-    left = stand.survivors()
+    left = stand.live_pids()
     for name in stand.names("claimed"):
         stand.path("claimed", name).write_bytes(b"reformed")
     took = start_again(stand, everything)
@@ -195,7 +195,7 @@ def test_a_second_signal_ends_everything_and_the_next_start_loses_nothing(make_s
     get_busy(stand, b"sleep 3")
 
     code, took_to_stop = send_and_wait(everything, signal.SIGINT, signal.SIGINT)
-    left = stand.survivors()
+    left = stand.live_pids()
     took = start_again(stand, everything)
 
     assert code == 0

@@ -51,7 +51,7 @@ def test_a_done_folder_that_fills_up_loses_nothing_and_takes_the_rest_once_there
     dropped = stand.drop_folder(b"many", sizes(40, 600_000))
     stand.wait_until(lambda: stand.log_events("folder_unavailable"))
     assert stand.log_events("folder_unavailable")[0]["error"] == f"{stand.path('done')}: No space left on device"
-    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher), what="the watcher to hear of it")
+    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher), awaited="the watcher to hear of it")
     stand.drop(b"late.bin", b"not to be claimed now")
     lines = len(stand.log_lines())
     watched = time.monotonic()
@@ -108,14 +108,14 @@ def test_a_failed_folder_that_is_read_only_keeps_its_files_claimed_until_it_is_w
     stand.wait_until(stand.is_at_rest)
 
     assert stand.names("failed") == {b"bad.txt", b"bad.txt.error.txt"}
-    assert len(stand.seen()) == 1
+    assert len(stand.calls()) == 1
 
 
 def test_a_done_folder_that_is_taken_away_is_waited_for(make_stand: MakeStand) -> None:
     stand = make_stand().start()
 
     stand.drop(b"good.txt", b"sleep 1")
-    stand.wait_until(stand.seen)
+    stand.wait_until(stand.calls)
     stand.path("done").rename(stand.root() / "elsewhere")
     stand.wait_until(lambda: stand.log_events("folder_unavailable"))
     stand.drop(b"late.txt", b"content")
@@ -123,7 +123,7 @@ def test_a_done_folder_that_is_taken_away_is_waited_for(make_stand: MakeStand) -
     stand.wait_until(stand.is_at_rest)
 
     assert stand.names("done") == {b"good.txt", b"late.txt"}
-    assert len(stand.seen(b"good.txt")) == 1
+    assert len(stand.calls(b"good.txt")) == 1
 
 
 def test_a_file_that_somebody_deletes_from_claimed_is_reported_once_and_not_tried_for_ever(make_stand: MakeStand) -> None:
@@ -131,7 +131,7 @@ def test_a_file_that_somebody_deletes_from_claimed_is_reported_once_and_not_trie
 
     stand.drop(b"small.txt", b"sleep 1")
     stand.drop(b"large.bin", b"raise_twice\n" + bytes(100_000))
-    stand.wait_until(lambda: len({seen.path for seen in stand.seen()}) == 2)
+    stand.wait_until(lambda: len({call.path for call in stand.calls()}) == 2)
     for name in stand.names("claimed"):
         stand.path("claimed", name).unlink()
     stand.wait_until(lambda: len(stand.log_events("file_missing")) == 2)

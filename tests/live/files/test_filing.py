@@ -39,7 +39,7 @@ def test_a_lone_file_is_done_within_the_blink_of_an_eye(stand: Stand, capsys: py
         closed = time.monotonic()
         done = stand.path("done", name, QUICK)
         while not done.exists():
-            assert time.monotonic() < closed + 10, stand.picture()
+            assert time.monotonic() < closed + 10, stand.describe_state()
             time.sleep(0.0005)
         times.append((time.monotonic() - closed) * 1000)
 
@@ -60,8 +60,8 @@ def test_two_hundred_files_of_many_kinds_arrive_unchanged(stand: Stand, tmp_path
 
     assert stand.tree("done") == dropped
     assert stand.names("failed") == set()
-    assert sorted((seen.path, seen.sha256) for seen in stand.seen() if seen.path in dropped) == sorted(dropped.items())
-    stand.wait_until(lambda: not list(stand.path("inbox").iterdir()), what="inbox/ to lose its empty sub-folders")
+    assert sorted((call.path, call.sha256) for call in stand.calls() if call.path in dropped) == sorted(dropped.items())
+    stand.wait_until(lambda: not list(stand.path("inbox").iterdir()), awaited="inbox/ to lose its empty sub-folders")
     assert list(stand.path("claimed").iterdir()) == []
 
 
@@ -102,7 +102,7 @@ def test_what_is_no_file_goes_to_failed_unread_and_blocks_nothing(stand: Stand, 
     assert "nobody may read this" not in told
     assert secret.stat().st_atime == 1
     assert (stand.path("failed") / "passwd").readlink() == Path("/etc/passwd")
-    assert {seen.path for seen in stand.seen()}.isdisjoint(traps)
+    assert {call.path for call in stand.calls()}.isdisjoint(traps)
 
 
 def test_an_unfinished_file_is_left_alone_until_it_is_closed(stand: Stand) -> None:
@@ -115,7 +115,7 @@ def test_an_unfinished_file_is_left_alone_until_it_is_closed(stand: Stand) -> No
     stand.wait_until(lambda: stand.path("done", b"slow.csv").exists())
 
     assert stand.path("done", b"slow.csv").read_bytes().count(b"\n") == 12
-    assert len(stand.seen(b"slow.csv")) == 1
+    assert len(stand.calls(b"slow.csv")) == 1
 
 
 def test_a_browsers_download_arrives_once_and_whole(stand: Stand) -> None:
@@ -128,14 +128,14 @@ def test_a_browsers_download_arrives_once_and_whole(stand: Stand) -> None:
 
     _until(time.monotonic() + 1.5)  # longer than empty_file_seconds
     assert final.exists()
-    assert stand.seen(b"film") == []
+    assert stand.calls(b"film") == []
     partial.write_bytes(b"half and half")
     partial.rename(final)
     chrome.rename(stand.path("inbox", b"song.mp3"))
     stand.wait_until(lambda: stand.names("done") >= {b"film.mkv", b"song.mp3"})
 
     assert stand.path("done", b"film.mkv").read_bytes() == b"half and half"
-    assert [len(stand.seen(name)) for name in (b"film", b"song", b"Unconfirmed")] == [1, 1, 0]
+    assert [len(stand.calls(name)) for name in (b"film", b"song", b"Unconfirmed")] == [1, 1, 0]
     assert stand.is_at_rest()
 
 

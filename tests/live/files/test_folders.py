@@ -17,7 +17,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     inboxes = {
         "drop": {},
         "other": {},
-        "narrow": {"handler": f"{HANDLERS}:slowly", "in_flight_files_max": IN_FLIGHT_MAX},
+        "narrow": {"handler": f"{HANDLERS}:sleep_20_ms", "in_flight_files_max": IN_FLIGHT_MAX},
     }
     with Stand(tmp_path_factory.mktemp("folders"), inboxes) as made:
         made.drop_folder(b"early", EARLY)
@@ -81,7 +81,7 @@ def test_a_missing_folder_pauses_its_inbox_and_no_other(stand: Stand) -> None:
 
 def test_a_folder_that_goes_missing_while_its_files_are_worked_on_gets_them_when_it_is_back(stand: Stand) -> None:
     stand.drop(b"returning.txt", b"sleep 1")
-    stand.wait_until(lambda: stand.seen(b"returning.txt"))
+    stand.wait_until(lambda: stand.calls(b"returning.txt"))
     away = stand.path("done").rename(stand.root() / "done.away")
     stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.worker))
     assert [name.rpartition(b"/")[2] for name in stand.names("claimed")] == [b"returning.txt"]
@@ -89,7 +89,7 @@ def test_a_folder_that_goes_missing_while_its_files_are_worked_on_gets_them_when
     away.rename(stand.path("done"))
     stand.wait_until(lambda: stand.path("done", b"returning.txt").exists())
 
-    assert len(stand.seen(b"returning.txt")) == 1
+    assert len(stand.calls(b"returning.txt")) == 1
     assert not stand.path("failed", b"returning.txt").exists()
 
 

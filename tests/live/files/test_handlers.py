@@ -26,7 +26,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
         made.worker.argv = (*made.worker.argv[:-1], "3")  # one slot is taken by the stubborn file
         made.start()
         # the hard limit comes 10 s after the soft one: begun first, asked about last
-        made.drop(STUBBORN, b"be_stubborn", "hasty")
+        made.drop(STUBBORN, b"ignore_stop", "hasty")
         yield made
 
 
@@ -49,7 +49,7 @@ def test_a_rejected_file_fails_at_once_with_a_note_that_a_layman_understands(sta
     assert "What you can do:" in note
     assert "Traceback" not in note
     assert "RejectFile" not in note
-    assert [seen.attempt for seen in stand.seen(b"sub/invoice 7.txt")] == [1]
+    assert [call.attempt for call in stand.calls(b"sub/invoice 7.txt")] == [1]
     assert stand.path("failed", b"sub/invoice 7.txt", "patient").read_bytes() == b"reject the invoice has no number"
 
 
@@ -57,20 +57,20 @@ def test_a_file_whose_handler_raises_twice_is_done_after_exactly_two_retries(sta
     stand.drop(b"twice.txt", b"raise_twice")
     stand.wait_until(lambda: done(stand, b"twice.txt"))
 
-    calls = stand.seen(b"twice.txt")
-    assert [seen.attempt for seen in calls] == [1, 2, 3]
-    assert len({seen.id for seen in calls}) == 1
+    calls = stand.calls(b"twice.txt")
+    assert [call.attempt for call in calls] == [1, 2, 3]
+    assert len({call.id for call in calls}) == 1
     assert len(stand.log_events("file_retried", stand.worker)) >= 2
     assert not failed(stand, b"twice.txt")
 
 
 def test_a_file_whose_handler_always_raises_fails_after_all_its_attempts(stand: Stand) -> None:
-    stand.drop(b"never.txt", b"always_raise the archive is away")
+    stand.drop(b"never.txt", b"always_raise the archive is unavailable")
     stand.wait_until(lambda: failed(stand, b"never.txt"))
 
-    assert [seen.attempt for seen in stand.seen(b"never.txt")] == [1, 2, 3, 4]
+    assert [call.attempt for call in stand.calls(b"never.txt")] == [1, 2, 3, 4]
     note = stand.note(b"never.txt")
-    assert "the archive is away" in note
+    assert "the archive is unavailable" in note
     assert f"It was tried {RETRIES + 1} times." in note
     assert "Traceback" not in note
 
@@ -78,15 +78,15 @@ def test_a_file_whose_handler_always_raises_fails_after_all_its_attempts(stand: 
 def test_a_retried_message_shows_nothing_of_the_files_content(stand: Stand) -> None:
     content = b"always_raise\nthe secret recipe"
     stand.drop(b"recipe.txt", content, "patient")
-    stand.wait_until(lambda: stand.log_events("file_retried", stand.worker) and stand.seen(b"recipe.txt"))
+    stand.wait_until(lambda: stand.log_events("file_retried", stand.worker) and stand.calls(b"recipe.txt"))
 
-    stand.wait_until(lambda: _messages_of(stand, stand.seen(b"recipe.txt")[0].parcel, retries=1), 3.0)
-    (message,) = _messages_of(stand, stand.seen(b"recipe.txt")[0].parcel, retries=1)
+    stand.wait_until(lambda: _messages_of(stand, stand.calls(b"recipe.txt")[0].parcel, retries=1), 3.0)
+    (message,) = _messages_of(stand, stand.calls(b"recipe.txt")[0].parcel, retries=1)
 
     assert content in base64.b64decode(message["body"])  # it is the right message, and nowhere else:
     message.pop("body")
     assert "secret recipe" not in json.dumps(message)
-    assert message["headers"]["argsrepr"] == stand.seen(b"recipe.txt")[0].parcel
+    assert message["headers"]["argsrepr"] == stand.calls(b"recipe.txt")[0].parcel
     assert "secret recipe" not in stand.worker.text()
 
 
@@ -110,11 +110,11 @@ def test_one_bad_file_among_fifty_holds_nobody_up(stand: Stand) -> None:
     stand.wait_until(lambda: failed(stand, bad, "company"))
 
     assert took < 3
-    first, second = stand.seen(bad)
-    company = [seen for seen in stand.seen(b"bulk/") if seen.parcel == first.parcel]
+    first, second = stand.calls(bad)
+    company = [call for call in stand.calls(b"bulk/") if call.parcel == first.parcel]
     assert len(company) > 1, "it was not in company, so this test has shown nothing"
     assert second.parcel != first.parcel
-    assert [len(stand.seen(name)) for name in good] == [1] * 50
+    assert [len(stand.calls(name)) for name in good] == [1] * 50
     assert "broken" in stand.note(bad, "company")
     stand.wait_until(lambda: stand.is_at_rest("company"))
 
@@ -130,11 +130,11 @@ def test_a_file_that_kills_its_worker_fails_alone(stand: Stand) -> None:
     stand.wait_until(lambda: good.items() <= stand.tree("done", "company").items())
     stand.wait_until(lambda: failed(stand, guilty, "company"))
 
-    calls = stand.seen(guilty)
-    assert len({seen.parcel for seen in calls}) == 2, "first in company, then alone"
+    calls = stand.calls(guilty)
+    assert len({call.parcel for call in calls}) == 2, "first in company, then alone"
     assert 2 <= len(calls) <= 3
     assert "ended in the middle of it" in stand.note(guilty, "company")
-    assert all(len(stand.seen(name)) <= 2 for name in good)
+    assert all(len(stand.calls(name)) <= 2 for name in good)
     assert stand.worker.pid == main
     assert stand.worker.running
     stand.wait_until(lambda: stand.is_at_rest("company"))
@@ -150,7 +150,7 @@ def test_not_even_a_handler_that_wants_to_end_the_process_ends_it(stand: Stand, 
     stand.drop(name + b".after", b"the next one")
     stand.wait_until(lambda: done(stand, name + b".after"))
 
-    assert [seen.attempt for seen in stand.seen(name)][: RETRIES + 1] == [1, 2, 3, 4]
+    assert [call.attempt for call in stand.calls(name)][: RETRIES + 1] == [1, 2, 3, 4]
     assert reason in stand.note(name)
     assert stand.worker.pid == main
 
@@ -162,7 +162,7 @@ def test_a_handler_that_takes_too_long_is_stopped_and_its_file_fails(stand: Stan
 
     assert time.monotonic() - dropped < 5
     assert "it took longer than 1 s" in stand.note(b"long.txt", "hasty")
-    assert len(stand.seen(b"long.txt")) == 1
+    assert len(stand.calls(b"long.txt")) == 1
 
 
 def test_a_handler_that_ignores_its_time_limit_is_killed_and_its_file_filed_once(stand: Stand) -> None:
@@ -171,7 +171,7 @@ def test_a_handler_that_ignores_its_time_limit_is_killed_and_its_file_filed_once
     assert failed(stand, STUBBORN, "hasty")
     filed = stand.names("failed", "hasty") | stand.names("done", "hasty")
     assert {name for name in filed if name.startswith(b"stubborn")} == {STUBBORN, STUBBORN + b".error.txt"}
-    assert 1 <= len(stand.seen(STUBBORN)) <= 2
+    assert 1 <= len(stand.calls(STUBBORN)) <= 2
     note = stand.note(STUBBORN, "hasty")
     assert "ended in the middle of it" in note or "took longer" in note
 

@@ -24,19 +24,19 @@ def test_only_the_file_in_hand_is_handled_again(victim: str, make_stand: MakeSta
     files[b"04.txt"] = b"always_raise no good either"
 
     dropped = stand.drop_folder(b"parcel", files)
-    stand.wait_until(lambda: len(stand.seen(b"parcel")) >= 7)
-    assert len({seen.parcel for seen in stand.seen(b"parcel")}) < 4, "they do not share parcels"
-    in_hand = {seen.pid: seen for seen in stand.seen()}
+    stand.wait_until(lambda: len(stand.calls(b"parcel")) >= 7)
+    assert len({call.parcel for call in stand.calls(b"parcel")}) < 4, "they do not share parcels"
+    in_hand = {call.pid: call for call in stand.calls()}
     if victim == "worker":
         stand.worker.kill9()
         stand.worker.start()
     else:
-        os.kill(stand.seen()[-1].pid, signal.SIGKILL)
+        os.kill(stand.calls()[-1].pid, signal.SIGKILL)
     stand.wait_until(stand.is_at_rest)
 
     again = {path: count for path, count in stand.duplicates().items() if path != b"parcel/04.txt"}
-    assert set(again) <= {seen.path for seen in in_hand.values()}
+    assert set(again) <= {call.path for call in in_hand.values()}
     assert stand.names("done") - warm == dropped.keys() - {b"parcel/03.txt", b"parcel/04.txt"}
     assert {b"parcel/03.txt", b"parcel/04.txt"} < stand.names("failed")
-    assert len(stand.seen(b"parcel/03.txt")) == 1
-    assert len(stand.seen(b"parcel/04.txt")) == 4  # once in company, and its three retries
+    assert len(stand.calls(b"parcel/03.txt")) == 1
+    assert len(stand.calls(b"parcel/04.txt")) == 4  # once in company, and its three retries

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.live
 
 MakeStand = Callable[..., Stand]
 ALL = ("watcher", "worker", "beat")
-SLOW = {"handler": f"{HANDLERS}:slowly", "parcel_files_max": 3}
+SLOW = {"handler": f"{HANDLERS}:sleep_20_ms", "parcel_files_max": 3}
 
 
 def rewrite(stand: Stand, inboxes: dict[str, Table], **settings: Table) -> None:
@@ -31,7 +31,7 @@ def reload(stand: Stand, *programs: str, says: str = "settings_applied") -> None
     for program in chosen:
         program.send(signal.SIGHUP)
     for program in chosen:
-        stand.wait_until(lambda program=program: len(told(stand, says, program)) > before[program.name], what=program.name)
+        stand.wait_until(lambda program=program: len(told(stand, says, program)) > before[program.name], awaited=program.name)
 
 
 def told(stand: Stand, event: str, program: Program) -> list[Table]:
@@ -62,7 +62,7 @@ def test_inboxes_come_change_and_go_while_files_are_in_flight(make_stand: MakeSt
     reload(stand)
     added = drop_many(stand, "added", 20, "new")
     stand.wait_until(lambda: stand.names("done") == kept and stand.names("done", "new") == added)
-    stand.wait_until(lambda: stand.log_events("inbox_retired", stand.worker), what="the removed inbox to be forgotten")
+    stand.wait_until(lambda: stand.log_events("inbox_retired", stand.worker), awaited="the removed inbox to be forgotten")
 
     assert stand.names("claimed", "old") == set()
     assert stand.names("done", "old") | stand.names("inbox", "old") == leaving
@@ -79,7 +79,7 @@ def test_a_changed_handler_gets_the_next_file_and_the_one_at_work_is_left_alone(
     (handlers := make_stand()).start()
     stand = handlers
     stand.drop(b"long.txt", b"sleep 3")
-    stand.wait_until(lambda: stand.seen(b"long.txt"))
+    stand.wait_until(lambda: stand.calls(b"long.txt"))
     (stand.folder / "fresh.py").write_text(
         "from inboxd import RejectFile\ndef refuse(file):\n    raise RejectFile('by the new one')\n"
     )
@@ -94,7 +94,7 @@ def test_a_changed_handler_gets_the_next_file_and_the_one_at_work_is_left_alone(
     stand.wait_until(lambda: stand.names("done") == {b"long.txt"})
 
     assert all("by the new one" in stand.note(b"next-%d.txt" % number) for number in range(4))
-    assert len(stand.seen(b"long.txt")) == 1
+    assert len(stand.calls(b"long.txt")) == 1
 
 
 BROKEN = {
@@ -124,7 +124,7 @@ def test_broken_settings_change_nothing_and_are_told(make_stand: MakeStand, case
         assert all(line["remedy"] for line in lines)
     assert stand.log_events("settings_applied") == []
     assert all(stand.programs[name].running for name in ALL)
-    assert len(stand.seen(b"a.txt")) == 1
+    assert len(stand.calls(b"a.txt")) == 1
 
 
 def test_what_only_a_restart_takes_up_is_told_and_the_rest_is_taken(make_stand: MakeStand) -> None:
@@ -149,7 +149,7 @@ def test_what_only_a_restart_takes_up_is_told_and_the_rest_is_taken(make_stand: 
             "inbox.drop.root",
         }
         assert "restart" in line["remedy"]
-    assert len(stand.seen(b"a.txt")) == 1
+    assert len(stand.calls(b"a.txt")) == 1
     assert not Path(moved).exists()
 
 
@@ -176,7 +176,7 @@ def test_a_worker_reloads_while_redis_is_away(make_stand: MakeStand) -> None:
     stand.drop(b"a.txt", b"always_raise once")
     stand.wait_until(lambda: b"a.txt" in stand.names("failed"))
 
-    assert len(stand.seen(b"a.txt")) == 1
+    assert len(stand.calls(b"a.txt")) == 1
 
 
 def test_a_file_that_is_quicker_than_the_workers_reload_is_worked_on_after_it(make_stand: MakeStand) -> None:
@@ -185,11 +185,11 @@ def test_a_file_that_is_quicker_than_the_workers_reload_is_worked_on_after_it(ma
 
     reload(stand, "watcher")
     stand.drop(b"early.txt", b"x", "new")
-    stand.wait_until(lambda: stand.log_events("message_invalid", stand.worker), what="a worker that does not know the inbox")
+    stand.wait_until(lambda: stand.log_events("message_invalid", stand.worker), awaited="a worker that does not know the inbox")
     reload(stand, "worker")
     stand.wait_until(lambda: stand.names("done", "new") == {b"early.txt"})
 
-    assert len(stand.seen()) == 1
+    assert len(stand.calls()) == 1
 
 
 def test_many_reloads_under_load_lose_and_double_nothing(make_stand: MakeStand) -> None:

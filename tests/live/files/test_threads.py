@@ -27,6 +27,6 @@ def test_a_handler_that_wants_to_end_the_process_ends_no_thread(stand: Stand, co
     stand.wait_until(lambda: stand.path("done", command + b" after.txt").exists())
 
     assert all(reason in stand.note(name) for name in bad)
-    assert [[seen.attempt for seen in stand.seen(name)] for name in bad] == [[1, 2]] * len(bad)
+    assert [[call.attempt for call in stand.calls(name)] for name in bad] == [[1, 2]] * len(bad)
     assert stand.worker.pid == main
     stand.wait_until(stand.is_at_rest)

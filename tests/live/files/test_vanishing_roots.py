@@ -47,7 +47,7 @@ def claimed(stand: Stand, name: bytes, seconds: float = 40.0) -> str:
         found[:] = [line["found_by"] for line in stand.log_events("file_claimed") if line["file"] == name.decode()]
         return bool(found)
 
-    stand.wait_until(is_claimed, seconds, what=f"{name!r} claimed")
+    stand.wait_until(is_claimed, seconds, awaited=f"{name!r} claimed")
     return found[0]
 
 
@@ -127,7 +127,7 @@ def test_a_root_that_is_away_while_the_observer_is_replaced_is_watched_when_it_i
 def test_a_root_that_vanishes_with_files_in_flight_gets_them_filed_when_it_is_back_and_once(make_stand: MakeStand) -> None:
     stand = make_stand().start()
     stand.drop(b"running.txt", b"sleep 1")
-    stand.wait_until(stand.seen)
+    stand.wait_until(stand.calls)
 
     away = unmount(stand, b"waiting.txt")
     stand.root().mkdir()

@@ -41,7 +41,7 @@ def by_events(stand: Stand, inbox: str = "drop") -> bool:
 
 def claimed(stand: Stand, name: str) -> str:
     """Wait until a file is claimed, and return what has brought it to notice."""
-    stand.wait_until(lambda: any(line["file"] == name for line in stand.log_events("file_claimed")), what=f"{name} claimed")
+    stand.wait_until(lambda: any(line["file"] == name for line in stand.log_events("file_claimed")), awaited=f"{name} claimed")
     return str(next(line["found_by"] for line in stand.log_events("file_claimed") if line["file"] == name))
 
 

@@ -38,7 +38,7 @@ def flower(stand: Stand) -> Iterator[int]:
     argv = (sys.executable, "-m", "celery", "-A", "inboxd", "flower", "--address=127.0.0.1", f"--port={port}")
     program = stand.program("flower", argv)
     program.spawn()
-    stand.wait_until(lambda: not program.running or tasks(port), what="tasks in Flower")
+    stand.wait_until(lambda: not program.running or tasks(port), awaited="tasks in Flower")
     assert program.running
     yield port
     program.kill9()
@@ -49,8 +49,8 @@ def parcel(stand: Stand, flower: int) -> str:
     """Drop a file that its worker will hold, when Flower is there; return its parcel."""
     assert flower
     stand.drop(b"held.txt", b"raise_twice " + SECRET.encode())
-    stand.wait_until(stand.seen, what="the first attempt")
-    return stand.seen()[0].parcel
+    stand.wait_until(stand.calls, awaited="the first attempt")
+    return stand.calls()[0].parcel
 
 
 def page(port: int, path: str) -> str:

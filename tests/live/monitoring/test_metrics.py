@@ -42,9 +42,9 @@ def test_what_real_files_meet_is_counted_once_and_told(make_stand: Callable[...,
         page = scraped(port)
         return {outcome: page.get(("inboxd_files_total", f"drop,{outcome}"), 0.0) for outcome in wanted}
 
-    stand.wait_until(lambda: outcomes() == wanted, what="the sums")
-    stand.wait_until(lambda: scraped(port)["inboxd_in_flight_files", "drop"] == 0, what="the folders are counted again")
-    stand.wait_until(lambda: found(scraped(port)) == 22, what="the watcher has counted what it has claimed")
+    stand.wait_until(lambda: outcomes() == wanted, awaited="the sums")
+    stand.wait_until(lambda: scraped(port)["inboxd_in_flight_files", "drop"] == 0, awaited="the folders are counted again")
+    stand.wait_until(lambda: found(scraped(port)) == 22, awaited="the watcher has counted what it has claimed")
     page = scraped(port)
 
     assert page["inboxd_latency_seconds_count", "drop"] == 20

@@ -115,7 +115,7 @@ def test_there_is_data_for_everything_that_is_asked_once_files_went_through(inbo
         print("no data yet:", *asked, sep="\n  ")  # noqa: T201 - shown with a failure
         return not asked
 
-    stand.wait_until(all_found, seconds=60, what="data for everything that is asked")
+    stand.wait_until(all_found, seconds=60, awaited="data for everything that is asked")
 
     for series, label in choices():
         assert prometheus.ask(f"label/{label}/values", **{"match[]": series})

@@ -18,7 +18,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """A server and one worker that has its own beat: no watcher, no other beat."""
     with Stand(tmp_path_factory.mktemp("commands")) as made:
         made.worker.argv = (*made.worker.argv, "-B")
-        made.worker.dies_by = signal.SIGTERM  # a SIGKILL would leave its beat behind
+        made.worker.death_signal = signal.SIGTERM  # a SIGKILL would leave its beat behind
         made.redis.start()
         made.worker.start()
         yield made
@@ -45,7 +45,7 @@ def test_a_worker_with_its_own_beat_sweeps(stand: Stand) -> None:
     stand.wait_until(lambda: stand.path("done", b"sub/stranded.txt").exists())
 
     assert stand.is_at_rest()
-    assert [seen.parcel for seen in stand.seen()] == [parcel]
+    assert [call.parcel for call in stand.calls()] == [parcel]
 
 
 def test_a_worker_with_its_own_beat_ends_with_it(stand: Stand) -> None:
@@ -53,4 +53,4 @@ def test_a_worker_with_its_own_beat_ends_with_it(stand: Stand) -> None:
 
     assert stand.worker.stop() == 0
 
-    stand.wait_until(lambda: set(stand.survivors()) <= set(server))
+    stand.wait_until(lambda: set(stand.live_pids()) <= set(server))

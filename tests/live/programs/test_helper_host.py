@@ -39,7 +39,7 @@ def test_while_it_is_there_parcels_of_many_carry_their_bytes_to_it(make_stand: M
     stand.wait_until(lambda: set(stand.names("done")) >= set(names))
     handled = stand.log_events("file_handled")
     assert len({line["parcel"] for line in handled}) < FILES / 2, "they did not travel together"
-    assert {seen.path for seen in stand.seen()} == {b"first.txt", *names}
+    assert {call.path for call in stand.calls()} == {b"first.txt", *names}
 
 
 def test_without_one_they_are_read_from_the_disk(make_stand: MakeStand) -> None:

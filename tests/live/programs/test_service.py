@@ -112,7 +112,7 @@ def test_a_handler_that_takes_long_is_no_reason_to_be_silent(stand: Stand, manag
         program.start()
     for name in (b"1.txt", b"2.txt"):  # as many as it has slots
         stand.drop(name, b"sleep 6")
-    stand.wait_until(lambda: len(stand.seen()) == 2)
+    stand.wait_until(lambda: len(stand.calls()) == 2)
 
     silence = longest_silences({"worker": managers["worker"]}, seconds=5.0)["worker"]
 

@@ -68,7 +68,7 @@ def test_with_settings_that_cant_be_used_nothing_starts(make_stand: MakeStand, c
     for program in programs:
         assert [words for words in case.says if words not in program.text()] == [], program.text()
         assert "Traceback" not in program.text()
-    assert stand.survivors() == []
+    assert stand.live_pids() == []
     assert not list(stand.folder.rglob("claimed/*"))
     assert len(list(stand.folder.rglob("inbox/waiting.txt"))) == 1
     assert not list(stand.folder.rglob(".inboxd-*"))
@@ -97,7 +97,7 @@ def test_the_watcher_stops_when_it_is_told_to(make_stand: MakeStand) -> None:
 def test_a_worker_that_is_told_to_stop_finishes_what_it_works_on(make_stand: MakeStand) -> None:
     stand = make_stand().start()
     stand.drop(b"last.txt", b"sleep 2")
-    stand.wait_until(lambda: stand.seen(b"last.txt"))
+    stand.wait_until(lambda: stand.calls(b"last.txt"))
 
     code = stand.worker.stop()
     (handled,) = stand.log_events("file_handled", stand.worker)
@@ -107,4 +107,4 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_works_on(make_stand: Mak
     assert "raised" not in handled
     stand.worker.start()
     stand.wait_until(lambda: stand.path("done", b"last.txt").exists())
-    assert len(stand.seen()) == 1
+    assert len(stand.calls()) == 1

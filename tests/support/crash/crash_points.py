@@ -1,40 +1,40 @@
-"""Which crash points a session has walked: the crash tests tell, and the session's last page shows it."""
+"""Record the crash points that the crash tests run; conftest.py prints them at the end of the session."""
 
 from collections import Counter
 
 Point = int | tuple[object, ...]
-"""The number of an operation; with whatever else tells one point from another."""
+"""The number of the operation that met the fault; a tuple where one number does not identify the point."""
 
-_walked: set[tuple[str, str, str, Point]] = set()
+_recorded: set[tuple[str, str, str, Point]] = set()
 
 KINDS = ("rename", "link", "copy")
-"""How the disk moves a file: the order in which a path's operations are shown."""
+"""How disks move a file, in the order in which the table lists a scenario's operation counts."""
 
 
-def walked(path: str, fault: str, point: Point, kind: str = KINDS[0]) -> None:
-    """Note that a path has met a fault at one of its operations."""
-    _walked.add((path, kind, fault, point))
+def walked(scenario: str, fault: str, point: Point, kind: str = KINDS[0]) -> None:
+    """Record that a scenario has met a fault at one of its operations."""
+    _recorded.add((scenario, kind, fault, point))
 
 
 def table() -> list[str]:
-    """Return a line for each path: its operations on each kind of disk, and the points where it met a fault; and the sums."""
-    if not _walked:
+    """Return the table's lines: each scenario's operations per kind of disk and number of crash points, then the totals."""
+    if not _recorded:
         return []
-    paths = sorted({path for path, *_ in _walked})
-    rows = [f"{path:<44} {_operations(path):>12} {sum(1 for point in _walked if point[0] == path):>8}" for path in paths]
-    faults = Counter(fault for _, _, fault, _ in _walked)
+    points = Counter(scenario for scenario, *_ in _recorded)
+    rows = [f"{scenario:<44} {_operations(scenario):>12} {count:>8}" for scenario, count in sorted(points.items())]
+    faults = Counter(fault for _, _, fault, _ in _recorded)
     return [
-        f"{'path':<44} {'operations':>12} {'points':>8}",
+        f"{'scenario':<44} {'operations':>12} {'points':>8}",
         *rows,
-        f"{'total':<44} {'':>12} {len(_walked):>8}",
+        f"{'total':<44} {'':>12} {len(_recorded):>8}",
         ", ".join(f"{fault} {count}" for fault, count in sorted(faults.items())),
-        f"operations are those of disks that {', '.join(KINDS)}",
+        f"operations: on disks that move a file by {', '.join(KINDS)}",
     ]
 
 
-def _operations(path: str) -> str:
-    most = Counter[str]()
-    for name, kind, _, point in _walked:
-        if name == path and isinstance(point, int):
-            most[kind] = max(most[kind], point)
-    return "/".join(str(most[kind]) for kind in KINDS if kind in most)
+def _operations(scenario: str) -> str:
+    operations_max = Counter[str]()
+    for name, kind, _, point in _recorded:
+        if name == scenario and isinstance(point, int):
+            operations_max[kind] = max(operations_max[kind], point)
+    return "/".join(str(operations_max[kind]) for kind in KINDS if kind in operations_max)

@@ -1,4 +1,4 @@
-"""Redis and Celery in memory, as far as inboxd asks them: keys that expire, messages, and results."""
+"""In-memory stand-ins for Redis and Celery, with what inboxd uses of them: expiring keys, messages and results."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from inboxd.messaging.queues import WORK_QUEUE
 
 @dataclass(frozen=True, eq=False)
 class Message:
-    """A task's message; one that is to wait for its ``countdown`` is kept by a worker, where no queue shows it."""
+    """A task's message. A worker keeps a message with a ``countdown`` until it is due: it is then in no queue of Redis."""
 
     name: str
     id: str
@@ -24,22 +24,22 @@ class Message:
 
 
 @dataclass
-class Mail:
-    """The queues, as one. What was taken and not acknowledged is ``unacked``; ``sent`` is all that was ever sent."""
+class FakeQueue:
+    """All queues in one. ``unacked`` holds delivered messages that were not acknowledged, ``sent`` all that were ever sent."""
 
-    queue: list[Message] = field(default_factory=list)
+    messages: list[Message] = field(default_factory=list)
     unacked: list[Message] = field(default_factory=list)
     sent: list[Message] = field(default_factory=list)
 
     def send_task(self, name: str, *, args: list[Any], task_id: str = "", retries: int = 0, **options: Any) -> None:  # noqa: ANN401
         message = Message(name, task_id, args, retries, options.get("countdown"))
-        self.queue.append(message)
+        self.messages.append(message)
         self.sent.append(message)
 
     def receive(self) -> Message | None:
-        if not self.queue:
+        if not self.messages:
             return None
-        self.unacked.append(self.queue.pop(0))
+        self.unacked.append(self.messages.pop(0))
         return self.unacked[-1]
 
     def ack(self, message: Message) -> None:
@@ -47,18 +47,18 @@ class Mail:
             self.unacked.remove(message)
 
     def waiting(self) -> list[str]:
-        """Return the ids of the parcels that a look at the queues finds."""
-        return [message.id for message in self.queue if message.name == PROCESS and not message.countdown]
+        """Return the ids of the parcels in the queues."""
+        return [message.id for message in self.messages if message.name == PROCESS and not message.countdown]
 
 
 @dataclass
-class Results:
-    """The result store, by task id."""
+class FakeResults:
+    """The result store: task id -> stored result."""
 
     stored: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def store_result(self, task_id: str, status: str, result: object) -> None:
-        if self.stored.get(task_id, {}).get("status", PENDING) != SUCCESS:  # Celery keeps a success
+        if self.stored.get(task_id, {}).get("status", PENDING) != SUCCESS:  # as in Celery, a success is final
             self.stored[task_id] = {"status": status, "result": result}
 
     def get_key_for_task(self, task_id: str) -> str:
@@ -72,50 +72,50 @@ class Results:
 
 
 @dataclass
-class Request:
+class FakeRequest:
     id: str
     retries: int
 
 
-class Task:
-    """A bound task, as ``Process.run`` gets it."""
+class FakeTask:
+    """A bound task, as ``ParcelProcessor.run`` receives one."""
 
-    def __init__(self, mail: Mail, message: Message) -> None:
-        self.request = Request(message.id, message.retries)
-        self._mail = mail
+    def __init__(self, queue: FakeQueue, message: Message) -> None:
+        self.request = FakeRequest(message.id, message.retries)
+        self._queue = queue
         self._message = message
 
-    def retry(self, *, exc: Exception, countdown: float, max_retries: int, **_shown: str) -> Retry:
-        """Send the task again, and return what is to be raised; what can't be sent is rejected, as in Celery."""
+    def retry(self, *, exc: Exception, countdown: float, max_retries: int, **_reprs: str) -> Retry:
+        """Send the task again and return the exception to raise; as in Celery, raise Reject if the message can't be sent."""
         assert self.request.retries < max_retries
-        again, retries = self._message, self.request.retries + 1
+        sent, retries = self._message, self.request.retries + 1
         try:
-            self._mail.send_task(again.name, args=again.args, task_id=again.id, retries=retries, countdown=countdown)
+            self._queue.send_task(sent.name, args=sent.args, task_id=sent.id, retries=retries, countdown=countdown)
         except Exception as error:
             raise Reject(error, requeue=False) from error
         return Retry(exc=exc, when=countdown)
 
 
 class FakeRedis:
-    """Keys with an expiry, by a test's clock; values are bytes."""
+    """Keys with an expiry by the test's clock; values are bytes."""
 
-    def __init__(self, mail: Mail, clock: Callable[[], float]) -> None:
+    def __init__(self, queue: FakeQueue, clock: Callable[[], float]) -> None:
         self.values: dict[str, tuple[bytes, float]] = {}
-        self._mail = mail
+        self._queue = queue
         self._clock = clock
 
     def get(self, key: str) -> bytes | None:
-        value, until = self.values.get(key, (None, 0.0))
-        return value if until > self._clock() else None
+        value, expires_at = self.values.get(key, (None, 0.0))
+        return value if expires_at > self._clock() else None
 
     def set(
         self, key: str, value: bytes | str, *, ex: float = float("inf"), nx: bool = False, get: bool = False
     ) -> bytes | bool | None:
-        old = self.get(key)
-        if nx and old is not None:
-            return old if get else None
+        previous = self.get(key)
+        if nx and previous is not None:
+            return previous if get else None
         self.values[key] = (value.encode() if isinstance(value, str) else value, self._clock() + ex)
-        return old if get else True
+        return previous if get else True
 
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         return [self.get(key) for key in keys]
@@ -124,14 +124,14 @@ class FakeRedis:
         return sum(self.values.pop(key, None) is not None for key in keys)
 
     def eval(self, script: str, count: int, *keys_and_values: str) -> bytes | None:
-        """Do what the scripts do that are sent as they are: delete one's own, take a turn."""
+        """Emulate RELEASE_LOCK and ACQUIRE_LOCK: delete the locks that their owners release, then set a free one."""
         keys, values = keys_and_values[:count], keys_and_values[count:]
         if script == lua.RELEASE_LOCK:
-            over = [*zip(keys, values, strict=True)]
+            released = [*zip(keys, values, strict=True)]
         else:
             assert script == lua.ACQUIRE_LOCK
-            over = [*zip(keys[1:], values[2:], strict=True)]
-        for key, owner in over:
+            released = [*zip(keys[1:], values[2:], strict=True)]
+        for key, owner in released:
             if self.get(key) == owner.encode():
                 self.delete(key)
         if script == lua.RELEASE_LOCK:
@@ -140,10 +140,10 @@ class FakeRedis:
         return self.get(keys[0])
 
     def register_script(self, _script: str) -> Callable[..., list[bytes]]:
-        """Return the one script that is asked by name: which ids wait in a queue."""
+        """Return a stand-in for the only registered script: the ids of the parcels in a queue."""
 
-        def ids(keys: list[str], args: list[int]) -> list[bytes]:
-            waiting = self._mail.waiting() if keys == [WORK_QUEUE] else []
-            return [task_id.encode() for task_id in waiting[args[0] : args[1] + 1]]
+        def list_ids(keys: list[str], args: list[int]) -> list[bytes]:
+            task_ids = self._queue.waiting() if keys == [WORK_QUEUE] else []
+            return [task_id.encode() for task_id in task_ids[args[0] : args[1] + 1]]
 
-        return ids
+        return list_ids

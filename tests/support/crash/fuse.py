@@ -1,73 +1,73 @@
-"""A process that dies at its n-th operation, or meets trouble there: a test blows it at 1, 2, 3 … until the path completes."""
+"""Kill a process, or inject an error, at its n-th operation: a test takes n = 1, 2, 3 … until the path completes."""
 
 import io
 import os
 from collections.abc import Callable
 
-FREE = frozenset({"close", "get_key_for_task", "decode_result"})
-"""What is no operation. Closing is free, for the system closes what a dead process had open."""
+UNCOUNTED = frozenset({"close", "get_key_for_task", "decode_result"})
+"""Calls that are no operation. ``close`` is one of them because the kernel closes a dead process's files."""
 
 Operation = Callable[[], object]
 
 
 class Blown(BaseException):
-    """The process is dead: nothing that catches Exception sees it, and no operation follows."""
+    """The simulated death of the process: ``except Exception`` does not catch it, and every later operation raises it too."""
 
 
 class Fuse:
-    """Passes every operation on and counts it.
+    """Counts and forwards every operation of one process, and raises Blown at operation number ``blow_at`` and all later ones.
 
-    At operation ``blow_at`` it raises Blown, before or ``after`` the operation, and at every later one, too. With ``error`` it
-    raises that instead, once, and lives on; with ``again`` it asks twice, as a client does whose first answer was lost. With
-    ``only`` it counts no operations but those.
+    With ``after`` that operation is executed before Blown is raised. With ``error`` this error is raised instead, once; with
+    ``runs_twice`` the operation is executed twice, as by a client that retries after a lost reply. With ``only``, a set of
+    names, no other operations are counted.
     """
 
     def __init__(
         self,
-        behind: object,
+        target: object,
         blow_at: int,
         *,
         after: bool = False,
         error: Exception | None = None,
-        again: bool = False,
+        runs_twice: bool = False,
         only: frozenset[str] = frozenset(),
     ) -> None:
         self._blow_at = blow_at
         self._after = after
-        self._lives = again or error is not None
-        self._again = again
+        self._is_fatal = not runs_twice and error is None
+        self._runs_twice = runs_twice
         self._error = error
         self.only = only
-        self._own = self.also(behind)
+        self._first_part = self.add_part(target)
         self.count = 0
 
     @property
     def blown(self) -> bool:
-        """Whether it got as far as the operation that it was to blow at."""
+        """Whether operation number ``blow_at`` was reached."""
         return self.count >= self._blow_at
 
-    def also(self, behind: object, error: Exception | None = None) -> "Part":
-        """Count the operations on another part of the same process, too; ``error`` is what trouble is called there."""
-        return Part(self, behind, error or self._error)
+    def add_part(self, target: object, error: Exception | None = None) -> "Part":
+        """Return a proxy of another part of the process, whose operations count too; ``error`` is raised there instead."""
+        return Part(self, target, error or self._error)
 
     def __getattr__(self, name: str) -> object:
-        return getattr(self._own, name)
+        return getattr(self._first_part, name)
 
-    def count_one(self, operation: Operation, error: Exception | None) -> object:
-        """Carry out an operation, or blow up."""
+    def run_counted(self, operation: Operation, error: Exception | None) -> object:
+        """Execute an operation, or inject the fault."""
         self.count += 1
-        here = self.count == self._blow_at
-        if self._lives:
-            return self._in_trouble(operation, error) if here else operation()
-        if self.count > self._blow_at or (here and not self._after):
+        is_target = self.count == self._blow_at
+        if not self._is_fatal:
+            return self._run_faulty(operation, error) if is_target else operation()
+        if self.count > self._blow_at or (is_target and not self._after):
             raise Blown
         result = operation()
-        if here:
+        if is_target:
             raise Blown
         return result
 
-    def _in_trouble(self, operation: Operation, error: Exception | None) -> object:
-        if self._again:
+    def _run_faulty(self, operation: Operation, error: Exception | None) -> object:
+        if self._runs_twice:
             operation()
             return operation()
         if self._after:
@@ -77,30 +77,30 @@ class Fuse:
 
 
 class Part:
-    """One part of a process that is on a fuse: its disk, or one of its ways to Redis."""
+    """A proxy of one part of the process, its disk or a Redis client, whose operations the fuse counts."""
 
-    def __init__(self, fuse: Fuse, behind: object, error: Exception | None) -> None:
+    def __init__(self, fuse: Fuse, target: object, error: Exception | None) -> None:
         self._fuse = fuse
-        self._behind = behind
+        self._target = target
         self._error = error
 
     def __getattr__(self, name: str) -> object:
-        there = getattr(self._behind, name)
+        attribute = getattr(self._target, name)
         if name == "reader":  # each of its reads is an operation
-            return lambda fd: io.BufferedReader(_Reading(self, fd))
-        if name == "register_script":  # it is calling the script that asks the server
-            return lambda script: self._counted(there(script))
-        if not callable(there):
-            return self if there is self._behind else there
-        counts = name in self._fuse.only if self._fuse.only else name not in FREE
-        return self._counted(there) if counts else there
+            return lambda fd: io.BufferedReader(_CountedReader(self, fd))
+        if name == "register_script":  # the request is sent when the script is called
+            return lambda script: self._counted(attribute(script))
+        if not callable(attribute):
+            return self if attribute is self._target else attribute
+        is_counted = name in self._fuse.only if self._fuse.only else name not in UNCOUNTED
+        return self._counted(attribute) if is_counted else attribute
 
     def _counted(self, operation: Callable[..., object]) -> Callable[..., object]:
-        return lambda *args, **kwargs: self._fuse.count_one(lambda: operation(*args, **kwargs), self._error)
+        return lambda *args, **kwargs: self._fuse.run_counted(lambda: operation(*args, **kwargs), self._error)
 
 
-class _Reading(io.RawIOBase):
-    """An open file that is read by a disk's operations."""
+class _CountedReader(io.RawIOBase):
+    """An open file, each read of which is an operation of the disk."""
 
     def __init__(self, disk: Part, fd: int) -> None:
         self._disk = disk

@@ -1,4 +1,4 @@
-"""The handler of the crash tests: it does what a content says, and counts."""
+"""The crash tests' handler: it raises, rejects or succeeds as the file's content says, and counts its calls."""
 
 from collections import Counter
 
@@ -6,11 +6,11 @@ from inboxd.errors import RejectFile
 from inboxd.messaging.inbox_file import InboxFile
 
 calls: Counter[bytes] = Counter()
-"""How often the handler was called with each content."""
+"""Number of handler calls for each content."""
 
 
 def handle(file: InboxFile) -> int:
-    """Do what the content says."""
+    """Raise, reject or return the content's length, as the first word of the content says."""
     content = file.stream.read()
     calls[content] += 1
     if content.startswith(b"raise"):
@@ -21,5 +21,5 @@ def handle(file: InboxFile) -> int:
 
 
 def fails(content: bytes) -> bool:
-    """Tell whether a content ends in failed/."""
+    """Return whether a file with this content ends in failed/."""
     return content.startswith((b"raise", b"reject", b"-> "))

@@ -1,4 +1,4 @@
-"""Programs of inboxd's over a world in memory: watcher, worker and sweep in one process, with a fuse or without."""
+"""inboxd's programs over an in-memory world: watcher, worker and sweeps in one process, with or without a fault."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import redis
 from celery.exceptions import Ignore, Reject, Retry
 from celery.states import FAILURE, RETRY, SUCCESS
 from kombu.exceptions import OperationalError
-from support.crash.fake_server import Message, Task
+from support.crash.fake_server import FakeTask, Message
 from support.crash.faults import DIES, Fault
 from support.disk.spools import AT_ONCE
 from support.parts.fake_context import GRACE_SECONDS, HOST, take_all
@@ -36,15 +36,18 @@ if TYPE_CHECKING:
     from support.crash.world import World
 
 NEVER = 1 << 62
+"""An operation number that no path reaches."""
 STEP_SECONDS = 60.0
-"""So long after a fault the sweeps come: leases have lapsed, but a turn that was not given back has not."""
+"""Delay of the sweeps after a fault, by the world's clock: leases have expired, an unreleased sweep lock has not."""
 
 SWEEPS = 2
+"""Number of times that a recovery runs both sweeps."""
 ROUNDS_MAX = 12
+"""Maximum rounds of work and recovery in ``settle``."""
 
 
 class RenewingOnce(LeaseRenewer):
-    """Renews a lease once, at the beginning, and in no thread: so the test can count on it."""
+    """Renews a lease once, when the work begins, and without a thread, so that operations have the same numbers in each run."""
 
     @contextlib.contextmanager
     def renewing(self, parcel: str, token: str) -> Iterator[None]:
@@ -53,69 +56,69 @@ class RenewingOnce(LeaseRenewer):
         yield
 
 
-class _Noting(FakeProgress):
-    """Progress on a fuse: a note that gets lost is lost without a word."""
+class _LossyProgress(FakeProgress):
+    """Progress that drops a record while Redis is unavailable."""
 
-    def __init__(self, behind: FakeProgress) -> None:
-        self._behind = behind
+    def __init__(self, target: FakeProgress) -> None:
+        self._target = target
 
     def record(self, parcel: str, file: FileOutcome) -> None:
         with contextlib.suppress(BrokerUnavailable):
-            self._behind.record(parcel, file)
+            self._target.record(parcel, file)
 
     def read(self, parcel: str) -> dict[bytes, FileOutcome]:
-        return self._behind.read(parcel)
+        return self._target.read(parcel)
 
 
 class Program:
-    """A process of inboxd's, with a fuse or without: watcher, worker and sweep in one."""
+    """A process that acts as watcher, worker and sweeps; with a ``fault`` at operation number ``point``."""
 
     def __init__(self, world: "World", fault: Fault | None = None, point: int = NEVER) -> None:
         self.world = world
         self.fault = fault
         self.fuse = (fault or DIES).fuse(point)
-        self._mail = self._in_redis(world.mail, OperationalError("on purpose"))
+        self._queue = self._in_redis(world.queue, OperationalError("on purpose"))
         self._results = self._in_redis(world.results, redis.ConnectionError("on purpose"))
         leases = self._in_redis(world.leases, BrokerUnavailable("on purpose"))
         progress = self._in_redis(world.progress, BrokerUnavailable("on purpose"))
         counters = self._in_redis(world.counters, BrokerUnavailable("on purpose"))
         client = self._in_redis(world.redis, redis.ConnectionError("on purpose"))
-        app: Any = SimpleNamespace(send_task=self._mail.send_task, backend=self._results)
-        disk: Any = self.fuse.also(world.disk) if fault and fault.on_disk else world.disk
+        app: Any = SimpleNamespace(send_task=self._queue.send_task, backend=self._results)
+        disk: Any = self.fuse.add_part(world.disk) if fault and fault.on_disk else world.disk
         self.context = WorkerContext(
-            world.settings, app, disk, client, leases, _Noting(progress), counters, SweepLocks(client, HOST)
+            world.settings, app, disk, client, leases, _LossyProgress(progress), counters, SweepLocks(client, HOST)
         )
         renewer = RenewingOnce(leases, world.settings.work.lease_seconds)
-        self._process = ParcelProcessor(self.context, renewer)
+        self._processor = ParcelProcessor(self.context, renewer)
 
-    def _in_redis(self, part: object, error: Exception) -> Any:  # noqa: ANN401 - stands for whatever it is before
-        return self.fuse.also(part, error) if self.fault and self.fault.in_redis else part
+    def _in_redis(self, part: object, error: Exception) -> Any:  # noqa: ANN401 - the proxy has the part's interface
+        return self.fuse.add_part(part, error) if self.fault and self.fault.in_redis else part
 
     def watch(self) -> None:
-        """Take in what lies in the inbox."""
+        """Claim and publish the files in inbox/."""
         context = self.context
-        means = IntakeDeps(
+        deps = IntakeDeps(
             context.disk, context.leases, lambda parcel, inbox: send_parcel(context.app, parcel, inbox), HOST, GRACE_SECONDS
         )
-        take_all(Intake(means, self.world.inbox, AT_ONCE, network=False))
+        take_all(Intake(deps, self.world.inbox, AT_ONCE, network=False))
 
     def publish(self, parcel: str) -> None:
-        """Send a claimed parcel."""
+        """Publish a claimed parcel."""
         with self.world.spool.folders() as folders:
             self.context.leases.queue(parcel, "drop", GRACE_SECONDS)
             republisher = Republisher(self.context, self.world.inbox, folders, Tally())
             republisher.publish(parcel, list_files(Disk(), folders, parcel))
 
-    def work(self, *, messages: int = NEVER) -> None:
-        """Take messages from the queues, and do what Celery does with them."""
-        while messages and self.world.mail.queue:
-            messages -= 1
-            with contextlib.suppress(OperationalError):  # the consumer begins anew
-                if (message := self._mail.receive()) is None:
-                    continue  # it was taken, and its way to us was lost
-                with contextlib.suppress(redis.ConnectionError, OperationalError):  # Celery logs it, and acknowledges
+    def work(self, *, messages_max: int = NEVER) -> None:
+        """Receive messages and run their tasks as Celery does, until the queue is empty."""
+        while messages_max and self.world.queue.messages:
+            messages_max -= 1
+            with contextlib.suppress(OperationalError):  # the consumer reconnects
+                if (message := self._queue.receive()) is None:
+                    continue  # the message was delivered, but the reply was lost
+                with contextlib.suppress(redis.ConnectionError, OperationalError):  # Celery logs the error and acknowledges
                     self._deliver(message)
-                self._mail.ack(message)
+                self._queue.ack(message)
 
     def missed(self) -> None:
         sweep_missed(self.context)
@@ -127,14 +130,14 @@ class Program:
         sweep_expired(self.context)
 
     def recover(self) -> None:
-        """Sweep, again and again; nothing else."""
+        """Run both sweeps SWEEPS times, and no worker."""
         for _ in range(SWEEPS):
             self.world.leases.now += STEP_SECONDS
             self.missed()
             self.stale()
 
     def settle(self) -> None:
-        """Sweep and work until everything is filed away."""
+        """Work and sweep in turns until every file is filed."""
         for _ in range(ROUNDS_MAX):
             self.work()
             if not self.world.in_flight:
@@ -144,24 +147,24 @@ class Program:
     def _deliver(self, message: Message) -> None:
         match message.name:
             case name if name == PROCESS:
-                self._work_on(message)
+                self._process_parcel(message)
             case name if name == SUCCEEDED:
                 callbacks.succeeded(self.context, *message.args)
             case name if name == FAILED:
                 callbacks.failed(self.context, *message.args)
 
-    def _work_on(self, message: Message) -> None:
-        """Work on a parcel. Celery sends the success callback before it stores the result, the error callback after."""
-        task: Any = Task(self._mail, message)
+    def _process_parcel(self, message: Message) -> None:
+        """Process a parcel. Celery sends the success callback before it stores the result, and the error callback after."""
+        task: Any = FakeTask(self._queue, message)
         try:
-            outcome = self._process.run(task, *message.args)
-            self._mail.send_task(SUCCEEDED, args=[outcome])
+            outcome = self._processor.run(task, *message.args)
+            self._queue.send_task(SUCCEEDED, args=[outcome])
         except (Ignore, Reject):
             return
         except Retry:
             self._results.store_result(message.id, RETRY, None)
         except Exception as error:  # noqa: BLE001 - as Celery does
             self._results.store_result(message.id, FAILURE, error)
-            self._mail.send_task(FAILED, args=["drop", message.id])
+            self._queue.send_task(FAILED, args=["drop", message.id])
         else:
             self._results.store_result(message.id, SUCCESS, outcome)

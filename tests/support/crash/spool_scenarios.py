@@ -1,4 +1,4 @@
-"""The ways of a file through the spool, each with how a later pass ends what a crash has left; and where to blow them up."""
+"""Scenarios of moves in the spool, each with the later pass that repairs what a crash left, and functions that crash them."""
 
 import errno
 import itertools
@@ -26,60 +26,62 @@ from inboxd.spool.layout import Folders, new_parcel_id
 from inboxd.spool.requeue import find_failed_file, requeue
 from inboxd.spool.retention import LEFTOVER_SECONDS, delete_expired
 
-PARCEL, INTO = f"{1:028x}", f"{2:028x}"
+PARCEL, OTHER_PARCEL = f"{1:028x}", f"{2:028x}"
 P = b"claimed/" + PARCEL.encode() + b"/"
-LONG = b"\xc3\xbc" * 125 + b".pdf"
+LONG_NAME = b"\xc3\xbc" * 125 + b".pdf"
 FAR = 1e12
+"""A time at which every file is old enough, in unix seconds."""
 
 Step = Callable[[Disk, Folders, Inbox], object]
 
 
 def note(path: bytes, parcel: str) -> bytes:
-    """Return the note of a file that has failed."""
+    """Return the error note of a failed file."""
     return format_note(path, "no reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
 
 
 def take(parcel: str) -> Step:
-    """Claim all that is in inbox/ into this parcel, and pack it."""
+    """Return a step that claims every ready file in inbox/ into this parcel and packs it."""
 
     def step(disk: Disk, folders: Folders, inbox: Inbox) -> None:
-        seen = [entry for entry in scan(Disk(), folders.inbox, inbox, AT_ONCE, lambda: FAR) if isinstance(entry, ScannedEntry)]
-        got = claim(disk, folders, parcel, [entry.path for entry in seen if isinstance(entry.decision, Ready)])
-        pack(disk, folders, inbox, parcel, got.claimed)
+        entries = scan(Disk(), folders.inbox, inbox, AT_ONCE, lambda: FAR)
+        ready = [entry.path for entry in entries if isinstance(entry, ScannedEntry) and isinstance(entry.decision, Ready)]
+        claims = claim(disk, folders, parcel, ready)
+        pack(disk, folders, inbox, parcel, claims.claimed)
 
     return step
 
 
 def away(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
-    """File all that is claimed to done/, and tidy up, as the sweep does with parcels whose outcome is stored."""
+    """Move every claimed file to done/ and remove the parcels, as the sweep does with parcels whose outcome is stored."""
     for parcel in list_parcels(disk, folders):
         for path in list_files(disk, folders, parcel):
             file_done(disk, folders, parcel, path)
         remove_if_empty(disk, folders, parcel)
 
 
-def both(disk: Disk, folders: Folders, inbox: Inbox) -> None:
-    """File away what is claimed, then take in what is left, and file that away."""
+def file_all(disk: Disk, folders: Folders, inbox: Inbox) -> None:
+    """File what is claimed, in_order claim and file what is left in inbox/."""
     away(disk, folders, inbox)
     take(new_parcel_id())(disk, folders, inbox)
     away(disk, folders, inbox)
 
 
 def to_done(path: bytes) -> Step:
-    """File one file to done/."""
+    """Return a step that moves one file of PARCEL to done/."""
     return lambda disk, folders, _: (file_done(disk, folders, PARCEL, path), remove_if_empty(disk, folders, PARCEL))
 
 
 def to_failed(path: bytes) -> Step:
-    """File one file to failed/."""
+    """Return a step that moves one file of PARCEL to failed/."""
     return lambda disk, folders, _: (
         file_failed(disk, folders, PARCEL, path, note(path, PARCEL)),
         remove_if_empty(disk, folders, PARCEL),
     )
 
 
-def back(path: bytes) -> Step:
-    """Put one failed file back into inbox/, if it is there."""
+def requeue_file(path: bytes) -> Step:
+    """Return a step that requeues one failed file, if failed/ has it."""
 
     def step(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
         if failure := find_failed_file(disk, folders, path):
@@ -88,7 +90,7 @@ def back(path: bytes) -> Step:
     return step
 
 
-def _tidy_failed(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
+def _delete_leftover_notes(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
     list(delete_expired(disk, folders.failed, FAR, 0.0, has_notes=True))
 
 
@@ -98,16 +100,16 @@ def _prune(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
     )
 
 
-def then(*steps: Step) -> Step:
-    """Join steps."""
+def in_order(*steps: Step) -> Step:
+    """Return a step that runs these steps one after the other."""
     return lambda *args: [step(*args) for step in steps]
 
 
 @dataclass(frozen=True)
 class Way:
-    """What lies below the root before, the operation, the later pass, and which sub-folders are there besides.
+    """One scenario: the files before, the operation ``act``, the later pass ``recover``, and ``empty`` sub-folders.
 
-    ``moved`` is what the operation takes out of done/ or failed/, if it does.
+    ``moved`` is the path that the operation moves out of done/ or failed/, if it does so.
     """
 
     name: str
@@ -119,17 +121,17 @@ class Way:
 
     @property
     def contents(self) -> set[bytes]:
-        """Return what must never be lost."""
+        """Return the contents that must not be lost."""
         return {data for path, data in self.before.items() if not path.endswith(SUFFIX)}
 
     @property
     def settled(self) -> dict[bytes, bytes]:
-        """Return what must stay as it is."""
-        stays = (path for path in self.before if not (self.moved and path.startswith(self.moved)))
-        return {path: self.before[path] for path in stays if path.startswith((b"done/", b"failed/"))}
+        """Return the files in done/ and failed/ that must not change."""
+        unmoved = (path for path in self.before if not (self.moved and path.startswith(self.moved)))
+        return {path: self.before[path] for path in unmoved if path.startswith((b"done/", b"failed/"))}
 
     def arrange(self, root: Path) -> Spool:
-        """Make a spool in which this way begins."""
+        """Return a spool in the state before ``act``."""
         spool = Spool.make(root)
         for path, data in self.before.items():
             spool.put(path, data)
@@ -146,57 +148,62 @@ FILING = (
     Way("failed", {P + b"a.pdf": b"A"}, to_failed(b"a.pdf"), to_failed(b"a.pdf")),
     Way(
         "failed, its name taken",
-        {P + b"a.pdf": b"A", b"failed/a.pdf": b"B", b"failed/a.pdf.error.txt": note(b"a.pdf", INTO)},
+        {P + b"a.pdf": b"A", b"failed/a.pdf": b"B", b"failed/a.pdf.error.txt": note(b"a.pdf", OTHER_PARCEL)},
         to_failed(b"a.pdf"),
         to_failed(b"a.pdf"),
     ),
     Way("failed, in sub-folders", {P + b"x/a": b"A"}, to_failed(b"x/a"), to_failed(b"x/a")),
-    Way("failed, with a name of 254 bytes", {P + LONG: b"A"}, to_failed(LONG), to_failed(LONG)),
+    Way("failed, with a name of 254 bytes", {P + LONG_NAME: b"A"}, to_failed(LONG_NAME), to_failed(LONG_NAME)),
 )
 
 MOVING: tuple[Way, ...] = (
-    Way("claim", {b"inbox/a": b"A", b"inbox/x/y/b": b"B", b"inbox/x/c": b"C" * 99, b"done/a": b"D"}, take(PARCEL), both),
+    Way(
+        "claim",
+        {b"inbox/a": b"A", b"inbox/x/y/b": b"B", b"inbox/x/c": b"C" * 99, b"done/a": b"D"},
+        take(PARCEL),
+        file_all,
+    ),
     Way(
         "release",
         {P + b"x/a": b"A", b"inbox/x/a": b"B"},
         lambda disk, folders, _: release_file(disk, folders, PARCEL, b"x/a"),
-        then(lambda disk, folders, _: release_file(disk, folders, PARCEL, b"x/a"), both),
+        in_order(lambda disk, folders, _: release_file(disk, folders, PARCEL, b"x/a"), file_all),
     ),
     Way(
         "split",
         {P + b"x/a": b"A", P + b"x/b": b"B"},
-        lambda disk, folders, _: split_off(disk, folders, PARCEL, b"x/b", INTO),
+        lambda disk, folders, _: split_off(disk, folders, PARCEL, b"x/b", OTHER_PARCEL),
         away,
     ),
 )
 
 MOVING += (
     Way(
-        "put back",
+        "requeue",
         {b"failed/x/a": b"A", b"failed/x/a.error.txt": note(b"x/a", PARCEL), b"inbox/x/a": b"B"},
-        back(b"x/a"),
-        then(back(b"x/a"), _tidy_failed, both),
+        requeue_file(b"x/a"),
+        in_order(requeue_file(b"x/a"), _delete_leftover_notes, file_all),
         moved=b"failed/x/a",
     ),
     Way(
-        "put back under its first name",
+        "requeue under the original name",
         {
             b"failed/a (2)": b"A",
             b"failed/a (2).error.txt": note(b"y/a", PARCEL),
             b"failed/a": b"B",
-            b"failed/a.error.txt": note(b"a", INTO),
+            b"failed/a.error.txt": note(b"a", OTHER_PARCEL),
         },
-        back(b"a (2)"),
-        then(back(b"a (2)"), _tidy_failed, both),
+        requeue_file(b"a (2)"),
+        in_order(requeue_file(b"a (2)"), _delete_leftover_notes, file_all),
         moved=b"failed/a (2)",
     ),
 )
 
 TIDYING = (
     Way(
-        "discard",
-        {b"claimed/" + INTO.encode() + b"/x/a": b"A"},
-        lambda disk, folders, _: [remove_if_empty(disk, folders, parcel) for parcel in (PARCEL, INTO)],
+        "remove empty parcels",
+        {b"claimed/" + OTHER_PARCEL.encode() + b"/x/a": b"A"},
+        lambda disk, folders, _: [remove_if_empty(disk, folders, parcel) for parcel in (PARCEL, OTHER_PARCEL)],
         away,
         empty=(P + b"x/y", P + b"z"),
     ),
@@ -204,59 +211,59 @@ TIDYING = (
         "prune",
         {b"inbox/kept/a": b"A"},
         _prune,
-        then(_prune, both),
+        in_order(_prune, file_all),
         empty=(b"inbox/sub/deep", b"done/sub/deep", b"failed/kept"),
     ),
 )
 
 
-def crash(step: Step, spool: Spool, disk: Disk, point: int, **fuse: object) -> bool:
-    """Run a step and blow it at this operation; tells whether it has that many."""
-    fused = Fuse(disk, point, **fuse)
+def crash(step: Step, spool: Spool, disk: Disk, point: int, **options: object) -> bool:
+    """Run a step with a fault at operation ``point``; return whether the step has so many operations."""
+    fuse = Fuse(disk, point, **options)
     try:
         with spool.folders() as folders:
-            step(fused, folders, spool.inbox())
+            step(fuse, folders, spool.inbox())
     except (Blown, OSError):
-        if not fused.blown:
+        if not fuse.blown:
             raise
-    return fused.blown
+    return fuse.blown
 
 
-def crashes(way: Way, root: Path, disk: Disk, **fuse: object) -> Iterator[Spool]:
-    """Walk a way in a fresh spool for each of its operations, and blow it there; yield the spool as that leaves it."""
+def crashes(way: Way, root: Path, disk: Disk, **options: object) -> Iterator[Spool]:
+    """Run a scenario with a fault at operation 1, 2, 3 …, each in a new spool; yield the spool after the fault."""
     for point in itertools.count(1):
         spool = way.arrange(root / str(point))
-        if not crash(way.act, spool, disk, point, **fuse):
+        if not crash(way.act, spool, disk, point, **options):
             return
-        error = fuse.get("error")
-        fault = errno.errorcode[error.errno] if isinstance(error, OSError) else "dies after" if fuse.get("after") else "dies"
+        error = options.get("error")
+        fault = errno.errorcode[error.errno] if isinstance(error, OSError) else "dies after" if options.get("after") else "dies"
         walked(way.name, fault, point, kind_of(disk))
         yield spool
 
 
-def places(lying: Mapping[bytes, bytes]) -> dict[bytes, list[bytes]]:
-    """Return where each content lies; notes, and what we have begun and not ended, are none of it."""
-    found: dict[bytes, list[bytes]] = {}
-    for path, data in sorted(lying.items()):
+def places(files: Mapping[bytes, bytes]) -> dict[bytes, list[bytes]]:
+    """Return content -> paths; error notes and our own unfinished files are left out."""
+    paths: dict[bytes, list[bytes]] = {}
+    for path, data in sorted(files.items()):
         if not _is_note(path, data) and not is_begun(path, data):
-            found.setdefault(data, []).append(path)
-    return found
+            paths.setdefault(data, []).append(path)
+    return paths
 
 
-def notes_wanted(lying: Mapping[bytes, bytes]) -> set[bytes]:
-    """Return the notes that there should be: one beside each failed file."""
-    failed = [path for paths in places(lying).values() for path in paths if path.startswith(b"failed/")]
+def notes_wanted(files: Mapping[bytes, bytes]) -> set[bytes]:
+    """Return the paths of the expected error notes: one per failed file."""
+    failed = [path for paths in places(files).values() for path in paths if path.startswith(b"failed/")]
     split = [path.rpartition(b"/") for path in failed]
     return {folder + slash + note_name(name) for folder, slash, name in split}
 
 
-def notes_found(lying: Mapping[bytes, bytes]) -> set[bytes]:
-    """Return the notes that there are."""
-    return {path for path, data in lying.items() if _is_note(path, data)}
+def notes_found(files: Mapping[bytes, bytes]) -> set[bytes]:
+    """Return the paths of the existing error notes."""
+    return {path for path, data in files.items() if _is_note(path, data)}
 
 
 def is_begun(path: bytes, data: bytes) -> bool:
-    """Tell whether something is our own, begun and not ended: an unfinished file, or a name that is only reserved."""
+    """Return whether a file is one of our own, unfinished: a temporary file, or a reserved name."""
     return path.rpartition(b"/")[2].startswith(TEMP_PREFIX) or data == RESERVED
 
 
@@ -265,7 +272,7 @@ def _is_note(path: bytes, data: bytes) -> bool:
 
 
 def after_retention(spool: Spool, now: float) -> dict[bytes, bytes]:
-    """Return what is left in all folders once our leftovers are old enough to be removed."""
+    """Run retention when our leftovers are old enough; return the files that remain."""
     with spool.folders() as folders:
         list(delete_expired(Disk(), folders.done, now + 2 * LEFTOVER_SECONDS, 0.0))
         list(delete_expired(Disk(), folders.failed, now + 2 * max(LEFTOVER_SECONDS, KEEP_SECONDS), 0.0, has_notes=True))

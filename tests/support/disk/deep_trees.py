@@ -1,4 +1,4 @@
-"""Trees so deep that Python's own os.walk and rmtree break off: made, and removed again, one level at a time."""
+"""Make and remove folder trees too deep for os.walk and shutil.rmtree, one level at a time."""
 
 import contextlib
 import os
@@ -10,27 +10,27 @@ LEVELS = 3000
 
 @contextlib.contextmanager
 def deep_tree(top: Path, levels: int = LEVELS, name: str = "d") -> Iterator[bytes]:
-    """Make a chain of folders of this name with a file "f" at its end; yields the file's path below ``top``."""
-    at = os.open(top, os.O_RDONLY)
+    """Make nested folders of this name with a file "f" in the innermost; yield the file's path below ``top``."""
+    fd = os.open(top, os.O_RDONLY)
     for _ in range(levels):
-        os.mkdir(name, dir_fd=at)
-        at = _descend(at, name)
-    os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=at))
-    os.close(at)
+        os.mkdir(name, dir_fd=fd)
+        fd = _descend(fd, name)
+    os.close(os.open("f", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+    os.close(fd)
     try:
         yield f"{name}/".encode() * levels + b"f"
     finally:
-        _fill_in(top, name)
+        _remove_levels(top, name)
 
 
-def _descend(at: int, name: str) -> int:
-    below = os.open(name, os.O_RDONLY, dir_fd=at)
-    os.close(at)
-    return below
+def _descend(fd: int, name: str) -> int:
+    child_fd = os.open(name, os.O_RDONLY, dir_fd=fd)
+    os.close(fd)
+    return child_fd
 
 
-def _fill_in(top: Path, name: str) -> None:
-    """Pull each level up in place of the one above it."""
+def _remove_levels(top: Path, name: str) -> None:
+    """Remove the outermost folder, move its child to its place, and repeat."""
     folder, spare = top / name, top / "spare"
     while folder.is_dir():
         if (folder / name).is_dir():

@@ -1,4 +1,4 @@
-"""Disks of another kind than the one that the tests run on."""
+"""Disks without RENAME_NOREPLACE, across file systems, with errors, and with races."""
 
 import errno
 from collections.abc import Callable
@@ -8,14 +8,14 @@ from inboxd.fs.syscalls import Disk, Fd, NoReplaceUnsupported
 
 
 class LinkingDisk(Disk):
-    """A file system without a rename that refuses to overwrite, as NFS is and some FUSE: moves reserve names by links."""
+    """A file system without RENAME_NOREPLACE, such as NFS and some of FUSE: a move reserves the new name by a link."""
 
     def rename(self, *_: object) -> None:
-        raise NoReplaceUnsupported(errno.EINVAL, "no such rename here")
+        raise NoReplaceUnsupported(errno.EINVAL, "RENAME_NOREPLACE is not supported")
 
 
 class TwoDisks(Disk):
-    """Every folder on a file system of its own: moves copy."""
+    """Every folder on its own file system: a move copies the file."""
 
     def rename(self, *_: object) -> None:
         raise OSError(errno.EXDEV, "across file systems")
@@ -23,16 +23,16 @@ class TwoDisks(Disk):
     rename_over = rename
 
     def fsync(self, fd: Fd) -> None:
-        """Save the time: no test here can cut the power."""
+        """Do nothing, to save time: these tests don't simulate power cuts."""
 
 
 def kind_of(disk: Disk) -> str:
-    """Tell how a disk moves a file."""
+    """Return how a disk moves a file: "rename", "link" or "copy"."""
     return {LinkingDisk: "link", TwoDisks: "copy"}.get(type(disk), "rename")
 
 
 class RefusingDisk(Disk):
-    """Refuses one operation on one name."""
+    """Fails one operation on one name with this errno."""
 
     def __init__(self, operation: str, name: bytes, code: int) -> None:
         self._code = code
@@ -47,7 +47,7 @@ class RefusingDisk(Disk):
 
 
 class MovingDisk(Disk):
-    """Tells of each move just before it is made, by the name that is moved."""
+    """Calls ``before`` with the source name just before each move."""
 
     def __init__(self, before: Callable[[bytes], object]) -> None:
         self._before = before
@@ -62,10 +62,10 @@ class MovingDisk(Disk):
 
 
 class RacingDisk:
-    """Lets a rival act, from beginning to end, right before operation number ``at`` (of one kind, or of all)."""
+    """Runs all of ``rival`` just before operation number ``at``; with ``only``, before the ``at``-th operation of this name."""
 
-    def __init__(self, behind: Disk, rival: Callable[[], object], at: int = 1, *, only: str = "") -> None:
-        self._behind = behind
+    def __init__(self, target: Disk, rival: Callable[[], object], at: int = 1, *, only: str = "") -> None:
+        self._target = target
         self._rival = rival
         self._at = at
         self._only = only
@@ -73,11 +73,11 @@ class RacingDisk:
 
     @property
     def raced(self) -> bool:
-        """Whether the rival has had its turn."""
+        """Whether the rival has run."""
         return self.count >= self._at
 
     def __getattr__(self, name: str) -> Callable[..., object]:
-        operation = getattr(self._behind, name)
+        operation = getattr(self._target, name)
         return operation if name == "close" or (self._only and name != self._only) else partial(self._race, operation)
 
     def _race(self, operation: Callable[..., object], *args: object) -> object:

@@ -1,4 +1,4 @@
-"""Files that have failed, as a worker's callback leaves them."""
+"""Make failed files as a worker's callback does."""
 
 from support.disk.spools import Spool
 
@@ -9,7 +9,7 @@ from inboxd.spool.layout import new_parcel_id
 
 
 def fail_one(spool: Spool, path: bytes, reason: str = "no total", attempts: int = 1) -> None:
-    """Take a file from inbox/, and let it fail."""
+    """Claim a file in inbox/ and move it to failed/ with an error note."""
     parcel = new_parcel_id()
     with spool.folders() as folders:
         claim(Disk(), folders, parcel, [path])
@@ -18,6 +18,6 @@ def fail_one(spool: Spool, path: bytes, reason: str = "no total", attempts: int 
 
 
 def drop_and_fail(spool: Spool, path: bytes, reason: str = "no total", attempts: int = 1) -> None:
-    """Drop a file, whose content is its path, and let it fail."""
+    """Drop a file, whose content is its path, and move it to failed/ with an error note."""
     spool.put(b"inbox/" + path, path)
     fail_one(spool, path, reason, attempts)

@@ -1,4 +1,4 @@
-"""Looking through an inbox: what a scan says of each entry."""
+"""Scan an inbox and return its entries or their decisions."""
 
 from support.disk.spools import AT_ONCE, Spool
 
@@ -7,7 +7,7 @@ from inboxd.intake.readiness import Decision, WaitTimes
 from inboxd.intake.scan import DeniedEntry, ScannedEntry, ScannedFolder, scan
 
 FAR = 1e12
-"""So late that every file is old enough."""
+"""A time at which every file is old enough, in unix seconds."""
 
 
 def look(

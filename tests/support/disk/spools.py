@@ -1,4 +1,4 @@
-"""One inbox on a real disk: dropping into it, and telling what lies where."""
+"""One inbox on a real disk: write its files, and list what its folders contain."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ from inboxd.spool.error_note import SUFFIX
 from inboxd.spool.layout import Folders, new_parcel_id, open_folders
 
 AT_ONCE = WaitTimes(settle_seconds=0.0, unsure_seconds=0.0, empty_seconds=0.0)
-"""Every file is complete as soon as it is there."""
+"""Every file is complete as soon as it exists."""
 
 RESERVED = b"(only reserves its name)"
 RESERVING = b"inboxd-reserved-"
@@ -31,24 +31,24 @@ class Spool:
 
     @classmethod
     def make(cls, root: Path) -> "Spool":
-        """Make the four folders."""
+        """Make the four folders below ``root``."""
         for top in TOPS:
             (root / top).mkdir(parents=True)
         return cls(root)
 
     def where(self, path: bytes) -> Path:
-        """Return the place of a path."""
+        """Return the absolute path of a path below the root."""
         return self.root / os.fsdecode(path)
 
     def put(self, path: bytes, data: bytes = b"content") -> Path:
-        """Write a file, and make the folders that it needs."""
-        place = self.where(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(data)
-        return place
+        """Write a file, and make its parent folders; return its absolute path."""
+        file = self.where(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+        return file
 
     def claimed(self, *paths: bytes, data: bytes = b"content") -> str:
-        """Put files into a parcel, as a claim would have; returns its id."""
+        """Write files into a new parcel, as a claim leaves them; return the parcel's id."""
         parcel = new_parcel_id()
         for path in paths:
             self.put(b"claimed/%s/%s" % (parcel.encode(), path), data)
@@ -60,17 +60,17 @@ class Spool:
 
     @contextlib.contextmanager
     def folders(self) -> Iterator[Folders]:
-        """Open the four folders."""
+        """Open the four folders; close them on exit."""
         with open_folders(Disk(), PurePath(self.root)) as folders:
             yield folders
 
     def files(self, top: str = "") -> dict[bytes, bytes]:
-        """Return all that is no folder, path below ``top`` and content; what holds none has its kind as content."""
+        """Return path below ``top`` -> content of everything but folders; see ``_content`` for links and special files."""
         start = self.root / top
         return {
             os.fsencode((Path(folder) / name).relative_to(start)): _content(Path(folder) / name)
-            for folder, below, names in os.walk(start)
-            for name in (*names, *(link for link in below if (Path(folder) / link).is_symlink()))
+            for folder, subfolders, names in os.walk(start)
+            for name in (*names, *(link for link in subfolders if (Path(folder) / link).is_symlink()))
         }
 
     def folders_in(self, top: str) -> set[bytes]:
@@ -79,7 +79,7 @@ class Spool:
         return {os.fsencode(Path(folder).relative_to(start)) for folder, _, _ in os.walk(start)} - {b"."}
 
     def failed_files(self) -> dict[bytes, bytes]:
-        """Return what lies in failed/ without the notes, and without our own unfinished files."""
+        """Return the files in failed/ without error notes and our own temporary files."""
         return {
             path: data
             for path, data in self.files("failed").items()
@@ -87,12 +87,12 @@ class Spool:
         }
 
     def notes(self) -> dict[bytes, bytes]:
-        """Return the notes in failed/."""
+        """Return the error notes in failed/."""
         return {path: data for path, data in self.files("failed").items() if path.endswith(SUFFIX)}
 
 
-def _content(place: Path) -> bytes:
-    if place.is_symlink():
-        target = os.fsencode(place.readlink())
+def _content(file: Path) -> bytes:
+    if file.is_symlink():
+        target = os.fsencode(file.readlink())
         return RESERVED if target.startswith(RESERVING) else b"-> " + target
-    return place.read_bytes() if stat.S_ISREG(place.lstat().st_mode) else b"(no file)"
+    return file.read_bytes() if stat.S_ISREG(file.lstat().st_mode) else b"(no file)"

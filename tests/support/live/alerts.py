@@ -1,4 +1,4 @@
-"""What deploy/ has for Prometheus and Grafana, read: alerts, panels, and all that they ask."""
+"""Read the alerts and panels in deploy/ and yield their queries."""
 
 import json
 import re
@@ -18,19 +18,19 @@ _VARIABLES = {"$__rate_interval": "1m", "$instance": ".*", "$inbox": ".*"}
 
 
 def alerts() -> Iterator[tuple[str, str]]:
-    """Yield each alert's name and text, with the comment above it."""
+    """Yield each alert's name and YAML text, with the comment above."""
     for block in re.split(r"(?:\n|rules:)\n(?=      #)", RULES)[1:]:
         yield re.search(r"- alert: (\w+)", block)[1], block  # type: ignore[index]
 
 
 def conditions() -> Iterator[str]:
-    """Yield what each alert asks."""
+    """Yield each alert's expression."""
     for _, text in alerts():
         yield _EXPRESSION.search(text)[1].strip()  # type: ignore[index]
 
 
 def queries() -> Iterator[str]:
-    """Yield what each panel asks, with Grafana's variables filled in: all hosts, all inboxes, the last minute."""
+    """Yield each panel's query, with Grafana's variables replaced: all hosts, all inboxes, the last minute."""
     for panel in DASHBOARD["panels"]:
         for target in panel["targets"]:
             query = target["expr"]
@@ -40,7 +40,7 @@ def queries() -> Iterator[str]:
 
 
 def choices() -> Iterator[tuple[str, str]]:
-    """Yield series and label of each list that people choose from: label_values(SERIES, LABEL)."""
+    """Yield series and label of each dashboard variable: label_values(SERIES, LABEL)."""
     for variable in DASHBOARD["templating"]["list"]:
         if variable["type"] == "query":
             yield re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["definition"]).groups()  # type: ignore[union-attr, misc]

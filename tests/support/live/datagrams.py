@@ -1,4 +1,4 @@
-"""Real datagram sockets in the place of systemd's: one that takes journal entries, one that takes sd_notify's states."""
+"""Real datagram sockets in place of systemd's: one receives journal entries, the other sd_notify states."""
 
 import contextlib
 import socket
@@ -13,8 +13,8 @@ from typing import Self
 DEADLINE_SECONDS = 30.0
 
 
-class Mailbox:
-    """A bound datagram socket, whose path is short enough for one; an ``abstract`` one has no path."""
+class DatagramSocket:
+    """A bound unix datagram socket, in a folder with a short path or, if ``abstract``, without a file."""
 
     def __init__(self, *, abstract: bool = False) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="inboxd-test-")
@@ -23,22 +23,22 @@ class Mailbox:
         self.open()
 
     def open(self) -> None:
-        """Bind the socket, anew after ``close``."""
+        """Bind the socket, also again after ``close``."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 * 1024 * 1024)
         self._socket.bind("\0" + self.address[1:] if self.address.startswith("@") else self.address)
         self._socket.settimeout(0)
 
     def close(self) -> None:
-        """Close the socket, and take its path away."""
+        """Close the socket and remove its file."""
         self._socket.close()
         Path(self.address).unlink(missing_ok=True)
 
-    def take(self) -> list[bytes]:
-        """Return all datagrams that have come."""
-        return list(self._each())
+    def receive_all(self) -> list[bytes]:
+        """Return all datagrams received since the last call."""
+        return list(self._datagrams())
 
-    def _each(self) -> Iterator[bytes]:
+    def _datagrams(self) -> Iterator[bytes]:
         with contextlib.suppress(BlockingIOError):
             while True:
                 yield self._socket.recv(16 * 1024 * 1024)
@@ -51,36 +51,36 @@ class Mailbox:
         self._folder.cleanup()
 
 
-class JournalSocket(Mailbox):
-    """Takes entries as journald does."""
+class JournalSocket(DatagramSocket):
+    """Receives entries as journald does."""
 
     def entries(self) -> list[dict[str, str]]:
-        """Return the entries that have come."""
-        return [parse(datagram) for datagram in self.take()]
+        """Return the entries received since the last call."""
+        return [_parse_entry(datagram) for datagram in self.receive_all()]
 
 
-class Manager(Mailbox):
-    """Takes states as a service manager does, and remembers them."""
+class Manager(DatagramSocket):
+    """Receives states as a service manager does, and keeps them in ``states``."""
 
     def __init__(self, *, abstract: bool = False) -> None:
         super().__init__(abstract=abstract)
         self.states: list[str] = []
 
     def look(self) -> list[str]:
-        """Return all states that have come so far."""
-        self.states += [datagram.decode() for datagram in self.take()]
+        """Return all states received so far."""
+        self.states += [datagram.decode() for datagram in self.receive_all()]
         return self.states
 
     def wait_for(self, condition: Callable[[list[str]], object]) -> None:
-        """Wait until the states fulfil a condition; fail the test if that takes too long."""
+        """Wait until ``condition(states)`` is true; fail the test if that takes longer than DEADLINE_SECONDS."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not condition(self.look()):
             assert time.monotonic() < deadline, self.states
             time.sleep(0.02)
 
 
-def parse(datagram: bytes) -> dict[str, str]:
-    """Take an entry apart as https://systemd.io/JOURNAL_NATIVE_PROTOCOL says; a key that journald drops is an error."""
+def _parse_entry(datagram: bytes) -> dict[str, str]:
+    """Parse an entry as https://systemd.io/JOURNAL_NATIVE_PROTOCOL specifies; fail on a key that journald would drop."""
     entry: dict[str, str] = {}
     while datagram:
         head, _, rest = datagram.partition(b"\n")

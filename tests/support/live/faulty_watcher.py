@@ -1,7 +1,6 @@
-"""The watcher as it is, on watchdog as it should not be: a file named "fault" in the stand's folder says what goes wrong.
+"""The real watcher over a faulty watchdog: a file named "fault" in the stand's folder names the fault to inject.
 
-Its first word is one of ONCE, which happens the next time it can and removes the file, or of LASTING, which lasts as long as
-the file is there.
+A fault of ONCE happens at the next opportunity and removes the file; one of LASTING lasts until the file is removed.
 """
 
 import ctypes
@@ -21,11 +20,11 @@ FAULT = Path(os.environ["STAND_FOLDER"]) / "fault"
 ONCE = ("reader", "emitter", "handler")
 LASTING = ("no watches", "no instances")
 
-_LOOK_SECONDS = 0.05
-_WATCHES_SECONDS = 1.0
+_POLL_SECONDS = 0.05
+_WATCH_RETRY_SECONDS = 1.0
 
 
-def _is(fault: str) -> bool:
+def _is_set(fault: str) -> bool:
     try:
         return FAULT.read_text("ascii") == fault
     except FileNotFoundError:
@@ -33,9 +32,9 @@ def _is(fault: str) -> bool:
 
 
 def _raise_once(fault: str) -> None:
-    if _is(fault):
+    if _is_set(fault):
         FAULT.unlink()
-        raise RuntimeError(f"the {fault} was told to raise")
+        raise RuntimeError(f"the test injected an error into the {fault}")
 
 
 def _raising(fault: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,10 +46,10 @@ def _raising(fault: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _refusing(fault: str, code: int, function: Callable[..., int]) -> Callable[..., int]:
-    """Refuse as the kernel does."""
+    """Fail with an errno, as the kernel does."""
 
     def wrapped(*args: Any) -> int:  # noqa: ANN401
-        if _is(fault):
+        if _is_set(fault):
             ctypes.set_errno(code)
             return -1
         return function(*args)
@@ -59,18 +58,18 @@ def _refusing(fault: str, code: int, function: Callable[..., int]) -> Callable[.
 
 
 def _sleep(emitter: inotify.HintEmitter, _timeout: float) -> None:
-    while not emitter.stopped_event.wait(_LOOK_SECONDS):
+    while not emitter.stopped_event.wait(_POLL_SECONDS):
         _raise_once("emitter")
 
 
 def main() -> int:
-    """Run it."""
+    """Run the watcher with the faults patched in."""
     inotify_c.InotifyFD.handle_event = _raising("reader", inotify_c.InotifyFD.handle_event)
     inotify.HintEmitter.queue_events = _sleep
     observer.HintHandler.dispatch = _raising("handler", observer.HintHandler.dispatch)
     inotify_c.inotify_add_watch = _refusing("no watches", errno.ENOSPC, inotify_c.inotify_add_watch)
     inotify_c.inotify_init = _refusing("no instances", errno.EMFILE, inotify_c.inotify_init)
-    watches.WATCH_RETRY_SECONDS = _WATCHES_SECONDS
+    watches.WATCH_RETRY_SECONDS = _WATCH_RETRY_SECONDS
     return program.main()
 
 

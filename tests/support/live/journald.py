@@ -1,6 +1,6 @@
-"""A real systemd-journald, alone in a mount namespace of its own: the machine sees nothing of it.
+"""A real systemd-journald in its own mount namespace, invisible to the rest of the machine.
 
-Needs systemd's package, but not that systemd runs; and root, or a kernel that gives users namespaces of their own.
+Needs systemd's package, but no running systemd; and root, or a kernel with unprivileged user namespaces.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ POLL_SECONDS = 0.01
 
 _CONFIGURATION = "[Journal]\nStorage=persistent\nRateLimitIntervalSec=0\nReadKMsg=no\nAudit=no\nForwardToSyslog=no\n"
 _ROOT_INSIDE = () if os.geteuid() == 0 else ("--user", "--map-root-user")
-"""Who is not root may be it in a user namespace, and mount there."""
+"""Options by which another user is root in a user namespace, where mounts are permitted."""
 _SCRIPT = """
 set -eu
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -37,7 +37,7 @@ exec /lib/systemd/systemd-journald
 
 
 class Journald:
-    """Started by ``with``; its journal's files are below ``folder``, and stay there."""
+    """A journald that runs inside ``with``; its journal files below ``folder`` remain afterwards."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,8 +54,8 @@ class Journald:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         deadline = time.monotonic() + START_SECONDS
         while self._socket.connect_ex(self.address):
-            assert self._process.poll() is None, f"journald ended with {self._process.returncode}"
-            assert time.monotonic() < deadline, "journald does not listen"
+            assert self._process.poll() is None, f"journald exited with code {self._process.returncode}"
+            assert time.monotonic() < deadline, f"journald did not listen within {START_SECONDS} s"
             time.sleep(POLL_SECONDS)
         return self
 
@@ -66,24 +66,24 @@ class Journald:
         self._process.wait(START_SECONDS)
 
     def send(self, fields: Mapping[str, bytes]) -> None:
-        """Send one entry by the native protocol."""
+        """Send one entry in the native protocol."""
         self._socket.send(
             b"".join(key.encode() + b"\n" + struct.pack("<Q", len(value)) + value + b"\n" for key, value in fields.items())
         )
 
     def tell(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        """Send lines of the log, and wait until all are stored. Their times become now: a journal has its own clock."""
+        """Send log lines and wait until all are stored. journald replaces their times by the current time."""
         for line in lines:
             self.send(entry(line))
         self.sync()
 
     def sync(self) -> None:
-        """Wait until what was sent is in the files."""
+        """Wait until all sent entries are in the journal files."""
         mark = os.urandom(8).hex()
         self.send({"MESSAGE": b"mark", "TEST_MARK": mark.encode()})
         deadline = time.monotonic() + START_SECONDS
         while not self._has(mark):
-            assert time.monotonic() < deadline, "journald does not store what it gets"
+            assert time.monotonic() < deadline, f"journald did not store the entries within {START_SECONDS} s"
             time.sleep(POLL_SECONDS)
 
     def _has(self, mark: str) -> bool:
@@ -92,21 +92,15 @@ class Journald:
 
 
 def entry(line: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return a line of the log as the journal's fields: keys in upper case, what is no text as JSON; not what is None."""
-    rest = {key: value for key, value in line.items() if key not in ("timestamp", "level", "event")}
+    """Return a log line as journal fields: keys in upper case, values other than text as JSON, None left out."""
+    hidden = ("timestamp", "level", "event")
+    extra = {key: value for key, value in line.items() if key not in hidden and value is not None}
     priority = {"debug": "7", "info": "6", "warning": "4", "error": "3"}[line["level"]]
-    first = {
+    fields = {
         "MESSAGE": f"{line['event']} {line.get('file', '')}",
         "PRIORITY": priority,
         "SYSLOG_IDENTIFIER": f"inboxd-{line['program']}",
         "EVENT": line["event"],
     }
-    texts = {
-        **first,
-        **{
-            key.upper(): value if isinstance(value, str) else json.dumps(value)
-            for key, value in rest.items()
-            if value is not None
-        },
-    }
-    return {key: text.encode() for key, text in texts.items()}
+    texts = {key.upper(): value if isinstance(value, str) else json.dumps(value) for key, value in extra.items()}
+    return {key: text.encode() for key, text in (fields | texts).items()}

@@ -1,4 +1,4 @@
-"""Lines as spool/log.py writes them, for tests and benches of what reads them: single ones, and a long log of many files."""
+"""Log lines as inboxd writes them, single or as a long log of many files, for tests and benches of the log readers."""
 
 import hashlib
 import json
@@ -26,14 +26,15 @@ MODULES = {
     "sweep_done": ("worker", "inboxd.tasks.sweeps.stale"),
 }
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()
-RAISED = 0.01
-"""So many of a long log's files raise once, and are split off or tried again."""
-COMPANY_MAX = 12
+RAISING_SHARE = 0.01
+"""Share of a long log's files whose handler raises once: they are split off or retried."""
+PARCEL_FILES_MAX = 12
+ERROR = "ConnectionError: the archive is unavailable"
 WARNINGS = ("file_failed", "file_refused", "parcel_crashed", "file_missing", "file_denied")
 
 
 def table(event: str, at: float, **keys: object) -> dict[str, Any]:
-    """Return a line's keys and values; ``at`` is in unix seconds."""
+    """Return a line's keys and values; ``at`` is its time in unix seconds."""
     program, module = MODULES[event]
     stamp = datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     level = "warning" if event in WARNINGS else "info"
@@ -42,51 +43,51 @@ def table(event: str, at: float, **keys: object) -> dict[str, Any]:
 
 
 def line(event: str, at: float, **keys: object) -> bytes:
-    """Return a line's bytes, with its line feed."""
+    """Return a line as bytes, with a line feed."""
     return json.dumps(table(event, at, **keys)).encode() + b"\n"
 
 
 def parcel(number: int, at: float) -> str:
-    """Return a parcel's id."""
+    """Return the id of parcel ``number``, made at ``at`` (unix seconds)."""
     return f"{int(at * 1000):012x}{number:016x}"
 
 
 def long_log(files: int, seed: int = 1) -> Iterator[dict[str, Any]]:
-    """Yield the lines of so many files, about three and a bit for each: alone and in company, some that raise, few that fail.
+    """Yield the lines of ``files`` files, just over three per file, in parcels of one or more; some handlers raise once.
 
     Every file's name is ``YEAR/customer NNN/invoice NUMBER.pdf``.
     """
-    chance = random.Random(seed)
+    dice = random.Random(seed)
     at, number, parcels = NOON, 0, 0
     while number < files:
-        company = 1 if chance.random() < 0.5 else chance.randint(2, COMPANY_MAX)
-        names = [f"2026/customer {n % 997:03d}/invoice {n:07d}.pdf" for n in range(number, min(number + company, files))]
-        number, parcels, at = number + len(names), parcels + 1, at + chance.random() * 0.2
-        yield from _of_one_parcel(chance, names, parcel(parcels, at), parcel(files + parcels, at + 0.1), at)
+        count = 1 if dice.random() < 0.5 else dice.randint(2, PARCEL_FILES_MAX)
+        names = [f"2026/customer {n % 997:03d}/invoice {n:07d}.pdf" for n in range(number, min(number + count, files))]
+        number, parcels, at = number + len(names), parcels + 1, at + dice.random() * 0.2
+        yield from _parcel_lines(dice, names, parcel(parcels, at), parcel(files + parcels, at + 0.1), at)
 
 
-def _of_one_parcel(chance: random.Random, names: list[str], one: str, other: str, at: float) -> Iterator[dict[str, Any]]:
+def _parcel_lines(dice: random.Random, names: list[str], first: str, second: str, at: float) -> Iterator[dict[str, Any]]:
     digests = [hashlib.sha256(name.encode()).hexdigest() for name in names]
     for name, digest in zip(names, digests, strict=True):
-        keys = {"size": chance.randint(100, 30_000), "sha256": digest, "file_id": digest[:32], "found_by": "event"}
-        yield table("file_claimed", at, file=name, parcel=one, **keys)
-    bad = names[0] if chance.random() < RAISED * len(names) else None
+        keys = {"size": dice.randint(100, 30_000), "sha256": digest, "file_id": digest[:32], "found_by": "event"}
+        yield table("file_claimed", at, file=name, parcel=first, **keys)
+    raising = names[0] if dice.random() < RAISING_SHARE * len(names) else None
     for name, digest in zip(names, digests, strict=True):
         at += 0.003
-        told: dict[str, Any] = {"result": {"sha256": digest, "size": 4096, "content_type": "application/pdf"}}
-        if name == bad:
-            told = {"raised": "ConnectionError: the archive is away"}
-        yield table("file_handled", at, file=name, parcel=one, attempt=1, took_ms=0.6, **told)
+        answer: dict[str, Any] = {"result": {"sha256": digest, "size": 4096, "content_type": "application/pdf"}}
+        if name == raising:
+            answer = {"raised": ERROR}
+        yield table("file_handled", at, file=name, parcel=first, attempt=1, took_ms=0.6, **answer)
     for name in names:
-        if name != bad:
-            yield table("file_done", at + 0.01, file=name, parcel=one, attempt=1, filed=name, took_ms=47.2)
-    if bad is None:
+        if name != raising:
+            yield table("file_done", at + 0.01, file=name, parcel=first, attempt=1, filed=name, took_ms=47.2)
+    if raising is None:
         return
-    into = other if len(names) > 1 else one
+    parcel_id = second if len(names) > 1 else first
     if len(names) > 1:
-        yield table("parcel_split", at + 0.011, file=bad, parcel=into, out_of=one, why="ConnectionError: the archive is away")
-        yield table("parcel_sent", at + 0.012, parcel=into, files=1)
+        yield table("parcel_split", at + 0.011, file=raising, parcel=parcel_id, out_of=first, why=ERROR)
+        yield table("parcel_sent", at + 0.012, parcel=parcel_id, files=1)
     else:
-        yield table("file_retried", at + 0.011, file=bad, parcel=into, retry=1, of=3, in_seconds=2.0)
-    yield table("file_handled", at + 2, file=bad, parcel=into, attempt=2, took_ms=0.7, result="booked")
-    yield table("file_done", at + 2.01, file=bad, parcel=into, attempt=2, filed=bad, took_ms=2050.3)
+        yield table("file_retried", at + 0.011, file=raising, parcel=parcel_id, retry=1, of=3, in_seconds=2.0)
+    yield table("file_handled", at + 2, file=raising, parcel=parcel_id, attempt=2, took_ms=0.7, result="booked")
+    yield table("file_done", at + 2.01, file=raising, parcel=parcel_id, attempt=2, filed=raising, took_ms=2050.3)

@@ -1,6 +1,6 @@
-"""Something between the programs and Redis: it delays replies, cuts connections, and may lead to another server.
+"""A proxy between the programs and Redis: it delays replies, cuts connections, and can forward to another server.
 
-It runs as a program of the stand (a thread beside the tests would make their forks unsafe), and is told what to do by a file.
+The proxy is a program of the stand, since a thread in the tests' process would make forks unsafe; a control file routes it.
 """
 
 import asyncio
@@ -11,53 +11,53 @@ from pathlib import Path
 
 from support.live.stand import Program, Stand
 
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 CHUNK_BYTES = 1 << 16
 
 
 class SlowProxy:
-    """The tests' end. Make it before the stand, whose ``redis.url`` it is; ``open`` it when the stand is there."""
+    """The tests' end. Make the proxy first, then the stand with the proxy's ``url`` as ``redis.url``; then call ``start``."""
 
     def __init__(self, folder: Path) -> None:
-        """``folder`` is for its socket and its orders; a short path, for the sake of the socket."""
+        """Use ``folder`` for the socket, whose path must be short, and the control file."""
         self.socket = folder / "p.sock"
         self.url = f"unix://{self.socket}"
-        self._orders = folder / "orders.json"
+        self._control_file = folder / "control.json"
 
-    def open(self, stand: Stand) -> Program:
-        """Start it before the stand's server, and wait until it listens."""
-        self.order(stand.socket)
-        argv = (sys.executable, "-m", "support.live.slow_proxy", str(self.socket), str(self._orders))
+    def start(self, stand: Stand) -> Program:
+        """Start the proxy, which forwards to the stand's server, and wait until it listens."""
+        self.route(stand.socket)
+        argv = (sys.executable, "-m", "support.live.slow_proxy", str(self.socket), str(self._control_file))
         program = stand.program("proxy", argv, lambda _start: self.socket.exists())
         program.start()
         return program
 
-    def order(self, server: Path, delay_seconds: float = 0.0) -> None:
-        """Lead to this server, each reply late by so much. Connections that lead elsewhere are cut."""
-        fresh = self._orders.with_suffix(".new")
-        fresh.write_text(json.dumps([str(server), delay_seconds]), "ascii")
-        fresh.rename(self._orders)
+    def route(self, server: Path, delay_seconds: float = 0.0) -> None:
+        """Forward to this server and delay each reply; cut the connections to any other server."""
+        unfinished = self._control_file.with_suffix(".new")
+        unfinished.write_text(json.dumps([str(server), delay_seconds]), "ascii")
+        unfinished.rename(self._control_file)
 
 
 class _Proxy:
-    """The program's end."""
+    """The program's end: forwards connections as the control file says."""
 
-    def __init__(self, orders: Path) -> None:
-        self._orders = orders
-        self._open: dict[asyncio.StreamWriter, str] = {}
-        self.server, self.delay = "", 0.0
-        self.obey()
+    def __init__(self, control_file: Path) -> None:
+        self._control_file = control_file
+        self._servers: dict[asyncio.StreamWriter, str] = {}
+        self.server, self.delay_seconds = "", 0.0
+        self.read_control_file()
 
-    def obey(self) -> None:
-        self.server, self.delay = json.loads(self._orders.read_text("ascii"))
-        for writer, server in list(self._open.items()):
+    def read_control_file(self) -> None:
+        self.server, self.delay_seconds = json.loads(self._control_file.read_text("ascii"))
+        for writer, server in list(self._servers.items()):
             if server != self.server:
                 writer.transport.abort()
 
-    async def look(self) -> None:
+    async def poll_control_file(self) -> None:
         while True:
-            self.obey()
-            await asyncio.sleep(LOOK_SECONDS)
+            self.read_control_file()
+            await asyncio.sleep(POLL_SECONDS)
 
     async def serve(self, from_client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         server = self.server
@@ -66,21 +66,21 @@ class _Proxy:
         except OSError:
             to_client.transport.abort()
             return
-        self._open |= {to_client: server, to_server: server}
+        self._servers |= {to_client: server, to_server: server}
         pumps = {
             asyncio.create_task(_pump(from_client, to_server)),
-            asyncio.create_task(self._pump_late(from_server, to_client)),
+            asyncio.create_task(self._pump_delayed(from_server, to_client)),
         }
         await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         for pump in pumps:
             pump.cancel()
         for writer in (to_client, to_server):
-            del self._open[writer]
+            del self._servers[writer]
             writer.transport.abort()
 
-    async def _pump_late(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump_delayed(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(CHUNK_BYTES):
-            await asyncio.sleep(self.delay)
+            await asyncio.sleep(self.delay_seconds)
             writer.write(data)
             await writer.drain()
 
@@ -91,11 +91,11 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         await writer.drain()
 
 
-async def _main(socket: str, orders: str) -> None:
-    proxy = _Proxy(Path(orders))
+async def _main(socket: str, control_file: str) -> None:
+    proxy = _Proxy(Path(control_file))
     listener = await asyncio.start_unix_server(proxy.serve, socket)
     async with listener:
-        await proxy.look()
+        await proxy.poll_control_file()
 
 
 if __name__ == "__main__":

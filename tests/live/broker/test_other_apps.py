@@ -61,7 +61,7 @@ def test_an_app_with_a_short_visibility_timeout_does_not_hand_our_messages_out_a
     stand.drop(b"long.txt", b"sleep %d" % LONG_SECONDS)
     stand.wait_until(lambda: stand.path("done", b"long.txt").exists())
 
-    assert [seen.attempt for seen in stand.seen()] == [1]
+    assert [call.attempt for call in stand.calls()] == [1]
     assert stand.log_events("duplicate_ignored") == [], "a second copy of its message has come"
 
 
