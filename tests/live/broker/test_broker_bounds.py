@@ -1,4 +1,4 @@
-"""How long a call into a Redis that hangs can take: never longer than the settings say."""
+"""A call to a Redis server that hangs takes no longer than the timeouts in the settings imply."""
 
 import contextlib
 import signal
@@ -25,13 +25,13 @@ pytestmark = pytest.mark.live
 
 CONNECT_TIMEOUT, SOCKET_TIMEOUT = 0.3, 0.4
 BOUND_SECONDS = 2 * 2 * (CONNECT_TIMEOUT + SOCKET_TIMEOUT)
-"""A call is tried twice, and so is the connection that each try may need. Measured: 4 socket timeouts at most."""
+"""Maximum time of a call: two tries, each with up to two connection attempts. Measured: at most 4 socket timeouts."""
 PING_SECONDS = 1.0
 
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    """A server, and none of the programs."""
+    """Yield a stand that runs only the server."""
     with Stand(tmp_path_factory.mktemp("bounds")) as made:
         made.redis.start()
         yield made
@@ -67,8 +67,8 @@ def calls(settings: Settings, app: Celery) -> Iterator[dict[str, Call]]:
 
 
 @contextlib.contextmanager
-def hung(stand: Stand) -> Iterator[None]:
-    """Keep the server from answering, and from nothing else: it can be connected to."""
+def hanging_redis(stand: Stand) -> Iterator[None]:
+    """Stop the server: connections to it succeed, but it sends no reply."""
     stand.redis.send(signal.SIGSTOP)
     try:
         yield
@@ -76,26 +76,26 @@ def hung(stand: Stand) -> Iterator[None]:
         stand.redis.send(signal.SIGCONT)
 
 
-@pytest.mark.parametrize("warm", [True, False], ids=["connected before", "first call"])
+@pytest.mark.parametrize("is_connected", [True, False], ids=["connected before", "first call"])
 @pytest.mark.parametrize("name", ["send", "a lease", "the heartbeat", "counting workers"])
-def test_a_call_into_a_redis_that_hangs_ends_in_time(stand: Stand, calls: dict[str, Call], name: str, warm: bool) -> None:
-    if warm:
+def test_a_call_to_a_hanging_redis_fails_in_time(stand: Stand, calls: dict[str, Call], name: str, is_connected: bool) -> None:
+    if is_connected:
         calls[name]()
 
-    with hung(stand):
-        begun = time.monotonic()
+    with hanging_redis(stand):
+        started_at = time.monotonic()
         with pytest.raises((BrokerUnavailable, OperationalError, redis.RedisError)):
             calls[name]()
-        took = time.monotonic() - begun
+        elapsed = time.monotonic() - started_at
 
-    assert took < BOUND_SECONDS
+    assert elapsed < BOUND_SECONDS
 
 
-def test_the_status_of_a_redis_that_hangs_is_told_in_time(stand: Stand, settings: Settings) -> None:
-    with hung(stand):
-        begun = time.monotonic()
+def test_status_reports_a_hanging_redis_in_time(stand: Stand, settings: Settings) -> None:
+    with hanging_redis(stand):
+        started_at = time.monotonic()
         status = take_snapshot(settings, time.time())
-        took = time.monotonic() - begun
+        elapsed = time.monotonic() - started_at
 
     assert "Timeout" in status.broker_error
-    assert took < BOUND_SECONDS
+    assert elapsed < BOUND_SECONDS

@@ -1,4 +1,4 @@
-"""Redis that comes late, comes back empty, or is full: the programs wait, say why, and go on by themselves."""
+"""While Redis is not started, without data or out of memory, the programs wait, log why, and continue by themselves."""
 
 import json
 import shutil
@@ -14,37 +14,37 @@ pytestmark = pytest.mark.live
 
 MakeStand = Callable[..., Stand]
 
-SLOWLY = {"drop": {"handler": f"{HANDLERS}:sleep_20_ms"}}
+SLOW_INBOX = {"drop": {"handler": f"{HANDLERS}:sleep_20_ms"}}
 
 
 def pids(stand: Stand) -> tuple[int, ...]:
-    """Return the numbers of the three programs; fails when one has ended."""
+    """Return the process ids of those of the three programs that run."""
     return tuple(program.pid for program in (stand.watcher, stand.worker, stand.beat) if program.running)
 
 
-def some_are_done(stand: Stand, dropped: dict[bytes, str]) -> None:
-    """Wait until some of these files, and not all, are done."""
+def wait_until_some_are_done(stand: Stand, dropped: dict[bytes, str]) -> None:
+    """Wait until a tenth of these files is done; fail the test if all are."""
     stand.wait_until(lambda: len(stand.names("done") & dropped.keys()) >= len(dropped) // 10)
-    assert not stand.is_at_rest(), "all were done before the trouble began"
+    assert not stand.is_at_rest(), "all files were done before the outage"
 
 
 def assert_all_done_once(stand: Stand, dropped: dict[bytes, str], seconds: float = 60.0) -> None:
-    """Wait until all is filed, and compare what lies in done/ with what was dropped."""
+    """Wait until all files are filed; assert that done/ contains each of them once and unchanged, and failed/ none."""
     stand.wait_until(lambda: stand.is_at_rest() and dropped.keys() <= stand.names("done"), seconds)
     assert stand.tree("done") == dropped
     assert stand.names("failed") == set()
 
 
 def status(stand: Stand) -> tuple[int, Table]:
-    """Ask `inboxd status --json`; returns its exit code and its answer."""
-    asked = subprocess.run(
+    """Run `inboxd status --json`; return its exit code and its output."""
+    result = subprocess.run(
         [sys.executable, "-m", "inboxd", "status", "--json"],
         env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
-    return asked.returncode, json.loads(asked.stdout)
+    return result.returncode, json.loads(result.stdout)
 
 
-def test_programs_that_were_started_before_redis_begin_by_themselves_when_it_comes(make_stand: MakeStand) -> None:
+def test_programs_started_before_redis_begin_work_once_redis_starts(make_stand: MakeStand) -> None:
     stand = make_stand()
     files = {b"%d.txt" % number: b"early %d" % number for number in range(20)}
     dropped = stand.drop_folder(b"early", files)
@@ -63,12 +63,12 @@ def test_programs_that_were_started_before_redis_begin_by_themselves_when_it_com
     assert stand.duplicates() == {}
 
 
-def test_a_redis_that_comes_back_without_its_data_loses_no_file(make_stand: MakeStand) -> None:
-    stand = make_stand(SLOWLY).start()
+def test_a_redis_restart_without_data_loses_no_file(make_stand: MakeStand) -> None:
+    stand = make_stand(SLOW_INBOX).start()
     before = pids(stand)
 
     dropped = stand.drop_folder(b"load", {b"%d.txt" % number: b"content %d" % number for number in range(300)})
-    some_are_done(stand, dropped)
+    wait_until_some_are_done(stand, dropped)
     stand.redis.kill9()
     shutil.rmtree(stand.folder / "redis")
     (stand.folder / "redis").mkdir()
@@ -78,93 +78,93 @@ def test_a_redis_that_comes_back_without_its_data_loses_no_file(make_stand: Make
     assert pids(stand) == before
 
 
-def tend(program: Program) -> bool:
-    """Do a service manager's part. Whether it should come to that is another test's question."""
+def restart_if_exited(program: Program) -> bool:
+    """Start a program that has exited, as a service manager does; return True. Other tests check that no program exits."""
     if not program.running:
         program.spawn()
     return True
 
 
-def fill_up(stand: Stand) -> None:
-    """Let the server refuse whatever needs memory."""
+def exhaust_memory(stand: Stand) -> None:
+    """Make the server refuse commands that need memory."""
     stand.client.config_set("maxmemory-policy", "noeviction")
     stand.client.config_set("maxmemory", 1)
 
 
-def empty_out(stand: Stand) -> None:
-    """Give the server all the memory that it wants."""
+def restore_memory(stand: Stand) -> None:
+    """Remove the server's memory limit."""
     stand.client.config_set("maxmemory", 0)
 
 
-def test_while_redis_is_full_nothing_is_claimed_and_everybody_says_why(make_stand: MakeStand) -> None:
-    stand = make_stand(SLOWLY).start()
+def test_while_redis_is_out_of_memory_nothing_is_claimed_and_log_and_status_say_why(make_stand: MakeStand) -> None:
+    stand = make_stand(SLOW_INBOX).start()
     dropped = stand.drop_folder(b"load", {b"%d.txt" % number: b"content %d" % number for number in range(300)})
-    some_are_done(stand, dropped)
+    wait_until_some_are_done(stand, dropped)
 
-    fill_up(stand)
+    exhaust_memory(stand)
     stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.watcher))
     claimed = stand.names("claimed")
     dropped |= stand.drop_folder(b"later", {b"%d.txt" % number: b"meanwhile %d" % number for number in range(20)})
-    code, said = status(stand)
-    (told,) = stand.log_events("broker_unavailable", stand.watcher)
+    code, report = status(stand)
+    (outage,) = stand.log_events("broker_unavailable", stand.watcher)
     waiting, claimed_since = stand.names("inbox"), stand.names("claimed") - claimed
-    empty_out(stand)
-    stand.wait_until(lambda: tend(stand.worker) and stand.is_at_rest(), 60)
+    restore_memory(stand)
+    stand.wait_until(lambda: restart_if_exited(stand.worker) and stand.is_at_rest(), 60)
     assert_all_done_once(stand, dropped)
 
     assert claimed_since == set()
     assert {name for name in dropped if name.startswith(b"later/")} <= waiting
-    assert "maxmemory" in told["error"]
+    assert "maxmemory" in outage["error"]
     assert code == 1
-    assert "maxmemory" in said["broker"]["why"]
+    assert "maxmemory" in report["broker"]["why"]
     stand.wait_until(lambda: stand.log_events("broker_available", stand.watcher))
     assert len(stand.log_events("broker_unavailable", stand.watcher)) == 1
     assert stand.duplicates() == {}
 
 
-def a_worker_waits(stand: Stand) -> bool:
-    """Tell whether a BRPOP waits for a message."""
+def has_blocked_brpop(stand: Stand) -> bool:
+    """Return whether a worker's BRPOP is blocked, waiting for a message."""
     return any(client["cmd"] == "brpop" and "b" in client["flags"] for client in stand.client.client_list())
 
 
-def stops_while_it_waits(stand: Stand) -> bool:
-    """Stop the worker; let it go on if it was not just waiting for a message."""
+def stop_during_brpop(stand: Stand) -> bool:
+    """Stop the worker and return True; continue it and return False if no BRPOP was blocked."""
     stand.worker.send(signal.SIGSTOP)
-    if a_worker_waits(stand):
+    if has_blocked_brpop(stand):
         return True
     stand.worker.send(signal.SIGCONT)
     return False
 
 
-def test_a_worker_that_gets_a_message_just_when_redis_is_full_goes_on(make_stand: MakeStand) -> None:
+def test_a_worker_that_receives_a_message_while_redis_is_out_of_memory_continues(make_stand: MakeStand) -> None:
     stand = make_stand().start()
-    worker = stand.worker.pid
+    worker_pid = stand.worker.pid
 
-    stand.wait_until(lambda: stops_while_it_waits(stand))
-    stand.drop(b"message.txt", b"just now")
-    stand.wait_until(lambda: not a_worker_waits(stand), awaited="its BRPOP to be answered, of which it does not know yet")
+    stand.wait_until(lambda: stop_during_brpop(stand))
+    stand.drop(b"message.txt", b"content")
+    stand.wait_until(lambda: not has_blocked_brpop(stand), awaited="the reply to the stopped worker's BRPOP")
     stand.wait_until(lambda: stand.log_events("file_claimed", stand.watcher))
-    fill_up(stand)
+    exhaust_memory(stand)
     stand.worker.send(signal.SIGCONT)
     stand.wait_until(lambda: "OutOfMemoryError" in stand.worker.text())
-    empty_out(stand)
+    restore_memory(stand)
     stand.wait_until(lambda: stand.is_at_rest() or not stand.worker.running)
 
     assert stand.worker.running
-    assert stand.worker.pid == worker
+    assert stand.worker.pid == worker_pid
     assert stand.names("done") == {b"message.txt"}
 
 
-def test_a_worker_that_is_started_while_redis_is_full_waits_for_it(make_stand: MakeStand) -> None:
+def test_a_worker_started_while_redis_is_out_of_memory_waits(make_stand: MakeStand) -> None:
     stand = make_stand()
     stand.redis.start()
-    fill_up(stand)
+    exhaust_memory(stand)
 
     stand.worker.spawn()
     stand.wait_until(lambda: "maxmemory" in stand.worker.text())
-    stand.drop(b"early.txt", b"take me")
+    stand.drop(b"early.txt", b"content")
     stand.watcher.start()
-    empty_out(stand)
+    restore_memory(stand)
     stand.wait_until(lambda: stand.is_at_rest() or not stand.worker.running)
 
     assert stand.worker.running

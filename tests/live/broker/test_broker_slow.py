@@ -1,4 +1,4 @@
-"""Redis that takes its time, and a failover to another one, by way of a proxy."""
+"""A slow Redis, and a failover to another server, both simulated by a proxy."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +18,12 @@ SOCKET_TIMEOUT: float = DEFAULTS["redis"]["socket_timeout_seconds"]
 CONNECT_TIMEOUT: float = DEFAULTS["redis"]["connect_timeout_seconds"]
 
 RARE_SWEEPS = {"missed_seconds": 15.0, "stale_seconds": 15.0}
-"""As the settings' defaults are: a sweep takes a dozen replies, and each second, as in other tests, leaves no time for work."""
+"""The settings' defaults: a sweep needs a dozen replies; one per second, as in other tests, would leave no time for work."""
 
 
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
-    """A folder for unix sockets, whose paths have 108 bytes at most."""
+    """Yield a folder for unix sockets, whose paths have at most 108 bytes."""
     with TemporaryDirectory(prefix="inboxd-test-") as folder:
         yield Path(folder)
 
@@ -33,20 +33,20 @@ def proxy(short_folder: Path) -> SlowProxy:
     return SlowProxy(short_folder)
 
 
-def started(make_stand: MakeStand, proxy: SlowProxy, inboxes: dict[str, Table] | None = None, **settings: Table) -> Stand:
-    """Start a stand whose programs see Redis through the proxy only."""
+def start_stand(make_stand: MakeStand, proxy: SlowProxy, inboxes: dict[str, Table] | None = None, **settings: Table) -> Stand:
+    """Return a started stand whose programs reach Redis only through the proxy."""
     stand = make_stand(inboxes, redis={"url": proxy.url}, **settings)
     proxy.start(stand)
     return stand.start()
 
 
 def pids(stand: Stand) -> list[int]:
-    """Return the numbers of those of the three programs that run."""
+    """Return the process ids of those of the three programs that run."""
     return [program.pid for program in (stand.watcher, stand.worker, stand.beat) if program.running]
 
 
-def test_a_redis_quicker_than_its_timeout_is_slow_and_no_more(make_stand: MakeStand, proxy: SlowProxy) -> None:
-    stand = started(make_stand, proxy, sweep=RARE_SWEEPS)
+def test_a_redis_that_replies_within_the_timeout_causes_no_outage(make_stand: MakeStand, proxy: SlowProxy) -> None:
+    stand = start_stand(make_stand, proxy, sweep=RARE_SWEEPS)
     before = pids(stand)
 
     proxy.route(stand.socket, delay_seconds=0.05)
@@ -64,10 +64,8 @@ def test_a_redis_quicker_than_its_timeout_is_slow_and_no_more(make_stand: MakeSt
     assert pids(stand) == before
 
 
-def test_a_redis_slower_than_its_timeout_counts_as_away_until_it_is_quick_again(
-    make_stand: MakeStand, proxy: SlowProxy
-) -> None:
-    stand = started(make_stand, proxy, {"drop": {"handler": f"{HANDLERS}:sleep_20_ms"}})
+def test_a_redis_slower_than_the_timeout_is_an_outage_until_it_is_fast_again(make_stand: MakeStand, proxy: SlowProxy) -> None:
+    stand = start_stand(make_stand, proxy, {"drop": {"handler": f"{HANDLERS}:sleep_20_ms"}})
     before = pids(stand)
 
     dropped = stand.drop_folder(b"load", {b"%d.txt" % number: b"content %d" % number for number in range(200)})
@@ -75,23 +73,27 @@ def test_a_redis_slower_than_its_timeout_counts_as_away_until_it_is_quick_again(
     proxy.route(stand.socket, delay_seconds=1.5 * SOCKET_TIMEOUT)
     slow_since = time.monotonic()
     stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.watcher))
-    noticed_after = time.monotonic() - slow_since
+    noticed_seconds = time.monotonic() - slow_since
     stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.worker))
     dropped |= stand.drop_folder(b"later", {b"%d.txt" % number: b"meanwhile" for number in range(20)})
-    assert {name for name in dropped if name.startswith(b"later")} <= stand.names("inbox"), "claimed without a broker"
+    assert {name for name in dropped if name.startswith(b"later")} <= stand.names("inbox"), (
+        "files were claimed during the outage"
+    )
     proxy.route(stand.socket)
     stand.wait_until(lambda: stand.is_at_rest() and stand.names("done") >= dropped.keys(), 60)
 
-    assert noticed_after < 2 * 2 * (CONNECT_TIMEOUT + SOCKET_TIMEOUT), "see test_broker_bounds.py"
+    assert noticed_seconds < 2 * 2 * (CONNECT_TIMEOUT + SOCKET_TIMEOUT), "see test_broker_bounds.py"
     assert stand.tree("done") == dropped
     assert stand.names("failed") == set()
     assert len(stand.log_events("broker_unavailable", stand.watcher)) == 1
     assert pids(stand) == before
 
 
-def test_after_a_failover_to_an_empty_redis_all_is_filed(make_stand: MakeStand, proxy: SlowProxy, short_folder: Path) -> None:
-    stand = started(make_stand, proxy, {"drop": {"handler": f"{HANDLERS}:sleep_20_ms"}})
-    other = another_redis(stand, short_folder / "o.sock")
+def test_after_a_failover_to_an_empty_redis_all_files_are_filed(
+    make_stand: MakeStand, proxy: SlowProxy, short_folder: Path
+) -> None:
+    stand = start_stand(make_stand, proxy, {"drop": {"handler": f"{HANDLERS}:sleep_20_ms"}})
+    other = start_second_redis(stand, short_folder / "o.sock")
     before = pids(stand)
 
     dropped = stand.drop_folder(b"load", {b"%d.txt" % number: b"content %d" % number for number in range(200)})
@@ -106,17 +108,17 @@ def test_after_a_failover_to_an_empty_redis_all_is_filed(make_stand: MakeStand, 
     assert other.running
 
 
-def another_redis(stand: Stand, socket: Path) -> Program:
-    """Start a second server, without data."""
+def start_second_redis(stand: Stand, socket: Path) -> Program:
+    """Start a second server without data; return its program."""
     argv = (server_binary(), "--port", "0", "--unixsocket", str(socket), "--dir", str(socket.parent), "--save", "")
 
-    def answers(_start: int) -> bool:
+    def is_replying(_start: int) -> bool:
         with redis.Redis(unix_socket_path=str(socket)) as client:
             try:
                 return bool(client.ping())
             except redis.RedisError:
                 return False
 
-    other = stand.program("other redis", argv, answers)
+    other = stand.program("other redis", argv, is_replying)
     other.start()
     return other

@@ -1,4 +1,4 @@
-"""Messages that no worker should get: set aside, named in the log, and their files worked on again."""
+"""Messages that no worker may process are quarantined and logged, and their files are processed again."""
 
 import base64
 import gzip
@@ -20,13 +20,13 @@ BODY = base64.b64encode(msgpack.packb([[{}], {}, {}])).decode()
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    """A stand whose queues these tests poison; its worker is to survive them all."""
-    with Stand(tmp_path_factory.mktemp("poison")) as made:
+    """Yield a stand whose queue receives invalid messages; its worker must survive all of them."""
+    with Stand(tmp_path_factory.mktemp("invalid")) as made:
         yield made.start()
 
 
 def message(**changes: object) -> dict[str, Any]:
-    """Return a message in the shape that Celery sends, with some of its headers, or of the keys beside them, changed."""
+    """Return a message in Celery's format, with changed headers or, for ``body`` and the like, changed outer keys."""
     headers = {"lang": "py", "task": "inboxd.process", "id": "an id", "timelimit": [None, None], "retries": 0}
     outer = {key: changes.pop(key) for key in ("body", "properties", "content-type") if key in changes}
     return {
@@ -43,15 +43,15 @@ def message(**changes: object) -> dict[str, Any]:
     }
 
 
-FRAGILE = """
+RAISING_WORKER = """
 from celery.worker import strategy
 from inboxd.celery import app
 
-def die(request, **_):
+def raise_error(request, **_):
     if request.name == "inboxd.process":
         raise {error}("in the main process")
 
-strategy.signals.task_received.send = die
+strategy.signals.task_received.send = raise_error
 """
 
 
@@ -60,7 +60,7 @@ def body(value: object) -> str:
 
 
 BOMB = base64.b64encode(gzip.compress(bytes(50_000_000))).decode()
-POISON = {
+INVALID_MESSAGES = {
     "not JSON": b"\xff\xfe{",
     "a list": b"[1,2]",
     "a deep list": b"[" * 100_000,
@@ -81,29 +81,30 @@ POISON = {
 }
 
 
-@pytest.mark.parametrize("poison", POISON.values(), ids=POISON.keys())
-def test_a_poisonous_message_is_set_aside_and_the_worker_goes_on(poison: bytes | dict[str, Any], stand: Stand) -> None:
-    raw = poison if isinstance(poison, bytes) else json.dumps(poison).encode()
-    main, told, kept = stand.worker.pid, len(stand.log_events("message_quarantined")), stand.client.llen("inboxd.quarantine")
+@pytest.mark.parametrize("invalid", INVALID_MESSAGES.values(), ids=INVALID_MESSAGES.keys())
+def test_an_invalid_message_is_quarantined_and_the_worker_continues(invalid: bytes | dict[str, Any], stand: Stand) -> None:
+    raw = invalid if isinstance(invalid, bytes) else json.dumps(invalid).encode()
+    worker_pid, length = stand.worker.pid, stand.client.llen("inboxd.quarantine")
+    logged_before = len(stand.log_events("message_quarantined"))
 
     stand.client.lpush(WORK, raw)
     name = b"after %d.txt" % time.monotonic_ns()
-    stand.drop(name, b"still at work?")
+    stand.drop(name, b"content")
     stand.wait_until(lambda: name in stand.names("done"))
 
     assert stand.worker.running
-    assert stand.worker.pid == main
-    assert len(stand.log_events("message_quarantined")) == told + 1
-    assert stand.client.llen("inboxd.quarantine") == kept + 1
+    assert stand.worker.pid == worker_pid
+    assert len(stand.log_events("message_quarantined")) == logged_before + 1
+    assert stand.client.llen("inboxd.quarantine") == length + 1
     assert stand.client.lindex("inboxd.quarantine", 0) == raw[:65_536]
     stand.wait_until(lambda: stand.client.hlen("inboxd.unacked") == 0)
 
 
-def test_the_file_of_a_message_that_was_spoilt_is_worked_on_again(make_stand: MakeStand) -> None:
+def test_the_file_of_a_corrupted_message_is_processed_again(make_stand: MakeStand) -> None:
     stand = make_stand()
     stand.redis.start()
     stand.watcher.start()
-    stand.drop(b"spoilt.txt", b"content")
+    stand.drop(b"corrupted.txt", b"content")
     stand.wait_until(lambda: stand.client.llen(WORK) == 1)
     sent = json.loads(stand.client.rpop(WORK))
     stand.client.lpush(WORK, json.dumps({**sent, "body": body([1])}))
@@ -112,14 +113,14 @@ def test_the_file_of_a_message_that_was_spoilt_is_worked_on_again(make_stand: Ma
     stand.beat.start()
     stand.wait_until(stand.is_at_rest)
 
-    assert stand.names("done") == {b"spoilt.txt"}
+    assert stand.names("done") == {b"corrupted.txt"}
     assert [line["parcel"] for line in stand.log_events("message_quarantined")] == [sent["headers"]["id"]]
 
 
-def test_a_message_that_ends_its_worker_again_and_again_is_set_aside_and_its_file_fails(make_stand: MakeStand) -> None:
+def test_a_message_that_repeatedly_kills_its_worker_is_quarantined_and_its_file_fails(make_stand: MakeStand) -> None:
     stand = make_stand(work={"crashes_max": 1})
-    (stand.folder / "fragile.py").write_text(FRAGILE.format(error="MemoryError"))
-    stand.worker.argv = tuple("fragile" if word == "inboxd" else word for word in stand.worker.argv)
+    (stand.folder / "raising_worker.py").write_text(RAISING_WORKER.format(error="MemoryError"))
+    stand.worker.argv = tuple("raising_worker" if word == "inboxd" else word for word in stand.worker.argv)
     stand.start()
 
     stand.drop(b"deadly.txt", b"content")
@@ -136,21 +137,21 @@ def test_a_message_that_ends_its_worker_again_and_again_is_set_aside_and_its_fil
     assert stand.names("failed") == {b"deadly.txt", b"deadly.txt.error.txt"}
 
 
-def test_a_message_that_celery_stumbles_over_is_set_aside_and_its_file_fails_while_the_worker_goes_on(
+def test_a_message_on_which_celery_raises_is_quarantined_its_file_fails_and_the_worker_continues(
     make_stand: MakeStand,
 ) -> None:
     stand = make_stand(work={"crashes_max": 2})
-    (stand.folder / "fragile.py").write_text(FRAGILE.format(error="ValueError"))
-    stand.worker.argv = tuple("fragile" if word == "inboxd" else word for word in stand.worker.argv)
+    (stand.folder / "raising_worker.py").write_text(RAISING_WORKER.format(error="ValueError"))
+    stand.worker.argv = tuple("raising_worker" if word == "inboxd" else word for word in stand.worker.argv)
     stand.start()
-    main = stand.worker.pid
+    worker_pid = stand.worker.pid
 
     stand.drop(b"odd.txt", b"content")
     stand.wait_until(lambda: stand.names("failed") == {b"odd.txt", b"odd.txt.error.txt"})
     stand.wait_until(stand.is_at_rest)
 
     assert stand.worker.running
-    assert stand.worker.pid == main
+    assert stand.worker.pid == worker_pid
     assert len(stand.log_events("message_quarantined")) == 2
     assert stand.client.llen("inboxd.quarantine") == 2
     stand.wait_until(lambda: stand.client.hlen("inboxd.unacked") == 0)

@@ -1,4 +1,4 @@
-"""`inboxd audit` on real programs: killed workers, a Redis that forgot, failures; a small run of what `make audit` runs."""
+"""Run a small `make audit`: `inboxd audit` after killed workers, a flush of Redis, and failed files."""
 
 import os
 import subprocess
@@ -10,13 +10,13 @@ from support.live.stand import REPOSITORY
 pytestmark = pytest.mark.live
 
 
-def test_every_file_is_accounted_for_and_a_deleted_one_is_named() -> None:
+def test_the_audit_accounts_for_every_file_and_names_a_deleted_one() -> None:
     argv = [sys.executable, REPOSITORY / "bench" / "audit.py", "--files", "400", "--failures", "8"]
     paths = os.pathsep.join((str(REPOSITORY / "tests"), str(REPOSITORY)))
 
-    ran = subprocess.run(
+    audit = subprocess.run(
         argv, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=180, check=False
     )
 
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "WRONG" not in ran.stdout
+    assert audit.returncode == 0, audit.stdout + audit.stderr
+    assert "WRONG" not in audit.stdout

@@ -1,4 +1,4 @@
-"""`inboxd explain` while real programs are at work: a file in a handler's hands, and one that waits for its next attempt."""
+"""`inboxd explain` with real programs: a file whose handler runs, and one that waits for its next attempt."""
 
 import json
 import subprocess
@@ -12,32 +12,32 @@ from support.live.stand import Stand
 pytestmark = pytest.mark.live
 
 
-def explained(stand: Stand, path: str) -> dict[str, Any]:
-    """Ask for a path below the current folder; return the only answer, {} if there is none."""
+def explain(stand: Stand, path: str) -> dict[str, Any]:
+    """Run `inboxd explain --json` on a path below the root; return its first result, {} if there is none."""
     argv = [sys.executable, "-m", "inboxd", "explain", "--json", path]
-    ran = subprocess.run(argv, env=stand.environment(), cwd=stand.root(), capture_output=True, check=False, timeout=30)
-    assert ran.returncode in (0, 1), ran.stderr
-    found = json.loads(ran.stdout)["found"]
+    result = subprocess.run(argv, env=stand.environment(), cwd=stand.root(), capture_output=True, check=False, timeout=30)
+    assert result.returncode in (0, 1), result.stderr
+    found = json.loads(result.stdout)["found"]
     return found[0] if found else {}
 
 
-def test_a_file_is_explained_on_its_way(make_stand: Callable[..., Stand]) -> None:
+def test_a_file_is_explained_while_running_while_waiting_and_when_filed(make_stand: Callable[..., Stand]) -> None:
     stand = make_stand({"drop": {"retries": 1, "retry_backoff_seconds": 8.0, "retry_backoff_max_seconds": 8.0}}).start()
     stand.drop(b"slow.txt", b"sleep 6")
     stand.drop(b"bad.txt", b"always_raise on purpose")
-    told: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
 
-    def says(path: str, **wanted: object) -> bool:
-        told.append(explained(stand, path))
-        return all(told[-1].get(key) == value for key, value in wanted.items())
+    def is_explained(path: str, **expected: object) -> bool:
+        results.append(explain(stand, path))
+        return expected.items() <= results[-1].items()
 
-    stand.wait_until(lambda: says("inbox/slow.txt", state="running"), awaited="a worker has it")
-    running = told[-1]
-    stand.wait_until(lambda: says("inbox/bad.txt", state="queued", outcome="retry"), awaited="it waits for its next attempt")
-    waiting = told[-1]
-    stand.wait_until(lambda: says("inbox/bad.txt", state="failed"), awaited="it has failed")
-    failed = told[-1]
-    stand.wait_until(lambda: says("inbox/slow.txt", state="done"), awaited="it is done")
+    stand.wait_until(lambda: is_explained("inbox/slow.txt", state="running"), awaited="a handler runs")
+    running = results[-1]
+    stand.wait_until(lambda: is_explained("inbox/bad.txt", state="queued", outcome="retry"), awaited="the wait for the retry")
+    waiting = results[-1]
+    stand.wait_until(lambda: is_explained("inbox/bad.txt", state="failed"))
+    failed = results[-1]
+    stand.wait_until(lambda: is_explained("inbox/slow.txt", state="done"))
 
     assert str(running["worker"]).startswith("stand/")
     assert "works on it, attempt 1" in " ".join(running["why"])

@@ -1,4 +1,4 @@
-"""`inboxd log` and `inboxd trace` on a journal that a real journald has written."""
+"""`inboxd log`, `trace` and `audit` on a journal that a real journald has written."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def journald(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journald]:
         started.tell(LINES)
         started.send({**entry(LINES[0]), "SYSLOG_IDENTIFIER": b"somebody"})
         started.send({"MESSAGE": json.dumps(LINES[0] | {"file": "captured"}).encode(), "SYSLOG_IDENTIFIER": b"inboxd-beat"})
-        started.send({"MESSAGE": b"no line of ours \xff\n\x1b[2J", "SYSLOG_IDENTIFIER": b"inboxd-beat", "PRIORITY": b"4"})
+        started.send({"MESSAGE": b"not our line \xff\n\x1b[2J", "SYSLOG_IDENTIFIER": b"inboxd-beat", "PRIORITY": b"4"})
         started.sync()
         yield started
 
@@ -54,66 +54,66 @@ def events(records: list[Record]) -> list[str]:
     return [record.event for record in records]
 
 
-def shown(journal: JournalSource, **wishes: object) -> list[Record]:
-    wanted = LogFilter(**wishes)  # type: ignore[arg-type]
-    return [record for record in journal.records(wanted) if wanted.matches(record)]
+def read(journal: JournalSource, **options: object) -> list[Record]:
+    log_filter = LogFilter(**options)  # type: ignore[arg-type]
+    return [record for record in journal.records(log_filter) if log_filter.matches(record)]
 
 
-def test_an_entry_has_the_keys_and_values_of_its_line(journal: JournalSource) -> None:
-    records = shown(journal)[: len(LINES)]
+def test_a_record_has_the_keys_and_values_of_its_log_line(journal: JournalSource) -> None:
+    records = read(journal)[: len(LINES)]
 
     for record, line in zip(records, LINES, strict=True):
-        kept = {key: value for key, value in line.items() if key not in ("timestamp", "reason")}
-        assert {key: record.fields.get(key) for key in kept} == kept
+        expected = {key: value for key, value in line.items() if key not in ("timestamp", "reason")}
+        assert {key: record.fields.get(key) for key in expected} == expected
         assert record.is_ours
     assert records[7].fields["reason"] == "two\\nlines"
 
 
-def test_other_programs_entries_are_passed_over_and_captured_lines_read(journal: JournalSource) -> None:
-    records = shown(journal)
+def test_other_programs_entries_are_skipped_and_captured_output_is_read(journal: JournalSource) -> None:
+    records = read(journal)
 
     assert len(records) == len(LINES) + 2
     assert records[-2].text("file") == "captured"
-    assert (records[-1].event, records[-1].text("level")) == ("no line of ours \\xff\\n\\x1b[2J", "warning")
+    assert (records[-1].event, records[-1].text("level")) == ("not our line \\xff\\n\\x1b[2J", "warning")
 
 
 @pytest.mark.parametrize(
-    ("wishes", "count"),
+    ("options", "count"),
     [
         ({"parcel": Q}, 4), ({"parcel": P}, 5), ({"outcomes": ("failed",)}, 1), ({"outcomes": ("retried",)}, 1),
         ({"inbox": "other"}, 0), ({"file": "*.pdf"}, 5), ({"parcel": P, "outcomes": ("retried",)}, 1), ({"since": NOON * 2}, 0),
     ],
 )  # fmt: skip
-def test_only_what_was_asked_for_is_shown(journal: JournalSource, wishes: dict[str, object], count: int) -> None:
-    assert len(shown(journal, **wishes)) == count
+def test_only_matching_records_are_read(journal: JournalSource, options: dict[str, object], count: int) -> None:
+    assert len(read(journal, **options)) == count
 
 
 @pytest.mark.parametrize("count", [1, 3, 1000])
-@pytest.mark.parametrize("wishes", [{}, {"file": "*.pdf"}, {"parcel": P}])
-def test_the_last_entries_are_those_that_reading_them_all_would_have_shown_last(
-    journal: JournalSource, wishes: dict[str, object], count: int
+@pytest.mark.parametrize("options", [{}, {"file": "*.pdf"}, {"parcel": P}])
+def test_last_returns_the_same_records_as_the_end_of_a_full_read(
+    journal: JournalSource, options: dict[str, object], count: int
 ) -> None:
-    wanted = LogFilter(**wishes)  # type: ignore[arg-type]
+    log_filter = LogFilter(**options)  # type: ignore[arg-type]
 
-    found = journal.last(wanted, count)
+    records = journal.last(log_filter, count)
 
-    assert [record.fields for record in found] == [record.fields for record in shown(journal, **wishes)][-count:]
-    assert found
-
-
-def test_until_ends_with_that_moment(journal: JournalSource) -> None:
-    everything = shown(journal)
-    until = everything[2].at
-
-    found = shown(journal, until=until)
-
-    assert [r.fields for r in found] == [r.fields for r in everything if r.at <= until]
-    assert 3 <= len(found) < len(LINES)
+    assert [record.fields for record in records] == [record.fields for record in read(journal, **options)][-count:]
+    assert records
 
 
-@pytest.mark.parametrize("asked", ["a.pdf", Q, SHA, "a (2).pdf"])
-def test_a_file_s_life_is_told_across_its_parcels(journal: JournalSource, asked: str) -> None:
-    (life,) = run_queries(journal, parse_queries(asked, {}, Path("/")))
+def test_until_includes_records_of_that_time(journal: JournalSource) -> None:
+    all_records = read(journal)
+    until = all_records[2].at
+
+    records = read(journal, until=until)
+
+    assert [r.fields for r in records] == [r.fields for r in all_records if r.at <= until]
+    assert 3 <= len(records) < len(LINES)
+
+
+@pytest.mark.parametrize("query", ["a.pdf", Q, SHA, "a (2).pdf"])
+def test_a_trace_follows_a_file_across_its_parcels(journal: JournalSource, query: str) -> None:
+    (life,) = run_queries(journal, parse_queries(query, {}, Path("/")))
 
     assert events(life.steps) == [
         "file_claimed", "parcel_crashed", "parcel_split", "parcel_sent", "file_handled", "file_failed",
@@ -121,12 +121,12 @@ def test_a_file_s_life_is_told_across_its_parcels(journal: JournalSource, asked:
     assert (life.parcels, life.outcome) == ([P, Q], "failed")
 
 
-@pytest.mark.parametrize("asked", ["1.0", HOSTILE])
-def test_names_that_look_like_something_else_stay_names(journal: JournalSource, asked: str) -> None:
-    assert [life.file for life in run_queries(journal, parse_queries(asked, {}, Path("/")))] == [asked]
+@pytest.mark.parametrize("query", ["1.0", HOSTILE])
+def test_file_names_that_resemble_numbers_or_log_lines_are_found(journal: JournalSource, query: str) -> None:
+    assert [life.file for life in run_queries(journal, parse_queries(query, {}, Path("/")))] == [query]
 
 
-def test_the_commands_read_it(journald: Journald) -> None:
+def test_the_log_and_trace_commands_read_a_journal(journald: Journald) -> None:
     argv = [sys.executable, "-m", "inboxd"]
 
     log = subprocess.run([*argv, "log", "--journal", journald.folder], capture_output=True, text=True, check=True)
@@ -141,40 +141,28 @@ def test_the_commands_read_it(journald: Journald) -> None:
     assert (unknown.returncode, "systemd journal" in unknown.stderr) == (1, True)
 
 
-def test_the_audit_goes_by_it(journald: Journald, tmp_path: Path) -> None:
+def test_the_audit_command_reads_a_journal(journald: Journald, tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text('[inbox.drop]\nroot = "drop"\n')
     for folder in ("inbox", "claimed", "done", "failed"):
         (tmp_path / "drop" / folder).mkdir(parents=True)
     (tmp_path / "drop" / "done" / "1.0").write_bytes(b"7 bytes")
     argv = [sys.executable, "-m", "inboxd", "audit", "--journal", journald.folder, "--settings", tmp_path / "settings.toml"]
 
-    plainly = subprocess.run(argv, capture_output=True, text=True, check=False)
+    text = subprocess.run(argv, capture_output=True, text=True, check=False)
     in_json = subprocess.run([*argv, "--json"], capture_output=True, text=True, check=False)
 
-    first, *named, by = plainly.stdout.splitlines()
-    told = json.loads(in_json.stdout)
-    assert (plainly.returncode, in_json.returncode, plainly.stderr) == (1, 1, "")
+    first, *lines, source = text.stdout.splitlines()
+    report = json.loads(in_json.stdout)
+    assert (text.returncode, in_json.returncode, text.stderr) == (1, 1, "")
     assert first == "4 arrived = 1 done + 1 failed + 0 in flight + 2 unaccounted for"
-    assert {line for line in named if line.startswith("!")} == {f"! drop: {HOSTILE}", "! drop: captured"}
-    assert by.endswith(f"in the systemd journal in {journald.folder}")
-    assert {(entry["file"], entry["parcel"]) for entry in told["unaccounted"]} == {(HOSTILE, P), ("captured", P)}
-    assert told["log"]["lines"] == len(LINES)
+    assert {line for line in lines if line.startswith("!")} == {f"! drop: {HOSTILE}", "! drop: captured"}
+    assert source.endswith(f"in the systemd journal in {journald.folder}")
+    assert {(entry["file"], entry["parcel"]) for entry in report["unaccounted"]} == {(HOSTILE, P), ("captured", P)}
+    assert report["log"]["lines"] == len(LINES)
 
 
-def test_following_shows_the_last_entries_and_then_each_as_it_comes(journald: Journald) -> None:
-    argv = [
-        sys.executable,
-        "-u",
-        "-m",
-        "inboxd",
-        "log",
-        "-f",
-        "--json",
-        "--outcome",
-        "failed",
-        "--journal",
-        str(journald.folder),
-    ]
+def test_log_follow_prints_the_last_entries_and_then_each_new_one(journald: Journald) -> None:
+    argv = [sys.executable, "-u", "-m", "inboxd", "log", "-f", "--json", "--outcome", "failed", "--journal", journald.folder]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
@@ -187,7 +175,7 @@ def test_following_shows_the_last_entries_and_then_each_as_it_comes(journald: Jo
     assert (first["file"], second["file"]) == ("a.pdf", "new.pdf")
 
 
-def test_following_since_a_moment_shows_all_since_then(journald: Journald) -> None:
+def test_log_follow_with_since_prints_all_entries_since_then(journald: Journald) -> None:
     argv = [sys.executable, "-u", "-m", "inboxd", "log", "-f", "--json", "--since", "1h", "--journal", str(journald.folder)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
         try:
@@ -199,10 +187,10 @@ def test_following_since_a_moment_shows_all_since_then(journald: Journald) -> No
     assert (first["event"], first["file"]) == ("file_claimed", "a.pdf"), "journalctl would begin ten entries before the end"
 
 
-def test_what_is_sent_under_our_name_is_shown_only_if_root_or_oneself_has_sent_it(
+def test_an_entry_under_our_name_is_read_only_if_root_or_the_reader_has_sent_it(
     journald: Journald, journal: JournalSource
 ) -> None:
-    told = (
+    lines = (
         "MESSAGE=forged",
         "EVENT=file_done",
         "MODULE=inboxd.tasks.outcomes.apply",
@@ -210,8 +198,8 @@ def test_what_is_sent_under_our_name_is_shown_only_if_root_or_oneself_has_sent_i
         "SYSLOG_IDENTIFIER=inboxd-worker",
         "",
     )
-    forged = "\n".join(told).encode()
-    sender = 65534 if os.geteuid() == 0 else os.geteuid()  # who is not root can't be another
+    forged = "\n".join(lines).encode()
+    sender = 65534 if os.geteuid() == 0 else os.geteuid()  # only root can send as another user
     code = (
         "import os, socket, sys; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.connect(sys.argv[1]); "
         "os.setuid(int(sys.argv[2])); s.send(sys.stdin.buffer.read())"
@@ -220,13 +208,13 @@ def test_what_is_sent_under_our_name_is_shown_only_if_root_or_oneself_has_sent_i
     subprocess.run([sys.executable, "-c", code, journald.address, str(sender)], input=forged, check=True)
     journald.sync()
 
-    kept = ["journalctl", f"--directory={journald.folder}", "--output=cat", "--quiet", "FILE=forged"]
-    assert subprocess.run(kept, capture_output=True, check=True).stdout == b"forged\n"
+    argv = ["journalctl", f"--directory={journald.folder}", "--output=cat", "--quiet", "FILE=forged"]
+    assert subprocess.run(argv, capture_output=True, check=True).stdout == b"forged\n"
     assert bool(journal.search(("file",), {"forged"})) is (sender == os.getuid())
 
 
 @pytest.mark.parametrize(
-    ("entry_", "trusted"),
+    ("fields", "is_ours"),
     [
         ({"_UID": "0"}, True),
         ({"_UID": "987654", "_SYSTEMD_UNIT": "inboxd-worker.service"}, True),
@@ -236,10 +224,10 @@ def test_what_is_sent_under_our_name_is_shown_only_if_root_or_oneself_has_sent_i
         ({}, False),
     ],
 )
-def test_another_user_s_entry_under_our_name_is_not_believed(entry_: dict[str, str], trusted: bool) -> None:
-    assert is_trusted(entry_) is trusted
+def test_only_entries_of_root_and_of_our_units_are_trusted(fields: dict[str, str], is_ours: bool) -> None:
+    assert is_trusted(fields) is is_ours
 
 
-@pytest.mark.parametrize("broken", [{}, {"MESSAGE": None}, {"MESSAGE": "x", "__REALTIME_TIMESTAMP": "soon"}])
-def test_an_entry_without_a_time_is_passed_over(broken: dict[str, object]) -> None:
-    assert to_record(broken) is None
+@pytest.mark.parametrize("invalid", [{}, {"MESSAGE": None}, {"MESSAGE": "x", "__REALTIME_TIMESTAMP": "soon"}])
+def test_an_entry_without_message_or_valid_time_is_skipped(invalid: dict[str, object]) -> None:
+    assert to_record(invalid) is None

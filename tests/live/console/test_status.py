@@ -1,4 +1,4 @@
-"""`inboxd status` while real programs run, die and are missing."""
+"""`inboxd status` while real programs run, are killed and are missing."""
 
 import json
 import subprocess
@@ -13,77 +13,72 @@ pytestmark = pytest.mark.live
 
 
 def status(stand: Stand) -> tuple[int, Any]:
-    """Return the exit code and what was told."""
-    asked = subprocess.run(
+    """Run `inboxd status --json`; return its exit code and its output."""
+    result = subprocess.run(
         [sys.executable, "-m", "inboxd", "status", "--json"],
         env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    return asked.returncode, json.loads(asked.stdout)
+    return result.returncode, json.loads(result.stdout)
 
 
-def needs(stand: Stand, what: str) -> None:
-    """Wait until a person is needed, of which the one reason begins so."""
-    seen: list[str] = []
-
-    def told() -> bool:
-        code, now = status(stand)
-        seen[:] = now["troubles"]
-        assert code == (1 if seen else 0)
-        return [trouble.startswith(what) for trouble in seen] == [True]
-
-    stand.wait_until(told, awaited=what)
+def troubles(stand: Stand) -> list[str]:
+    """Return the troubles that status reports; assert that the exit code is 1 if there are any, else 0."""
+    code, report = status(stand)
+    assert code == (1 if report["troubles"] else 0)
+    return report["troubles"]
 
 
-def nobody_is_needed(stand: Stand) -> bool:
-    code, now = status(stand)
-    assert code == (1 if now["troubles"] else 0)
-    return code == 0
+def wait_for_trouble(stand: Stand, prefix: str) -> None:
+    """Wait until status reports one trouble, which begins with ``prefix``."""
+    stand.wait_until(lambda: [trouble.startswith(prefix) for trouble in troubles(stand)] == [True], awaited=prefix)
 
 
-def test_each_program_that_is_missing_needs_a_person_and_its_return_does_not(make_stand: Callable[..., Stand]) -> None:
+def wait_for_no_trouble(stand: Stand) -> None:
+    stand.wait_until(lambda: not troubles(stand), awaited="a status without troubles")
+
+
+def test_status_reports_each_missing_program_until_it_is_back(make_stand: Callable[..., Stand]) -> None:
     stand = make_stand().start()
     stand.drop(b"a.txt", b"describe me")
     stand.wait_until(lambda: stand.names("done") == {b"a.txt"})
-    stand.wait_until(lambda: nobody_is_needed(stand), awaited="all is well")
+    wait_for_no_trouble(stand)
     drop = status(stand)[1]["inboxes"]["drop"]
 
     assert (drop["waiting"], drop["in_flight"], drop["done"], drop["done_today"], drop["failed"]) == (0, 0, 1, 1, 0)
     assert drop["watching"] == "inotify"
 
     stand.beat.kill9()
-    needs(stand, "no sweep has run for too long")
+    wait_for_trouble(stand, "no sweep has run for too long")
     stand.beat.start()
 
     stand.watcher.kill9()
-    needs(stand, "no watcher gives a sign of life")
+    wait_for_trouble(stand, "no watcher gives a sign of life")
     stand.watcher.start()
 
     stand.redis.kill9()
-    needs(stand, "the broker is away")
+    wait_for_trouble(stand, "the broker is away")
     stand.redis.start()
 
-    stand.wait_until(lambda: nobody_is_needed(stand), awaited="all is well again")
+    wait_for_no_trouble(stand)
 
 
-def test_a_worker_that_only_helps_files_nothing_away(make_stand: Callable[..., Stand]) -> None:
+def test_status_reports_the_queues_that_no_worker_consumes(make_stand: Callable[..., Stand]) -> None:
     stand = make_stand()
-    worker = stand.worker.argv
-    stand.worker.argv = (*worker, "-Q", "inboxd.work")
+    original_argv = stand.worker.argv
+    stand.worker.argv = (*original_argv, "-Q", "inboxd.work")
     stand.redis.start()
     stand.watcher.start()
     stand.beat.start()
     stand.worker.start()
 
-    troubles = status(stand)[1]["troubles"]
-
-    assert [trouble.split(" (")[0] for trouble in troubles] == [
+    assert [trouble.split(" (")[0] for trouble in troubles(stand)] == [
         "no worker takes large files",
         "no worker takes callbacks and sweeps",
     ]
 
     stand.worker.stop()
-    needs(stand, "no worker answers")
-    stand.worker.argv = worker
+    wait_for_trouble(stand, "no worker answers")
+    stand.worker.argv = original_argv
     stand.worker.start()
 
-    stand.wait_until(lambda: nobody_is_needed(stand), awaited="one of this host takes everything")
+    wait_for_no_trouble(stand)

@@ -1,4 +1,4 @@
-"""Both callbacks of one parcel, each delivered twice, and all at the same time."""
+"""Both callbacks of one parcel, each delivered twice and at the same time, file the parcel once."""
 
 import random
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from inboxd.spool.layout import new_parcel_id
 pytestmark = [
     pytest.mark.live,
     pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning"),
-]  # Celery's own
+]  # the warning is from Celery
 
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    """A server and a worker: nothing but callbacks moves anything."""
+    """Yield a stand that runs a server and a worker: only callbacks move files."""
     with Stand(tmp_path_factory.mktemp("callbacks")) as made:
         made.redis.start()
         made.worker.start()
@@ -37,31 +37,31 @@ def app(stand: Stand) -> Iterator[Celery]:
         yield made
 
 
-def claimed(stand: Stand, name: bytes) -> str:
-    """Put a file where a parcel that was worked on has it; returns the parcel."""
+def claim_file(stand: Stand, name: bytes) -> str:
+    """Write a file into a new parcel, as after its handler has run; return the parcel."""
     parcel = new_parcel_id()
     folder = stand.path("claimed", parcel.encode())
     folder.mkdir(mode=0o700)
-    (folder / Path(name.decode())).write_bytes(b"worked on")
+    (folder / Path(name.decode())).write_bytes(b"handled")
     return parcel
 
 
 def deliver(stand: Stand, app: Celery, parcel: str, name: bytes) -> None:
-    """Send both callbacks twice, shuffled, and wait until the worker is through with them."""
+    """Send both callbacks twice, in random order, and wait until the worker has run all of them."""
     outcome = outcome_to_wire(Outcome(parcel, "drop", 1, (FileOutcome(name, Verdict.DONE),)))
     messages = [(SUCCEEDED, [outcome]), (FAILED, ["drop", parcel])] * 2
     random.Random(parcel).shuffle(messages)
-    home = host_queue("stand")
+    queue = host_queue("stand")
     for task, args in messages:
-        app.send_task(task, args=args, queue=home, ignore_result=True)
-    stand.wait_until(lambda: not stand.client.llen(home) and not stand.client.hlen("inboxd.unacked"))
+        app.send_task(task, args=args, queue=queue, ignore_result=True)
+    stand.wait_until(lambda: not stand.client.llen(queue) and not stand.client.hlen("inboxd.unacked"))
 
 
-def test_a_parcel_that_went_well_is_filed_once(stand: Stand, app: Celery) -> None:
+def test_a_successful_parcel_is_filed_to_done_once(stand: Stand, app: Celery) -> None:
     names = [b"well %d.txt" % number for number in range(20)]
 
     for name in names:
-        parcel = claimed(stand, name)
+        parcel = claim_file(stand, name)
         app.backend.store_result(
             parcel, outcome_to_wire(Outcome(parcel, "drop", 1, (FileOutcome(name, Verdict.DONE),))), "SUCCESS"
         )
@@ -74,11 +74,11 @@ def test_a_parcel_that_went_well_is_filed_once(stand: Stand, app: Celery) -> Non
     assert_no_error(stand)
 
 
-def test_a_parcel_of_which_both_is_told_is_filed_once_by_whichever_comes_first(stand: Stand, app: Celery) -> None:
+def test_a_failed_parcel_is_filed_once_by_the_callback_that_comes_first(stand: Stand, app: Celery) -> None:
     names = [b"both %d.txt" % number for number in range(20)]
 
     for name in names:
-        parcel = claimed(stand, name)
+        parcel = claim_file(stand, name)
         app.backend.mark_as_failure(parcel, HandlerFailed("it was broken"), traceback="")
         deliver(stand, app, parcel, name)
 

@@ -1,4 +1,4 @@
-"""Programs that are killed in the middle of their work."""
+"""Files survive programs that are killed during their work."""
 
 import time
 from collections.abc import Callable
@@ -14,13 +14,13 @@ LEASE_SECONDS = DEFAULTS["work"]["lease_seconds"]
 SWEEP_SECONDS = DEFAULTS["sweep"]["stale_seconds"]
 
 
-def test_a_watcher_that_is_killed_while_it_claims_files_loses_and_doubles_nothing(make_stand: MakeStand) -> None:
+def test_a_watcher_killed_while_it_claims_files_loses_and_duplicates_none(make_stand: MakeStand) -> None:
     stand = make_stand({"drop": {"parcel_files_max": 1}}).start()
 
     dropped = stand.drop_folder(b"burst", {b"%d.txt" % number: b"content %d" % number for number in range(500)})
     for claimed in (20, 120, 250):
         stand.wait_until(lambda claimed=claimed: len(stand.log_events("file_claimed", stand.watcher)) >= claimed)
-        assert stand.names("inbox"), "it was not in the middle of it"
+        assert stand.names("inbox"), "the watcher had already claimed every file"
         stand.watcher.kill9()
         stand.watcher.start()
     stand.wait_until(lambda: stand.is_at_rest() and len(stand.names("done")) == 500)
@@ -28,10 +28,10 @@ def test_a_watcher_that_is_killed_while_it_claims_files_loses_and_doubles_nothin
     assert stand.tree("done") == dropped
     assert stand.names("failed") == set()
     assert {call.path for call in stand.calls()} == dropped.keys()
-    assert stand.duplicates() == {}, "its worker was not killed"
+    assert stand.duplicates() == {}, "only the watcher was killed, so no file may be handled twice"
 
 
-def test_a_worker_that_is_killed_in_mid_handler_leaves_its_file_to_the_next(make_stand: MakeStand) -> None:
+def test_the_next_worker_handles_the_files_of_a_worker_killed_during_its_handlers(make_stand: MakeStand) -> None:
     stand = make_stand().start()
     handler_seconds = 2
 
@@ -40,11 +40,11 @@ def test_a_worker_that_is_killed_in_mid_handler_leaves_its_file_to_the_next(make
     stand.wait_until(lambda: len(stand.calls()) == 2)
     stand.worker.kill9()
     stand.worker.start()
-    begun = time.monotonic()
+    restarted_at = time.monotonic()
     stand.wait_until(stand.is_at_rest)
-    took = time.monotonic() - begun
+    recovery_seconds = time.monotonic() - restarted_at
 
-    assert took < LEASE_SECONDS + 2 * SWEEP_SECONDS + handler_seconds + 1
+    assert recovery_seconds < LEASE_SECONDS + 2 * SWEEP_SECONDS + handler_seconds + 1
     assert stand.names("done") == {b"large/by reference.bin", b"inline.txt"}
     assert stand.names("failed") == set()
     assert stand.duplicates() == {b"large/by reference.bin": 2, b"inline.txt": 2}

@@ -1,4 +1,4 @@
-"""Deaths among many files, and with the settings that an installation has."""
+"""Workers that die among many files, or with default settings, and a beat beside another program's pid file."""
 
 import os
 from collections.abc import Callable
@@ -14,26 +14,26 @@ pytestmark = pytest.mark.live
 MakeStand = Callable[..., Stand]
 
 
-def test_one_file_that_kills_its_worker_among_five_hundred_fails_alone(make_stand: MakeStand) -> None:
+def test_of_500_files_only_the_one_that_kills_its_worker_fails(make_stand: MakeStand) -> None:
     stand = make_stand().start()
-    main = stand.worker.pid
+    worker_pid = stand.worker.pid
     deadly = b"load/250 deadly.txt"
 
     files = {b"%d.txt" % number: b"good %d" % number for number in range(500)}
-    good = stand.drop_folder(b"load", {**files, b"250 deadly.txt": b"die"})
-    del good[deadly]
-    stand.wait_until(lambda: stand.is_at_rest() and len(stand.names("done")) == len(good), 60)
+    digests = stand.drop_folder(b"load", {**files, b"250 deadly.txt": b"die"})
+    del digests[deadly]
+    stand.wait_until(lambda: stand.is_at_rest() and len(stand.names("done")) == len(digests), 60)
 
-    assert stand.tree("done") == good
+    assert stand.tree("done") == digests
     assert stand.names("failed") == {deadly, deadly + b".error.txt"}
     assert "ended in the middle of it" in stand.note(deadly)
-    calls = stand.duplicates()
-    assert calls.pop(deadly) <= 1 + Work().crashes_max, "once in company, then alone"
-    assert calls == {}, "what was done before is noted"
-    assert stand.worker.pid == main
+    duplicates = stand.duplicates()
+    assert duplicates.pop(deadly) <= 1 + Work().crashes_max, "called once in its first parcel, then only alone"
+    assert duplicates == {}, "a recorded outcome must not be handled again"
+    assert stand.worker.pid == worker_pid
 
 
-def test_with_default_settings_a_killed_worker_is_made_up_for_within_a_minute(make_stand: MakeStand) -> None:
+def test_with_default_settings_a_killed_workers_files_are_filed_within_a_minute(make_stand: MakeStand) -> None:
     redis, work, sweep = Redis(), Work(), Sweep()
     stand = make_stand(
         redis=redis.model_dump(exclude={"url"}), work=work.model_dump(), sweep=sweep.model_dump(),
@@ -51,7 +51,7 @@ def test_with_default_settings_a_killed_worker_is_made_up_for_within_a_minute(ma
     assert stand.duplicates() == {b"large/by reference.bin": 2, b"inline.txt": 2}
 
 
-def test_a_beat_starts_beside_a_pid_file_whose_number_is_another_programs(make_stand: MakeStand) -> None:
+def test_beat_starts_despite_a_pid_file_with_another_programs_process_id(make_stand: MakeStand) -> None:
     stand = make_stand()
     stand.beat.argv = stand.beat.argv[:-1]  # as the README starts it: without --pidfile=
     pid_file = stand.folder / "celerybeat.pid"

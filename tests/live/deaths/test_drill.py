@@ -1,4 +1,4 @@
-"""A small drill: a fault of every kind in a quarter of a minute. The large ones are `make drill`'s."""
+"""Run a small drill with one fault of every kind in 15 s; `make drill` runs large ones."""
 
 import os
 import subprocess
@@ -11,11 +11,11 @@ from support.live.stand import REPOSITORY
 pytestmark = pytest.mark.live
 
 
-def test_a_fault_of_every_kind_loses_changes_overwrites_and_doubles_no_file(tmp_path: Path) -> None:
+def test_no_fault_loses_changes_overwrites_or_duplicates_a_file(tmp_path: Path) -> None:
     argv = [sys.executable, REPOSITORY / "bench" / "drill.py", "--files", "400", "--faults", "15", "--every", "1"]
     paths = os.pathsep.join((str(REPOSITORY / "tests"), str(REPOSITORY)))
 
-    run = subprocess.run(
+    drill = subprocess.run(
         [*argv, "--seed", "4", "--keep", tmp_path / "drill"],
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
@@ -24,5 +24,5 @@ def test_a_fault_of_every_kind_loses_changes_overwrites_and_doubles_no_file(tmp_
         check=False,
     )
 
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert "15 of 15 kinds" in run.stdout
+    assert drill.returncode == 0, drill.stdout + drill.stderr
+    assert "15 of 15 kinds" in drill.stdout

@@ -1,4 +1,4 @@
-"""A worker that lives, and has stopped to ask its queues: it ends itself, so that a fresh one takes its place."""
+"""A live worker that has stopped consuming exits, so that its service manager starts a new one."""
 
 import time
 from collections.abc import Callable
@@ -10,40 +10,40 @@ pytestmark = pytest.mark.live
 
 MakeStand = Callable[..., Stand]
 
-DEAF = """
+NON_CONSUMING = """
 from celery import signals
 from kombu.transport.redis import MultiChannelPoller
 from inboxd.celery import app
 
 @signals.worker_ready.connect
-def lose_the_queues(**_):
+def stop_consuming(**_):
     MultiChannelPoller._register_BRPOP = lambda *_: None
 """
 
 
-def test_a_worker_that_has_stopped_consuming_ends_and_the_next_one_works_on(make_stand: MakeStand) -> None:
+def test_a_worker_that_has_stopped_consuming_exits_and_the_next_one_continues(make_stand: MakeStand) -> None:
     stand = make_stand(work={"silent_seconds": 3.0})
-    (stand.folder / "deaf.py").write_text(DEAF)
-    sound = stand.worker.argv
-    stand.worker.argv = tuple("deaf" if word == "inboxd" else word for word in sound)
+    (stand.folder / "non_consuming.py").write_text(NON_CONSUMING)
+    original_argv = stand.worker.argv
+    stand.worker.argv = tuple("non_consuming" if word == "inboxd" else word for word in original_argv)
     stand.start()
 
     stand.drop(b"waiting.txt", b"content")
-    stand.wait_until(lambda: not stand.worker.running, 20, awaited="the deaf worker to end")
+    stand.wait_until(lambda: not stand.worker.running, 20, awaited="the exit of the worker that does not consume")
     assert len(stand.log_events("worker_silent")) == 1
     assert stand.names("done") == set()
-    stand.worker.argv = sound
+    stand.worker.argv = original_argv
     stand.worker.start()
     stand.wait_until(stand.is_at_rest)
 
     assert stand.names("done") == {b"waiting.txt"}
 
 
-def test_a_worker_without_a_broker_or_without_a_free_slot_is_left_alone(make_stand: MakeStand) -> None:
+def test_a_worker_without_broker_or_free_slot_keeps_running(make_stand: MakeStand) -> None:
     stand = make_stand(work={"silent_seconds": 8.0}).start()
-    main = stand.worker.pid
+    worker_pid = stand.worker.pid
 
-    for name in (b"1.txt", b"2.txt"):  # as many as it has slots
+    for name in (b"1.txt", b"2.txt"):  # one per slot
         stand.drop(name, b"sleep 10")
     stand.wait_until(lambda: len(stand.names("done")) == 2)
     stand.redis.kill9()
@@ -53,5 +53,5 @@ def test_a_worker_without_a_broker_or_without_a_free_slot_is_left_alone(make_sta
     stand.wait_until(lambda: len(stand.names("done")) == 3)
 
     assert stand.worker.running
-    assert stand.worker.pid == main
+    assert stand.worker.pid == worker_pid
     assert stand.log_events("worker_silent") == []

@@ -1,4 +1,4 @@
-"""A disk that is full, read-only, or not there: every file stays where it is, and goes on when it can."""
+"""On a full, read-only or missing disk every file stays in its folder; processing continues once the disk is back."""
 
 import os
 import subprocess
@@ -18,59 +18,57 @@ Mount = Callable[[Path, str], None]
 
 @pytest.fixture
 def mount() -> Iterator[Mount]:
-    """Mount a small file system in memory over a folder, or mount it again with other options; it is gone after the test."""
+    """Yield a function that mounts a tmpfs over a folder, or remounts it with other options; it is unmounted after the test."""
     with ExitStack() as stack:
 
-        def over(folder: Path, options: str) -> None:
-            again = ["-o", f"remount,{options}"] if folder.is_mount() else ["-t", "tmpfs", "-o", options]
-            done = subprocess.run(["mount", *again, "inboxd-test", folder], check=False, capture_output=True)
-            if done.returncode and not folder.is_mount():
-                pytest.skip(f"only root may mount: {done.stderr.decode()}")
-            assert done.returncode == 0, done.stderr.decode()
-            if not again[-1].startswith("remount"):
+        def mount_over(folder: Path, options: str) -> None:
+            arguments = ["-o", f"remount,{options}"] if folder.is_mount() else ["-t", "tmpfs", "-o", options]
+            result = subprocess.run(["mount", *arguments, "inboxd-test", folder], check=False, capture_output=True)
+            if result.returncode and not folder.is_mount():
+                pytest.skip(f"this test needs root, to mount a tmpfs: {result.stderr.decode()}")
+            assert result.returncode == 0, result.stderr.decode()
+            if not arguments[-1].startswith("remount"):
                 stack.callback(subprocess.run, ["umount", "--lazy", folder], check=True)
 
-        yield over
+        yield mount_over
 
 
-def sizes(count: int, size: int) -> dict[bytes, bytes]:
+def random_files(count: int, size: int) -> dict[bytes, bytes]:
     return {b"%d.bin" % number: b"%d" % number + os.urandom(size) for number in range(count)}
 
 
-def fill(folder: Path) -> None:
+def use_up_inodes(folder: Path) -> None:
     for number in range(100):
         (folder / str(number)).touch()
 
 
-def test_a_done_folder_that_fills_up_loses_nothing_and_takes_the_rest_once_there_is_room(
-    make_stand: MakeStand, mount: Mount
-) -> None:
+def test_a_full_done_folder_loses_no_file_and_pauses_the_inbox_until_there_is_room(make_stand: MakeStand, mount: Mount) -> None:
     stand = make_stand().start()
     mount(stand.path("done"), "size=12m")
 
-    dropped = stand.drop_folder(b"many", sizes(40, 600_000))
+    dropped = stand.drop_folder(b"many", random_files(40, 600_000))
     stand.wait_until(lambda: stand.log_events("folder_unavailable"))
     assert stand.log_events("folder_unavailable")[0]["error"] == f"{stand.path('done')}: No space left on device"
-    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher), awaited="the watcher to hear of it")
-    stand.drop(b"late.bin", b"not to be claimed now")
+    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher), awaited="the watcher to read the outage")
+    stand.drop(b"late.bin", b"not to be claimed during the outage")
     lines = len(stand.log_lines())
-    watched = time.monotonic()
-    while time.monotonic() < watched + 5:
+    paused_at = time.monotonic()
+    while time.monotonic() < paused_at + 5:
         assert stand.names("inbox") == {b"late.bin"}
         time.sleep(0.2)
 
-    assert len(stand.log_lines()) - lines < 20, "a flood"
-    assert len(stand.log_events("folder_unavailable")) == 2  # the one who met it, and the watcher
+    assert len(stand.log_lines()) - lines < 20, "an outage must not flood the log"
+    assert len(stand.log_events("folder_unavailable")) == 2  # from the worker with the error, and from the watcher
     assert 10 <= len(stand.names("done")) <= 20
     mount(stand.path("done"), "size=64m")
     stand.wait_until(stand.is_at_rest)
-    tree = stand.tree("done")
-    assert {name: sha for name, sha in tree.items() if name != b"late.bin"} == dropped
-    assert b"late.bin" in tree
+    digests = stand.tree("done")
+    assert b"late.bin" in digests
+    assert {name: digest for name, digest in digests.items() if name != b"late.bin"} == dropped
     stand.wait_until(lambda: stand.log_events("folder_available", stand.watcher))
 
 
-def test_an_inbox_without_room_for_a_parcel_is_paused_until_there_is_some(make_stand: MakeStand, mount: Mount) -> None:
+def test_an_inbox_without_free_inodes_for_a_parcel_is_paused_until_there_are_some(make_stand: MakeStand, mount: Mount) -> None:
     stand = make_stand()
     mount(stand.root(), "size=12m,nr_inodes=60")
     for folder in ("inbox", "claimed", "done", "failed"):
@@ -82,7 +80,7 @@ def test_an_inbox_without_room_for_a_parcel_is_paused_until_there_is_some(make_s
     filler = stand.root() / "filler"
     filler.mkdir()
     with pytest.raises(OSError, match="No space left"):
-        fill(filler)
+        use_up_inodes(filler)
 
     stand.watcher.start()
     stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher))
@@ -95,13 +93,11 @@ def test_an_inbox_without_room_for_a_parcel_is_paused_until_there_is_some(make_s
     assert stand.log_events("folder_available", stand.watcher)
 
 
-def test_a_failed_folder_that_is_read_only_keeps_its_files_claimed_until_it_is_writable(
-    make_stand: MakeStand, mount: Mount
-) -> None:
+def test_a_rejected_file_stays_claimed_while_failed_is_read_only(make_stand: MakeStand, mount: Mount) -> None:
     stand = make_stand().start()
     mount(stand.path("failed"), "size=1m,ro")
 
-    stand.drop(b"bad.txt", b"reject no good")
+    stand.drop(b"bad.txt", b"reject the invoice has no total")
     stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher))
     assert [name.partition(b"/")[2] for name in stand.names("claimed")] == [b"bad.txt"]
     mount(stand.path("failed"), "rw")
@@ -111,7 +107,7 @@ def test_a_failed_folder_that_is_read_only_keeps_its_files_claimed_until_it_is_w
     assert len(stand.calls()) == 1
 
 
-def test_a_done_folder_that_is_taken_away_is_waited_for(make_stand: MakeStand) -> None:
+def test_a_file_is_filed_once_the_missing_done_folder_is_back(make_stand: MakeStand) -> None:
     stand = make_stand().start()
 
     stand.drop(b"good.txt", b"sleep 1")
@@ -126,7 +122,7 @@ def test_a_done_folder_that_is_taken_away_is_waited_for(make_stand: MakeStand) -
     assert len(stand.calls(b"good.txt")) == 1
 
 
-def test_a_file_that_somebody_deletes_from_claimed_is_reported_once_and_not_tried_for_ever(make_stand: MakeStand) -> None:
+def test_a_file_deleted_from_claimed_is_reported_once_and_not_retried(make_stand: MakeStand) -> None:
     stand = make_stand().start()
 
     stand.drop(b"small.txt", b"sleep 1")

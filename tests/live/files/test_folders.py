@@ -1,4 +1,4 @@
-"""Folders that hold files before anybody looks, that are replaced, that are missing, and that fill faster than they empty."""
+"""Inboxes with files from before the start, with missing or replaced folders, and with more files than the in-flight limit."""
 
 import time
 from collections.abc import Iterator
@@ -21,18 +21,18 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     }
     with Stand(tmp_path_factory.mktemp("folders"), inboxes) as made:
         made.drop_folder(b"early", EARLY)
-        made.drop(b"early.txt", b"before anybody looked")
+        made.drop(b"early.txt", b"dropped before the start")
         yield made.start()
 
 
-def test_files_that_were_there_before_the_start_are_filed(stand: Stand) -> None:
+def test_files_dropped_before_the_start_are_filed(stand: Stand) -> None:
     stand.wait_until(lambda: stand.names("done") >= {b"early.txt", *(b"early/" + name for name in EARLY)})
 
     assert stand.is_at_rest()
     assert stand.duplicates(b"early") == {}
 
 
-def test_files_dropped_while_the_watcher_is_down_are_taken_by_the_sweep(stand: Stand) -> None:
+def test_the_sweep_claims_files_dropped_while_the_watcher_is_down(stand: Stand) -> None:
     stand.watcher.kill9()
 
     dropped = stand.drop_folder(b"unseen", EARLY)
@@ -43,72 +43,72 @@ def test_files_dropped_while_the_watcher_is_down_are_taken_by_the_sweep(stand: S
     stand.watcher.start()
 
 
-def test_no_more_files_are_claimed_at_a_time_than_the_settings_allow(stand: Stand) -> None:
-    most = 0
+def test_at_most_in_flight_files_max_files_are_claimed_at_a_time(stand: Stand) -> None:
+    claimed_max = 0
 
     def all_done() -> bool:
-        nonlocal most
-        parcels = list(stand.path("claimed", inbox="narrow").iterdir())  # one look: what is claimed after it is not counted
-        most = max(most, sum(len(list(names(parcel))) for parcel in parcels))
+        nonlocal claimed_max
+        parcels = list(stand.path("claimed", inbox="narrow").iterdir())  # one listing: later claims are not counted
+        claimed_max = max(claimed_max, sum(len(list(names(parcel))) for parcel in parcels))
         return dropped.keys() <= stand.names("done", "narrow")
 
     dropped = stand.drop_folder(b"many", {b"%d.txt" % number: b"%d" % number for number in range(100)}, "narrow")
-    begun = time.monotonic()
+    started_at = time.monotonic()
     stand.wait_until(all_done)
-    took = time.monotonic() - begun
+    elapsed = time.monotonic() - started_at
 
-    assert IN_FLIGHT_MAX // 2 < most <= IN_FLIGHT_MAX
+    assert IN_FLIGHT_MAX // 2 < claimed_max <= IN_FLIGHT_MAX
     assert stand.duplicates(b"many") == {}
-    assert took < 8, "the next ones left when the clock ticked, not when others returned: it is one second's work"
+    assert elapsed < 8, "files must be claimed when others are done, not at the next tick: the handlers take 1 s in all"
 
 
-def test_a_missing_folder_pauses_its_inbox_and_no_other(stand: Stand) -> None:
-    away = stand.path("done").rename(stand.root() / "done.away")
-    told = len(stand.log_events("folder_unavailable", stand.watcher))
+def test_a_missing_folder_pauses_only_its_own_inbox(stand: Stand) -> None:
+    moved = stand.path("done").rename(stand.root() / "done.moved")
+    logged_before = len(stand.log_events("folder_unavailable", stand.watcher))
 
-    stand.drop(b"patience.txt", b"where should I go?")
-    stand.drop(b"elsewhere.txt", b"nothing is missing here", "other")
-    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher)[told:])
+    stand.drop(b"waiting.txt", b"content")
+    stand.drop(b"elsewhere.txt", b"content", "other")
+    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher)[logged_before:])
     stand.wait_until(lambda: stand.path("done", b"elsewhere.txt", "other").exists())
-    assert stand.path("inbox", b"patience.txt").exists()
-    away.rename(stand.path("done"))
-    stand.wait_until(lambda: stand.path("done", b"patience.txt").exists())
+    assert stand.path("inbox", b"waiting.txt").exists()
+    moved.rename(stand.path("done"))
+    stand.wait_until(lambda: stand.path("done", b"waiting.txt").exists())
 
-    (line,) = stand.log_events("folder_unavailable", stand.watcher)[told:]
+    (line,) = stand.log_events("folder_unavailable", stand.watcher)[logged_before:]
     assert str(stand.path("done")) in line["error"]
     assert len(stand.log_events("folder_available", stand.watcher)) == 1
 
 
-def test_a_folder_that_goes_missing_while_its_files_are_worked_on_gets_them_when_it_is_back(stand: Stand) -> None:
+def test_a_folder_that_is_missing_during_a_handler_gets_the_file_when_it_is_back(stand: Stand) -> None:
     stand.drop(b"returning.txt", b"sleep 1")
     stand.wait_until(lambda: stand.calls(b"returning.txt"))
-    away = stand.path("done").rename(stand.root() / "done.away")
+    moved = stand.path("done").rename(stand.root() / "done.moved")
     stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.worker))
     assert [name.rpartition(b"/")[2] for name in stand.names("claimed")] == [b"returning.txt"]
 
-    away.rename(stand.path("done"))
+    moved.rename(stand.path("done"))
     stand.wait_until(lambda: stand.path("done", b"returning.txt").exists())
 
     assert len(stand.calls(b"returning.txt")) == 1
     assert not stand.path("failed", b"returning.txt").exists()
 
 
-def test_a_root_that_is_replaced_is_watched_anew(stand: Stand) -> None:
-    told = len(stand.log_events("folder_unavailable", stand.watcher))
+def test_a_replaced_root_is_watched_by_events_again(stand: Stand) -> None:
+    logged_before = len(stand.log_events("folder_unavailable", stand.watcher))
     old = stand.root().rename(stand.root().with_name("old"))
-    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher)[told:])
+    stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher)[logged_before:])
 
     for name in FOLDERS:
         stand.path(name).mkdir(parents=True)
     stand.wait_until(lambda: stand.log_events("observer_restarted", stand.watcher))
-    stand.drop(b"new ground.txt", b"first here")
-    stand.wait_until(lambda: stand.path("done", b"new ground.txt").exists())
+    stand.drop(b"after.txt", b"content")
+    stand.wait_until(lambda: stand.path("done", b"after.txt").exists())
 
-    (claimed,) = [line for line in stand.log_events("file_claimed", stand.watcher) if line["file"] == "new ground.txt"]
+    (claimed,) = [line for line in stand.log_events("file_claimed", stand.watcher) if line["file"] == "after.txt"]
     assert claimed["found_by"] == "event"
-    assert not (old / "done" / "new ground.txt").exists()
+    assert not (old / "done" / "after.txt").exists()
     assert stand.watcher.running
 
 
-def test_nothing_has_raised_what_nobody_expected(stand: Stand) -> None:
+def test_no_test_of_this_module_has_caused_an_unexpected_error(stand: Stand) -> None:
     assert [line for line in stand.log_lines() if line["level"] in {"error", "critical"} or "exception" in line] == []

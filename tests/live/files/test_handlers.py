@@ -1,4 +1,4 @@
-"""Handlers that reject, raise, hang and die: what becomes of their files, and of the others."""
+"""Handlers that reject, raise, hang or kill their process fail only their own file."""
 
 import base64
 import json
@@ -11,62 +11,62 @@ from support.live.stand import Stand
 pytestmark = pytest.mark.live
 
 RETRIES = 3
-STUBBORN = b"stubborn.txt"
+IGNORES_LIMIT = b"ignores limit.txt"
 INBOXES = {
     "drop": {"retries": RETRIES},
-    "patient": {"retries": 3, "retry_backoff_seconds": 4.0},
-    "hasty": {"retries": 0, "time_limit_seconds": 1},
-    "company": {"retries": 1},
+    "slow_retries": {"retries": 3, "retry_backoff_seconds": 4.0},
+    "short_limit": {"retries": 0, "time_limit_seconds": 1},
+    "shared": {"retries": 1},
 }
 
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     with Stand(tmp_path_factory.mktemp("handlers"), INBOXES, work={"crashes_max": 2}) as made:
-        made.worker.argv = (*made.worker.argv[:-1], "3")  # one slot is taken by the stubborn file
+        made.worker.argv = (*made.worker.argv[:-1], "3")  # IGNORES_LIMIT occupies one slot
         made.start()
-        # the hard limit comes 10 s after the soft one: begun first, asked about last
-        made.drop(STUBBORN, b"ignore_stop", "hasty")
+        # the hard time limit is 10 s after the soft one: started first, checked in the last test
+        made.drop(IGNORES_LIMIT, b"ignore_stop", "short_limit")
         yield made
 
 
-def failed(stand: Stand, name: bytes, inbox: str = "drop") -> bool:
+def is_failed(stand: Stand, name: bytes, inbox: str = "drop") -> bool:
     return stand.path("failed", name, inbox).exists()
 
 
-def done(stand: Stand, name: bytes, inbox: str = "drop") -> bool:
+def is_done(stand: Stand, name: bytes, inbox: str = "drop") -> bool:
     return stand.path("done", name, inbox).exists()
 
 
-def test_a_rejected_file_fails_at_once_with_a_note_that_a_layman_understands(stand: Stand) -> None:
-    stand.drop(b"sub/invoice 7.txt", b"reject the invoice has no number", "patient")
-    dropped = time.monotonic()
-    stand.wait_until(lambda: failed(stand, b"sub/invoice 7.txt", "patient"))
+def test_a_rejected_file_fails_without_retry_and_its_error_note_has_no_technical_terms(stand: Stand) -> None:
+    stand.drop(b"sub/invoice 7.txt", b"reject the invoice has no number", "slow_retries")
+    dropped_at = time.monotonic()
+    stand.wait_until(lambda: is_failed(stand, b"sub/invoice 7.txt", "slow_retries"))
 
-    assert time.monotonic() - dropped < 3.5  # the first retry's wait is 4 s
-    note = stand.note(b"sub/invoice 7.txt", "patient")
+    assert time.monotonic() - dropped_at < 3.5  # the first retry's backoff is 4 s
+    note = stand.note(b"sub/invoice 7.txt", "slow_retries")
     assert note.startswith("sub/invoice 7.txt could not be processed.\n\nReason: the invoice has no number\n")
     assert "What you can do:" in note
     assert "Traceback" not in note
     assert "RejectFile" not in note
     assert [call.attempt for call in stand.calls(b"sub/invoice 7.txt")] == [1]
-    assert stand.path("failed", b"sub/invoice 7.txt", "patient").read_bytes() == b"reject the invoice has no number"
+    assert stand.path("failed", b"sub/invoice 7.txt", "slow_retries").read_bytes() == b"reject the invoice has no number"
 
 
-def test_a_file_whose_handler_raises_twice_is_done_after_exactly_two_retries(stand: Stand) -> None:
+def test_a_file_whose_handler_raises_twice_is_done_after_two_retries(stand: Stand) -> None:
     stand.drop(b"twice.txt", b"raise_twice")
-    stand.wait_until(lambda: done(stand, b"twice.txt"))
+    stand.wait_until(lambda: is_done(stand, b"twice.txt"))
 
     calls = stand.calls(b"twice.txt")
     assert [call.attempt for call in calls] == [1, 2, 3]
     assert len({call.id for call in calls}) == 1
     assert len(stand.log_events("file_retried", stand.worker)) >= 2
-    assert not failed(stand, b"twice.txt")
+    assert not is_failed(stand, b"twice.txt")
 
 
-def test_a_file_whose_handler_always_raises_fails_after_all_its_attempts(stand: Stand) -> None:
+def test_a_file_whose_handler_always_raises_fails_after_its_last_attempt(stand: Stand) -> None:
     stand.drop(b"never.txt", b"always_raise the archive is unavailable")
-    stand.wait_until(lambda: failed(stand, b"never.txt"))
+    stand.wait_until(lambda: is_failed(stand, b"never.txt"))
 
     assert [call.attempt for call in stand.calls(b"never.txt")] == [1, 2, 3, 4]
     note = stand.note(b"never.txt")
@@ -75,110 +75,112 @@ def test_a_file_whose_handler_always_raises_fails_after_all_its_attempts(stand: 
     assert "Traceback" not in note
 
 
-def test_a_retried_message_shows_nothing_of_the_files_content(stand: Stand) -> None:
+def test_a_retried_message_contains_the_file_only_in_its_body(stand: Stand) -> None:
     content = b"always_raise\nthe secret recipe"
-    stand.drop(b"recipe.txt", content, "patient")
+    stand.drop(b"recipe.txt", content, "slow_retries")
     stand.wait_until(lambda: stand.log_events("file_retried", stand.worker) and stand.calls(b"recipe.txt"))
 
-    stand.wait_until(lambda: _messages_of(stand, stand.calls(b"recipe.txt")[0].parcel, retries=1), 3.0)
-    (message,) = _messages_of(stand, stand.calls(b"recipe.txt")[0].parcel, retries=1)
+    stand.wait_until(lambda: _find_messages(stand, stand.calls(b"recipe.txt")[0].parcel, retries=1), 3.0)
+    (message,) = _find_messages(stand, stand.calls(b"recipe.txt")[0].parcel, retries=1)
 
-    assert content in base64.b64decode(message["body"])  # it is the right message, and nowhere else:
+    assert content in base64.b64decode(message["body"])  # this is the file's message
     message.pop("body")
     assert "secret recipe" not in json.dumps(message)
     assert message["headers"]["argsrepr"] == stand.calls(b"recipe.txt")[0].parcel
     assert "secret recipe" not in stand.worker.text()
 
 
-def _messages_of(stand: Stand, parcel: str, retries: int) -> list[dict[str, dict[str, object]]]:
-    """Find the task's messages where a worker has them (unacknowledged), or where they wait for one."""
-    raw = [json.loads(held)[0] for held in stand.client.hvals("inboxd.unacked")]
-    raw += [json.loads(waiting) for waiting in stand.client.lrange("inboxd.work", 0, -1)]
+def _find_messages(stand: Stand, parcel: str, retries: int) -> list[dict[str, dict[str, object]]]:
+    """Return a parcel's messages with this retry count, unacknowledged or queued."""
+    raw = [json.loads(unacked)[0] for unacked in stand.client.hvals("inboxd.unacked")]
+    raw += [json.loads(queued) for queued in stand.client.lrange("inboxd.work", 0, -1)]
     return [m for m in raw if m["headers"]["id"] == parcel and m["headers"]["retries"] == retries]
 
 
-def test_one_bad_file_among_fifty_holds_nobody_up(stand: Stand) -> None:
-    _warm_up(stand, "company")
+def test_one_bad_file_of_a_shared_parcel_does_not_delay_the_others(stand: Stand) -> None:
+    _make_handler_known_as_fast(stand, "shared")
     content = {b"%d.txt" % number: b"good %d" % number for number in range(50)}
     bad = b"bulk/25 bad.txt"
 
-    good = stand.drop_folder(b"bulk", {**content, b"25 bad.txt": b"always_raise broken"}, "company")
+    good = stand.drop_folder(b"bulk", {**content, b"25 bad.txt": b"always_raise broken"}, "shared")
     del good[bad]
-    begun = time.monotonic()
-    stand.wait_until(lambda: good.items() <= stand.tree("done", "company").items())
-    took = time.monotonic() - begun
-    stand.wait_until(lambda: failed(stand, bad, "company"))
+    started_at = time.monotonic()
+    stand.wait_until(lambda: good.items() <= stand.tree("done", "shared").items())
+    elapsed = time.monotonic() - started_at
+    stand.wait_until(lambda: is_failed(stand, bad, "shared"))
 
-    assert took < 3
+    assert elapsed < 3
     first, second = stand.calls(bad)
-    company = [call for call in stand.calls(b"bulk/") if call.parcel == first.parcel]
-    assert len(company) > 1, "it was not in company, so this test has shown nothing"
+    same_parcel = [call for call in stand.calls(b"bulk/") if call.parcel == first.parcel]
+    assert len(same_parcel) > 1, "the bad file did not share a parcel, so this test has tested nothing"
     assert second.parcel != first.parcel
     assert [len(stand.calls(name)) for name in good] == [1] * 50
-    assert "broken" in stand.note(bad, "company")
-    stand.wait_until(lambda: stand.is_at_rest("company"))
+    assert "broken" in stand.note(bad, "shared")
+    stand.wait_until(lambda: stand.is_at_rest("shared"))
 
 
-def test_a_file_that_kills_its_worker_fails_alone(stand: Stand) -> None:
-    _warm_up(stand, "company")
-    main = stand.worker.pid
+def test_only_the_file_that_kills_its_worker_fails(stand: Stand) -> None:
+    _make_handler_known_as_fast(stand, "shared")
+    worker_pid = stand.worker.pid
     content = {b"%d.txt" % number: b"good %d" % number for number in range(20)}
-    guilty = b"trap/10 guilty.txt"
+    deadly = b"trap/10 deadly.txt"
 
-    good = stand.drop_folder(b"trap", {**content, b"10 guilty.txt": b"die"}, "company")
-    del good[guilty]
-    stand.wait_until(lambda: good.items() <= stand.tree("done", "company").items())
-    stand.wait_until(lambda: failed(stand, guilty, "company"))
+    good = stand.drop_folder(b"trap", {**content, b"10 deadly.txt": b"die"}, "shared")
+    del good[deadly]
+    stand.wait_until(lambda: good.items() <= stand.tree("done", "shared").items())
+    stand.wait_until(lambda: is_failed(stand, deadly, "shared"))
 
-    calls = stand.calls(guilty)
-    assert len({call.parcel for call in calls}) == 2, "first in company, then alone"
+    calls = stand.calls(deadly)
+    assert len({call.parcel for call in calls}) == 2, "in two parcels: first shared, then alone"
     assert 2 <= len(calls) <= 3
-    assert "ended in the middle of it" in stand.note(guilty, "company")
+    assert "ended in the middle of it" in stand.note(deadly, "shared")
     assert all(len(stand.calls(name)) <= 2 for name in good)
-    assert stand.worker.pid == main
+    assert stand.worker.pid == worker_pid
     assert stand.worker.running
-    stand.wait_until(lambda: stand.is_at_rest("company"))
+    stand.wait_until(lambda: stand.is_at_rest("shared"))
 
 
 @pytest.mark.parametrize(("command", "reason"), [(b"exit", "SystemExit: 3"), (b"memory", "MemoryError")])
-def test_not_even_a_handler_that_wants_to_end_the_process_ends_it(stand: Stand, command: bytes, reason: str) -> None:
-    main = stand.worker.pid
+def test_a_handler_that_raises_system_exit_or_memory_error_does_not_end_the_worker(
+    stand: Stand, command: bytes, reason: str
+) -> None:
+    worker_pid = stand.worker.pid
     name = command + b".txt"
 
     stand.drop(name, command)
-    stand.wait_until(lambda: failed(stand, name))
+    stand.wait_until(lambda: is_failed(stand, name))
     stand.drop(name + b".after", b"the next one")
-    stand.wait_until(lambda: done(stand, name + b".after"))
+    stand.wait_until(lambda: is_done(stand, name + b".after"))
 
     assert [call.attempt for call in stand.calls(name)][: RETRIES + 1] == [1, 2, 3, 4]
     assert reason in stand.note(name)
-    assert stand.worker.pid == main
+    assert stand.worker.pid == worker_pid
 
 
-def test_a_handler_that_takes_too_long_is_stopped_and_its_file_fails(stand: Stand) -> None:
-    stand.drop(b"long.txt", b"sleep 20", "hasty")
-    dropped = time.monotonic()
-    stand.wait_until(lambda: failed(stand, b"long.txt", "hasty"))
+def test_a_handler_that_exceeds_its_time_limit_is_stopped_and_its_file_fails(stand: Stand) -> None:
+    stand.drop(b"long.txt", b"sleep 20", "short_limit")
+    dropped_at = time.monotonic()
+    stand.wait_until(lambda: is_failed(stand, b"long.txt", "short_limit"))
 
-    assert time.monotonic() - dropped < 5
-    assert "it took longer than 1 s" in stand.note(b"long.txt", "hasty")
+    assert time.monotonic() - dropped_at < 5
+    assert "it took longer than 1 s" in stand.note(b"long.txt", "short_limit")
     assert len(stand.calls(b"long.txt")) == 1
 
 
-def test_a_handler_that_ignores_its_time_limit_is_killed_and_its_file_filed_once(stand: Stand) -> None:
-    stand.wait_until(lambda: stand.is_at_rest("hasty"), 60)
+def test_a_handler_that_ignores_its_time_limit_is_killed_and_its_file_fails_once(stand: Stand) -> None:
+    stand.wait_until(lambda: stand.is_at_rest("short_limit"), 60)
 
-    assert failed(stand, STUBBORN, "hasty")
-    filed = stand.names("failed", "hasty") | stand.names("done", "hasty")
-    assert {name for name in filed if name.startswith(b"stubborn")} == {STUBBORN, STUBBORN + b".error.txt"}
-    assert 1 <= len(stand.calls(STUBBORN)) <= 2
-    note = stand.note(STUBBORN, "hasty")
+    assert is_failed(stand, IGNORES_LIMIT, "short_limit")
+    filed = stand.names("failed", "short_limit") | stand.names("done", "short_limit")
+    assert {name for name in filed if name.startswith(b"ignores limit")} == {IGNORES_LIMIT, IGNORES_LIMIT + b".error.txt"}
+    assert 1 <= len(stand.calls(IGNORES_LIMIT)) <= 2
+    note = stand.note(IGNORES_LIMIT, "short_limit")
     assert "ended in the middle of it" in note or "took longer" in note
 
 
-def _warm_up(stand: Stand, inbox: str) -> None:
-    """Teach the inbox that its handler is quick: only then do files share parcels."""
+def _make_handler_known_as_fast(stand: Stand, inbox: str) -> None:
+    """Process eight files, so that the handler's rate is known: only then do files share parcels."""
     for number in range(8):
         name = b"warm %d-%d.txt" % (number, time.monotonic_ns())
         stand.drop(name, b"warm", inbox)
-        stand.wait_until(lambda name=name: done(stand, name, inbox))
+        stand.wait_until(lambda name=name: is_done(stand, name, inbox))

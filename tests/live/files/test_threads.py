@@ -1,4 +1,4 @@
-"""A worker that runs handlers in threads, not in processes of their own."""
+"""A worker that runs handlers in threads instead of processes."""
 
 from collections.abc import Iterator
 
@@ -16,9 +16,9 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 
 
 @pytest.mark.parametrize(("command", "reason"), [(b"exit", "SystemExit: 3"), (b"memory", "MemoryError")])
-def test_a_handler_that_wants_to_end_the_process_ends_no_thread(stand: Stand, command: bytes, reason: str) -> None:
-    main = stand.worker.pid
-    bad = [b"%s %d.txt" % (command, number) for number in range(3)]  # more than there are threads
+def test_a_handler_that_raises_system_exit_or_memory_error_ends_no_thread(stand: Stand, command: bytes, reason: str) -> None:
+    worker_pid = stand.worker.pid
+    bad = [b"%s %d.txt" % (command, number) for number in range(3)]  # more files than threads
 
     for name in bad:
         stand.drop(name, command)
@@ -28,5 +28,5 @@ def test_a_handler_that_wants_to_end_the_process_ends_no_thread(stand: Stand, co
 
     assert all(reason in stand.note(name) for name in bad)
     assert [[call.attempt for call in stand.calls(name)] for name in bad] == [[1, 2]] * len(bad)
-    assert stand.worker.pid == main
+    assert stand.worker.pid == worker_pid
     stand.wait_until(stand.is_at_rest)

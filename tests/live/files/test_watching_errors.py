@@ -1,4 +1,4 @@
-"""Watching that goes wrong: events dropped, threads that die, limits reached. Files are noticed all the same, and soon."""
+"""Dropped events, dead watchdog threads and inotify limits: files are still found within seconds."""
 
 import signal
 import sys
@@ -14,34 +14,36 @@ pytestmark = pytest.mark.live
 MakeStand = Callable[..., Stand]
 
 REPAIRED_SECONDS = 2.0
-SOON_SECONDS = 2.5
-"""Long before an inbox is looked at without an event."""
+EVENT_SECONDS = 2.5
+"""Maximum time to find three files by events: much less than the time between scans without events."""
 QUEUED_EVENTS_MAX = Path("/proc/sys/fs/inotify/max_queued_events")
 
 
 @pytest.fixture
 def stand(make_stand: MakeStand) -> Stand:
-    """A watcher that can be made to misbehave, and its server; nobody works on what it claims."""
+    """Return a stand with a server and a watcher that can be made faulty, but no worker."""
     made = make_stand({"drop": {}, "other": {}})
     made.watcher.argv = (sys.executable, "-m", "support.live.faulty_watcher")
     made.redis.start()
     return made
 
 
-def by_events(stand: Stand, inbox: str = "drop") -> bool:
-    """Drop three files, one after the other, and tell whether each was announced by an event: one scan can't find them all."""
-    begun = time.monotonic()
-    found = []
+def are_found_by_events(stand: Stand, inbox: str = "drop") -> bool:
+    """Drop three files, each after the claim of the last, so that no scan finds all; return whether events found them."""
+    started_at = time.monotonic()
+    found_by = []
     for _ in range(3):
         name = f"by event {time.monotonic_ns()}.txt"
         stand.drop(name.encode(), b"content", inbox)
-        found.append(claimed(stand, name))
-    return found == ["event"] * 3 and time.monotonic() - begun < SOON_SECONDS
+        found_by.append(wait_for_claim(stand, name))
+    return found_by == ["event"] * 3 and time.monotonic() - started_at < EVENT_SECONDS
 
 
-def claimed(stand: Stand, name: str) -> str:
-    """Wait until a file is claimed, and return what has brought it to notice."""
-    stand.wait_until(lambda: any(line["file"] == name for line in stand.log_events("file_claimed")), awaited=f"{name} claimed")
+def wait_for_claim(stand: Stand, name: str) -> str:
+    """Wait until a file is claimed; return how it was found: "event", "scan", "overflow" or "sweep"."""
+    stand.wait_until(
+        lambda: any(line["file"] == name for line in stand.log_events("file_claimed")), awaited=f"the claim of {name}"
+    )
     return str(next(line["found_by"] for line in stand.log_events("file_claimed") if line["file"] == name))
 
 
@@ -50,80 +52,80 @@ def set_fault(stand: Stand, fault: str) -> None:
     (stand.folder / "fault.new").rename(stand.folder / "fault")
 
 
-def test_events_that_the_kernel_has_dropped_cost_no_inbox_its_files(stand: Stand) -> None:
+def test_files_whose_events_the_kernel_dropped_are_found_within_two_seconds(stand: Stand) -> None:
     stand.watcher.start()
-    assert by_events(stand)
-    assert by_events(stand, "other")
-    noisy = [stand.path("inbox", name) for name in (b".one", b".two")]
+    assert are_found_by_events(stand)
+    assert are_found_by_events(stand, "other")
+    event_sources = [stand.path("inbox", name) for name in (b".one", b".two")]
 
     stand.watcher.send(signal.SIGSTOP)
     for number in range(int(QUEUED_EVENTS_MAX.read_text()) + 100):
-        noisy[number % 2].write_bytes(b"")  # in turns: of two equal events the kernel keeps one
-    stand.drop(b"unheard.txt", b"no event tells of me", "other")
-    time.sleep(0.2)  # it has settled
+        event_sources[number % 2].write_bytes(b"")  # alternating, since the kernel merges equal events
+    stand.drop(b"unannounced.txt", b"no event announces this file", "other")
+    time.sleep(0.2)  # until the file has settled
     stand.watcher.send(signal.SIGCONT)
-    begun = time.monotonic()
-    found_by = claimed(stand, "unheard.txt")
-    took = time.monotonic() - begun
+    started_at = time.monotonic()
+    found_by = wait_for_claim(stand, "unannounced.txt")
+    elapsed = time.monotonic() - started_at
 
     assert found_by == "overflow"
-    assert took < REPAIRED_SECONDS
+    assert elapsed < REPAIRED_SECONDS
     assert {line["inbox"] for line in stand.log_events("events_lost")} == {"drop", "other"}
-    assert by_events(stand)
-    assert by_events(stand, "other")
+    assert are_found_by_events(stand)
+    assert are_found_by_events(stand, "other")
 
 
 @pytest.mark.parametrize("thread", ["reader", "emitter", "handler"])
-def test_a_thread_that_raises_is_replaced_and_the_file_whose_event_it_kept_is_taken(stand: Stand, thread: str) -> None:
+def test_a_watchdog_thread_that_raises_is_replaced_and_the_file_of_its_event_is_claimed(stand: Stand, thread: str) -> None:
     stand.watcher.start()
-    assert by_events(stand)
+    assert are_found_by_events(stand)
 
     set_fault(stand, thread)
-    begun = time.monotonic()
-    stand.drop(b"kept.txt", b"my event is the one that kills")
-    claimed(stand, "kept.txt")
+    started_at = time.monotonic()
+    stand.drop(b"deadly.txt", b"the event of this file kills the thread")
+    wait_for_claim(stand, "deadly.txt")
     stand.wait_until(lambda: stand.log_events("observer_restarted"))
-    took = time.monotonic() - begun
+    elapsed = time.monotonic() - started_at
 
-    assert took < REPAIRED_SECONDS
+    assert elapsed < REPAIRED_SECONDS
     assert [line["why"] for line in stand.log_events("observer_restarted")] == ["one of its threads has ended"]
-    assert by_events(stand)
-    assert by_events(stand, "other")
+    assert are_found_by_events(stand)
+    assert are_found_by_events(stand, "other")
 
 
-def test_an_inbox_that_is_replaced_is_watched_anew(stand: Stand) -> None:
+def test_a_replaced_inbox_is_watched_by_events_again(stand: Stand) -> None:
     stand.watcher.start()
-    assert by_events(stand)
+    assert are_found_by_events(stand)
 
     old = stand.path("inbox").rename(stand.root() / "old")
     stand.path("inbox").mkdir()
-    begun = time.monotonic()
+    started_at = time.monotonic()
     stand.wait_until(lambda: stand.log_events("observer_restarted"))
-    took = time.monotonic() - begun
+    elapsed = time.monotonic() - started_at
 
-    assert took < REPAIRED_SECONDS
-    assert by_events(stand)
+    assert elapsed < REPAIRED_SECONDS
+    assert are_found_by_events(stand)
     assert list(old.iterdir()) == []
 
 
 @pytest.mark.parametrize("limit", ["no watches", "no instances"])
-def test_where_the_system_refuses_events_we_poll_and_say_what_to_raise(stand: Stand, limit: str) -> None:
+def test_without_inotify_watches_the_watcher_polls_and_logs_which_limit_to_raise(stand: Stand, limit: str) -> None:
     set_fault(stand, limit)
     stand.watcher.start()
 
-    begun = time.monotonic()
+    started_at = time.monotonic()
     stand.drop(b"polled.txt", b"content")
-    found_by = claimed(stand, "polled.txt")
-    took = time.monotonic() - begun
+    found_by = wait_for_claim(stand, "polled.txt")
+    elapsed = time.monotonic() - started_at
 
     assert found_by == "scan"
-    assert took < REPAIRED_SECONDS  # poll_seconds, and not the rescan's five
+    assert elapsed < REPAIRED_SECONDS  # poll_seconds, not the 5 s of the rescan
     assert all("raise fs.inotify.max_user_watches" in line["error"] for line in stand.log_events("events_lost"))
     assert [line["mode"] for line in stand.log_events("watching")] == ["polling", "polling"]
 
 
 @pytest.mark.parametrize("limit", ["no watches", "no instances"])
-def test_limits_that_were_raised_bring_the_events_back_without_a_restart(stand: Stand, limit: str) -> None:
+def test_after_the_limit_is_raised_files_are_found_by_events_without_a_restart(stand: Stand, limit: str) -> None:
     set_fault(stand, limit)
     stand.watcher.start()
     stand.wait_until(lambda: len(stand.log_events("events_lost")) == 2)
@@ -131,20 +133,20 @@ def test_limits_that_were_raised_bring_the_events_back_without_a_restart(stand: 
     (stand.folder / "fault").unlink()
     stand.wait_until(lambda: stand.log_events("watching")[-1]["mode"] == "inotify", 5.0)
 
-    assert by_events(stand)
+    assert are_found_by_events(stand)
 
 
-def test_a_watcher_that_hangs_is_found_out_by_the_sweep(make_stand: MakeStand) -> None:
+def test_the_sweep_claims_the_files_that_a_hung_watcher_missed(make_stand: MakeStand) -> None:
     stand = make_stand().start()
-    assert by_events(stand)
+    assert are_found_by_events(stand)
     stand.wait_until(lambda: b'"is_busy": false' in (stand.client.get("inboxd:watcher:stand") or b""))
 
     stand.watcher.send(signal.SIGSTOP)
     stand.drop(b"missed.txt", b"content")
-    found_by = claimed(stand, "missed.txt")
+    found_by = wait_for_claim(stand, "missed.txt")
     stand.watcher.send(signal.SIGCONT)
 
     assert found_by == "sweep"
     stand.wait_until(lambda: stand.log_events("events_missed", stand.worker))
     assert [line["files"] for line in stand.log_events("events_missed", stand.worker)] == [1]
-    assert by_events(stand)
+    assert are_found_by_events(stand)

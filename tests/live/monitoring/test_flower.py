@@ -1,4 +1,4 @@
-"""Flower, and Celery's own inspection: tasks are shown, and nothing of what the files hold."""
+"""Flower and `celery inspect` show tasks, but nothing of the files' contents."""
 
 import json
 import subprocess
@@ -19,21 +19,21 @@ pytestmark = pytest.mark.live
 
 SECRET = "secretbytes"
 TASKS = "/tasks/datatable?draw=1&start=0&length=100&search[value]=&order[0][column]=0&order[0][dir]=asc&columns[0][data]=name"
-HELD = {"retries": 3, "retry_backoff_seconds": 50.0, "retry_backoff_max_seconds": 55.0}
-"""What has raised once is held by its worker for longer than the tests take."""
+LONG_BACKOFF = {"retries": 3, "retry_backoff_seconds": 50.0, "retry_backoff_max_seconds": 55.0}
+"""Retry settings with which a worker keeps a file that has raised once for longer than the tests take."""
 
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    """All programs, the worker as `inboxd up` and the systemd units start it."""
-    with Stand(tmp_path_factory.mktemp("flower"), {"drop": HELD}) as made:
+    """Yield a stand with all programs, its worker started with the options of `inboxd up` and the systemd units."""
+    with Stand(tmp_path_factory.mktemp("flower"), {"drop": LONG_BACKOFF}) as made:
         made.worker.argv = (*made.worker.argv, "--without-gossip", "--without-mingle")
         yield made.start()
 
 
 @pytest.fixture(scope="module")
 def flower(stand: Stand) -> Iterator[int]:
-    """Start Flower as the README says, and return its port, once a task's events arrive there."""
+    """Start Flower as the README says, wait until it has received task events, and yield its port."""
     port = free_port()
     argv = (sys.executable, "-m", "celery", "-A", "inboxd", "flower", "--address=127.0.0.1", f"--port={port}")
     program = stand.program("flower", argv)
@@ -46,18 +46,18 @@ def flower(stand: Stand) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def parcel(stand: Stand, flower: int) -> str:
-    """Drop a file that its worker will hold, when Flower is there; return its parcel."""
+    """Drop a file that waits for its retry, once Flower is running; return its parcel."""
     assert flower
-    stand.drop(b"held.txt", b"raise_twice " + SECRET.encode())
+    stand.drop(b"waiting.txt", b"raise_twice " + SECRET.encode())
     stand.wait_until(stand.calls, awaited="the first attempt")
     return stand.calls()[0].parcel
 
 
 def page(port: int, path: str) -> str:
-    """Fetch a page; "" while nobody answers or the answer is not 200."""
+    """Return a page; "" if the server is unreachable or the status is not 200."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
-            return answer.read().decode() if answer.status == 200 else ""
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as response:
+            return response.read().decode() if response.status == 200 else ""
     except (urllib.error.URLError, OSError):
         return ""
 
@@ -67,8 +67,8 @@ def tasks(port: int) -> list[dict[str, Any]]:
 
 
 def worker(port: int) -> str:
-    (one,) = json.loads(page(port, "/workers?json=1&refresh=1"))["data"]
-    return one["hostname"]
+    (status,) = json.loads(page(port, "/workers?json=1&refresh=1"))["data"]
+    return status["hostname"]
 
 
 def test_every_page_loads(flower: int) -> None:
@@ -76,20 +76,22 @@ def test_every_page_loads(flower: int) -> None:
         assert page(flower, path), path
 
 
-def test_a_task_is_shown_by_its_parcel_and_without_what_its_file_holds(stand: Stand, flower: int, parcel: str) -> None:
-    def is_held() -> bool:
+def test_flower_shows_a_task_with_its_parcel_and_without_its_files_content(stand: Stand, flower: int, parcel: str) -> None:
+    def is_in_retry() -> bool:
         return any(task["uuid"] == parcel and task["state"] == "RETRY" for task in tasks(flower))
 
-    stand.wait_until(is_held)
-    (shown,) = (task for task in tasks(flower) if task["uuid"] == parcel)
+    stand.wait_until(is_in_retry)
+    (task,) = (task for task in tasks(flower) if task["uuid"] == parcel)
 
-    assert (shown["name"], shown["args"]) == (PROCESS, parcel)
+    assert (task["name"], task["args"]) == (PROCESS, parcel)
     assert SECRET not in page(flower, TASKS)
     assert parcel in page(flower, f"/task/{parcel}")
     assert SECRET not in page(flower, f"/task/{parcel}")
 
 
-def test_the_worker_s_page_shows_what_it_holds_and_not_what_is_in_it(stand: Stand, flower: int, parcel: str) -> None:
+def test_the_worker_page_shows_a_parcel_that_waits_for_its_retry_without_its_content(
+    stand: Stand, flower: int, parcel: str
+) -> None:
     path = f"/worker/{worker(flower)}?refresh=1"
 
     stand.wait_until(lambda: parcel in page(flower, path))
@@ -97,30 +99,30 @@ def test_the_worker_s_page_shows_what_it_holds_and_not_what_is_in_it(stand: Stan
     assert SECRET not in page(flower, path)
 
 
-def test_inspect_tells_of_what_is_held_and_not_what_is_in_it(stand: Stand, parcel: str) -> None:
-    asked = subprocess.run(
+def test_inspect_scheduled_shows_a_parcel_that_waits_for_its_retry_without_its_content(stand: Stand, parcel: str) -> None:
+    inspected = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "inboxd", "inspect", "scheduled", "--timeout", "3"],
         env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 
-    assert asked.returncode == 0, asked.stderr
-    assert parcel in asked.stdout
-    assert SECRET not in asked.stdout
+    assert inspected.returncode == 0, inspected.stderr
+    assert parcel in inspected.stdout
+    assert SECRET not in inspected.stdout
 
 
-def test_no_events_are_sent_before_somebody_asks_for_them(stand: Stand) -> None:
+def test_no_task_events_are_sent_unless_enabled(stand: Stand) -> None:
     other = Stand(stand.folder / "quiet")
     with other:
         other.worker.argv = stand.worker.argv
         other.redis.start()
         other.worker.start()
-        ear = other.client.pubsub()
-        ear.psubscribe("*inboxdev*")
+        subscriber = other.client.pubsub()
+        subscriber.psubscribe("*inboxdev*")
 
         other.watcher.start()
         other.drop(b"a.txt", b"describe me")
         other.wait_until(lambda: other.names("done") == {b"a.txt"})
-        time.sleep(0.5)  # what was to be sent is sent by now
+        time.sleep(0.5)  # any event would have been sent by now
 
-        heard = [message for message in iter(lambda: ear.get_message(timeout=0.1), None) if message["type"] == "pmessage"]
-        assert heard == []
+        received = iter(lambda: subscriber.get_message(timeout=0.1), None)
+        assert [message for message in received if message["type"] == "pmessage"] == []

@@ -1,4 +1,4 @@
-"""The endpoint of a real watcher, while real files go their ways; and a watcher whose endpoint can't be had."""
+"""The metrics endpoint of a real watcher while files are processed, and watchers whose endpoint is unavailable."""
 
 import socket
 import urllib.error
@@ -16,35 +16,35 @@ Page = dict[tuple[str, str], float]
 
 
 def scraped(port: int) -> Page:
-    """Return sample name and label values, joined -> value; {} while nobody answers."""
+    """Return (sample name, label values joined by ",") -> value; {} if the endpoint is unreachable."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=15) as answer:
-            text = answer.read().decode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=15) as response:
+            text = response.read().decode()
     except (urllib.error.URLError, OSError):
         return {}
     return {(s.name, ",".join(s.labels.values())): s.value for f in text_string_to_metric_families(text) for s in f.samples}
 
 
-def found(page: Page) -> float:
+def found_total(page: Page) -> float:
     return sum(value for (name, _), value in page.items() if name == "inboxd_found_total")
 
 
-def test_what_real_files_meet_is_counted_once_and_told(make_stand: Callable[..., Stand]) -> None:
+def test_each_outcome_is_counted_once(make_stand: Callable[..., Stand]) -> None:
     port = free_port()
     stand = make_stand({"drop": {"retries": 1}}, metrics={"listen": f"127.0.0.1:{port}"}).start()
     stand.drop_folder(b"many", {b"%d.txt" % number: b"describe %d" % number for number in range(20)})
     stand.drop(b"bad.txt", b"always_raise on purpose")
     stand.drop(b"rejected.txt", b"reject no total")
     stand.path("inbox", b"link").symlink_to("/etc/passwd")
-    wanted = {"done": 20, "failed": 2, "refused": 1}
+    expected = {"done": 20, "failed": 2, "refused": 1}
 
     def outcomes() -> dict[str, float]:
         page = scraped(port)
-        return {outcome: page.get(("inboxd_files_total", f"drop,{outcome}"), 0.0) for outcome in wanted}
+        return {outcome: page.get(("inboxd_files_total", f"drop,{outcome}"), 0.0) for outcome in expected}
 
-    stand.wait_until(lambda: outcomes() == wanted, awaited="the sums")
-    stand.wait_until(lambda: scraped(port)["inboxd_in_flight_files", "drop"] == 0, awaited="the folders are counted again")
-    stand.wait_until(lambda: found(scraped(port)) == 22, awaited="the watcher has counted what it has claimed")
+    stand.wait_until(lambda: outcomes() == expected, awaited="all outcomes to be counted")
+    stand.wait_until(lambda: scraped(port)["inboxd_in_flight_files", "drop"] == 0, awaited="the next count of the folders")
+    stand.wait_until(lambda: found_total(scraped(port)) == 22, awaited="the count of claimed files")
     page = scraped(port)
 
     assert page["inboxd_latency_seconds_count", "drop"] == 20
@@ -53,7 +53,7 @@ def test_what_real_files_meet_is_counted_once_and_told(make_stand: Callable[...,
     assert page["inboxd_inbox_outage", "drop"] == 0
 
 
-def test_a_redis_that_is_away_is_told(make_stand: Callable[..., Stand]) -> None:
+def test_broker_up_is_zero_while_redis_is_unavailable(make_stand: Callable[..., Stand]) -> None:
     port = free_port()
     stand = make_stand(metrics={"listen": f"127.0.0.1:{port}"})
     stand.redis.start()
@@ -67,11 +67,11 @@ def test_a_redis_that_is_away_is_told(make_stand: Callable[..., Stand]) -> None:
     assert stand.watcher.stop() == 0
 
 
-def test_a_watcher_whose_endpoint_is_taken_or_hung_on_works_and_stops(make_stand: Callable[..., Stand]) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        stand = make_stand(metrics={"listen": f"127.0.0.1:{taken.getsockname()[1]}"}).start()
+def test_a_watcher_whose_metrics_port_is_in_use_works_and_stops(make_stand: Callable[..., Stand]) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        stand = make_stand(metrics={"listen": f"127.0.0.1:{listener.getsockname()[1]}"}).start()
         stand.wait_until(lambda: stand.log_events("metrics_unavailable", stand.watcher))
 
         stand.drop(b"a.txt", b"describe me")
@@ -80,7 +80,7 @@ def test_a_watcher_whose_endpoint_is_taken_or_hung_on_works_and_stops(make_stand
     assert stand.watcher.stop() == 0
 
 
-def test_an_address_that_others_can_reach_keeps_the_watcher_from_starting(make_stand: Callable[..., Stand]) -> None:
+def test_the_watcher_refuses_a_public_metrics_address_without_remote(make_stand: Callable[..., Stand]) -> None:
     stand = make_stand(metrics={"listen": "0.0.0.0:9464"})
 
     stand.watcher.spawn()

@@ -1,4 +1,4 @@
-"""The bench's own parts at work: a server, the smallest peer, its files, and nothing left afterwards."""
+"""The bench on the smallest peer: it counts and times files, and leaves no process behind."""
 
 import os
 import signal
@@ -16,23 +16,23 @@ pytestmark = pytest.mark.live
 FLOOR = BY_NAME["floor"]
 
 
-def test_a_peer_s_files_are_counted_and_timed_and_nothing_of_it_is_left(tmp_path: Path) -> None:
+def test_a_peers_files_are_counted_and_timed_and_none_of_its_processes_remains(tmp_path: Path) -> None:
     with Running(tmp_path / "run") as running:
         running.start(FLOOR.commands(running.place))
-        family = running.tree() | {running.server.pid}
+        pids = running.tree() | {running.server.pid}
 
         burst = trials.burst(running, 50)
-        alone = trials.lone(running, 3, 10.0)
-        beside = trials.beside_traffic(running, 100, 0.5)
+        lone = trials.lone(running, 3, 10.0)
+        amid_traffic = trials.beside_traffic(running, 100, 0.5)
 
-    assert (burst.files, burst.arrived, alone.missing, beside.missing) == (50, 50, 0, 0)
+    assert (burst.files, burst.arrived, lone.missing, amid_traffic.missing) == (50, 50, 0, 0)
     assert burst.drop_seconds < burst.seconds < 10
-    assert len(alone.milliseconds) == 3
-    assert min(alone.milliseconds) > 0
-    assert 0 < beside.traffic < 150
+    assert len(lone.milliseconds) == 3
+    assert min(lone.milliseconds) > 0
+    assert 0 < amid_traffic.traffic < 150
     assert burst.usage.peak_mib > 10
     assert set(burst.usage.by_process) == {"bench.peers.floor.watch", "bench.peers.floor.work"}
-    assert not family & processes.table().keys()
+    assert not pids & processes.table().keys()
 
 
 def test_files_that_never_arrive_are_counted_as_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +48,7 @@ def test_files_that_never_arrive_are_counted_as_lost(tmp_path: Path, monkeypatch
     assert (burst.files, burst.arrived) == (20, 0)
 
 
-def test_a_peer_that_ends_at_once_is_told_by_its_last_words(tmp_path: Path) -> None:
+def test_the_error_of_a_peer_that_exits_at_once_quotes_its_last_output_line(tmp_path: Path) -> None:
     peer = Peer("x", "x", "", lambda _place: (Command("worker", ("sh", "-c", "echo first; echo no such module; exit 3")),))
 
     with Running(tmp_path / "run") as running, pytest.raises(NotRunning, match="worker has ended with 3: no such module"):

@@ -1,4 +1,4 @@
-"""Celery's own command line on inboxd's app: inspect, and a worker with a beat of its own."""
+"""Celery's command line on inboxd's app: inspect, and a worker with an embedded beat."""
 
 import secrets
 import signal
@@ -15,32 +15,32 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    """A server and one worker that has its own beat: no watcher, no other beat."""
+    """Yield a stand that runs a server and one worker with an embedded beat, but no watcher and no other beat."""
     with Stand(tmp_path_factory.mktemp("commands")) as made:
         made.worker.argv = (*made.worker.argv, "-B")
-        made.worker.death_signal = signal.SIGTERM  # a SIGKILL would leave its beat behind
+        made.worker.death_signal = signal.SIGTERM  # SIGKILL would leave the embedded beat running
         made.redis.start()
         made.worker.start()
         yield made
 
 
 def test_inspect_ping_is_answered(stand: Stand) -> None:
-    asked = subprocess.run(
+    ping = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "inboxd", "inspect", "ping", "--timeout", "2"],
         env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
 
-    assert asked.returncode == 0, asked.stderr
-    assert "pong" in asked.stdout
-    assert "1 node online" in asked.stdout
+    assert ping.returncode == 0, ping.stderr
+    assert "pong" in ping.stdout
+    assert "1 node online" in ping.stdout
 
 
-def test_a_worker_with_its_own_beat_sweeps(stand: Stand) -> None:
+def test_the_sweeps_of_an_embedded_beat_recover_a_stranded_parcel(stand: Stand) -> None:
     parcel = f"{int(time.time() * 1000):012x}{secrets.token_hex(8)}"
     name = f"{parcel}/sub/stranded.txt".encode()
     stranded = stand.path("claimed", name)
     stranded.parent.mkdir(parents=True)
-    stranded.write_bytes(b"my watcher died before it told anybody")
+    stranded.write_bytes(b"claimed by a watcher that died before it published the parcel")
 
     stand.wait_until(lambda: stand.path("done", b"sub/stranded.txt").exists())
 
@@ -48,9 +48,7 @@ def test_a_worker_with_its_own_beat_sweeps(stand: Stand) -> None:
     assert [call.parcel for call in stand.calls()] == [parcel]
 
 
-def test_a_worker_with_its_own_beat_ends_with_it(stand: Stand) -> None:
-    server = [stand.redis.pid]
-
+def test_an_embedded_beat_exits_with_its_worker(stand: Stand) -> None:
     assert stand.worker.stop() == 0
 
-    stand.wait_until(lambda: set(stand.live_pids()) <= set(server))
+    stand.wait_until(lambda: set(stand.live_pids()) <= {stand.redis.pid})

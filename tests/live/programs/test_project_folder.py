@@ -1,4 +1,4 @@
-"""In a project's own folder, whatever modules lie there: what runs is ours, and the user's modules are for handlers only."""
+"""Programs started in a project folder import none of its modules, whatever their names, except the handler's."""
 
 import json
 import subprocess
@@ -18,38 +18,38 @@ TRAP = "raise SystemExit(__file__ + ' was imported')\n"
 
 TASKS = """
 from pathlib import Path
-import celery as theirs
+import celery
 
 def book(file):
     Path("booked").write_bytes(file.read())
-    return {"celery": theirs.__file__}
+    return {"celery": celery.__file__}
 """
 
 
-def as_people_have_it(stand: Stand) -> dict[str, str]:
-    """Return an environment without PYTHONPATH, which names our tests' folders."""
+def user_environment(stand: Stand) -> dict[str, str]:
+    """Return the stand's environment without PYTHONPATH, which names the tests' folders."""
     return {key: value for key, value in stand.environment().items() if key != "PYTHONPATH"}
 
 
 def run(stand: Stand, *argv: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the project's folder."""
+    """Run a command in the project folder."""
     return subprocess.run(
-        argv, cwd=stand.folder, env=as_people_have_it(stand), capture_output=True, text=True, timeout=60, check=False
+        argv, cwd=stand.folder, env=user_environment(stand), capture_output=True, text=True, timeout=60, check=False
     )
 
 
 def script(name: str) -> str:
-    """Return the path of a command that is installed beside this Python."""
+    """Return the path of a command that is installed next to this Python."""
     return str(Path(sys.executable).with_name(name))
 
 
 @pytest.fixture
 def stand(tmp_path: Path) -> Iterator[Stand]:
-    """A stand whose settings lie in a project folder with modules of every name that could be taken for ours."""
+    """Yield a stand in a project folder whose modules have the names of ours, of dependencies and of the standard library."""
     with Stand(tmp_path / "project", defaults={"handler": "tasks:book"}) as made:
         for program in made.programs.values():
-            program.environment = as_people_have_it(made)
-        for program in (made.worker, made.beat):  # instead of python -m celery, which is Celery's own affair
+            program.environment = user_environment(made)
+        for program in (made.worker, made.beat):  # python -m celery would put the folder on sys.path
             program.argv = (script("celery"), *program.argv[3:])
         for name in (*OURS, *DEPENDENCIES, *STANDARD):
             (made.folder / f"{name}.py").write_text(TRAP)
@@ -63,25 +63,25 @@ COMMANDS = {"script": (script("inboxd"),), "module": (sys.executable, "-m", "inb
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_the_commands_are_ours(command: tuple[str, ...], stand: Stand) -> None:
+def test_inboxds_commands_import_no_module_of_the_project_folder(command: tuple[str, ...], stand: Stand) -> None:
     stand.start()
 
-    checked, status = run(stand, *command, "check"), run(stand, *command, "status", "--json")
+    check, status = run(stand, *command, "check"), run(stand, *command, "status", "--json")
 
-    assert (checked.returncode, checked.stderr) == (0, "")
+    assert (check.returncode, check.stderr) == (0, "")
     assert status.returncode == 0, status.stdout + status.stderr
     assert json.loads(status.stdout)["workers"] == 1
 
 
-def test_celerys_command_runs_our_worker_and_asks_it(stand: Stand) -> None:
+def test_celerys_command_runs_the_worker_and_inspects_it(stand: Stand) -> None:
     stand.start()
     stand.drop("a.txt", b"content")
 
     stand.wait_until(stand.path("done", b"a.txt").exists)
-    asked = run(stand, script("celery"), "-A", "inboxd", "inspect", "registered", "--timeout", "2")
+    inspected = run(stand, script("celery"), "-A", "inboxd", "inspect", "registered", "--timeout", "2")
 
     assert (stand.folder / "booked").read_bytes() == b"content"
-    assert {line.strip(" *") for line in asked.stdout.splitlines() if line.startswith("    *")} == {
+    assert {line.strip(" *") for line in inspected.stdout.splitlines() if line.startswith("    *")} == {
         "inboxd.process",
         "inboxd.succeeded",
         "inboxd.failed",
@@ -91,7 +91,7 @@ def test_celerys_command_runs_our_worker_and_asks_it(stand: Stand) -> None:
     }
 
 
-def test_a_handler_imports_what_is_installed_and_not_its_neighbours(stand: Stand) -> None:
+def test_a_handler_imports_installed_packages_and_not_modules_of_the_same_name_in_its_folder(stand: Stand) -> None:
     stand.start()
     stand.drop("a.txt", b"content")
 

@@ -1,4 +1,4 @@
-"""The programs as services: what they tell the service manager, at the other end of a real socket."""
+"""The programs as services: the states that they send to the service manager over a real socket."""
 
 import signal
 import time
@@ -12,8 +12,8 @@ pytestmark = pytest.mark.live
 
 MakeStand = Callable[..., Stand]
 WATCHDOG_SECONDS = 2.0
-HASTE = {"connect_timeout_seconds": 0.1, "socket_timeout_seconds": 0.3}
-"""So that a call to Redis is over well within the watchdog's patience."""
+SHORT_TIMEOUTS = {"connect_timeout_seconds": 0.1, "socket_timeout_seconds": 0.3}
+"""Redis timeouts in seconds, with which a call takes much less than the watchdog timeout."""
 
 
 @pytest.fixture
@@ -24,23 +24,23 @@ def managers() -> Iterator[dict[str, Manager]]:
 
 @pytest.fixture
 def stand(make_stand: MakeStand, managers: dict[str, Manager]) -> Stand:
-    made = make_stand({"drop": {}}, redis=HASTE, work={"lease_seconds": 3.0, "silent_seconds": 20.0})
+    made = make_stand({"drop": {}}, redis=SHORT_TIMEOUTS, work={"lease_seconds": 3.0, "silent_seconds": 20.0})
     for name, manager in managers.items():
         program = made.programs[name]
-        watched = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": str(round(WATCHDOG_SECONDS * 1e6))}
-        program.environment = made.environment(**watched)
+        variables = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": str(round(WATCHDOG_SECONDS * 1e6))}
+        program.environment = made.environment(**variables)
     return made
 
 
-def count(states: list[str], state: str) -> int:
-    return sum(1 for found in states if found.startswith(state))
+def count(states: list[str], prefix: str) -> int:
+    return sum(state.startswith(prefix) for state in states)
 
 
 @pytest.mark.parametrize(
     ("name", "status"),
     [("watcher", "STATUS=watching drop (inotify)"), ("worker", "STATUS=consuming"), ("beat", "STATUS=sweeping")],
 )
-def test_a_program_says_that_it_is_ready_and_alive_and_reloading_and_stopping(
+def test_a_program_reports_ready_watchdog_reloading_and_stopping(
     stand: Stand, managers: dict[str, Manager], name: str, status: str
 ) -> None:
     program, manager = stand.programs[name], managers[name]
@@ -54,14 +54,14 @@ def test_a_program_says_that_it_is_ready_and_alive_and_reloading_and_stopping(
     code = program.stop()
 
     assert not any(state.startswith(("WATCHDOG=1", "STOPPING=1")) for state in manager.states[:ready] if name != "watcher")
-    reloading = next(at for at, state in enumerate(manager.states) if state.startswith("RELOADING=1"))
+    reloading = next(index for index, state in enumerate(manager.states) if state.startswith("RELOADING=1"))
     assert "READY=1" in manager.states[reloading:]
     assert manager.look()[-1] == "STOPPING=1" or "STOPPING=1" in manager.states[reloading:]
     assert code == 0
 
 
 @pytest.mark.parametrize("name", ["watcher", "worker", "beat"])
-def test_a_refused_reload_is_over_too(stand: Stand, managers: dict[str, Manager], name: str) -> None:
+def test_a_refused_reload_ends_with_ready_too(stand: Stand, managers: dict[str, Manager], name: str) -> None:
     program, manager = stand.programs[name], managers[name]
     stand.redis.start()
     program.spawn()
@@ -75,11 +75,13 @@ def test_a_refused_reload_is_over_too(stand: Stand, managers: dict[str, Manager]
 
 
 @pytest.mark.parametrize("when", ["at the start", "later", "hangs"])
-def test_without_redis_a_program_is_ready_and_feeds_its_watchdog(stand: Stand, managers: dict[str, Manager], when: str) -> None:
+def test_without_redis_each_program_is_ready_and_notifies_its_watchdog(
+    stand: Stand, managers: dict[str, Manager], when: str
+) -> None:
     if when != "at the start":
         stand.redis.start()
-    chosen = {name: stand.programs[name] for name in managers}
-    for program in chosen.values():
+    programs = [stand.programs[name] for name in managers]
+    for program in programs:
         program.spawn()
     for manager in managers.values():
         manager.wait_for(lambda states: "READY=1" in states)
@@ -90,12 +92,12 @@ def test_without_redis_a_program_is_ready_and_feeds_its_watchdog(stand: Stand, m
 
     silences = longest_silences(managers, seconds=8.0)
 
-    assert all(silences[name] < patience(manager) for name, manager in managers.items()), silences
-    assert all(program.running for program in chosen.values())
+    assert all(silences[name] < watchdog_timeout(manager) for name, manager in managers.items()), silences
+    assert all(program.running for program in programs)
     assert any("paused" in state for state in managers["watcher"].look())
 
 
-def test_a_watcher_that_is_stopped_is_silent(stand: Stand, managers: dict[str, Manager]) -> None:
+def test_a_stopped_watcher_exceeds_its_watchdog_timeout(stand: Stand, managers: dict[str, Manager]) -> None:
     stand.redis.start()
     stand.watcher.spawn()
     managers["watcher"].wait_for(lambda states: "READY=1" in states)
@@ -103,39 +105,39 @@ def test_a_watcher_that_is_stopped_is_silent(stand: Stand, managers: dict[str, M
     stand.watcher.send(signal.SIGSTOP)
 
     manager = managers["watcher"]
-    assert longest_silences({"watcher": manager}, seconds=5.0)["watcher"] > patience(manager)
+    assert longest_silences({"watcher": manager}, seconds=5.0)["watcher"] > watchdog_timeout(manager)
 
 
-def test_a_handler_that_takes_long_is_no_reason_to_be_silent(stand: Stand, managers: dict[str, Manager]) -> None:
+def test_long_handlers_in_all_slots_do_not_delay_watchdog_notifications(stand: Stand, managers: dict[str, Manager]) -> None:
     programs: list[Program] = [stand.redis, stand.watcher, stand.worker]
     for program in programs:
         program.start()
-    for name in (b"1.txt", b"2.txt"):  # as many as it has slots
+    for name in (b"1.txt", b"2.txt"):  # one per slot
         stand.drop(name, b"sleep 6")
     stand.wait_until(lambda: len(stand.calls()) == 2)
 
     silence = longest_silences({"worker": managers["worker"]}, seconds=5.0)["worker"]
 
-    assert silence < patience(managers["worker"])
+    assert silence < watchdog_timeout(managers["worker"])
     assert stand.names("done") == set()
 
 
-def patience(manager: Manager) -> float:
-    """Return how long the service manager waits for a sign of life: what the program has asked for, at most 5 s."""
-    asked = [int(state.partition("=")[2]) / 1e6 for state in manager.look() if state.startswith("WATCHDOG_USEC=")]
-    assert all(seconds < 5.0 for seconds in asked), asked
-    return max([WATCHDOG_SECONDS, *asked])
+def watchdog_timeout(manager: Manager) -> float:
+    """Return the watchdog timeout in seconds: WATCHDOG_SECONDS, or the longest that the program requested, below 5 s."""
+    requested = [int(state.partition("=")[2]) / 1e6 for state in manager.look() if state.startswith("WATCHDOG_USEC=")]
+    assert all(seconds < 5.0 for seconds in requested), requested
+    return max([WATCHDOG_SECONDS, *requested])
 
 
 def longest_silences(managers: dict[str, Manager], seconds: float) -> dict[str, float]:
-    """Return for how long each watchdog was not fed at the longest."""
-    begun = time.monotonic()
-    fed, longest = dict.fromkeys(managers, begun), dict.fromkeys(managers, 0.0)
-    seen = {name: count(manager.look(), "WATCHDOG=1") for name, manager in managers.items()}
-    while (now := time.monotonic()) < begun + seconds:
+    """Watch for ``seconds``; return each program's longest time between two WATCHDOG=1 states, in seconds."""
+    started_at = time.monotonic()
+    notified_at, longest = dict.fromkeys(managers, started_at), dict.fromkeys(managers, 0.0)
+    counts = {name: count(manager.look(), "WATCHDOG=1") for name, manager in managers.items()}
+    while (now := time.monotonic()) < started_at + seconds:
         for name, manager in managers.items():
-            longest[name] = max(longest[name], now - fed[name])
-            if (fresh := count(manager.look(), "WATCHDOG=1")) > seen[name]:
-                fed[name], seen[name] = now, fresh
+            longest[name] = max(longest[name], now - notified_at[name])
+            if (current := count(manager.look(), "WATCHDOG=1")) > counts[name]:
+                notified_at[name], counts[name] = now, current
         time.sleep(0.01)
     return longest

@@ -1,4 +1,4 @@
-"""How the programs refuse to start, and how they stop."""
+"""Programs refuse to start with unusable settings, and stop cleanly on SIGTERM."""
 
 import os
 import shutil
@@ -17,11 +17,11 @@ BAD_SETTINGS = 2
 
 @dataclass(frozen=True)
 class Case:
-    """Settings that can't be used, or what makes their folders unusable; and what must be said of it."""
+    """Unusable settings, or a function that makes the folders unusable, and texts that the programs must print."""
 
-    says: tuple[str, ...]
+    texts: tuple[str, ...]
     settings: Table
-    spoil: Callable[[Stand], object] = lambda _stand: None
+    break_folders: Callable[[Stand], object] = lambda _stand: None
 
 
 CASES = {
@@ -36,13 +36,13 @@ CASES = {
     ),
     "a root that is missing": Case(
         ("inbox.drop.root", "drops/drop", "No such file or directory", "remedy: create it: mkdir -p"),
-        {}, lambda stand: stand.root().rename(stand.folder / "gone"),
+        {}, lambda stand: stand.root().rename(stand.folder / "moved"),
     ),
     "a root that can't be written": Case(
         ("inbox.drop.root", "drops/drop/done", "Permission denied", "remedy: let the folder belong to the service's user"),
         {}, lambda stand: stand.path("done").chmod(0o500),
     ),
-    "a handler that is not there": Case(
+    "a handler that is not installed": Case(
         ("inbox.drop.handler", "no_such_module", "remedy: install it, or mend the name"),
         {"inbox": {"handler": "no_such_module:handle"}},
     ),
@@ -50,23 +50,23 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_with_settings_that_cant_be_used_nothing_starts(make_stand: MakeStand, case: Case) -> None:
+def test_programs_with_unusable_settings_exit_with_code_2_and_change_nothing(make_stand: MakeStand, case: Case) -> None:
     tables = {name: table for name, table in case.settings.items() if name != "inbox"}
     stand = make_stand({"drop": case.settings.get("inbox", {})}, **tables)
-    stand.drop(b"waiting.txt", b"take me")
-    case.spoil(stand)
+    stand.drop(b"waiting.txt", b"content")
+    case.break_folders(stand)
     programs = [stand.watcher, stand.worker]
-    if "handler" in case.says[0]:
-        programs.remove(stand.watcher)  # it imports no handlers
+    if "handler" in case.texts[0]:
+        programs.remove(stand.watcher)  # the watcher imports no handlers
 
     for program in programs:
-        program.argv = (*_as_a_common_user(), *program.argv)
+        program.argv = (*_drop_root_powers(), *program.argv)
         program.spawn()
     codes = [program.wait(20) for program in programs]
 
     assert codes == [BAD_SETTINGS] * len(programs), "\n".join(program.text() for program in programs)
     for program in programs:
-        assert [words for words in case.says if words not in program.text()] == [], program.text()
+        assert [text for text in case.texts if text not in program.text()] == [], program.text()
         assert "Traceback" not in program.text()
     assert stand.live_pids() == []
     assert not list(stand.folder.rglob("claimed/*"))
@@ -74,16 +74,16 @@ def test_with_settings_that_cant_be_used_nothing_starts(make_stand: MakeStand, c
     assert not list(stand.folder.rglob(".inboxd-*"))
 
 
-def _as_a_common_user() -> tuple[str, ...]:
-    """Return what takes root's power over permissions from a program."""
+def _drop_root_powers() -> tuple[str, ...]:
+    """Return a command prefix that takes root's right to ignore permissions from a program; () for other users."""
     if os.geteuid() != 0:
         return ()
     setpriv = shutil.which("setpriv")
-    assert setpriv, "as root this test needs setpriv, of util-linux"
+    assert setpriv, "run as root, this test needs setpriv from util-linux"
     return (setpriv, "--bounding-set", "-dac_override,-dac_read_search")
 
 
-def test_the_watcher_stops_when_it_is_told_to(make_stand: MakeStand) -> None:
+def test_the_watcher_stops_within_two_seconds_of_sigterm(make_stand: MakeStand) -> None:
     stand = make_stand()
     stand.redis.start()
     stand.watcher.start()
@@ -94,7 +94,7 @@ def test_the_watcher_stops_when_it_is_told_to(make_stand: MakeStand) -> None:
     assert len(stand.log_events("stopped", stand.watcher)) == 1
 
 
-def test_a_worker_that_is_told_to_stop_finishes_what_it_works_on(make_stand: MakeStand) -> None:
+def test_a_stopping_worker_lets_its_running_handler_finish(make_stand: MakeStand) -> None:
     stand = make_stand().start()
     stand.drop(b"last.txt", b"sleep 2")
     stand.wait_until(lambda: stand.calls(b"last.txt"))

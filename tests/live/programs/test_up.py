@@ -1,4 +1,4 @@
-"""`inboxd up`, as a process: a real server, small programs in the place of watcher and worker, real signals."""
+"""`inboxd up` as a process with a real server and real signals; small programs stand in for watcher, worker and beat."""
 
 import os
 import re
@@ -28,24 +28,24 @@ from inboxd.console.up.supervisor import Program
 
 CODE = '''
 import os, signal, sys, time
-def tell(text):
+def note(text):
     with open(sys.argv[1], "a") as file:
         file.write(text + "\\\\n")
 if sys.argv[2] == "refuses":
-    while not os.path.exists(sys.argv[1]):  # until another has begun
+    while not os.path.exists(sys.argv[1]):  # until another program has started
         time.sleep(0.01)
     sys.exit(2)
-signal.signal(signal.SIGTERM, lambda *_: (tell(sys.argv[2] + " ended"), os._exit(0)))
-tell(f"{sys.argv[2]} {os.getpid()}")
+signal.signal(signal.SIGTERM, lambda *_: (note(sys.argv[2] + " ended"), os._exit(0)))
+note(f"{sys.argv[2]} {os.getpid()}")
 time.sleep(600)
 '''
 notes, *names = sys.argv[1].split(",")
 sys.argv[1:2] = []
 
-def others(settings, file):
+def stand_ins(settings, file):
     return [Program(name, functools.partial(spawn, [sys.executable, "-c", CODE, notes, name])) for name in names]
 
-inboxd.console.commands.up.bring_up = functools.partial(inboxd.console.up.up.up, others=others)
+inboxd.console.commands.up.bring_up = functools.partial(inboxd.console.up.up.up, others=stand_ins)
 inboxd.console.main.main()
 """
 
@@ -53,25 +53,25 @@ inboxd.console.main.main()
 def eventually(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, f"the condition was not met within {seconds} s"
         time.sleep(0.01)
 
 
-def lives(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
 
-def below(pid: int) -> list[int]:
-    """Return the descendants of a process."""
+def descendants(pid: int) -> list[int]:
+    """Return the process ids of all descendants of a process."""
     children = [int(word) for task in Path(f"/proc/{pid}/task").iterdir() for word in (task / "children").read_text().split()]
-    return [*children, *(further for child in children for further in below(child))]
+    return [*children, *(pid for child in children for pid in descendants(child))]
 
 
 class Place:
-    """A settings file in a folder of its own, and the `up`s that run there."""
+    """A project folder with a settings file, and the `inboxd up` processes that were started in it."""
 
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
@@ -87,12 +87,12 @@ class Place:
     def up(self, *names: str) -> subprocess.Popen[str]:
         return self._start("-c", UP, ",".join([str(self.notes), *names]))
 
-    def said(self, number: int = -1) -> str:
+    def output(self, number: int = -1) -> str:
         number %= len(self.ups)
         return (self.path / f"out{number}").read_text() + (self.path / f"err{number}").read_text()
 
     def real_up(self) -> subprocess.Popen[str]:
-        """Start the true watcher, worker and beat, not the small programs."""
+        """Start `inboxd up` with the real watcher, worker and beat."""
         return self._start("-m", "inboxd")
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
@@ -101,12 +101,12 @@ class Place:
             self.ups.append(subprocess.Popen(argv, cwd=REPOSITORY, stdout=out, stderr=err, text=True))
         return self.ups[-1]
 
-    def told(self) -> list[str]:
+    def noted(self) -> list[str]:
         return self.notes.read_text().splitlines() if self.notes.exists() else []
 
     def pid(self, name: str) -> int:
-        eventually(lambda: any(re.fullmatch(rf"{name} \d+", line) for line in self.told()))
-        return int(next(line.split()[1] for line in reversed(self.told()) if re.fullmatch(rf"{name} \d+", line)))
+        eventually(lambda: any(re.fullmatch(rf"{name} \d+", line) for line in self.noted()))
+        return int(next(line.split()[1] for line in reversed(self.noted()) if re.fullmatch(rf"{name} \d+", line)))
 
     def client(self) -> redis.Redis:
         return make_client(load_settings(self.file))
@@ -127,7 +127,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path)
     yield made
     for up in made.ups:
-        up.kill()  # what it has started ends with it
+        up.kill()  # its child processes exit with it
         up.wait()
 
 
@@ -142,30 +142,30 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_stops_everything_in_order_and_nothing_is_left(place: Place, signum: signal.Signals) -> None:
+def test_a_signal_stops_watcher_beat_and_worker_in_order_and_no_process_remains(place: Place, signum: signal.Signals) -> None:
     up = place.up("worker", "beat", "watcher")
     pids = [place.pid(name) for name in ("worker", "beat", "watcher")] + [place.server_pid()]
 
     code = stop(up, signum)
 
-    assert code == 0, place.said()
-    assert place.told()[-3:] == ["watcher ended", "beat ended", "worker ended"]
-    assert not any(map(lives, pids))
+    assert code == 0, place.output()
+    assert place.noted()[-3:] == ["watcher ended", "beat ended", "worker ended"]
+    assert not any(map(is_alive, pids))
 
 
-def test_the_banner_says_where_to_drop_files_and_where_they_end(place: Place) -> None:
+def test_the_banner_names_the_folders_inbox_done_and_failed(place: Place) -> None:
     up = place.up("watcher")
     place.pid("watcher")
     stop(up)
 
-    said = place.said()
+    output = place.output()
     for folder in ("inbox", "done", "failed"):
-        assert str(place.path / "drop" / folder) in said
+        assert str(place.path / "drop" / folder) in output
         assert (place.path / "drop" / folder).is_dir()
-    assert "Ctrl-C stops it" in said
+    assert "Ctrl-C stops it" in output
 
 
-def test_data_survive_from_one_up_to_the_next(place: Place) -> None:
+def test_redis_keeps_its_data_between_two_ups(place: Place) -> None:
     up = place.up("watcher")
     place.pid("watcher")
     with place.client() as client:
@@ -179,32 +179,32 @@ def test_data_survive_from_one_up_to_the_next(place: Place) -> None:
         assert client.get("key") == b"value"
 
 
-def test_a_second_up_is_refused_and_the_first_runs_on(place: Place) -> None:
+def test_a_second_up_in_the_same_state_dir_exits_with_code_2_and_the_first_keeps_running(place: Place) -> None:
     first = place.up("watcher")
     place.pid("watcher")
     second = place.up("watcher")
 
     assert second.wait(timeout=30) == 2
-    assert f"another `inboxd up` runs with this state_dir (process {first.pid})" in place.said()
+    assert f"another `inboxd up` runs with this state_dir (process {first.pid})" in place.output()
     assert first.poll() is None
     assert stop(first) == 0
 
 
-def test_nothing_is_left_behind_by_an_up_that_is_killed_and_the_next_one_works(place: Place) -> None:
+def test_the_children_of_a_killed_up_exit_and_a_new_up_works(place: Place) -> None:
     up = place.up("worker", "watcher")
     pids = [place.pid("worker"), place.pid("watcher"), place.server_pid()]
     up.kill()
     up.wait()
     place.notes.unlink()
-    again = place.up("watcher")  # at once: the old server may still be there, and be on its way out
+    second = place.up("watcher")  # at once: the old server may still be running
     place.pid("watcher")
 
-    eventually(lambda: not any(map(lives, pids)))
+    eventually(lambda: not any(map(is_alive, pids)))
     eventually(lambda: place.answering_pid() not in (None, *pids))
-    assert stop(again) == 0
+    assert stop(second) == 0
 
 
-def test_a_server_that_is_killed_is_started_again(place: Place) -> None:
+def test_a_killed_server_is_restarted(place: Place) -> None:
     up = place.up("watcher")
     place.pid("watcher")
     first = place.server_pid()
@@ -212,31 +212,31 @@ def test_a_server_that_is_killed_is_started_again(place: Place) -> None:
     os.kill(first, signal.SIGKILL)
 
     eventually(lambda: place.answering_pid() not in (None, first))
-    assert "signal SIGKILL" in place.said()
+    assert "signal SIGKILL" in place.output()
     assert stop(up) == 0
 
 
-def test_a_program_that_refuses_its_settings_stops_all_with_code_2(place: Place) -> None:
+def test_up_stops_all_programs_and_exits_with_code_2_if_one_refuses_its_settings(place: Place) -> None:
     up = place.up("worker", "refuses")
 
     assert up.wait(timeout=30) == 2
-    assert place.told()[-1].startswith("worker")
+    assert place.noted()[-1].startswith("worker")
     with pytest.raises(redis.ConnectionError), place.client() as client:
         client.ping()
 
 
-def test_a_loopback_url_where_nobody_listens_gets_a_server_there(place: Place) -> None:
+def test_up_starts_a_server_at_an_unused_loopback_url(place: Place) -> None:
     place.write(f"redis://:secret@localhost:{free_port()}/0")
     up = place.up("watcher")
     place.pid("watcher")
 
     with place.client() as client:
         assert client.ping()
-    assert "secret" not in place.said()
+    assert "secret" not in place.output()
     assert stop(up) == 0
 
 
-def test_a_unix_url_where_nobody_listens_gets_a_server_there(place: Place) -> None:
+def test_up_starts_a_server_at_an_unused_unix_socket_url(place: Place) -> None:
     place.write(f"unix://{place.path}/my.sock")
     up = place.up("watcher")
     place.pid("watcher")
@@ -246,17 +246,17 @@ def test_a_unix_url_where_nobody_listens_gets_a_server_there(place: Place) -> No
     assert stop(up) == 0
 
 
-def test_a_file_where_the_socket_would_be_is_left_alone(place: Place) -> None:
+def test_up_refuses_a_socket_path_that_is_a_regular_file_and_does_not_change_the_file(place: Place) -> None:
     place.write(f"unix://{place.path}/precious")
     (place.path / "precious").write_text("precious")
     up = place.up("watcher")
 
     assert up.wait(timeout=30) == 2
     assert (place.path / "precious").read_text() == "precious"
-    assert "is not a socket" in place.said()
+    assert "is not a socket" in place.output()
 
 
-def test_a_server_that_answers_is_used_and_left_running(place: Place) -> None:
+def test_up_uses_a_running_server_and_does_not_stop_it(place: Place) -> None:
     owner = place.up("watcher")
     place.pid("watcher")
     server = place.server_pid()
@@ -267,41 +267,41 @@ def test_a_server_that_answers_is_used_and_left_running(place: Place) -> None:
 
     assert stop(guest) == 0
     assert not (other.path / "var" / "valkey").exists()
-    assert "broker_discovered" in other.said()
+    assert "broker_discovered" in other.output()
     assert place.server_pid() == server
     assert stop(owner) == 0
 
 
-def test_a_remote_broker_that_is_away_is_waited_for(place: Place) -> None:
+def test_up_waits_for_an_unreachable_remote_broker_without_starting_a_server(place: Place) -> None:
     place.write("redis://:secret@redis.invalid:6379/0")
     up = place.up("watcher")
     place.pid("watcher")
 
     assert not (place.path / "var" / "valkey").exists()
-    assert [line for line in place.said().splitlines() if "broker_unavailable" in line and "redis.invalid:6379" in line]
-    assert "secret" not in place.said()
+    assert [line for line in place.output().splitlines() if "broker_unavailable" in line and "redis.invalid:6379" in line]
+    assert "secret" not in place.output()
     assert stop(up) == 0
 
 
-def test_a_server_that_can_not_start_is_a_finding_with_its_own_words(place: Place) -> None:
+def test_up_quotes_the_error_of_a_server_that_can_not_start_and_exits_with_code_2(place: Place) -> None:
     place.write(f"unix://{place.path}/missing/my.sock")
     up = place.up("watcher")
 
     assert up.wait(timeout=30) == 2
-    assert "No such file or directory" in place.said()
-    assert place.told() == []
+    assert "No such file or directory" in place.output()
+    assert place.noted() == []
 
 
 @pytest.mark.parametrize("url", ["http://localhost", "redis://localhost:1e9", "redis://localhost?no_such_option=1"])
-def test_a_url_that_can_not_be_read_is_a_finding(place: Place, url: str) -> None:
+def test_up_reports_an_invalid_redis_url_and_exits_with_code_2(place: Place, url: str) -> None:
     place.write(url)
     up = place.up("watcher")
 
     assert up.wait(timeout=30) == 2
-    assert "redis.url" in place.said()
+    assert "redis.url" in place.output()
 
 
-def test_a_state_dir_with_a_long_path_works_over_a_private_folder_in_tmp(place: Place) -> None:
+def test_with_a_long_state_dir_path_the_socket_is_in_a_private_folder_in_tmp(place: Place) -> None:
     other = Place(place.path / ("deep" * 20) / ("deeper" * 10))
     up = other.up("watcher")
     other.pid("watcher")
@@ -313,56 +313,56 @@ def test_a_state_dir_with_a_long_path_works_over_a_private_folder_in_tmp(place: 
     socket_path.parent.rmdir()
 
 
-def test_only_our_own_folders_are_closed_whatever_the_path_of_state_dir_looks_like(
+def test_permissions_of_the_folders_above_the_socket_do_not_change_whatever_the_state_dir_is_called(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    above = tmp_path_factory.mktemp("p")  # a socket's path is short
-    other = Place(above / "50%20 #1 ?x")
-    before = above.stat().st_mode, other.path.stat().st_mode
+    parent = tmp_path_factory.mktemp("p")  # a short path, for the socket
+    other = Place(parent / "50%20 #1 ?x")
+    modes_before = parent.stat().st_mode, other.path.stat().st_mode
 
     server = choose_server(load_settings(other.file))
 
     assert server is not None
     assert server.address.socket == other.path / "var" / "valkey" / "valkey.sock"
-    assert (above.stat().st_mode, other.path.stat().st_mode) == before
+    assert (parent.stat().st_mode, other.path.stat().st_mode) == modes_before
 
 
-def test_the_programs_are_what_is_typed_by_hand(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_programs_have_the_documented_command_lines(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INBOXD_WORK__CONCURRENCY", "3")
     monkeypatch.setenv("INBOXD_WORK__STOP_SECONDS", "7")
 
     worker, beat, watcher = programs(load_settings(place.file), place.file)
 
-    typed = [program.start.args[0][1:] for program in (worker, beat, watcher)]
-    assert typed[0] == ["-P", "-m", "celery", "-q", "-A", "inboxd", "worker", *SINGLE_WORKER_OPTIONS, "--concurrency=3"]
-    assert typed[1] == ["-P", "-m", "celery", "-q", "-A", "inboxd", "beat"]
-    assert typed[2] == ["-P", "-m", "inboxd.watcher"]
+    arguments = [program.start.args[0][1:] for program in (worker, beat, watcher)]
+    assert arguments[0] == ["-P", "-m", "celery", "-q", "-A", "inboxd", "worker", *SINGLE_WORKER_OPTIONS, "--concurrency=3"]
+    assert arguments[1] == ["-P", "-m", "celery", "-q", "-A", "inboxd", "beat"]
+    assert arguments[2] == ["-P", "-m", "inboxd.watcher"]
     assert worker.start.args[1][SETTINGS_VARIABLE] == str(place.file)
     assert worker.stop == ((signal.SIGTERM, 7.0), (signal.SIGQUIT, 5.0))
 
 
-def test_the_true_programs_take_a_file_to_done_and_stop_cleanly(place: Place) -> None:
+def test_the_real_programs_file_a_file_to_done_and_stop_cleanly(place: Place) -> None:
     up = place.real_up()
     inbox, done = place.path / "drop" / "inbox", place.path / "drop" / "done"
     eventually(inbox.is_dir)
     (inbox / "a.txt").write_text("content")
     eventually((done / "a.txt").exists, seconds=60)
-    children = below(up.pid)
+    children = descendants(up.pid)
 
-    assert stop(up) == 0, place.said()
+    assert stop(up) == 0, place.output()
     assert (done / "a.txt").read_text() == "content"
     assert len(children) >= 4
-    assert not any(map(lives, children))
+    assert not any(map(is_alive, children))
 
 
-def test_the_true_programs_end_when_their_up_is_killed(place: Place) -> None:
+def test_the_real_programs_exit_when_their_up_is_killed(place: Place) -> None:
     up = place.real_up()
-    eventually(lambda: "ready." in place.said(), seconds=60)
-    children = below(up.pid)
+    eventually(lambda: "ready." in place.output(), seconds=60)
+    children = descendants(up.pid)
 
     up.kill()
     up.wait()
 
     assert len(children) >= 4
-    # without its server, Celery's pool may wait half a minute for an answer that is not to come
-    eventually(lambda: not any(map(lives, children)), seconds=60)
+    # without its server, Celery's pool may wait half a minute for a reply
+    eventually(lambda: not any(map(is_alive, children)), seconds=60)

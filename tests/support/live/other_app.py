@@ -1,4 +1,4 @@
-"""Somebody else's Celery app on the same Redis: JSON, Celery's own names, and a visibility timeout from the environment."""
+"""Another Celery app on the same Redis: Celery's default names and serializer, a visibility timeout from the environment."""
 
 import os
 import time
@@ -6,22 +6,22 @@ from pathlib import Path
 
 from celery import Celery
 
-app = Celery("neighbour", broker=os.environ["NEIGHBOUR_BROKER"])
+app = Celery("other", broker=os.environ["OTHER_BROKER"])
 app.conf.update(
     task_acks_late=True,
-    task_default_queue="neighbour",
+    task_default_queue="other",
     worker_prefetch_multiplier=1,
     broker_transport_options={
-        "visibility_timeout": int(os.environ["NEIGHBOUR_VISIBILITY_TIMEOUT"]),
+        "visibility_timeout": int(os.environ["OTHER_VISIBILITY_TIMEOUT"]),
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
     },
 )
 
 
-@app.task(name="neighbour.work")
-def work(seconds: float, record: str) -> None:
-    """Write down that it was called, and take so long."""
-    with Path(record).open("a", encoding="ascii") as calls:
+@app.task(name="other.sleep")
+def sleep(seconds: float, calls_file: str) -> None:
+    """Append a line to ``calls_file`` and sleep."""
+    with Path(calls_file).open("a", encoding="ascii") as calls:
         calls.write("called\n")
     time.sleep(seconds)
