@@ -76,9 +76,7 @@ def test_a_redis_slower_than_the_timeout_is_an_outage_until_it_is_fast_again(mak
     noticed_seconds = time.monotonic() - slow_since
     stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.worker))
     dropped |= stand.drop_folder(b"later", {b"%d.txt" % number: b"meanwhile" for number in range(20)})
-    assert {name for name in dropped if name.startswith(b"later")} <= stand.names("inbox"), (
-        "files were claimed during the outage"
-    )
+    assert {name for name in dropped if name.startswith(b"later")} <= stand.names("inbox"), "claimed during the outage"
     proxy.route(stand.socket)
     stand.wait_until(lambda: stand.is_at_rest() and stand.names("done") >= dropped.keys(), 60)
 
@@ -89,9 +87,7 @@ def test_a_redis_slower_than_the_timeout_is_an_outage_until_it_is_fast_again(mak
     assert pids(stand) == before
 
 
-def test_after_a_failover_to_an_empty_redis_all_files_are_filed(
-    make_stand: MakeStand, proxy: SlowProxy, short_folder: Path
-) -> None:
+def test_a_failover_to_an_empty_redis_loses_no_file(make_stand: MakeStand, proxy: SlowProxy, short_folder: Path) -> None:
     stand = start_stand(make_stand, proxy, {"drop": {"handler": f"{HANDLERS}:sleep_20_ms"}})
     other = start_second_redis(stand, short_folder / "o.sock")
     before = pids(stand)

@@ -141,9 +141,7 @@ def test_only_the_file_that_kills_its_worker_fails(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize(("command", "reason"), [(b"exit", "SystemExit: 3"), (b"memory", "MemoryError")])
-def test_a_handler_that_raises_system_exit_or_memory_error_does_not_end_the_worker(
-    stand: Stand, command: bytes, reason: str
-) -> None:
+def test_system_exit_and_memory_error_in_a_handler_do_not_end_the_worker(stand: Stand, command: bytes, reason: str) -> None:
     worker_pid = stand.worker.pid
     name = command + b".txt"
 

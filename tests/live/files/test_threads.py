@@ -16,7 +16,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 
 
 @pytest.mark.parametrize(("command", "reason"), [(b"exit", "SystemExit: 3"), (b"memory", "MemoryError")])
-def test_a_handler_that_raises_system_exit_or_memory_error_ends_no_thread(stand: Stand, command: bytes, reason: str) -> None:
+def test_system_exit_and_memory_error_in_a_handler_end_no_thread(stand: Stand, command: bytes, reason: str) -> None:
     worker_pid = stand.worker.pid
     bad = [b"%s %d.txt" % (command, number) for number in range(3)]  # more files than threads
 

@@ -41,9 +41,7 @@ def are_found_by_events(stand: Stand, inbox: str = "drop") -> bool:
 
 def wait_for_claim(stand: Stand, name: str) -> str:
     """Wait until a file is claimed; return how it was found: "event", "scan", "overflow" or "sweep"."""
-    stand.wait_until(
-        lambda: any(line["file"] == name for line in stand.log_events("file_claimed")), awaited=f"the claim of {name}"
-    )
+    stand.wait_until(lambda: any(line["file"] == name for line in stand.log_events("file_claimed")), awaited=f"claim of {name}")
     return str(next(line["found_by"] for line in stand.log_events("file_claimed") if line["file"] == name))
 
 

@@ -89,9 +89,7 @@ def test_flower_shows_a_task_with_its_parcel_and_without_its_files_content(stand
     assert SECRET not in page(flower, f"/task/{parcel}")
 
 
-def test_the_worker_page_shows_a_parcel_that_waits_for_its_retry_without_its_content(
-    stand: Stand, flower: int, parcel: str
-) -> None:
+def test_the_worker_page_shows_a_waiting_parcel_without_its_content(stand: Stand, flower: int, parcel: str) -> None:
     path = f"/worker/{worker(flower)}?refresh=1"
 
     stand.wait_until(lambda: parcel in page(flower, path))
@@ -99,7 +97,7 @@ def test_the_worker_page_shows_a_parcel_that_waits_for_its_retry_without_its_con
     assert SECRET not in page(flower, path)
 
 
-def test_inspect_scheduled_shows_a_parcel_that_waits_for_its_retry_without_its_content(stand: Stand, parcel: str) -> None:
+def test_inspect_scheduled_shows_a_waiting_parcel_without_its_content(stand: Stand, parcel: str) -> None:
     inspected = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "inboxd", "inspect", "scheduled", "--timeout", "3"],
         env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=30, check=False,

@@ -91,12 +91,10 @@ def test_the_rule_tests_pass() -> None:
     assert result.returncode == 0, result.stdout + result.stderr
 
 
-@pytest.mark.parametrize(
-    ("original", "changed"), [("for: 2m", "for: 1h"), ("> 3600", "> 60"), ('queue="inboxd.quarantine"', "")]
-)
-def test_the_rule_tests_fail_with_a_changed_rule(original: str, changed: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("old", "new"), [("for: 2m", "for: 1h"), ("> 3600", "> 60"), ('queue="inboxd.quarantine"', "")])
+def test_the_rule_tests_fail_with_a_changed_rule(old: str, new: str, tmp_path: Path) -> None:
     for file in PROMETHEUS.iterdir():
-        (tmp_path / file.name).write_text(file.read_text("utf-8").replace(original, changed), "utf-8")
+        (tmp_path / file.name).write_text(file.read_text("utf-8").replace(old, new), "utf-8")
 
     result = promtool("test", "rules", "inboxd.rules.test.yml", cwd=tmp_path)
 

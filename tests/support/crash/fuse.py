@@ -17,9 +17,9 @@ class Blown(BaseException):
 class Fuse:
     """Counts and forwards every operation of one process, and raises Blown at operation number ``blow_at`` and all later ones.
 
-    With ``after`` that operation is executed before Blown is raised. With ``error`` this error is raised instead, once; with
-    ``runs_twice`` the operation is executed twice, as by a client that retries after a lost reply. With ``only``, a set of
-    names, no other operations are counted.
+    With ``after`` that operation is executed before the exception is raised. With ``error`` this error is raised once, instead
+    of Blown; with ``runs_twice`` the operation is executed twice, as by a client that retries after a lost reply. With ``only``
+    other operations than these are not counted.
     """
 
     def __init__(

@@ -46,8 +46,7 @@ def take(parcel: str) -> Step:
     def step(disk: Disk, folders: Folders, inbox: Inbox) -> None:
         entries = scan(Disk(), folders.inbox, inbox, AT_ONCE, lambda: FAR)
         ready = [entry.path for entry in entries if isinstance(entry, ScannedEntry) and isinstance(entry.decision, Ready)]
-        claims = claim(disk, folders, parcel, ready)
-        pack(disk, folders, inbox, parcel, claims.claimed)
+        pack(disk, folders, inbox, parcel, claim(disk, folders, parcel, ready).claimed)
 
     return step
 
@@ -60,7 +59,7 @@ def away(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
         remove_if_empty(disk, folders, parcel)
 
 
-def file_all(disk: Disk, folders: Folders, inbox: Inbox) -> None:
+def drain(disk: Disk, folders: Folders, inbox: Inbox) -> None:
     """File what is claimed, in_order claim and file what is left in inbox/."""
     away(disk, folders, inbox)
     take(new_parcel_id())(disk, folders, inbox)
@@ -156,18 +155,14 @@ FILING = (
     Way("failed, with a name of 254 bytes", {P + LONG_NAME: b"A"}, to_failed(LONG_NAME), to_failed(LONG_NAME)),
 )
 
+DROPPED = {b"inbox/a": b"A", b"inbox/x/y/b": b"B", b"inbox/x/c": b"C" * 99, b"done/a": b"D"}
 MOVING: tuple[Way, ...] = (
-    Way(
-        "claim",
-        {b"inbox/a": b"A", b"inbox/x/y/b": b"B", b"inbox/x/c": b"C" * 99, b"done/a": b"D"},
-        take(PARCEL),
-        file_all,
-    ),
+    Way("claim", DROPPED, take(PARCEL), drain),
     Way(
         "release",
         {P + b"x/a": b"A", b"inbox/x/a": b"B"},
         lambda disk, folders, _: release_file(disk, folders, PARCEL, b"x/a"),
-        in_order(lambda disk, folders, _: release_file(disk, folders, PARCEL, b"x/a"), file_all),
+        in_order(lambda disk, folders, _: release_file(disk, folders, PARCEL, b"x/a"), drain),
     ),
     Way(
         "split",
@@ -182,7 +177,7 @@ MOVING += (
         "requeue",
         {b"failed/x/a": b"A", b"failed/x/a.error.txt": note(b"x/a", PARCEL), b"inbox/x/a": b"B"},
         requeue_file(b"x/a"),
-        in_order(requeue_file(b"x/a"), _delete_leftover_notes, file_all),
+        in_order(requeue_file(b"x/a"), _delete_leftover_notes, drain),
         moved=b"failed/x/a",
     ),
     Way(
@@ -194,7 +189,7 @@ MOVING += (
             b"failed/a.error.txt": note(b"a", OTHER_PARCEL),
         },
         requeue_file(b"a (2)"),
-        in_order(requeue_file(b"a (2)"), _delete_leftover_notes, file_all),
+        in_order(requeue_file(b"a (2)"), _delete_leftover_notes, drain),
         moved=b"failed/a (2)",
     ),
 )
@@ -211,7 +206,7 @@ TIDYING = (
         "prune",
         {b"inbox/kept/a": b"A"},
         _prune,
-        in_order(_prune, file_all),
+        in_order(_prune, drain),
         empty=(b"inbox/sub/deep", b"done/sub/deep", b"failed/kept"),
     ),
 )
