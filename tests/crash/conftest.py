@@ -1,4 +1,4 @@
-"""Crash tests walk thousands of ways: in memory and without a log, which would be most of the work; the end tells how many."""
+"""Crash tests walk thousands of paths: in memory and without a log, since disk and log would be most of the work."""
 
 import tempfile
 from collections.abc import Iterator
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import structlog
-from support.crash import crash_points as points
 
 MEMORY = Path("/dev/shm")
 
@@ -24,10 +23,3 @@ def quiet() -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     yield
     structlog.reset_defaults()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show the crash points that this run has walked."""
-    if lines := points.table():
-        terminalreporter.section("crash points")
-        terminalreporter.write("\n".join([*lines, ""]))
