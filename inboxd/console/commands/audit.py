@@ -22,7 +22,7 @@ from inboxd.logs.text import escape
 @journal_option
 @json_option
 def audit(files: tuple[Path, ...], settings_file: Path | None, journal: Path | None, as_json: bool) -> None:
-    """Account for every file: arrived = done + failed + in flight; list every file that is in no folder.
+    """Account for every file. Files that are not done, failed or in flight are listed as unaccounted for.
 
     The figures come from the folders and from the log, which is found as by `inboxd log`: LOGFILEs with their rotated and
     compressed files, log.files of the settings, or the systemd journal. A file that was filed, and moved or deleted since, is

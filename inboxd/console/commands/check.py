@@ -21,7 +21,7 @@ from inboxd.service import preflight
 @click.option("--no-broker", is_flag=True, help="Don't check whether Redis answers.")
 @click.option("--no-folders", is_flag=True, help="Don't check the inboxes' folders: for users who may not read them.")
 def check(settings_file: Path | None, no_broker: bool, no_folders: bool) -> None:
-    """Check the settings and the folders that they name; print every problem, and exit with code 2 if there is any."""
+    """Check the settings and the folders. Every problem is printed; exit code 2 if there is one."""
     file, settings = read_settings(settings_file)
     note = "" if no_broker else _describe_broker(settings)
     if findings := [

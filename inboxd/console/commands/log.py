@@ -43,7 +43,7 @@ def _parse_count_option(_context: click.Context, _parameter: click.Parameter, te
 @journal_option
 @json_option
 @click.option("-f", "--follow", is_flag=True, help="Show the last lines, then each new line as it is written.")
-@click.option("--file", metavar="GLOB", help="Only lines about files whose name (with a slash: path) matches, as in the log.")
+@click.option("--file", metavar="GLOB", help="Only files with this name (with a slash: path), spelt as in the log.")
 @click.option("--inbox", metavar="NAME", help="Only lines about this inbox.")
 @click.option("--parcel", metavar="ID", help="Only lines about this parcel.")
 @click.option("--outcome", multiple=True, type=click.Choice(list(OUTCOMES)), help="Only this outcome; may be repeated.")
@@ -61,7 +61,7 @@ def log(
     file: str | None, inbox: str | None, parcel: str | None, outcome: tuple[str, ...], since: float | None, until: float | None,
     lines: int | None,
 ) -> None:  # fmt: skip
-    """Show inboxd's log: from LOGFILEs (with their rotated and compressed files), log.files of the settings, or the journal.
+    """Show the log. It is read from LOGFILEs and their rotated files, from log.files of the settings, or from the journal.
 
     A terminal shows the last 100 matching lines unless -n or --since is given; a pipe or a file gets all matching lines.
     """

@@ -16,13 +16,13 @@ from inboxd.logs.setup import configure_logging
 @settings_option
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option("--inbox", "inboxes", multiple=True, metavar="NAME", help="All failed files of this inbox; may be repeated.")
-@click.option("--error", metavar="GLOB", help='All files whose error note has a matching reason: "*connection refused*".')
+@click.option("--error", metavar="GLOB", help='All files whose error note has a reason like "*connection refused*".')
 @click.option("--all", "is_all", is_flag=True, help="All failed files of all inboxes.")
 @click.option("--dry-run", is_flag=True, help="Print what would be moved; change nothing.")
 def retry(
     settings_file: Path | None, files: tuple[str, ...], inboxes: tuple[str, ...], error: str | None, is_all: bool, dry_run: bool
 ) -> None:
-    """Move failed files back into inbox/, under the path that they were dropped under.
+    """Move failed files back into inbox/. Each gets the path under which it was dropped.
 
     FILE is a path in failed/ (a file, its error note or a sub-folder), absolute or relative. Nothing is overwritten. If a file
     fails again, its note lists the earlier failures. Exit code 1 if nothing was moved, or if a file could not be moved.

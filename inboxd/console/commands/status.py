@@ -16,7 +16,7 @@ from inboxd.console.status.snapshot import take_snapshot
 @settings_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 def status(settings_file: Path | None, as_json: bool) -> None:
-    """Show what waits, what is in flight, and which programs run; exit code 1 if something needs attention.
+    """Show the state of all inboxes and programs. Exit code 1 if something needs attention.
 
     Attention is needed when Redis does not answer; when no worker or no watcher is running; when no sweep has run for too long
     although a worker has time for it (is beat running?); when an inbox's folders are missing, full, read-only or not permitted;

@@ -25,7 +25,7 @@ EXIT_NOT_FOUND = 1
 @journal_option
 @json_option
 def trace(query: str, files: tuple[Path, ...], settings_file: Path | None, journal: Path | None, as_json: bool) -> None:
-    """Show a file's steps from drop to done, with the time between them; exit code 1 if the log does not mention the file.
+    """Show the steps of a file and their times. Exit code 1 if the log does not mention the file.
 
     FILE is a path below inbox/, or any path that leads into an inbox's folders. LOGFILEs are as for `inboxd log`.
     """
