@@ -55,11 +55,11 @@ def test_each_program_that_is_missing_needs_a_person_and_its_return_does_not(mak
     stand.beat.start()
 
     stand.watcher.kill9()
-    needs(stand, "no watcher gives a sign of life")
+    needs(stand, "no watcher heartbeat")
     stand.watcher.start()
 
     stand.redis.kill9()
-    needs(stand, "the broker is away")
+    needs(stand, "the broker is unavailable")
     stand.redis.start()
 
     stand.wait_until(lambda: nobody_is_needed(stand), what="all is well again")
@@ -77,8 +77,8 @@ def test_a_worker_that_only_helps_files_nothing_away(make_stand: Callable[..., S
     troubles = status(stand)[1]["troubles"]
 
     assert [trouble.split(" (")[0] for trouble in troubles] == [
-        "no worker takes large files",
-        "no worker takes callbacks and sweeps",
+        "no worker for large files",
+        "no worker for callbacks and sweeps",
     ]
 
     stand.worker.stop()
