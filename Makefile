@@ -6,7 +6,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 SETTINGS ?= settings.toml
-PACKAGES := spool watcher tasks console
 
 # $(call install,FILE): exactly the packages of a lock, then the project itself, editable. A lock is complete, so nothing is resolved:
 # what is published later, with other needs, is not even looked at.
@@ -41,9 +40,12 @@ $(VENV)/.installed-dev: $(BIN)/python requirements-dev.txt pyproject.toml
 run: $(VENV)/.installed ## run everything in this terminal, on an embedded server; drop files into drop/inbox
 	@exec $(BIN)/inboxd up --settings $(SETTINGS)
 
+# most of the time is spent waiting for real programs: more processes than cores
+TEST_PROCESSES ?= 4
+
 .PHONY: test
-test: $(VENV)/.installed-dev ## run all tests, the ones with real servers and processes too
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-dev ## run all tests, the ones with real servers and processes too; ARGS="tests/unit -x"
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
 .PHONY: test-install
 test-install: $(VENV)/.installed-dev ## install every lock with pip 23.0.1, the newest pip and uv; fill a wheelhouse and use it

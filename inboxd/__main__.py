@@ -1,8 +1,9 @@
 """`python -m inboxd` is the command `inboxd`."""
 
-from inboxd.console.main import main
 from inboxd.safe_path import distrust_current_folder
 
 distrust_current_folder()
+
+from inboxd.console.main import main  # noqa: E402 - only now is it ours
 
 main()

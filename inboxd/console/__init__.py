@@ -1,1 +1,1 @@
-"""The command line. It starts the other programs as processes, and imports none of them."""
+"""The command line. It starts the other programs as processes and imports none of them."""

@@ -1,4 +1,4 @@
-"""The command line: the commands that people type, their options, and their exit codes."""
+"""The entry point of the command line: the group of all commands, and the exit codes of their errors."""
 
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -14,10 +14,10 @@ from inboxd.logs.text import escape
 
 
 class Commands(click.Group):
-    """Commands that may raise SettingsError: each finding is printed to stderr, and the exit code is 2; or Weather: 1."""
+    """A group that prints a command's SettingsError (every finding, exit code 2) or TransientError (exit code 1) to stderr."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
-        """Run the command that was named."""
+        """Run the chosen command."""
         try:
             return super().invoke(ctx)
         except SettingsError as error:
@@ -39,7 +39,7 @@ def _version() -> str:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(_version(), prog_name="inboxd")
 def cli() -> None:
-    """Drop files into a folder; each is worked on, and ends in done/ or in failed/."""
+    """Process files that people drop into a folder: each is passed to a handler, and moved to done/ or failed/."""
 
 
 for _command in (

@@ -1,4 +1,4 @@
-"""What the commands share: the option that names the settings, and reading them."""
+"""Options that several commands share, and the reading of the settings."""
 
 import os
 from pathlib import Path
@@ -11,44 +11,44 @@ from inboxd.config.settings import Settings
 from inboxd.errors import Finding, SettingsError
 
 EXIT_ATTENTION = 1
-"""The exit code of a command that has found something for a person to do, or nothing of what was asked for."""
+"""Exit code of a command that found something that needs attention, or that did not find the requested file."""
 
 settings_option = click.option(
     "--settings",
-    "named",
+    "settings_file",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help=f"The settings file; else ${SETTINGS_VARIABLE}, ./settings.toml or /etc/inboxd/settings.toml.",
+    help=f"The settings file; by default ${SETTINGS_VARIABLE}, ./settings.toml or /etc/inboxd/settings.toml.",
 )
 
 files_argument = click.argument("files", metavar="[LOGFILE]...", nargs=-1, type=click.Path(path_type=Path))
 journal_option = click.option(
-    "--journal", metavar="FOLDER", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Read a journal's files."
+    "--journal", metavar="FOLDER", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Read a systemd journal."
 )
-json_option = click.option("--json", "in_json", is_flag=True, help="Print JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def require_not_empty(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-    """Refuse an empty argument, such as a shell's variable that is not set. Raises click.BadParameter."""
+    """Return the argument. Raises click.BadParameter if it is empty, as from an unset shell variable."""
     if not text:
-        raise click.BadParameter("it is empty")
+        raise click.BadParameter("the value is empty")
     return text
 
 
 def read_settings(settings_file: Path | None, *, needs_redis: bool = False) -> tuple[Path, Settings]:
-    """Return the settings file and the settings; handlers beside the file can be imported then. Raises SettingsError.
+    """Return the settings file and the settings, and make handlers next to the file importable. Raises SettingsError.
 
-    Redis' URL may lie beside the file, where the services' credential is made from: who may read that is let in, and who may
-    not is told so, if the command ``asks_redis``. What is started from here finds it, too.
+    The URL of Redis may be stored next to the file, in the source of the services' credential. If it is readable, this process
+    and its children use it; if not, a command that ``needs_redis`` fails with a finding.
     """
     file = find_settings(settings_file)
     append_settings_folder(file)
     url = file.parent / CREDENTIAL_NAME
-    unread = CREDENTIALS_VARIABLE not in os.environ and url.exists()
-    if unread and os.access(url, os.R_OK):
+    is_unread = CREDENTIALS_VARIABLE not in os.environ and url.exists()
+    if is_unread and os.access(url, os.R_OK):
         os.environ[CREDENTIALS_VARIABLE] = str(file.parent)
-        unread = False
+        is_unread = False
     settings = load_settings(file)
-    if unread and needs_redis and not settings.redis.url:
-        raise SettingsError([Finding(f"redis.url ({url})", "you may not read it", "put sudo before the command")])
+    if is_unread and needs_redis and not settings.redis.url:
+        raise SettingsError([Finding(f"redis.url ({url})", "you may not read this file", "run the command with sudo")])
     return file, settings

@@ -1,21 +1,20 @@
-"""What commands print."""
+"""Print lines and notices."""
 
 from collections.abc import Iterable
+from itertools import islice
 
 import click
 
+_BATCH_LINES = 500
+"""Lines per write: one write for each line would cost a system call each."""
+
 
 def print_lines(lines: Iterable[str]) -> int:
-    """Print many lines, and return how many: the screen is told once for some of them."""
-    count = 0
-    some: list[str] = []
-    for count, line in enumerate(lines, 1):  # noqa: B007
-        some.append(line)
-        if len(some) >= 500:  # noqa: PLR2004
-            click.echo("\n".join(some))
-            some = []
-    if some:
-        click.echo("\n".join(some))
+    """Print lines in batches, and return their number."""
+    count, remaining = 0, iter(lines)
+    while batch := list(islice(remaining, _BATCH_LINES)):
+        click.echo("\n".join(batch))
+        count += len(batch)
     return count
 
 

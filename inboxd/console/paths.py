@@ -1,4 +1,4 @@
-"""From what a person types to a place in a spool: which inbox, which of its folders, which path there."""
+"""Convert typed paths to paths in a spool: the inbox, the folder, and the path below it."""
 
 import os
 import shlex
@@ -14,34 +14,34 @@ FOLDERS = tuple(name.decode() for name in layout.FOLDER_NAMES)
 
 @dataclass(frozen=True, slots=True)
 class SpoolPath:
-    """A path below one folder of an inbox; ``top`` is inbox, claimed, done or failed, or "" where the path does not say it."""
+    """A path below one folder of an inbox; ``folder`` is inbox, claimed, done or failed, or "" if the typed path names none."""
 
     inbox: str
     folder: str
     path: bytes
 
 
-def find_spool_paths(settings: Settings, typed: str) -> list[SpoolPath]:
-    """Return what a typed path can mean: one place, if it leads into an inbox's folder; else that path in every inbox.
+def find_spool_paths(settings: Settings, typed_path: str) -> list[SpoolPath]:
+    """Return what a typed path can mean: one path if it leads into an inbox's folder, else the same path in every inbox.
 
-    It counts from the current folder, or from an inbox's own. [] for one that leads nowhere in a spool.
+    The path is taken relative to the current folder, then to each inbox. [] if it leads to no spool.
     """
-    here = os.path.normpath(Path.cwd() / typed)
-    real = os.path.join(os.path.realpath(os.path.dirname(here)), os.path.basename(here))  # noqa: PTH118, PTH119, PTH120
-    for path in dict.fromkeys((here, real)):
+    absolute = os.path.normpath(Path.cwd() / typed_path)
+    resolved = os.path.join(os.path.realpath(os.path.dirname(absolute)), os.path.basename(absolute))  # noqa: PTH118, PTH119, PTH120
+    for path in dict.fromkeys((absolute, resolved)):
         if found := list(_match_inboxes(settings, os.fsencode(path))):
             return found
-    below = os.path.normpath(typed)
-    if os.path.isabs(below) or below.split("/")[0] in (".", ".."):  # noqa: PTH117
+    relative = os.path.normpath(typed_path)
+    if os.path.isabs(relative) or relative.split("/")[0] in (".", ".."):  # noqa: PTH117
         return []
-    top, _, rest = below.partition("/")
-    if top in FOLDERS and rest:
-        return [SpoolPath(inbox, top, os.fsencode(rest)) for inbox in settings.inbox]
-    return [SpoolPath(inbox, "", os.fsencode(below)) for inbox in settings.inbox]
+    folder, _, rest = relative.partition("/")
+    if folder in FOLDERS and rest:
+        return [SpoolPath(inbox, folder, os.fsencode(rest)) for inbox in settings.inbox]
+    return [SpoolPath(inbox, "", os.fsencode(relative)) for inbox in settings.inbox]
 
 
 def quote_for_shell(path: bytes) -> str:
-    """Return how a path is typed in a shell, printable: what people are told to run, they paste, whatever the name holds."""
+    """Return a path quoted for a shell, in printable characters, so that a printed command can be pasted whatever the name."""
     text = os.fsdecode(path)
     text = f"./{text}" if text.startswith("-") else text
     if text.isprintable():
@@ -57,7 +57,7 @@ def _match_inboxes(settings: Settings, path: bytes) -> Iterator[SpoolPath]:
     for name, inbox in settings.inbox.items():
         for root in dict.fromkeys((bytes(inbox.root), os.fsencode(os.path.realpath(inbox.root)))):
             if path.startswith(root + b"/"):
-                top, _, rest = path[len(root) + 1 :].partition(b"/")
-                if top in layout.FOLDER_NAMES and rest:
-                    yield SpoolPath(name, top.decode(), rest)
+                folder, _, rest = path[len(root) + 1 :].partition(b"/")
+                if folder in layout.FOLDER_NAMES and rest:
+                    yield SpoolPath(name, folder.decode(), rest)
                     return

@@ -1,4 +1,4 @@
-"""Asking the broker whether it answers, and if not, why."""
+"""Check whether the broker answers, and if not, why."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from inboxd.errors import BrokerUnavailable, Finding, SettingsError
 
 @dataclass(frozen=True, slots=True)
 class PingResult:
-    """The broker's answer: ``why`` it is of no use, "" when it is. A server that reads its data in is ``loading``."""
+    """The result of a PING: why the broker is unavailable, or ""; ``is_loading`` while the server loads its dataset."""
 
     error: str = ""
     is_loading: bool = False
@@ -21,13 +21,13 @@ class PingResult:
 
 
 def ping_broker(settings: Settings) -> PingResult:
-    """Send one PING; returns within the settings' timeouts. Raises SettingsError for a URL that can't be read."""
+    """Send one PING, and return within the settings' timeouts. Raises SettingsError for an invalid URL."""
     try:
         with make_client(settings) as client, translate_redis_errors():
             client.ping()
     except BrokerUnavailable as error:
         return PingResult(str(error), is_loading=isinstance(error.__cause__, redis.BusyLoadingError))
-    except (ValueError, TypeError) as error:  # redis-py's: no URL, or a query that names no option of a connection
+    except (ValueError, TypeError) as error:  # redis-py: not a URL, or a query with an unknown connection option
         remedy = "write it as redis://, rediss:// or unix://, or leave it empty"
-        raise SettingsError([Finding("redis.url", f"can't be read: {error}", remedy)]) from None
+        raise SettingsError([Finding("redis.url", f"is not a valid URL: {error}", remedy)]) from None
     return PingResult()

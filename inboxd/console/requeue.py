@@ -1,4 +1,4 @@
-"""What `inboxd retry` does: choosing what in failed/ is to be put back, and putting it back, one by one."""
+"""Select failed files and move them back into inbox/, one by one: the work of `inboxd retry`."""
 
 import fnmatch
 import os
@@ -21,7 +21,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is to be put back: these files; or else all of these inboxes (none named: all) whose reason fits ``error``."""
+    """The files to move back: ``files`` if given, else all of ``inboxes`` (all if empty) whose reason matches ``error``."""
 
     files: tuple[str, ...] = ()
     inboxes: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class RequeueResult:
-    """What became of one failure: where it is in inbox/ now (or would be put), or why it is not."""
+    """The result for one failed file: its path below inbox/ (in a dry run: the one it would get), or why it was not moved."""
 
     inbox: str
     failure: FailedFile
@@ -38,25 +38,25 @@ class RequeueResult:
     problem: str = ""
 
 
-def requeue_selected(settings: Settings, choice: Selection, *, dry_run: bool = False) -> Iterator[RequeueResult]:
-    """Put back what was chosen, and tell of each. Raises SettingsError for a choice that names nothing that there is."""
-    _check(settings, choice)
-    chosen = _select_named(settings, choice.files) if choice.files else _select_by_reason(settings, choice)
-    for inbox, found in chosen:
-        yield from _requeue_each(inbox, found, dry_run=dry_run)
+def requeue_selected(settings: Settings, selection: Selection, *, dry_run: bool = False) -> Iterator[RequeueResult]:
+    """Move the selected files back, and yield each result. Raises SettingsError for an inbox or a file that does not exist."""
+    _check_selection(settings, selection)
+    selected = _select_by_path(settings, selection.files) if selection.files else _select_by_reason(settings, selection)
+    for inbox, failures in selected:
+        yield from _requeue_each(inbox, failures, dry_run=dry_run)
 
 
-def _check(settings: Settings, choice: Selection) -> None:
+def _check_selection(settings: Settings, selection: Selection) -> None:
     findings = [
-        Finding(f"--inbox {name}", "is no inbox of the settings", f"name one of: {', '.join(settings.inbox)}")
-        for name in choice.inboxes
+        Finding(f"--inbox {name}", "is not an inbox in the settings", f"use one of: {', '.join(settings.inbox)}")
+        for name in selection.inboxes
         if name not in settings.inbox
     ]
     for name, inbox in settings.inbox.items():
         owner = _owner_uid(inbox)
-        if os.geteuid() == 0 and owner:  # what root makes in inbox/ could not be taken from there by the service
-            remedy = f"run it as its user: sudo -u '#{owner}' inboxd retry …"
-            findings.append(Finding(f"inbox.{name}.root", "its folders belong to the service, and you are root", remedy))
+        if os.geteuid() == 0 and owner:  # the service could not claim files from folders that root creates in inbox/
+            remedy = f"run the command as the service's user: sudo -u '#{owner}' inboxd retry …"
+            findings.append(Finding(f"inbox.{name}.root", "the folders belong to the service, and you are root", remedy))
     if findings:
         raise SettingsError(findings)
 
@@ -69,43 +69,43 @@ def _owner_uid(inbox: Inbox) -> int:
         return 0
 
 
-def _select_named(settings: Settings, files: Sequence[str]) -> Iterator[tuple[Inbox, list[FailedFile]]]:
-    """Yield what lies in failed/ under these names: one file, or all that is in a sub-folder."""
-    chosen: dict[str, dict[bytes, FailedFile]] = {}
+def _select_by_path(settings: Settings, files: Sequence[str]) -> Iterator[tuple[Inbox, list[FailedFile]]]:
+    """Yield for each inbox the failed files at these paths; a sub-folder stands for all files in it."""
+    selected: dict[str, dict[bytes, FailedFile]] = {}
     findings = []
-    for typed in files:
+    for typed_path in files:
         found = [
-            (spot.inbox, failure)
-            for spot in find_spool_paths(settings, typed)
-            for failure in _below(settings, spot.inbox, spot.path)
+            (spool_path.inbox, failure)
+            for spool_path in find_spool_paths(settings, typed_path)
+            for failure in _list_failures(settings, spool_path.inbox, spool_path.path)
         ]
         if not found:
-            remedy = "name a file in failed/, or ask what became of it: inboxd explain"
-            findings.append(Finding(typed, "nothing that can be put back lies there", remedy))
+            remedy = "give the path of a file in failed/; to find out where a file is, run: inboxd explain PATH"
+            findings.append(Finding(typed_path, "no failed file has this path", remedy))
         for inbox, failure in found:
-            chosen.setdefault(inbox, {})[failure.path] = failure
+            selected.setdefault(inbox, {})[failure.path] = failure
     if findings:
         raise SettingsError(findings)
-    for inbox, failed in chosen.items():
-        yield settings.inbox[inbox], list(failed.values())
+    for inbox, failures in selected.items():
+        yield settings.inbox[inbox], list(failures.values())
 
 
-def _below(settings: Settings, inbox: str, path: bytes) -> list[FailedFile]:
+def _list_failures(settings: Settings, inbox: str, path: bytes) -> list[FailedFile]:
     with open_folders(Disk(), settings.inbox[inbox].root) as folders:
         found = find_failed_file(Disk(), folders, path)
-        if found is None and path.endswith(SUFFIX):  # its note was named
+        if found is None and path.endswith(SUFFIX):  # the path of an error note
             found = find_failed_file(Disk(), folders, path.removesuffix(SUFFIX))
         if found and found.is_folder and found.note is None:
             return [failure for failure in list_failed_files(Disk(), folders) if failure.path.startswith(path + b"/")]
         return [found] if found else []
 
 
-def _select_by_reason(settings: Settings, choice: Selection) -> Iterator[tuple[Inbox, list[FailedFile]]]:
-    for name in choice.inboxes or settings.inbox:
+def _select_by_reason(settings: Settings, selection: Selection) -> Iterator[tuple[Inbox, list[FailedFile]]]:
+    for name in selection.inboxes or settings.inbox:
         inbox = settings.inbox[name]
         with open_folders(Disk(), inbox.root) as folders:
-            found = [failure for failure in list_failed_files(Disk(), folders) if _has_reason(failure, choice.error)]
-        yield inbox, found
+            failures = [failure for failure in list_failed_files(Disk(), folders) if _has_reason(failure, selection.error)]
+        yield inbox, failures
 
 
 def _has_reason(failure: FailedFile, pattern: str) -> bool:
@@ -113,38 +113,38 @@ def _has_reason(failure: FailedFile, pattern: str) -> bool:
     return fnmatch.fnmatchcase(reason.lower(), pattern.lower())
 
 
-def _requeue_each(inbox: Inbox, found: Sequence[FailedFile], *, dry_run: bool) -> Iterator[RequeueResult]:
+def _requeue_each(inbox: Inbox, failures: Sequence[FailedFile], *, dry_run: bool) -> Iterator[RequeueResult]:
     disk = Disk()
     with open_folders(disk, inbox.root) as folders:
-        for failure in sorted(found, key=lambda failure: failure.path):
+        for failure in sorted(failures, key=lambda failure: failure.path):
             if dry_run:
                 yield RequeueResult(inbox.name, failure, failure.original_path)
                 continue
             try:
-                put = requeue(disk, folders, failure)
+                new_path = requeue(disk, folders, failure)
             except OSError as error:
                 yield RequeueResult(inbox.name, failure, None, error.strerror or str(error))
                 continue
-            if put is None:
-                yield RequeueResult(inbox.name, failure, None, "it is not in failed/ any more")
+            if new_path is None:
+                yield RequeueResult(inbox.name, failure, None, "the file is no longer in failed/")
                 continue
-            _log_requeued(inbox, failure, put)
-            yield RequeueResult(inbox.name, failure, put)
+            _log_requeued(inbox, failure, new_path)
+            yield RequeueResult(inbox.name, failure, new_path)
 
 
-def _log_requeued(inbox: Inbox, failure: FailedFile, put: bytes) -> None:
-    told = failure.note
+def _log_requeued(inbox: Inbox, failure: FailedFile, new_path: bytes) -> None:
+    note = failure.note
     _log.info(
-        events.FILE_REQUEUED, inbox=inbox.name, file=put, filed=failure.path, parcel=told.parcel if told else None,
-        attempt=told.attempts if told else None, reason=told.reason if told else None,
-        earlier=len(told.earlier) if told else None,
+        events.FILE_REQUEUED, inbox=inbox.name, file=new_path, filed=failure.path, parcel=note.parcel if note else None,
+        attempt=note.attempts if note else None, reason=note.reason if note else None,
+        earlier=len(note.earlier) if note else None,
     )  # fmt: skip
 
 
 def render_result(result: RequeueResult) -> str:
-    """Return one line for a person."""
+    """Return a result as one line for a person."""
     name = escape(f"{result.inbox}: ") + escape(result.failure.path)
     if result.new_path is None:
-        return f"{name}: not put back: {escape(result.problem)}"
-    why = f" (failed of: {result.failure.note.reason})" if result.failure.note else ""
-    return f"{name} -> inbox/{escape(result.new_path)}{why}"
+        return f"{name}: not moved: {escape(result.problem)}"
+    reason = f" (failure reason: {result.failure.note.reason})" if result.failure.note else ""
+    return f"{name} -> inbox/{escape(result.new_path)}{reason}"

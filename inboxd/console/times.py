@@ -1,4 +1,4 @@
-"""Moments as people write them: "10m", "yesterday", "08:30", "2026-11-22T20:00"; and ages as they read them. Pure."""
+"""Parse times as people write them ("10m", "yesterday", "08:30", "2026-11-22T20:00"), and format times and ages. Pure."""
 
 import re
 from datetime import UTC, datetime, time, timedelta
@@ -10,18 +10,18 @@ TIME_FORMATS = "10m, 2h, 3d, today, yesterday, 08:30, 2026-11-22 or 2026-11-22T2
 
 
 def parse_time(text: str, now: datetime) -> datetime:
-    """Return the moment that is meant, seen from ``now`` (with a zone, which holds where the text names none).
+    """Return the time that a text means, relative to ``now``, whose time zone is used if the text has none.
 
-    Raises ValueError for what is none of the forms.
+    Raises ValueError for a text in none of the formats.
     """
-    words = text.strip().lower()
-    if ago := _RELATIVE.fullmatch(words):
+    normalized = text.strip().lower()
+    if ago := _RELATIVE.fullmatch(normalized):
         try:
             return now - timedelta(seconds=float(ago[1]) * _UNITS[ago[2]])
         except OverflowError:
-            raise ValueError(f"{text!r} is before all time") from None
+            raise ValueError(f"{text!r} is too long ago") from None
     midnight = datetime.combine(now.date(), time(), now.tzinfo)
-    match words:
+    match normalized:
         case "now":
             return now
         case "today":
@@ -29,26 +29,26 @@ def parse_time(text: str, now: datetime) -> datetime:
         case "yesterday":
             return midnight - timedelta(days=1)
     try:
-        if re.fullmatch(r"\d\d:\d\d(:\d\d)?", words):
-            return datetime.combine(now.date(), time.fromisoformat(words), now.tzinfo)
-        found = datetime.fromisoformat(text.strip())
+        if re.fullmatch(r"\d\d:\d\d(:\d\d)?", normalized):
+            return datetime.combine(now.date(), time.fromisoformat(normalized), now.tzinfo)
+        parsed = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise ValueError(f"{text!r} is no moment; write {TIME_FORMATS}") from None
-    return found if found.tzinfo else found.replace(tzinfo=now.tzinfo)
+        raise ValueError(f"{text!r} is not a time; write {TIME_FORMATS}") from None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=now.tzinfo)
 
 
 def format_local(at: float) -> str:
-    """Return a moment, given in unix seconds, in local time, for people."""
+    """Return a unix time as local time, for people."""
     return f"{to_local(at):%Y-%m-%d %H:%M:%S}"
 
 
 def format_iso(at: float) -> str:
-    """Return a moment, given in unix seconds, as ISO 8601 in UTC, for programs."""
+    """Return a unix time as ISO 8601 in UTC, for programs."""
     return datetime.fromtimestamp(at, tz=UTC).isoformat()
 
 
 def format_age(seconds: float | None) -> str:
-    """Return an age in its two largest units: "45 s", "3 min 20 s", "2 d 4 h"; "-" for none."""
+    """Return an age in its two largest units: "45 s", "3 min 20 s", "2 d 4 h"; "-" for None."""
     if seconds is None:
         return "-"
     left = int(seconds)
@@ -61,16 +61,13 @@ def format_age(seconds: float | None) -> str:
 
 
 def to_local(at: float) -> datetime:
-    """Return a moment, given in unix seconds, with the local zone."""
+    """Return a unix time as a datetime in the local time zone."""
     return datetime.fromtimestamp(at).astimezone()
 
 
-_MINUTE = 60.0
-
-
 def format_duration(seconds: float) -> str:
-    """Return how long something took: "0.4 ms", "30 ms", "1.20 s", "3 min 20 s"."""
-    if seconds >= _MINUTE:
+    """Return a duration as text: "0.4 ms", "30 ms", "1.20 s", "3 min 20 s"."""
+    if seconds >= _UNITS["m"]:
         return format_age(seconds)
     if seconds >= 1:
         return f"{seconds:.2f} s"

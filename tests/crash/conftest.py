@@ -1,4 +1,4 @@
-"""Run the crash tests in memory and without a log, which would take most of the time; print the crash points at the end."""
+"""Run the crash tests in memory and without a log: the disk and the log would take most of the time."""
 
 import tempfile
 from collections.abc import Iterator
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import structlog
-from support.crash import crash_points as points
 
 MEMORY = Path("/dev/shm")
 
@@ -24,10 +23,3 @@ def quiet() -> Iterator[None]:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     yield
     structlog.reset_defaults()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the table of the crash points of this run."""
-    if lines := points.table():
-        terminalreporter.section("crash points")
-        terminalreporter.write("\n".join([*lines, ""]))

@@ -61,7 +61,7 @@ def test_a_machine_with_nothing_but_debians_packages_gets_settings_an_inbox_and_
     files_what_is_dropped(empty_box)
     assert "sandbox: fits the settings" in inboxd(empty_box, "systemd", "status")
     assert "broker   ok (redis://127.0.0.1:6379/0)" in inboxd(empty_box, "status")
-    assert "you may not read it" in empty_box.run("runuser", "-u", "inboxd", "--", INBOXD, "status", check=False).stderr
+    assert "you may not read this file" in empty_box.run("runuser", "-u", "inboxd", "--", INBOXD, "status", check=False).stderr
 
 
 def test_without_a_redis_nothing_is_installed_and_the_reason_is_told(empty_box: Box) -> None:

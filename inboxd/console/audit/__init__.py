@@ -1,1 +1,1 @@
-"""What `inboxd audit` accounts for."""
+"""The accounting behind `inboxd audit`."""

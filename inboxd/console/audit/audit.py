@@ -1,6 +1,6 @@
-"""What `inboxd audit` does: arrivals = done + failed + in flight, or which file nobody knows of. By log, and by folders.
+"""Account for every file: compare the log's claims and final events with the files in an inbox's folders.
 
-A line may be missing, because whoever would have written it was killed between the move and the word; then the folders tell.
+A line may be missing because its writer was killed between the rename and the line; the folders then show where the file is.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from inboxd.spool.filing import read_note
 from inboxd.spool.layout import Folders, open_folders
 
 CLOCK_SKEW_SECONDS = 2.0
-"""So far may a file's time be before the log's that it was claimed: a file system's clock is coarse."""
+"""How far a filed file's ctime may lie before the time that its claim was logged: a file system's clock is coarse."""
 
 _CHUNK_BYTES = 1024 * 1024
 _COUNTER = re.compile(r" \([0-9]+\)(\.[^./]{0,16})?$")
@@ -32,10 +32,10 @@ _COUNTER = re.compile(r" \([0-9]+\)(\.[^./]{0,16})?$")
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """The sums over all inboxes; ``unaccounted`` are files that were claimed, and are nowhere.
+    """The totals over all inboxes; ``unaccounted`` lists the files that were claimed and are in no folder.
 
-    ``refused`` files count among the ``failed``; ``given_back`` ones went back to inbox/, and are no arrivals. ``lines`` is how
-    many lines of the log it goes by, ``span`` from when to when they are, in unix seconds.
+    ``failed`` includes the ``refused`` files; ``released`` files were moved back to inbox/, so are no arrivals. ``lines``
+    counts the log lines about parcels, and ``span`` has the unix times of the first and the last of them.
     """
 
     done: int
@@ -49,69 +49,68 @@ class AuditReport:
 
     @property
     def arrivals(self) -> int:
-        """How many files were claimed, and not given back."""
+        """The number of files that were claimed and not released."""
         return self.done + self.failed + self.in_flight + len(self.unaccounted)
 
 
 def audit(settings: Settings, records: Iterable[Record]) -> AuditReport:
-    """Account for every file that the log or claimed/ knows of; for files of this host's inboxes. Raises FolderAway, OSError.
+    """Account for every file of the settings' inboxes that the log or claimed/ mentions. Raises FolderUnavailable, OSError.
 
-    The log is read before the folders: what moves on meanwhile is found further on, for a file never moves against that order.
+    The log is read before the folders, and the folders in the order in which files move: a file that moves meanwhile is found.
     """
     ledger = Ledger()
     ledger.add(record for record in records if record.text("inbox") in settings.inbox)
     balance = ledger.balance()
-    ends = defaultdict(int, balance.ends)
+    counts = defaultdict(int, balance.final_counts)
     unaccounted: list[OpenEntry] = []
     in_flight = 0
     for name, inbox in settings.inbox.items():
         with open_folders(Disk(), inbox.root) as folders:
-            mine = [entry for entry in balance.open if entry.where.inbox == name]
-            claimed, missing = _compare_with_claimed(folders, name, mine, balance)
+            entries = [entry for entry in balance.open_entries if entry.position.inbox == name]
+            claimed, missing = _compare_with_claimed(folders, name, entries, balance)
             in_flight += claimed
-            for entry, event in _search(folders, missing, balance):
+            for entry, event in _search_folders(folders, missing, balance):
                 if event is None:
                     unaccounted.append(entry)
                 else:
-                    ends[event] += 1
-    refused = ends[events.FILE_REFUSED]
-    failed, given_back = ends[events.FILE_FAILED] + refused, ends[events.FILE_RELEASED]
+                    counts[event] += 1
+    refused = counts[events.FILE_REFUSED]
+    failed, released = counts[events.FILE_FAILED] + refused, counts[events.FILE_RELEASED]
     return AuditReport(
-        ends[events.FILE_DONE], failed, refused, in_flight, given_back, tuple(unaccounted), balance.lines, balance.span
+        counts[events.FILE_DONE], failed, refused, in_flight, released, tuple(unaccounted), balance.lines, balance.span
     )
 
 
 def _compare_with_claimed(
     folders: Folders, inbox: str, entries: list[OpenEntry], balance: Balance
 ) -> tuple[int, list[OpenEntry]]:
-    """Return how many files are in claimed/ now, and of which entries the file is not.
+    """Return the number of files in claimed/, and the entries whose files are not there.
 
-    A file in a parcel that the log does not know of has been split off, or was claimed, by one who was killed over it.
+    A file in a parcel that the log does not mention was claimed or split off by a process that was killed before logging that.
     """
     disk = Disk()
-    lying = [
+    positions = [
         FileInParcel(inbox, parcel, escape(path))
         for parcel in list_parcels(disk, folders)
         for path in list_files(disk, folders, parcel)
     ]
-    there = set(lying)
-    unknown: dict[str, int] = defaultdict(int)
-    for stay in there - balance.known:
-        unknown[stay.file] += 1
-    missing = []
+    unlogged_counts: dict[str, int] = defaultdict(int)
+    for position in set(positions) - balance.positions:
+        unlogged_counts[position.file] += 1
+    claimed, missing = set(positions), []
     for entry in entries:
-        if entry.where in there:
+        if entry.position in claimed:
             continue
-        if unknown[entry.where.file]:
-            unknown[entry.where.file] -= 1
+        if unlogged_counts[entry.position.file]:
+            unlogged_counts[entry.position.file] -= 1
         else:
             missing.append(entry)
-    return len(lying), missing
+    return len(positions), missing
 
 
 @dataclass(frozen=True, slots=True)
 class _UnloggedFile:
-    """A file in done/, failed/ or inbox/ that no line explains, and the ``event`` that would; ``changed`` is its ctime."""
+    """A file in a folder without a log line; ``event`` is what the line would say, ``parcel`` is from the error note, or ""."""
 
     event: str
     path: str
@@ -121,46 +120,46 @@ class _UnloggedFile:
     parcel: str
 
 
-def _search(folders: Folders, missing: list[OpenEntry], balance: Balance) -> Iterator[tuple[OpenEntry, str | None]]:
-    """Look for what the log has no end of; yield each with the event that its line would have had, None if it is nowhere."""
+def _search_folders(folders: Folders, missing: list[OpenEntry], balance: Balance) -> Iterator[tuple[OpenEntry, str | None]]:
+    """Yield each missing entry with the event that its line would have had, None if its file is in no folder."""
     if not missing:
         return
-    wanted = {entry.where.file for entry in missing}
-    lying: dict[str, list[_UnloggedFile]] = defaultdict(list)
-    for event, top in (
+    names = {entry.position.file for entry in missing}
+    candidates: dict[str, list[_UnloggedFile]] = defaultdict(list)
+    for event, folder in (
         (events.FILE_DONE, folders.done),
         (events.FILE_FAILED, folders.failed),
         (events.FILE_RELEASED, folders.inbox),
     ):
-        for found in _find_unlogged(top, event, wanted, missing[0].where.inbox, balance):
-            lying[_original_path(found.path, wanted)].append(found)
+        for file in _find_unlogged(folder, event, names, missing[0].position.inbox, balance):
+            candidates[_original_path(file.path, names)].append(file)
     for entry in missing:
-        found_here = next((found for found in lying[entry.where.file] if _may_be(found, entry)), None)
-        if found_here:
-            lying[entry.where.file].remove(found_here)
-        yield entry, found_here.event if found_here else None
+        match = next((file for file in candidates[entry.position.file] if _matches_entry(file, entry)), None)
+        if match:
+            candidates[entry.position.file].remove(match)
+        yield entry, match.event if match else None
 
 
-def _find_unlogged(top: Fd, event: str, wanted: set[str], inbox: str, balance: Balance) -> Iterator[_UnloggedFile]:
+def _find_unlogged(folder: Fd, event: str, names: set[str], inbox: str, balance: Balance) -> Iterator[_UnloggedFile]:
     disk = Disk()
-    also = {events.FILE_FAILED: events.FILE_REFUSED}.get(event, event)
-    for file in walk(disk, top):
+    same_folder_event = {events.FILE_FAILED: events.FILE_REFUSED}.get(event, event)
+    for file in walk(disk, folder):
         path = escape(file.path)
-        if file.is_folder or file.name.startswith(TEMP_PREFIX) or _original_path(path, wanted) not in wanted:
+        if file.is_folder or file.name.startswith(TEMP_PREFIX) or _original_path(path, names) not in names:
             continue
-        if (inbox, event, path) in balance.filed or (inbox, also, path) in balance.filed:
+        if (inbox, event, path) in balance.filed or (inbox, same_folder_event, path) in balance.filed:
             continue
         try:
             yield _inspect(disk, file, event, path)
-        except OSError:  # it is taken away just now, or kept from us
+        except OSError:  # the file was removed meanwhile, or may not be read
             continue
 
 
 def _inspect(disk: Disk, file: Entry, event: str, path: str) -> _UnloggedFile:
-    look = disk.stat(file.at, file.name)
-    told = parse_note(read_note(disk, file.at, note_name(file.name))) if event == events.FILE_FAILED else None
-    sha256 = _sha256(disk, file) if look.kind is FileKind.FILE else ""
-    return _UnloggedFile(event, path, look.size, look.ctime_ns / 1e9, sha256, told.parcel if told else "")
+    stat = disk.stat(file.at, file.name)
+    note = parse_note(read_note(disk, file.at, note_name(file.name))) if event == events.FILE_FAILED else None
+    sha256 = _sha256(disk, file) if stat.kind is FileKind.FILE else ""
+    return _UnloggedFile(event, path, stat.size, stat.ctime_ns / 1e9, sha256, note.parcel if note else "")
 
 
 def _sha256(disk: Disk, file: Entry) -> str:
@@ -171,25 +170,25 @@ def _sha256(disk: Disk, file: Entry) -> str:
     return digest.hexdigest()
 
 
-def _original_path(path: str, wanted: set[str]) -> str:
-    """Return the path that a file was dropped with: its own, or without the counter that a taken name has got."""
-    return path if path in wanted else _COUNTER.sub(lambda found: found[1] or "", path)
+def _original_path(path: str, names: set[str]) -> str:
+    """Return the path that a file was dropped under: without the counter, such as " (2)", that a name collision adds."""
+    return path if path in names else _COUNTER.sub(lambda counter: counter[1] or "", path)
 
 
-def _may_be(lying: _UnloggedFile, entry: OpenEntry) -> bool:
-    """Tell whether a file can be the one of this entry: by its note's parcel; or filed after the claim, and of one content."""
-    if lying.parcel == entry.where.parcel:
+def _matches_entry(file: _UnloggedFile, entry: OpenEntry) -> bool:
+    """Return whether a file can be the entry's: its note names the parcel, or its time and content fit the claim."""
+    if file.parcel == entry.position.parcel:
         return True
     claim = entry.claim
-    if claim.at is not None and lying.changed_at < claim.at - CLOCK_SKEW_SECONDS:
+    if claim.at is not None and file.changed_at < claim.at - CLOCK_SKEW_SECONDS:
         return False
     if claim.sha256:
-        return lying.sha256 == claim.sha256
-    return claim.size is None or lying.size == claim.size
+        return file.sha256 == claim.sha256
+    return claim.size is None or file.size == claim.size
 
 
 def to_json(report: AuditReport) -> dict[str, object]:
-    """Return a report in JSON's types. The keys are an interface: some may be added, none renamed."""
+    """Return a report as a JSON object. The keys are a public interface: keys may be added, none renamed."""
     return {
         "arrived": report.arrivals,
         "done": report.done,
@@ -199,7 +198,7 @@ def to_json(report: AuditReport) -> dict[str, object]:
         "given_back": report.released,
         "unaccounted": [
             {
-                **entry.where._asdict(),
+                **entry.position._asdict(),
                 "claimed_at": format_iso(entry.claim.at) if entry.claim.at is not None else None,
                 "last_step": entry.last_step.event,
                 "last_step_at": format_iso(entry.last_step.at),

@@ -1,6 +1,6 @@
-"""A ledger of log lines: each file that was claimed, and how that ended. The lines may come in any order, and more than once.
+"""A ledger of log lines: each claimed file and its final event. Lines may come in any order, and more than once.
 
-File names are those of the log: escaped, on one line.
+File names are spelt as in the log: escaped, on one line.
 """
 
 import sys
@@ -14,7 +14,7 @@ from inboxd.console.times import format_local
 from inboxd.logs import events
 
 FINAL_EVENTS = (events.FILE_DONE, events.FILE_FAILED, events.FILE_REFUSED, events.FILE_RELEASED)
-"""What ends a file's stay in claimed/, for good. FILE_MISSING does not: it only says that a file could not be found there."""
+"""Events after which a file is not in claimed/. FILE_MISSING is none: it only says that the file was not found there."""
 
 
 class FileInParcel(NamedTuple):
@@ -25,21 +25,21 @@ class FileInParcel(NamedTuple):
     file: str
 
 
-class _End(NamedTuple):
+class _FinalStep(NamedTuple):
     event: str
     at: float
     filed: str
 
 
 class Step(NamedTuple):
-    """The last that the log has of a stay: when, in unix seconds, and which event."""
+    """One logged step of a file or parcel: its unix time and its event."""
 
     at: float
     event: str
 
 
 class ClaimRecord(NamedTuple):
-    """What the log says of a file when it was claimed; all is None, or not known, where that line is missing."""
+    """What the log says of a file at its claim; every field is None if that line is missing."""
 
     at: float | None
     size: object = None
@@ -48,111 +48,111 @@ class ClaimRecord(NamedTuple):
 
 @dataclass(slots=True)
 class OpenEntry:
-    """A claimed file of which the log has no end: where it was last, how it was claimed, its last known step."""
+    """A claimed file without a final event in the log: its last position, its claim and its last step."""
 
-    where: FileInParcel
+    position: FileInParcel
     claim: ClaimRecord
     last_step: Step
 
 
 @dataclass(slots=True)
 class Balance:
-    """What the log says: how many files ended how, what is open, and what it explains.
+    """What the log accounts for: the number of files by final event, and the entries that have none.
 
-    ``filed`` has inbox, event and path of what lies in done/ and failed/ by its word; ``known`` all stays that it speaks of;
-    ``lines`` says how many lines it goes by, ``span`` from when to when they are, in unix seconds.
+    ``filed`` has inbox, event and path of every logged move to done/ or failed/; ``positions`` has every file that the log
+    mentions in a parcel; ``lines`` is the number of lines about parcels, and ``span`` the unix times of the first and the last.
     """
 
-    ends: dict[str, int]
+    final_counts: dict[str, int]
     filed: set[tuple[str, str, str]]
-    known: set[FileInParcel]
+    positions: set[FileInParcel]
     lines: int
     span: tuple[float, float] | None
-    open: list[OpenEntry] = field(default_factory=list)
+    open_entries: list[OpenEntry] = field(default_factory=list)
 
 
 class Ledger:
-    """Takes the log's records, and then tells the balance."""
+    """Collects the log's records, and then returns their balance."""
 
     def __init__(self) -> None:
         self._lines = 0
         self._span: tuple[float, float] | None = None
         self._interned: dict[FileInParcel, FileInParcel] = {}
         self._claims: dict[FileInParcel, ClaimRecord] = {}
-        self._ends: dict[FileInParcel, _End] = {}
+        self._final_steps: dict[FileInParcel, _FinalStep] = {}
         self._splits: dict[FileInParcel, FileInParcel] = {}
         self._steps: dict[FileInParcel, Step] = {}
 
     def add(self, records: Iterable[Record]) -> None:
-        """Take in records; what is not about a parcel, or was written by a handler or a library, is passed over."""
+        """Add records; skip those that name no parcel, and those that a handler or a library wrote."""
         for record in records:
             parcel = record.text("parcel")
             if parcel is None or not record.is_ours:
                 continue
-            stay = FileInParcel(record.text("inbox") or "", parcel, record.text("file") or "")
-            stay = self._interned.setdefault(stay, stay)  # of a million lines, each name is kept once
+            position = FileInParcel(record.text("inbox") or "", parcel, record.text("file") or "")
+            position = self._interned.setdefault(position, position)  # of a million lines, each name is kept once
             event, at = sys.intern(record.event), record.at
-            self._add_step(stay, event, at)
-            if not stay.file:
+            self._add_step(position, event, at)
+            if not position.file:
                 continue
             if event == events.FILE_CLAIMED:
-                self._claims[stay] = ClaimRecord(at, record.fields.get("size"), record.text("sha256"))
+                self._claims[position] = ClaimRecord(at, record.fields.get("size"), record.text("sha256"))
             elif event == events.PARCEL_SPLIT:
-                self._splits[stay._replace(parcel=record.text("out_of") or "")] = stay
+                self._splits[position._replace(parcel=record.text("out_of") or "")] = position
             elif event in FINAL_EVENTS:
-                self._ends[stay] = _End(event, at, record.text("filed") or "")
+                self._final_steps[position] = _FinalStep(event, at, record.text("filed") or "")
 
-    def _add_step(self, stay: FileInParcel, event: str, at: float) -> None:
-        """Keep the latest step of a file, or of a parcel as a whole: its file is "" then."""
+    def _add_step(self, position: FileInParcel, event: str, at: float) -> None:
+        """Keep the latest step of a file, or of a whole parcel if the position's file is ""."""
         self._lines += 1
         self._span = (at, at) if self._span is None else (min(self._span[0], at), max(self._span[1], at))
-        last = self._steps.get(stay)
+        last = self._steps.get(position)
         if last is None or last.at <= at:
-            self._steps[stay] = Step(at, event)
+            self._steps[position] = Step(at, event)
 
     def balance(self) -> Balance:
-        """Match ends with claims: by parcel and file; and where a line of a split is missing, by file alone."""
-        ends: dict[str, int] = defaultdict(int)
-        filed = {(stay.inbox, end.event, end.filed) for stay, end in self._ends.items()}
-        known = {*self._claims, *self._splits, *self._splits.values(), *self._ends}
-        balance = Balance(ends, filed, known, self._lines, self._span)
+        """Match claims with final steps: by parcel and file, or by file alone where a line about a split is missing."""
+        counts: dict[str, int] = defaultdict(int)
+        filed = {(position.inbox, step.event, step.filed) for position, step in self._final_steps.items()}
+        positions = {*self._claims, *self._splits, *self._splits.values(), *self._final_steps}
+        balance = Balance(counts, filed, positions, self._lines, self._span)
         matched: set[FileInParcel] = set()
-        left: list[OpenEntry] = []
-        begun = {**dict.fromkeys(self._splits.keys() - set(self._splits.values()), ClaimRecord(None)), **self._claims}
-        for stay, claim in begun.items():
-            last = self._follow(stay)
-            if last in self._ends:
+        unmatched: list[OpenEntry] = []
+        origins = {**dict.fromkeys(self._splits.keys() - set(self._splits.values()), ClaimRecord(None)), **self._claims}
+        for position, claim in origins.items():
+            last = self._follow_splits(position)
+            if last in self._final_steps:
                 matched.add(last)
-                ends[self._ends[last].event] += 1
+                counts[self._final_steps[last].event] += 1
             else:
-                left.append(self._open_entry(last, claim))
-        self._match_by_file(left, matched, balance)
+                unmatched.append(self._open_entry(last, claim))
+        self._match_by_file(unmatched, matched, balance)
         return balance
 
-    def _match_by_file(self, left: list[OpenEntry], matched: set[FileInParcel], balance: Balance) -> None:
-        """Find ends in parcels that the log does not connect with a claim: who split a file off was killed before it said so.
+    def _match_by_file(self, entries: list[OpenEntry], matched: set[FileInParcel], balance: Balance) -> None:
+        """Match entries with final steps in other parcels: a process was killed between splitting a file off and logging that.
 
-        Only of files that were worked on: what is refused or given back at the claim has no line about that.
+        Only done and failed files are matched: files refused or released at the claim have no other line in that parcel.
         """
-        unmatched: dict[tuple[str, str], list[FileInParcel]] = defaultdict(list)
-        for stay in sorted(self._ends.keys() - matched, key=lambda stay: self._ends[stay].at):
-            event = self._ends[stay].event
-            balance.ends[event] += 1
+        by_file: dict[tuple[str, str], list[FileInParcel]] = defaultdict(list)
+        for position in sorted(self._final_steps.keys() - matched, key=lambda position: self._final_steps[position].at):
+            event = self._final_steps[position].event
+            balance.final_counts[event] += 1
             if event in (events.FILE_DONE, events.FILE_FAILED):
-                unmatched[stay.inbox, stay.file].append(stay)
-        for entry in sorted(left, key=lambda entry: entry.claim.at or 0.0):
-            ends = unmatched[entry.where.inbox, entry.where.file]
-            if found := next((stay for stay in ends if self._ends[stay].at >= (entry.claim.at or 0.0)), None):
-                ends.remove(found)
+                by_file[position.inbox, position.file].append(position)
+        for entry in sorted(entries, key=lambda entry: entry.claim.at or 0.0):
+            claimed_at, candidates = entry.claim.at or 0.0, by_file[entry.position.inbox, entry.position.file]
+            if match := next((position for position in candidates if self._final_steps[position].at >= claimed_at), None):
+                candidates.remove(match)
             else:
-                balance.open.append(entry)
+                balance.open_entries.append(entry)
 
-    def _follow(self, stay: FileInParcel) -> FileInParcel:
-        seen = {stay}
-        while (into := self._splits.get(stay)) is not None and into not in seen:
-            seen.add(into)
-            stay = into
-        return stay
+    def _follow_splits(self, position: FileInParcel) -> FileInParcel:
+        visited = {position}
+        while (target := self._splits.get(position)) is not None and target not in visited:
+            visited.add(target)
+            position = target
+        return position
 
     def _open_entry(self, last: FileInParcel, claim: ClaimRecord) -> OpenEntry:
         steps = filter(None, (self._steps.get(last), self._steps.get(last._replace(file=""))))
@@ -160,10 +160,10 @@ class Ledger:
 
 
 def render_unaccounted(entry: OpenEntry) -> Iterator[str]:
-    """Yield the lines that name a file of which nobody knows."""
-    inbox, parcel, file = entry.where
-    claimed = "before this log begins" if entry.claim.at is None else f"at {format_local(entry.claim.at)}"
+    """Yield the lines that describe one unaccounted file."""
+    inbox, parcel, file = entry.position
+    claimed = "at an unknown time, before this log begins" if entry.claim.at is None else f"at {format_local(entry.claim.at)}"
     yield f"! {inbox}: {file}"
-    yield f"    claimed {claimed}, parcel {parcel}"
+    yield f"    claimed {claimed}, in parcel {parcel}"
     last = f"{entry.last_step.event} at {format_local(entry.last_step.at)}"
-    yield f"    last known step: {last}; it is not in inbox/, claimed/, done/ or failed/"
+    yield f"    last logged step: {last}; the file is not in inbox/, claimed/, done/ or failed/"

@@ -1,4 +1,4 @@
-"""`inboxd audit`: accounting for every file."""
+"""`inboxd audit`: account for every file."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from inboxd.console.audit import audit as accounting
-from inboxd.console.audit.ledger import render_unaccounted as shown_entry
+from inboxd.console.audit.ledger import render_unaccounted
 from inboxd.console.logs.records import LogFilter
 from inboxd.console.logs.sources import LogSelection, choose_source
 from inboxd.console.options import EXIT_ATTENTION, files_argument, journal_option, json_option, read_settings, settings_option
@@ -21,18 +21,18 @@ from inboxd.logs.text import escape
 @settings_option
 @journal_option
 @json_option
-def audit(files: tuple[Path, ...], named: Path | None, journal: Path | None, in_json: bool) -> None:
-    """Account for every file: arrivals = done + failed + in flight, or which file nobody knows of.
+def audit(files: tuple[Path, ...], settings_file: Path | None, journal: Path | None, as_json: bool) -> None:
+    """Account for every file. Files that are not done, failed or in flight are listed as unaccounted for.
 
-    It goes by the folders, and by the log, which it finds where `inboxd log` does: LOGFILEs with their rotated and compressed
-    ones, log.files of the settings, or the journal. What was filed, and has been moved or deleted since, is accounted for.
-    Exit code 1 if a file is not, or if the log has no word of any file, or can't be read to its end.
+    The figures come from the folders and from the log, which is found as by `inboxd log`: LOGFILEs with their rotated and
+    compressed files, log.files of the settings, or the systemd journal. A file that was filed, and moved or deleted since, is
+    accounted for. Exit code 1 if a file is unaccounted for, if the log mentions no file, or if a log can't be read to its end.
     """
-    _, settings = read_settings(named)
+    _, settings = read_settings(settings_file)
     unread: list[str] = []
-    source = choose_source(LogSelection(files, journal, named), settings, unread.append)
+    source = choose_source(LogSelection(files, journal, settings_file), settings, unread.append)
     report = accounting.audit(settings, source.records(LogFilter()))
-    if in_json:
+    if as_json:
         click.echo(json.dumps({**accounting.to_json(report), "unread": unread}, indent=2))
     else:
         for line in _render_report(report, source.where):
@@ -44,17 +44,17 @@ def audit(files: tuple[Path, ...], named: Path | None, journal: Path | None, in_
 
 def _render_report(report: accounting.AuditReport, where: str) -> Iterator[str]:
     refused = f" ({report.refused} of them refused)" if report.refused else ""
-    nowhere = f" + {len(report.unaccounted)} unaccounted for" if report.unaccounted else ""
+    unaccounted = f" + {len(report.unaccounted)} unaccounted for" if report.unaccounted else ""
     failed = f"{report.failed} failed{refused}"
-    yield f"{report.arrivals} arrived = {report.done} done + {failed} + {report.in_flight} in flight{nowhere}"
+    yield f"{report.arrivals} arrived = {report.done} done + {failed} + {report.in_flight} in flight{unaccounted}"
     if report.released:
-        yield f"{report.released} more were given back to inbox/, because they were not complete after all"
+        yield f"{report.released} more were claimed and moved back to inbox/, because they were still being written"
     for entry in report.unaccounted:
-        yield from shown_entry(entry)
+        yield from render_unaccounted(entry)
     if report.span is None:
-        yield f"no line about a file was found in {where}: was log.level above info?"
+        yield f"no log line about a file was found in {where}; check that log.level is info or debug"
         return
     if not report.unaccounted:
         yield "every file is accounted for"
     first, last = map(format_local, report.span)
-    yield f"by {report.lines} lines from {first} to {last}, in {where}"
+    yield f"based on {report.lines} log lines from {first} to {last}, in {where}"

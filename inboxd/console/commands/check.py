@@ -1,4 +1,4 @@
-"""`inboxd check`: what is wrong with the settings and the folders."""
+"""`inboxd check`: find what is wrong with the settings and the folders."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from inboxd.service import preflight
 
 @click.command()
 @settings_option
-@click.option("--no-broker", is_flag=True, help="Don't ask Redis whether it is there.")
-@click.option("--no-folders", is_flag=True, help="Don't look into the folders: for who may not.")
-def check(named: Path | None, no_broker: bool, no_folders: bool) -> None:
-    """Say what is wrong with the settings and the folders they name; exit code 2 if anything is."""
-    file, settings = read_settings(named)
+@click.option("--no-broker", is_flag=True, help="Don't check whether Redis answers.")
+@click.option("--no-folders", is_flag=True, help="Don't check the inboxes' folders: for users who may not read them.")
+def check(settings_file: Path | None, no_broker: bool, no_folders: bool) -> None:
+    """Check the settings and the folders. Every problem is printed; exit code 2 if there is one."""
+    file, settings = read_settings(settings_file)
     note = "" if no_broker else _describe_broker(settings)
     if findings := [
         *preflight.find_problems(settings, folders=not no_folders),
@@ -37,7 +37,7 @@ def check(named: Path | None, no_broker: bool, no_folders: bool) -> None:
 
 
 def _describe_broker(settings: Settings) -> str:
-    """Tell whether Redis answers: worth a word, but no reason to refuse anything."""
+    """Return a sentence that says whether Redis answers: a note, no problem, since Redis may be started later."""
     url, answer = broker_url(settings), ping_broker(settings)
     hint = " (`inboxd up` starts a server there)" if parse_local_address(url) else ""
     state = "answers" if answer else f"does not answer{hint}: {answer.error}"

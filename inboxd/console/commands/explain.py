@@ -1,4 +1,4 @@
-"""`inboxd explain`: why a file is where it is."""
+"""`inboxd explain`: say why a file is where it is."""
 
 import json
 import os
@@ -19,32 +19,27 @@ from inboxd.logs.text import escape
 @settings_option
 @click.argument("path", callback=require_not_empty)
 @json_option
-def explain(named: Path | None, path: str, in_json: bool) -> None:
-    """Say why a file is (still) where it is: waiting and until when, ignored by which rule, claimed, done, failed and why.
+def explain(settings_file: Path | None, path: str, as_json: bool) -> None:
+    """Say why a file is where it is. The state is waiting (until when), ignored (by which rule), claimed, done or failed (why).
 
-    PATH is absolute, or relative to the current folder or to an inbox. It only looks. Exit code 1 if nothing is known of it.
+    PATH is absolute, or relative to the current folder or to an inbox. Nothing is changed. Exit code 1 if no file is found.
     """
-    _, settings = read_settings(named, needs_redis=True)
+    _, settings = read_settings(settings_file, needs_redis=True)
     ignore_lease_breaks()
-    found = explaining.explain(settings, path)
-    if in_json:
-        click.echo(
-            json.dumps({"path": escape(os.fsencode(path)), "found": [explaining.to_json(one) for one in found]}, indent=2)
-        )
-    for line in (
-        []
-        if in_json
-        else [line for one in found for line in explaining.render_explanation(one)] or _render_unknown(settings, path)
-    ):
-        click.echo(line)
-    sys.exit(0 if found else EXIT_ATTENTION)
+    explanations = explaining.explain(settings, path)
+    if as_json:
+        found = [explaining.to_json(explanation) for explanation in explanations]
+        click.echo(json.dumps({"path": escape(os.fsencode(path)), "found": found}, indent=2))
+    else:
+        lines = [line for explanation in explanations for line in explaining.render_explanation(explanation)]
+        click.echo("\n".join(lines or _render_not_found(settings, path)))
+    sys.exit(0 if explanations else EXIT_ATTENTION)
 
 
-def _render_unknown(settings: Settings, path: str) -> list[str]:
-    shown_path = escape(path)
+def _render_not_found(settings: Settings, path: str) -> list[str]:
     roots = ", ".join(escape(bytes(inbox.root)) for inbox in settings.inbox.values())
     return [
-        f"{shown_path}: nothing is known of it",
-        f"  it is not in inbox/, claimed/, done/ or failed/ of {roots}",
-        f"  what became of it, the log may tell: inboxd trace {quote_for_shell(os.fsencode(path))}",
+        f"{escape(path)}: not found",
+        f"  no such file is in inbox/, claimed/, done/ or failed/ of {roots}",
+        f"  to search the log for the file: inboxd trace {quote_for_shell(os.fsencode(path))}",
     ]

@@ -1,4 +1,4 @@
-"""`inboxd retry`: putting failed files back."""
+"""`inboxd retry`: move failed files back into inbox/."""
 
 import sys
 from pathlib import Path
@@ -15,33 +15,33 @@ from inboxd.logs.setup import configure_logging
 @click.command()
 @settings_option
 @click.argument("files", nargs=-1, metavar="[FILE]...")
-@click.option("--inbox", "inboxes", multiple=True, metavar="NAME", help="All that has failed in this inbox; may be repeated.")
-@click.option("--error", metavar="GLOB", help='All whose note gives a reason that fits, such as "*connection refused*".')
-@click.option("--all", "everything", is_flag=True, help="All that has failed in all inboxes.")
-@click.option("--dry-run", is_flag=True, help="Say what would be put back; change nothing.")
+@click.option("--inbox", "inboxes", multiple=True, metavar="NAME", help="All failed files of this inbox; may be repeated.")
+@click.option("--error", metavar="GLOB", help='All files whose error note has a reason like "*connection refused*".')
+@click.option("--all", "is_all", is_flag=True, help="All failed files of all inboxes.")
+@click.option("--dry-run", is_flag=True, help="Print what would be moved; change nothing.")
 def retry(
-    named: Path | None, files: tuple[str, ...], inboxes: tuple[str, ...], error: str | None, everything: bool, dry_run: bool
+    settings_file: Path | None, files: tuple[str, ...], inboxes: tuple[str, ...], error: str | None, is_all: bool, dry_run: bool
 ) -> None:
-    """Put failed files back into inbox/, under the path that they were dropped with.
+    """Move failed files back into inbox/. Each gets the path under which it was dropped.
 
-    FILE is a path in failed/ (or its note, or a sub-folder there), absolute or relative. Nothing is overwritten. If a file
-    fails again, its note tells of the earlier failures. Exit code 1 if nothing, or not everything, could be put back.
+    FILE is a path in failed/ (a file, its error note or a sub-folder), absolute or relative. Nothing is overwritten. If a file
+    fails again, its note lists the earlier failures. Exit code 1 if nothing was moved, or if a file could not be moved.
     """
-    _, settings = read_settings(named)
-    if bool(files) == bool(inboxes or error or everything):
-        remedy = "give files, or any of --inbox, --error and --all"
-        raise SettingsError([Finding("inboxd retry", "it is not clear what is to be put back", remedy)])
+    _, settings = read_settings(settings_file)
+    if bool(files) == bool(inboxes or error or is_all):
+        remedy = "give either files, or any of --inbox, --error and --all"
+        raise SettingsError([Finding("inboxd retry", "the files to move are not specified, or specified twice", remedy)])
     _configure_logging(settings)
-    put = kept = 0
+    moved = kept = 0
     for result in requeue_selected(settings, Selection(files, inboxes, error or "*"), dry_run=dry_run):
         click.echo(render_result(result), err=result.new_path is None)
-        put += result.new_path is not None
+        moved += result.new_path is not None
         kept += result.new_path is None
-    click.echo(f"{put} {'would be ' if dry_run else ''}put back" + (f", {kept} not" if kept else ""))
-    sys.exit(0 if put and not kept else EXIT_ATTENTION)
+    click.echo(f"{moved} {'would be ' if dry_run else ''}moved back to inbox/" + (f", {kept} not" if kept else ""))
+    sys.exit(0 if moved and not kept else EXIT_ATTENTION)
 
 
 def _configure_logging(settings: Settings) -> None:
-    """Log each move, as every program does; on a terminal the command's own words are enough."""
-    quiet = settings.log.format == "auto" and sys.stderr.isatty()
-    configure_logging(Log(level="error") if quiet else settings.log, program="retry")
+    """Log each move as every program does; on a terminal only errors, since the command prints each move itself."""
+    is_interactive = settings.log.format == "auto" and sys.stderr.isatty()
+    configure_logging(Log(level="error") if is_interactive else settings.log, program="retry")

@@ -1,4 +1,4 @@
-"""`inboxd status`: what is going on."""
+"""`inboxd status`: show the state of inboxes and programs."""
 
 import json
 import sys
@@ -14,20 +14,20 @@ from inboxd.console.status.snapshot import take_snapshot
 
 @click.command()
 @settings_option
-@click.option("--json", "in_json", is_flag=True, help="Print one JSON object instead of a table.")
-def status(named: Path | None, in_json: bool) -> None:
-    """Show what waits, what is worked on, and who is there; exit code 1 if something needs a person.
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def status(settings_file: Path | None, as_json: bool) -> None:
+    """Show the state of all inboxes and programs. Exit code 1 if something needs attention.
 
-    A person is needed when Redis does not answer; when no worker or no watcher gives a sign of life; when no sweep has run for
-    too long though a worker has time for it (is beat there?); when an inbox's folders are missing, full, read-only or not
-    permitted; when the running watcher and the settings name different inboxes; and when a file waits for half an hour with
-    nothing before it, or is claimed for longer than its time limits and retries explain. Failed files are no such thing: each
-    has its note, and waits in failed/ for whoever dropped it.
+    Attention is needed when Redis does not answer; when no worker or no watcher is running; when no sweep has run for too long
+    although a worker has time for it (is beat running?); when an inbox's folders are missing, full, read-only or not permitted;
+    when the running watcher and the settings name different inboxes; and when a file has waited for half an hour with no other
+    file to claim first, or has been claimed for longer than its time limits and retries explain. Failed files need no attention
+    here: each lies in failed/ with its error note, for the person who dropped it.
     """
-    _, settings = read_settings(named, needs_redis=True)
-    now = take_snapshot(settings, time.time())
-    if in_json:
-        click.echo(json.dumps(table.to_json(now), indent=2))
+    _, settings = read_settings(settings_file, needs_redis=True)
+    snapshot = take_snapshot(settings, time.time())
+    if as_json:
+        click.echo(json.dumps(table.to_json(snapshot), indent=2))
     else:
-        table.print_status(now)
-    sys.exit(EXIT_ATTENTION if now.problems() else 0)
+        table.print_status(snapshot)
+    sys.exit(EXIT_ATTENTION if snapshot.problems() else 0)

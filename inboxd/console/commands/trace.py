@@ -1,4 +1,4 @@
-"""`inboxd trace`: one file's life, from the log."""
+"""`inboxd trace`: show the history of one file from the log."""
 
 import os
 import sys
@@ -15,40 +15,39 @@ from inboxd.console.trace import render
 from inboxd.console.trace.question import parse_queries, run_queries
 from inboxd.logs.text import escape
 
-EXIT_UNKNOWN = 1
+EXIT_NOT_FOUND = 1
 
 
 @click.command()
-@click.argument("asked", metavar="FILE|PARCEL|SHA256|ID", callback=require_not_empty)
+@click.argument("query", metavar="FILE|PARCEL|SHA256|ID", callback=require_not_empty)
 @files_argument
 @settings_option
 @journal_option
 @json_option
-def trace(asked: str, files: tuple[Path, ...], named: Path | None, journal: Path | None, in_json: bool) -> None:
-    """Tell a file's life from drop to done, with the time between the steps; exit code 1 if nothing is known of it.
+def trace(query: str, files: tuple[Path, ...], settings_file: Path | None, journal: Path | None, as_json: bool) -> None:
+    """Show the steps of a file and their times. Exit code 1 if the log does not mention the file.
 
     FILE is a path below inbox/, or any path that leads into an inbox's folders. LOGFILEs are as for `inboxd log`.
     """
-    place = LogSelection(files, journal, named)
-    settings = load_settings_if_any(place, print_notice)
-    source = choose_source(place, settings, print_notice)
+    selection = LogSelection(files, journal, settings_file)
+    settings = load_settings_if_any(selection, print_notice)
+    source = choose_source(selection, settings, print_notice)
     roots = {name: inbox.root for name, inbox in settings.inbox.items()} if settings else {}
-    found = run_queries(source, parse_queries(asked, roots, Path.cwd()))
-    if in_json:
+    found = run_queries(source, parse_queries(query, roots, Path.cwd()))
+    if as_json:
         click.echo(render.render_lives_json(found))
     else:
         print_lines(_separate(render.render_life(life) for life in found))
     if not found:
-        print_notice(f"nothing is known of {escape(asked)}; looked in {source.where}")
-        print_notice(
-            "it was never claimed, its lines are rotated away, or log.level was above info; is it spelt as below inbox/?"
-        )
-        print_notice(f"where it is now, and why: inboxd explain {quote_for_shell(os.fsencode(asked))}")
-        sys.exit(EXIT_UNKNOWN)
+        print_notice(f"no log line mentions {escape(query)} in {source.where}")
+        print_notice("the file was never claimed, its lines were deleted with old logs, or log.level was above info")
+        print_notice("a path must be spelt as below inbox/, or lead into an inbox's folders")
+        print_notice(f"to see where the file is now, and why: inboxd explain {quote_for_shell(os.fsencode(query))}")
+        sys.exit(EXIT_NOT_FOUND)
 
 
 def _separate(lives: Iterable[Iterator[str]]) -> Iterator[str]:
-    """Yield the lines of all lives, with an empty one between two."""
+    """Yield the lines of all lives, with an empty line between two lives."""
     for number, lines in enumerate(lives):
         if number:
             yield ""

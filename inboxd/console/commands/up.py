@@ -1,4 +1,4 @@
-"""`inboxd up`: everything in one terminal."""
+"""`inboxd up`: run all programs in one terminal."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from inboxd.console.up.up import up as bring_up
 
 @click.command()
 @settings_option
-def up(named: Path | None) -> None:
-    """Run everything in this terminal, with a server of its own if there is none. Ctrl-C stops it."""
-    file, settings = read_settings(named)
+def up(settings_file: Path | None) -> None:
+    """Run all programs in this terminal. A Redis server is started if none is running. Ctrl-C stops them."""
+    file, settings = read_settings(settings_file)
     sys.exit(bring_up(settings, file))

@@ -1,4 +1,4 @@
-"""`inboxd watch`: the watcher alone."""
+"""`inboxd watch`: run only the watcher."""
 
 import os
 import sys
@@ -12,8 +12,8 @@ from inboxd.console.options import read_settings, settings_option
 
 @click.command()
 @settings_option
-def watch(named: Path | None) -> None:
-    """Run the watcher alone: it takes files in, and leaves the work to workers that run elsewhere."""
-    file, _ = read_settings(named)
+def watch(settings_file: Path | None) -> None:
+    """Run only the watcher. The files are claimed, and sent to workers that run elsewhere."""
+    file, _ = read_settings(settings_file)
     argv = [sys.executable, "-P", "-m", "inboxd.watcher"]
-    os.execve(sys.executable, argv, {**os.environ, SETTINGS_VARIABLE: str(file)})  # noqa: S606 - no shell is wanted
+    os.execve(sys.executable, argv, {**os.environ, SETTINGS_VARIABLE: str(file)})  # noqa: S606 - no shell is needed

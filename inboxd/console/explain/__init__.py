@@ -1,1 +1,1 @@
-"""What `inboxd explain` finds out about a path."""
+"""The explanations behind `inboxd explain`."""

@@ -1,4 +1,4 @@
-"""What is around a file that is asked about: the broker, the watcher's word, troubles; each asked once, and only if needed."""
+"""The state around a file: the broker, the watcher's heartbeat and the outages; each is read once, and only if needed."""
 
 from functools import cached_property
 
@@ -14,7 +14,7 @@ from inboxd.fs.syscalls import Disk
 
 
 class ExplainContext:
-    """The programs around one question. ``away`` says why the broker is of no use; then nothing else of it is asked."""
+    """What the explanations of one path need besides the folders. If ``broker_error`` is set, Redis is not queried further."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -27,12 +27,12 @@ class ExplainContext:
 
     @cached_property
     def broker_error(self) -> str:
-        """Why the broker is of no use, "" if it answers. Raises SettingsError for a redis.url that can't be read."""
+        """Why the broker is unavailable, "" if it answers. Raises SettingsError for an invalid redis.url."""
         return ping_broker(self.settings).error
 
     @cached_property
     def heartbeat(self) -> Heartbeat | None:
-        """The watcher's last word; None if it is silent, or of another version."""
+        """The watcher's latest heartbeat; None if it has expired, or another version wrote it."""
         try:
             return None if self.broker_error else read_heartbeat(self.client, self.settings.host)
         except (BrokerUnavailable, ValueError, KeyError, TypeError):
@@ -40,12 +40,12 @@ class ExplainContext:
 
     @cached_property
     def outages(self) -> dict[str, str]:
-        """Why nothing can be filed, for each inbox of which that is so."""
+        """The recorded outages: for each affected inbox, why nothing can be filed."""
         try:
             return {} if self.broker_error else read_outages(self.client, self.settings.host, self.settings.inbox)
         except BrokerUnavailable:
             return {}
 
     def report(self, inbox: str) -> InboxReport | None:
-        """How the watcher sees an inbox; None if it does not say."""
+        """Return the watcher's report on an inbox, None if there is none."""
         return self.heartbeat.inboxes.get(inbox) if self.heartbeat else None

@@ -1,4 +1,4 @@
-"""What `inboxd explain` finds: why a file is (still) where it is. Only looks; nothing that it does leaves a trace."""
+"""Explain why a file is where it is. Reads only: no file, folder or Redis key is changed."""
 
 import time
 from collections.abc import Iterator
@@ -24,15 +24,15 @@ from inboxd.spool.layout import Folders, is_parcel_id, open_folders, split_path
 from inboxd.spool.requeue import find_failed_file
 
 EXPECTED_WITHIN_SECONDS = 30.0
-"""A complete file is taken within this, if nothing holds it back."""
+"""Time within which the watcher claims a complete file that nothing blocks, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why something is where it is.
+    """Why a file is where it is.
 
-    ``top`` is inbox, claimed, done or failed, and ``path`` the path below it; ``state`` is one word for programs, ``why`` has
-    sentences for people; ``until`` is when it will be looked at next, and ``since`` when it came there, both unix seconds.
+    ``folder`` is inbox, claimed, done or failed, and ``path`` the path below it; ``state`` is a fixed word for programs,
+    ``sentences`` are for people; ``until`` is when the file is checked again, ``since`` when it came there, both unix seconds.
     """
 
     inbox: str
@@ -45,139 +45,138 @@ class Explanation:
     facts: dict[str, object] = field(default_factory=dict)
 
 
-def explain(settings: Settings, typed: str) -> list[Explanation]:
-    """Explain what a typed path means; [] if nothing is known of it. Raises FolderAway, OSError."""
-    surroundings = ExplainContext(settings)
-    return [found for spot in find_spool_paths(settings, typed) for found in _explain(surroundings, spot)]
+def explain(settings: Settings, typed_path: str) -> list[Explanation]:
+    """Explain every file that a typed path can mean; [] if there is none. Raises FolderUnavailable, OSError."""
+    context = ExplainContext(settings)
+    return [found for spool_path in find_spool_paths(settings, typed_path) for found in _explain(context, spool_path)]
 
 
-def _explain(surroundings: ExplainContext, spot: SpoolPath) -> Iterator[Explanation]:
-    """Look where the path says; and if it is not there, where else it could be by now."""
-    inbox = surroundings.settings.inbox[spot.inbox]
-    path = spot.path
-    with open_folders(surroundings.disk, inbox.root) as folders:
-        if spot.folder == "claimed" and is_parcel_id((first := path.partition(b"/")[0]).decode("ascii", "replace")):
+def _explain(context: ExplainContext, spool_path: SpoolPath) -> Iterator[Explanation]:
+    """Explain the file in the folder that the path names; if it is not there, search the inbox's other folders."""
+    inbox = context.settings.inbox[spool_path.inbox]
+    path = spool_path.path
+    with open_folders(context.disk, inbox.root) as folders:
+        if spool_path.folder == "claimed" and is_parcel_id((first := path.partition(b"/")[0]).decode("ascii", "replace")):
             path = path[len(first) + 1 :]
-        elif spot.folder == "failed" and find_failed_file(surroundings.disk, folders, path) is None:
-            path = path.removesuffix(SUFFIX)  # perhaps its note was named
+        elif spool_path.folder == "failed" and find_failed_file(context.disk, folders, path) is None:
+            path = path.removesuffix(SUFFIX)  # the path may be that of an error note
         if not path:
             return
-        for top in sorted(FOLDERS, key=lambda top: top != spot.folder):
-            found = list(_EXPLAINERS[top](surroundings, inbox, folders, path))
+        for folder in sorted(FOLDERS, key=lambda folder: folder != spool_path.folder):
+            found = list(_EXPLAINERS[folder](context, inbox, folders, path))
             yield from found
-            if found and top == spot.folder:
+            if found and folder == spool_path.folder:
                 return
 
 
-# inbox/
-
-
-def _explain_in_inbox(surroundings: ExplainContext, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
-    calm = wait_times(inbox, find_mount_of_path(surroundings.disk, inbox.root))
-    match scan_path(surroundings.disk, folders.inbox, path, inbox, calm, time.time):
+def _explain_in_inbox(context: ExplainContext, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
+    waits = wait_times(inbox, find_mount_of_path(context.disk, inbox.root))
+    match scan_path(context.disk, folders.inbox, path, inbox, waits, time.time):
         case None:
             return
         case DeniedEntry(_, error):
-            why = ["the system does not let inboxd look at it: " + (error.strerror or str(error))]
-            yield Explanation(inbox.name, "inbox", path, "denied", [*why, "let its folder belong to the service, or its group"])
-        case ScannedEntry(seen, Ignore(why), _):
-            above = "" if seen == path else f"{escape(seen)}/ is not looked into: "
-            yield Explanation(inbox.name, "inbox", path, "ignored", [above + why])
+            why = ["inboxd has no access to the file: " + (error.strerror or str(error))]
+            why += ["give the service's user or group access to the folder that the file is in"]
+            yield Explanation(inbox.name, "inbox", path, "denied", why)
+        case ScannedEntry(entry, Ignore(why), _):
+            prefix = "" if entry == path else f"{escape(entry)}/ is not scanned: "
+            yield Explanation(inbox.name, "inbox", path, "ignored", [prefix + why])
         case ScannedEntry(_, Refuse(why), _):
-            yield Explanation(inbox.name, "inbox", path, "refused", [why, "the next look moves it to failed/"])
-        case ScannedEntry(_, Wait(until, why), look):
-            held_back = _blocking_reasons(surroundings, inbox, folders)
-            since = look.ctime_ns / 1e9 if look else None
-            yield Explanation(inbox.name, "inbox", path, "waiting", [f"not complete yet: {why}", *held_back], since, until)
-        case ScannedEntry(_, Ready(), look):
-            yield _explain_ready(surroundings, inbox, folders, path, look.ctime_ns / 1e9 if look else time.time())
+            yield Explanation(inbox.name, "inbox", path, "refused", [why, "the next scan moves the file to failed/"])
+        case ScannedEntry(_, Wait(until, why), stat):
+            sentences = [f"not complete yet: {why}", *_blocking_reasons(context, inbox, folders)]
+            since = stat.ctime_ns / 1e9 if stat else None
+            yield Explanation(inbox.name, "inbox", path, "waiting", sentences, since, until)
+        case ScannedEntry(_, Ready(), stat):
+            yield _explain_ready(context, inbox, folders, path, stat.ctime_ns / 1e9 if stat else time.time())
 
 
-def _explain_ready(surroundings: ExplainContext, inbox: Inbox, folders: Folders, path: bytes, since: float) -> Explanation:
-    why = _blocking_reasons(surroundings, inbox, folders)
-    watched = surroundings.report(inbox.name)
-    if not why and watched and watched.is_busy:
-        why = ["others are before it: the watcher has more to take than fits at once"]
-    state = "held back" if why else "ready"
-    if not why:
-        why = ["nothing holds it back: it is taken at the watcher's next look"]
+def _explain_ready(context: ExplainContext, inbox: Inbox, folders: Folders, path: bytes, since: float) -> Explanation:
+    reasons = _blocking_reasons(context, inbox, folders)
+    report = context.report(inbox.name)
+    if not reasons and report and report.is_busy:
+        reasons = ["the watcher claims other files first: more files are complete than it can claim at once"]
+    state = "held back" if reasons else "ready"
+    if not reasons:
+        reasons = ["nothing blocks the file: the watcher's next scan claims it"]
         if time.time() - since > EXPECTED_WITHIN_SECONDS:
-            why += ["it should have been taken by now: look for file_denied in the log, and run `inboxd check`"]
-    return Explanation(inbox.name, "inbox", path, state, ["it is complete", *why], since)
+            reasons += ["the file should have been claimed by now: search the log for file_denied, and run `inboxd check`"]
+    return Explanation(inbox.name, "inbox", path, state, ["the file is complete", *reasons], since)
 
 
-def _blocking_reasons(surroundings: ExplainContext, inbox: Inbox, folders: Folders) -> list[str]:
-    """Return what keeps every complete file of this inbox from being taken just now."""
-    if surroundings.broker_error:
-        return [f"the broker is away, and nothing is claimed until it answers: {surroundings.broker_error}"]
-    found = []
-    if trouble := surroundings.outages.get(inbox.name):
-        found.append(f"nothing more is claimed while what is finished can't be filed: {trouble}")
-    watched = surroundings.report(inbox.name)
-    if watched is None:
-        found.append("no watcher gives a sign of life; only the sweep takes files, if beat and a worker run")
-    elif watched.outage and not trouble:
-        found.append(f"the watcher can't look into this inbox: {watched.outage}")
-    flight = InFlight(inbox)
-    flight.refresh(surroundings.disk, folders)
-    if flight.capacity <= 0:
-        found.append(
-            f"{inbox.in_flight_files_max} files of this inbox are in flight (in_flight_files_max): one has to return first"
+def _blocking_reasons(context: ExplainContext, inbox: Inbox, folders: Folders) -> list[str]:
+    """Return what prevents every complete file of this inbox from being claimed now."""
+    if context.broker_error:
+        return [f"the broker is unavailable, and no file is claimed until it answers: {context.broker_error}"]
+    reasons = []
+    if outage := context.outages.get(inbox.name):
+        reasons.append(f"no file is claimed as long as finished files can't be filed: {outage}")
+    report = context.report(inbox.name)
+    if report is None:
+        reasons.append("no watcher heartbeat: only sweeps claim files, if beat and a worker run; start the watcher")
+    elif report.outage and not outage:
+        reasons.append(f"the watcher can't scan this inbox: {report.outage}")
+    in_flight = InFlight(inbox)
+    in_flight.refresh(context.disk, folders)
+    if in_flight.capacity <= 0:
+        reasons.append(
+            f"{inbox.in_flight_files_max} files of this inbox are in flight (in_flight_files_max): one must be filed first"
         )
-    return found
+    return reasons
 
 
-# claimed/, done/, failed/
-
-
-def _explain_in_claimed(surroundings: ExplainContext, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
-    for parcel in list_parcels(surroundings.disk, folders):
+def _explain_in_claimed(context: ExplainContext, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
+    for parcel in list_parcels(context.disk, folders):
         try:
-            at, name = open_folder_of(surroundings.disk, folders, parcel, path)
+            at, name = open_folder_of(context.disk, folders, parcel, path)
         except OSError as error:
             if error.errno in MOVED_AWAY:
                 continue
             raise
-        with closing(surroundings.disk, at):
-            if not exists(surroundings.disk, at, name):
+        with closing(context.disk, at):
+            if not exists(context.disk, at, name):
                 continue
-        told = explain_parcel(surroundings, inbox, folders, parcel)
-        yield Explanation(inbox.name, "claimed", path, told.state, told.sentences, told.since, told.until, told.facts)
+        found = explain_parcel(context, inbox, folders, parcel)
+        yield Explanation(inbox.name, "claimed", path, found.state, found.sentences, found.since, found.until, found.facts)
 
 
-def _explain_in_done(surroundings: ExplainContext, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
+def _explain_in_done(context: ExplainContext, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
     parts, name = split_path(path)
     try:
-        with opened_path(surroundings.disk, folders.done, parts) as at:
-            look = surroundings.disk.stat(at, name)
+        with opened_path(context.disk, folders.done, parts) as at:
+            stat = context.disk.stat(at, name)
     except OSError as error:
         if error.errno in MOVED_AWAY:
             return
         raise
-    if look.kind is not FileKind.FOLDER:
-        since = look.ctime_ns / 1e9
-        why = [
-            f"it went well, and was filed at {format_local(since)}",
-            f"for its way, ask: inboxd trace {quote_for_shell(path)}",
+    if stat.kind is not FileKind.FOLDER:
+        since = stat.ctime_ns / 1e9
+        sentences = [
+            f"the handler succeeded, and the file was moved here at {format_local(since)}",
+            f"to see every step of the file: inboxd trace {quote_for_shell(path)}",
         ]
-        yield Explanation(inbox.name, "done", path, "done", why, since)
+        yield Explanation(inbox.name, "done", path, "done", sentences, since)
 
 
-def _explain_in_failed(surroundings: ExplainContext, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
-    failure = find_failed_file(surroundings.disk, folders, path)
+def _explain_in_failed(context: ExplainContext, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
+    failure = find_failed_file(context.disk, folders, path)
     if failure is None or (failure.is_folder and failure.note is None):
         return
-    told = failure.note
-    back = "mend that, then: inboxd retry " + quote_for_shell(bytes(inbox.root / "failed") + b"/" + path)
-    if told is None:
-        yield Explanation(inbox.name, "failed", path, "failed", ["it failed, and its note is gone", back])
+    note = failure.note
+    remedy = "correct the cause, then run: inboxd retry " + quote_for_shell(bytes(inbox.root / "failed") + b"/" + path)
+    if note is None:
+        yield Explanation(inbox.name, "failed", path, "failed", ["the file failed; its error note is missing", remedy])
         return
-    tried = f"tried {count_in_words(told.attempts)}" if told.attempts else "it was not worked on"
-    why = [f"failed of: {told.reason}", f"at {told.failed_at}; {tried}", *(f"earlier: {line}" for line in told.earlier), back]
-    facts = {"parcel": told.parcel, "reason": told.reason, "attempts": told.attempts, "earlier": list(told.earlier)}
-    if told.path != path:
-        why.insert(0, f"it was dropped as {escape(told.path)}")
-    yield Explanation(inbox.name, "failed", path, "failed", why, facts=facts)
+    tried = f"tried {count_in_words(note.attempts)}" if note.attempts else "the handler was not called"
+    sentences = [
+        *([f"dropped as {escape(note.path)}"] if note.path != path else []),
+        f"reason: {note.reason}",
+        f"failed at {note.failed_at}; {tried}",
+        *(f"earlier failure: {line}" for line in note.earlier),
+        remedy,
+    ]
+    facts = {"parcel": note.parcel, "reason": note.reason, "attempts": note.attempts, "earlier": list(note.earlier)}
+    yield Explanation(inbox.name, "failed", path, "failed", sentences, facts=facts)
 
 
 _EXPLAINERS = {
@@ -188,20 +187,17 @@ _EXPLAINERS = {
 }
 
 
-# for people and for programs
-
-
 def render_explanation(explanation: Explanation) -> Iterator[str]:
     """Yield an explanation's lines for a person."""
     yield escape(f"{explanation.inbox}: {explanation.folder}/") + escape(explanation.path) + f": {explanation.state}"
     for sentence in explanation.sentences:
         yield escape(f"  {sentence}")
     if explanation.until is not None:
-        yield f"  looked at again at {format_local(explanation.until)}, in {max(explanation.until - time.time(), 0.0):.1f} s"
+        yield f"  checked again at {format_local(explanation.until)}, in {max(explanation.until - time.time(), 0.0):.1f} s"
 
 
 def to_json(explanation: Explanation) -> dict[str, object]:
-    """Return an explanation in JSON's types. The keys are an interface: some may be added, none renamed."""
+    """Return an explanation as a JSON object. The keys are a public interface: keys may be added, none renamed."""
     return {
         "inbox": explanation.inbox,
         "folder": explanation.folder,

@@ -1,9 +1,9 @@
-"""Why a claimed file is still claimed: where its parcel stands, who has it, and what comes next."""
+"""Explain why a claimed file is still in claimed/: the state of its parcel, its worker, and the next step."""
 
 import time
 from dataclasses import dataclass, field
 
-from celery.states import FAILURE, PENDING, RETRY, SUCCESS
+from celery.states import FAILURE, RETRY, SUCCESS
 
 from inboxd.broker.leases import Lease, Leases, LeaseState
 from inboxd.broker.recovery import parcel_state
@@ -17,10 +17,13 @@ from inboxd.messaging.results import ResultRecord, read_results
 from inboxd.spool.claims import list_files
 from inboxd.spool.layout import Folders, created_at
 
+RESULT_CHARS_MAX = 500
+"""Maximum characters shown of a stored result."""
+
 
 @dataclass(frozen=True, slots=True)
 class ParcelExplanation:
-    """What is known of a parcel: its state in one word, sentences for people, times in unix seconds, facts for programs."""
+    """Why a parcel is in claimed/: a fixed word for programs, sentences for people, unix times, and facts for programs."""
 
     state: str
     sentences: list[str]
@@ -29,34 +32,34 @@ class ParcelExplanation:
     facts: dict[str, object] = field(default_factory=dict)
 
 
-def explain_parcel(surroundings: ExplainContext, inbox: Inbox, folders: Folders, parcel: str) -> ParcelExplanation:
-    """Tell what keeps a parcel's files in claimed/. Raises OSError."""
-    company = len(list_files(surroundings.disk, folders, parcel)) - 1
+def explain_parcel(context: ExplainContext, inbox: Inbox, folders: Folders, parcel: str) -> ParcelExplanation:
+    """Return why a parcel's files are in claimed/. Raises OSError."""
+    files = len(list_files(context.disk, folders, parcel))
     since = created_at(parcel)
-    begin = f"in parcel {parcel}, made {time.time() - since:.1f} s ago" + (f", with {company} others" if company > 0 else "")
-    facts: dict[str, object] = {"parcel": parcel, "files": company + 1}
-    trouble = surroundings.outages.get(inbox.name)
-    why = [begin, *([f"what is finished can't be filed just now: {trouble}"] if trouble else [])]
-    if not surroundings.broker_error:
-        try:
-            return _explain_by_redis(surroundings, parcel, why, since, facts)
-        except BrokerUnavailable as error:
-            return ParcelExplanation("claimed", [*why, f"the broker does not say more: {error}"], since, facts=facts)
-    away = f"the broker is away: {surroundings.broker_error}; it goes on when that is back"
-    return ParcelExplanation("claimed", [*why, away], since, facts=facts)
+    sentences = [f"in parcel {parcel}, created {time.time() - since:.1f} s ago; files in the parcel: {files}"]
+    facts: dict[str, object] = {"parcel": parcel, "files": files}
+    if outage := context.outages.get(inbox.name):
+        sentences.append(f"finished files can't be filed now: {outage}")
+    if context.broker_error:
+        sentences.append(f"the broker is unavailable: {context.broker_error}; work continues when it answers again")
+        return ParcelExplanation("claimed", sentences, since, facts=facts)
+    try:
+        return _explain_by_redis(context, parcel, sentences, since, facts)
+    except BrokerUnavailable as error:
+        return ParcelExplanation("claimed", [*sentences, f"no details: the broker is unavailable: {error}"], since, facts=facts)
 
 
 def _explain_by_redis(
-    surroundings: ExplainContext, parcel: str, why: list[str], since: float, facts: dict[str, object]
+    context: ExplainContext, parcel: str, sentences: list[str], since: float, facts: dict[str, object]
 ) -> ParcelExplanation:
-    lease = Leases(surroundings.client, keep_seconds=1.0).read([parcel])[parcel]
-    with make_app(surroundings.settings, results=True) as app:
+    lease = Leases(context.client, keep_seconds=1.0).read([parcel])[parcel]
+    with make_app(context.settings, results=True) as app:
         result = read_results(app, [parcel])[parcel]
     state = parcel_state(lease, outcome=result["status"] in (SUCCESS, FAILURE))
     message = MessageLocation()
     if lease is None or lease.state is LeaseState.QUEUED:
-        queues = (WORK_QUEUE, files_queue(surroundings.settings.host))
-        message = locate_message(surroundings.client, queues, parcel)
+        queues = (WORK_QUEUE, files_queue(context.settings.host))
+        message = locate_message(context.client, queues, parcel)
     facts |= {"outcome": result["status"].lower(), "queue": message.queue or None, "retry_at": message.retry_at}
     if lease:
         facts |= {
@@ -65,61 +68,54 @@ def _explain_by_redis(
             "worker": lease.owner or None,
             "lease_left": lease.seconds_left,
         }
-    return ParcelExplanation(
-        state.value, [*why, *_describe(surroundings, lease, result, message)], since, message.retry_at, facts
-    )
+    sentences = [*sentences, *_describe(context, lease, result, message)]
+    return ParcelExplanation(state.value, sentences, since, message.retry_at, facts)
 
 
-def _describe(surroundings: ExplainContext, lease: Lease | None, result: ResultRecord, message: MessageLocation) -> list[str]:
-    found = list(_describe_lease(surroundings, lease, message))
+def _describe(context: ExplainContext, lease: Lease | None, result: ResultRecord, message: MessageLocation) -> list[str]:
+    sentences = list(_describe_lease(context, lease, message))
     if lease and lease.crashes:
-        found.append(
-            f"{lease.crashes} workers have died over it; at {surroundings.settings.work.crashes_max} it goes to failed/"
-        )
-    match result["status"]:
-        case status if status == SUCCESS:
-            found.append("its outcome is stored: a callback, or else the sweep, files it away")
-        case status if status == FAILURE:
-            found.append(f"a failure is stored: {escape(str(result['result']))[:500]}")
-        case status if status == RETRY:
-            found.append(f"its last attempt raised: {escape(str(result['result']))[:500]}")
-        case status if status == PENDING:
-            pass
-    return found
+        crashes_max = context.settings.work.crashes_max
+        sentences.append(f"workers that died on this parcel: {lease.crashes}; at {crashes_max} the file is moved to failed/")
+    if result["status"] == SUCCESS:
+        sentences.append("the outcome is stored; a callback or the next sweep files the parcel")
+    elif result["status"] == FAILURE:
+        sentences.append(f"a failure is stored: {escape(str(result['result']))[:RESULT_CHARS_MAX]}")
+    elif result["status"] == RETRY:
+        sentences.append(f"the last attempt raised: {escape(str(result['result']))[:RESULT_CHARS_MAX]}")
+    return sentences
 
 
-def _describe_lease(surroundings: ExplainContext, lease: Lease | None, message: MessageLocation) -> list[str]:
-    sweep = f"every {surroundings.settings.sweep.stale_seconds:g} s a sweep looks for parcels that nobody looks after"
+def _describe_lease(context: ExplainContext, lease: Lease | None, message: MessageLocation) -> list[str]:
+    sweep = f"every {context.settings.sweep.stale_seconds:g} s a sweep repairs parcels without a valid lease"
     if lease is None:
-        where = _describe_message(message)
-        return [f"Redis knows nothing of it (it is new, or Redis has lost its memory); {where}", sweep]
-    lapses = f"in {lease.seconds_left:.1f} s" if lease.seconds_left >= 0 else f"since {-lease.seconds_left:.1f} s"
+        location = _describe_message(message)
+        return [f"Redis has no lease for the parcel (the parcel is new, or Redis lost its data); {location}", sweep]
+    left = lease.seconds_left
+    expiry = f"the lease expires in {left:.1f} s" if left >= 0 else f"the lease expired {-left:.1f} s ago"
     match lease.state:
         case LeaseState.QUEUED:
-            tries = f"it was begun {lease.attempt} times" if lease.attempt else "no worker has begun with it yet"
-            return [_describe_message(message), tries, f"its lease lapses {lapses}; then {sweep}"]
+            attempts = f"attempts so far: {lease.attempt}" if lease.attempt else "no worker has started the parcel yet"
+            return [_describe_message(message), attempts, f"{expiry}; {sweep}"]
         case LeaseState.RUNNING:
-            worker = f"{_describe_owner(lease.owner)} works on it, attempt {lease.attempt}"
-            alive = f"its lease is renewed while that worker lives; it lapses {lapses}"
-            return [worker, alive if lease.seconds_left >= 0 else f"but its lease has lapsed {lapses}: {sweep}"]
+            worker = f"{_describe_owner(lease.owner)} works on the parcel, attempt {lease.attempt}"
+            return [worker, f"{expiry}; the worker renews it while it runs" if left >= 0 else f"{expiry}; {sweep}"]
         case LeaseState.FINISHED:
-            return [f"it was worked on, and waits to be filed away; {sweep}"]
+            return [f"the handler has finished, and the file waits to be filed; {sweep}"]
         case LeaseState.FILED:
-            return [
-                "others of its parcel were filed away; this one is left over, and the next sweep gives it a parcel of its own"
-            ]
+            return ["the parcel's other files were filed; the next sweep moves this file to a parcel of its own"]
 
 
 def _describe_message(message: MessageLocation) -> str:
     if message.queue:
-        return f"its message waits in the queue {message.queue} for a worker"
+        return f"the message waits in the queue {message.queue} for a worker"
     if message.retry_at is not None:
-        return f"a worker holds it back until its next attempt, in {max(message.retry_at - time.time(), 0.0):.1f} s"
-    return "a worker has just taken its message" if message.is_unacked else "no queue has its message"
+        return f"a worker holds the message until the next attempt, in {max(message.retry_at - time.time(), 0.0):.1f} s"
+    return "a worker has just received the message" if message.is_unacked else "no queue holds the message"
 
 
 def _describe_owner(token: str) -> str:
-    """Name a worker by its token: host, world, process, birth, attempt."""
+    """Return the process and host that a lease's token names: HOST/PID_NAMESPACE/PID/START_TIME/ATTEMPT."""
     host, _, rest = token.partition("/")
     fields = rest.split("/")
     return f"process {fields[1]} on {host}" if len(fields) > 1 else (token or "a worker")

@@ -1,1 +1,1 @@
-"""What `inboxd status` shows."""
+"""The figures and problems that `inboxd status` shows."""

@@ -1,4 +1,4 @@
-"""What `inboxd status` knows: gathered from the folders, the broker, the workers and the watcher's heartbeat."""
+"""Collect what `inboxd status` shows from the folders, the broker, the workers and the watcher's heartbeat."""
 
 import os
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ WORKER_ANSWER_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class InboxStatus:
-    """One inbox: its counts, or the ``problem`` with its folders; how it is watched, and what was filed, None if unknown.
+    """One inbox: its counts, or the ``problem`` that prevented counting; the watcher's report and the totals, None if unknown.
 
-    ``unfiled`` is why nothing can be filed there; ``stuck`` has a sentence for a file that has been on its way for too long.
+    ``outage`` is why nothing can be filed there; ``stuck`` has a sentence for each stuck file.
     """
 
     name: str
@@ -40,17 +40,17 @@ class InboxStatus:
 
     @property
     def problem_or_outage(self) -> str:
-        """What is wrong with its folders, as first known; "" for nothing."""
+        """What is wrong with the folders, from the first source that reports a problem; "" for nothing."""
         return self.problem or self.outage or (self.report and self.report.outage) or ""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One look at everything, at a time in unix seconds; docs/operations.md says what each figure means.
+    """The state of all inboxes and programs ``at`` a time in unix seconds; docs/operations.md explains the figures.
 
-    ``broker_error`` is why Redis is of no use, "" when it is available, at ``broker``. ``seconds_since_sweep`` is None if the
-    last sweep is too long ago to be known. ``quarantined`` messages wait for a person. ``unconsumed`` queues are taken by no
-    worker, though some worker answers; ``removed_inboxes`` are watched, and not in the settings.
+    ``broker_error`` is why Redis at ``broker`` is unavailable, or "". ``seconds_since_sweep`` is None if the record of the last
+    sweep has expired. ``quarantined`` is the number of quarantined messages. ``unconsumed`` describes the queues without a
+    worker while some worker answers. ``removed_inboxes`` are watched, but not in the settings.
     """
 
     at: float
@@ -66,29 +66,29 @@ class Status:
     broker: str = ""
 
     def problems(self) -> list[str]:
-        """Return what needs a person, a sentence each."""
+        """Return what needs attention, a sentence each."""
         found = [f"{inbox.name}: {inbox.problem_or_outage}" for inbox in self.inboxes if inbox.problem_or_outage]
         if self.broker_error:
-            return [*found, f"the broker is away, and no worker or watcher can be seen: {self.broker_error}"]
+            return [*found, f"the broker is unavailable, so workers and watcher can't be checked: {self.broker_error}"]
         if not self.workers:
-            found.append("no worker answers: files are taken in, and not worked on")
-        found += [f"no worker takes {what}" for what in self.unconsumed]
+            found.append("no worker answers: files are claimed, but not processed; start a worker")
+        found += [f"no worker for {queue}" for queue in self.unconsumed]
         if self.watcher is None:
-            found.append("no watcher gives a sign of life: new files are not noticed")
+            found.append("no watcher heartbeat: new files wait for the next sweep; start the watcher")
         else:
-            unknown = [inbox.name for inbox in self.inboxes if inbox.report is None]
-            found += [f"{name}: the running watcher does not know it: tell it to reload (SIGHUP)" for name in unknown]
-        found += [
-            f"{name}: is watched, and not in the settings: tell the watcher to reload (SIGHUP)" for name in self.removed_inboxes
-        ]
+            unwatched = [inbox.name for inbox in self.inboxes if inbox.report is None]
+            found += [
+                f"{name}: the running watcher does not watch this inbox; reload the watcher (SIGHUP)" for name in unwatched
+            ]
+        found += [f"{name}: watched, but not in the settings; reload the watcher (SIGHUP)" for name in self.removed_inboxes]
         if self.is_sweep_overdue:
-            found.append("no sweep has run for too long: is beat running? What events and callbacks miss stays where it is")
+            found.append("no sweep has run for too long: is beat running? Missed files and stale parcels wait for a sweep")
         return [*found, *(sentence for inbox in self.inboxes for sentence in inbox.stuck)]
 
 
 @dataclass(frozen=True, slots=True)
 class _RedisState:
-    """What Redis told."""
+    """What was read from Redis."""
 
     workers: int = 0
     unconsumed: tuple[str, ...] = ()
@@ -104,78 +104,78 @@ class _RedisState:
 
 
 def take_snapshot(settings: Settings, now: float) -> Status:
-    """Look at everything once; takes a second or two, or four socket timeouts where Redis hangs.
+    """Read the whole state once, in a second or two, or in four socket timeouts if Redis hangs.
 
-    Raises SettingsError for a redis.url that can't be read.
+    Raises SettingsError for an invalid redis.url.
     """
-    known, away = _RedisState(), ping_broker(settings).error
-    if not away:
+    state, broker_error = _RedisState(), ping_broker(settings).error
+    if not broker_error:
         try:
-            known = _read_redis(settings, now)
+            state = _read_redis(settings, now)
         except BrokerUnavailable as error:
-            away = str(error)
-    inboxes = tuple(_inspect_inbox(settings, name, known) for name in settings.inbox)
-    gone = tuple(name for name in (known.watcher.inboxes if known.watcher else ()) if name not in settings.inbox)
+            broker_error = str(error)
+    inboxes = tuple(_inspect_inbox(settings, name, state) for name in settings.inbox)
+    removed = tuple(name for name in (state.watcher.inboxes if state.watcher else ()) if name not in settings.inbox)
     return Status(
-        now, inboxes, away, known.workers, known.watcher, known.seconds_since_sweep, known.is_sweep_overdue,
-        known.quarantined, known.unconsumed, gone, without_password(broker_url(settings)),
+        now, inboxes, broker_error, state.workers, state.watcher, state.seconds_since_sweep, state.is_sweep_overdue,
+        state.quarantined, state.unconsumed, removed, without_password(broker_url(settings)),
     )  # fmt: skip
 
 
 def _read_redis(settings: Settings, now: float) -> _RedisState:
-    """Raise BrokerAway if Redis does not tell."""
-    taken = _queues_by_worker(settings)
+    """Read everything that Redis and the workers report. Raises BrokerUnavailable."""
+    worker_queues = _list_worker_queues(settings)
     with make_client(settings) as client:
-        watcher, swept = _read_heartbeat(client, settings.host), seconds_since_sweep(client, settings)
+        watcher, swept_seconds = _read_heartbeat(client, settings.host), seconds_since_sweep(client, settings)
         with translate_redis_errors():
-            # sweeps that wait for a worker: beat is there, and all workers are busy
-            asked_for, set_aside = client.llen(host_queue(settings.host)), client.llen(QUARANTINE_KEY)
-        long_up = watcher is not None and now - watcher.started_at > 2 * sweep_deadline_seconds(settings)
-        unswept = swept is None and bool(taken) and long_up and not asked_for
+            # sweeps that wait in the queue: beat is running, and all workers are busy
+            queued_sweeps, quarantined = client.llen(host_queue(settings.host)), client.llen(QUARANTINE_KEY)
+        is_long_up = watcher is not None and now - watcher.started_at > 2 * sweep_deadline_seconds(settings)
+        is_overdue = swept_seconds is None and bool(worker_queues) and is_long_up and not queued_sweeps
         totals = Counters(client, settings.host).read(settings.inbox)
-        unfiled = read_outages(client, settings.host, settings.inbox)
-    deserted = tuple(_find_unconsumed(settings, taken))
-    return _RedisState(len(taken), deserted, watcher, swept, unswept, int(set_aside), totals, unfiled)
+        outages = read_outages(client, settings.host, settings.inbox)
+    unconsumed = tuple(_find_unconsumed(settings, worker_queues))
+    return _RedisState(len(worker_queues), unconsumed, watcher, swept_seconds, is_overdue, int(quarantined), totals, outages)
 
 
-def _inspect_inbox(settings: Settings, name: str, known: _RedisState) -> InboxStatus:
-    inbox, watched, totals = settings.inbox[name], known.report(name), known.totals.get(name)
-    unfiled = known.outages.get(name, "")
+def _inspect_inbox(settings: Settings, name: str, state: _RedisState) -> InboxStatus:
+    inbox, report, totals = settings.inbox[name], state.report(name), state.totals.get(name)
+    outage = state.outages.get(name, "")
     try:
         counts = count_files(Disk(), inbox)
     except (FolderUnavailable, OSError) as error:
-        return InboxStatus(name, None, str(error), watched, totals, unfiled)
+        return InboxStatus(name, None, str(error), report, totals, outage)
     slots = settings.work.concurrency or os.cpu_count() or 1
-    late = tuple(find_stuck(inbox, counts, watched, slots)) if not unfiled else ()
-    return InboxStatus(name, counts, "", watched, totals, unfiled, late)
+    stuck = tuple(find_stuck(inbox, counts, report, slots)) if not outage else ()
+    return InboxStatus(name, counts, "", report, totals, outage, stuck)
 
 
-def _queues_by_worker(settings: Settings) -> dict[str, set[str]]:
-    """Return the workers that answer in time, with the queues that each takes from. Raises BrokerAway."""
+def _list_worker_queues(settings: Settings) -> dict[str, set[str]]:
+    """Return the queues that each worker consumes, for the workers that answer in time. Raises BrokerUnavailable."""
     try:
         with make_app(settings) as app:
             answers = app.control.inspect(timeout=WORKER_ANSWER_SECONDS).active_queues() or {}
     except (OperationalError, redis.RedisError, OSError) as error:
         raise BrokerUnavailable(f"redis: {error}") from error
-    return {worker: {taken["name"] for taken in queues or ()} for worker, queues in answers.items()}
+    return {worker: {queue["name"] for queue in queues or ()} for worker, queues in answers.items()}
 
 
-def _find_unconsumed(settings: Settings, taken: Mapping[str, set[str]]) -> list[str]:
-    """Return what waits for a worker that is not there, while others are; none where one is just being connected anew."""
-    if not all(taken.values()):
+def _find_unconsumed(settings: Settings, worker_queues: Mapping[str, set[str]]) -> list[str]:
+    """Return a description of each queue that no worker consumes; [] without workers, or while one of them reconnects."""
+    if not worker_queues or not all(worker_queues.values()):
         return []
     host = settings.host
-    purposes = {
+    descriptions = {
         WORK_QUEUE: f"small files (queue {WORK_QUEUE})",
-        files_queue(host): f"large files (queue {files_queue(host)}): they are not worked on",
-        host_queue(host): f"callbacks and sweeps (queue {host_queue(host)}): finished files are not filed away",
+        files_queue(host): f"large files (queue {files_queue(host)}): they are not processed",
+        host_queue(host): f"callbacks and sweeps (queue {host_queue(host)}): finished files are not moved to done/ or failed/",
     }
-    everything = set().union(*taken.values())
-    return [what for name, what in purposes.items() if name not in everything] if taken else []
+    consumed = set().union(*worker_queues.values())
+    return [description for queue, description in descriptions.items() if queue not in consumed]
 
 
 def _read_heartbeat(client: redis.Redis, host: str) -> Heartbeat | None:
-    """Return what this host's watcher reports; None when it is silent, or of another version. Raises BrokerAway."""
+    """Return this host's heartbeat; None if it has expired or another version wrote it. Raises BrokerUnavailable."""
     try:
         return read_heartbeat(client, host)
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""A status as a table for people, and as JSON for programs."""
+"""Show a status as a table for people, or as JSON for programs."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from inboxd.logs.text import escape
 from inboxd.messaging.queues import QUARANTINE_KEY
 
 PIPE_COLUMNS = 1000
-"""Columns where there is no terminal: a line that mail or a monitor gets is not broken."""
+"""Width without a terminal, in columns: no line is wrapped in a mail or a monitor."""
 
 
 def print_status(status: Status) -> None:
@@ -23,7 +23,7 @@ def print_status(status: Status) -> None:
 
 
 def render(status: Status) -> RenderableType:
-    """Return the inboxes as a table, and below it the programs and what needs a person, a line each."""
+    """Return a table of the inboxes, and below it the programs and what needs attention, a line each."""
     table = Table("inbox", box=None, pad_edge=False)
     for heading in (
         "waiting",
@@ -37,24 +37,24 @@ def render(status: Status) -> RenderableType:
     ):
         table.add_column(heading, justify="right", no_wrap=True)
     for inbox in status.inboxes:
-        table.add_row(*map(Text, (inbox.name, *_counts(inbox))))
-    watched = [] if status.broker_error else [Text(f"{inbox.name} is {_describe_watching(inbox)}") for inbox in status.inboxes]
-    programs = [Text(line) for line in _programs(status)]
-    troubles = [Text(escape(f"! {trouble}"), style="bold red") for trouble in status.problems()]
-    return Group(table, Text(), *watched, *programs, *troubles)
+        table.add_row(*map(Text, (inbox.name, *_format_counts(inbox))))
+    modes = [] if status.broker_error else [Text(f"{inbox.name} is {_describe_watching(inbox)}") for inbox in status.inboxes]
+    programs = [Text(line) for line in _describe_programs(status)]
+    problems = [Text(escape(f"! {problem}"), style="bold red") for problem in status.problems()]
+    return Group(table, Text(), *modes, *programs, *problems)
 
 
-def _counts(inbox: InboxStatus) -> list[str]:
+def _format_counts(inbox: InboxStatus) -> list[str]:
     counts = inbox.counts
     if counts is None:
         return ["?"] * 8
-    done, failed = _today(inbox)
+    done, failed = _count_today(inbox)
     numbers = (counts.waiting, counts.in_flight, counts.done, _or_dash(done), counts.failed, _or_dash(failed))
     return [*map(str, numbers), format_age(counts.oldest_waiting_seconds), format_age(counts.oldest_claimed_seconds)]
 
 
-def _today(inbox: InboxStatus) -> tuple[int | None, int | None]:
-    """Return how many were done and failed today, refused ones too, as far as Redis remembers; None where it can't be asked."""
+def _count_today(inbox: InboxStatus) -> tuple[int | None, int | None]:
+    """Return the numbers of files done and failed (or refused) today by Redis's counters; None if Redis is unavailable."""
     if inbox.totals is None:
         return None, None
     today = inbox.totals.today
@@ -68,27 +68,27 @@ def _or_dash(number: int | None) -> str:
 def _describe_watching(inbox: InboxStatus) -> str:
     if inbox.report is None:
         return "not watched"
-    why = f" ({inbox.report.mode_reason})" if inbox.report.mode_reason else ""
-    return escape(f"watched by {inbox.report.mode}{why}")
+    reason = f" ({inbox.report.mode_reason})" if inbox.report.mode_reason else ""
+    return escape(f"watched by {inbox.report.mode}{reason}")
 
 
-def _programs(status: Status) -> list[str]:
-    seen = f"seen {format_age(max(0.0, status.at - status.watcher.at))} ago" if status.watcher else "not seen"
+def _describe_programs(status: Status) -> list[str]:
+    age = f"heartbeat {format_age(max(0.0, status.at - status.watcher.at))} ago" if status.watcher else "no heartbeat"
     return [
-        escape(f"broker   {'away' if status.broker_error else 'ok'} ({status.broker})"),
+        escape(f"broker   {'unavailable' if status.broker_error else 'ok'} ({status.broker})"),
         f"workers  {'?' if status.broker_error else status.workers}",
-        f"watcher  {'?' if status.broker_error else seen}",
+        f"watcher  {'?' if status.broker_error else age}",
         f"beat     {'?' if status.broker_error else _describe_sweep(status)}",
-        *([f"{status.quarantined} messages are set aside: LRANGE {QUARANTINE_KEY} 0 0"] if status.quarantined else []),
+        *([f"{status.quarantined} messages quarantined: LRANGE {QUARANTINE_KEY} 0 0 shows one"] if status.quarantined else []),
     ]
 
 
 def _describe_sweep(status: Status) -> str:
-    return "no sweep seen" if status.seconds_since_sweep is None else f"swept {format_age(status.seconds_since_sweep)} ago"
+    return "no recent sweep" if status.seconds_since_sweep is None else f"swept {format_age(status.seconds_since_sweep)} ago"
 
 
 def to_json(status: Status) -> dict[str, Any]:
-    """Return the status in JSON's types. The keys are an interface: some may be added, none renamed."""
+    """Return the status as a JSON object. The keys are a public interface: keys may be added, none renamed."""
     watcher = status.watcher
     return {
         "at": status.at,
@@ -103,8 +103,8 @@ def to_json(status: Status) -> dict[str, Any]:
 
 
 def _inbox_as_json(inbox: InboxStatus) -> dict[str, Any]:
-    counts, watched = inbox.counts, inbox.report
-    done_today, failed_today = _today(inbox)
+    counts, report = inbox.counts, inbox.report
+    done_today, failed_today = _count_today(inbox)
     return {
         "waiting": counts and counts.waiting,
         "in_flight": counts and counts.in_flight,
@@ -114,8 +114,8 @@ def _inbox_as_json(inbox: InboxStatus) -> dict[str, Any]:
         "failed_today": failed_today,
         "oldest_waiting_seconds": counts and counts.oldest_waiting_seconds,
         "oldest_claimed_seconds": counts and counts.oldest_claimed_seconds,
-        "watching": watched and watched.mode,
-        "watching_why": watched and watched.mode_reason,
+        "watching": report and report.mode,
+        "watching_why": report and report.mode_reason,
         "problem": inbox.problem_or_outage or None,
         "oldest_waiting_file": _path(counts.oldest_waiting if counts else None),
         "oldest_claimed_file": _path(counts.oldest_claimed if counts else None),

@@ -40,8 +40,8 @@ def test_a_file_is_explained_while_running_while_waiting_and_when_filed(make_sta
     stand.wait_until(lambda: is_explained("inbox/slow.txt", state="done"))
 
     assert str(running["worker"]).startswith("stand/")
-    assert "works on it, attempt 1" in " ".join(running["why"])
-    assert "holds it back until its next attempt" in " ".join(waiting["why"])
+    assert "works on the parcel, attempt 1" in " ".join(running["why"])
+    assert "holds the message until the next attempt" in " ".join(waiting["why"])
     assert waiting["retry_at"] > waiting["since"]
     assert "on purpose" in " ".join(waiting["why"])
     assert failed["attempts"] == 2

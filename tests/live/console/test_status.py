@@ -52,11 +52,11 @@ def test_status_reports_each_missing_program_until_it_is_back(make_stand: Callab
     stand.beat.start()
 
     stand.watcher.kill9()
-    wait_for_trouble(stand, "no watcher gives a sign of life")
+    wait_for_trouble(stand, "no watcher heartbeat")
     stand.watcher.start()
 
     stand.redis.kill9()
-    wait_for_trouble(stand, "the broker is away")
+    wait_for_trouble(stand, "the broker is unavailable")
     stand.redis.start()
 
     wait_for_no_trouble(stand)
@@ -72,8 +72,8 @@ def test_status_reports_the_queues_that_no_worker_consumes(make_stand: Callable[
     stand.worker.start()
 
     assert [trouble.split(" (")[0] for trouble in troubles(stand)] == [
-        "no worker takes large files",
-        "no worker takes callbacks and sweeps",
+        "no worker for large files",
+        "no worker for callbacks and sweeps",
     ]
 
     stand.worker.stop()

@@ -1,4 +1,4 @@
-"""`inboxd audit`: every file is accounted for, whichever lines are missing; and one that is nowhere is named."""
+"""`inboxd audit`: every file is accounted for, whichever lines are missing; a file that is in no folder is listed."""
 
 import gzip
 import hashlib
@@ -56,7 +56,7 @@ def spool(file: Path) -> Spool:
 
 
 def line(event: str, path: bytes | None, parcel: str, **more: object) -> Line:
-    """Return a log line of this moment."""
+    """Return a log line with the current time."""
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     file = {} if path is None else {"file": escape(path)}
     return {"timestamp": now, "event": event, "module": "inboxd.x", "inbox": "drop", "parcel": parcel, **file, **more}
@@ -70,77 +70,77 @@ def done(path: bytes, parcel: str, filed: bytes | None = None) -> Line:
     return line(events.FILE_DONE, path, parcel, filed=escape(filed or path))
 
 
-def sums(report: AuditReport) -> tuple[int, int, int, int, int]:
+def totals(report: AuditReport) -> tuple[int, int, int, int, int]:
     return report.arrivals, report.done, report.failed, report.in_flight, len(report.unaccounted)
 
 
-def accounted(settings: Settings, lines: Iterable[Line]) -> AuditReport:
+def audit_lines(settings: Settings, lines: Iterable[Line]) -> AuditReport:
     return audit(settings, [record for line in lines if (record := from_fields(line))])
 
 
-def audited(settings: Settings, *lines: Line) -> tuple[int, int, int, int, int]:
-    return sums(accounted(settings, lines))
+def audit_totals(settings: Settings, *lines: Line) -> tuple[int, int, int, int, int]:
+    return totals(audit_lines(settings, lines))
 
 
-def test_a_file_that_is_done_is_accounted_for_wherever_it_is_by_now(settings: Settings) -> None:
-    assert audited(settings, claimed(b"a", P), done(b"a", P)) == (1, 1, 0, 0, 0)
+def test_a_done_file_is_accounted_for_wherever_it_is_now(settings: Settings) -> None:
+    assert audit_totals(settings, claimed(b"a", P), done(b"a", P)) == (1, 1, 0, 0, 0)
 
 
-def test_refused_files_are_failed_ones_and_have_no_line_of_a_claim(settings: Settings) -> None:
+def test_refused_files_count_as_failed_and_need_no_line_about_a_claim(settings: Settings) -> None:
     failed = [
         claimed(b"a", P),
         line(events.FILE_FAILED, b"a", P, filed="a"),
         line(events.FILE_REFUSED, b"link", Q, filed="link"),
     ]
 
-    report = accounted(settings, failed)
+    report = audit_lines(settings, failed)
 
-    assert (sums(report), report.refused) == ((2, 0, 2, 0, 0), 1)
+    assert (totals(report), report.refused) == ((2, 0, 2, 0, 0), 1)
 
 
-def test_what_is_in_claimed_is_in_flight(settings: Settings, spool: Spool) -> None:
+def test_files_in_claimed_are_in_flight(settings: Settings, spool: Spool) -> None:
     parcel = spool.claimed(b"x/a", HOSTILE)
 
-    assert audited(settings, claimed(b"x/a", parcel), claimed(HOSTILE, parcel)) == (2, 0, 0, 2, 0)
+    assert audit_totals(settings, claimed(b"x/a", parcel), claimed(HOSTILE, parcel)) == (2, 0, 0, 2, 0)
 
 
-def test_what_was_given_back_is_no_arrival(settings: Settings) -> None:
-    report = accounted(settings, [claimed(b"a", P), line(events.FILE_RELEASED, b"a", P), claimed(b"a", Q), done(b"a", Q)])
+def test_a_released_file_is_no_arrival(settings: Settings) -> None:
+    report = audit_lines(settings, [claimed(b"a", P), line(events.FILE_RELEASED, b"a", P), claimed(b"a", Q), done(b"a", Q)])
 
-    assert (sums(report), report.released) == ((1, 1, 0, 0, 0), 1)
+    assert (totals(report), report.released) == ((1, 1, 0, 0, 0), 1)
 
 
-def test_a_file_that_is_nowhere_is_named_with_its_last_step(settings: Settings) -> None:
+def test_a_file_in_no_folder_is_listed_with_its_last_step(settings: Settings) -> None:
     lines = [claimed(b"x/a", P), claimed(b"x/b", P), line(events.FILE_HANDLED, b"x/a", P), done(b"x/b", P)]
 
-    report = accounted(settings, lines)
+    report = audit_lines(settings, lines)
 
     (entry,) = report.unaccounted
-    assert (entry.where.file, entry.where.parcel, entry.last_step.event) == ("x/a", P, events.FILE_HANDLED)
+    assert (entry.position.file, entry.position.parcel, entry.last_step.event) == ("x/a", P, events.FILE_HANDLED)
     assert format_iso(entry.last_step.at) == lines[2]["timestamp"].replace("Z", "+00:00")
-    assert sums(report) == (2, 1, 0, 0, 1)
+    assert totals(report) == (2, 1, 0, 0, 1)
 
 
 @pytest.mark.parametrize("path", [b"a", None])
-def test_a_file_that_could_not_be_found_is_nowhere(path: bytes | None, settings: Settings) -> None:
-    report = accounted(settings, [claimed(b"a", P), line(events.FILE_MISSING, path, P)])
+def test_a_missing_file_is_unaccounted_for(path: bytes | None, settings: Settings) -> None:
+    report = audit_lines(settings, [claimed(b"a", P), line(events.FILE_MISSING, path, P)])
 
     assert [entry.last_step.event for entry in report.unaccounted] == [events.FILE_MISSING]
 
 
-def test_the_word_that_a_file_is_gone_counts_for_less_than_its_filing(settings: Settings) -> None:
-    assert audited(settings, claimed(b"a", P), done(b"a", P), line(events.FILE_MISSING, b"a", P)) == (1, 1, 0, 0, 0)
+def test_a_line_about_a_missing_file_does_not_override_its_filing(settings: Settings) -> None:
+    assert audit_totals(settings, claimed(b"a", P), done(b"a", P), line(events.FILE_MISSING, b"a", P)) == (1, 1, 0, 0, 0)
 
 
-def test_a_parcel_that_never_had_a_file_is_no_loss(settings: Settings) -> None:
-    assert audited(settings, line(events.FILE_MISSING, None, P)) == (0, 0, 0, 0, 0)
+def test_a_parcel_without_files_is_not_unaccounted_for(settings: Settings) -> None:
+    assert audit_totals(settings, line(events.FILE_MISSING, None, P)) == (0, 0, 0, 0, 0)
 
 
 def test_a_file_is_followed_through_its_splits(settings: Settings) -> None:
     splits = [line(events.PARCEL_SPLIT, b"a", Q, out_of=P), line(events.PARCEL_SPLIT, b"a", R, out_of=Q)]
 
-    assert audited(settings, claimed(b"a", P), *splits, done(b"a", R)) == (1, 1, 0, 0, 0)
-    assert audited(settings, claimed(b"a", P), *splits) == (1, 0, 0, 0, 1)
+    assert audit_totals(settings, claimed(b"a", P), *splits, done(b"a", R)) == (1, 1, 0, 0, 0)
+    assert audit_totals(settings, claimed(b"a", P), *splits) == (1, 0, 0, 0, 1)
 
 
 def test_lines_may_come_in_any_order_and_more_than_once(settings: Settings, spool: Spool) -> None:
@@ -152,13 +152,13 @@ def test_lines_may_come_in_any_order_and_more_than_once(settings: Settings, spoo
     ]  # fmt: skip
 
     for seed in range(20):
-        mixed = lines * 2
-        random.Random(seed).shuffle(mixed)
+        shuffled = lines * 2
+        random.Random(seed).shuffle(shuffled)
 
-        assert audited(settings, *mixed) == (4, 2, 0, 1, 1)
+        assert audit_totals(settings, *shuffled) == (4, 2, 0, 1, 1)
 
 
-def test_lines_of_other_inboxes_and_of_other_shapes_are_passed_over(settings: Settings) -> None:
+def test_lines_of_other_inboxes_and_malformed_lines_are_skipped(settings: Settings) -> None:
     others: list[Line] = [
         {**claimed(b"a", P), "inbox": "other"},
         {**claimed(b"a", P), "inbox": ["drop"]},
@@ -166,171 +166,171 @@ def test_lines_of_other_inboxes_and_of_other_shapes_are_passed_over(settings: Se
         {"event": None, "parcel": {}, "inbox": "drop", "file": []},
     ]
 
-    assert audited(settings, *others) == (0, 0, 0, 0, 0)
+    assert audit_totals(settings, *others) == (0, 0, 0, 0, 0)
 
 
 class TestMissingLines:
-    """Whoever moved a file was killed before he said so."""
+    """The process that moved a file was killed before it logged the move."""
 
     def test_of_a_claim(self, settings: Settings, spool: Spool) -> None:
         spool.claimed(b"b")
 
-        assert audited(settings, done(b"a", P)) == (2, 1, 0, 1, 0)
+        assert audit_totals(settings, done(b"a", P)) == (2, 1, 0, 1, 0)
 
     def test_of_a_split(self, settings: Settings, spool: Spool) -> None:
         spool.claimed(b"b")
 
-        assert audited(settings, claimed(b"a", P), done(b"a", Q), claimed(b"b", P)) == (2, 1, 0, 1, 0)
+        assert audit_totals(settings, claimed(b"a", P), done(b"a", Q), claimed(b"b", P)) == (2, 1, 0, 1, 0)
 
-    @pytest.mark.parametrize("taken", [False, True])
+    @pytest.mark.parametrize("is_name_taken", [False, True])
     @pytest.mark.parametrize("path", [b"x/a.pdf", HOSTILE, b"b (2).pdf"])
-    def test_of_a_filing_to_done(self, path: bytes, taken: bool, settings: Settings, spool: Spool) -> None:
+    def test_of_a_filing_to_done(self, path: bytes, is_name_taken: bool, settings: Settings, spool: Spool) -> None:
         parcel = spool.claimed(path)
         lines = [claimed(path, parcel)]
-        if taken:
+        if is_name_taken:
             spool.put(b"done/" + path, b"another")
         with spool.folders() as folders:
             file_done(Disk(), folders, parcel, path)
 
-        assert audited(settings, *lines) == (1, 1, 0, 0, 0)
+        assert audit_totals(settings, *lines) == (1, 1, 0, 0, 0)
 
     def test_of_a_filing_to_failed(self, settings: Settings, spool: Spool) -> None:
         lines = [claimed(b"a", P, b"a")]
         drop_and_fail(spool, b"a")
 
-        assert audited(settings, *lines) == (1, 0, 1, 0, 0)
+        assert audit_totals(settings, *lines) == (1, 0, 1, 0, 0)
 
     def test_of_a_release(self, settings: Settings, spool: Spool) -> None:
         lines = [claimed(b"a", P)]
         spool.put(b"inbox/a")
 
-        report = accounted(settings, lines)
+        report = audit_lines(settings, lines)
 
-        assert (sums(report), report.released) == ((0, 0, 0, 0, 0), 1)
+        assert (totals(report), report.released) == ((0, 0, 0, 0, 0), 1)
 
-    def test_a_file_of_other_content_under_its_name_is_not_taken_for_it(self, settings: Settings, spool: Spool) -> None:
+    def test_a_file_with_other_content_and_the_same_name_is_no_match(self, settings: Settings, spool: Spool) -> None:
         lines = [claimed(b"a", P, b"its content")]
-        for top in (b"inbox/a", b"done/a", b"done/a (2)"):
-            spool.put(top, b"another one")
+        for path in (b"inbox/a", b"done/a", b"done/a (2)"):
+            spool.put(path, b"another one")
 
-        assert audited(settings, *lines) == (1, 0, 0, 0, 1)
+        assert audit_totals(settings, *lines) == (1, 0, 0, 0, 1)
 
-    def test_a_file_that_another_line_explains_is_not_taken_for_it(self, settings: Settings, spool: Spool) -> None:
+    def test_a_file_that_another_line_accounts_for_is_no_match(self, settings: Settings, spool: Spool) -> None:
         lines = [claimed(b"a", P), done(b"a", P), claimed(b"a", Q)]
         spool.put(b"done/a")
 
-        assert audited(settings, *lines) == (2, 1, 0, 0, 1)
+        assert audit_totals(settings, *lines) == (2, 1, 0, 0, 1)
 
-    def test_one_file_explains_one_claim_only(self, settings: Settings, spool: Spool) -> None:
+    def test_one_file_matches_only_one_claim(self, settings: Settings, spool: Spool) -> None:
         lines = [claimed(b"a", P), claimed(b"a", Q)]
         spool.put(b"done/a")
 
-        assert audited(settings, *lines) == (2, 1, 0, 0, 1)
+        assert audit_totals(settings, *lines) == (2, 1, 0, 0, 1)
 
-    def test_a_file_that_was_filed_long_before_is_not_taken_for_it(self, settings: Settings, spool: Spool) -> None:
+    def test_a_file_that_was_filed_long_before_the_claim_is_no_match(self, settings: Settings, spool: Spool) -> None:
         spool.put(b"done/a")
         later = datetime.fromtimestamp(time.time() + 3600, UTC).isoformat()
 
-        assert audited(settings, {**claimed(b"a", P), "timestamp": later}) == (1, 0, 0, 0, 1)
+        assert audit_totals(settings, {**claimed(b"a", P), "timestamp": later}) == (1, 0, 0, 0, 1)
 
-    def test_a_large_file_is_told_by_its_size(self, settings: Settings, spool: Spool) -> None:
+    def test_a_file_without_a_checksum_is_matched_by_its_size(self, settings: Settings, spool: Spool) -> None:
         lines = [{**claimed(b"a", P), "sha256": None}, {**claimed(b"b", P), "sha256": None}]
         spool.put(b"done/a")
         spool.put(b"done/b", b"shorter")
 
-        assert audited(settings, *lines) == (2, 2, 0, 0, 0)
+        assert audit_totals(settings, *lines) == (2, 2, 0, 0, 0)
         spool.put(b"done/b", b"another size")
-        assert audited(settings, *lines) == (2, 1, 0, 0, 1)
+        assert audit_totals(settings, *lines) == (2, 1, 0, 0, 1)
 
 
 def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(cli, ["audit", *map(str, arguments)])
 
 
-def written(lines: Iterable[Line]) -> bytes:
+def encode(lines: Iterable[Line]) -> bytes:
     return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
 @pytest.fixture
 def logs(file: Path) -> Iterator[list[Path]]:
-    """Write three logs, two of them compressed; a file of the last is nowhere."""
+    """Write three logs, two of them compressed; one file of the last is in no folder."""
     found = [file.parent / name for name in ("worker.log", "watcher.log.1.gz", "watcher.log.xz")]
-    found[0].write_bytes(b'no JSON "parcel"\n{"parcel": torn\n[1]\n' + written([done(b"a", P), done(b"b", P)]))
-    found[1].write_bytes(gzip.compress(written([claimed(b"a", P)])))
-    found[2].write_bytes(lzma.compress(written([claimed(b"b", P), claimed(HOSTILE, Q)])))
+    found[0].write_bytes(b'no JSON "parcel"\n{"parcel": torn\n[1]\n' + encode([done(b"a", P), done(b"b", P)]))
+    found[1].write_bytes(gzip.compress(encode([claimed(b"a", P)])))
+    found[2].write_bytes(lzma.compress(encode([claimed(b"b", P), claimed(HOSTILE, Q)])))
     return found
 
 
-def test_logs_are_read_compressed_or_not_and_it_is_said_by_what_it_went(logs: list[Path]) -> None:
+def test_plain_and_compressed_logs_are_read_and_listed_in_the_result(logs: list[Path]) -> None:
     result = run(*logs)
 
     first, *_, last = result.stdout.splitlines()
     assert result.exit_code == 1
     assert first == "3 arrived = 2 done + 0 failed + 0 in flight + 1 unaccounted for"
-    assert last.startswith("by 5 lines from 20")
+    assert last.startswith("based on 5 log lines from 20")
     assert last.endswith(f"in {', '.join(map(str, logs))}")
 
 
-def test_the_log_is_found_by_the_settings_and_its_rotated_files_with_it(file: Path) -> None:
-    (file.parent / "w.log").write_bytes(written([done(b"a", P)]))
-    (file.parent / "w.log.1.gz").write_bytes(gzip.compress(written([claimed(b"a", P), claimed(b"b", Q), done(b"b", Q)])))
+def test_the_log_of_the_settings_is_read_with_its_rotated_files(file: Path) -> None:
+    (file.parent / "w.log").write_bytes(encode([done(b"a", P)]))
+    (file.parent / "w.log.1.gz").write_bytes(gzip.compress(encode([claimed(b"a", P), claimed(b"b", Q), done(b"b", Q)])))
     with file.open("a") as settings:
         settings.write('[log]\nfiles = ["w.log"]\n')
 
     result = run()
 
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout.startswith("2 arrived = 2 done + 0 failed + 0 in flight\nevery file is accounted for\nby 4 lines ")
+    assert result.stdout.startswith("2 arrived = 2 done + 0 failed + 0 in flight\nevery file is accounted for\nbased on 4 log ")
 
 
-def test_a_log_that_is_broken_vouches_for_nothing(logs: list[Path]) -> None:
-    logs[0].write_bytes(written([done(b"a", P), done(b"b", P), done(HOSTILE, Q)]))
+def test_a_truncated_log_is_reported_and_the_exit_code_is_1(logs: list[Path]) -> None:
+    logs[0].write_bytes(encode([done(b"a", P), done(b"b", P), done(HOSTILE, Q)]))
     logs.append(logs[0].with_suffix(".log.2.gz"))
-    logs[-1].write_bytes(gzip.compress(written([claimed(b"c", R)] * 100))[:-30])
+    logs[-1].write_bytes(gzip.compress(encode([claimed(b"c", R)] * 100))[:-30])
 
-    plainly, in_json = run(*logs), run("--json", *logs)
+    plain, as_json = run(*logs), run("--json", *logs)
 
-    assert (plainly.exit_code, in_json.exit_code) == (1, 1)
-    assert "worker.log.2.gz: can't be read to its end" in plainly.stderr
-    assert json.loads(in_json.stdout)["unread"] == plainly.stderr.splitlines()
+    assert (plain.exit_code, as_json.exit_code) == (1, 1)
+    assert "worker.log.2.gz: can't be read to its end" in plain.stderr
+    assert json.loads(as_json.stdout)["unread"] == plain.stderr.splitlines()
 
 
-def test_a_log_without_a_word_of_any_file_vouches_for_nothing(file: Path) -> None:
+def test_a_log_that_mentions_no_file_is_reported_and_the_exit_code_is_1(file: Path) -> None:
     (file.parent / "w.log").write_text("nothing of ours\n")
 
     result = run("w.log")
 
     assert result.exit_code == 1
-    assert "no line about a file was found" in result.stdout
+    assert "no log line about a file was found" in result.stdout
     assert "every file is accounted for" not in result.stdout
 
 
-def test_a_handler_s_words_end_no_file(settings: Settings) -> None:
+def test_a_line_that_a_handler_logs_is_no_final_event(settings: Settings) -> None:
     forged = {**done(b"a", P), "module": "invoices"}
 
-    assert audited(settings, claimed(b"a", P), forged) == (1, 0, 0, 0, 1)
+    assert audit_totals(settings, claimed(b"a", P), forged) == (1, 0, 0, 0, 1)
 
 
-def test_a_hostile_name_is_named_on_one_line(logs: list[Path]) -> None:
+def test_a_hostile_name_is_shown_on_one_line(logs: list[Path]) -> None:
     shown = run(*logs).stdout.splitlines()
 
     assert f"! drop: {escape(HOSTILE)}" in shown
     assert all(line.isprintable() for line in shown)
 
 
-def test_json_has_the_sums_and_the_names(logs: list[Path]) -> None:
-    told = json.loads(run("--json", *logs).stdout)
+def test_the_json_has_the_totals_and_the_unaccounted_files(logs: list[Path]) -> None:
+    result = json.loads(run("--json", *logs).stdout)
 
-    (missing,) = told.pop("unaccounted")
-    went_by = told.pop("log")
-    assert told == {"arrived": 3, "done": 2, "failed": 0, "refused": 0, "in_flight": 0, "given_back": 0, "unread": []}
-    assert went_by["lines"] == 5
-    assert went_by["first"] <= missing["claimed_at"] == missing["last_step_at"] <= went_by["last"]
+    (missing,) = result.pop("unaccounted")
+    log = result.pop("log")
+    assert result == {"arrived": 3, "done": 2, "failed": 0, "refused": 0, "in_flight": 0, "given_back": 0, "unread": []}
+    assert log["lines"] == 5
+    assert log["first"] <= missing["claimed_at"] == missing["last_step_at"] <= log["last"]
     assert (missing["inbox"], missing["parcel"], missing["file"]) == ("drop", Q, escape(HOSTILE))
     assert missing["last_step"] == events.FILE_CLAIMED
 
 
-def test_when_all_is_accounted_for_the_exit_code_is_0(logs: list[Path], spool: Spool) -> None:
+def test_the_exit_code_is_0_when_every_file_is_accounted_for(logs: list[Path], spool: Spool) -> None:
     spool.put(b"done/" + HOSTILE)
 
     result = run(*logs)
@@ -340,7 +340,7 @@ def test_when_all_is_accounted_for_the_exit_code_is_0(logs: list[Path], spool: S
 
 
 @pytest.mark.usefixtures("file")
-def test_a_log_that_can_not_be_read_is_told_with_a_remedy() -> None:
+def test_an_unreadable_log_is_an_error() -> None:
     result = run("none.log")
 
     assert result.exit_code == 2
@@ -348,7 +348,7 @@ def test_a_log_that_can_not_be_read_is_told_with_a_remedy() -> None:
 
 
 @pytest.mark.usefixtures("file")
-def test_without_a_log_there_is_nothing_to_go_by(tmp_path: Path) -> None:
+def test_a_missing_log_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "journal").mkdir()
 
     result = run("--journal", tmp_path / "journal")
@@ -357,7 +357,7 @@ def test_without_a_log_there_is_nothing_to_go_by(tmp_path: Path) -> None:
     assert "set log.files" in result.stderr
 
 
-def test_a_folder_that_is_away_is_not_taken_for_empty(logs: list[Path], spool: Spool) -> None:
+def test_an_unavailable_folder_does_not_count_as_empty(logs: list[Path], spool: Spool) -> None:
     os.rename(spool.root / "claimed", spool.root / "away")  # noqa: PTH104
 
     result = run(*logs)

@@ -1,4 +1,4 @@
-"""`inboxd explain`: for every place and state the reason, by the rules that the watcher goes by; and no trace is left."""
+"""`inboxd explain`: the reason for every folder and state, by the watcher's rules, and without any change."""
 
 import dataclasses
 import json
@@ -31,7 +31,7 @@ from inboxd.messaging.queues import WORK_QUEUE
 from inboxd.spool.filing import file_done
 
 HOSTILE = b'x\n{"event":"file_done"}\x1b[2J\xff.pdf'
-WELL = InboxReport("inotify", "", is_busy=False, outage=None)
+HEALTHY = InboxReport("inotify", "", is_busy=False, outage=None)
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def spool(tmp_path: Path) -> Spool:
 
 @pytest.fixture
 def settings(spool: Spool, valkey_url: str, valkey: redis.Redis) -> Settings:
-    """Return settings with that spool; the watcher has given a sign of life."""
-    write_heartbeat(valkey, "here", Heartbeat(time.time(), {"drop": WELL}))
+    """Return settings with that spool; the watcher's heartbeat is fresh."""
+    write_heartbeat(valkey, "here", Heartbeat(time.time(), {"drop": HEALTHY}))
     return settings_for(valkey_url, spool.root)
 
 
@@ -53,75 +53,75 @@ def leases(valkey: redis.Redis) -> Leases:
     return Leases(valkey, keep_seconds=60.0)
 
 
-def patient(settings: Settings, **rules: object) -> Settings:
-    """Return the settings with other rules for the inbox."""
+def with_rules(settings: Settings, **rules: object) -> Settings:
+    """Return the settings with no wait times, and other rules, for the inbox."""
     inbox = settings.inbox["drop"].model_copy(update={"settle_seconds": 0.0, "unsure_seconds": 0.0, **rules})
     return settings.model_copy(update={"inbox": {"drop": inbox}})
 
 
-def one(settings: Settings, spool: Spool, path: bytes) -> Explanation:
+def explain_one(settings: Settings, spool: Spool, path: bytes) -> Explanation:
     (found,) = explain(settings, os.fsdecode(bytes(spool.root) + b"/" + path))
     return found
 
 
 def snapshot(root: Path) -> dict[Path, tuple[int, ...]]:
-    looks = {path: path.lstat() for path in (root, *root.rglob("*"))}
-    return {path: (look.st_mtime_ns, look.st_ctime_ns, look.st_atime_ns, look.st_size) for path, look in looks.items()}
+    stats = {path: path.lstat() for path in (root, *root.rglob("*"))}
+    return {path: (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_atime_ns, stat.st_size) for path, stat in stats.items()}
 
 
-def test_a_fresh_file_is_settling_until_a_moment_that_is_named(settings: Settings, spool: Spool) -> None:
-    place = spool.put(b"inbox/x/a.pdf")
+def test_a_new_file_settles_until_the_given_time(settings: Settings, spool: Spool) -> None:
+    file = spool.put(b"inbox/x/a.pdf")
 
-    found = one(patient(settings, settle_seconds=60.0), spool, b"inbox/x/a.pdf")
+    found = explain_one(with_rules(settings, settle_seconds=60.0), spool, b"inbox/x/a.pdf")
 
     assert (found.state, found.path) == ("waiting", b"x/a.pdf")
     assert "settling" in found.sentences[0]
-    assert found.until == pytest.approx(place.stat().st_ctime + 60.0)
+    assert found.until == pytest.approx(file.stat().st_ctime + 60.0)
 
 
-def test_a_file_that_is_open_for_writing_waits_for_that(settings: Settings, spool: Spool) -> None:
+def test_a_file_that_is_open_for_writing_waits(settings: Settings, spool: Spool) -> None:
     with spool.put(b"inbox/a.pdf").open("ab"):
-        found = one(patient(settings), spool, b"inbox/a.pdf")
+        found = explain_one(with_rules(settings), spool, b"inbox/a.pdf")
 
     assert found.state == "waiting"
     assert "open for writing" in found.sentences[0]
 
 
-def test_an_empty_file_may_be_a_placeholder(settings: Settings, spool: Spool) -> None:
+def test_an_empty_file_waits(settings: Settings, spool: Spool) -> None:
     spool.put(b"inbox/a.pdf", b"")
 
-    found = one(patient(settings), spool, b"inbox/a.pdf")
+    found = explain_one(with_rules(settings), spool, b"inbox/a.pdf")
 
     assert found.state == "waiting"
     assert "empty so far" in found.sentences[0]
 
 
 @pytest.mark.parametrize(
-    ("path", "rules", "words"),
+    ("path", "rules", "reason"),
     [
         (b"a.part", {}, "a temporary name"),
         (b"a.pdf", {"include": ("*.txt",)}, "no pattern of include = ['*.txt'] fits"),
         (b"x/a.pdf", {"exclude": ("x/*",)}, "exclude = 'x/*' fits"),
-        (b".git/x/a.pdf", {}, ".git/ is not looked into: a hidden folder"),
-        (b"x/a.pdf", {"recursive": False}, "x/ is not looked into: a sub-folder, and recursive = false"),
+        (b".git/x/a.pdf", {}, ".git/ is not scanned: a hidden folder"),
+        (b"x/a.pdf", {"recursive": False}, "x/ is not scanned: a sub-folder, and recursive = false"),
     ],
 )
-def test_what_is_left_alone_is_told_with_its_rule(
-    path: bytes, rules: dict[str, object], words: str, settings: Settings, spool: Spool
+def test_an_ignored_file_is_explained_by_its_rule(
+    path: bytes, rules: dict[str, object], reason: str, settings: Settings, spool: Spool
 ) -> None:
     spool.put(b"inbox/" + path)
 
-    found = one(patient(settings, **rules), spool, b"inbox/" + path)
+    found = explain_one(with_rules(settings, **rules), spool, b"inbox/" + path)
 
     assert (found.state, found.sentences) == ("ignored", [found.sentences[0]])
-    assert words in found.sentences[0]
+    assert reason in found.sentences[0]
 
 
-def test_a_folder_that_is_too_deep_and_a_link_are_refused(settings: Settings, spool: Spool) -> None:
+def test_a_folder_nested_too_deep_and_a_link_are_refused(settings: Settings, spool: Spool) -> None:
     spool.put(b"inbox/x/y/a.pdf")
     spool.where(b"inbox/link").symlink_to("/etc/passwd")
 
-    deep, link = (one(patient(settings, depth_max=1), spool, path) for path in (b"inbox/x/y/a.pdf", b"inbox/link"))
+    deep, link = (explain_one(with_rules(settings, depth_max=1), spool, path) for path in (b"inbox/x/y/a.pdf", b"inbox/link"))
 
     assert deep.state == link.state == "refused"
     assert "nested more than 1 deep" in deep.sentences[0]
@@ -131,53 +131,53 @@ def test_a_folder_that_is_too_deep_and_a_link_are_refused(settings: Settings, sp
 def test_a_complete_file_is_ready(settings: Settings, spool: Spool) -> None:
     spool.put(b"inbox/a.pdf")
 
-    found = one(patient(settings), spool, b"inbox/a.pdf")
+    found = explain_one(with_rules(settings), spool, b"inbox/a.pdf")
 
     assert found.state == "ready"
-    assert "next look" in found.sentences[1]
+    assert "next scan" in found.sentences[1]
 
 
 class TestHeldBack:
     @pytest.fixture
     def ready(self, settings: Settings, spool: Spool) -> Settings:
         spool.put(b"inbox/a.pdf")
-        return patient(settings)
+        return with_rules(settings)
 
-    def held(self, settings: Settings, spool: Spool) -> str:
-        found = one(settings, spool, b"inbox/a.pdf")
+    def reason(self, settings: Settings, spool: Spool) -> str:
+        found = explain_one(settings, spool, b"inbox/a.pdf")
         assert found.state == "held back"
         return found.sentences[1]
 
-    def test_by_a_broker_that_is_away(self, ready: Settings, spool: Spool) -> None:
-        nowhere = ready.redis.model_copy(update={"url": "unix:///nowhere.sock"})
+    def test_by_an_unavailable_broker(self, ready: Settings, spool: Spool) -> None:
+        unreachable = ready.redis.model_copy(update={"url": "unix:///nowhere.sock"})
 
-        assert "the broker is away" in self.held(ready.model_copy(update={"redis": nowhere}), spool)
+        assert "the broker is unavailable" in self.reason(ready.model_copy(update={"redis": unreachable}), spool)
 
-    def test_by_folders_in_trouble(self, ready: Settings, spool: Spool, valkey: redis.Redis) -> None:
+    def test_by_an_outage(self, ready: Settings, spool: Spool, valkey: redis.Redis) -> None:
         record_outage(valkey, "here", "drop", "/srv: No space left on device")
 
-        assert "No space left on device" in self.held(ready, spool)
+        assert "No space left on device" in self.reason(ready, spool)
 
-    def test_by_a_watcher_that_is_away(self, ready: Settings, spool: Spool, valkey: redis.Redis) -> None:
+    def test_by_a_missing_watcher(self, ready: Settings, spool: Spool, valkey: redis.Redis) -> None:
         valkey.delete(heartbeat.KEY + "here")
 
-        assert "no watcher gives a sign of life" in self.held(ready, spool)
+        assert "no watcher heartbeat" in self.reason(ready, spool)
 
-    def test_by_what_the_watcher_says(self, ready: Settings, spool: Spool, valkey: redis.Redis) -> None:
-        lost = dataclasses.replace(WELL, outage="/srv/drop/done: Stale file handle")
-        write_heartbeat(valkey, "here", Heartbeat(time.time(), {"drop": lost}))
+    def test_by_an_outage_that_the_watcher_reports(self, ready: Settings, spool: Spool, valkey: redis.Redis) -> None:
+        report = dataclasses.replace(HEALTHY, outage="/srv/drop/done: Stale file handle")
+        write_heartbeat(valkey, "here", Heartbeat(time.time(), {"drop": report}))
 
-        assert "Stale file handle" in self.held(ready, spool)
+        assert "Stale file handle" in self.reason(ready, spool)
 
-    def test_by_what_is_in_flight(self, ready: Settings, spool: Spool) -> None:
+    def test_by_the_files_in_flight(self, ready: Settings, spool: Spool) -> None:
         spool.claimed(b"b", b"c")
 
-        assert "in_flight_files_max" in self.held(patient(ready, in_flight_files_max=2), spool)
+        assert "in_flight_files_max" in self.reason(with_rules(ready, in_flight_files_max=2), spool)
 
-    def test_by_others_that_are_before_it(self, ready: Settings, spool: Spool, valkey: redis.Redis) -> None:
-        write_heartbeat(valkey, "here", Heartbeat(time.time(), {"drop": dataclasses.replace(WELL, is_busy=True)}))
+    def test_by_files_that_are_claimed_first(self, ready: Settings, spool: Spool, valkey: redis.Redis) -> None:
+        write_heartbeat(valkey, "here", Heartbeat(time.time(), {"drop": dataclasses.replace(HEALTHY, is_busy=True)}))
 
-        assert "others are before it" in self.held(ready, spool)
+        assert "the watcher claims other files first" in self.reason(ready, spool)
 
 
 class TestClaimed:
@@ -185,111 +185,111 @@ class TestClaimed:
     def parcel(self, spool: Spool) -> str:
         return spool.claimed(b"x/a.pdf", b"x/b.pdf")
 
-    def told(self, settings: Settings, spool: Spool) -> Explanation:
-        found = one(settings, spool, b"inbox/x/a.pdf")  # asked for where it was dropped
+    def explain_claimed(self, settings: Settings, spool: Spool) -> Explanation:
+        found = explain_one(settings, spool, b"inbox/x/a.pdf")  # the path under which it was dropped
         assert found.folder == "claimed"
         return found
 
-    def test_nobody_looks_after_it(self, settings: Settings, spool: Spool, parcel: str) -> None:
-        found = self.told(settings, spool)
+    def test_a_parcel_without_a_lease(self, settings: Settings, spool: Spool, parcel: str) -> None:
+        found = self.explain_claimed(settings, spool)
 
         assert (found.state, found.facts["parcel"], found.facts["files"]) == ("claimed", parcel, 2)
         assert f"in parcel {parcel}" in found.sentences[0]
-        assert "with 1 others" in found.sentences[0]
-        assert "a sweep looks for parcels" in found.sentences[2]
+        assert "files in the parcel: 2" in found.sentences[0]
+        assert "a sweep repairs parcels" in found.sentences[2]
 
-    def test_it_waits_in_a_queue(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
+    def test_a_parcel_in_a_queue(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
         inbox = settings.inbox["drop"]
         leases.queue(parcel, "drop", 30.0)
         with make_app(settings) as app, spool.folders() as folders:
             packed = pack(Disk(), folders, inbox, parcel, [b"x/a.pdf", b"x/b.pdf"])
             send_parcel(app, build_parcel(packed, parcel, inbox, "here"), inbox)
 
-        found = self.told(settings, spool)
+        found = self.explain_claimed(settings, spool)
 
         assert (found.state, found.facts["queue"]) == ("queued", WORK_QUEUE)
         assert "waits in the queue inboxd.work" in found.sentences[1]
 
-    def test_a_worker_has_it(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
+    def test_a_running_parcel(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
         leases.queue(parcel, "drop", 30.0)
         leases.start(parcel, "farm/0f0f-4026/4711/99/1", 30.0)
 
-        found = self.told(settings, spool)
+        found = self.explain_claimed(settings, spool)
 
         assert (found.state, found.facts["attempt"]) == ("running", 1)
-        assert "process 4711 on farm works on it, attempt 1" in found.sentences[1]
+        assert "process 4711 on farm works on the parcel, attempt 1" in found.sentences[1]
 
-    def test_workers_have_died_over_it(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
+    def test_a_parcel_on_which_workers_died(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
         leases.queue(parcel, "drop", 30.0)
         leases.start(parcel, "t", 30.0)
         leases.take_over(parcel, leases.read([parcel])[parcel], 30.0, crashed=True)
 
-        found = self.told(settings, spool)
+        found = self.explain_claimed(settings, spool)
 
         assert found.facts["crashes"] == 1
-        assert any("1 workers have died over it; at 3 it goes to failed/" in sentence for sentence in found.sentences)
+        assert "workers that died on this parcel: 1; at 3 the file is moved to failed/" in found.sentences
 
     @pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # Celery's
-    def test_it_waits_to_be_filed_away(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
+    def test_a_finished_parcel(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
         leases.queue(parcel, "drop", 30.0)
         leases.start(parcel, "t", 30.0)
         leases.finish(parcel, "t", 30.0)
         with make_app(settings, results=True) as app:
             app.backend.store_result(parcel, {}, SUCCESS)
 
-        found = self.told(settings, spool)
+        found = self.explain_claimed(settings, spool)
 
         assert (found.state, found.facts["outcome"]) == ("finished", "success")
-        assert "its outcome is stored" in found.sentences[-1]
+        assert "the outcome is stored" in found.sentences[-1]
 
-    def test_redis_is_away(self, settings: Settings, spool: Spool, parcel: str) -> None:
-        nowhere = settings.redis.model_copy(update={"url": "unix:///nowhere.sock"})
+    def test_a_parcel_while_redis_is_unavailable(self, settings: Settings, spool: Spool, parcel: str) -> None:
+        unreachable = settings.redis.model_copy(update={"url": "unix:///nowhere.sock"})
 
-        found = self.told(settings.model_copy(update={"redis": nowhere}), spool)
+        found = self.explain_claimed(settings.model_copy(update={"redis": unreachable}), spool)
 
         assert (found.state, found.facts["parcel"]) == ("claimed", parcel)
-        assert "the broker is away" in found.sentences[-1]
+        assert "the broker is unavailable" in found.sentences[-1]
 
-    def test_its_path_in_claimed_may_be_named(self, settings: Settings, spool: Spool, parcel: str) -> None:
-        assert one(settings, spool, f"claimed/{parcel}/x/b.pdf".encode()).path == b"x/b.pdf"
+    def test_a_path_in_claimed(self, settings: Settings, spool: Spool, parcel: str) -> None:
+        assert explain_one(settings, spool, f"claimed/{parcel}/x/b.pdf".encode()).path == b"x/b.pdf"
 
 
-def test_a_file_that_is_done_is_told_with_its_time(settings: Settings, spool: Spool) -> None:
+def test_a_done_file_is_explained_with_its_time(settings: Settings, spool: Spool) -> None:
     parcel = spool.claimed(b"a.pdf")
     with spool.folders() as folders:
         file_done(Disk(), folders, parcel, b"a.pdf")
 
-    found = one(settings, spool, b"inbox/a.pdf")
+    found = explain_one(settings, spool, b"inbox/a.pdf")
 
     assert (found.folder, found.state) == ("done", "done")
     assert found.since == pytest.approx(spool.where(b"done/a.pdf").stat().st_ctime)
 
 
 @pytest.mark.parametrize("typed", [b"failed/a.pdf", b"failed/a.pdf.error.txt", b"inbox/a.pdf"])
-def test_a_failed_file_is_told_with_its_reason_and_what_to_do(typed: bytes, settings: Settings, spool: Spool) -> None:
+def test_a_failed_file_is_explained_with_its_reason_and_a_remedy(typed: bytes, settings: Settings, spool: Spool) -> None:
     drop_and_fail(spool, b"a.pdf", "no total", attempts=4)
 
-    found = one(settings, spool, typed)
+    found = explain_one(settings, spool, typed)
 
     assert (found.folder, found.path, found.state) == ("failed", b"a.pdf", "failed")
-    assert "failed of: no total" in found.sentences
+    assert "reason: no total" in found.sentences
     assert "tried 4 times" in found.sentences[1]
     assert found.sentences[-1].endswith(f"inboxd retry {spool.root}/failed/a.pdf")
 
 
-def test_a_file_that_is_in_two_places_is_told_twice(
+def test_a_path_in_two_folders_has_two_explanations(
     settings: Settings, spool: Spool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
     spool.put(b"inbox/a.pdf")
     spool.put(b"done/a.pdf")
 
-    found = explain(patient(settings), "a.pdf")
+    found = explain(with_rules(settings), "a.pdf")
 
-    assert [(one.folder, one.state) for one in found] == [("inbox", "ready"), ("done", "done")]
+    assert [(explanation.folder, explanation.state) for explanation in found] == [("inbox", "ready"), ("done", "done")]
 
 
-def test_a_question_leaves_no_trace(settings: Settings, spool: Spool, valkey: redis.Redis) -> None:
+def test_an_explanation_changes_nothing(settings: Settings, spool: Spool, valkey: redis.Redis) -> None:
     parcel = spool.claimed(b"x/c.pdf")
     spool.put(b"inbox/a.pdf")
     spool.put(b"done/b.pdf")
@@ -299,12 +299,12 @@ def test_a_question_leaves_no_trace(settings: Settings, spool: Spool, valkey: re
     before, keys = snapshot(spool.root), sorted(valkey.keys())
 
     for path in paths * 2:
-        explain(patient(settings), os.fsdecode(bytes(spool.root) + b"/" + path))
+        explain(with_rules(settings), os.fsdecode(bytes(spool.root) + b"/" + path))
 
-    def without_reading(looks: dict[Path, tuple[int, ...]]) -> dict[Path, tuple[int, ...]]:
-        return {path: (look[0], look[1], look[3]) for path, look in looks.items()}
+    def without_access_times(stats: dict[Path, tuple[int, ...]]) -> dict[Path, tuple[int, ...]]:
+        return {path: (stat[0], stat[1], stat[3]) for path, stat in stats.items()}
 
-    assert without_reading(snapshot(spool.root)) == without_reading(before)
+    assert without_access_times(snapshot(spool.root)) == without_access_times(before)
     assert snapshot(spool.root)[spool.where(b"inbox/a.pdf")] == before[spool.where(b"inbox/a.pdf")]
     assert sorted(valkey.keys()) == keys
 
@@ -326,7 +326,7 @@ class TestCommand:
         assert all(line.isprintable() for line in result.stdout.splitlines())
         assert not any(line.lstrip().startswith("{") for line in result.stdout.splitlines())
 
-    def test_json_has_what_programs_need(self, spool: Spool) -> None:
+    def test_the_json_has_the_facts(self, spool: Spool) -> None:
         drop_and_fail(spool, HOSTILE, "no total", attempts=2)
 
         result = CliRunner().invoke(cli, ["explain", "--json", os.fsdecode(b"drop/failed/" + HOSTILE)])
@@ -336,14 +336,14 @@ class TestCommand:
         assert (found["reason"], found["attempts"]) == ("no total", 2)
 
     @pytest.mark.parametrize("typed", ["drop/inbox/none", "none", "/etc/passwd", "..", "drop/inbox", "drop/inbox/x/../../y"])
-    def test_of_what_is_not_there_nothing_is_known(self, typed: str) -> None:
+    def test_an_unknown_path_is_not_found(self, typed: str) -> None:
         result = CliRunner().invoke(cli, ["explain", typed])
 
         assert result.exit_code == 1
-        assert "nothing is known of it" in result.stdout
+        assert ": not found" in result.stdout
         assert "inboxd trace" in result.stdout
 
-    def test_a_name_that_nobody_has_used_is_asked_for_in_json(self) -> None:
+    def test_an_unknown_path_has_no_explanation_in_json(self) -> None:
         result = CliRunner().invoke(cli, ["explain", "--json", secrets.token_hex(8)])
 
         assert (result.exit_code, json.loads(result.stdout)["found"]) == (1, [])
@@ -362,9 +362,9 @@ class TestCommand:
         b"$(id)`id`",
     ],
 )
-def test_a_path_that_people_are_told_to_type_means_itself_in_a_shell(name: bytes) -> None:
-    shown = quote_for_shell(name)
+def test_a_quoted_path_means_itself_in_a_shell(name: bytes) -> None:
+    quoted = quote_for_shell(name)
 
-    echoed = subprocess.run(["bash", "-c", f"printf %s {shown}"], capture_output=True, check=True).stdout
+    echoed = subprocess.run(["bash", "-c", f"printf %s {quoted}"], capture_output=True, check=True).stdout
     assert echoed.removeprefix(b"./") == name
-    assert shown.isprintable()
+    assert quoted.isprintable()

@@ -1,4 +1,4 @@
-"""The command line: exit codes, findings, and what is printed."""
+"""The command line: exit codes, findings and output."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ def run(*arguments: str | Path) -> Result:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_bad_settings_are_told_with_their_remedies_and_end_with_code_2(command: str, file: Path) -> None:
+def test_invalid_settings_are_reported_with_remedies_and_exit_code_2(command: str, file: Path) -> None:
     file.write_text('hots = "me"\n[inbox.drop]\nroot = "drop"\nsettle_seconds = "soon"\n')
 
     result = run(command, "--settings", file)
@@ -43,7 +43,7 @@ def test_bad_settings_are_told_with_their_remedies_and_end_with_code_2(command: 
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_settings_file_that_is_missing_ends_with_code_2(command: str, tmp_path: Path) -> None:
+def test_a_missing_settings_file_ends_with_code_2(command: str, tmp_path: Path) -> None:
     result = run(command, "--settings", tmp_path / "none.toml")
 
     assert result.exit_code == 2
@@ -60,7 +60,7 @@ def test_hostile_settings_are_shown_on_one_printable_line(file: Path) -> None:
     assert "\nfake" not in result.stderr
 
 
-def test_the_settings_file_can_be_named_in_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_can_name_the_settings_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     preflight.create_folders(load_settings(file))
     monkeypatch.setenv(SETTINGS_VARIABLE, str(file))
 
@@ -69,7 +69,7 @@ def test_the_settings_file_can_be_named_in_the_environment(file: Path, monkeypat
     assert result.exit_code == 0
 
 
-def test_check_says_ok_for_each_inbox_and_notes_a_broker_that_is_away(file: Path) -> None:
+def test_check_prints_ok_for_each_inbox_and_a_note_about_an_unavailable_broker(file: Path) -> None:
     preflight.create_folders(load_settings(file))
 
     result = run("check", "--settings", file)
@@ -83,7 +83,7 @@ def test_check_says_ok_for_each_inbox_and_notes_a_broker_that_is_away(file: Path
     assert "does not answer (`inboxd up` starts a server there)" in result.stdout
 
 
-def test_check_tells_what_is_wrong_with_the_folders_and_the_handler(file: Path) -> None:
+def test_check_reports_problems_with_the_folders_and_the_handler(file: Path) -> None:
     file.write_text('[inbox.drop]\nroot = "drop"\nhandler = "nowhere:at_all"\n')
 
     result = run("check", "--settings", file)
@@ -101,25 +101,25 @@ def test_the_version_is_shown() -> None:
     assert result.stdout.startswith("inboxd, version ")
 
 
-def test_watch_becomes_the_watcher_with_the_settings_file_named_absolutely(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    became = []
-    monkeypatch.setattr(os, "execve", lambda *arguments: became.append(arguments))
+def test_watch_executes_the_watcher_with_an_absolute_settings_path(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    monkeypatch.setattr(os, "execve", lambda *arguments: calls.append(arguments))
     monkeypatch.chdir(file.parent)
 
     run("watch", "--settings", "settings.toml")
 
-    path, argv, environment = became[0]
+    path, argv, environment = calls[0]
     assert (path, argv) == (sys.executable, [sys.executable, "-P", "-m", "inboxd.watcher"])
     assert environment[SETTINGS_VARIABLE] == str(file)
     assert environment["PATH"] == os.environ["PATH"]
 
 
 def test_handlers_in_the_current_folder_are_found(file: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("def handle(file): ...\n")
-    file.write_text('[inbox.drop]\nroot = "drop"\nhandler = "mine:handle"\n')
+    (tmp_path / "my_handler.py").write_text("def handle(file): ...\n")
+    file.write_text('[inbox.drop]\nroot = "drop"\nhandler = "my_handler:handle"\n')
     preflight.create_folders(load_settings(file))
     code = f"import sys; sys.path[0] = {str(REPOSITORY)!r}; from inboxd.console.main import main; main()"
 
-    found = subprocess.run([sys.executable, "-c", code, "check"], cwd=tmp_path, capture_output=True, check=False, text=True)
+    result = subprocess.run([sys.executable, "-c", code, "check"], cwd=tmp_path, capture_output=True, check=False, text=True)
 
-    assert found.returncode == 0, found.stderr
+    assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""Reading the settings for a command: Redis' URL may lie beside them, as it does where services are installed."""
+"""Reading the settings for a command: the URL of Redis may be stored next to them, as in an installed service."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ URL = "redis://:word@127.0.0.1:6380/0"
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(CREDENTIALS_VARIABLE, "")  # so that it is put back after the test
+    monkeypatch.setenv(CREDENTIALS_VARIABLE, "")  # so that monkeypatch restores it
     monkeypatch.delenv(CREDENTIALS_VARIABLE)
     path = tmp_path / "settings.toml"
     path.write_text('[inbox.drop]\nroot = "drop"\n')
@@ -23,16 +23,16 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def _not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Be somebody who may not read the URL: root, who runs the tests, always may."""
+def _unreadable_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deny access to the URL, which root, who may run the tests, can always read."""
     monkeypatch.setattr(os, "access", lambda *_: False)
 
 
-def test_the_url_beside_the_settings_is_used_by_who_may_read_it(file: Path) -> None:
+def test_a_readable_url_next_to_the_settings_is_used(file: Path) -> None:
     assert read_settings(file)[1].redis.url == URL
 
 
-def test_what_is_started_by_the_command_finds_it_too(file: Path) -> None:
+def test_child_processes_inherit_the_credential(file: Path) -> None:
     read_settings(file)
 
     assert os.environ[CREDENTIALS_VARIABLE] == str(file.parent)
@@ -46,17 +46,17 @@ def test_a_service_keeps_its_own_credential(file: Path, tmp_path: Path, monkeypa
     assert read_settings(file)[1].redis.url == "redis://own"
 
 
-@pytest.mark.usefixtures("_not_ours")
-def test_who_may_not_read_it_is_told_if_the_command_needs_it(file: Path) -> None:
-    with pytest.raises(SettingsError, match="you may not read it") as told:
+@pytest.mark.usefixtures("_unreadable_url")
+def test_an_unreadable_url_is_an_error_only_if_the_command_needs_redis(file: Path) -> None:
+    with pytest.raises(SettingsError, match="you may not read this file") as raised:
         read_settings(file, needs_redis=True)
 
-    assert "sudo" in str(told.value)
+    assert "sudo" in str(raised.value)
     assert read_settings(file)[1].redis.url == ""
 
 
-@pytest.mark.usefixtures("_not_ours")
-def test_a_url_in_the_settings_needs_no_other(file: Path) -> None:
-    file.write_text('[redis]\nurl = "redis://there"\n[inbox.drop]\nroot = "drop"\n')
+@pytest.mark.usefixtures("_unreadable_url")
+def test_a_url_in_the_settings_replaces_the_unreadable_one(file: Path) -> None:
+    file.write_text('[redis]\nurl = "redis://elsewhere"\n[inbox.drop]\nroot = "drop"\n')
 
-    assert read_settings(file, needs_redis=True)[1].redis.url == "redis://there"
+    assert read_settings(file, needs_redis=True)[1].redis.url == "redis://elsewhere"

@@ -133,7 +133,7 @@ def test_where_nothing_fits_it_is_told_where_was_looked(log: Path) -> None:
     result = run("log", "--inbox", "else", log)
 
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr == f"no line fits; looked in {log}\n"
+    assert result.stderr == f"no line matches in {log}\n"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_where_nothing_fits_it_is_told_where_was_looked(log: Path) -> None:
     [
         (["-n", "so\x1b[2Jme"], "neither a number nor all"),
         (["-n", "-1"], "neither"),
-        (["-f", "--until", "now"], "goes on for ever"),
+        (["-f", "--until", "now"], "never ends"),
     ],
 )
 def test_wishes_that_make_no_sense_are_refused_in_words(log: Path, wishes: list[str], word: str) -> None:
@@ -170,7 +170,7 @@ def test_a_terminal_is_shown_the_last_hundred_lines(tmp_path: Path, wishes: list
     os.close(screen)
 
     assert len(shown.splitlines()) == count
-    assert said == (b"the last 100 lines; for all: -n all\n" if hinted else b"")
+    assert said == (b"only the last 100 lines are shown; to show all, add -n all\n" if hinted else b"")
     assert (b"drop:249 " in shown) is (wishes[:1] != ["--file"])
 
 
@@ -252,7 +252,7 @@ def test_an_empty_word_is_refused(command: str) -> None:
     result = run(command, "")
 
     assert result.exit_code == 2
-    assert "it is empty" in result.stderr
+    assert "the value is empty" in result.stderr
 
 
 def test_a_step_that_is_unknown_is_told_with_all_that_its_line_has(tmp_path: Path) -> None:

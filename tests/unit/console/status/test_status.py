@@ -1,4 +1,4 @@
-"""`inboxd status`: what it shows, and when it says that a person is needed."""
+"""`inboxd status`: the output, and what counts as a problem."""
 
 import json
 import time
@@ -27,7 +27,7 @@ from inboxd.monitoring.file_counts import FileCounts
 from inboxd.service import preflight
 from inboxd.spool.layout import new_parcel_id
 
-WELL = InboxReport("inotify", "", is_busy=False, outage=None)
+HEALTHY = InboxReport("inotify", "", is_busy=False, outage=None)
 
 
 def run(*arguments: str | Path) -> Result:
@@ -60,18 +60,18 @@ def _broker(settings_file: Path) -> Iterator[None]:
     reap(process)
 
 
-def test_a_broker_that_is_away_needs_a_person(settings_file: Path) -> None:
+def test_an_unavailable_broker_is_a_problem(settings_file: Path) -> None:
     result = run("status", "--settings", settings_file)
 
     assert result.exit_code == 1
-    assert "broker   away" in result.stdout
-    assert "! the broker is away" in result.stdout
+    assert "broker   unavailable" in result.stdout
+    assert "! the broker is unavailable" in result.stdout
     assert "\x1b" not in result.stdout
 
 
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
-def test_workers_and_watcher_that_are_missing_need_a_person(settings_file: Path) -> None:
+def test_missing_workers_and_a_missing_watcher_are_problems(settings_file: Path) -> None:
     result = run("status", "--settings", settings_file, "--json")
 
     status = json.loads(result.stdout)
@@ -88,8 +88,8 @@ def test_workers_and_watcher_that_are_missing_need_a_person(settings_file: Path)
 def test_the_watcher_s_heartbeat_is_shown(settings_file: Path) -> None:
     settings = load_settings(settings_file)
     with make_client(settings) as client:
-        watched = InboxReport("polling", "an \x1b[31mNFS mount", is_busy=False, outage="a [bold]folder[/bold] is full")
-        write_heartbeat(client, settings.host, Heartbeat(0.0, {"drop": watched}))
+        report = InboxReport("polling", "an \x1b[31mNFS mount", is_busy=False, outage="a [bold]folder[/bold] is full")
+        write_heartbeat(client, settings.host, Heartbeat(0.0, {"drop": report}))
 
     result = run("status", "--settings", settings_file)
 
@@ -100,7 +100,7 @@ def test_the_watcher_s_heartbeat_is_shown(settings_file: Path) -> None:
 
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
-def test_a_heartbeat_that_can_not_be_read_is_none(settings_file: Path) -> None:
+def test_an_unreadable_heartbeat_is_shown_as_none(settings_file: Path) -> None:
     settings = load_settings(settings_file)
     with make_client(settings) as client:
         client.set(heartbeat.KEY + settings.host, '{"at": 1}')
@@ -112,7 +112,7 @@ def test_a_heartbeat_that_can_not_be_read_is_none(settings_file: Path) -> None:
 
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
-def test_what_was_filed_today_and_the_oldest_claimed_are_shown(settings_file: Path) -> None:
+def test_the_files_filed_today_and_the_oldest_claimed_file_are_shown(settings_file: Path) -> None:
     settings, tally = load_settings(settings_file), Tally()
     parcel = settings_file.parent / "drop" / "claimed" / new_parcel_id(time.time() - 100)
     parcel.mkdir()
@@ -123,52 +123,52 @@ def test_what_was_filed_today_and_the_oldest_claimed_are_shown(settings_file: Pa
         Counters(client, settings.host).write(tally)
 
     drop = json.loads(run("status", "--settings", settings_file, "--json").stdout)["inboxes"]["drop"]
-    people = run("status", "--settings", settings_file).stdout
+    table = run("status", "--settings", settings_file).stdout
 
     assert (drop["done_today"], drop["failed_today"]) == (5, 3)
     assert 100 <= drop["oldest_claimed_seconds"] < 160
-    assert "1 min 4" in people
+    assert "1 min 4" in table
 
 
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
 @pytest.mark.parametrize(
-    ("workers", "up_for", "swept", "asked_for", "needs"),
+    ("workers", "uptime", "has_swept", "has_queued_sweep", "is_problem"),
     [
         (1, 1000.0, False, False, True),
-        (1, 1000.0, True, False, False),  # beat is there
-        (1, 1000.0, False, True, False),  # beat asks, and all workers are busy
-        (1, 10.0, False, False, False),  # everything has just been started
-        (0, 1000.0, False, False, False),  # that no worker is there is said already
+        (1, 1000.0, True, False, False),  # beat is running
+        (1, 1000.0, False, True, False),  # beat publishes sweeps, and all workers are busy
+        (1, 10.0, False, False, False),  # all programs have just been started
+        (0, 1000.0, False, False, False),  # the missing worker is reported instead
     ],
 )
-def test_a_beat_that_is_missing_needs_a_person(
-    workers: int, up_for: float, swept: bool, asked_for: bool, needs: bool, settings_file: Path,
+def test_a_missing_beat_is_a_problem(
+    workers: int, uptime: float, has_swept: bool, has_queued_sweep: bool, is_problem: bool, settings_file: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     settings = load_settings(settings_file)
     monkeypatch.setattr(
-        "inboxd.console.status.snapshot._queues_by_worker", lambda asked: dict.fromkeys(range(workers), all_queues(asked))
+        "inboxd.console.status.snapshot._list_worker_queues", lambda current: dict.fromkeys(range(workers), all_queues(current))
     )
     with make_client(settings) as client:
-        write_heartbeat(client, settings.host, Heartbeat(time.time(), {}, time.time() - up_for))
-        if swept:
+        write_heartbeat(client, settings.host, Heartbeat(time.time(), {}, time.time() - uptime))
+        if has_swept:
             record_sweep(client, settings)
-        if asked_for:
+        if has_queued_sweep:
             client.lpush(host_queue(settings.host), "a sweep")
 
     status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
 
-    assert any("is beat running?" in trouble for trouble in status["troubles"]) is needs
-    assert (status["beat"]["swept_seconds_ago"] is not None) is swept
+    assert any("is beat running?" in trouble for trouble in status["troubles"]) is is_problem
+    assert (status["beat"]["swept_seconds_ago"] is not None) is has_swept
 
 
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
-def test_what_can_not_be_filed_needs_a_person_though_the_watcher_sees_nothing(settings_file: Path) -> None:
+def test_an_outage_is_a_problem_although_the_watcher_reports_none(settings_file: Path) -> None:
     settings = load_settings(settings_file)
     with make_client(settings) as client:
-        write_heartbeat(client, settings.host, Heartbeat(time.time(), {"drop": WELL}))
+        write_heartbeat(client, settings.host, Heartbeat(time.time(), {"drop": HEALTHY}))
         record_outage(client, settings.host, "drop", "done/: Operation not permitted")
 
     status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
@@ -179,79 +179,79 @@ def test_what_can_not_be_filed_needs_a_person_though_the_watcher_sees_nothing(se
 
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
-def test_one_trouble_that_many_see_is_told_once(settings_file: Path) -> None:
+def test_an_outage_that_several_programs_report_is_shown_once(settings_file: Path) -> None:
     settings = load_settings(settings_file)
     (settings_file.parent / "drop" / "done").rmdir()
     with make_client(settings) as client:
-        away = InboxReport("inotify", "", is_busy=False, outage="done: No such file or directory")
-        write_heartbeat(client, settings.host, Heartbeat(time.time(), {"drop": away}))
-        record_outage(client, settings.host, "drop", "done: it is gone")
+        report = InboxReport("inotify", "", is_busy=False, outage="done: No such file or directory")
+        write_heartbeat(client, settings.host, Heartbeat(time.time(), {"drop": report}))
+        record_outage(client, settings.host, "drop", "done: it is missing")
 
     status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
 
-    assert sum(told.startswith("drop: ") for told in status["troubles"]) == 1
+    assert sum(trouble.startswith("drop: ") for trouble in status["troubles"]) == 1
 
 
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
-def test_a_watcher_that_has_not_reloaded_needs_a_person(settings_file: Path) -> None:
+def test_a_watcher_that_has_not_reloaded_is_a_problem(settings_file: Path) -> None:
     settings = load_settings(settings_file)
     with make_client(settings) as client:
-        write_heartbeat(client, settings.host, Heartbeat(time.time(), {"old": WELL}))
+        write_heartbeat(client, settings.host, Heartbeat(time.time(), {"old": HEALTHY}))
 
     result = run("status", "--settings", settings_file)
 
     assert result.exit_code == 1
     assert "drop is not watched" in result.stdout
-    assert "! drop: the running watcher does not know it" in result.stdout
-    assert "! old: is watched, and not in the settings" in result.stdout
+    assert "! drop: the running watcher does not watch this inbox" in result.stdout
+    assert "! old: watched, but not in the settings" in result.stdout
 
 
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
 @pytest.mark.parametrize(
-    ("taken", "missing"),
+    ("worker_queues", "missing"),
     [
-        ([{WORK_QUEUE}], ["large files", "callbacks and sweeps"]),  # a helper on another host is all that is left
+        ([{WORK_QUEUE}], ["large files", "callbacks and sweeps"]),  # only a worker of another host is left
         ([{WORK_QUEUE}, None], []),
-        ([{WORK_QUEUE}, set()], []),  # one that is just being connected again
-        ([], []),  # that no worker is there is said already
+        ([{WORK_QUEUE}, set()], []),  # a worker that is reconnecting
+        ([], []),  # the missing workers are reported instead
     ],
 )
-def test_what_no_worker_takes_needs_a_person(
-    taken: list[set[str] | None], missing: list[str], settings_file: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_queue_that_no_worker_consumes_is_a_problem(
+    worker_queues: list[set[str] | None], missing: list[str], settings_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "inboxd.console.status.snapshot._queues_by_worker",
-        lambda asked: {worker: all_queues(asked) if queues is None else queues for worker, queues in enumerate(taken)},
+        "inboxd.console.status.snapshot._list_worker_queues",
+        lambda current: {n: all_queues(current) if queues is None else queues for n, queues in enumerate(worker_queues)},
     )
 
     troubles = json.loads(run("status", "--settings", settings_file, "--json").stdout)["troubles"]
 
-    told = [trouble for trouble in troubles if trouble.startswith("no worker takes")]
-    assert len(told) == len(missing)
-    assert all(any(what in trouble for trouble in told) for what in missing)
+    found = [trouble for trouble in troubles if trouble.startswith("no worker for")]
+    assert len(found) == len(missing)
+    assert all(any(purpose in trouble for trouble in found) for purpose in missing)
 
 
 @pytest.mark.live
 @pytest.mark.usefixtures("_broker")
-def test_a_file_that_is_claimed_for_days_needs_a_person_and_is_named_on_one_line(settings_file: Path) -> None:
+def test_a_file_that_has_been_claimed_for_days_is_a_problem_and_named_on_one_line(settings_file: Path) -> None:
     parcel = settings_file.parent / "drop" / "claimed" / new_parcel_id(time.time() - 1e6)
     parcel.mkdir()
     (parcel / ("long\nname" + 90 * "x")).touch()
 
     result = run("status", "--settings", settings_file)
 
-    (line,) = (line for line in result.stdout.splitlines() if "is claimed for 11 d" in line)
+    (line,) = (line for line in result.stdout.splitlines() if "has been claimed for 11 d" in line)
     assert f"long\\nname{90 * 'x'}" in line
-    assert line.endswith("says why")
+    assert line.endswith("run `inboxd explain` with its path")
 
 
-def test_help_says_when_a_person_is_needed() -> None:
-    assert "is beat there?" in run("status", "--help").stdout
+def test_the_help_lists_the_problems() -> None:
+    assert "is beat running?" in run("status", "--help").stdout
 
 
-def test_a_folder_that_is_missing_needs_a_person(settings_file: Path) -> None:
+def test_a_missing_folder_is_a_problem(settings_file: Path) -> None:
     (settings_file.parent / "drop" / "claimed").rmdir()
 
     result = run("status", "--settings", settings_file, "--json")
@@ -262,23 +262,23 @@ def test_a_folder_that_is_missing_needs_a_person(settings_file: Path) -> None:
     assert "claimed" in drop["problem"]
 
 
-def test_when_all_is_well_nothing_needs_a_person(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    watched = InboxReport("inotify", "a local disk", is_busy=False, outage=None)
-    inbox = InboxStatus("drop", FileCounts(1, 2, 3, 4, 5.0), report=watched)
-    well = Status(10.0, (inbox,), "", 1, Heartbeat(9.0, {}))
-    monkeypatch.setattr(inboxd.console.commands.status, "take_snapshot", lambda *_: well)
+def test_a_healthy_system_has_no_problems(settings_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    report = InboxReport("inotify", "a local disk", is_busy=False, outage=None)
+    inbox = InboxStatus("drop", FileCounts(1, 2, 3, 4, 5.0), report=report)
+    healthy = Status(10.0, (inbox,), "", 1, Heartbeat(9.0, {}))
+    monkeypatch.setattr(inboxd.console.commands.status, "take_snapshot", lambda *_: healthy)
 
     result = run("status", "--settings", settings_file)
 
     assert result.exit_code == 0
-    assert well.problems() == []
+    assert healthy.problems() == []
     assert "inotify (a local disk)" in result.stdout
-    assert "seen 1 s ago" in result.stdout
+    assert "heartbeat 1 s ago" in result.stdout
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(None, "-"), (0.4, "0 s"), (60, "1 min 0 s"), (3599, "59 min 59 s"), (3600, "1 h 0 min"), (90_061, "1 d 1 h")],
 )
-def test_an_age_is_told_in_its_two_largest_units(seconds: float | None, text: str) -> None:
+def test_an_age_is_shown_in_its_two_largest_units(seconds: float | None, text: str) -> None:
     assert format_age(seconds) == text
