@@ -164,7 +164,7 @@ LIVES = (
     Life("work: the handler raises on its last attempt", parcel_on_last_attempt, work_once),
     Life("work: the handler rejects the file", published_parcel({b"x/a": REJECTED}), work_once),
     Life("success: done", handled_parcel({b"a.pdf": GOOD}), work_once),
-    Life("success: a four-file parcel, one file split off", handled_parcel(FOUR_FILES), work_once),
+    Life("success: a four-file parcel, one split off", handled_parcel(FOUR_FILES), work_once),
     Life("success: a duplicate message comes first", duplicate_message, Program.work),
     Life("failure: failed", handled_parcel({b"x/a.pdf": REJECTED}), work_once),
     Life("failure: its name exists in failed/", handled_parcel({b"a.pdf": REJECTED}, IN_FAILED), work_once),
