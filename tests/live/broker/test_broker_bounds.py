@@ -32,9 +32,9 @@ PING_SECONDS = 1.0
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """Yield a stand that runs only the server."""
-    with Stand(tmp_path_factory.mktemp("bounds")) as made:
-        made.redis.start()
-        yield made
+    with Stand(tmp_path_factory.mktemp("bounds")) as new_stand:
+        new_stand.redis.start()
+        yield new_stand
 
 
 @pytest.fixture
@@ -46,8 +46,8 @@ def settings(stand: Stand) -> Settings:
 
 @pytest.fixture
 def app(settings: Settings) -> Iterator[Celery]:
-    with make_app(settings) as made:
-        yield made
+    with make_app(settings) as new_app:
+        yield new_app
 
 
 Call = Callable[[], object]

@@ -21,8 +21,8 @@ BODY = base64.b64encode(msgpack.packb([[{}], {}, {}])).decode()
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """Yield a stand whose queue receives invalid messages; its worker must survive all of them."""
-    with Stand(tmp_path_factory.mktemp("invalid")) as made:
-        yield made.start()
+    with Stand(tmp_path_factory.mktemp("invalid")) as new_stand:
+        yield new_stand.start()
 
 
 def message(**changes: object) -> dict[str, Any]:

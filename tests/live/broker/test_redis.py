@@ -15,8 +15,8 @@ MakeStand = Callable[..., Stand]
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """Yield a stand for tests that disturb the server; each of them leaves it running and no file in flight."""
-    with Stand(tmp_path_factory.mktemp("redis"), {"drop": {"handler": f"{HANDLERS}:sleep_20_ms"}}) as made:
-        yield made.start()
+    with Stand(tmp_path_factory.mktemp("redis"), {"drop": {"handler": f"{HANDLERS}:sleep_20_ms"}}) as new_stand:
+        yield new_stand.start()
 
 
 def drop_burst(stand: Stand, name: bytes, count: int) -> dict[bytes, str]:

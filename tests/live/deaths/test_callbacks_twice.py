@@ -24,17 +24,17 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """Yield a stand that runs a server and a worker: only callbacks move files."""
-    with Stand(tmp_path_factory.mktemp("callbacks")) as made:
-        made.redis.start()
-        made.worker.start()
-        yield made
+    with Stand(tmp_path_factory.mktemp("callbacks")) as new_stand:
+        new_stand.redis.start()
+        new_stand.worker.start()
+        yield new_stand
 
 
 @pytest.fixture
 def app(stand: Stand) -> Iterator[Celery]:
     settings = Settings(host="stand", redis={"url": f"unix://{stand.socket}"}, inbox={"drop": {"root": str(stand.root())}})
-    with make_app(settings, results=True) as made:
-        yield made
+    with make_app(settings, results=True) as new_app:
+        yield new_app
 
 
 def claim_file(stand: Stand, name: bytes) -> str:

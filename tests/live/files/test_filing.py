@@ -24,8 +24,8 @@ MEGABYTE = 1024 * 1024
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    with Stand(tmp_path_factory.mktemp("filing"), {"drop": {}, UNSETTLED: {"settle_seconds": 0.0}}) as made:
-        yield made.start()
+    with Stand(tmp_path_factory.mktemp("filing"), {"drop": {}, UNSETTLED: {"settle_seconds": 0.0}}) as new_stand:
+        yield new_stand.start()
 
 
 def test_a_single_file_is_in_done_within_two_seconds(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,10 +19,10 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
         "other": {},
         "narrow": {"handler": f"{HANDLERS}:sleep_20_ms", "in_flight_files_max": IN_FLIGHT_MAX},
     }
-    with Stand(tmp_path_factory.mktemp("folders"), inboxes) as made:
-        made.drop_folder(b"early", EARLY)
-        made.drop(b"early.txt", b"dropped before the start")
-        yield made.start()
+    with Stand(tmp_path_factory.mktemp("folders"), inboxes) as new_stand:
+        new_stand.drop_folder(b"early", EARLY)
+        new_stand.drop(b"early.txt", b"dropped before the start")
+        yield new_stand.start()
 
 
 def test_files_dropped_before_the_start_are_filed(stand: Stand) -> None:

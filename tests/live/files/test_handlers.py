@@ -22,12 +22,12 @@ INBOXES = {
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    with Stand(tmp_path_factory.mktemp("handlers"), INBOXES, work={"crashes_max": 2}) as made:
-        made.worker.argv = (*made.worker.argv[:-1], "3")  # IGNORES_LIMIT occupies one slot
-        made.start()
+    with Stand(tmp_path_factory.mktemp("handlers"), INBOXES, work={"crashes_max": 2}) as new_stand:
+        new_stand.worker.argv = (*new_stand.worker.argv[:-1], "3")  # IGNORES_LIMIT occupies one slot
+        new_stand.start()
         # the hard time limit is 10 s after the soft one: started first, checked in the last test
-        made.drop(IGNORES_LIMIT, b"ignore_stop", "short_limit")
-        yield made
+        new_stand.drop(IGNORES_LIMIT, b"ignore_stop", "short_limit")
+        yield new_stand
 
 
 def is_failed(stand: Stand, name: bytes, inbox: str = "drop") -> bool:

@@ -21,12 +21,12 @@ OBSERVED_SECONDS = 3.0
 @pytest.fixture
 def stand(make_stand: MakeStand) -> Stand:
     """Return a stand that runs a server and a watcher that can be made faulty, but no worker."""
-    made = make_stand({"drop": {}, "other": {}})
-    made.watcher.argv = (sys.executable, "-m", "support.live.faulty_watcher")
-    made.redis.start()
-    made.watcher.start()
-    claim_one_file(made)
-    return made
+    new_stand = make_stand({"drop": {}, "other": {}})
+    new_stand.watcher.argv = (sys.executable, "-m", "support.live.faulty_watcher")
+    new_stand.redis.start()
+    new_stand.watcher.start()
+    claim_one_file(new_stand)
+    return new_stand
 
 
 def claim_one_file(stand: Stand) -> None:

@@ -10,9 +10,9 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
-    with Stand(tmp_path_factory.mktemp("threads"), {"drop": {"retries": 1, "parcel_files_max": 1}}) as made:
-        made.worker.argv = (*made.worker.argv, "-P", "threads")
-        yield made.start()
+    with Stand(tmp_path_factory.mktemp("threads"), {"drop": {"retries": 1, "parcel_files_max": 1}}) as new_stand:
+        new_stand.worker.argv = (*new_stand.worker.argv, "-P", "threads")
+        yield new_stand.start()
 
 
 @pytest.mark.parametrize(("command", "reason"), [(b"exit", "SystemExit: 3"), (b"memory", "MemoryError")])

@@ -22,10 +22,10 @@ QUEUED_EVENTS_MAX = Path("/proc/sys/fs/inotify/max_queued_events")
 @pytest.fixture
 def stand(make_stand: MakeStand) -> Stand:
     """Return a stand with a server and a watcher that can be made faulty, but no worker."""
-    made = make_stand({"drop": {}, "other": {}})
-    made.watcher.argv = (sys.executable, "-m", "support.live.faulty_watcher")
-    made.redis.start()
-    return made
+    new_stand = make_stand({"drop": {}, "other": {}})
+    new_stand.watcher.argv = (sys.executable, "-m", "support.live.faulty_watcher")
+    new_stand.redis.start()
+    return new_stand
 
 
 def are_found_by_events(stand: Stand, inbox: str = "drop") -> bool:

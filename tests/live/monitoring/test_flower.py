@@ -26,9 +26,9 @@ LONG_BACKOFF = {"retries": 3, "retry_backoff_seconds": 50.0, "retry_backoff_max_
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """Yield a stand with all programs, its worker started with the options of `inboxd up` and the systemd units."""
-    with Stand(tmp_path_factory.mktemp("flower"), {"drop": LONG_BACKOFF}) as made:
-        made.worker.argv = (*made.worker.argv, "--without-gossip", "--without-mingle")
-        yield made.start()
+    with Stand(tmp_path_factory.mktemp("flower"), {"drop": LONG_BACKOFF}) as new_stand:
+        new_stand.worker.argv = (*new_stand.worker.argv, "--without-gossip", "--without-mingle")
+        yield new_stand.start()
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ pytestmark = pytest.mark.live
 @pytest.fixture(scope="module")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     """Yield a stand that runs a server and one worker with an embedded beat, but no watcher and no other beat."""
-    with Stand(tmp_path_factory.mktemp("commands")) as made:
-        made.worker.argv = (*made.worker.argv, "-B")
-        made.worker.death_signal = signal.SIGTERM  # SIGKILL would leave the embedded beat running
-        made.redis.start()
-        made.worker.start()
-        yield made
+    with Stand(tmp_path_factory.mktemp("commands")) as new_stand:
+        new_stand.worker.argv = (*new_stand.worker.argv, "-B")
+        new_stand.worker.death_signal = signal.SIGTERM  # SIGKILL would leave the embedded beat running
+        new_stand.redis.start()
+        new_stand.worker.start()
+        yield new_stand
 
 
 def test_inspect_ping_is_answered(stand: Stand) -> None:

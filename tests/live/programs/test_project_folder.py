@@ -46,17 +46,17 @@ def script(name: str) -> str:
 @pytest.fixture
 def stand(tmp_path: Path) -> Iterator[Stand]:
     """Yield a stand in a project folder whose modules have the names of ours, of dependencies and of the standard library."""
-    with Stand(tmp_path / "project", defaults={"handler": "tasks:book"}) as made:
-        for program in made.programs.values():
-            program.environment = user_environment(made)
-        for program in (made.worker, made.beat):  # python -m celery would put the folder on sys.path
+    with Stand(tmp_path / "project", defaults={"handler": "tasks:book"}) as new_stand:
+        for program in new_stand.programs.values():
+            program.environment = user_environment(new_stand)
+        for program in (new_stand.worker, new_stand.beat):  # python -m celery would put the folder on sys.path
             program.argv = (script("celery"), *program.argv[3:])
         for name in (*OURS, *DEPENDENCIES, *STANDARD):
-            (made.folder / f"{name}.py").write_text(TRAP)
-        (made.folder / "watcher").mkdir()
-        (made.folder / "watcher" / "__init__.py").write_text(TRAP)
-        (made.folder / "tasks.py").write_text(TASKS)
-        yield made
+            (new_stand.folder / f"{name}.py").write_text(TRAP)
+        (new_stand.folder / "watcher").mkdir()
+        (new_stand.folder / "watcher" / "__init__.py").write_text(TRAP)
+        (new_stand.folder / "tasks.py").write_text(TASKS)
+        yield new_stand
 
 
 COMMANDS = {"script": (script("inboxd"),), "module": (sys.executable, "-m", "inboxd")}

@@ -24,12 +24,12 @@ def managers() -> Iterator[dict[str, Manager]]:
 
 @pytest.fixture
 def stand(make_stand: MakeStand, managers: dict[str, Manager]) -> Stand:
-    made = make_stand({"drop": {}}, redis=SHORT_TIMEOUTS, work={"lease_seconds": 3.0, "silent_seconds": 20.0})
+    new_stand = make_stand({"drop": {}}, redis=SHORT_TIMEOUTS, work={"lease_seconds": 3.0, "silent_seconds": 20.0})
     for name, manager in managers.items():
-        program = made.programs[name]
+        program = new_stand.programs[name]
         variables = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": str(round(WATCHDOG_SECONDS * 1e6))}
-        program.environment = made.environment(**variables)
-    return made
+        program.environment = new_stand.environment(**variables)
+    return new_stand
 
 
 def count(states: list[str], prefix: str) -> int:

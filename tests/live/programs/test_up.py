@@ -124,9 +124,9 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path)
-    yield made
-    for up in made.ups:
+    new_place = Place(tmp_path)
+    yield new_place
+    for up in new_place.ups:
         up.kill()  # its child processes exit with it
         up.wait()
 

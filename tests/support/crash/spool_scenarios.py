@@ -60,7 +60,7 @@ def away(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
 
 
 def drain(disk: Disk, folders: Folders, inbox: Inbox) -> None:
-    """File what is claimed, in_order claim and file what is left in inbox/."""
+    """File what is claimed, then claim and file what is left in inbox/."""
     away(disk, folders, inbox)
     take(new_parcel_id())(disk, folders, inbox)
     away(disk, folders, inbox)

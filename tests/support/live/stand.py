@@ -193,12 +193,12 @@ class Stand:
         self.settings_file.write_text(toml(self.tables()), "utf-8")
         self.client = redis.Redis(unix_socket_path=str(self.socket), socket_timeout=10)
         celery = (sys.executable, "-m", "celery", "-A", "inboxd")
-        self.redis = self.program("redis", self._redis_argv(), lambda _start: self._redis_replies())
+        self.redis = self.program("redis", self._redis_argv(), lambda _start: self._is_redis_replying())
         self.watcher = self.program(
-            "watcher", (sys.executable, "-m", "inboxd.watcher"), self._has_logged("watcher", '"event": "started"')
+            "watcher", (sys.executable, "-m", "inboxd.watcher"), self._readiness_check("watcher", '"event": "started"')
         )
-        self.worker = self.program("worker", (*celery, "worker", "-c", "2"), self._has_logged("worker", " ready."))
-        self.beat = self.program("beat", (*celery, "beat", "--pidfile="), self._has_logged("beat", "beat: Starting"))
+        self.worker = self.program("worker", (*celery, "worker", "-c", "2"), self._readiness_check("worker", " ready."))
+        self.beat = self.program("beat", (*celery, "beat", "--pidfile="), self._readiness_check("beat", "beat: Starting"))
         Stand.open_stands.append(self)
 
     # setup and teardown
@@ -322,7 +322,7 @@ class Stand:
         return set(names(self.path(folder, inbox=inbox)))
 
     def tree(self, folder: str, inbox: str = DROP) -> dict[bytes, str]:
-        """Return path below ``folder`` -> SHA-256 (hex) of each file; see ``tree``."""
+        """Return path below ``folder`` -> SHA-256 (hex) of each file; see the function ``tree``."""
         return tree(self.path(folder, inbox=inbox))
 
     def note(self, name: bytes, inbox: str = DROP) -> str:
@@ -388,13 +388,13 @@ class Stand:
             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
         )  # fmt: skip
 
-    def _redis_replies(self) -> bool:
+    def _is_redis_replying(self) -> bool:
         try:
             return bool(self.client.ping())
         except redis.RedisError:
             return False
 
-    def _has_logged(self, program: str, text: str) -> Callable[[int], bool]:
+    def _readiness_check(self, program: str, text: str) -> Callable[[int], bool]:
         return lambda start: text in self.programs[program].text(start)
 
 
