@@ -75,9 +75,7 @@ def test_a_refused_reload_ends_with_ready_too(stand: Stand, managers: dict[str, 
 
 
 @pytest.mark.parametrize("when", ["at the start", "later", "hangs"])
-def test_without_redis_each_program_notifies_its_watchdog_in_time(
-    stand: Stand, managers: dict[str, Manager], when: str
-) -> None:
+def test_without_redis_each_program_notifies_its_watchdog(stand: Stand, managers: dict[str, Manager], when: str) -> None:
     if when != "at the start":
         stand.redis.start()
     programs = [stand.programs[name] for name in managers]
