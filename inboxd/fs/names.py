@@ -6,7 +6,7 @@ from collections.abc import Iterator
 NAME_BYTES_MAX = 255
 TEMP_PREFIX = b".inboxd-"
 TEMP_NAME = re.compile(rb"\.inboxd-[0-9a-f]{16}\.(?:part|note)")
-"""The names of inboxd's temporary files. They occur only in done/ and failed/; retention removes old ones."""
+"""The names of inboxd's own unfinished files. Retention removes old ones from done/ and failed/."""
 
 _EXTENSION_BYTES_MAX = 16
 

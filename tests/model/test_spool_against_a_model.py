@@ -116,7 +116,7 @@ class SpoolMachine(RuleBasedStateMachine):
     def fail(self, parcel: str, which: int) -> object:
         filed = None
         for path, content in self._one(parcel, which):
-            text = format_note(path, "a reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
+            text = format_note(path, "a reason", inbox="drop", parcel=parcel, attempts=1, failed_at=0.0)
             filed = file_failed(self.disk, self.folders, parcel, path, text)
 
             assert filed is not None

@@ -14,7 +14,7 @@ anything = st.binary(min_size=1, max_size=60).filter(lambda path: b"\0" not in p
 
 
 def written(path: bytes = b"a.pdf", reason: str = "not an invoice", attempts: int = 1) -> str:
-    return format_note(path, reason, inbox="drop", parcel=PARCEL, attempts=attempts, at=0.0).decode()
+    return format_note(path, reason, inbox="drop", parcel=PARCEL, attempts=attempts, failed_at=0.0).decode()
 
 
 def test_a_note_says_what_went_wrong_and_what_to_do() -> None:
@@ -28,7 +28,7 @@ def test_a_note_says_what_went_wrong_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize(
-    ("attempts", "line"), [(0, "It was not worked on."), (1, "It was tried once."), (2, "It was tried 2 times.")]
+    ("attempts", "line"), [(0, "It was not passed to the handler."), (1, "It was tried once."), (2, "It was tried 2 times.")]
 )
 def test_a_note_says_how_often_the_file_was_tried(attempts: int, line: str) -> None:
     assert line in written(attempts=attempts).splitlines()
@@ -47,7 +47,7 @@ def test_a_very_long_reason_is_cut() -> None:
 
 @given(path=anything, reason=st.text())
 def test_every_note_is_utf_8_and_known_again_by_its_signature(path: bytes, reason: str) -> None:
-    text = format_note(path, reason, inbox="drop", parcel=PARCEL, attempts=1, at=0.0)
+    text = format_note(path, reason, inbox="drop", parcel=PARCEL, attempts=1, failed_at=0.0)
 
     assert text.decode("utf-8").endswith("\n")
     assert is_note(text)
@@ -66,7 +66,7 @@ def test_notes_of_different_parcels_have_different_signatures() -> None:
 
 @pytest.mark.parametrize("path", [b"a", b"/".join([b"\xff" * 255] * 33), b"/".join(["\U000e0001".encode() * 63] * 33)])
 def test_a_note_is_short_enough_to_be_read_at_one_go(path: bytes) -> None:
-    text = format_note(path, "\U0001f4a5" * 5000, inbox="d" * 64, parcel=PARCEL, attempts=1, at=0.0)
+    text = format_note(path, "\U0001f4a5" * 5000, inbox="d" * 64, parcel=PARCEL, attempts=1, failed_at=0.0)
 
     assert len(text) <= NOTE_BYTES_MAX
 

@@ -24,7 +24,7 @@ def spool(tmp_path: Path) -> Spool:
 
 
 def note(path: bytes, parcel: str) -> bytes:
-    return format_note(path, "a reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
+    return format_note(path, "a reason", inbox="drop", parcel=parcel, attempts=1, failed_at=0.0)
 
 
 def done(spool: Spool, parcel: str, path: bytes, disk: Disk | None = None) -> bytes | None:

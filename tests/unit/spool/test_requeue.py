@@ -152,7 +152,7 @@ def test_a_note_that_was_changed_to_another_path_is_not_believed(spool: Spool) -
 
 def test_a_signed_path_that_leads_outside_is_not_believed(spool: Spool) -> None:
     spool.put(b"failed/a.pdf")
-    outside = format_note(b"../b.pdf", "r", inbox="drop", parcel=f"{1:028x}", attempts=1, at=0.0)
+    outside = format_note(b"../b.pdf", "r", inbox="drop", parcel=f"{1:028x}", attempts=1, failed_at=0.0)
     spool.put(b"failed/a.pdf.error.txt", outside)
 
     assert back(spool, b"a.pdf") == b"a.pdf"
@@ -195,7 +195,7 @@ def test_a_sub_folder_that_is_tidied_away_just_before_the_move_is_made_again(spo
 
 def test_a_note_that_another_file_has_got_meanwhile_stays(spool: Spool) -> None:
     drop_and_fail(spool, b"a.pdf")
-    other = format_note(b"a.pdf", "another", inbox="drop", parcel=f"{7:028x}", attempts=1, at=0.0)
+    other = format_note(b"a.pdf", "another", inbox="drop", parcel=f"{7:028x}", attempts=1, failed_at=0.0)
 
     def take_the_name(name: bytes) -> None:
         if name == b"a.pdf":

@@ -27,7 +27,7 @@ def spool(tmp_path: Path) -> Spool:
 
 
 def note(path: bytes) -> bytes:
-    return format_note(path, "a reason", inbox="drop", parcel=new_parcel_id(), attempts=1, at=0.0)
+    return format_note(path, "a reason", inbox="drop", parcel=new_parcel_id(), attempts=1, failed_at=0.0)
 
 
 def removed(spool: Spool, top: str, later: float, keep: float = 0.0, disk: Disk | None = None) -> list[Deleted]:
@@ -132,14 +132,16 @@ def test_our_own_unfinished_files_go_when_nobody_can_be_at_work_on_them(top: str
     spool.put(top.encode() + b"/x/" + name)
 
     assert removed(spool, top, later=LEFTOVER_SECONDS - 60.0) == []
-    assert removed(spool, top, later=LEFTOVER_SECONDS + 60.0) == [Deleted(b"x/" + name, "an unfinished file of inboxd's")]
+    assert removed(spool, top, later=LEFTOVER_SECONDS + 60.0) == [
+        Deleted(b"x/" + name, "unfinished temporary file or name reservation")
+    ]
 
 
 def test_a_note_whose_file_was_taken_away_goes(spool: Spool) -> None:
     spool.put(b"failed/x/a.error.txt", note(b"x/a"))
 
     assert removed(spool, "failed", LEFTOVER_SECONDS - 60.0) == []
-    assert removed(spool, "failed", OLD) == [Deleted(b"x/a.error.txt", "a note of inboxd's whose file is gone")]
+    assert removed(spool, "failed", OLD) == [Deleted(b"x/a.error.txt", "error note without its file")]
 
 
 def test_a_note_beside_its_file_stays(spool: Spool) -> None:
