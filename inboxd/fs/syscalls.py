@@ -1,4 +1,4 @@
-"""The file system calls of all other modules, one method for each. Folders are descriptors (``at``), names are bytes.
+"""The only module with file system calls, one method for each. Folders are descriptors (``at``), names are bytes.
 
 Each method raises the kernel's OSError. Unless its docstring says so, none follows a symlink, blocks on a FIFO or overwrites.
 """
@@ -118,7 +118,7 @@ class Disk:
         os.mkdir(name, mode, dir_fd=at)
 
     def rmdir(self, at: Fd, name: bytes) -> None:
-        """Remove an empty folder. Raises ENOTEMPTY for others."""
+        """Remove an empty folder. Raises ENOTEMPTY for a folder with contents."""
         os.rmdir(name, dir_fd=at)
 
     def make_path(self, path: PurePath) -> None:

@@ -1,7 +1,6 @@
 """The parcels in an inbox's claimed/ folder: claim files, list them, split parcels, and release files.
 
-Paths are bytes, relative to inbox/ and, unchanged, to claimed/<parcel>/. If another process moves a file first, a function
-reports that by its result, not by an exception.
+Paths are bytes, relative to inbox/ and to claimed/<parcel>/. The result reports a lost race; no function raises for it.
 """
 
 import contextlib

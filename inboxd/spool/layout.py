@@ -14,7 +14,7 @@ from inboxd.fs.syscalls import Disk, Fd
 INBOX, CLAIMED, DONE, FAILED = b"inbox", b"claimed", b"done", b"failed"
 FOLDER_NAMES = (INBOX, CLAIMED, DONE, FAILED)
 CLAIMED_MODE = 0o700
-"""Mode of claimed/ and of the parcels in it: nobody but inboxd may change files in flight."""
+"""Mode of claimed/ and of the parcels in it: only inboxd may access files in flight."""
 FOLDER_MODE = 0o777
 """Mode of new folders for users' files: the umask and the parent's default ACL decide who may access them."""
 

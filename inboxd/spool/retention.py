@@ -32,7 +32,7 @@ def delete_expired(disk: Disk, folder: Fd, now: float, keep_seconds: float, *, h
     """Delete files in done/ or failed/ that were filed more than ``keep_seconds`` ago (0: never), and inboxd's own leftovers.
 
     Yields each deletion. The age of a file counts from its ctime, which its filing set, and in a folder that was refused as a
-    whole from that folder's note. Only failed/ has notes (``has_notes``): in done/, what looks like one is a user's file.
+    whole from that folder's note. Only failed/ has notes (``has_notes``): in done/, a file like a note is a user's.
     """
     refused = _RefusedFolder(disk)
     for entry in walk(disk, folder, refused.enter if has_notes else lambda _: True):
@@ -88,7 +88,7 @@ def _deletion_reason(disk: Disk, entry: Entry, since: float, now: float, keep_se
         return "history of a file that has not failed again"
     is_own_file = TEMP_NAME.fullmatch(entry.name) or is_reserved(disk, entry.at, entry.name)
     if is_own_file and not since:
-        return "unfinished temporary file or name reservation"
+        return "leftover temporary file of inboxd"
     if has_notes and entry.name.endswith(SUFFIX) and _is_orphaned_note(disk, entry.at, entry.name):
         return "error note without its file"
     return None

@@ -16,7 +16,7 @@ from support.disk.spools import TEMP_PREFIX
 from inboxd.spool.retention import LEFTOVER_SECONDS, delete_expired
 
 EXPIRED = {b"done/a": b"A", b"done/x/b": b"B", b"failed/c.pdf": b"C", b"failed/c.pdf.error.txt": note(b"c.pdf", "0" * 28)}
-KEPT = {b"inbox/d": b"D", P + b"x/e": b"E"}
+UNAFFECTED = {b"inbox/d": b"D", P + b"x/e": b"E"}
 LEFTOVERS = {
     b"done/x/" + TEMP_PREFIX + b"0123456789abcdef.part": b"incomplete copy",
     b"failed/" + TEMP_PREFIX + b"0123456789abcdef.note": b"incomplete note",
@@ -42,15 +42,15 @@ def delete_leftovers(program: Program) -> None:
 def test_after_a_fault_the_next_expiry_completes_without_waiting(fault: Fault, tmp_path: Path) -> None:
     for point in itertools.count(1):
         world = World(tmp_path / str(point), keep_done_days=SHORTEST_DAYS, keep_failed_days=SHORTEST_DAYS)
-        put(world, {**EXPIRED, **KEPT})
+        put(world, {**EXPIRED, **UNAFFECTED})
         has_point = world.meet(Program.expired, fault, point)
         files = world.spool.files()
-        assert files.items() >= KEPT.items()
+        assert files.items() >= UNAFFECTED.items()
         assert max(Counter(files.values()).values()) == 1
 
         world.program().expired()
 
-        assert world.spool.files() == KEPT
+        assert world.spool.files() == UNAFFECTED
         if not has_point:
             break
         walked("sweep: expired", fault.name, point)
@@ -61,13 +61,13 @@ def test_after_a_fault_the_next_expiry_completes_without_waiting(fault: Fault, t
 def test_deleting_leftovers_with_a_fault_deletes_no_users_file(fault: Fault, tmp_path: Path) -> None:
     for point in itertools.count(1):
         world = World(tmp_path / str(point))
-        put(world, {**EXPIRED, **KEPT, **LEFTOVERS})
+        put(world, {**EXPIRED, **UNAFFECTED, **LEFTOVERS})
         has_point = world.meet(delete_leftovers, fault, point)
-        assert world.spool.files().items() >= {**EXPIRED, **KEPT}.items()
+        assert world.spool.files().items() >= {**EXPIRED, **UNAFFECTED}.items()
 
         delete_leftovers(world.program())
 
-        assert world.spool.files() == {**EXPIRED, **KEPT}
+        assert world.spool.files() == {**EXPIRED, **UNAFFECTED}
         if not has_point:
             break
         walked("retention: leftovers", fault.name, point)

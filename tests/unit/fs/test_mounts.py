@@ -39,10 +39,10 @@ def mount(fs_type: str) -> Mount:
 def test_the_mount_of_a_real_folder_is_found(tmp_path: Path) -> None:
     point = next(folder for folder in (tmp_path, *tmp_path.parents) if folder.is_mount())
 
-    found = find_mount_of_path(Disk(), tmp_path)
+    result = find_mount_of_path(Disk(), tmp_path)
 
-    assert found.point == str(point)
-    assert f" {point} {found.file_system} " in Path("/proc/mounts").read_text()
+    assert result.point == str(point)
+    assert f" {point} {result.file_system} " in Path("/proc/mounts").read_text()
 
 
 def test_proc_is_a_separate_mount(tmp_path: Path) -> None:
@@ -80,9 +80,9 @@ def test_of_stacked_mounts_the_one_with_the_id_is_found(mount_id: int, fs_type: 
 
 
 def test_an_unlisted_mount_has_an_unknown_file_system_and_counts_as_network() -> None:
-    found = find_mount(MountsDisk(99), 0)
+    result = find_mount(MountsDisk(99), 0)
 
-    assert (found.id, found.file_system, found.is_network) == (99, "unknown", True)
+    assert (result.id, result.file_system, result.is_network) == (99, "unknown", True)
 
 
 @pytest.mark.parametrize("character", ["\u2028", "\x85", "\x0b", "\x0c", "\x1c", "\xa0", "\u3000", "\udcff"])

@@ -53,5 +53,5 @@ def test_candidates_of_any_name_are_valid_and_distinct(name: bytes) -> None:
     candidates = take(candidate_names(name), 12)
 
     assert candidates[0] == name
-    assert len(set(candidates)) == 12
-    assert all(1 <= len(found) <= 255 and b"/" not in found and found not in (b".", b"..") for found in candidates)
+    assert len(set(candidates) - {b".", b".."}) == 12
+    assert all(1 <= len(candidate) <= 255 and b"/" not in candidate for candidate in candidates)

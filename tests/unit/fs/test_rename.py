@@ -74,13 +74,13 @@ def test_a_move_to_a_taken_name_raises_and_overwrites_nothing(disk: Disk, folder
 @pytest.mark.parametrize("kind", ["folder", "link", "broken link"])
 def test_a_folder_or_symlink_is_not_overwritten(disk: Disk, kind: str, folders: MoveFolders) -> None:
     (folders.src / "f").write_bytes(b"new")
-    taken = folders.dst / "f"
-    taken.mkdir() if kind == "folder" else taken.symlink_to("/" if kind == "link" else "/nowhere")
+    occupant = folders.dst / "f"
+    occupant.mkdir() if kind == "folder" else occupant.symlink_to("/" if kind == "link" else "/nowhere")
 
     name = move_to_free_name(disk, folders.src_at, b"f", folders.dst_at, b"f")
 
     assert name == b"f (2)"
-    assert taken.is_dir() if kind == "folder" else taken.is_symlink()
+    assert occupant.is_dir() if kind == "folder" else occupant.is_symlink()
 
 
 @pytest.mark.parametrize("disk", DISKS, ids=disk_name)

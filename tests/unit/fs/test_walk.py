@@ -46,9 +46,9 @@ def test_every_entry_is_yielded_once(top: Path, at: Fd) -> None:
     put(top, b"a", b"x/b", b"x/y/c", b"\xff/\n")
     (top / "empty").mkdir()
 
-    found = list_entries(at)
+    entries = list_entries(at)
 
-    assert sorted(found) == sorted([
+    assert sorted(entries) == sorted([
         (b"a", False), (b"x/b", False), (b"x/y/c", False), (b"\xff/\n", False),
         (b"x", True), (b"x/y", True), (b"\xff", True), (b"empty", True),
     ])  # fmt: skip
@@ -89,18 +89,18 @@ def test_symlinks_are_yielded_and_not_followed(top: Path, at: Fd) -> None:
 def test_a_folder_that_enter_rejects_is_yielded_without_its_contents(top: Path, at: Fd) -> None:
     put(top, b"x/a", b"y/b")
 
-    found = list_entries(at, enter=lambda folder: folder.name != b"x")
+    entries = list_entries(at, enter=lambda folder: folder.name != b"x")
 
-    assert sorted(found) == [(b"x", True), (b"y", True), (b"y/b", False)]
+    assert sorted(entries) == [(b"x", True), (b"y", True), (b"y/b", False)]
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.ENOENT, errno.ELOOP], ids=errno.errorcode.get)
 def test_a_folder_that_can_not_be_opened_does_not_end_the_walk(code: int, top: Path, at: Fd) -> None:
     put(top, b"x/a", b"y/b")
 
-    found = list_entries(at, RefusingDisk("open_folder", b"x", code))
+    entries = list_entries(at, RefusingDisk("open_folder", b"x", code))
 
-    assert sorted(found) == [(b"x", True), (b"y", True), (b"y/b", False)]
+    assert sorted(entries) == [(b"x", True), (b"y", True), (b"y/b", False)]
 
 
 def test_an_io_error_in_a_folder_is_raised(top: Path, at: Fd) -> None:
@@ -112,15 +112,15 @@ def test_an_io_error_in_a_folder_is_raised(top: Path, at: Fd) -> None:
 
 def test_a_folder_that_is_moved_out_does_not_lead_the_walk_out_of_the_tree(top: Path, at: Fd, tmp_path: Path) -> None:
     put(top, b"x/y/a", b"z/b")
-    put(tmp_path, b"elsewhere/not ours")
-    found = []
+    put(tmp_path, b"elsewhere/unrelated")
+    paths = []
 
     for entry in walk(Disk(), at):
-        found.append(entry.path)
+        paths.append(entry.path)
         if entry.path == b"x/y/a":
             (top / "x" / "y").rename(tmp_path / "elsewhere" / "y")
 
-    assert set(found) <= {b"x/y/a", b"x/y", b"x", b"z/b", b"z"}
+    assert set(paths) <= {b"x/y/a", b"x/y", b"x", b"z/b", b"z"}
 
 
 def test_a_tree_of_3000_levels_takes_a_few_operations_per_level(top: Path, at: Fd) -> None:

@@ -132,9 +132,7 @@ def test_old_unfinished_files_are_deleted(top: str, name: bytes, spool: Spool) -
     spool.put(top.encode() + b"/x/" + name)
 
     assert expire(spool, top, age=LEFTOVER_SECONDS - 60.0) == []
-    assert expire(spool, top, age=LEFTOVER_SECONDS + 60.0) == [
-        Deleted(b"x/" + name, "unfinished temporary file or name reservation")
-    ]
+    assert expire(spool, top, age=LEFTOVER_SECONDS + 60.0) == [Deleted(b"x/" + name, "leftover temporary file of inboxd")]
 
 
 def test_an_old_note_without_its_file_is_deleted(spool: Spool) -> None:
