@@ -1,4 +1,4 @@
-"""Crash tests walk thousands of paths: in memory and without a log, since disk and log would be most of the work."""
+"""Fixtures of the crash tests: folders in memory and no log, for speed."""
 
 import tempfile
 from collections.abc import Iterator
@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import structlog
 
-MEMORY = Path("/dev/shm")
+MEMORY_FOLDER = Path("/dev/shm")
 
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """Make a folder in memory, where there is such a place; nothing here asks what a power cut would leave."""
-    with tempfile.TemporaryDirectory(prefix="inboxd-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
+    """Make a folder in memory, if the system has a tmpfs for it; no crash test depends on the storage device."""
+    with tempfile.TemporaryDirectory(prefix="inboxd-", dir=MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None) as folder:
         yield Path(folder)
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Log nothing."""
+def without_log() -> Iterator[None]:
+    """Disable log lines below the level critical."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     yield
     structlog.reset_defaults()

@@ -1,4 +1,4 @@
-"""What unit tests share: the real Valkey, and a watcher without one."""
+"""Fixtures of all unit tests: a real Valkey, and a watcher without one."""
 
 from support.parts.watchers import logged, watcher
 from support.valkey import valkey, valkey_url

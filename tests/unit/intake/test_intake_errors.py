@@ -60,7 +60,7 @@ def test_what_can_not_be_accepted_is_in_failed_with_its_reason(spool: Spool) -> 
     assert b"symbolic link" in notes[b"link"]
     assert b"named pipe" in notes[b"pipe"]
     assert b"deep" in notes[b"1/2"]
-    assert all(b"It was not worked on." in text for text in notes.values())
+    assert all(b"It was not passed to the handler." in text for text in notes.values())
     assert spool.files("inbox") == {}
     assert list((spool.root / "claimed").iterdir()) == []
 
