@@ -1,4 +1,4 @@
-"""Workers register their queues in Redis, so that the watcher knows whether a worker needs the files' bytes in the message.
+"""Workers register their queues in Redis, so that the watcher can decide whether a message must carry the files' bytes.
 
 Bytes in a message cross a connection to Redis three times: needless between programs on one host, inevitable to another.
 """

@@ -225,7 +225,7 @@ def test_a_filed_parcel_is_not_started_again(leases: AnyLeases) -> None:
     assert read_lease(leases).seconds_left < 0
 
 
-def test_of_a_filed_parcel_redis_keeps_only_an_expiring_tombstone(
+def test_redis_keeps_only_an_expiring_tombstone_of_a_filed_parcel(
     redis_leases: Leases, valkey: redis.Redis, valkey_url: str, tmp_path: Path
 ) -> None:
     app = make_app(settings_for(valkey_url, tmp_path), results=True)
