@@ -140,9 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         drill = Drill(stand, arguments.files, arguments.faults, arguments.seed, arguments.every)
         settled = drill.run()
     save(folder, drill)
-    ledger = Ledger(
-        stand, drill.dropped, drill.faults.injected, folder / CALLS
-    )  # after the stand: the folders no longer change
+    ledger = Ledger(stand, drill.dropped, drill.faults.injected, folder / CALLS)  # after all programs have exited
     succeeded = report(ledger, drill, settled, markdown=arguments.markdown)
     if succeeded and not arguments.keep:
         shutil.rmtree(folder)
