@@ -34,15 +34,15 @@ class SteadyConsumer(Consumer):
     def __init__(self, *args: Any, quarantine_failed: Callable[[Any, Exception], None], **kwargs: Any) -> None:  # noqa: ANN401
         """``quarantine_failed`` receives a message on which Celery fails, before it is acknowledged; all else is Celery's."""
         self._quarantine_failed = quarantine_failed
-        # Celery retries a heartbeat for ever: while the server hangs, the consumer would do nothing else, not even stop
         sends_events = kwargs.get("task_events")
+        # Celery retries a heartbeat for ever: while the server hangs, the consumer would do nothing else, not even stop
         super().__init__(*args, **{**kwargs, "without_heartbeat": True, "task_events": True})
         untyped: Any = self
         for step in untyped.steps:
             # without gossip and heartbeats Celery omits the Events step, and Flower sees no task. So the step is included,
             # but sends no task events until a client (Flower) sends `enable_events`, unless -E was given
             if isinstance(step, Events) and not sends_events:
-                step.groups = ["worker"]  # type: ignore[attr-defined]  # celery-types does not have it
+                step.groups = ["worker"]  # type: ignore[attr-defined]  # missing in celery-types
         self.is_connecting = True
         """Whether the consumer is connecting to Redis; if not, it polls its queues."""
 

@@ -28,7 +28,7 @@ from inboxd.spool.layout import is_parcel_id
 
 REDELIVERED_KEY = "inboxd:redelivered:"
 MESSAGE_BYTES_MAX = 2 * INLINE_BYTES_MAX
-"""Maximum size of a message: the largest parcel in base64, and its headers, are smaller."""
+"""Maximum size of a message; the largest parcel, in base64 and with its headers, stays below it."""
 QUARANTINED_BYTES_MAX = 65_536
 QUARANTINED_MESSAGES_MAX = 100
 """Maximum number of messages kept in quarantine, and bytes kept of each."""
@@ -36,7 +36,9 @@ REDELIVERIES_MAX = 5
 """Redeliveries within REDELIVERED_SECONDS after which a message is suspected of crashing its workers."""
 REDELIVERED_SECONDS = 3600
 DEPTH_MAX = 8
+"""Maximum nesting of the headers: deeper ones could crash the worker."""
 REMEMBERED_IDS_MAX = 10_000
+"""Maximum number of redelivered messages whose ids a worker keeps in memory."""
 
 _CONTENT_TYPE = "application/x-msgpack"
 
@@ -80,14 +82,14 @@ def _check_headers(headers: Mapping[str, Any], known_tasks: Collection[str]) -> 
     if headers.get("compression") is not None:
         raise InvalidMessage("the message is compressed, which inboxd never does: decompressing could exhaust the memory")
     if not headers.get("id") or not _is_printable_ascii(headers["id"]):
-        raise InvalidMessage("the id is missing or not printable ASCII")
+        raise InvalidMessage("the id header is missing or not printable ASCII")
     if headers.get("task") not in known_tasks:
-        raise InvalidMessage(f"no task here is named {escape(str(headers.get('task')))[:200]}")
+        raise InvalidMessage(f"no task named {escape(str(headers.get('task')))[:200]} is registered")
     limits = headers.get("timelimit") or [None, None]
     if not (isinstance(limits, list) and len(limits) == len("hs") and all(_is_number(limit) for limit in limits)):
-        raise InvalidMessage("the timelimit is not a list of two numbers")
+        raise InvalidMessage("the timelimit header is not a list of two numbers")
     if not isinstance(headers.get("retries") or 0, int):
-        raise InvalidMessage("the retries are not an integer")
+        raise InvalidMessage("the retries header is not an integer")
     if not all(_is_timestamp(headers.get(name)) for name in ("eta", "expires")):
         raise InvalidMessage("the eta or expires header is not an ISO 8601 time")
     if _is_deeper(headers, DEPTH_MAX):
@@ -183,17 +185,14 @@ class MessageFilter:
                 pipe.expire(key, REDELIVERED_SECONDS)
                 times = int(pipe.execute()[0])
                 if times < REDELIVERIES_MAX:
-                    self._add_redelivered(task_id)
+                    if len(self._redelivered) >= REMEMBERED_IDS_MAX:
+                        self._redelivered.clear()
+                    self._redelivered.add(task_id)
                     return False
                 self._client.delete(key)
         except BrokerUnavailable:
             return False
         return True
-
-    def _add_redelivered(self, task_id: str) -> None:
-        if len(self._redelivered) >= REMEMBERED_IDS_MAX:
-            self._redelivered.clear()
-        self._redelivered.add(task_id)
 
     def _quarantine(self, queue: str, raw: bytes, why: str, task_id: str, *, crashed: bool) -> None:
         """Store a bad message in a list that no worker consumes."""
@@ -201,7 +200,7 @@ class MessageFilter:
         parcel = task_id if is_parcel_id(task_id) else None
         _log.error(
             events.MESSAGE_QUARANTINED, queue=queue, parcel=parcel, task=escape(task_id)[:100], size=len(raw), why=why,
-            remedy=f"the sweep publishes its parcel again; read the message with LRANGE {QUARANTINE_KEY} 0 0",
+            remedy=f"the sweep publishes the message's parcel again; read the message with LRANGE {QUARANTINE_KEY} 0 0",
         )  # fmt: skip
         try:
             with translate_redis_errors(), self._client.pipeline(transaction=True) as pipe:

@@ -1,4 +1,4 @@
-"""A journal of records in a file of its own per process: a write takes a microsecond or two, and survives any process's death.
+"""A process's journal: records in a file, each written in a microsecond or two, which survive the death of all processes.
 
 Journals are not synced: records lost in a power cut cost handler calls, but no file.
 """
