@@ -118,8 +118,8 @@ MUTANTS = (
     Mutant(
         "a lease is never renewed",
         "tasks/work/lease_renewer.py",
-        "            for parcel, token in kept:\n",
-        "            for parcel, token in kept[:0]:\n",
+        "            for parcel, token in renewed:\n",
+        "            for parcel, token in renewed[:0]:\n",
         ("tests/unit/tasks/work/test_lease_renewer.py",),
     ),
     Mutant(
@@ -160,14 +160,14 @@ MUTANTS = (
     Mutant(
         "the sweep reads no stored outcomes",
         "tasks/sweeps/repair.py",
-        "        stored = self._workshop.stored(idle)\n",
-        "        stored = dict.fromkeys(idle, {'status': 'PENDING', 'result': None})\n",
+        "        stored = read_results(self._context.app, unattended)\n",
+        "        stored = dict.fromkeys(unattended, {'status': 'PENDING', 'result': None})\n",
         ("tests/unit/tasks/sweeps/test_repair.py",),
     ),
     Mutant(
         "the sweep does not read the queues",
         "tasks/sweeps/repair.py",
-        "        queued = self._queued(ids)\n",
+        "        queued = self._find_queued(parcels)\n",
         "        queued = frozenset()\n",
         ("tests/unit/tasks/sweeps/test_repair.py",),
     ),

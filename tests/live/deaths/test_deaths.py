@@ -26,7 +26,7 @@ def test_one_file_that_kills_its_worker_among_five_hundred_fails_alone(make_stan
 
     assert stand.tree("done") == good
     assert stand.names("failed") == {deadly, deadly + b".error.txt"}
-    assert "ended in the middle of it" in stand.note(deadly)
+    assert "the worker process died" in stand.note(deadly)
     calls = stand.duplicates()
     assert calls.pop(deadly) <= 1 + Work().crashes_max, "once in company, then alone"
     assert calls == {}, "what was done before is noted"
