@@ -73,8 +73,9 @@ def test_another_users_process_is_hidden_from_the_worker_and_not_taken_for_dead(
         "--clear-groups",
     )
     ask = (
-        "from inboxd.tasks.worker import process_identity as owner\n"
-        "print(*(owner.life(f'box/{owner._world()}/{pid}/1/1') for pid in (1, 4194303)))"
+        "from inboxd.tasks.worker.process_identity import liveness, process_token\n"
+        "namespace = process_token('box').split('/')[1]\n"
+        "print(*(liveness(f'box/{namespace}/{pid}/1/1') for pid in (1, 4194303)))"
     )
 
     said = shared.run(*inside, "/opt/inboxd/current/bin/python", "-c", ask).stdout
