@@ -10,7 +10,7 @@ from inboxd.intake.readiness import refusal_reason
 _NOT_A_FILE = (errno.ELOOP, errno.ENXIO)
 """Error numbers of opening a symbolic link or a socket."""
 
-_UNREADABLE = "inboxd has no permission to read the file: its owner must make it readable for the service"
+_UNREADABLE = "no permission to read the file: its owner must make it readable for the service"
 
 FileVersion = tuple[int, int]
 """Size and mtime_ns: they differ once a file has been changed. Not the inode: a copy across file systems has another."""

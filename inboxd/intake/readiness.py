@@ -117,7 +117,7 @@ def decide(stat: Stat, writers: WriterCheck, now: float, waits: WaitTimes, *, is
     if writers is WriterCheck.BUSY:
         return Wait(now + BUSY_RECHECK_SECONDS, "a program has the file open for writing", is_certain=False)
     if is_downloading:
-        return Wait(now + BUSY_RECHECK_SECONDS, "a download of the file is still in progress", is_certain=False)
+        return Wait(now + BUSY_RECHECK_SECONDS, "a download of the file is in progress", is_certain=False)
     if stat.size == 0 and now < changed + waits.empty_seconds:
         return Wait(changed + waits.empty_seconds, f"empty so far: changed {_format_age(now - changed)}")
     if (writers is WriterCheck.UNKNOWN or not waits.trusts_leases) and now < changed + waits.unsure_seconds:
@@ -130,7 +130,7 @@ def refusal_reason(stat: Stat, size_bytes_max: int) -> str | None:
     if stat.kind is not FileKind.FILE:
         return _not_a_file(stat.kind)
     if size_bytes_max and stat.size > size_bytes_max:
-        return f"the file has {stat.size} bytes; this inbox accepts at most {size_bytes_max} bytes"
+        return f"the file has {stat.size} bytes: this inbox accepts at most {size_bytes_max} bytes"
     if stat.size > _GIB and stat.allocated < stat.size // 100:
         return f"a sparse file: its size is {stat.size} bytes, but only {stat.allocated} bytes are stored on disk"
     return None

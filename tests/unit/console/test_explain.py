@@ -100,8 +100,8 @@ def test_an_empty_file_may_be_a_placeholder(settings: Settings, spool: Spool) ->
     ("path", "rules", "words"),
     [
         (b"a.part", {}, "a temporary name"),
-        (b"a.pdf", {"include": ("*.txt",)}, "no pattern of include = ['*.txt'] fits"),
-        (b"x/a.pdf", {"exclude": ("x/*",)}, "exclude = 'x/*' fits"),
+        (b"a.pdf", {"include": ("*.txt",)}, "no pattern of include = ['*.txt'] matches"),
+        (b"x/a.pdf", {"exclude": ("x/*",)}, "exclude = 'x/*' matches"),
         (b".git/x/a.pdf", {}, ".git/ is not looked into: a hidden folder"),
         (b"x/a.pdf", {"recursive": False}, "x/ is not looked into: a sub-folder, and recursive = false"),
     ],
