@@ -44,7 +44,7 @@ def test_a_missing_root_does_not_delay_other_inboxes(tmp_path: Path, logged: lis
 
     with watcher.running():
         eventually(lambda: watcher.is_idle("a") and watcher.is_idle("b"))
-        watcher.spools["a"].root.rename(tmp_path / "away")
+        watcher.spools["a"].root.rename(tmp_path / "moved")
         watcher.daemon.watches.inboxes["a"].request_scan("scan")
         watcher.spools["b"].put(b"inbox/file")
         eventually(lambda: watcher.has_sent(b"file"))
