@@ -86,7 +86,7 @@ def test_a_thread_that_raises_is_replaced_and_the_file_whose_event_it_kept_is_ta
     took = time.monotonic() - begun
 
     assert took < REPAIRED_SECONDS
-    assert [line["why"] for line in stand.log_events("observer_restarted")] == ["one of its threads has ended"]
+    assert [line["why"] for line in stand.log_events("observer_restarted")] == ["an observer thread has ended"]
     assert by_events(stand)
     assert by_events(stand, "other")
 
