@@ -162,7 +162,7 @@ def test_the_banner_says_where_to_drop_files_and_where_they_end(place: Place) ->
     for folder in ("inbox", "done", "failed"):
         assert str(place.path / "drop" / folder) in said
         assert (place.path / "drop" / folder).is_dir()
-    assert "Ctrl-C stops it" in said
+    assert "Ctrl-C stops inboxd" in said
 
 
 def test_data_survive_from_one_up_to_the_next(place: Place) -> None:
