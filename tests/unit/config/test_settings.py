@@ -151,7 +151,7 @@ def test_settings_toml_lists_and_explains_each_key_once() -> None:
     lines = [line for line in file_lines() if not line[0].startswith("inbox.")]
 
     assert Counter((table, key) for table, key, _ in lines) == Counter(expected)
-    assert [key for _, key, comment in lines if len(comment) < len("# a hint")] == []
+    assert [key for _, key, comment in lines if len(comment) < len("# comment")] == []
 
 
 @pytest.mark.parametrize("table", TABLES)
