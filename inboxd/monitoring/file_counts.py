@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from inboxd.config.settings import Inbox, Rules
 from inboxd.fs.names import TEMP_PREFIX
@@ -46,8 +46,7 @@ def count_files(disk: Disk, inbox: Inbox) -> FileCounts:
     with open_folders(disk, inbox.root) as folders:
         done = sum(1 for file in _list_files(disk, folders.done) if not file.name.startswith(TEMP_PREFIX))
         failed = sum(1 for file in _list_files(disk, folders.failed) if not _is_own_file(file.name))
-    ages = active.oldest_waiting_seconds, active.oldest_claimed_seconds
-    return FileCounts(active.waiting, active.in_flight, done, failed, *ages, active.oldest_waiting, active.oldest_claimed)
+    return FileCounts(done=done, failed=failed, **asdict(active))
 
 
 def count_active(disk: Disk, inbox: Inbox) -> ActiveCounts:
@@ -68,8 +67,8 @@ def count_active(disk: Disk, inbox: Inbox) -> ActiveCounts:
         parcels = [(parcel, paths) for parcel in list_parcels(disk, folders) if (paths := list_files(disk, folders, parcel))]
     waiting_since, path = oldest or (None, None)
     claimed_at, claimed = (created_at(parcels[0][0]), parcels[0][1][0]) if parcels else (None, None)
-    in_flight, ages = sum(len(paths) for _, paths in parcels), (_seconds_since(waiting_since), _seconds_since(claimed_at))
-    return ActiveCounts(waiting, in_flight, *ages, path, claimed)
+    ages = _seconds_since(waiting_since), _seconds_since(claimed_at)
+    return ActiveCounts(waiting, sum(len(paths) for _, paths in parcels), *ages, path, claimed)
 
 
 def _seconds_since(moment: float | None) -> float | None:

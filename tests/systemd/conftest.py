@@ -41,10 +41,9 @@ def root() -> Path:
 def binds() -> dict[Path, str]:
     """Return the bind mounts of a box: the checkout, and the packages."""
     assert os.geteuid() == 0, "these tests need root: run `make test-systemd` as root"
-    repository = REPOSITORY
-    wheels = Path(os.environ.get("INBOXD_WHEELS", repository / "build" / "wheelhouse"))
+    wheels = Path(os.environ.get("INBOXD_WHEELS", REPOSITORY / "build" / "wheelhouse"))
     assert any(wheels.glob("celery-*.whl")), f"no packages in {wheels}: run `make wheelhouse`"
-    return {repository: "/mnt/inboxd", wheels.resolve(): "/mnt/wheels"}
+    return {REPOSITORY: "/mnt/inboxd", wheels.resolve(): "/mnt/wheels"}
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ def programs(settings: Settings, file: Path) -> list[Program]:
     ]
 
 
-def up(settings: Settings, file: Path, others: Callable[[Settings, Path], Sequence[Program]] = programs) -> int:
+def up(settings: Settings, file: Path, make_programs: Callable[[Settings, Path], Sequence[Program]] = programs) -> int:
     """Start the embedded server, if it is needed, and the other programs; keep them running until a stop signal.
 
     Return the exit code: 0 after a clean stop, 2 if a program refuses the settings.
@@ -74,7 +74,7 @@ def up(settings: Settings, file: Path, others: Callable[[Settings, Path], Sequen
                 wait_for_server(settings, server, supervisor.start(program), interrupts)
             if not interrupts.count:
                 click.echo(banner(settings))
-                for program in others(settings, file):
+                for program in make_programs(settings, file):
                     supervisor.start(program)
             return supervisor.run()
         finally:

@@ -45,7 +45,7 @@ sys.argv[1:2] = []
 def others(settings, file):
     return [Program(name, functools.partial(spawn, [sys.executable, "-c", CODE, notes, name])) for name in names]
 
-inboxd.console.commands.up.bring_up = functools.partial(inboxd.console.up.up.up, others=others)
+inboxd.console.commands.up.bring_up = functools.partial(inboxd.console.up.up.up, make_programs=others)
 inboxd.console.main.main()
 """
 
