@@ -45,7 +45,7 @@ sys.argv[1:2] = []
 def others(settings, file):
     return [Program(name, functools.partial(spawn, [sys.executable, "-c", CODE, notes, name])) for name in names]
 
-inboxd.console.commands.up.bring_up = functools.partial(inboxd.console.up.up.up, others=others)
+inboxd.console.commands.up.bring_up = functools.partial(inboxd.console.up.up.up, make_programs=others)
 inboxd.console.main.main()
 """
 
@@ -162,7 +162,7 @@ def test_the_banner_says_where_to_drop_files_and_where_they_end(place: Place) ->
     for folder in ("inbox", "done", "failed"):
         assert str(place.path / "drop" / folder) in said
         assert (place.path / "drop" / folder).is_dir()
-    assert "Ctrl-C stops it" in said
+    assert "Ctrl-C stops inboxd" in said
 
 
 def test_data_survive_from_one_up_to_the_next(place: Place) -> None:
