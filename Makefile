@@ -1,5 +1,5 @@
-# Every target makes what it needs: `make run` and `make test` are all that a fresh machine is told to type.
-# Needs Python 3.11 or newer with pip; uses uv instead, when there is one.
+# Every target makes its prerequisites: on a fresh machine, `make run` and `make test` suffice.
+# Needs Python 3.11 or newer with pip; uses uv instead if uv is installed.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 SETTINGS ?= settings.toml
 
-# $(call install,FILE): exactly the packages of a lock, then the project itself, editable. A lock is complete, so nothing is resolved:
-# what is published later, with other needs, is not even looked at.
+# $(call install,FILE): install exactly the packages of a lock, then the project itself, editable. A lock is complete, so nothing is
+# resolved, and versions published later are not considered.
 ifdef UV
 install = $(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --require-hashes -r $(1) && \
 	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation -e .
@@ -22,10 +22,10 @@ help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: setup
-setup: $(VENV)/.installed ## make .venv with what inboxd needs to run
+setup: $(VENV)/.installed ## create .venv with the packages that inboxd needs
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "inboxd needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "inboxd needs Python 3.11 or newer; choose one: make PYTHON=python3.12")'
 	$(if $(UV),$(UV) venv --quiet --python $(PYTHON) $(VENV),$(PYTHON) -m venv $(VENV))
 
 $(VENV)/.installed: $(BIN)/python requirements.txt pyproject.toml
@@ -40,23 +40,23 @@ $(VENV)/.installed-dev: $(BIN)/python requirements-dev.txt pyproject.toml
 run: $(VENV)/.installed ## run everything in this terminal, on an embedded server; drop files into drop/inbox
 	@exec $(BIN)/inboxd up --settings $(SETTINGS)
 
-# most of the time is spent waiting for real programs: more processes than cores
+# more processes than cores, since tests of real programs mostly wait
 TEST_PROCESSES ?= 4
 
 .PHONY: test
-test: $(VENV)/.installed-dev ## run all tests, the ones with real servers and processes too; ARGS="tests/unit -x"
+test: $(VENV)/.installed-dev ## run all tests, including those with real servers and processes; ARGS="tests/unit -x"
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
 .PHONY: test-install
-test-install: $(VENV)/.installed-dev ## install every lock with pip 23.0.1, the newest pip and uv; fill a wheelhouse and use it
+test-install: $(VENV)/.installed-dev ## install every lock with pip 23.0.1, the newest pip and uv; fill a wheelhouse and install from it
 	$(BIN)/python -m pytest -m install tests/install $(ARGS)
 
 .PHONY: test-rules
 test-rules: $(VENV)/.installed-dev $(if $(shell command -v promtool),,build/prometheus) ## test alert rules and dashboard with a real Prometheus
 	PATH="$$PATH:$(CURDIR)/build/prometheus/usr/bin" $(BIN)/python -m pytest -m prometheus tests/live/monitoring/test_prometheus.py $(ARGS)
 
-build/prometheus: # Debian's package, unpacked only: nothing is installed, no service starts, and nobody need be root
-	@command -v apt-get dpkg >/dev/null || { echo "promtool is not there: install Prometheus, then try again" >&2; exit 1; }
+build/prometheus: # unpacks Debian's package without installing it: no service starts, and root is not needed
+	@command -v apt-get dpkg >/dev/null || { echo "promtool is not on PATH: install Prometheus and retry" >&2; exit 1; }
 	mkdir -p build && cd build && apt-get download --quiet prometheus && dpkg -x prometheus_*.deb prometheus.new && \
 		mv prometheus.new prometheus && rm prometheus_*.deb
 
@@ -64,46 +64,46 @@ WHEELS := build/wheelhouse
 BOXES ?= / build/trixie
 
 .PHONY: wheelhouse
-wheelhouse: $(WHEELS)/.filled ## gather all packages, for `deploy/install.sh --wheels build/wheelhouse` without a network
+wheelhouse: $(WHEELS)/.filled ## download all packages, for `deploy/install.sh --wheels build/wheelhouse` without a network
 
 $(WHEELS)/.filled: requirements.txt deploy/wheelhouse.sh
 	deploy/wheelhouse.sh $(WHEELS) 3.13
 	@touch $@
 
-build/trixie: # Debian 13, with systemd 257 and Python 3.13; needs root, and apt install mmdebstrap
+build/trixie: # Debian 13, with systemd 257 and Python 3.13; needs root and mmdebstrap
 	mkdir -p build
 	mmdebstrap --quiet --mode=root --variant=minbase \
 		--include=systemd-sysv,dbus-user-session,libpam-systemd,python3-venv,iproute2,procps trixie $@ || { rm -rf $@; exit 1; }
 
 .PHONY: test-systemd
-test-systemd: $(VENV)/.installed-dev $(WHEELS)/.filled $(filter-out /,$(BOXES)) ## boot systemds 252 and 257 in boxes (root); BOXES=/ boots this one's
-	@[ "$$(id -u)" = 0 ] || { echo "make test-systemd needs root, to boot a systemd in a box" >&2; exit 1; }
+test-systemd: $(VENV)/.installed-dev $(WHEELS)/.filled $(filter-out /,$(BOXES)) ## test on systemd 252 and 257, booted in boxes (root); BOXES=/: only this machine's systemd
+	@[ "$$(id -u)" = 0 ] || { echo "make test-systemd needs root to boot systemd in a box" >&2; exit 1; }
 	for root in $(BOXES); do \
 		INBOXD_BOX_ROOT=$$root INBOXD_WHEELS=$(WHEELS) $(BIN)/python -m pytest -m systemd tests/systemd $(ARGS) || exit 1; \
 	done
 
 .PHONY: drill
-drill: $(VENV)/.installed-dev ## drop thousands of files while everything is killed, stopped and flushed; print a ledger
+drill: $(VENV)/.installed-dev ## drop thousands of files while programs are killed and Redis is flushed; print a ledger
 	PYTHONPATH=tests:. $(BIN)/python bench/drill.py $(ARGS)
 
 .PHONY: audit
-audit: $(VENV)/.installed-dev ## drop thousands of files, kill workers, flush Redis; does `inboxd audit` account for each?
+audit: $(VENV)/.installed-dev ## drop thousands of files, kill workers, flush Redis; check that `inboxd audit` accounts for each file
 	PYTHONPATH=tests:. $(BIN)/python bench/audit.py $(ARGS)
 
 .PHONY: soak
-soak: $(VENV)/.installed-dev ## drop files for an hour at an even pace; show what each process holds meanwhile
+soak: $(VENV)/.installed-dev ## drop files for an hour at a constant rate; print each process's memory and open files
 	PYTHONPATH=tests:. $(BIN)/python bench/soak.py $(ARGS)
 
 .PHONY: outage
-outage: $(VENV)/.installed-dev ## drop files while Redis is gone for minutes; show what the watcher holds meanwhile
+outage: $(VENV)/.installed-dev ## drop files while Redis is stopped for minutes; print the watcher's memory
 	PYTHONPATH=tests:. $(BIN)/python bench/outage.py $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/.installed-dev ## measure inboxd and its peers side by side; their packages go under build/bench (Node is optional)
+bench: $(VENV)/.installed-dev ## compare the speed of inboxd and its peers, whose packages are installed in build/bench (Node is optional)
 	PYTHONPATH=tests:. $(BIN)/python bench/speed.py $(ARGS)
 
 .PHONY: bench-scale
-bench-scale: $(VENV)/.installed-dev ## a million files, idle inboxes, a large file, a slow handler, many inboxes and sub-folders
+bench-scale: $(VENV)/.installed-dev ## measure a million files, idle inboxes, a large file, a slow handler, many inboxes and sub-folders
 	PYTHONPATH=tests:. $(BIN)/python bench/at_scale.py $(ARGS)
 
 .PHONY: bench-logs
@@ -111,11 +111,11 @@ bench-logs: $(VENV)/.installed-dev ## time `inboxd trace` and `log` on a million
 	PYTHONPATH=tests:. $(BIN)/python bench/logs.py $(ARGS)
 
 .PHONY: mutants
-mutants: $(VENV)/.installed-dev ## plant bugs in a copy of the tree, one at a time; show which test catches each
+mutants: $(VENV)/.installed-dev ## plant bugs in a copy of the tree, one at a time; print the test that detects each
 	$(BIN)/python bench/mutants.py $(ARGS)
 
 .PHONY: check
-check: $(VENV)/.installed-dev ## lint, types and layers
+check: $(VENV)/.installed-dev ## check lint rules, format, types and import layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -126,7 +126,7 @@ fmt: $(VENV)/.installed-dev ## format the code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format --quiet .
 
-# extras stay in a lock: a resolver that meets `coverage[toml]` looks past a pin of `coverage` alone
+# --no-strip-extras: a resolver ignores a pin of `coverage` when a package requires `coverage[toml]`
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-strip-extras --no-emit-index-url --no-emit-find-links --quiet
 
@@ -138,5 +138,5 @@ lock: $(VENV)/.installed-dev ## pin all packages, with hashes; ARGS=--upgrade ta
 	cd bench/peers/with_bullmq && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 .PHONY: clean
-clean: ## remove .venv and caches; drop/ and var/ stay
+clean: ## remove .venv, build/ and caches; drop/ and var/ are kept
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info

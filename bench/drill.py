@@ -1,7 +1,7 @@
-"""A drill: thousands of files, and a fault at every turn, all from one seed; afterwards a ledger of what became of each file.
+"""Drill: drop thousands of files while faults are injected, all from one seed; then print a ledger of the files' fates.
 
-Run it with `make drill`, or with other numbers: `make drill ARGS="--files 10000 --faults 150 --seed 7"`. Exit code 1 when a
-file was lost, changed, overwritten, filed twice, handled again without a cause, or not filed in time; the folder is then kept.
+Run `make drill`, or with options: `make drill ARGS="--files 10000 --faults 150 --seed 7"`. The exit code is 1 if a file was
+lost, changed, overwritten, filed twice, handled again without a known cause or not filed in time; the folder is then kept.
 """
 
 import argparse
@@ -23,16 +23,16 @@ from faults import Faults
 from ledger import CALLS, SETTLED_SECONDS, Dropped, Ledger
 from support.live.stand import Stand
 
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 BURST_MAX = 40
-SHARE_OF_TAKEN_NAMES = 0.03
-EARLIER = 2000
-"""A taken name is one of the last so many."""
+REUSE_SHARE = 0.03
+REUSE_FILES = 2000
+"""A reused name is chosen from the names of this many last files."""
 
 PREFIXES = (b"", b"", b"sub/", b"s\xc3\xbcb/deep/")
 SIZES = (10, 1000, 5000, 50_000)
 KINDS = {
-    # what the file says to its handler: where it must end, and its share
+    # instruction to the handler: final folder, and number among 10,000 files
     "describe": ("done", 9650),
     "sleep": ("done", 50),
     "raise_twice": ("done", 150),
@@ -41,65 +41,65 @@ KINDS = {
     "die": ("failed", 5),
 }
 CASES_SHOWN = 10
-DEAF = "exit code 70"
+WATCHDOG_EXIT = "exit code 70"
 
 
 class Drill:
-    """One run over one stand."""
+    """One run on one stand."""
 
     def __init__(self, stand: Stand, files: int, faults: int, seed: int, every: float) -> None:
         self.stand = stand
         self.faults = Faults(stand, seed, faults, every)
         self.dropped: list[Dropped] = []
-        self._dice = random.Random(f"{seed} files")  # noqa: S311 - a drill is to be repeatable
+        self._random = random.Random(f"{seed} files")  # noqa: S311 - a drill is repeatable
         self._files = files
         self._rate = files / (faults * every)
 
     def run(self) -> float:
-        """Drop all files while faults strike; return how many seconds after the last fault everything was filed."""
+        """Drop all files while faults are injected; return the seconds from the last fault until all files were filed."""
         self.stand.start()
         begun = time.monotonic()
-        while len(self.dropped) < self._files or not self.faults.all_struck:
+        while len(self.dropped) < self._files or not self.faults.is_complete:
             now = time.monotonic() - begun
             if len(self.dropped) < now * self._rate:
-                self._drop(self._dice.randint(1, BURST_MAX))
-            self.faults.tend(now)
-            time.sleep(LOOK_SECONDS)
+                self._drop(self._random.randint(1, BURST_MAX))
+            self.faults.advance(now)
+            time.sleep(POLL_SECONDS)
         last = time.monotonic()
         while time.monotonic() < last + SETTLED_SECONDS and not self.stand.is_at_rest():
-            self.faults.tend(time.monotonic() - begun)
-            time.sleep(LOOK_SECONDS)
+            self.faults.advance(time.monotonic() - begun)
+            time.sleep(POLL_SECONDS)
         return time.monotonic() - last
 
     def _drop(self, count: int) -> None:
         for _ in range(min(count, self._files - len(self.dropped))):
             number = len(self.dropped)
-            (kind,) = self._dice.choices(list(KINDS), [share for _, share in KINDS.values()])
-            words = f"{kind} {self._dice.uniform(0.2, 2.0):.2f}" if kind == "sleep" else f"{kind} {number}"
-            content = f"{words}\n{number}\n".encode() + self._dice.randbytes(self._dice.choice(SIZES))
-            name = self._dice.choice(PREFIXES) + b"%d.bin" % number
-            earlier, wants_taken = self._dice.randrange(min(number, EARLIER) or 1), self._dice.random() < SHARE_OF_TAKEN_NAMES
-            if wants_taken and number and self._is_filed(self.dropped[-1 - earlier].name, KINDS[kind][0]):
-                name = self.dropped[-1 - earlier].name
+            (kind,) = self._random.choices(list(KINDS), [share for _, share in KINDS.values()])
+            instruction = f"{kind} {self._random.uniform(0.2, 2.0):.2f}" if kind == "sleep" else f"{kind} {number}"
+            content = f"{instruction}\n{number}\n".encode() + self._random.randbytes(self._random.choice(SIZES))
+            name = self._random.choice(PREFIXES) + b"%d.bin" % number
+            age, is_reuse = self._random.randrange(min(number, REUSE_FILES) or 1), self._random.random() < REUSE_SHARE
+            if is_reuse and number and self._is_filed(self.dropped[-1 - age].name, KINDS[kind][0]):
+                name = self.dropped[-1 - age].name
             self._write(name, content)
             sha256 = hashlib.sha256(content).hexdigest()
             self.dropped.append(Dropped(sha256, name, kind, KINDS[kind][0], time.time()))
 
     def _is_filed(self, name: bytes, end: str) -> bool:
-        """Tell whether the name is taken where the file will end, and free where it is dropped."""
+        """Return whether a file with the name is in the final folder and none in inbox/."""
         return self.stand.path(end, name).exists() and not self.stand.path("inbox", name).exists()
 
     def _write(self, name: bytes, content: bytes) -> None:
         path = self.stand.path("inbox", name)
         while True:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError), path.open("xb") as file:  # an empty folder may be tidied away just now
+            with contextlib.suppress(FileNotFoundError), path.open("xb") as file:  # the watcher may prune the empty folder
                 file.write(content)
                 return
 
 
 def report(ledger: Ledger, drill: Drill, settled: float, *, markdown: bool) -> bool:
-    """Print the ledger, and the cases behind its worst rows; return whether all is well."""
+    """Print the ledger and the first cases of each error; return whether the drill succeeded."""
     for kind, count in sorted(Counter(fault.kind for fault in ledger.faults).items()):
         print(f"  {count:5}  {kind}")
     rows = list(ledger.rows(settled))
@@ -107,19 +107,19 @@ def report(ledger: Ledger, drill: Drill, settled: float, *, markdown: bool) -> b
         print("| | |\n|---|---|")
     for name, value in rows:
         print(f"| {name} | {value} |" if markdown else f"  {value!s:>5}  {name}")
-    for text, count in Counter(drill.faults.ended_unasked).items():
-        print(f"  ended without being asked to: {text}, {count} times")
+    for program, count in Counter(drill.faults.unexpected_exits).items():
+        print(f"  unexpected exit: {program}, {count} times")
     for name, cases in ledger.wrong.items():
         for case in cases[:CASES_SHOWN]:
             print(f"  {name}: {case}")
-    deaf = any(DEAF in text for text in drill.faults.ended_unasked)  # no fault here makes a worker deaf
-    return not any(ledger.wrong.values()) and settled <= SETTLED_SECONDS and not deaf
+    watchdog_expired = any(WATCHDOG_EXIT in text for text in drill.faults.unexpected_exits)  # no fault causes that
+    return not any(ledger.wrong.values()) and settled <= SETTLED_SECONDS and not watchdog_expired
 
 
-def write_down(folder: Path, drill: Drill) -> None:
-    """Leave beside the logs what was dropped and what has struck, for whoever looks for a cause."""
+def save(folder: Path, drill: Drill) -> None:
+    """Save the dropped files and injected faults next to the logs, for diagnosis."""
     dropped = [{**asdict(file), "name": os.fsdecode(file.name)} for file in drill.dropped]
-    faults = [{**asdict(fault), "killed": sorted(fault.killed)} for fault in drill.faults.struck]
+    faults = [{**asdict(fault), "killed": sorted(fault.killed)} for fault in drill.faults.injected]
     (folder / "drill.json").write_text(json.dumps({"dropped": dropped, "faults": faults}, indent=0), "utf-8")
 
 
@@ -130,23 +130,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--faults", type=int, default=50)
     parser.add_argument("--every", type=float, default=2.0, help="seconds between faults, on average")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
-    parser.add_argument("--markdown", action="store_true", help="print the ledger as a table for a README")
-    parser.add_argument("--keep", type=Path, help="work in this new folder, and keep it")
+    parser.add_argument("--markdown", action="store_true", help="print the ledger as a Markdown table")
+    parser.add_argument("--keep", type=Path, help="create this folder for the drill, and keep it")
     arguments = parser.parse_args(argv)
     print(f"drill: {arguments.files} files, {arguments.faults} faults, seed {arguments.seed}", flush=True)
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="inboxd-drill-"))
     folder.mkdir(parents=True, exist_ok=not arguments.keep)
-    with Stand(folder, {"drop": {"handler": "bench.drill_handler:obey"}}) as stand:
+    with Stand(folder, {"drop": {"handler": "bench.drill_handler:handle"}}) as stand:
         drill = Drill(stand, arguments.files, arguments.faults, arguments.seed, arguments.every)
         settled = drill.run()
-    write_down(folder, drill)
-    ledger = Ledger(stand, drill.dropped, drill.faults.struck, folder / CALLS)  # now that nothing moves any more
-    well = report(ledger, drill, settled, markdown=arguments.markdown)
-    if well and not arguments.keep:
+    save(folder, drill)
+    ledger = Ledger(stand, drill.dropped, drill.faults.injected, folder / CALLS)  # after all programs have exited
+    succeeded = report(ledger, drill, settled, markdown=arguments.markdown)
+    if succeeded and not arguments.keep:
         shutil.rmtree(folder)
     else:
-        print(f"  kept for a look: {folder}")
-    return 0 if well else 1
+        print(f"  kept for inspection: {folder}")
+    return 0 if succeeded else 1
 
 
 if __name__ == "__main__":

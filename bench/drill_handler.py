@@ -1,4 +1,4 @@
-"""The drill's handler: writes down when it begins with a file and how that ends, and does what the file says meanwhile."""
+"""The drill's handler: does what the file's content says, and records each call's start and ending."""
 
 import json
 import os
@@ -6,28 +6,28 @@ import time
 from pathlib import Path
 from typing import Any
 
-from support.live.stand_handlers import obey as do_as_told
+from support.live.stand_handlers import obey
 
 from inboxd import InboxFile
 
 FOLDER = Path(os.environ["STAND_FOLDER"])
 
 
-def obey(file: InboxFile) -> Any:  # noqa: ANN401 - whatever the file asks for
-    """Handle a file; of a process that dies over it, only the beginning is written down."""
-    _write(file, "begun")
+def handle(file: InboxFile) -> Any:  # noqa: ANN401 - whatever the file asks for
+    """Handle a file and record the call. If the process dies, only the start is recorded."""
+    _record(file, "begun")
     try:
-        result = do_as_told(file)
+        result = obey(file)
     except BaseException:
-        _write(file, "raised")
+        _record(file, "raised")
         raise
-    _write(file, "returned")
+    _record(file, "returned")
     return result
 
 
-def _write(file: InboxFile, what: str) -> None:
-    """Append one line, in one write: many processes do so at a time."""
-    line = {"what": what, "at": time.time(), "pid": os.getpid(), "sha256": file.sha256, "parcel": file.parcel, "id": file.id}
+def _record(file: InboxFile, event: str) -> None:
+    """Append a line in a single write, since many processes append concurrently."""
+    line = {"what": event, "at": time.time(), "pid": os.getpid(), "sha256": file.sha256, "parcel": file.parcel, "id": file.id}
     target = os.open(FOLDER / "calls.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         os.write(target, json.dumps(line).encode() + b"\n")

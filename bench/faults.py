@@ -1,4 +1,4 @@
-"""The faults of a drill: killing, stopping, starting anew, maltreating Redis; each is noted with its time and victims."""
+"""The faults of a drill: programs are killed and stopped, Redis is flushed, filled and disconnected; each is recorded."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault that has struck: when (unix seconds), until when, and which of the worker's processes it has ended."""
+    """An injected fault: its start and end (unix seconds), and the worker processes that it killed."""
 
     kind: str
     at: float
@@ -30,26 +30,26 @@ class Fault:
 
 
 class Faults:
-    """What can strike one stand, and what has struck it. A fault that finds no victim is tried again until it does."""
+    """The planned and injected faults of one stand. A fault without a victim is retried until one is found."""
 
     def __init__(self, stand: Stand, seed: int, count: int, every: float) -> None:
-        """Plan so many faults, so many seconds apart on average, sometimes close to each other."""
-        dice = random.Random(f"{seed} faults")  # noqa: S311 - a drill is to be repeatable
-        self.struck: list[Fault] = []
-        self.ended_unasked: list[str] = []
+        """Plan ``count`` faults, ``every`` seconds apart on average."""
+        plan_random = random.Random(f"{seed} faults")  # noqa: S311 - a drill is repeatable
+        self.injected: list[Fault] = []
+        self.unexpected_exits: list[str] = []
         self._stand = stand
-        self._dice = random.Random(f"{seed} victims")  # noqa: S311
-        self._asked: set[int] = set()
+        self._random = random.Random(f"{seed} victims")  # noqa: S311
+        self._terminated: set[int] = set()
         self._pids: dict[str, int] = {}
         self._undo: list[tuple[float, Callable[[], bool]]] = []
         self._kinds = self._all_kinds()
         kinds, at = list(self._kinds), 0.0
         self._planned: list[tuple[float, str]] = []
         for number in range(count):
-            at += dice.uniform(0.1, 2 * every - 0.1)
-            # each kind once in a round, in an order of its own
+            at += plan_random.uniform(0.1, 2 * every - 0.1)
+            # each round has every kind once, in random order
             if number % len(kinds) == 0:
-                dice.shuffle(kinds)
+                plan_random.shuffle(kinds)
             self._planned.append((at, kinds[number % len(kinds)]))
 
     @property
@@ -58,21 +58,21 @@ class Faults:
         return list(self._kinds)
 
     @property
-    def all_struck(self) -> bool:
-        """Whether the last one has struck, and what it did for a while is over."""
+    def is_complete(self) -> bool:
+        """Whether all faults were injected and temporary ones undone."""
         return not self._planned and not self._undo
 
-    def tend(self, now: float) -> None:
-        """Strike what is due, ``now`` seconds after the start; let go what was held; start again what has ended."""
+    def advance(self, now: float) -> None:
+        """Inject the faults due ``now`` seconds after the start, undo those that are over, and restart exited programs."""
         clock = time.monotonic()
         self._undo = [(due, undo) for due, undo in self._undo if clock < due or not undo()]
         while self._planned and now >= self._planned[0][0] and (fault := self._kinds[self._planned[0][1]]()):
-            self.struck.append(fault)
+            self.injected.append(fault)
             del self._planned[0]
         for program in (self._stand.redis, self._stand.watcher, self._stand.worker, self._stand.beat):
             if not program.running:
-                if self._pids.get(program.name) not in self._asked:
-                    self.ended_unasked.append(f"{program.name}, exit code {program.code}")
+                if self._pids.get(program.name) not in self._terminated:
+                    self.unexpected_exits.append(f"{program.name}, exit code {program.code}")
                 program.spawn()
             self._pids[program.name] = program.pid
 
@@ -97,33 +97,33 @@ class Faults:
         }
 
     def _kill(self, kind: str, program: Program, number: signal.Signals = signal.SIGKILL) -> Fault | None:
-        if not program.running or program.pid in self._asked:
+        if not program.running or program.pid in self._terminated:
             return None
-        self._asked.add(program.pid)
-        ended = self._family() if program is self._stand.worker and number is signal.SIGKILL else []
+        self._terminated.add(program.pid)
+        killed = self._worker_pids() if program is self._stand.worker and number is signal.SIGKILL else []
         now = time.time()
         _signal(program.pid, number)
-        return Fault(kind, now, now, frozenset(ended))
+        return Fault(kind, now, now, frozenset(killed))
 
     def _kill_group(self) -> Fault | None:
-        family = self._family()
-        if len(family) < 2:  # noqa: PLR2004 - it has no children yet
+        pids = self._worker_pids()
+        if len(pids) < 2:  # noqa: PLR2004 - the worker has no children yet
             return None
-        self._asked.add(family[0])
+        self._terminated.add(pids[0])
         now = time.time()
-        for pid in family:
+        for pid in pids:
             _signal(pid, signal.SIGKILL)
-        return Fault("kill -9 worker and children", now, now, frozenset(family))
+        return Fault("kill -9 worker and children", now, now, frozenset(pids))
 
     def _kill_child(self) -> Fault | None:
-        if not (children := self._family()[1:]):
+        if not (children := self._worker_pids()[1:]):
             return None
-        pid, now = self._dice.choice(children), time.time()
+        pid, now = self._random.choice(children), time.time()
         _signal(pid, signal.SIGKILL)
         return Fault("kill -9 worker's child", now, now, frozenset([pid]))
 
-    def _family(self) -> list[int]:
-        """Return the worker's process and its children."""
+    def _worker_pids(self) -> list[int]:
+        """Return the pids of the worker's main process and its children."""
         if not self._stand.worker.running:
             return []
         pid = self._stand.worker.pid
@@ -134,11 +134,11 @@ class Faults:
         return self._stop_pid(kind, program.pid) if program.running else None
 
     def _stop_child(self) -> Fault | None:
-        children = self._family()[1:]
-        return self._stop_pid("SIGSTOP worker's child", self._dice.choice(children)) if children else None
+        children = self._worker_pids()[1:]
+        return self._stop_pid("SIGSTOP worker's child", self._random.choice(children)) if children else None
 
     def _stop_pid(self, kind: str, pid: int) -> Fault:
-        seconds = self._dice.uniform(*STOPPED_SECONDS)
+        seconds = self._random.uniform(*STOPPED_SECONDS)
         now = time.time()
         _signal(pid, signal.SIGSTOP)
         self._undo.append((time.monotonic() + seconds, lambda: _signal(pid, signal.SIGCONT)))
@@ -146,7 +146,7 @@ class Faults:
 
     def _fill(self) -> Fault | None:
         if fault := self._redis("server full", "CONFIG", "SET", "maxmemory", "1"):
-            undo = ("again with room", "CONFIG", "SET", "maxmemory", "0")
+            undo = ("server not full", "CONFIG", "SET", "maxmemory", "0")
             self._undo.append((time.monotonic() + FULL_SECONDS, lambda: self._redis(*undo) is not None))
             return Fault(fault.kind, fault.at, fault.at + FULL_SECONDS)
         return None
@@ -159,11 +159,11 @@ class Faults:
             ) as client:
                 client.execute_command(*command)
         except redis.RedisError:
-            return None  # it is down just now
+            return None  # the server is down
         return Fault(kind, now, time.time())
 
 
 def _signal(pid: int, number: signal.Signals) -> bool:
-    with contextlib.suppress(ProcessLookupError):  # it has ended in between
+    with contextlib.suppress(ProcessLookupError):  # the process has exited
         os.kill(pid, number)
     return True

@@ -1,4 +1,4 @@
-"""A drill's ledger: what became of each file, how often the handler saw it and why, and how long each fault was felt."""
+"""The ledger of a drill: where each file ended, how often the handler was called and why, and how long each fault lasted."""
 
 import json
 from collections import Counter, defaultdict
@@ -14,23 +14,23 @@ from support.live.stand import Stand
 from inboxd.fs.names import candidate_names
 
 SETTLED_SECONDS = 90.0
-"""All must be filed so long after the last fault."""
+"""Maximum time from the last fault until all files are filed."""
 
 CALLS = "calls.jsonl"
-"""What the drill's handler writes down."""
+"""The file in which the drill's handler records its calls."""
 
-NOTE = b".error.txt"
-OF_REDIS = ("FLUSHALL", "kill -9 server", "server full", "SIGSTOP server", "CLIENT KILL")
-"""What may make Redis forget an outcome, or keep it from being stored; the likeliest first."""
+NOTE_SUFFIX = b".error.txt"
+REDIS_FAULTS = ("FLUSHALL", "kill -9 server", "server full", "SIGSTOP server", "CLIENT KILL")
+"""Faults after which Redis may lack an outcome, the likeliest cause first."""
 
-NO_CAUSE = "none that we know of"
-WELL = ("describe", "sleep", "reject")
-"""The kinds of files whose handler says its word at the first call."""
+NO_CAUSE = "no known cause"
+FINAL_AT_FIRST_CALL = ("describe", "sleep", "reject")
+"""The kinds of files whose first call returns or rejects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A file as dropped; contents are unique, so its SHA-256 names it. ``end`` is the folder where it must arrive."""
+    """A file as dropped; contents are unique, so the SHA-256 identifies it. ``end`` is the folder where it must be filed."""
 
     sha256: str
     name: bytes
@@ -52,8 +52,8 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
-    """A file that the handler saw again though it had not raised, and the fault between the two calls."""
+class Repetition:
+    """Two calls for one file although the first did not raise, and the fault between them."""
 
     file: Dropped
     first: Call
@@ -62,86 +62,86 @@ class Again:
 
 
 class Ledger:
-    """The figures of one drill, from what lies in the folders and what the handler wrote down."""
+    """The figures of one drill, from the files in the folders and the handler's recorded calls."""
 
     def __init__(self, stand: Stand, dropped: Sequence[Dropped], faults: Sequence[Fault], calls: Path) -> None:
         self.dropped = {file.sha256: file for file in dropped}
         self.faults = faults
-        self.calls = _read(calls)
-        self.lying = {folder: stand.tree(folder) for folder in ("done", "failed", "inbox", "claimed")}
+        self.calls = _read_calls(calls)
+        self.files = {folder: stand.tree(folder) for folder in ("done", "failed", "inbox", "claimed")}
         self.filed_at = {sha: stand.path(folder, name).stat().st_ctime for folder, name, sha in self._filed()}
 
     def _filed(self) -> Iterator[tuple[str, bytes, str]]:
-        """Yield folder, path and content of what is in done/ and failed/, without the notes."""
+        """Yield folder, path and SHA-256 of each file in done/ and failed/ except error notes."""
         for folder in ("done", "failed"):
-            for name, sha in self.lying[folder].items():
-                if not (folder == "failed" and name.endswith(NOTE)):
+            for name, sha in self.files[folder].items():
+                if not (folder == "failed" and name.endswith(NOTE_SUFFIX)):
                     yield folder, name, sha
 
     @cached_property
     def copies(self) -> Counter[str]:
-        """How often each content lies anywhere."""
-        left = (sha for folder in ("inbox", "claimed") for sha in self.lying[folder].values())
-        return Counter([*(sha for _, _, sha in self._filed()), *left])
+        """The number of files with each content, in all folders."""
+        unfiled = (sha for folder in ("inbox", "claimed") for sha in self.files[folder].values())
+        return Counter([*(sha for _, _, sha in self._filed()), *unfiled])
 
     @cached_property
     def missing(self) -> list[Dropped]:
-        """Files whose content lies nowhere."""
+        """Files whose content is in no folder."""
         return [file for sha, file in self.dropped.items() if not self.copies[sha]]
 
     @cached_property
     def by_name(self) -> dict[tuple[str, bytes], list[Dropped]]:
-        """The files that were dropped under one name and end in one folder, the first first."""
-        found: dict[tuple[str, bytes], list[Dropped]] = defaultdict(list)
+        """The dropped files by final folder and name, the earliest first."""
+        files: dict[tuple[str, bytes], list[Dropped]] = defaultdict(list)
         for file in self.dropped.values():
-            found[file.end, file.name].append(file)
-        return found
+            files[file.end, file.name].append(file)
+        return files
 
     @cached_property
     def wrong(self) -> dict[str, list[object]]:
-        """What must not be: by its name in the ledger, the cases."""
+        """The cases of each kind of error that must not occur."""
         changed = [(folder, name) for folder, name, sha in self._filed() if sha not in self.dropped]
-        bad_names = {name for _, name in changed}
-        shared = [file for file in self.missing if len(self.by_name[file.end, file.name]) > 1]
-        notes = {name for name in self.lying["failed"] if name.endswith(NOTE)}
+        changed_names = {name for _, name in changed}
+        overwritten = [file for file in self.missing if len(self.by_name[file.end, file.name]) > 1]
+        notes = {name for name in self.files["failed"] if name.endswith(NOTE_SUFFIX)}
         return {
-            "lost": [file for file in self.missing if file.name not in bad_names and file not in shared],
+            "lost": [file for file in self.missing if file.name not in changed_names and file not in overwritten],
             "changed": list(changed),
-            "overwritten": list(shared),
+            "overwritten": list(overwritten),
             "filed twice": [self.dropped[sha] for sha, count in self.copies.items() if count > 1 and sha in self.dropped],
             "filed in the wrong place": list(self._misplaced()),
             "failed without a note": [
-                name for folder, name, _ in self._filed() if folder == "failed" and name + NOTE not in notes
+                name for folder, name, _ in self._filed() if folder == "failed" and name + NOTE_SUFFIX not in notes
             ],
-            "left in inbox/ or claimed/": [*self.lying["inbox"], *self.lying["claimed"]],
-            "given to the handler changed": [call for call in self.calls if call.sha256 not in self.dropped],
-            "known by more than one id": self._two_ids(),
-            "handled again without a cause": [again for again in self.again if again.cause == NO_CAUSE],
+            "left in inbox/ or claimed/": [*self.files["inbox"], *self.files["claimed"]],
+            "passed to the handler with changed content": [call for call in self.calls if call.sha256 not in self.dropped],
+            "with more than one file id": self._with_several_ids(),
+            "handled again without a known cause": [again for again in self.repetitions if again.cause == NO_CAUSE],
         }
 
     def _misplaced(self) -> Iterator[Dropped]:
-        """Yield files that are not where they belong: the first of a name under it, the others under the next free ones."""
+        """Yield the files in the wrong place: the first of a name must have it, later ones the next free candidate names."""
         for (end, name), files in self.by_name.items():
             names = list(islice(candidate_names(name), len(files)))
-            there = [self.lying[end].get(one) for one in names]
-            if there[0] != files[0].sha256:
+            filed = [self.files[end].get(candidate) for candidate in names]
+            if filed[0] != files[0].sha256:
                 yield files[0]
-            yield from (file for file in files[1:] if file.sha256 not in there and file not in self.missing)
+            yield from (file for file in files[1:] if file.sha256 not in filed and file not in self.missing)
 
-    def _two_ids(self) -> list[object]:
+    def _with_several_ids(self) -> list[object]:
         ids = defaultdict(set)
         for call in self.calls:
             ids[call.sha256].add(call.id)
-        return [sha for sha, known in ids.items() if len(known) > 1]
+        return [sha for sha, file_ids in ids.items() if len(file_ids) > 1]
 
     @cached_property
-    def again(self) -> list[Again]:
-        """Every call that neither the file nor its handler asked for, with its cause."""
+    def repetitions(self) -> list[Repetition]:
+        """The calls that neither an exception nor a file that kills its process explains, with their causes."""
         by_file: dict[str, list[Call]] = defaultdict(list)
         for call in self.calls:
             by_file[call.sha256].append(call)
         return [
-            Again(self.dropped[sha], first, second, self._cause(first, second))
+            Repetition(self.dropped[sha], first, second, self._cause(first, second))
             for sha, calls in by_file.items()
             if sha in self.dropped and self.dropped[sha].kind != "die"
             for first, second in pairwise(calls)
@@ -150,66 +150,66 @@ class Ledger:
 
     @cached_property
     def suicides(self) -> list[Call]:
-        """The calls over which a handler killed its own process."""
+        """The calls in which a handler killed its own process."""
         return [call for call in self.calls if call.sha256 in self.dropped and self.dropped[call.sha256].kind == "die"]
 
     @cached_property
-    def _last_of(self) -> dict[int, Call]:
+    def _last_calls(self) -> dict[int, Call]:
         """The last call in each process."""
         return {call.pid: call for call in sorted(self.calls, key=lambda call: call.at)}
 
     def _cause(self, first: Call, second: Call) -> str:
-        """Say why a file was handed out again: the end of its process before all else."""
-        # a death is a cause only for the file in hand, which may have been handled just so, and not noted yet
-        in_hand = first is self._last_of[first.pid]
-        if in_hand and any(death.pid == first.pid and first.at <= death.at <= second.at for death in self.suicides):
-            return "a neighbour killed its process"
+        """Return why a file was handled again; the death of the first call's process comes before all other causes."""
+        # a process's death explains only its last file, which may have been handled without being recorded in the journal
+        is_last = first is self._last_calls[first.pid]
+        if is_last and any(death.pid == first.pid and first.at <= death.at <= second.at for death in self.suicides):
+            return "another file's handler killed the process"
         between = [fault for fault in self.faults if fault.at <= second.at and fault.until >= first.at]
-        killed = [fault for fault in between if first.pid in fault.killed and in_hand]
-        of_redis = sorted((fault for fault in between if fault.kind in OF_REDIS), key=lambda fault: OF_REDIS.index(fault.kind))
-        return next((fault.kind for fault in (*killed, *of_redis)), NO_CAUSE)
+        kills = [fault for fault in between if first.pid in fault.killed and is_last]
+        redis_faults = [fault for kind in REDIS_FAULTS for fault in between if fault.kind == kind]
+        return next((fault.kind for fault in (*kills, *redis_faults)), NO_CAUSE)
 
     def recoveries(self, kinds: Collection[str]) -> list[tuple[float, float, Fault]]:
-        """Return for each fault the seconds until the next file was filed, and until all earlier ones of these kinds were."""
+        """Return for each fault the seconds until the next file was filed, and until all earlier files of the kinds were."""
         filed = sorted(self.filed_at.values())
-        found = []
+        recoveries = []
         for fault in self.faults:
-            after = next((at for at in filed if at > fault.at), fault.at)
-            before = [sha for sha, file in self.dropped.items() if file.at <= fault.at and file.kind in kinds]
-            last = max([fault.at, *(self.filed_at.get(sha, 0.0) for sha in before)])
-            found.append((after - fault.at, last - fault.at, fault))
-        return found
+            next_filed = next((at for at in filed if at > fault.at), fault.at)
+            earlier = [sha for sha, file in self.dropped.items() if file.at <= fault.at and file.kind in kinds]
+            last_filed = max([fault.at, *(self.filed_at.get(sha, 0.0) for sha in earlier)])
+            recoveries.append((next_filed - fault.at, last_filed - fault.at, fault))
+        return recoveries
 
     def _worst(self, kinds: Collection[str], index: int) -> str:
         worst = max(self.recoveries(kinds), key=lambda recovery: recovery[index])
         return f"{worst[index]:.1f} s ({worst[2].kind})"
 
     def rows(self, settled: float) -> Iterator[tuple[str, object]]:
-        """Yield what the ledger says, row by row."""
+        """Yield the ledger's rows: name and value."""
         folders = Counter(folder for folder, _, _ in self._filed())
         kills = [fault for fault in self.faults if fault.killed]
         yield "faults", f"{len(self.faults)} of {len({fault.kind for fault in self.faults})} kinds"
         yield "files dropped", len(self.dropped)
-        yield "… under a name that was in done/ or failed/ already", sum(len(files) - 1 for files in self.by_name.values())
+        yield "… with the name of a file in done/ or failed/", sum(len(files) - 1 for files in self.by_name.values())
         yield "done", folders["done"]
-        yield "failed, as they should", folders["failed"]
+        yield "failed, as expected", folders["failed"]
         for name, cases in self.wrong.items():
             yield name, len(cases)
         yield "workers and children killed", len(kills) + len(self.suicides)
-        yield "… of these by a handler", len(self.suicides)
-        yield "files handled more than once", len({again.file.sha256 for again in self.again})
-        yield "… in so many parcels", len({again.first.parcel for again in self.again})
-        yield "calls of handlers too many", len(self.again)
-        for cause, count in sorted(Counter(again.cause for again in self.again).items()):
+        yield "… by a handler", len(self.suicides)
+        yield "files handled more than once", len({again.file.sha256 for again in self.repetitions})
+        yield "… parcels of these files", len({again.first.parcel for again in self.repetitions})
+        yield "repeated handler calls", len(self.repetitions)
+        for cause, count in sorted(Counter(again.cause for again in self.repetitions).items()):
             yield f"… after: {cause}", count
-        yield "worst time from a fault until the next file was filed", self._worst(WELL, 0)
-        yield "… until all that had been dropped before it was", self._worst(WELL, 1)
-        yield "… and all whose handler raised or died, too", self._worst({file.kind for file in self.dropped.values()}, 1)
-        yield "from the last fault until all was filed", f"{settled:.1f} s"
+        yield "longest time from a fault until the next file was filed", self._worst(FINAL_AT_FIRST_CALL, 0)
+        yield "… until all files dropped before the fault were filed", self._worst(FINAL_AT_FIRST_CALL, 1)
+        yield "… including files whose handler raised or died", self._worst({file.kind for file in self.dropped.values()}, 1)
+        yield "from the last fault until all files were filed", f"{settled:.1f} s"
 
 
-def _read(path: Path) -> list[Call]:
-    """Return the calls in the order of their beginnings."""
+def _read_calls(path: Path) -> list[Call]:
+    """Return the calls by start time."""
     begun: dict[tuple[int, str], list[dict[str, object]]] = defaultdict(list)
     lines = [json.loads(line) for line in path.read_text("ascii").splitlines()] if path.exists() else []
     for line in lines:

@@ -1,7 +1,7 @@
-"""Mutants: plants one bug after the other in a copy of the tree, and runs the tests that should find it there.
+"""Mutation test: plant one bug after another in a copy of the tree, and run the tests that must detect it.
 
-Run it with `make mutants`, or only some: `make mutants ARGS="rename lease"`. Exit code 1 when a bug survives its tests, or
-when the tests fail without one. A mutation whose old text is no longer in its file is an error: it wants to be written anew.
+Run `make mutants`, or only some: `make mutants ARGS="rename lease"`. The exit code is 1 if a bug survives its tests, or the
+tests fail without one. A mutant whose old text is not in its file exactly once is an error; update the mutant.
 """
 
 import argparse
@@ -27,7 +27,7 @@ POWER = "tests/crash/test_power_cuts.py"
 
 @dataclass(frozen=True)
 class Mutant:
-    """A bug: in which file which text is replaced by which, and the tests that are to notice."""
+    """A bug: in ``file``, ``old`` is replaced with ``new``; ``tests`` must detect the change."""
 
     name: str
     file: str
@@ -63,7 +63,7 @@ MUTANTS = (
         ("tests/unit/fs/test_syscalls.py",),
     ),
     Mutant(
-        "where no rename refuses to overwrite, names are not reserved",
+        "on file systems without RENAME_NOREPLACE, names are not reserved",
         "inboxd/fs/rename.py",
         "    _reserve(disk, look, dst_at, dst)\n",
         "",
@@ -88,21 +88,21 @@ MUTANTS = (
         (ORDER,),
     ),
     Mutant(
-        "a copy is not synced before its source goes",
+        "a copy is not synced before its source is removed",
         "inboxd/fs/rename.py",
         "            disk.fsync(target)\n",
         "",
         (POWER,),
     ),
     Mutant(
-        "a copy's name is not synced before its source goes",
+        "a copy's folder is not synced before its source is removed",
         "inboxd/fs/rename.py",
         "            disk.fsync(dst_at)\n",
         "",
         (POWER,),
     ),
     Mutant(
-        "a source goes before its copy has its name",
+        "a source is removed before its copy is linked",
         "inboxd/fs/rename.py",
         "            try:\n                disk.link(dst_at, temp, dst_at, dst)\n",
         "            disk.unlink(src_at, src)\n            try:\n                disk.link(dst_at, temp, dst_at, dst)\n",
@@ -118,33 +118,33 @@ MUTANTS = (
     Mutant(
         "a lease is never renewed",
         "tasks/work/lease_renewer.py",
-        "            for parcel, token in kept:\n",
-        "            for parcel, token in kept[:0]:\n",
+        "            for parcel, token in renewed:\n",
+        "            for parcel, token in renewed[:0]:\n",
         ("tests/unit/tasks/work/test_lease_renewer.py",),
     ),
     Mutant(
-        "a second worker starts what another is busy with",
+        "a second worker starts a parcel that another is working on",
         "inboxd/broker/lua.py",
         "if state == 'running' and tonumber(till) > now and token ~= ARGV[4] then",
         "if false then",
         ("tests/unit/broker/test_leases.py",),
     ),
     Mutant(
-        "a lease is taken over without a look at what it has become",
+        "a lease is taken over without a check for changes",
         "inboxd/broker/lua.py",
         "if (state or '') ~= ARGV[1] or (till or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then",
         "if false then",
         ("tests/unit/broker/test_leases.py",),
     ),
     Mutant(
-        "a copy of a message whose parcel is filed is worked on again",
+        "a duplicate message of a filed parcel is worked on again",
         "inboxd/broker/lua.py",
         "if state == 'finished' or state == 'filed' then",
         "if state == 'finished' then",
         ("tests/unit/broker/test_leases.py",),
     ),
     Mutant(
-        "a note comes after its file",
+        "an error note is written after its file is moved",
         "inboxd/spool/filing.py",
         "        if not there and not _place(disk, home, candidate, note, signature):\n            continue\n",
         "",
@@ -160,19 +160,19 @@ MUTANTS = (
     Mutant(
         "the sweep reads no stored outcomes",
         "tasks/sweeps/repair.py",
-        "        stored = self._workshop.stored(idle)\n",
-        "        stored = dict.fromkeys(idle, {'status': 'PENDING', 'result': None})\n",
+        "        stored = read_results(self._context.app, unattended)\n",
+        "        stored = dict.fromkeys(unattended, {'status': 'PENDING', 'result': None})\n",
         ("tests/unit/tasks/sweeps/test_repair.py",),
     ),
     Mutant(
-        "the sweep does not look into the queues",
+        "the sweep does not read the queues",
         "tasks/sweeps/repair.py",
-        "        queued = self._queued(ids)\n",
+        "        queued = self._find_queued(parcels)\n",
         "        queued = frozenset()\n",
         ("tests/unit/tasks/sweeps/test_repair.py",),
     ),
     Mutant(
-        "the scan takes files that are open for writing",
+        "the scan accepts files that are open for writing",
         "inboxd/intake/scan.py",
         "            return disk.check_writers(file)\n",
         "            return Idle.FREE\n",
@@ -186,7 +186,7 @@ MUTANTS = (
         ("tests/unit/intake/test_packing.py",),
     ),
     Mutant(
-        "a claim keeps files that were written to since they were found complete",
+        "a claim keeps files that were written to after the scan",
         "inboxd/intake/packing.py",
         "        if expected and expected.get(",
         "        if False and expected.get(",
@@ -200,14 +200,14 @@ MUTANTS = (
         ("tests/unit/broker/test_recovery.py", "tests/unit/tasks/sweeps/test_repair.py"),
     ),
     Mutant(
-        "a worker's deaths are not counted",
+        "crashes of workers are not counted",
         "inboxd/broker/lua.py",
         "return 1 + redis.call('HINCRBY', KEYS[1], 'crashes', ARGV[6])",
         "return 1",
         ("tests/unit/broker/test_leases.py",),
     ),
     Mutant(
-        "what an absent broker did not take is forgotten",
+        "parcels that an unreachable broker did not accept are forgotten",
         "inboxd/intake/intake.py",
         "            self._unsent.append(parcel)\n",
         "",
@@ -224,36 +224,36 @@ MUTANTS = (
 
 
 def plant(mutant: Mutant, tree: Path) -> str:
-    """Replace the text in the copy, and return what the file was; the text must be there once."""
+    """Replace the text in the copy, and return the file's original content. Exits unless the text occurs exactly once."""
     path = tree / mutant.file
     text = path.read_text("utf-8")
     if text.count(mutant.old) != 1:
-        sys.exit(f"{mutant.name}: {mutant.file} has its old text {text.count(mutant.old)} times, not once:\n{mutant.old}")
+        sys.exit(f"{mutant.name}: {mutant.file} has the old text {text.count(mutant.old)} times, not once:\n{mutant.old}")
     path.write_text(text.replace(mutant.old, mutant.new), "utf-8")
     return text
 
 
 def first_failure(tree: Path, tests: Iterable[str]) -> str:
-    """Run tests in the copy; return the first one that fails, "" if all pass."""
+    """Run tests in the copy; return the first that fails, or "" if all pass."""
     argv = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-rfE", *tests]
-    # a changed file of the same size and second would be taken from a cache
+    # a .pyc cache would hide a changed file of the same size and second
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(tree)}
     try:
         run = subprocess.run(  # noqa: S603 - our own tests
             argv, cwd=tree, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"(no end within {TIMEOUT_SECONDS:.0f} s)"
+        return f"(timeout after {TIMEOUT_SECONDS:.0f} s)"
     if run.returncode == 0:
         return ""
     found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", run.stdout, re.MULTILINE)
     if run.returncode != 1 or not found:
-        sys.exit(f"{' '.join(argv)} ended with {run.returncode}:\n{run.stdout}{run.stderr}")
+        sys.exit(f"{' '.join(argv)} exited with {run.returncode}:\n{run.stdout}{run.stderr}")
     return found[1]
 
 
 def copy_tree(tree: Path) -> None:
-    """Copy what the tests need."""
+    """Copy the files that the tests need."""
     for part in PARTS:
         source = REPOSITORY / part
         if source.is_dir():
@@ -263,9 +263,9 @@ def copy_tree(tree: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Plant all bugs, and print a table of what has caught them."""
+    """Plant all bugs, and print a table of the tests that detect them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("words", nargs="*", help="only the mutants with one of these words in their names")
+    parser.add_argument("words", nargs="*", help="run only mutants with one of these words in their names")
     words = parser.parse_args(argv).words
     chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)]
     begun, survived = time.monotonic(), 0
@@ -275,13 +275,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         for tests in sorted({mutant.tests for mutant in chosen}):
             if failure := first_failure(tree, tests):
                 sys.exit(f"a test fails without any bug planted: {failure}")
-        print("| bug | file | caught by |\n|---|---|---|", flush=True)
+        print("| bug | file | detected by |\n|---|---|---|", flush=True)
         for mutant in chosen:
             original = plant(mutant, tree)
-            caught = first_failure(tree, mutant.tests)
+            detected_by = first_failure(tree, mutant.tests)
             (tree / mutant.file).write_text(original, "utf-8")
-            survived += not caught
-            print(f"| {mutant.name} | {mutant.file} | {caught or '**nothing**'} |", flush=True)
+            survived += not detected_by
+            print(f"| {mutant.name} | {mutant.file} | {detected_by or '**nothing**'} |", flush=True)
     print(f"\n{len(chosen)} bugs planted, {survived} survived, in {time.monotonic() - begun:.0f} s")
     return 1 if survived else 0
 

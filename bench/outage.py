@@ -1,7 +1,7 @@
-"""An outage: Redis is gone for minutes while files are dropped; what the watcher holds meanwhile, and what becomes of them.
+"""Outage test: stop Redis for minutes while files are dropped; measure the watcher's memory and check that all are filed.
 
-Run it with `make outage`, or with other numbers: `make outage ARGS="--seconds 60 --rate 100"`. Exit code 1 when a file was not
-filed as it was dropped, or the watcher holds more than a tenth more memory at the end of the outage than before.
+Run `make outage`, or with options: `make outage ARGS="--seconds 60 --rate 100"`. The exit code is 1 if a file was not filed
+unchanged, a program exited, or the watcher's memory grew by over 10 % during the outage.
 """
 
 import argparse
@@ -20,7 +20,7 @@ WARM_SECONDS = 20.0
 
 
 class Outage:
-    """One run over one stand."""
+    """One run on one stand."""
 
     def __init__(self, stand: Stand, rate: int) -> None:
         self.stand = stand
@@ -28,7 +28,7 @@ class Outage:
         self._rate = rate
 
     def drop_for(self, seconds: float) -> None:
-        """Drop files at an even pace for so long, and show now and then what the watcher holds."""
+        """Drop files at a constant rate, and print the watcher's memory every SHOWN_SECONDS."""
         begun = shown = time.monotonic()
         count = 0
         while (now := time.monotonic()) < begun + seconds:
@@ -39,16 +39,16 @@ class Outage:
             if now >= shown:
                 shown += SHOWN_SECONDS
                 waiting = len(self.stand.names("inbox"))
-                print(f"  {now - begun:6.0f} s   watcher {self.held_kib():7} KiB   waiting in inbox/ {waiting:6}", flush=True)
+                print(f"  {now - begun:6.0f} s   watcher {self.resident_kib():7} KiB   in inbox/ {waiting:6} files", flush=True)
             time.sleep(0.005)
 
-    def held_kib(self) -> int:
-        """Return the watcher's resident memory."""
+    def resident_kib(self) -> int:
+        """Return the watcher's resident memory in KiB."""
         status = Path(f"/proc/{self.stand.watcher.pid}/status").read_text("ascii")
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 
-    def filed_after(self) -> float:
-        """Wait until all is filed; return how many seconds that took."""
+    def wait_until_filed(self) -> float:
+        """Wait until all files are filed; return the seconds that took."""
         begun = time.monotonic()
         while not self.stand.is_at_rest() and time.monotonic() < begun + FILED_SECONDS:
             time.sleep(0.1)
@@ -62,7 +62,7 @@ class Outage:
 
 
 def main() -> int:
-    """Run an outage, and say what came of it."""
+    """Run an outage and print the result; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=180.0)
     parser.add_argument("--rate", type=int, default=50)
@@ -70,22 +70,22 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="inboxd-outage-") as folder, Stand(Path(folder)) as stand:
         stand.start()
         outage = Outage(stand, arguments.rate)
-        print(f"{arguments.rate} files/s, Redis is there")
+        print(f"{arguments.rate} files/s, Redis is running")
         outage.drop_for(WARM_SECONDS)
-        before, pids = outage.held_kib(), (stand.watcher.pid, stand.worker.pid, stand.beat.pid)
+        before, pids = outage.resident_kib(), (stand.watcher.pid, stand.worker.pid, stand.beat.pid)
         stand.redis.kill9()
-        print(f"Redis is gone for {arguments.seconds:g} s")
+        print(f"Redis is stopped for {arguments.seconds:g} s")
         outage.drop_for(arguments.seconds)
-        after = outage.held_kib()
+        after = outage.resident_kib()
         stand.redis.start()
-        took = outage.filed_after()
-        good = stand.tree("done") == outage.dropped
-        same = pids == tuple(p.pid if p.running else 0 for p in (stand.watcher, stand.worker, stand.beat))
-    ending = "all filed as dropped" if good else "NOT all filed as dropped"
-    print(f"Redis is back: {len(outage.dropped)} files, {ending} after {took:.1f} s")
-    lives = "all programs live on" if same else "a program has ENDED"
-    print(f"watcher: {before} KiB before, {after} KiB at the outage's end; {lives}")
-    return 0 if good and same and after <= before * GROWTH_MAX else 1
+        seconds = outage.wait_until_filed()
+        all_filed = stand.tree("done") == outage.dropped
+        all_survived = pids == tuple(p.pid if p.running else 0 for p in (stand.watcher, stand.worker, stand.beat))
+    ending = "all filed unchanged" if all_filed else "NOT all filed unchanged"
+    print(f"Redis is running: {len(outage.dropped)} files, {ending} after {seconds:.1f} s")
+    survival = "no program exited" if all_survived else "a program EXITED"
+    print(f"watcher: {before} KiB before the outage, {after} KiB at the end; {survival}")
+    return 0 if all_filed and all_survived and after <= before * GROWTH_MAX else 1
 
 
 if __name__ == "__main__":

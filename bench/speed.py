@@ -1,8 +1,8 @@
-"""Speed: inboxd and its peers side by side in one run, each on a fresh Valkey: throughput, latency, processor and memory.
+"""Speed comparison of inboxd and its peers, each on a fresh Valkey: throughput, latency, processor time and memory.
 
-Run it with `make bench`, or with other numbers: `make bench ARGS="--files 2000 --repeats 3 --only celery,inboxd"`. The repeats
-are interleaved, and what counts are their medians. All that was measured is kept as JSON under build/bench, with the table and
-a chart; --publish puts these into docs/. Exit code 1 when inboxd misses a limit, 3 when a peer could not be measured.
+Run `make bench`, or with options: `make bench ARGS="--files 2000 --repeats 3 --only celery,inboxd"`. The medians of interleaved
+repeats are reported. The results, a table and a chart are saved in build/bench; --publish copies table and chart into docs/.
+The exit code is 1 if inboxd misses a limit, 3 if a peer could not be measured.
 """
 
 import argparse
@@ -24,15 +24,15 @@ from bench.peers.installing import NotInstalled, install
 from bench.peers.peer import BUILD, PYTHON, REPOSITORY, Peer
 from bench.peers.running import NotRunning, Running
 from bench.report import pages, results
-from bench.report.results import Row, Run, summary
+from bench.report.limits import check_limits
+from bench.report.results import Row, Run, summarize
 from bench.report.table import table
-from bench.report.verdict import verdicts
 
 WARM_FILES = 300
-"""Dropped before anything is measured: all code has run once, and whoever learns a handler's pace knows it."""
+"""Files dropped before the measurement, so that all code has run once and the handler's rate is known."""
 
-FOLLOWS = 1.2
-"""Other traffic is tried with peers whose throughput is so many times its rate."""
+TRAFFIC_HEADROOM = 1.2
+"""The trial with other traffic needs a peer whose throughput is this many times the traffic's rate."""
 
 LIMIT_MISSED, NOT_MEASURED = 1, 3
 
@@ -44,48 +44,48 @@ def run(peer: Peer, folder: Path, arguments: argparse.Namespace) -> Run:
         warm = trials.burst(running, WARM_FILES, "warm")
         burst = trials.burst(running, min(arguments.files, max(WARM_FILES, int(warm.rate * arguments.burst_seconds))))
         lone = trials.lone(running, arguments.lone, arguments.lone_seconds)
-        beside = None
-        if arguments.traffic and burst.rate > arguments.traffic * FOLLOWS:
-            beside = trials.beside_traffic(running, arguments.traffic, arguments.traffic_seconds)
-    return Run(burst, lone, beside)
+        with_traffic = None
+        if arguments.traffic and burst.rate > arguments.traffic * TRAFFIC_HEADROOM:
+            with_traffic = trials.beside_traffic(running, arguments.traffic, arguments.traffic_seconds)
+    return Run(burst, lone, with_traffic)
 
 
 def measure(peers: Sequence[Peer], arguments: argparse.Namespace, work: Path) -> list[Row]:
-    """Measure all peers in turns, beginning with another one each time; who fails says why, and is left out from then on.
+    """Measure all peers in turn, starting with another one in each repeat; a peer that fails is skipped from then on.
 
-    Ctrl-C ends it early: what was measured until then is returned.
+    On Ctrl-C, return the rows measured so far.
     """
     rows = [Row(peer.name, peer.title) for peer in peers]
     for peer, row in zip(peers, rows, strict=True):
         try:
             install(peer.runtime)
         except NotInstalled as error:
-            row.why_not = f"not installed: {error}"
+            row.error = f"not installed: {error}"
     pairs = [*zip(peers, rows, strict=True)]
     for repeat in range(arguments.repeats):
-        turn = repeat % len(pairs)
-        for peer, row in pairs[turn:] + pairs[:turn]:
-            if row.why_not:
+        first = repeat % len(pairs)
+        for peer, row in pairs[first:] + pairs[:first]:
+            if row.error:
                 continue
             folder = work / f"{peer.name}-{repeat}"
             try:
                 row.runs.append(run(peer, folder, arguments))
             except NotRunning as error:
-                row.why_not = f"not measured: {error}"
+                row.error = f"not measured: {error}"
             except KeyboardInterrupt:
                 return rows
-            print(f"  {repeat + 1} {peer.title}: {row.why_not or _words(row.runs[-1])}", flush=True)
+            print(f"  {repeat + 1} {peer.title}: {row.error or _describe(row.runs[-1])}", flush=True)
             shutil.rmtree(folder)
     return rows
 
 
-def _words(run: Run) -> str:
-    one = summary([run])
-    return f"{one.rate:,.0f} files/s, lone {one.lone_p50:.1f} ms, {one.all_cpu:.2f} CPU s per 1,000"
+def _describe(run: Run) -> str:
+    summary = summarize([run])
+    return f"{summary.rate:,.0f} files/s, lone {summary.lone_p50:.1f} ms, {summary.all_cpu:.2f} CPU s per 1,000"
 
 
-def about(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """Return what the figures were measured on, and with."""
+def measurement_facts(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
+    """Return the time, arguments, machine and load of the measurement."""
     model = [line for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines() if line.startswith("model name")]
     return {
         "when": time.strftime("%Y-%m-%d %H:%M:%S%z"),
@@ -104,14 +104,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=10_000, help="files in the burst")
-    parser.add_argument("--burst-seconds", type=float, default=60.0, help="… fewer for who would take longer than that")
+    parser.add_argument("--burst-seconds", type=float, default=60.0, help="maximum duration: slow peers get fewer files")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", default=",".join(roster.BY_DEFAULT), help=f"of {', '.join(roster.BY_NAME)}")
-    parser.add_argument("--lone", type=int, default=200, help="lone files in each repeat …")
-    parser.add_argument("--lone-seconds", type=float, default=20.0, help="… and for how long at most")
-    parser.add_argument("--traffic", type=float, default=500.0, help="other files a second beside lone ones; 0: none")
+    parser.add_argument("--only", default=",".join(roster.BY_DEFAULT), help=f"peers, of {', '.join(roster.BY_NAME)}")
+    parser.add_argument("--lone", type=int, default=200, help="maximum number of lone files in each repeat")
+    parser.add_argument("--lone-seconds", type=float, default=20.0, help="maximum duration of the lone files")
+    parser.add_argument("--traffic", type=float, default=500.0, help="other files per second beside lone ones; 0: none")
     parser.add_argument("--traffic-seconds", type=float, default=15.0)
-    parser.add_argument("--publish", action="store_true", help="put table and chart into docs/")
+    parser.add_argument("--publish", action="store_true", help="copy table and chart into docs/")
     arguments = parser.parse_args(argv)
     if unknown := set(arguments.only.split(",")) - roster.BY_NAME.keys():
         parser.error(f"no such peer: {', '.join(sorted(unknown))}")
@@ -119,42 +119,42 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print, keep; return the exit code."""
+    """Measure, print and save; return the exit code."""
     arguments = parse(argv)
     BUILD.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="run-", dir=BUILD))
     try:
-        facts = about(arguments, work)
+        facts = measurement_facts(arguments, work)
         rows = measure([roster.BY_NAME[name] for name in arguments.only.split(",")], arguments, work)
     finally:
         shutil.rmtree(work)
     file = BUILD / "results.json"
     results.write(file, rows, facts)
-    judged = verdicts({row.name: summary(row.runs) for row in rows if row.runs})
-    page = f"{caption(facts)}\n\n{table(rows)}\n\n" + "\n".join(f"- {verdict.words}" for verdict in judged) + "\n"
+    checks = check_limits({row.name: summarize(row.runs) for row in rows if row.runs})
+    page = f"{caption(facts)}\n\n{table(rows)}\n\n" + "\n".join(f"- {check.message}" for check in checks) + "\n"
     (BUILD / "results.md").write_text(page, "utf-8")
-    print(f"\n{page}\nall of it: {file}")
+    print(f"\n{page}\nresults: {file}")
     _draw(file, BUILD / "throughput.png")
     if arguments.publish:
         pages.publish(page, BUILD / "throughput.png", REPOSITORY / "docs")
-    if not all(verdict.good for verdict in judged):
+    if not all(check.is_met for check in checks):
         return LIMIT_MISSED
-    return NOT_MEASURED if any(row.why_not for row in rows) else 0
+    return NOT_MEASURED if any(row.error for row in rows) else 0
 
 
 def caption(facts: dict[str, Any]) -> str:
-    """Say when, where and with what it was measured; ``facts`` are those of ``about``."""
+    """Return a caption with the measurement's time, machine and size; ``facts`` are from ``measurement_facts``."""
     numbers = facts["arguments"]
     machine = f"{facts['cores']} cores ({facts['processor']}), Linux {facts['kernel']}, Python {facts['python']}"
     return (
         f"`{facts['command']}`, {facts['when'][:10]}: {machine}; {numbers['repeats']} repeats of {numbers['files']:,} files. "
-        f"The load was {facts['load_before']:.1f} before it began: much more than 0 means that others had their share. "
-        f"The dropper alone drops {facts['dropper_alone']:,.0f} files/s."
+        f"The load average before the start was {facts['load_before']:.1f}; well above 0, other processes affect the figures. "
+        f"The dropper alone renames {facts['dropper_alone']:,.0f} files/s."
     )
 
 
 def _draw(file: Path, image: Path) -> None:
-    """Draw the chart, if what draws it can be had: it comes with the Python peers' packages."""
+    """Draw the chart, unless matplotlib, one of the Python peers' packages, can't be installed."""
     try:
         install("python")
         subprocess.run([str(PYTHON), str(REPOSITORY / "bench/report/chart.py"), str(file), str(image)], check=True)  # noqa: S603 - our own
@@ -163,6 +163,6 @@ def _draw(file: Path, image: Path) -> None:
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGINT, signal.SIGTERM):  # whatever was started is ended, too; a shell's background ignores SIGINT
+    for number in (signal.SIGINT, signal.SIGTERM):  # `with` then stops all programs; a shell's background ignores SIGINT
         signal.signal(number, signal.default_int_handler)
     sys.exit(main())

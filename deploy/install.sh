@@ -1,15 +1,15 @@
 #!/bin/sh
-# Installs inboxd as systemd services, repairs or upgrades it: the same command each time.
+# Installs, repairs or upgrades inboxd as systemd services; the command may be repeated.
 #
-#   sudo deploy/install.sh [--wheels DIR]         DIR: no network; all packages come from there (deploy/wheelhouse.sh fills it)
-#   sudo deploy/install.sh rollback               back to the release before
-#   sudo deploy/install.sh status | sync
-#   sudo deploy/install.sh uninstall              keeps settings and data
-#   sudo deploy/install.sh purge [--yes]          keeps nothing
-#   deploy/install.sh --user …                    services of your own, without root
+#   sudo deploy/install.sh [--wheels DIR]         install packages from DIR, without network (deploy/wheelhouse.sh fills it)
+#   sudo deploy/install.sh rollback               switch back to the previous release
+#   sudo deploy/install.sh status | sync          show the services, or apply changed inboxes
+#   sudo deploy/install.sh uninstall              remove the services; keep settings and data
+#   sudo deploy/install.sh purge [--yes]          remove the services, settings and data
+#   deploy/install.sh --user …                    manage services of the current user, without root
 #
-# Makes an environment of its own for each release, in /opt/inboxd/releases, with Debian's own Python (PYTHON names another),
-# checks the settings with it, and only then switches. What does it is `inboxd systemd`, in the release.
+# Creates a virtual environment for each release in /opt/inboxd/releases, with /usr/bin/python3 or $PYTHON. `inboxd systemd`
+# in the new release then checks the settings, and switches to the release only if they are valid.
 set -eu
 python=${PYTHON:-/usr/bin/python3}
 source=$(cd "$(dirname "$0")/.." && pwd)
@@ -28,19 +28,19 @@ while [ $# -gt 0 ]; do
     shift
 done
 
-[ -n "$user" ] || [ "$(id -u)" = 0 ] || refuse "$0: needs root" "put sudo before it, or use --user"
+[ -n "$user" ] || [ "$(id -u)" = 0 ] || refuse "$0: needs root" "use sudo, or --user"
 
 if [ "$command" != install ]; then
-    [ -x "$top/current/bin/inboxd" ] || refuse "$top/current: nothing is installed there" "sudo deploy/install.sh"
+    [ -x "$top/current/bin/inboxd" ] || refuse "$top/current: inboxd is not installed" "sudo deploy/install.sh"
     cd / && exec "$top/current/bin/inboxd" systemd "$command" $user $yes
 fi
 
-[ -x "$python" ] || refuse "$python: there is no such program" "apt install python3, or name one with PYTHON="
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || refuse "$python: older than 3.11" "name a newer one with PYTHON="
-"$python" -c 'import ensurepip, venv' 2>/dev/null || refuse "$python: can't make environments" "apt install python3-venv"
+[ -x "$python" ] || refuse "$python: no such program" "apt install python3, or set PYTHON to another one"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || refuse "$python: older than Python 3.11" "set PYTHON to a newer one"
+"$python" -c 'import ensurepip, venv' 2>/dev/null || refuse "$python: can't create virtual environments" "apt install python3-venv"
 real=$("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))')
 case $user$real in
-    /root/* | /home/*) refuse "$real: the services can't see /root and /home" "name a Python of the system's with PYTHON=" ;;
+    /root/* | /home/*) refuse "$real: the sandbox hides /root and /home" "set PYTHON to a system-wide Python" ;;
 esac
 
 umask 022
@@ -60,7 +60,7 @@ pip install --no-index --no-deps --no-build-isolation "$source"
 (cd / && "$release/bin/inboxd" --version >/dev/null)
 (cd / && "$release/bin/inboxd" systemd install $user) || {
     code=$?
-    [ "$(readlink -f "$top/current" 2>/dev/null)" != "$release" ] || trap - EXIT # a first one that failed to start is looked into
+    [ "$(readlink -f "$top/current" 2>/dev/null)" != "$release" ] || trap - EXIT # keep a failed first release for inspection
     exit $code
 }
 trap - EXIT

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Fills a folder with all packages that inboxd needs, exactly the pinned ones, for `install.sh --wheels` on a machine without network.
+# Downloads all pinned packages of inboxd into a folder, for `install.sh --wheels` on a machine without network.
 #
-#   deploy/wheelhouse.sh DIR [VERSION…]       VERSION: for other Pythons than this machine's, such as 3.13
+#   deploy/wheelhouse.sh DIR [VERSION…]       VERSION: further Python versions, such as 3.13
 set -eu
 [ $# -gt 0 ] || { sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 pins=$(cd "$(dirname "$0")/.." && pwd)/requirements.txt
@@ -12,7 +12,7 @@ trap 'rm -rf "$pip"' EXIT
 ${PYTHON:-/usr/bin/python3} -m venv "$pip"
 own=$("$pip/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 for version in "$own" "$@"; do
-    # pip would take the pins of the Python that it runs on; those of every release of this version are wanted: 3.11.2 needs more than 3.11.7
+    # pip evaluates markers for its own Python; take the pins of all releases of this version: 3.11.2 needs more than 3.11.7
     "$pip/bin/python" - "$pins" "$version" >"$pip/pins" <<'END'
 import re, sys
 from pip._vendor.packaging.markers import Marker

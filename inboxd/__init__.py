@@ -1,4 +1,4 @@
-"""A drop-folder daemon that loses no file. Handlers import from here what they work with: InboxFile and RejectFile."""
+"""A drop-folder daemon that loses no file. Handlers import InboxFile and RejectFile from here."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -9,7 +9,7 @@ __all__ = ["InboxFile", "RejectFile"]
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for, and nothing before: a program sets its import path first (see ``safe_path``)."""
+    """Import a name on first access: a program must set its import path before anything is imported (see ``safe_path``)."""
     if name == "InboxFile":
         from inboxd.messaging.inbox_file import InboxFile  # noqa: PLC0415
 

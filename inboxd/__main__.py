@@ -1,4 +1,4 @@
-"""`python -m inboxd` is the command `inboxd`."""
+"""Run the command line program: ``python -m inboxd`` is the command ``inboxd``."""
 
 from inboxd.safe_path import distrust_current_folder
 

@@ -1,9 +1,9 @@
-"""The Celery app, where Celery looks for it: ``celery -A inboxd worker``, ``beat``, ``inspect``, ``flower``."""
+"""The Celery app under the name that ``celery -A inboxd`` looks up (``worker``, ``beat``, ``inspect``, ``flower``)."""
 
 from inboxd.safe_path import distrust_current_folder
 
 distrust_current_folder()
 
-from inboxd.tasks.app import app  # noqa: E402 - only now is it ours
+from inboxd.tasks.app import app  # noqa: E402 - imports only after the current folder is off the import path
 
 __all__ = ["app"]

@@ -1,44 +1,44 @@
-"""The errors, sorted by what the caller can do: try again (weather), give up (a bad file), stop (a bug, bad settings)."""
+"""The exceptions, grouped by what the caller can do: retry (TransientError), fail the file, or exit (a bug, bad settings)."""
 
 from dataclasses import dataclass
 
 
 class InboxdError(Exception):
-    """The root of all that inboxd raises on purpose."""
+    """Base class of all exceptions that inboxd raises on purpose."""
 
 
 class TransientError(InboxdError):
-    """Something outside is away just now. Nothing is lost; the caller tries again later."""
+    """A service or a folder is temporarily unavailable. Nothing is lost; the caller retries later."""
 
 
 class BrokerUnavailable(TransientError):
-    """Redis can't be reached, is too slow, or refuses writes. Whether the last message got through is unknown."""
+    """Redis is unreachable, times out, or refuses writes. Whether the last command took effect is unknown."""
 
 
 class FolderUnavailable(TransientError):
-    """A folder is missing, changed under us, full or not permitted: what it holds is unknown, never "empty"."""
+    """A folder is missing, was replaced, is full, or denies permission. Its contents are unknown; never treat it as empty."""
 
 
 class RejectFile(InboxdError):
-    """A handler's final word on a file: it goes to failed/ at once, and is not tried again.
+    """Raised by a handler to move its file to failed/ at once, without a retry.
 
-    The first argument is the reason, in words for the person who dropped the file.
+    The first argument is the reason, written for the person who dropped the file.
     """
 
 
 class HandlerFailed(InboxdError):
-    """A handler raised, and has no attempt left. The first argument says what it raised, in one line."""
+    """A handler raised on its last attempt. The first argument is the handler's exception in one line."""
 
 
 class InvalidMessage(InboxdError):
-    """A message that is no parcel of ours: wrong version, shape or size."""
+    """A message is not a valid parcel: its version, structure or size is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong: where (a settings key or a path), what, and the remedy.
+    """One problem: ``where`` (a settings key or a path), the problem, and its remedy.
 
-    A program does not start with a finding that ``blocks``; a full disk does not, since it may pass.
+    A finding with ``blocks`` prevents a program's start; a full disk does not, because space may become free.
     """
 
     where: str
@@ -51,7 +51,7 @@ class Finding:
 
 
 class SettingsError(InboxdError):
-    """The settings, or the folders they name, can't be used. Carries every finding at once."""
+    """The settings, or the folders that they name, are unusable. Has every finding, not only the first."""
 
     def __init__(self, findings: list[Finding]) -> None:
         super().__init__("\n".join(map(str, findings)))

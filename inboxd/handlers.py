@@ -1,4 +1,4 @@
-"""The handler that comes with inboxd."""
+"""The default handler: describes a file by its digest, size and content type."""
 
 import codecs
 from typing import Any
@@ -10,31 +10,31 @@ from inboxd.messaging.inbox_file import InboxFile
 
 SNIFF_BYTES = 8192
 TEXT = "text/plain"
-WRITTEN = frozenset({
+TEXT_FORMATS = frozenset({
     "application/json", "application/pdf", "application/postscript", "application/rtf", "application/xml", "image/svg+xml",
 })  # fmt: skip
-"""Formats that are text all through, or may begin so."""
+"""Content types outside text/ whose files are text, or may begin with text."""
 
 
 def describe(file: InboxFile) -> dict[str, Any]:
-    """Answer what a file is: its sha256 (hex), size (bytes) and content type, judged by its first bytes."""
+    """Return a file's sha256 (hex), size (bytes) and content type, which is guessed from its first bytes."""
     head = file.stream.read(SNIFF_BYTES)
     return {"sha256": file.sha256, "size": file.size, "content_type": sniff(head, file.filename)}
 
 
 def sniff(head: bytes, filename: str) -> str:
-    """Return the content type of a file by its first bytes; the name only tells apart what begins alike."""
+    """Return a file's content type by its first bytes; the name only distinguishes formats with the same first bytes."""
     if not head:
         return "application/x-empty"
     try:
-        found = puremagic.from_string(head, mime=True) or OCTET_STREAM
-        if head[:2] == b"PK":  # a Word document, an e-book and a plain archive are all ZIP files
-            found = puremagic.from_string(head, mime=True, filename=filename) or found
+        content_type = puremagic.from_string(head, mime=True) or OCTET_STREAM
+        if head[:2] == b"PK":  # Word documents, e-books and archives are all ZIP files
+            content_type = puremagic.from_string(head, mime=True, filename=filename) or content_type
     except (puremagic.PureError, ValueError):
-        found = OCTET_STREAM
-    if _is_text(head) and found not in WRITTEN and not found.startswith("text/"):
-        return _text_type(filename)  # words may begin like a picture: "BM", "RIFF"
-    return found
+        content_type = OCTET_STREAM
+    if _is_text(head) and content_type not in TEXT_FORMATS and not content_type.startswith("text/"):
+        return _text_type(filename)  # text may begin with the signature of an image: "BM", "RIFF"
+    return content_type
 
 
 def _text_type(filename: str) -> str:
@@ -45,7 +45,7 @@ def _text_type(filename: str) -> str:
 def _is_text(head: bytes) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        decoder.decode(head, final=len(head) < SNIFF_BYTES)  # a cut may tear the last character
+        decoder.decode(head, final=len(head) < SNIFF_BYTES)  # the cut may split the last character
     except UnicodeDecodeError:
         return False
     return b"\0" not in head

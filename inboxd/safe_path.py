@@ -1,6 +1,6 @@
-"""The import path of our programs: what is installed comes before whatever the current folder holds.
+"""Take the current folder off the import path, so that a file in it can't replace an installed module.
 
-Imports nothing that is not loaded when Python starts: everything else could come from that folder.
+Imports only modules that are loaded when Python starts: any other import could already come from that folder.
 """
 
 import os

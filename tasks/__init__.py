@@ -1,1 +1,1 @@
-"""The Celery side: works on parcels, files them, sweeps."""
+"""The Celery side: tasks that process parcels, apply their outcomes and sweep the inboxes."""

@@ -1,4 +1,4 @@
-"""The Celery app of worker and beat: configured from the settings when Celery first asks, and not when it is imported."""
+"""The Celery app of worker and beat, which reads the settings when Celery first needs its configuration, not at import."""
 
 import sys
 from functools import cached_property
@@ -16,12 +16,12 @@ from inboxd.tasks.sweeps.schedule import beat_schedule
 
 
 class Loader(BaseLoader):
-    """Reads the settings file, for Celery's configuration and for what worker and beat are made of."""
+    """Loads the settings file, and derives Celery's configuration from it."""
 
     settings: Settings
 
     def read_configuration(self, env: str = "") -> dict[str, Any]:
-        """Return Celery's configuration, and let handlers be imported. Ends the program, with code 2, on bad settings."""
+        """Return Celery's configuration, and make handlers importable. Exits with code 2 if the settings are invalid."""
         del env
         try:
             file = find_settings()
@@ -34,21 +34,21 @@ class Loader(BaseLoader):
 
 
 class App(Celery):
-    """Celery, with inboxd's worker and beat behind its own commands."""
+    """A Celery app whose ``worker`` and ``beat`` commands run inboxd's classes."""
 
     @cached_property
     def Worker(self) -> type:  # noqa: N802 - Celery's name
-        """What ``celery worker`` runs."""
-        return self.subclass_with_self("inboxd.tasks.service.worker:Worker")  # type: ignore[arg-type]  # a name does as well
+        """The class that ``celery worker`` runs."""
+        return self.subclass_with_self("inboxd.tasks.service.worker:Worker")  # type: ignore[arg-type]  # a dotted name
 
     @cached_property
     def Beat(self) -> type:  # noqa: N802 - Celery's name
-        """What ``celery beat`` runs."""
-        return self.subclass_with_self("inboxd.tasks.service.beat:Beat")  # type: ignore[arg-type]  # a name does as well
+        """The class that ``celery beat`` runs."""
+        return self.subclass_with_self("inboxd.tasks.service.beat:Beat")  # type: ignore[arg-type]  # a dotted name
 
     @property
     def settings(self) -> Settings:
-        """The settings that it was configured from."""
+        """The settings from which the app was configured."""
         loader: Any = self.loader
         assert loader.conf
         return loader.settings  # type: ignore[no-any-return]

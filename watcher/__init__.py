@@ -1,1 +1,1 @@
-"""The watcher: notices complete files and hands them to the workers."""
+"""The watcher: finds complete files and sends them to the workers."""

@@ -1,10 +1,10 @@
-"""``python -m inboxd.watcher``: runs the watcher."""
+"""``python -m inboxd.watcher``: run the watcher."""
 
 from inboxd.safe_path import distrust_current_folder
 
 distrust_current_folder()
 
-import sys  # noqa: E402 - only now is the rest ours
+import sys  # noqa: E402 - imported only after the path is safe
 
 from inboxd.watcher.main import main  # noqa: E402
 

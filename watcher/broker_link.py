@@ -1,4 +1,4 @@
-"""The watcher's contact with Redis: its heartbeat, the statistics, and whether Redis is available."""
+"""The watcher's link to Redis: write the heartbeat and the statistics, read the outages, detect whether Redis is available."""
 
 import contextlib
 import time
@@ -18,16 +18,16 @@ from inboxd.logs.setup import get_logger
 from inboxd.watcher.watched_inbox import WatchedInbox
 
 RETRY_SECONDS = (0.5, 5.0)
-"""First and longest wait, in seconds, before an unavailable Redis is asked again; it doubles in between."""
+"""First and longest delay before an unavailable Redis is tried again, in seconds; the delay doubles each time."""
 
 _log = get_logger(__name__)
 
 
 class BrokerLink:
-    """What the watcher tells Redis every few seconds, and what it learns from it.
+    """The state of the link to Redis, updated every few seconds.
 
-    ``error`` is why Redis is unavailable, None while it is available: then nothing may be claimed. ``outages`` says why nothing
-    can be filed now, for each inbox of which that is so.
+    ``error`` is why Redis is unavailable (nothing may be claimed meanwhile); None while it is available. ``outages`` maps each
+    inbox whose files can't be filed to the reason.
     """
 
     def __init__(self, client: redis.Redis, host: str, counters: Counters, deps: IntakeDeps) -> None:
@@ -41,40 +41,40 @@ class BrokerLink:
         self._started_at = time.time()
         self._retry_seconds = RETRY_SECONDS[0]
 
-    def set_unavailable(self, why: str) -> None:
-        """Note that Redis does not answer, and when to ask again."""
+    def set_unavailable(self, error: str) -> None:
+        """Record that Redis is unavailable, and schedule the next try."""
         if self.error is None:
-            _log.warning(events.BROKER_UNAVAILABLE, error=why, remedy="nothing is claimed until it answers again")
-        self.error = why
+            _log.warning(events.BROKER_UNAVAILABLE, error=error, remedy="make Redis available; until then nothing is claimed")
+        self.error = error
         self.due = time.monotonic() + self._retry_seconds
         self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS[1])
 
     def raise_if_outage(self, watched: WatchedInbox) -> None:
-        """Raise FolderUnavailable while an inbox's files can't be filed: to claim more would not help them."""
-        if why := self.outages.get(watched.inbox.name):
-            raise FolderUnavailable(why)
+        """Raise FolderUnavailable while the inbox's claimed files can't be filed: then more must not be claimed."""
+        if outage := self.outages.get(watched.inbox.name):
+            raise FolderUnavailable(outage)
 
     def update(self, now: float, inboxes: Iterable[WatchedInbox]) -> bool:
-        """Exchange news with Redis; returns whether it is available again. Does not raise."""
-        before, self.due = self.error, now + heartbeat.EVERY_SECONDS
+        """Write the heartbeat, read the outages, and return whether Redis has become available again. Raises nothing."""
+        previous_error, self.due = self.error, now + heartbeat.EVERY_SECONDS
         try:
-            self._exchange(list(inboxes))
+            self._synchronize(list(inboxes))
         except BrokerUnavailable as error:
             self.set_unavailable(str(error))
             return False
         self.error, self._retry_seconds = None, RETRY_SECONDS[0]
-        if before is None:
+        if previous_error is None:
             return False
         _log.info(events.BROKER_AVAILABLE)
         return True
 
-    def _exchange(self, inboxes: list[WatchedInbox]) -> None:
+    def _synchronize(self, inboxes: list[WatchedInbox]) -> None:
         reports = {
             watched.inbox.name: InboxReport(watched.mode.name, watched.mode.reason, watched.is_busy, watched.outage)
             for watched in inboxes
         }
         write_heartbeat(self._client, self._host, Heartbeat(time.time(), reports, self._started_at))
-        with contextlib.suppress(BrokerUnavailable):  # the statistics wait; whether Redis is available, the rest tells
+        with contextlib.suppress(BrokerUnavailable):  # statistics can wait; the other calls detect an outage
             self._counters.write(self._deps.tally)
         self.outages = read_outages(self._client, self._host, reports)
         if self._deps.registry:

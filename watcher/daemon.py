@@ -1,4 +1,4 @@
-"""The watcher's loop: look at the inboxes that are due, then wait for a hint or for the next time that something is due."""
+"""The watcher's loop: run due turns, each a bounded piece of work on one inbox; wait for a hint or the next due time."""
 
 import time
 from collections.abc import Callable
@@ -32,15 +32,15 @@ def _reload_settings(old: Settings) -> SettingsChange | None:
 
 
 class Daemon:
-    """Watches all inboxes of the settings until it is told to stop."""
+    """Watches all inboxes of the settings until a STOP hint."""
 
     def __init__(
         self, settings: Settings, deps: IntakeDeps, client: redis.Redis, counters: Counters, hints: HintQueue,
         observer: Observer, service_manager: ServiceManager | None = None, reload_settings: ReloadSettings = _reload_settings,
     ) -> None:  # fmt: skip
-        """``reload_settings`` reads new settings, given the old ones; None if they can't be used."""
+        """``reload_settings`` gets the old settings and returns what the new ones change; None if they are invalid."""
         self.settings = settings
-        """The settings in force, a frozen object: any thread may ask."""
+        """The current settings, a frozen object that any thread may read."""
         self.watches = Watches(deps, observer)
         self.broker = BrokerLink(client, settings.host, counters, deps)
         self.checks = FolderChecks(deps.disk, self.watches, observer)
@@ -52,9 +52,10 @@ class Daemon:
         self._stopping = self._reloading = self._ready = False
 
     def run(self) -> None:
-        """Watch first, then scan: what arrives in between is seen twice rather than never. Returns after a STOP hint."""
+        """Watch first, then scan, so that a file that arrives in between is found. Return after a STOP hint."""
         self.watches.watch_all(self.settings)
         _log.info(events.STARTED, inboxes=len(self.watches.inboxes))
+        self._handle_hints(0.0)
         try:
             while not self._stopping:
                 self.run_once()
@@ -63,7 +64,7 @@ class Daemon:
         _log.info(events.STOPPED)
 
     def run_once(self) -> None:
-        """Do all that is due, and wait for the next hint or due time."""
+        """Run everything that is due, then wait for the next hint or due time."""
         if self._reloading:
             self._reload()
         now = time.monotonic()
@@ -83,8 +84,8 @@ class Daemon:
         self._handle_hints(self._next_due() - time.monotonic())
 
     def _ping_watchdog(self) -> None:
-        """Ping the service manager's watchdog: this loop turns, and events can be expected to arrive."""
-        self._service_manager.ping_watchdog(lambda: self._observer.healthy)
+        """Ping the service manager's watchdog, if the threads that deliver events are alive."""
+        self._service_manager.ping_watchdog(lambda: self._observer.is_healthy)
 
     def _next_due(self) -> float:
         due = min(self.checks.due, self.broker.due)
@@ -93,9 +94,8 @@ class Daemon:
         return min([due, *(watched.next_turn.at for watched in self.watches.inboxes.values())])
 
     def _handle_hints(self, seconds: float) -> None:
-        now = time.monotonic()
         for hint in self._hints.wait(seconds):
-            self._handle_hint(hint, now)
+            self._handle_hint(hint, time.monotonic())
 
     def _handle_hint(self, hint: Hint, now: float) -> None:
         if hint.kind is HintKind.STOP:
@@ -105,8 +105,7 @@ class Daemon:
         if hint.kind is HintKind.RELOAD:
             self._reloading = True
             return
-        watched = self.watches.inboxes.get(hint.inbox)
-        if watched is None:
+        if (watched := self.watches.inboxes.get(hint.inbox)) is None:
             return
         match hint.kind:
             case HintKind.ARRIVED:
@@ -121,36 +120,37 @@ class Daemon:
                 self.checks.request(watched, now)
 
     def _run_turn(self, watched: WatchedInbox) -> None:
-        look = watched.next_turn
-        if look.scan and watched.intake.is_between_scans:
+        turn = watched.next_turn
+        if turn.scan and watched.intake.is_between_scans:
             watched.on_scan_start()
         try:
             self.broker.raise_if_outage(watched)
-            result = watched.intake.run_turn(look.reason, scan=look.scan)
+            result = watched.intake.run_turn(turn.reason, scan=turn.scan)
         except FolderUnavailable as error:
             if watched.set_unavailable(str(error), time.monotonic()):
-                _log.warning(events.FOLDER_UNAVAILABLE, inbox=watched.inbox.name, error=str(error), remedy="it is tried again")
+                remedy = "correct the cause; the watcher retries by itself"
+                _log.warning(events.FOLDER_UNAVAILABLE, inbox=watched.inbox.name, error=watched.outage, remedy=remedy)
         except BrokerUnavailable as error:
             self.broker.set_unavailable(str(error))
             self._update_status()
         else:
             if watched.set_available():
                 _log.info(events.FOLDER_AVAILABLE, inbox=watched.inbox.name)
-            watched.on_turn_end(look, result, time.monotonic())
+            watched.on_turn_end(turn, result, time.monotonic())
 
     def _update_broker(self, now: float) -> None:
-        """Exchange news with Redis; scan the inboxes that may take files again."""
-        inboxes, before = self.watches.inboxes, self.broker.outages
+        """Update the link to Redis; request a scan of each inbox whose outage is over."""
+        inboxes, old_outages = self.watches.inboxes, self.broker.outages
         if self.broker.update(now, inboxes.values()):
             for watched in inboxes.values():
                 watched.request_scan(START)
-        for name in before.keys() - self.broker.outages.keys():
+        for name in old_outages.keys() - self.broker.outages.keys():
             if name in inboxes:
                 inboxes[name].request_scan(SCAN)
         self._update_status()
 
     def _reload(self) -> None:
-        """Take up new settings, or none of them. What is in flight needs no watcher, and is none of its memory."""
+        """Apply new settings, or none of them. Parcels in flight are not affected: the watcher holds no state of theirs."""
         self._reloading = False
         self._service_manager.notify_reloading()
         change = self._reload_settings(self.settings)

@@ -1,4 +1,4 @@
-"""Hints: somebody should look again at an inbox. Put by observer threads and signal handlers, taken by the daemon's loop."""
+"""Hints: requests from observer threads and signal handlers to the daemon's loop."""
 
 import queue
 from dataclasses import dataclass
@@ -6,36 +6,36 @@ from enum import StrEnum
 
 
 class HintKind(StrEnum):
-    """Why to look again."""
+    """What the loop must react to."""
 
-    ARRIVED = "arrived"  # something was closed, moved or made in inbox/
-    PARCEL_RETURNED = "returned"  # a parcel left claimed/: there is room for another
-    OVERFLOWED = "overflowed"  # the kernel has dropped events
-    ROOT_LOST = "root_lost"  # the watched folder was moved, deleted or unmounted
-    RELOAD = "reload"  # the settings file is to be read again
+    ARRIVED = "arrived"  # an entry was written, moved or created in inbox/
+    PARCEL_RETURNED = "returned"  # a parcel was removed from claimed/: another may be sent
+    OVERFLOWED = "overflowed"  # the kernel dropped events
+    ROOT_LOST = "root_lost"  # a watched folder was moved, deleted or unmounted
+    RELOAD = "reload"  # the settings file must be read again
     STOP = "stop"
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A hint about one inbox; "" where it is about all of them."""
+    """A hint; ``inbox`` is "" for RELOAD and STOP."""
 
     kind: HintKind
     inbox: str = ""
 
 
 class HintQueue:
-    """A queue that any thread, and any signal handler, may put into."""
+    """A queue that threads and signal handlers may put hints into."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[Hint] = queue.SimpleQueue()
 
     def put(self, hint: Hint) -> None:
-        """Add a hint; never blocks, and is safe inside a signal handler."""
+        """Add a hint. Never blocks, and is safe in a signal handler."""
         self._queue.put(hint)
 
     def wait(self, seconds: float) -> set[Hint]:
-        """Wait for the first hint, at most so long, and return all there are, once each."""
+        """Wait at most ``seconds`` for the first hint; return all queued hints without duplicates."""
         hints: set[Hint] = set()
         try:
             hints.add(self._queue.get(timeout=max(seconds, 0.0)) if seconds > 0 else self._queue.get_nowait())

@@ -1,4 +1,4 @@
-"""The watcher as a program: settings, signals, loop."""
+"""The watcher program: load the settings, install signal handlers, run the loop."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ from inboxd.watcher.observer import Observer
 
 
 def main() -> int:
-    """Run the watcher until SIGTERM or SIGINT; returns its exit code: 2 for settings or folders that can't be used."""
+    """Run the watcher until SIGTERM or SIGINT; return the exit code: 0, or 2 if the settings or folders can't be used."""
     manager = sd_notify.from_environment(os.environ, os.getpid())
     try:
         settings = load_settings()
@@ -39,17 +39,17 @@ def main() -> int:
     ignore_lease_breaks()
     manager.extend_watchdog(blocking_seconds_max(settings))
     hints = HintQueue()
-    _turn_signals_into_hints(hints)
+    _install_signal_handlers(hints)
     app = make_app(settings)
     client = make_client(settings)
 
-    def send_one(parcel: Parcel, inbox: Inbox) -> None:
+    def send(parcel: Parcel, inbox: Inbox) -> None:
         send_parcel(app, parcel, inbox)
-        manager.ping_watchdog()  # a turn may send thousands
+        manager.ping_watchdog()  # a turn may send thousands of parcels
 
     leases = Leases(client, keep_seconds=2 * settings.redis.visibility_timeout_seconds)
     deps = IntakeDeps(
-        Disk(), leases, send_one, settings.host, settings.sweep.grace_seconds, registry=WorkerRegistry(client, settings.host)
+        Disk(), leases, send, settings.host, settings.sweep.grace_seconds, registry=WorkerRegistry(client, settings.host)
     )
     counters = Counters(client, settings.host)
     daemon = Daemon(settings, deps, client, counters, hints, Observer(hints), manager)
@@ -61,7 +61,7 @@ def main() -> int:
 
 
 def _start_metrics(daemon: Daemon) -> MetricsServer | None:
-    """Serve the figures, if the settings say where; from a thread, and with a client of its own."""
+    """Start the metrics server, with a Redis client of its own, if ``metrics.listen`` is set."""
     settings = daemon.settings
     if not settings.metrics.listen:
         return None
@@ -70,16 +70,16 @@ def _start_metrics(daemon: Daemon) -> MetricsServer | None:
     return endpoint
 
 
-def _turn_signals_into_hints(hints: HintQueue) -> None:
-    """Turn signals into hints."""
+def _install_signal_handlers(hints: HintQueue) -> None:
+    """Convert SIGTERM and SIGINT to STOP hints, SIGHUP to RELOAD."""
 
-    def on(number: signal.Signals, kind: HintKind) -> None:
+    def install(number: signal.Signals, kind: HintKind) -> None:
         def put(_signal: int, _frame: FrameType | None) -> None:
             hints.put(Hint(kind))
 
         signal.signal(number, put)
 
-    on(signal.SIGTERM, HintKind.STOP)
-    on(signal.SIGINT, HintKind.STOP)
-    if not sys.stderr.isatty():  # on a terminal it says that the terminal is gone
-        on(signal.SIGHUP, HintKind.RELOAD)
+    install(signal.SIGTERM, HintKind.STOP)
+    install(signal.SIGINT, HintKind.STOP)
+    if not sys.stderr.isatty():  # with a terminal, SIGHUP means that the terminal was closed
+        install(signal.SIGHUP, HintKind.RELOAD)

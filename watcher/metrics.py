@@ -1,4 +1,4 @@
-"""The Prometheus endpoint: a small HTTP server in a thread of the watcher's, which it can neither slow nor stop."""
+"""The Prometheus endpoint: a small HTTP server in a thread, whose errors and slow clients don't affect the watcher's loop."""
 
 import socket
 import socketserver
@@ -13,15 +13,15 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 
 BIND_RETRY_SECONDS = 30.0
-"""How soon an address that could not be had is tried again."""
+"""Seconds until an address that could not be bound is tried again."""
 CLIENT_TIMEOUT_SECONDS = 5.0
-"""A client that sends or takes nothing for so long is cut off: the next one waits for it."""
+"""Seconds without progress after which a client is disconnected, because the next one waits for it."""
 
 _log = get_logger(__name__)
 
 
 class _Server(socketserver.TCPServer):
-    """One request at a time: whoever asks too often waits, and costs no more than one thread."""
+    """Serves one request at a time, so that many clients occupy one thread only."""
 
     allow_reuse_address = True
     request_queue_size = 8
@@ -31,32 +31,32 @@ class _Server(socketserver.TCPServer):
         super().__init__(address, handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing of clients that went away."""
+        """Log nothing: the client has disconnected."""
 
 
 class Handler(MetricsHandler):
-    """Answers one request."""
+    """Handles one request."""
 
     timeout = CLIENT_TIMEOUT_SECONDS
     server_version = "inboxd"
     sys_version = ""
 
     def do_GET(self) -> None:  # noqa: N802 - http.server's name
-        """Answer /metrics with the figures, and all else with 404."""
+        """Reply to /metrics with the metrics, to every other path with 404."""
         if self.path.partition("?")[0] != "/metrics":
-            self.send_error(HTTPStatus.NOT_FOUND, "ask for /metrics")
+            self.send_error(HTTPStatus.NOT_FOUND, "only /metrics is served")
             return
         try:
             super().do_GET()
         except Exception as error:
-            if isinstance(error, OSError):  # the client has gone
+            if isinstance(error, OSError):  # the client has disconnected
                 raise
-            _log.warning(events.METRICS_UNAVAILABLE, error=repr(error), remedy="the next scrape may succeed")
-            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "the figures could not be collected: see the log")
+            _log.warning(events.METRICS_UNAVAILABLE, error=repr(error), remedy="none needed if the next scrape succeeds")
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR, "the metrics could not be collected: see the log")
 
 
 class MetricsServer:
-    """Serves a collector's figures on one address, from ``start`` to ``stop``."""
+    """Serves a collector's metrics on one address, from ``start`` to ``stop``."""
 
     def __init__(self, listen: str, collector: Collector) -> None:
         self._address = parse_address(listen)
@@ -68,33 +68,33 @@ class MetricsServer:
         self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
 
     @property
-    def running(self) -> bool:
-        """Whether its thread lives."""
+    def is_running(self) -> bool:
+        """Whether the server's thread is alive."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin to serve; an address that can't be had is told, and tried again."""
+        """Start serving. If the address can't be bound, log that once and retry."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop serving. A scrape that is under way is not waited for."""
+        """Stop serving, without waiting for a scrape in progress."""
         self._stopped.set()
         if self._server is not None:
-            threading.Thread(target=self._server.shutdown, daemon=True).start()  # it waits for the scrape, and we don't
+            threading.Thread(target=self._server.shutdown, daemon=True).start()  # blocks until the scrape ends
 
     def _run(self) -> None:
-        told = False
+        is_logged = False
         while not self._stopped.is_set():
             try:
                 with _Server(self._address, self._handler) as server:
-                    self._server, told = server, False
+                    self._server, is_logged = server, False
                     if self._stopped.is_set():
                         return
                     _log.info(events.METRICS_SERVED, host=self._address[0], port=self._address[1])
                     server.serve_forever()
             except OSError as error:
-                if not told:
-                    remedy = "end what listens there, or change metrics.listen; it is tried again"
+                if not is_logged:
+                    remedy = "stop the program that listens there, or change metrics.listen; the watcher retries by itself"
                     _log.warning(events.METRICS_UNAVAILABLE, error=str(error), remedy=remedy)
-                told = True
+                is_logged = True
             self._stopped.wait(BIND_RETRY_SECONDS)

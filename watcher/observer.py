@@ -1,4 +1,4 @@
-"""All inboxes that are watched by events, and the one observer behind them, which can be replaced."""
+"""Watch inboxes through one watchdog observer, which can be replaced."""
 
 import errno
 import sys
@@ -12,36 +12,36 @@ from inboxd.watcher.inotify import HintEvent, HintObserver
 
 
 class HintHandler(FileSystemEventHandler):
-    """Passes on what watchdog dispatches; an exception here would end its thread, and put() raises none."""
+    """Puts dispatched events into the hint queue; must not raise, because that would end watchdog's thread."""
 
     def __init__(self, hints: HintQueue, inbox: str) -> None:
         self._hints = hints
         self._inbox = inbox
 
     def dispatch(self, event: FileSystemEvent) -> None:
-        """Take one event from watchdog's dispatcher."""
+        """Queue the hint for one event."""
         if isinstance(event, HintEvent):
             self._hints.put(Hint(event.kind, self._inbox))
 
 
 class Observer:
-    """Watches the two folders of each inbox that can bring news: inbox/ and claimed/."""
+    """Watches inbox/, where files arrive, and claimed/, which parcels leave, of each inbox."""
 
     def __init__(self, hints: HintQueue) -> None:
         self._hints = hints
         self.backend: HintObserver | None = None
-        """watchdog's observer, and its threads; None until something is watched."""
+        """watchdog's observer and its threads; None until an inbox is watched."""
         self._watches: dict[str, list[ObservedWatch]] = {}
 
     @property
-    def healthy(self) -> bool:
-        """Whether events can be expected to arrive."""
-        return self.backend is None or self.backend.healthy
+    def is_healthy(self) -> bool:
+        """Whether all threads that deliver events are alive, or none is needed."""
+        return self.backend is None or self.backend.is_healthy
 
     def watch(self, inbox: str, root: PurePath) -> None:
-        """Begin to watch an inbox, or watch it anew. Raises OSError where the system refuses."""
+        """Watch an inbox; if it is watched already, replace its watches. Raises OSError if the kernel refuses."""
         if sys.platform != "linux":
-            raise OSError(errno.ENOSYS, "there is no inotify")
+            raise OSError(errno.ENOSYS, "inotify is available on Linux only")
         self.unwatch(inbox)
         if self.backend is None:
             self.backend = HintObserver()
@@ -58,9 +58,9 @@ class Observer:
                 self.backend.unschedule(watch)
 
     def stop(self) -> None:
-        """Stop watching altogether."""
+        """Stop watching all inboxes, and end the threads."""
         if self.backend is not None:
-            self.backend.stop()  # also what a dead dispatcher leaves behind: the reader, the emitters
+            self.backend.stop()  # needed even if the dispatcher is dead: stops the reader and the emitters
             if self.backend.is_alive():
                 self.backend.join()
         self.backend = None

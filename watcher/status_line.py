@@ -1,18 +1,18 @@
-"""What the watcher is about, in words for `systemctl status`; pure."""
+"""The watcher's status line for `systemctl status`. Pure."""
 
 from collections.abc import Iterable
 
 from inboxd.watcher.watched_inbox import WatchedInbox
 
 
-def status_line(inboxes: Iterable[WatchedInbox], paused: str | None) -> str:
-    """Say which inboxes are watched and how; ``paused`` is why nothing is claimed just now."""
-    each = ", ".join(f"{watched.inbox.name} ({_describe(watched)})" for watched in inboxes)
-    watched = f"watching {each}" if each else "watching nothing"
-    return f"paused, nothing is claimed: {paused}; {watched}" if paused is not None else watched
+def status_line(inboxes: Iterable[WatchedInbox], pause_reason: str | None) -> str:
+    """Return which inboxes are watched and how; ``pause_reason`` is why nothing is claimed now, None if files are."""
+    listed = ", ".join(f"{watched.inbox.name} ({_describe(watched)})" for watched in inboxes)
+    status = f"watching {listed or 'no inbox'}"
+    return status if pause_reason is None else f"paused, nothing is claimed: {pause_reason}; {status}"
 
 
 def _describe(watched: WatchedInbox) -> str:
     if watched.outage is not None:
-        return f"waits: {watched.outage}"
-    return f"{watched.mode.name}, files wait for their turn" if watched.is_busy else watched.mode.name
+        return f"unavailable: {watched.outage}"
+    return f"{watched.mode.name}, files are waiting" if watched.is_busy else watched.mode.name

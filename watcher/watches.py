@@ -1,4 +1,4 @@
-"""The watched inboxes: by events where that can be, anew when something was lost, and by new settings."""
+"""Hold the watched inboxes; watch them by inotify if possible, again after a loss, and by new settings."""
 
 import dataclasses
 import time
@@ -16,11 +16,11 @@ from inboxd.watcher.observer import Observer
 from inboxd.watcher.watched_inbox import REBUILT, WatchedInbox, folder_identity
 
 WATCH_RETRY_SECONDS = 30.0
-"""How often the system is asked for watches again, after it had none left."""
+"""Seconds until inotify is tried again after the kernel had no watches left."""
 
 
 class Watches:
-    """The inboxes that are watched, by name."""
+    """The watched inboxes by name."""
 
     def __init__(self, deps: IntakeDeps, observer: Observer) -> None:
         self.inboxes: dict[str, WatchedInbox] = {}
@@ -30,85 +30,85 @@ class Watches:
         self._without_watches: dict[str, float] = {}
 
     def watch_all(self, settings: Settings) -> None:
-        """Begin to watch all inboxes of the settings. Raises OSError."""
+        """Watch all inboxes of the settings. Raises OSError."""
         for inbox in settings.inbox.values():
             self.inboxes[inbox.name] = self.watch(inbox)
 
     def watch(self, inbox: Inbox) -> WatchedInbox:
-        """Begin to watch an inbox, by events if its mount allows and the system has watches left. Raises OSError."""
+        """Watch an inbox, by inotify if its mount supports it and watches are left, else by polling. Raises OSError."""
         disk = self._deps.disk
         mount = find_mount_of_path(disk, inbox.root)
-        how = choose_watch_mode(inbox, mount)
-        if how.uses_events:
-            how = self._try_events(inbox, how)
+        mode = choose_watch_mode(inbox, mount)
+        if mode.uses_events:
+            mode = self._try_events(inbox, mode)
         else:
             self._observer.unwatch(inbox.name)
             self._without_watches.pop(inbox.name, None)
         intake = Intake(self._deps, inbox, wait_times(inbox, mount), network=mount.is_network)
-        self._log.info(events.WATCHING, inbox=inbox.name, root=str(inbox.root), mode=how.name, why=how.reason)
-        return WatchedInbox(inbox, intake, mount, how, folder_identity(disk, inbox.root))
+        self._log.info(events.WATCHING, inbox=inbox.name, root=str(inbox.root), mode=mode.name, why=mode.reason)
+        return WatchedInbox(inbox, intake, mount, mode, folder_identity(disk, inbox.root))
 
-    def _try_events(self, inbox: Inbox, how: WatchMode) -> WatchMode:
+    def _try_events(self, inbox: Inbox, mode: WatchMode) -> WatchMode:
         try:
             self._observer.watch(inbox.name, inbox.root)
         except OSError as error:
             self._observer.unwatch(inbox.name)
-            why = f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances"
+            reason = f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances"
             if inbox.name not in self._without_watches:
-                self._log.warning(events.EVENTS_LOST, inbox=inbox.name, error=why, remedy="it is polled, and tried again")
+                remedy = "the inbox is polled meanwhile; the watcher tries inotify again by itself"
+                self._log.warning(events.EVENTS_LOST, inbox=inbox.name, error=reason, remedy=remedy)
             self._without_watches[inbox.name] = time.monotonic() + WATCH_RETRY_SECONDS
-            return WatchMode(uses_events=False, reason=why)
+            return WatchMode(uses_events=False, reason=reason)
         self._without_watches.pop(inbox.name, None)
-        return how
+        return mode
 
     def retry_events(self, now: float) -> None:
-        """Where the system had no watches left, see whether it has some now."""
+        """Try inotify again for each polled inbox whose retry is due."""
         for name in [name for name, due in self._without_watches.items() if due <= now]:
             watched = self.inboxes[name]
-            how = self._try_events(watched.inbox, WatchMode(uses_events=True, reason="the system has watches again"))
-            if how.uses_events:
-                self._log.info(events.WATCHING, inbox=name, root=str(watched.inbox.root), mode=how.name, why=how.reason)
-                watched.mode = how
+            mode = self._try_events(watched.inbox, WatchMode(uses_events=True, reason="inotify watches are available again"))
+            if mode.uses_events:
+                self._log.info(events.WATCHING, inbox=name, root=str(watched.inbox.root), mode=mode.name, why=mode.reason)
+                watched.mode = mode
                 watched.request_scan(REBUILT)
 
     def rewatch(self, name: str, reason: str) -> None:
-        """Watch an inbox anew, and look at all of it for this reason."""
+        """Watch an inbox again, and request a scan of all of it for this reason."""
         try:
-            fresh = self.watch(self.inboxes[name].inbox)
+            rewatched = self.watch(self.inboxes[name].inbox)
         except OSError as error:
-            self.inboxes[name].identity = None  # nobody watches it now, be it the same or not when it is back
+            self.inboxes[name].identity = None  # without watches even the same folders must be watched again
             self.inboxes[name].set_unavailable(str(error), time.monotonic())
             return
-        fresh.outage = self.inboxes[name].outage  # the first turn tells whether that is over
-        fresh.request_scan(reason)
-        self.inboxes[name] = fresh
+        rewatched.outage = self.inboxes[name].outage  # its next turn ends the outage, if it is over
+        rewatched.request_scan(reason)
+        self.inboxes[name] = rewatched
 
     def apply_settings(self, change: SettingsChange) -> bool:
-        """Watch by new settings; False, and nothing has changed, if one of the folders can't be watched."""
+        """Watch by new settings and return True; if a folder can't be watched, change nothing and return False."""
         deps, inboxes = self._deps, change.settings.inbox
         grace = change.settings.sweep.grace_seconds
         self._deps = dataclasses.replace(deps, grace_seconds=grace)
-        renewed = (*change.added, *change.changed) if grace == deps.grace_seconds else tuple(inboxes)
-        fresh: dict[str, WatchedInbox] = {}
-        for name in renewed:
+        names = (*change.added, *change.changed) if grace == deps.grace_seconds else tuple(inboxes)
+        new_inboxes: dict[str, WatchedInbox] = {}
+        for name in names:
             try:
-                fresh[name] = self.watch(inboxes[name])
+                new_inboxes[name] = self.watch(inboxes[name])
             except OSError as error:
                 self._deps = deps
-                self._undo((*fresh, name))
-                finding = Finding(f"inbox.{name}.root", str(error), "mend the folder, and reload again")
+                self._undo((*new_inboxes, name))
+                finding = Finding(f"inbox.{name}.root", str(error), "correct the folder, then reload again")
                 reloading.log_refusal(SettingsError([finding]))
                 return False
         for name in change.removed:
             self._unwatch(name)
-        for name, watched in fresh.items():
-            if before := self.inboxes.get(name):
-                watched.outage = before.outage  # the first turn tells whether that is over
-            self.inboxes[name] = watched
+        for name in new_inboxes.keys() & self.inboxes.keys():
+            new_inboxes[name].outage = self.inboxes[name].outage  # its next turn ends the outage, if it is over
+        self.inboxes.update(new_inboxes)
         return True
 
     def _undo(self, names: tuple[str, ...]) -> None:
-        """Watch again by the old settings what was watched by new ones."""
+        """Watch the inboxes by their old settings again; stop watching new ones."""
         for name in names:
             if name in self.inboxes:
                 self.rewatch(name, REBUILT)

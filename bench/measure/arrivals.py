@@ -1,4 +1,4 @@
-"""Seeing files arrive in a folder: inotify, read in bulk, so that the looking costs next to nothing."""
+"""Observe files arriving in a folder through inotify, read in bulk to use little processor time."""
 
 import ctypes
 import os
@@ -17,11 +17,11 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class Overflow(Exception):
-    """Events were lost."""
+    """The kernel's queue overflowed, so events were lost."""
 
 
 class Arrivals:
-    """The names that appear in one folder, from now on. Raises OSError when it can't be watched."""
+    """The names that appear in a folder from now on. Raises OSError if inotify fails."""
 
     def __init__(self, folder: Path) -> None:
         self._fd = _LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -47,10 +47,10 @@ class Arrivals:
             names += parse(raw)
 
     def wait_for(self, name: bytes, seconds: float) -> float | None:
-        """Return when this name has appeared (``time.monotonic()``), or None if it did not so soon. Raises Overflow."""
+        """Return the ``time.monotonic()`` at which a name appeared; None after ``seconds``. Raises Overflow."""
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            self._poll.poll(left * 1000)
+        while (remaining := deadline - time.monotonic()) > 0:
+            self._poll.poll(remaining * 1000)
             now = time.monotonic()
             if name in self.pending():
                 return now
@@ -58,13 +58,13 @@ class Arrivals:
 
 
 def parse(raw: bytes) -> list[bytes]:
-    """Return the names of files in what inotify has written. Raises Overflow."""
-    names, at = [], 0
-    while at < len(raw):
-        _, mask, _, length = _HEAD.unpack_from(raw, at)
+    """Return the names of files, not folders, in inotify's events. Raises Overflow."""
+    names, offset = [], 0
+    while offset < len(raw):
+        _, mask, _, length = _HEAD.unpack_from(raw, offset)
         if mask & IN_Q_OVERFLOW:
             raise Overflow
-        begin, at = at + _HEAD.size, at + _HEAD.size + length
+        begin, offset = offset + _HEAD.size, offset + _HEAD.size + length
         if not mask & IN_ISDIR:
-            names.append(raw[begin:at].rstrip(b"\0"))
+            names.append(raw[begin:offset].rstrip(b"\0"))
     return names

@@ -1,6 +1,6 @@
-"""The dropper: a process of its own that renames prepared files into an inbox, as fast as it can or at an even pace.
+"""The dropper: a separate process that renames prepared files into an inbox, at full speed or at a constant rate.
 
-Prints one JSON line: when it renamed the first and the last, on the clock that all processes of this machine share.
+Prints one JSON line with the times of the first and last rename, by CLOCK_MONOTONIC, which all processes share.
 """
 
 import argparse
@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Dropped:
-    """When the first and the last file were renamed (``time.monotonic()``), and how many."""
+    """The times of the first and last rename (``time.monotonic()``), and the number of files."""
 
     first: float
     last: float
@@ -36,20 +36,20 @@ def prepare(folder: Path, prefix: str, count: int, size: int = FILE_BYTES) -> No
 
 
 def drop(source: Path, inbox: Path, rate: float) -> Dropped:
-    """Rename all files of a folder into another: ``rate`` a second, or as fast as it can with 0."""
-    names = sorted(os.listdir(source))  # noqa: PTH208 - names are all that is wanted
+    """Rename all files of a folder into another, ``rate`` per second; 0 means at full speed."""
+    names = sorted(os.listdir(source))  # noqa: PTH208 - only names are needed
     pairs = [(f"{source}/{name}", f"{inbox}/{name}") for name in names]
     rename = os.rename
     first = time.monotonic()
-    for number, (here, there) in enumerate(pairs):
+    for number, (old, new) in enumerate(pairs):
         while rate and number > (time.monotonic() - first) * rate:
             time.sleep(PACE_SLEEP_SECONDS)
-        rename(here, there)
+        rename(old, new)
     return Dropped(first, time.monotonic(), len(pairs))
 
 
 class Dropper:
-    """A dropper at work."""
+    """A running dropper process."""
 
     def __init__(self, source: Path, inbox: Path, rate: float = 0.0) -> None:
         argv = [sys.executable, "-m", "bench.measure.dropping", str(source), str(inbox), "--rate", str(rate)]
@@ -57,19 +57,19 @@ class Dropper:
         self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, env=environment)  # noqa: S603 - our own
 
     @property
-    def busy(self) -> bool:
-        """Whether it has not dropped all yet."""
+    def is_running(self) -> bool:
+        """Whether the process has not exited."""
         return self._process.poll() is None
 
     def result(self) -> Dropped:
-        """Wait until all is dropped, and return when that was."""
+        """Wait for the process to exit, and return its result."""
         out, _ = self._process.communicate()
-        assert self._process.returncode == 0, "the dropper has failed"
+        assert self._process.returncode == 0, f"the dropper exited with {self._process.returncode}"
         return Dropped(**json.loads(out))
 
 
 def main() -> None:
-    """Drop what lies in a folder."""
+    """Drop the files of a folder and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path)
     parser.add_argument("inbox", type=Path)

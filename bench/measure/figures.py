@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest value that ``share`` (0 to 1) of all are not above: one that was measured (nearest rank)."""
+    """Return the nearest-rank percentile, ``share`` being 0 to 1: always one of the values; nan if there are none."""
     if not values:
         return math.nan
     ordered = sorted(values)
@@ -14,10 +14,10 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def median(values: Sequence[float]) -> float:
-    """Return the median; nan of nothing."""
+    """Return the median; nan if there are no values."""
     return statistics.median(values) if values else math.nan
 
 
 def ratio(value: float, other: float) -> float:
-    """Return how many times the other a value is; nan where that can't be said."""
+    """Return ``value / other``; nan if ``other`` is 0."""
     return value / other if other else math.nan

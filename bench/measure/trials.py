@@ -1,4 +1,4 @@
-"""The trials: a burst of files, lone files, and lone files beside other traffic; of any peer, all in the same way."""
+"""The trials that each peer runs: a burst of files, lone files, and lone files beside other traffic."""
 
 import os
 import random
@@ -13,21 +13,21 @@ from bench.measure.figures import ratio
 from bench.measure.usage import Meter, Usage
 from bench.peers.running import Running
 
-LOOK_SECONDS = 0.01
-MEMORY_SECONDS = 0.5
+POLL_SECONDS = 0.01
+SAMPLE_SECONDS = 0.5
 STALL_SECONDS = 20.0
-"""A file that does not come within this, after the one before it, does not come at all."""
+"""Maximum wait for the next file; after this the remaining files count as lost."""
 
 TRAILING_SECONDS = 1.0
-"""Work may trail behind the last file: acknowledgements, results. It is counted, too."""
+"""Time after the last file during which usage is still measured: acknowledgements and results may follow."""
 
 LONE_PAUSES = (0.02, 0.12)
-"""Seconds between a lone file's arrival and the next one's drop, by chance: in step with nobody's timers."""
+"""Range of the random seconds between a lone file's arrival and the next drop, so as not to align with timers."""
 
 
 @dataclass(frozen=True)
 class Burst:
-    """Files dropped as fast as one process can: how many arrived, and the seconds from the first drop to the last arrival."""
+    """Files dropped at full speed by one process; ``seconds`` is from the first drop to the last arrival."""
 
     files: int
     arrived: int
@@ -37,32 +37,32 @@ class Burst:
 
     @property
     def rate(self) -> float:
-        """Files a second."""
+        """Arrived files per second."""
         return ratio(self.arrived, self.seconds)
 
 
 @dataclass(frozen=True)
-class Lone:
-    """Files dropped one by one: milliseconds from close to done/, and how many never arrived."""
+class LoneFiles:
+    """Files dropped one by one: milliseconds from close to done/, and the number that never arrived."""
 
     milliseconds: list[float] = field(default_factory=list)
     missing: int = 0
     traffic: float = 0.0
-    """Other files a second, meanwhile, as dropped …"""
-    followed: float = 0.0
-    """… and as filed."""
+    """Other files dropped per second meanwhile."""
+    traffic_filed: float = 0.0
+    """Other files filed per second meanwhile."""
 
 
 def burst(running: Running, count: int, prefix: str = "burst") -> Burst:
-    """Drop files, and wait until all have arrived, or no more do. Raises NotRunning."""
+    """Drop files, and wait until all have arrived or none does for STALL_SECONDS. Raises NotRunning."""
     source = running.folder / prefix
     prepare(source, prefix, count)
-    os.sync()  # writing these back is none of the trial's business
+    os.sync()  # keeps the write-back of these files out of the trial
     meter = Meter(running.pids, running.server.pid)
     with Arrivals(running.path("done")) as arrivals:
         dropper = Dropper(source, running.path("inbox"))
         counter = _Counter(running, arrivals, prefix, meter)
-        counter.run(lambda arrived: arrived >= count)
+        counter.run(count)
         dropped = dropper.result()
     time.sleep(TRAILING_SECONDS)
     last = counter.last or time.monotonic()
@@ -70,10 +70,10 @@ def burst(running: Running, count: int, prefix: str = "burst") -> Burst:
 
 
 def drop_alone(folder: Path, count: int) -> float:
-    """Return how many files a second the dropper alone can drop, into a folder that nobody watches."""
+    """Return how many files per second the dropper can rename into a folder that no process watches."""
     prepare(folder / "alone", "alone", count)
-    (folder / "nobody").mkdir()
-    dropped = Dropper(folder / "alone", folder / "nobody").result()
+    (folder / "unwatched").mkdir()
+    dropped = Dropper(folder / "alone", folder / "unwatched").result()
     return ratio(count, dropped.last - dropped.first)
 
 
@@ -83,21 +83,21 @@ def lone(
     seconds: float,
     prefix: str = "lone",
     *,
-    until: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
     root: Path | None = None,
     pauses: tuple[float, float] = LONE_PAUSES,
-) -> Lone:
-    """Write up to ``count`` files into an inbox, each when the one before has arrived, for ``seconds`` at most.
+) -> LoneFiles:
+    """Write up to ``count`` files into an inbox, each after the previous one has arrived, for ``seconds`` at most.
 
-    The inbox is the one below ``root``, by default the peer's first. Raises NotRunning.
+    The inbox's root is ``root``, by default the peer's first root. Raises NotRunning.
     """
     root = root or running.root
-    dice = random.Random(prefix)  # noqa: S311 - for timing
-    taken, missing = [], 0
+    pause_random = random.Random(prefix)  # noqa: S311 - for timing
+    milliseconds, missing = [], 0
     deadline = time.monotonic() + seconds
     with Arrivals(root / "done") as arrivals:
         for number in range(count):
-            if time.monotonic() > deadline or until():
+            if time.monotonic() > deadline or should_stop():
                 break
             name = f"{prefix}{number:07}.bin"
             body = os.urandom(FILE_BYTES)
@@ -109,29 +109,30 @@ def lone(
                 running.check()
                 missing += 1
             else:
-                taken.append((arrived - closed) * 1000)
-            time.sleep(dice.uniform(*pauses))
-    return Lone(taken, missing)
+                milliseconds.append((arrived - closed) * 1000)
+            time.sleep(pause_random.uniform(*pauses))
+    return LoneFiles(milliseconds, missing)
 
 
-def beside_traffic(running: Running, rate: float, seconds: float) -> Lone:
-    """Write lone files while others are dropped at an even pace. Raises NotRunning."""
+def beside_traffic(running: Running, rate: float, seconds: float) -> LoneFiles:
+    """Write lone files while others are dropped at a constant rate. Raises NotRunning."""
     count = int(rate * seconds)
     source = running.folder / "traffic"
     prepare(source, "traffic", count)
     os.sync()
     with Arrivals(running.path("done")) as arrivals:
         dropper = Dropper(source, running.path("inbox"), rate)
-        alone = lone(running, count, seconds, "beside", until=lambda: not dropper.busy)
+        lone_files = lone(running, count, seconds, "beside", should_stop=lambda: not dropper.is_running)
         dropped = dropper.result()
         counter = _Counter(running, arrivals, "traffic")
-        counter.run(lambda arrived: arrived >= count)
-    span = (counter.last or time.monotonic()) - dropped.first
-    return Lone(alone.milliseconds, alone.missing, ratio(count, dropped.last - dropped.first), ratio(counter.arrived, span))
+        counter.run(count)
+    seconds_filed = (counter.last or time.monotonic()) - dropped.first
+    rates = ratio(count, dropped.last - dropped.first), ratio(counter.arrived, seconds_filed)
+    return LoneFiles(lone_files.milliseconds, lone_files.missing, *rates)
 
 
 class _Counter:
-    """Counts arrivals whose names begin alike, until enough have come or no more do."""
+    """Counts arrivals with a name prefix, until all have arrived or no more do."""
 
     def __init__(self, running: Running, arrivals: Arrivals, prefix: str, meter: Meter | None = None) -> None:
         self.arrived = 0
@@ -140,31 +141,31 @@ class _Counter:
         self._arrivals = arrivals
         self._prefix = prefix.encode()
         self._meter = meter
-        self._listed = False  # since events were lost
+        self._has_overflowed = False
 
-    def run(self, enough: Callable[[int], bool]) -> None:
-        """Count until it is enough, or nothing came for too long. Raises NotRunning."""
-        moved = looked = time.monotonic()
-        while not enough(self.arrived):
-            time.sleep(MEMORY_SECONDS if self._listed else LOOK_SECONDS)
+    def run(self, count: int) -> None:
+        """Count up to ``count`` arrivals, or until none comes for STALL_SECONDS. Raises NotRunning."""
+        arrived_at = sampled_at = time.monotonic()
+        while self.arrived < count:
+            time.sleep(SAMPLE_SECONDS if self._has_overflowed else POLL_SECONDS)
             now = time.monotonic()
             if self._count():
-                moved = self.last = now
-            if now - moved > STALL_SECONDS:
+                arrived_at = self.last = now
+            if now - arrived_at > STALL_SECONDS:
                 return
-            if now - looked > MEMORY_SECONDS:
-                looked = now
+            if now - sampled_at > SAMPLE_SECONDS:
+                sampled_at = now
                 self._running.check()
                 if self._meter:
-                    self._meter.look()
+                    self._meter.sample()
 
     def _count(self) -> bool:
         before = self.arrived
         try:
             names = self._arrivals.pending()
         except Overflow:
-            self._listed = True
-        if self._listed:
-            names, self.arrived = os.listdir(os.fsencode(self._running.path("done"))), 0  # noqa: PTH208 - names are all
+            self._has_overflowed = True
+        if self._has_overflowed:
+            names, self.arrived = os.listdir(os.fsencode(self._running.path("done"))), 0  # noqa: PTH208 - only names are needed
         self.arrived += sum(name.startswith(self._prefix) for name in names)
         return self.arrived > before

@@ -1,4 +1,4 @@
-"""What a peer and its server use during a run: processor seconds, and the most memory that was seen."""
+"""Measure the processor time and peak memory of a peer and its server during a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,38 +10,38 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Usage:
-    """Processor seconds, and MiB (PSS: shared pages counted once), of the peer's processes and of the server."""
+    """CPU seconds and peak memory in MiB (PSS, which counts shared pages once) of the peer's processes and of the server."""
 
     cpu_seconds: float
     server_cpu_seconds: float
     peak_mib: float
     server_peak_mib: float
     by_process: dict[str, float] = field(default_factory=dict)
-    """Processor seconds by what a process runs; of forks, all together."""
+    """CPU seconds by process label; forks are summed."""
 
 
 class Meter:
-    """Looks now and then; the processor seconds are exact, the memory is what was seen."""
+    """Samples usage: CPU seconds are exact, peak memory is the largest sample."""
 
     def __init__(self, roots: Sequence[int], server: int) -> None:
         self._roots = roots
         self._server = server
-        self._begun = self._cpu()
+        self._start = self._cpu()
         self._table = processes.table()
         self._peak = self._server_peak = 0.0
-        self.look()
+        self.sample()
 
-    def look(self) -> None:
-        """See what is held just now."""
+    def sample(self) -> None:
+        """Update the peaks with the current memory."""
         tree = processes.tree(self._roots, processes.table())
         self._peak = max(self._peak, processes.pss_bytes(tree) / MIB)
         self._server_peak = max(self._server_peak, processes.pss_bytes([self._server]) / MIB)
 
     def read(self) -> Usage:
-        """Return what was used since the beginning."""
-        self.look()
+        """Return the usage since the meter was created."""
+        self.sample()
         now = self._cpu()
-        return Usage(now[0] - self._begun[0], now[1] - self._begun[1], self._peak, self._server_peak, self._by_process())
+        return Usage(now[0] - self._start[0], now[1] - self._start[1], self._peak, self._server_peak, self._by_process())
 
     def _by_process(self) -> dict[str, float]:
         table = processes.table()

@@ -1,4 +1,4 @@
-"""Installing the peers' packages: Python's into a venv of the bench's own, Node's beside it; nothing near inboxd's."""
+"""Install the peers' packages: Python's in a separate venv, Node's next to the venv, apart from inboxd's packages."""
 
 import shutil
 import subprocess
@@ -15,45 +15,45 @@ DONE = ".installed"
 
 
 class NotInstalled(Exception):
-    """A runtime can't be had; the text says why, in a line."""
+    """A runtime can't be installed; the message is one line with the cause."""
 
 
 def install(runtime: str) -> None:
-    """Install a runtime's packages, unless that was done before. Raises NotInstalled."""
+    """Install a runtime's packages unless they are installed. Raises NotInstalled."""
     match runtime:
         case "python":
-            _python()
+            _install_python()
         case "node":
-            _node()
+            _install_node()
 
 
-def _python() -> None:
+def _install_python() -> None:
     marker = BUILD / "venv" / DONE
-    wanted = REQUIREMENTS.read_text("utf-8")
-    if not _is(marker, wanted):
+    lock = REQUIREMENTS.read_text("utf-8")
+    if not _is_installed(marker, lock):
         _run([sys.executable, "-m", "venv", "--clear", str(BUILD / "venv")])
         pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         _run([*pip, "--no-deps", "--require-hashes", "-r", str(REQUIREMENTS)])
-        marker.write_text(wanted, "utf-8")
+        marker.write_text(lock, "utf-8")
 
 
-def _node() -> None:
+def _install_node() -> None:
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         raise NotInstalled("no node or npm on PATH")
     NODE.mkdir(parents=True, exist_ok=True)
-    for script in SCRIPTS.glob("*.mjs"):  # modules are looked for beside the script that imports them
+    for script in SCRIPTS.glob("*.mjs"):  # Node resolves modules from the script's folder
         shutil.copy(script, NODE)
-    wanted = (SCRIPTS / LOCK).read_text("utf-8")
-    if not _is(NODE / DONE, wanted):
+    lock = (SCRIPTS / LOCK).read_text("utf-8")
+    if not _is_installed(NODE / DONE, lock):
         for file in ("package.json", LOCK):
             shutil.copy(SCRIPTS / file, NODE)
         _run([npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"], NODE)
-        (NODE / DONE).write_text(wanted, "utf-8")
+        (NODE / DONE).write_text(lock, "utf-8")
 
 
-def _is(marker: Path, wanted: str) -> bool:
-    return marker.exists() and marker.read_text("utf-8") == wanted
+def _is_installed(marker: Path, lock: str) -> bool:
+    return marker.exists() and marker.read_text("utf-8") == lock
 
 
 def _run(argv: Sequence[str], folder: Path | None = None) -> None:
@@ -62,5 +62,5 @@ def _run(argv: Sequence[str], folder: Path | None = None) -> None:
     except OSError as error:
         raise NotInstalled(f"{argv[0]}: {error}") from error
     if process.returncode:
-        last = (process.stderr or process.stdout).strip().splitlines()[-1:]
-        raise NotInstalled(f"{Path(argv[0]).name} ended with {process.returncode}: {''.join(last)}")
+        last_line = (process.stderr or process.stdout).strip().splitlines()[-1:]
+        raise NotInstalled(f"{Path(argv[0]).name} exited with {process.returncode}: {''.join(last_line)}")

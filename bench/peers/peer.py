@@ -1,4 +1,4 @@
-"""A peer: what is measured beside inboxd, and how it is started."""
+"""Peers, the programs that inboxd is compared with, and the commands that start them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ REPOSITORY = Path(__file__).parents[2]
 BUILD = REPOSITORY / "build" / "bench"
 NODE = BUILD / "node"
 PYTHON = BUILD / "venv" / "bin" / "python"
-"""The peers' own Python: nothing of theirs is installed beside inboxd."""
+"""The Python of the peers' venv, which keeps their packages apart from inboxd's."""
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,17 @@ class Place:
 
     @property
     def url(self) -> str:
-        """The server's address."""
+        """The server's URL."""
         return f"unix://{self.socket}"
 
     def environment(self) -> dict[str, str]:
-        """Return what a peer's processes are told."""
+        """Return the environment variables for a peer's processes."""
         return {"BENCH_ROOT": str(self.root), "BENCH_URL": self.url, "PYTHONPATH": str(REPOSITORY)}
 
 
 @dataclass(frozen=True)
 class Command:
-    """One process that a peer consists of."""
+    """The command line and environment of one of a peer's processes."""
 
     name: str
     argv: Sequence[str]
@@ -39,7 +39,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Peer:
-    """One way to run a drop folder. ``runtime`` is what must have been installed for it: "python", "node" or ""."""
+    """A drop-folder implementation. ``runtime`` names the packages that it needs: "python", "node" or ""."""
 
     name: str
     title: str

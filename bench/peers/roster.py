@@ -1,4 +1,4 @@
-"""All peers, each as its own documentation starts it, with two processes or one for each of two cores."""
+"""All peers, each started as its own documentation says, with as many worker processes as cores where it has a choice."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from bench.peers.peer import NODE, PYTHON, Command, Peer, Place
 
 PROCESSES = str(os.cpu_count())
 SLOTS = "50"
-"""Jobs at a time in BullMQ's one process, as in its documentation; a second process makes it no quicker on two cores."""
+"""Concurrent jobs in BullMQ's single process, as in its documentation; a second process is no faster on two cores."""
 
 HANDLERS = {"sha256": "bench.peers.inboxd.handler:digest", "describe": "inboxd.handlers:describe"}
 
@@ -26,7 +26,7 @@ def _python(module: str, *worker: str) -> Callable[[Place], Sequence[Command]]:
 
 
 def _rq(place: Place) -> Sequence[Command]:
-    """RQ's usual worker forks for each job, which takes about three times as long: this is the one that does not."""
+    """Return RQ's commands with SimpleWorker: the default worker forks for each job, which takes about three times as long."""
     pool = (str(PYTHON.with_name("rq")), "worker-pool", "-w", "rq.SimpleWorker", "-n", PROCESSES, "--url", place.url)
     return (Command("watcher", (str(PYTHON), "-m", "bench.peers.with_rq.watch")), Command("worker", pool))
 
@@ -39,15 +39,15 @@ def _bullmq(_place: Place) -> Sequence[Command]:
 
 
 def _floor(_place: Place) -> Sequence[Command]:
-    floor = (sys.executable, "-m")
+    python = (sys.executable, "-m")
     return (
-        Command("watcher", (*floor, "bench.peers.floor.watch")),
-        Command("worker", (*floor, "bench.peers.floor.work")),
+        Command("watcher", (*python, "bench.peers.floor.watch")),
+        Command("worker", (*python, "bench.peers.floor.work")),
     )
 
 
 def _inboxd(place: Place, handler: str, settle: float | None = 0.0) -> Sequence[Command]:
-    """Write settings, and start all of inboxd as people do: `inboxd up`. It finds the server, and starts none."""
+    """Write settings, and return the `inboxd up` command, which uses the running server instead of starting one."""
     file = place.root.parent / "settings.toml"
     lines = (
         f"redis.url = {json.dumps(place.url)}",
@@ -89,7 +89,7 @@ ALL: Sequence[Peer] = (
     Peer("inboxd-settle", "inboxd, default settle", "", partial(_inboxd, handler="sha256", settle=None)),
     Peer("inboxd-describe", "inboxd, default handler", "", partial(_inboxd, handler="describe")),
 )
-"""In the order of the table. The last one does more work than the others: it tells the content's type as well."""
+"""All peers in the table's order. The last one does more work than the others: its handler also detects the content type."""
 
 BY_NAME = {peer.name: peer for peer in ALL}
 BY_DEFAULT = tuple(peer.name for peer in ALL[:-1])

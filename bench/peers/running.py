@@ -1,4 +1,4 @@
-"""A peer at work: a fresh server, its processes, folders of its own; and what all that has used."""
+"""Run a peer: start a fresh server and the peer's processes on new folders, and stop them."""
 
 import contextlib
 import os
@@ -20,19 +20,19 @@ from bench.peers.peer import Command, Place
 READY_SECONDS = 180.0
 STOP_SECONDS = 15.0
 PROBE_SECONDS = 1.0
-LOOK_SECONDS = 0.02
+POLL_SECONDS = 0.02
 FOLDERS = ("inbox", "claimed", "done", "failed")
 
 
 class NotRunning(Exception):
-    """A peer did not come up, or has ended; the text says why."""
+    """A peer did not start or has exited; the message has the cause."""
 
 
 class Server:
-    """A fresh Valkey on a unix socket, set up as the one that `inboxd up` starts: each write is on disk within a second."""
+    """A fresh Valkey on a unix socket, configured as `inboxd up` does: writes are synced to disk every second."""
 
     def __init__(self, folder: Path) -> None:
-        self._socket_folder = Path(tempfile.mkdtemp(prefix="bench-"))  # a socket's path has 108 bytes at most
+        self._socket_folder = Path(tempfile.mkdtemp(prefix="bench-"))  # socket paths are limited to 108 bytes
         self.socket = self._socket_folder / "v.sock"
         data = folder / "server"
         data.mkdir()
@@ -44,23 +44,23 @@ class Server:
         self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)  # noqa: S603 - our own
         deadline = time.monotonic() + READY_SECONDS
         while not self.socket.exists():
-            assert time.monotonic() < deadline, "the server does not come up"
-            time.sleep(LOOK_SECONDS)
+            assert time.monotonic() < deadline, f"the server has not started within {READY_SECONDS:.0f} s; see {data / 'log'}"
+            time.sleep(POLL_SECONDS)
 
     @property
     def pid(self) -> int:
-        """Its process number."""
+        """The server's pid."""
         return self._process.pid
 
     def stop(self) -> None:
-        """End it; its data goes with the folder."""
+        """Kill the server and remove its socket; its data is removed with the folder."""
         self._process.kill()
         self._process.wait()
         shutil.rmtree(self._socket_folder)
 
 
 class Running:
-    """Processes over a folder; in a ``with``, from the first file that came through until all have ended."""
+    """A peer's server, folders and processes; as a context manager, stops them at the end."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -72,15 +72,15 @@ class Running:
         self._started: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, commands: Sequence[Command]) -> Self:
-        """Start a peer's processes, and wait until a file comes through. Raises NotRunning."""
+        """Start a peer's processes, and wait until a file reaches done/. Raises NotRunning."""
         for command in commands:
             self.spawn(command)
         self._await_ready()
         return self
 
     def spawn(self, command: Command) -> subprocess.Popen[bytes]:
-        """Start one process; what it says goes to a log file."""
-        environment = {**clean(os.environ), **self.place.environment(), **command.environment}
+        """Start a process with its output appended to NAME.log."""
+        environment = {**clean_environment(os.environ), **self.place.environment(), **command.environment}
         with (self.folder / f"{command.name}.log").open("ab") as log:
             self._started[command.name] = subprocess.Popen(  # noqa: S603 - our own
                 command.argv,
@@ -95,39 +95,39 @@ class Running:
 
     @property
     def pids(self) -> list[int]:
-        """The numbers of the processes that were started."""
+        """The pids of the started processes."""
         return [process.pid for process in self._started.values()]
 
     def tree(self) -> set[int]:
-        """Return the numbers of these and of all that descends from them; the server is not among them."""
+        """Return the pids of the started processes and their descendants, without the server."""
         return processes.tree(self.pids, processes.table())
 
-    def find(self, words: str) -> list[int]:
-        """Return the processes of the tree whose command line has these words, the oldest first."""
-        return sorted(pid for pid in self.tree() if words in processes.command(pid))
+    def find(self, text: str) -> list[int]:
+        """Return the pids in the tree whose command line contains a text, in ascending order."""
+        return sorted(pid for pid in self.tree() if text in processes.command(pid))
 
     def path(self, folder: str, name: str = "") -> Path:
         """Return a path below inbox/, claimed/, done/ or failed/."""
         return self.root / folder / name
 
     def check(self) -> None:
-        """Raise NotRunning if a process has ended."""
+        """Raise NotRunning if a process has exited."""
         for name, process in self._started.items():
             if process.poll() is not None:
-                raise NotRunning(f"{name} has ended with {process.returncode}: {self.last_words(name)}")
+                raise NotRunning(f"{name} has exited with {process.returncode}: {self.last_log_line(name)}")
 
-    def last_words(self, name: str) -> str:
+    def last_log_line(self, name: str) -> str:
         """Return the last line of a process's log."""
         lines = (self.folder / f"{name}.log").read_text("utf-8", "replace").strip().splitlines()
         return lines[-1] if lines else ""
 
     def stop(self) -> None:
-        """Ask all processes to end; then make sure that they have, and all that they have started."""
+        """Terminate all processes, then kill those that remain and their descendants, and stop the server."""
         for process in self._started.values():
             process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS
         while any(process.poll() is None for process in self._started.values()) and time.monotonic() < deadline:
-            time.sleep(LOOK_SECONDS)
+            time.sleep(POLL_SECONDS)
         mark = f"BENCH_ROOT={self.root}".encode()
         for pid in processes.table():
             if mark in _environ(pid):
@@ -144,24 +144,24 @@ class Running:
         self.stop()
 
     def _await_ready(self) -> None:
-        """Drop one small file after the other until one comes through: most peers see no file that was there before."""
+        """Drop small files until one reaches done/: most peers ignore files dropped before their watch started."""
         deadline = time.monotonic() + READY_SECONDS
         number = 0
         while not any(self.path("done").iterdir()):
             self.check()
             if time.monotonic() > deadline:
                 raise NotRunning(
-                    f"no file came through within {READY_SECONDS:.0f} s: {self.last_words(next(iter(self._started)))}"
+                    f"no file reached done/ within {READY_SECONDS:.0f} s: {self.last_log_line(next(iter(self._started)))}"
                 )
             number += 1
-            self.path("inbox", f"probe{number}.bin").write_bytes(b"is anybody there?")
-            again = time.monotonic() + PROBE_SECONDS
-            while time.monotonic() < again and not any(self.path("done").iterdir()):
-                time.sleep(LOOK_SECONDS)
+            self.path("inbox", f"probe{number}.bin").write_bytes(b"probe")
+            probe_deadline = time.monotonic() + PROBE_SECONDS
+            while time.monotonic() < probe_deadline and not any(self.path("done").iterdir()):
+                time.sleep(POLL_SECONDS)
 
 
-def clean(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without what is ours or a test's."""
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the variables of inboxd, Celery, pytest and the benchmarks."""
     return {key: value for key, value in environment.items() if not key.startswith(("INBOXD_", "CELERY", "PYTEST_", "BENCH_"))}
 
 

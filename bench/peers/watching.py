@@ -1,4 +1,4 @@
-"""The watcher of every peer that is written in Python: watchdog's own observer, and a message for each new file."""
+"""The watcher of the Python peers: watchdog's observer, which sends a message for each new file."""
 
 from collections.abc import Callable
 
@@ -13,13 +13,13 @@ class _Handler(FileSystemEventHandler):
         self._send = send
 
     def on_created(self, event: FileSystemEvent) -> None:
-        """Send what has appeared: a file that is renamed into the folder is "created", too."""
+        """Send a new file's path; a rename into the folder also triggers this event."""
         if not event.is_directory:
             self._send(str(event.src_path))
 
 
 def watch(send: Callable[[str], object]) -> None:
-    """Watch inbox/ until the end."""
+    """Watch inbox/ until the process is terminated."""
     observer = Observer()
     observer.schedule(_Handler(send), str(ROOT / "inbox"))
     observer.start()

@@ -1,4 +1,4 @@
-"""Putting a bench's table and chart into docs/."""
+"""Publish the speed table and chart in docs/."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ BEGIN, END = "<!-- make bench -->", "<!-- /make bench -->"
 
 
 def publish(table: str, image: Path, docs: Path) -> None:
-    """Replace the table in docs/performance.md, between its marks, and the chart beside it. Raises ValueError without marks."""
+    """Replace the chart and the table between the marks in performance.md. Raises ValueError if the marks are missing."""
     page = docs / "performance.md"
     before, begin, rest = page.read_text("utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)

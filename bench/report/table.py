@@ -1,10 +1,10 @@
-"""The table of a bench, for a terminal and for docs/performance.md alike: Markdown. Pure."""
+"""Render the speed comparison as an aligned Markdown table, for a terminal and for docs/performance.md. Pure."""
 
 import math
 from collections.abc import Sequence
 
 from bench.measure.figures import ratio
-from bench.report.results import Row, Summary, summary
+from bench.report.results import Row, Summary, summarize
 
 HEAD = (
     "",
@@ -16,49 +16,46 @@ HEAD = (
     "peak MiB (+ server)",
     "lost",
 )
-YARDSTICK = "celery"
-SHOWN_MS = 0.005
+REFERENCE = "celery"
+SHOWN_MS_MIN = 0.005
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return a line for each peer, in columns that are aligned; below, why one could not be measured, or not to the end."""
-    sums = {row.name: summary(row.runs) for row in rows if row.runs}
+    """Return the table with a line for each peer, then a list of errors and of processor time by process."""
+    summaries = {row.name: summarize(row.runs) for row in rows if row.runs}
     lines = [list(HEAD)]
     for row in rows:
-        if row.name in sums:
-            lines.append([row.title, *_cells(sums[row.name], sums.get(YARDSTICK))])
-        elif row.why_not:
+        if row.name in summaries:
+            lines.append([row.title, *_cells(summaries[row.name], summaries.get(REFERENCE))])
+        elif row.error:
             lines.append([row.title, "-", *[""] * (len(HEAD) - 2)])
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     rule = [("-" * width if column == 0 else "-" * (width - 1) + ":") for column, width in enumerate(widths)]
-    drawn = ["| " + " | ".join(map(_padded, line, widths)) + " |" for line in (lines[0], rule, *lines[1:])]
-    notes = [f"- {row.title}: {row.why_not}" for row in rows if row.why_not]
-    notes += [f"- {row.title}, CPU ms per file: {_parts(sums[row.name])}" for row in rows if row.name in sums]
-    return "\n".join([*drawn, "", *notes])
+    aligned = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in (lines[0], rule, *lines[1:])]
+    notes = [f"- {row.title}: {row.error}" for row in rows if row.error]
+    notes += [
+        f"- {row.title}, CPU ms per file: {_cpu_by_process(summaries[row.name])}" for row in rows if row.name in summaries
+    ]
+    return "\n".join([*aligned, "", *notes])
 
 
-def _parts(of: Summary) -> str:
-    parts = {**of.by_process, "server": of.server_cpu}  # seconds for 1,000 files are milliseconds for one
-    return ", ".join(
-        f"{name} {used:.2f}" for name, used in sorted(parts.items(), key=lambda part: -part[1]) if used >= SHOWN_MS
-    )
+def _cpu_by_process(peer: Summary) -> str:
+    seconds = {**peer.by_process, "server": peer.server_cpu}  # seconds per 1,000 files are milliseconds per file
+    ordered = sorted(seconds.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name} {used:.2f}" for name, used in ordered if used >= SHOWN_MS_MIN)
 
 
-def _cells(of: Summary, celery: Summary | None) -> list[str]:
+def _cells(peer: Summary, celery: Summary | None) -> list[str]:
     return [
-        f"{of.rate:,.0f} ({of.rates[0]:,.0f}-{of.rates[1]:,.0f})",
-        _figure(ratio(of.rate, celery.rate)) if celery else "",
-        f"{_figure(of.lone_p50)} / {_figure(of.lone_p99)}",
-        "" if math.isnan(of.beside_p50) else f"{_figure(of.beside_p50)} / {_figure(of.beside_p99)}",
-        f"{of.cpu:.2f} + {of.server_cpu:.2f}",
-        f"{of.peak_mib:.0f} + {of.server_peak_mib:.0f}",
-        str(of.lost),
+        f"{peer.rate:,.0f} ({peer.rates[0]:,.0f}-{peer.rates[1]:,.0f})",
+        _figure(ratio(peer.rate, celery.rate)) if celery else "",
+        f"{_figure(peer.lone_p50)} / {_figure(peer.lone_p99)}",
+        "" if math.isnan(peer.traffic_p50) else f"{_figure(peer.traffic_p50)} / {_figure(peer.traffic_p99)}",
+        f"{peer.cpu:.2f} + {peer.server_cpu:.2f}",
+        f"{peer.peak_mib:.0f} + {peer.server_peak_mib:.0f}",
+        str(peer.lost),
     ]
 
 
 def _figure(value: float) -> str:
     return "?" if math.isnan(value) else f"{value:.1f}"
-
-
-def _padded(cell: str, width: int) -> str:
-    return cell.ljust(width)

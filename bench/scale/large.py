@@ -1,4 +1,4 @@
-"""One large file: how fast it is hashed and filed, beside sha256sum, and what watcher and worker hold meanwhile."""
+"""One large file: the rate of hashing and filing compared with sha256sum, and the memory of watcher and worker."""
 
 import argparse
 import hashlib
@@ -10,48 +10,49 @@ from bench.measure import processes, trials
 from bench.measure.arrivals import Arrivals
 from bench.measure.figures import median, ratio
 from bench.peers.running import NotRunning, Running
-from bench.report.verdict import Verdict
-from bench.scale.started import MIB, inboxd
+from bench.report.limits import LimitCheck
+from bench.scale.instance import MIB, run_inboxd
 
 NAME = "large.bin"
 BLOCK_BYTES = 16 * MIB
 WAIT_SECONDS = 600.0
 GROWTH_MIB_MAX = 16.0
-"""More than this beside what a process held before is no longer flat: buffers of a few MiB are."""
+"""Maximum growth of a process's resident memory: room for buffers of a few MiB, not for the file."""
 
 WARM_FILES = 300
 
 
-def run(folder: Path, arguments: argparse.Namespace) -> list[Verdict]:
-    """Hash the same file in turns: sha256sum, hashlib, inboxd."""
+def run(folder: Path, arguments: argparse.Namespace) -> list[LimitCheck]:
+    """Hash the same file with sha256sum, hashlib and inboxd in turn."""
     source = folder / NAME
     folder.mkdir()
     digest = write(source, arguments.gigabytes * 10**9)
-    plain, python, ours = [], [], []
-    with inboxd(folder / "run") as running:
+    coreutils_times, hashlib_times, inboxd_times = [], [], []
+    with run_inboxd(folder / "run") as running:
         trials.burst(running, WARM_FILES, "warm")
         before = {pid: processes.rss_bytes(pid) for pid in running.tree()}
         for pid in before:
             processes.reset_peak(pid)
         for _ in range(arguments.repeats):
-            plain.append(_sha256sum(source))
-            python.append(_hashlib(source))
-            ours.append(_inboxd(running, source))
-        grown = {pid: (processes.peak_rss_bytes(pid) - held) / MIB for pid, held in before.items()}
-        told = digest in (running.folder / "inboxd.log").read_text("utf-8")
+            coreutils_times.append(_time_sha256sum(source))
+            hashlib_times.append(_time_hashlib(source))
+            inboxd_times.append(_time_inboxd(running, source))
+        growth = {pid: (processes.peak_rss_bytes(pid) - resident) / MIB for pid, resident in before.items()}
+        is_logged = digest in (running.folder / "inboxd.log").read_text("utf-8")
     size = source.stat().st_size
-    for name, taken in (("sha256sum", plain), ("hashlib", python), ("inboxd", ours)):
-        print(f"  {name}: {', '.join(f'{size / seconds / 1e6:,.0f}' for seconds in taken)} MB/s", flush=True)
+    for name, times in (("sha256sum", coreutils_times), ("hashlib", hashlib_times), ("inboxd", inboxd_times)):
+        print(f"  {name}: {', '.join(f'{size / seconds / 1e6:,.0f}' for seconds in times)} MB/s", flush=True)
+    rates = [ratio(median(times), median(inboxd_times)) for times in (coreutils_times, hashlib_times)]
     return [
-        Verdict("a large file's rate, share of sha256sum's", ratio(median(plain), median(ours)), 0.8, at_least=True),
-        Verdict("… and of hashlib's", ratio(median(python), median(ours)), 0.8, at_least=True),
-        Verdict("the right hash in the log", float(told), 1, at_least=True),
-        Verdict("growth of any process's memory, MiB", max(grown.values()), GROWTH_MIB_MAX, at_least=False),
+        LimitCheck("a large file's rate, share of sha256sum's", rates[0], 0.8, is_minimum=True),
+        LimitCheck("… and of hashlib's", rates[1], 0.8, is_minimum=True),
+        LimitCheck("the right hash in the log", float(is_logged), 1, is_minimum=True),
+        LimitCheck("growth of any process's memory, MiB", max(growth.values()), GROWTH_MIB_MAX, is_minimum=False),
     ]
 
 
 def write(path: Path, size: int) -> str:
-    """Write a file of so many bytes, no two blocks alike; returns its SHA-256, hex."""
+    """Write a file of ``size`` bytes, each block different, and return its SHA-256 in hex."""
     body = hashlib.shake_256(b"block").digest(BLOCK_BYTES)
     digest = hashlib.sha256()
     with path.open("wb") as file:
@@ -62,22 +63,22 @@ def write(path: Path, size: int) -> str:
     return digest.hexdigest()
 
 
-def _sha256sum(path: Path) -> float:
+def _time_sha256sum(path: Path) -> float:
     begun = time.monotonic()
-    subprocess.run(["sha256sum", str(path)], check=True, stdout=subprocess.DEVNULL)  # noqa: S603, S607 - the yardstick
+    subprocess.run(["sha256sum", str(path)], check=True, stdout=subprocess.DEVNULL)  # noqa: S603, S607 - the reference
     return time.monotonic() - begun
 
 
-def _hashlib(path: Path) -> float:
-    """Python's own: OpenSSL's, which uses instructions that coreutils may not."""
+def _time_hashlib(path: Path) -> float:
+    """Return the seconds for hashlib, whose OpenSSL may use instructions that coreutils does not."""
     begun = time.monotonic()
     with path.open("rb") as file:
         hashlib.file_digest(file, "sha256")
     return time.monotonic() - begun
 
 
-def _inboxd(running: Running, source: Path) -> float:
-    """Return the seconds from the drop to done/; the file is then put back."""
+def _time_inboxd(running: Running, source: Path) -> float:
+    """Return the seconds from the drop to done/, and move the file back. Raises NotRunning."""
     with Arrivals(running.path("done")) as arrivals:
         begun = time.monotonic()
         source.rename(running.path("inbox", NAME))

@@ -1,4 +1,4 @@
-"""A slow handler on eight workers: a burst of forty files is to keep all eight busy, whether its pace is known or not."""
+"""A slow handler on eight workers: a burst of forty files must keep all busy, even before the handler's rate is known."""
 
 import argparse
 import json
@@ -10,9 +10,9 @@ from typing import Any
 from bench.measure import trials
 from bench.measure.figures import ratio
 from bench.peers.running import Running
-from bench.report.verdict import Verdict
+from bench.report.limits import LimitCheck
+from bench.scale.instance import run_inboxd
 from bench.scale.slow import RECORD, SECONDS
-from bench.scale.started import inboxd
 
 WORKERS = 8
 FILES = 40
@@ -20,26 +20,26 @@ BURSTS = 4
 Span = tuple[float, float]
 
 
-def run(folder: Path, _arguments: argparse.Namespace) -> list[Verdict]:
-    """Drop the burst again and again; the first one meets a handler of which only one call is known."""
-    shares, most = [], []
-    with inboxd(folder, work={"concurrency": WORKERS}, defaults={"handler": "bench.scale.slow:handle"}) as running:
+def run(folder: Path, _arguments: argparse.Namespace) -> list[LimitCheck]:
+    """Drop the burst several times; before the first burst the handler has been called only once."""
+    shares, peaks = [], []
+    with run_inboxd(folder, work={"concurrency": WORKERS}, defaults={"handler": "bench.scale.slow:handle"}) as running:
         for number in range(BURSTS):
-            taken = trials.burst(running, FILES, f"burst{number}-")
+            burst = trials.burst(running, FILES, f"burst{number}-")
             calls = _calls(running, f"burst{number}-")
             spans = [(call["begun"], call["ended"]) for call in calls]
-            each = sorted(Counter(call["pid"] for call in calls).values())
+            per_worker = sorted(Counter(call["pid"] for call in calls).values())
             shares.append(busy_share(spans, WORKERS))
-            most.append(most_at_once(spans))
+            peaks.append(max_concurrency(spans))
             print(
-                f"  {most[-1]} at once, {shares[-1]:.0%} busy, {taken.seconds:.2f} s in all; calls by worker: {each}",
+                f"  {peaks[-1]} concurrent calls, {shares[-1]:.0%} busy, {burst.seconds:.2f} s; calls per worker: {per_worker}",
                 flush=True,
             )
     ideal = FILES * SECONDS / WORKERS
-    print(f"  the least possible is {ideal:.2f} s")
+    print(f"  minimum possible: {ideal:.2f} s")
     return [
-        Verdict("handlers at work at once, in every burst", min(most), WORKERS, at_least=True),
-        Verdict("share of their time that all workers were busy, worst burst", min(shares), 0.8, at_least=True),
+        LimitCheck("concurrent handler calls, lowest burst", min(peaks), WORKERS, is_minimum=True),
+        LimitCheck("share of time that workers were busy, lowest burst", min(shares), 0.8, is_minimum=True),
     ]
 
 
@@ -49,16 +49,16 @@ def _calls(running: Running, prefix: str) -> list[dict[str, Any]]:
 
 
 def busy_share(spans: Sequence[Span], workers: int) -> float:
-    """Return how much of ``workers`` times the whole time was spent at work."""
+    """Return the share of the workers' total time, from the first begin to the last end, that the spans cover."""
     whole = max(ended for _, ended in spans) - min(begun for begun, _ in spans)
     return ratio(sum(ended - begun for begun, ended in spans), workers * whole)
 
 
-def most_at_once(spans: Sequence[Span]) -> int:
-    """Return the largest number of spans that share a moment."""
-    moments = sorted([(begun, 1) for begun, _ in spans] + [(ended, -1) for _, ended in spans])
-    most = now = 0
-    for _, change in moments:
-        now += change
-        most = max(most, now)
-    return most
+def max_concurrency(spans: Sequence[Span]) -> int:
+    """Return the largest number of spans that overlap."""
+    changes = sorted([(begun, 1) for begun, _ in spans] + [(ended, -1) for _, ended in spans])
+    highest = current = 0
+    for _, change in changes:
+        current += change
+        highest = max(highest, current)
+    return highest

@@ -1,4 +1,4 @@
-"""A slow handler that writes down when it was at work, on the clock that all processes of this machine share."""
+"""A slow handler that records when each call began and ended, by CLOCK_MONOTONIC, which all processes share."""
 
 import json
 import os
@@ -11,12 +11,12 @@ RECORD = "calls.jsonl"
 
 
 def handle(file: InboxFile) -> None:
-    """Take a while over a file."""
+    """Sleep, then append the call to the record."""
     begun = time.monotonic()
     time.sleep(SECONDS)
     line = {"file": file.filename, "pid": os.getpid(), "begun": begun, "ended": time.monotonic()}
     target = os.open(os.path.join(os.environ["BENCH_ROOT"], RECORD), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)  # noqa: PTH118
     try:
-        os.write(target, json.dumps(line).encode() + b"\n")  # in one write: many processes do so at a time
+        os.write(target, json.dumps(line).encode() + b"\n")  # in one write, since many processes append concurrently
     finally:
         os.close(target)

@@ -1,1 +1,1 @@
-"""Everything that is kept in Redis: leases, heartbeats, outages and counters."""
+"""State kept in Redis: leases, heartbeats, outages and counters."""

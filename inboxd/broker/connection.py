@@ -1,8 +1,8 @@
-"""Where Redis is, and how long it may take: the one place that turns ``redis.*`` settings into connections."""
+"""Redis addresses and clients, built from the ``redis.*`` settings; and the translation of redis-py's errors."""
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import PurePath
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
@@ -14,11 +14,14 @@ from inboxd.config.settings import Settings
 from inboxd.errors import BrokerUnavailable
 
 SOCKET_PATH_BYTES_MAX = 100
-"""A unix socket's path has 108 bytes; the server appends to it while it starts."""
+"""Maximum length of the embedded server's socket path: Linux allows 108 bytes, and the server appends a suffix at its start."""
+
+HEALTH_CHECK_SECONDS = 5
+"""Idle time after which a connection is pinged before its next use, in seconds."""
 
 
 def embedded_socket_path(settings: Settings) -> PurePath:
-    """Return the path of the embedded server's socket: in state_dir, or in /tmp when that path is too long for one."""
+    """Return the path of the embedded server's socket: in state_dir, or in /tmp if the path in state_dir is too long."""
     socket = settings.state_dir / "valkey" / "valkey.sock"
     if len(bytes(socket)) <= SOCKET_PATH_BYTES_MAX:
         return socket
@@ -27,7 +30,7 @@ def embedded_socket_path(settings: Settings) -> PurePath:
 
 
 def uses_embedded_server(settings: Settings) -> bool:
-    """Tell whether the settings leave the server to ``inboxd up``."""
+    """Return whether ``inboxd up`` runs the server, because the settings name none."""
     return not settings.redis.url
 
 
@@ -37,9 +40,9 @@ def broker_url(settings: Settings) -> str:
 
 
 def celery_broker_url(settings: Settings) -> str:
-    """Return the same place as Celery spells it: unix sockets are redis+socket://, and TLS says what it checks."""
-    plain = broker_url(settings)
-    parts = urlsplit(plain)
+    """Return the URL for Celery: unix sockets are redis+socket://, and rediss:// requires a certificate by default."""
+    url = broker_url(settings)
+    parts = urlsplit(url)
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     if parts.scheme == "unix":
         query["virtual_host"] = query.pop("db", "0")
@@ -49,39 +52,37 @@ def celery_broker_url(settings: Settings) -> str:
     if parts.scheme == "rediss":
         query.setdefault("ssl_cert_reqs", "required")
         return parts._replace(query=urlencode(query)).geturl()
-    return plain
+    return url
 
 
 def make_client(settings: Settings) -> redis.Redis:
-    """Return a client whose every call ends within the settings' timeouts; replies are bytes. Connects on first use."""
+    """Return a client that connects on first use, applies the settings' timeouts to each call, and returns bytes."""
     return redis.Redis.from_url(
         broker_url(settings),
         socket_connect_timeout=settings.redis.connect_timeout_seconds,
         socket_timeout=settings.redis.socket_timeout_seconds,
-        health_check_interval=5,
-        retry=Retry(NoBackoff(), 1),  # one more try covers a connection that went stale while idle
+        health_check_interval=HEALTH_CHECK_SECONDS,
+        retry=Retry(NoBackoff(), 1),  # one retry covers a connection that the server closed while it was idle
         **({} if broker_url(settings).startswith("unix:") else {"socket_keepalive": True}),
     )
 
 
-def is_answering(settings: Settings, seconds: float) -> bool:
-    """Tell whether Redis answers within so many seconds."""
-    hurried = {"socket_connect_timeout": seconds, "socket_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
-    with redis.Redis.from_url(broker_url(settings), **hurried) as asking:
-        try:
-            return bool(asking.ping())
-        except redis.RedisError:
-            return False
+def is_answering(settings: Settings, timeout_seconds: float) -> bool:
+    """Return whether Redis answers a ping within ``timeout_seconds``."""
+    options = {"socket_connect_timeout": timeout_seconds, "socket_timeout": timeout_seconds, "retry": Retry(NoBackoff(), 0)}
+    with redis.Redis.from_url(broker_url(settings), **options) as client, suppress(redis.RedisError):
+        return bool(client.ping())
+    return False
 
 
 def blocking_seconds_max(settings: Settings) -> float:
-    """Return how long a program may be kept from giving a sign of life by a Redis that hangs: two calls, each tried twice."""
+    """Return how long a hanging Redis can delay a watchdog notification: two calls with two attempts each, and a margin."""
     return 4 * (settings.redis.connect_timeout_seconds + settings.redis.socket_timeout_seconds) + 2.0
 
 
 @contextmanager
 def translate_redis_errors() -> Iterator[None]:
-    """Turn what redis-py raises for a server that is away, slow, full or forbidding into BrokerAway."""
+    """Raise BrokerUnavailable for every redis-py error: a server that is unreachable, slow, out of memory or denies access."""
     try:
         yield
     except redis.RedisError as error:
@@ -89,7 +90,6 @@ def translate_redis_errors() -> Iterator[None]:
 
 
 def without_password(url: str) -> str:
-    """Return the URL without its password, for logs and screens."""
+    """Return the URL without user, password and query, for logs and terminals."""
     parts = urlsplit(url)
-    _, _, place = parts.netloc.rpartition("@")
-    return f"{parts.scheme}://{place}{parts.path}"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -1,7 +1,7 @@
-"""Counting what happens: files by outcome and by what found them, how long they took, events lost. Hashes in Redis.
+"""Statistics in Redis: files by outcome and by detection (event, sweep), latencies, lost events.
 
-The counts may be lost with Redis (FLUSHALL); nothing depends on them. Who counts keeps a tally, and writes it from time to
-time, in one round trip; what can't be written then is lost, or waits for the next time.
+A program collects counts in a Tally and writes them from time to time, in one round trip. No algorithm depends on them: they
+may be lost (FLUSHALL).
 """
 
 import time
@@ -17,29 +17,29 @@ import redis
 from inboxd.broker.connection import translate_redis_errors
 
 KEY = "inboxd:counts:"
-"""… host:inbox: all counts since Redis has had its memory."""
+"""Key prefix, followed by host:inbox: all counts since the dataset was created."""
 DAY_KEY = "inboxd:day:"
-"""… host:inbox:date: outcomes of one day, by this host's clock and calendar."""
+"""Key prefix, followed by host:inbox:date: outcomes of one day in this host's time zone."""
 
 EXPIRES_SECONDS = 90 * 86_400
 DAY_EXPIRES_SECONDS = 3 * 86_400
 
 DONE, FAILED, REFUSED = "done", "failed", "refused"
 LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
-"""The upper ends of the histogram's buckets; one more has what took longer."""
+"""Upper bounds of the histogram's buckets, in seconds; an additional last bucket counts longer times."""
 
 _OUTCOME, _FOUND, _LATENCY = "outcome:", "found:", "latency:"
 _SUM, _LOST = "latency_sum", "events_lost"
 
 
 class Tally:
-    """Counts that are not written yet: by inbox and field. For one thread."""
+    """Counts that are not written yet, by (inbox, field). Not thread-safe."""
 
     def __init__(self) -> None:
         self.counts: dict[tuple[str, str], float] = defaultdict(float)
 
     def count_filed(self, inbox: str, outcome: str, seconds: float | None = None, files: int = 1) -> None:
-        """Count files that were filed; ``seconds`` is how long one took from its claim, if that is worth counting."""
+        """Count filed files. ``seconds`` is the time from claim to filing of one file; None leaves the latencies unchanged."""
         if files:
             self.counts[inbox, _OUTCOME + outcome] += files
         if seconds is not None:
@@ -47,19 +47,19 @@ class Tally:
             self.counts[inbox, _SUM] += seconds
 
     def count_found(self, inbox: str, found_by: str, files: int) -> None:
-        """Count files that were claimed."""
+        """Count claimed files, by what detected them: an event or a sweep."""
         self.counts[inbox, _FOUND + found_by] += files
 
     def count_lost_events(self, inbox: str) -> None:
-        """Count one time that the system has dropped events."""
+        """Count one overflow of the kernel's event queue."""
         self.counts[inbox, _LOST] += 1
 
 
 @dataclass(frozen=True, slots=True)
 class InboxCounts:
-    """One inbox's counts since Redis has had its memory, and the outcomes of today.
+    """One inbox's counts since the dataset was created, and today's outcomes.
 
-    ``latency`` has the files of each bucket of LATENCY_SECONDS, and last those that took longer; ``latency_sum`` is seconds.
+    ``latency`` counts the files in each bucket of LATENCY_BUCKETS and in the unbounded last one; ``latency_sum`` is in seconds.
     """
 
     outcomes: Mapping[str, int] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class InboxCounts:
 
 
 class Counters:
-    """The counts of one host. Every method raises BrokerAway when Redis can't be asked."""
+    """The counts of one host. Its methods raise BrokerUnavailable."""
 
     def __init__(self, client: redis.Redis, host: str, clock: Callable[[], float] = time.time) -> None:
         self._client = client
@@ -79,7 +79,7 @@ class Counters:
         self._clock = clock
 
     def write(self, tally: Tally) -> None:
-        """Add a tally, and empty it. One round trip; none if it is empty."""
+        """Add a tally to the counts and clear it, in one round trip; a no-op if it is empty."""
         if not tally.counts:
             return
         with translate_redis_errors(), self._client.pipeline(transaction=True) as pipe:
@@ -97,14 +97,14 @@ class Counters:
         tally.counts.clear()
 
     def read(self, inboxes: Iterable[str]) -> dict[str, InboxCounts]:
-        """Return the counts of these inboxes; zeros where nothing was counted."""
+        """Return the counts of these inboxes; an inbox without counts has zeros."""
         names = list(inboxes)
         with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hgetall(self._key(name))
                 pipe.hgetall(self._day_key(name))
             rows = cast("list[dict[bytes, bytes]]", pipe.execute())
-        return {name: _to_counts(rows[2 * at], rows[2 * at + 1]) for at, name in enumerate(names)}
+        return {name: _to_counts(*rows[2 * index : 2 * index + 2]) for index, name in enumerate(names)}
 
     def _key(self, inbox: str) -> str:
         return f"{KEY}{self._host}:{inbox}"
@@ -114,15 +114,15 @@ class Counters:
         return f"{DAY_KEY}{self._host}:{inbox}:{day.isoformat()}"
 
 
-def _to_counts(row: Mapping[bytes, bytes], today: Mapping[bytes, bytes]) -> InboxCounts:
-    numbers = {key.decode("utf-8", "replace"): float(value) for key, value in row.items()}
-    days = {key.decode("utf-8", "replace"): float(value) for key, value in today.items()}
-    latency = tuple(int(numbers.get(f"{_LATENCY}{bucket}", 0)) for bucket in range(len(LATENCY_BUCKETS) + 1))
+def _to_counts(all_row: Mapping[bytes, bytes], day_row: Mapping[bytes, bytes]) -> InboxCounts:
+    totals = {key.decode("utf-8", "replace"): float(value) for key, value in all_row.items()}
+    today = {key.decode("utf-8", "replace"): float(value) for key, value in day_row.items()}
+    latency = tuple(int(totals.get(f"{_LATENCY}{bucket}", 0)) for bucket in range(len(LATENCY_BUCKETS) + 1))
     return InboxCounts(
-        _with_prefix(numbers, _OUTCOME), _with_prefix(days, _OUTCOME), _with_prefix(numbers, _FOUND), latency,
-        numbers.get(_SUM, 0.0), int(numbers.get(_LOST, 0)),
+        _select_prefix(totals, _OUTCOME), _select_prefix(today, _OUTCOME), _select_prefix(totals, _FOUND), latency,
+        totals.get(_SUM, 0.0), int(totals.get(_LOST, 0)),
     )  # fmt: skip
 
 
-def _with_prefix(numbers: Mapping[str, float], kind: str) -> dict[str, int]:
-    return {name.removeprefix(kind): int(count) for name, count in numbers.items() if name.startswith(kind)}
+def _select_prefix(counts: Mapping[str, float], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): int(count) for name, count in counts.items() if name.startswith(prefix)}

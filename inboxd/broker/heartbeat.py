@@ -1,4 +1,4 @@
-"""Signs of life: what the watcher watches and how, and when a sweep last ran; Redis keys for each host, which expire."""
+"""Expiring Redis keys of each host: its watcher's heartbeat, and the time of its last sweep."""
 
 import json
 import math
@@ -19,7 +19,7 @@ EVERY_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class InboxReport:
-    """One inbox as its watcher sees it; ``busy`` while it has files to take beyond this moment."""
+    """One watched inbox: how its changes are detected and why, whether complete files are not claimed yet, and its outage."""
 
     mode: str
     mode_reason: str
@@ -29,26 +29,26 @@ class InboxReport:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A watcher's report, made ``at`` unix seconds; it runs ``since`` then."""
+    """A watcher's report: the times at which it was made and at which the watcher started (unix seconds), and its inboxes."""
 
     at: float
     inboxes: Mapping[str, InboxReport]
     started_at: float = 0.0
 
 
-def write_heartbeat(client: redis.Redis, host: str, beat: Heartbeat) -> None:
-    """Store a report. Raises BrokerAway."""
-    inboxes = {  # not by asdict, which copies: a thousand inboxes are reported every two seconds
+def write_heartbeat(client: redis.Redis, host: str, heartbeat: Heartbeat) -> None:
+    """Store a report. Raises BrokerUnavailable."""
+    inboxes = {  # not asdict, which copies each value: a thousand inboxes are reported every two seconds
         name: {"mode": report.mode, "mode_reason": report.mode_reason, "is_busy": report.is_busy, "outage": report.outage}
-        for name, report in beat.inboxes.items()
+        for name, report in heartbeat.inboxes.items()
     }
-    table = {"at": beat.at, "started_at": beat.started_at, "inboxes": inboxes}
+    table = {"at": heartbeat.at, "started_at": heartbeat.started_at, "inboxes": inboxes}
     with translate_redis_errors():
         client.set(KEY + host, json.dumps(table), ex=EXPIRES_SECONDS)
 
 
 def read_heartbeat(client: redis.Redis, host: str) -> Heartbeat | None:
-    """Read a host's report; None if its watcher has been silent for too long. Raises BrokerAway."""
+    """Return a host's last report, None if it has expired. Raises BrokerUnavailable."""
     with translate_redis_errors():
         raw = cast("bytes | None", client.get(KEY + host))
     if raw is None:
@@ -59,18 +59,18 @@ def read_heartbeat(client: redis.Redis, host: str) -> Heartbeat | None:
 
 
 def sweep_deadline_seconds(settings: Settings) -> int:
-    """Return the seconds within which a sweep must have been, or Redis was away, or beat or all workers are."""
+    """Return the longest normal time between two sweeps; a longer one means an outage of Redis, beat or all workers."""
     return math.ceil(settings.sweep.stale_seconds + settings.work.lease_seconds)
 
 
 def record_sweep(client: redis.Redis, settings: Settings) -> bool:
-    """Note that a sweep runs now; returns whether the last was not too long ago. Raises BrokerAway."""
+    """Record that a sweep runs now; return whether the previous one is within the deadline. Raises BrokerUnavailable."""
     with translate_redis_errors():
         return client.set(SWEPT_KEY + settings.host, "", ex=sweep_deadline_seconds(settings), get=True) is not None
 
 
 def seconds_since_sweep(client: redis.Redis, settings: Settings) -> float | None:
-    """Return how many seconds ago the last sweep ran; None if that is too long ago to be known. Raises BrokerAway."""
+    """Return the seconds since the last sweep, None if they exceed the deadline. Raises BrokerUnavailable."""
     with translate_redis_errors():
-        left = client.pttl(SWEPT_KEY + settings.host)
-    return None if left < 0 else max(sweep_deadline_seconds(settings) - left / 1000, 0.0)
+        ttl_ms = client.pttl(SWEPT_KEY + settings.host)
+    return None if ttl_ms < 0 else max(sweep_deadline_seconds(settings) - ttl_ms / 1000, 0.0)

@@ -1,6 +1,6 @@
-"""Who is looking after a parcel, until when: one Redis hash for each parcel, judged by Redis's own clock.
+"""Leases: one Redis hash for each parcel says which worker owns it and until when, by Redis's clock.
 
-Losing them all (FLUSHALL) loses no file: a claimed parcel without a lease is published again.
+Losing all leases (FLUSHALL) loses no file: a claimed parcel without a lease is published again.
 """
 
 import secrets
@@ -18,13 +18,13 @@ KEY = "inboxd:parcel:"
 SECONDS_PER_FILE_KEY = "inboxd:seconds_per_file:"
 DATASET_KEY = "inboxd:dataset"
 PROGRESS_KEY = "inboxd:progress:"
-OUTCOME_KEY = "celery-task-meta-"  # Celery's own, for a task's result
+OUTCOME_KEY = "celery-task-meta-"  # Celery's key prefix for results
 NEWEST_WEIGHT = 0.3
-"""How much the newest parcel counts in an inbox's mean time per file."""
+"""Weight of the newest parcel in an inbox's moving average of seconds per file."""
 
 
 class LeaseState(StrEnum):
-    """What a lease says of its parcel."""
+    """The state of a parcel, as stored in its lease."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -33,7 +33,7 @@ class LeaseState(StrEnum):
 
 
 class StartVerdict(StrEnum):
-    """The answer to a worker that asks whether it may work on its copy of a message."""
+    """Whether a worker may process its copy of a message: it owns the lease, another worker does, or the parcel is finished."""
 
     STARTED = "started"
     BUSY = "busy"
@@ -42,10 +42,10 @@ class StartVerdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A lease as read.
+    """A lease as read from Redis.
 
-    ``left`` are seconds until it lapses, negative once it has, and ``until_ms`` is that moment by Redis's clock; ``token`` is
-    the running worker's, "" if there is none; ``attempt`` counts starts, and ``crashes`` the workers that died.
+    ``seconds_left`` is negative once it has expired, and ``expires_ms`` is that time by Redis's clock; ``owner`` is the running
+    worker's token, "" if there is none; ``attempt`` counts starts, and ``crashes`` the workers that died.
     """
 
     state: LeaseState
@@ -57,13 +57,13 @@ class Lease:
 
     @property
     def used_retries(self) -> int:
-        """How many attempts count as used: a worker's death is not the handler's failure."""
+        """The number of attempts that count against the retries: those in which the worker died do not."""
         return max(self.attempt - self.crashes, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class StartAnswer:
-    """The answer to a worker that wants to begin: the verdict, which attempt this is (1, 2 …), or who is busy with it."""
+    """The result of ``Leases.start``: the verdict, the number of the started attempt (1, 2 …), or the owner if it is busy."""
 
     verdict: StartVerdict
     attempt: int
@@ -71,10 +71,10 @@ class StartAnswer:
 
 
 class Leases:
-    """The leases on one Redis. Every method raises BrokerAway when that can't be asked."""
+    """The leases in one Redis. Its methods raise BrokerUnavailable."""
 
     def __init__(self, client: redis.Redis, keep_seconds: float) -> None:
-        """Keep each record for ``keep_seconds`` after its last change: longer than Redis may hold a message back."""
+        """Keep each lease for ``keep_seconds`` after its last change: longer than Redis can redeliver the parcel's message."""
         self._client = client
         self._keep_ms = int(keep_seconds * 1000)
         self._queue = client.register_script(lua.QUEUE)
@@ -87,83 +87,82 @@ class Leases:
         self._mark_filed = client.register_script(lua.MARK_FILED)
 
     def queue(self, parcel: str, inbox: str, seconds: float, *, attempts: int = 0) -> float | None:
-        """Note that a new parcel's message is about to be sent; returns the inbox's mean seconds per file, None if unknown.
+        """Record that a new parcel is about to be published; return its inbox's mean seconds per file, None if unknown.
 
-        ``attempts`` were made at its file before it had a parcel of its own.
+        ``attempts`` is the number of attempts at its file in an earlier parcel.
         """
         with translate_redis_errors():
-            pace = self._queue(
+            mean = self._queue(
                 keys=[KEY + parcel, SECONDS_PER_FILE_KEY + inbox], args=[_to_ms(seconds), self._keep_ms, attempts]
             )
-        return float(pace) if pace else None
+        return float(mean) if mean else None
 
-    def take_over(self, parcel: str, seen: Lease | None, seconds: float, *, crashed: bool = False) -> int | None:
-        """Make a parcel queued again, if its lease still is what was ``seen``: whoever moved it on meanwhile looks after it.
+    def take_over(self, parcel: str, expected: Lease | None, seconds: float, *, crashed: bool = False) -> int | None:
+        """Requeue a parcel for ``seconds`` if its lease is unchanged (compare and set); with ``crashed``, count a dead worker.
 
-        With ``crashed`` its owner's death is counted. Returns how many deaths were, or None if the parcel has moved on.
+        Return the number of crashes so far, or None if the lease has changed: then another process takes care of the parcel.
         """
-        was = [seen.state.value, str(seen.expires_ms), seen.owner] if seen else ["", "", ""]
-        args: list[str | int] = [*was, _to_ms(seconds), self._keep_ms, int(crashed), secrets.token_hex(8)]
+        fields = [expected.state.value, str(expected.expires_ms), expected.owner] if expected else ["", "", ""]
+        args: list[str | int] = [*fields, _to_ms(seconds), self._keep_ms, int(crashed), secrets.token_hex(8)]
         with translate_redis_errors():
-            answer = int(cast("int", self._take_over(keys=[KEY + parcel], args=args)))
-        return answer - 1 if answer else None
+            reply = int(cast("int", self._take_over(keys=[KEY + parcel], args=args)))
+        return reply - 1 if reply else None
 
     def delete(self, parcel: str) -> None:
-        """Drop the lease of a parcel that came to nothing."""
+        """Delete the lease of a parcel that was not published."""
         with translate_redis_errors():
             self._client.delete(KEY + parcel)
 
     def start(self, parcel: str, token: str, seconds: float, *, dead_owner: str = "") -> StartAnswer:
-        """Ask to work on a parcel; STARTED gives the lease to ``token`` and counts an attempt.
+        """Acquire a parcel's lease for ``token``; STARTED counts an attempt.
 
-        ``over`` is an owner that is known to be dead: its lease does not count.
+        ``dead_owner`` is the token of a process that has died: its lease counts as expired.
         """
         with translate_redis_errors():
-            answer = cast(
+            reply = cast(
                 "list[Any]", self._start(keys=[KEY + parcel], args=[token, _to_ms(seconds), self._keep_ms, dead_owner])
             )
-        verdict, attempt, owner = answer
+        verdict, attempt, owner = reply
         return StartAnswer(StartVerdict(verdict.decode()), int(attempt), owner.decode())
 
     def renew(self, parcel: str, token: str, seconds: float) -> bool:
-        """Prolong the lease of a running parcel, or take it anew if Redis has forgotten it; False if it has moved on."""
+        """Extend a lease, or recreate one that Redis has lost; return False if the parcel has another owner or state."""
         return self._transition(parcel, token, LeaseState.RUNNING, seconds, token)
 
     def finish(self, parcel: str, token: str, seconds: float) -> bool:
-        """Note that the outcome is settled: later copies of the message are dropped."""
+        """Record that the outcome is known; later copies of the message are dropped. Return False as ``renew`` does."""
         return self._transition(parcel, token, LeaseState.FINISHED, seconds, token)
 
     def retry(self, parcel: str, token: str, seconds: float) -> bool:
-        """Note that the handler raised, and that a message for the next attempt is on its way."""
+        """Requeue a parcel, because a message for its next attempt is on its way. Return False as ``renew`` does."""
         return self._transition(parcel, token, LeaseState.QUEUED, seconds, "")
 
-    def _transition(self, parcel: str, token: str, held: LeaseState, seconds: float, next_token: str) -> bool:
+    def _transition(self, parcel: str, token: str, state: LeaseState, seconds: float, next_token: str) -> bool:
         with translate_redis_errors():
-            done = self._update(keys=[KEY + parcel], args=[token, held.value, _to_ms(seconds), next_token, self._keep_ms])
-        return bool(done)
+            args = [token, state.value, _to_ms(seconds), next_token, self._keep_ms]
+            return bool(self._update(keys=[KEY + parcel], args=args))
 
     def mark_filed(self, parcel: str) -> LeaseState | None:
-        """Note that a parcel's files are filed away: a copy of its message that turns up later is dropped.
+        """Record that a parcel's files are filed, so that later copies of its message are dropped; delete its other keys.
 
-        All else that Redis keeps of the parcel is forgotten. Returns what its lease said before, None if there was none: FILED
-        tells that another has been here.
+        Return the previous state, None if there was no lease. FILED means that another process has filed the parcel before.
         """
         with translate_redis_errors():
-            keys = [kind + parcel for kind in (KEY, PROGRESS_KEY, OUTCOME_KEY)]
+            keys = [prefix + parcel for prefix in (KEY, PROGRESS_KEY, OUTCOME_KEY)]
             before = cast("bytes", self._mark_filed(keys=keys, args=[self._keep_ms]))
         return LeaseState(before.decode()) if before else None
 
     def expire(self, parcel: str, *, crashed: bool) -> bool:
-        """Let a queued parcel's lease lapse, because its message is known to be gone; False if it is not queued.
+        """Expire a queued parcel's lease, because its message was removed; return False if the parcel is not queued.
 
-        With ``crashed`` it looks as if a worker had died over it: the sweep counts that.
+        With ``crashed`` the state becomes RUNNING, so that the stale sweep counts a crash.
         """
-        held = LeaseState.RUNNING if crashed else LeaseState.QUEUED
+        state = LeaseState.RUNNING if crashed else LeaseState.QUEUED
         with translate_redis_errors():
-            return bool(self._expire(keys=[KEY + parcel], args=[held.value, self._keep_ms]))
+            return bool(self._expire(keys=[KEY + parcel], args=[state.value, self._keep_ms]))
 
     def read(self, parcels: Sequence[str]) -> dict[str, Lease | None]:
-        """Read many leases at once; None where there is none."""
+        """Return the leases of these parcels, None for a parcel without one; in one round trip."""
         with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
             pipe.time()
             for parcel in parcels:
@@ -173,12 +172,12 @@ class Leases:
         return {parcel: _to_lease(row, now) for parcel, row in zip(parcels, rows, strict=True)}
 
     def dataset_age(self) -> float:
-        """Return for how many seconds Redis has had its memory; near 0 right after it lost all it knew."""
+        """Return the age of Redis's dataset in seconds, near 0 after Redis has lost it."""
         with translate_redis_errors():
             return int(cast("int", self._dataset_age(keys=[DATASET_KEY]))) / 1000
 
     def report_seconds_per_file(self, inbox: str, seconds_per_file: float) -> None:
-        """Mix a parcel's handler time per file into its inbox's mean, which ``queue`` returns."""
+        """Add a parcel's handler time per file to its inbox's moving average, which ``queue`` returns."""
         with translate_redis_errors():
             self._average(keys=[SECONDS_PER_FILE_KEY + inbox], args=[f"{seconds_per_file:.6f}", NEWEST_WEIGHT])
 
@@ -187,9 +186,9 @@ def _to_lease(row: list[bytes | None], now_ms: int) -> Lease | None:
     state, until, token, attempt, crashes = row
     if state is None or until is None:
         return None
-    left = (int(until) - now_ms) / 1000
+    seconds_left = (int(until) - now_ms) / 1000
     owner = (token or b"").decode()
-    return Lease(LeaseState(state.decode()), left, owner, int(attempt or 0), int(crashes or 0), int(until))
+    return Lease(LeaseState(state.decode()), seconds_left, owner, int(attempt or 0), int(crashes or 0), int(until))
 
 
 def _to_ms(seconds: float) -> int:

@@ -1,28 +1,28 @@
-"""The leases' scripts: each reads and writes one parcel's hash in one step, by Redis's own clock.
+"""Lua scripts for Redis: leases, the age of the dataset, registered workers and sweep locks.
 
-KEYS[1] is the hash: state, until (ms), token, attempt, crashes. What a script returns stands in its comment.
+A comment above each script gives its KEYS and ARGV and, after ->, its reply. KEYS[1] is a lease, unless stated otherwise: a
+hash with state, until (ms by Redis's clock), token, attempt, crashes, call. "keep ms" is the time until the hash is deleted.
 """
-
-_NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
 
 
 def _timed(body: str) -> str:
-    return _NOW + body
+    """Return a script that begins with the definition of ``now``: ms by Redis's clock."""
+    return "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n" + body
 
 
-# KEYS[2] the inbox's pace; ARGV ms, keep ms, attempts used -> pace or ""
+# KEYS[2] the inbox's mean seconds per file; ARGV ms, keep ms, attempts used -> the mean or ""
 QUEUE = _timed("""
 redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[1], 'token', '', 'attempt', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return redis.call('GET', KEYS[2]) or ''
 """)
 
-# ARGV state, until, token as seen, ms, keep ms, deaths to add, call -> 1 + deaths, or 0 if it is not as seen
-# The call is known again when it is repeated, because its answer was lost.
+# ARGV expected state, until and token, ms, keep ms, crashes to add, id of this call -> 1 + crashes, or 0 if not as expected
+# The call's id makes a retry idempotent whose first reply was lost.
 TAKE_OVER = _timed("""
-local state, till, token, call = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token', 'call'))
+local state, expires, token, call = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token', 'call'))
 if call == ARGV[7] then return 1 + redis.call('HGET', KEYS[1], 'crashes') end
-if (state or '') ~= ARGV[1] or (till or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then return 0 end
+if (state or '') ~= ARGV[1] or (expires or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then return 0 end
 redis.call('HSET', KEYS[1], 'state', 'queued', 'until', now + ARGV[4], 'token', '', 'call', ARGV[7])
 redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 1 + redis.call('HINCRBY', KEYS[1], 'crashes', ARGV[6])
@@ -30,16 +30,16 @@ return 1 + redis.call('HINCRBY', KEYS[1], 'crashes', ARGV[6])
 
 # ARGV token, ms, keep ms, a dead owner's token or "" -> verdict, attempt, owner
 START = _timed("""
-local state, till, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token'))
+local state, expires, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token'))
 if state == 'finished' or state == 'filed' then return {'finished', 0, ''} end
 if state == 'running' and token == ARGV[1] then return {'started', tonumber(redis.call('HGET', KEYS[1], 'attempt')), ''} end
-if state == 'running' and tonumber(till) > now and token ~= ARGV[4] then return {'busy', 0, token} end
+if state == 'running' and tonumber(expires) > now and token ~= ARGV[4] then return {'busy', 0, token} end
 redis.call('HSET', KEYS[1], 'state', 'running', 'until', now + ARGV[2], 'token', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return {'started', redis.call('HINCRBY', KEYS[1], 'attempt', 1), ''}
 """)
 
-# ARGV token, next state, ms, next token, keep ms -> 1, or 0 if the parcel has moved on
+# ARGV token, next state, ms, next token, keep ms -> 1, or 0 if a lease exists that is not running or has another token
 TRANSITION = _timed("""
 local state, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'token'))
 if state and (state ~= 'running' or token ~= ARGV[1]) then return 0 end
@@ -48,7 +48,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 1
 """)
 
-# ARGV the state to leave it in, keep ms: a queued parcel's lease lapses now
+# ARGV next state, keep ms: expires a queued parcel's lease -> 1, or 0 if the parcel is not queued
 EXPIRE = """
 if redis.call('HGET', KEYS[1], 'state') ~= 'queued' then return 0 end
 redis.call('HSET', KEYS[1], 'state', ARGV[1], 'until', 0, 'token', '')
@@ -56,7 +56,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 
-# KEYS[2] its progress, KEYS[3] its outcome; ARGV keep ms -> the state before, or ""
+# KEYS[2] the parcel's progress, KEYS[3] its outcome; ARGV keep ms -> the previous state or ""
 MARK_FILED = """
 local state = redis.call('HGET', KEYS[1], 'state')
 redis.call('DEL', unpack(KEYS))
@@ -65,16 +65,16 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return state or ''
 """
 
-# KEYS[1] a pace; ARGV seconds for each file, weight
+# KEYS[1] an inbox's mean seconds per file; ARGV a new value, its weight. Expires an hour after the last value.
 AVERAGE = """
 local mean = tonumber(redis.call('GET', KEYS[1]) or ARGV[1])
 redis.call('SET', KEYS[1], string.format('%.6f', mean + ARGV[2] * (ARGV[1] - mean)), 'EX', 3600)
 """
 
-# KEYS[1] the epoch -> ms since Redis has had its memory
+# KEYS[1] the time at which the dataset was first used -> the dataset's age in ms
 DATASET_AGE = _timed("redis.call('SET', KEYS[1], now, 'NX'); return now - redis.call('GET', KEYS[1])")
 
-# KEYS[1] names by when they were last heard of; ARGV ms for which that counts, the names that are there now -> all that count
+# KEYS[1] sorted set of workers by their last registration; ARGV ms until one expires, workers to register -> all workers
 REGISTER_WORKER = _timed("""
 for i = 2, #ARGV do redis.call('ZADD', KEYS[1], now, ARGV[i]) end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[1])
@@ -82,7 +82,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """)
 
-# KEYS[1] a turn, then those that are over; ARGV who asks, seconds, whose each of these was -> whose the turn is
+# KEYS[1] a lock, then locks to release; ARGV token, seconds until it expires, tokens of the locks to release -> owner's token
 ACQUIRE_LOCK = """
 for i = 2, #KEYS do
   if redis.call('GET', KEYS[i]) == ARGV[i + 1] then redis.call('DEL', KEYS[i]) end
@@ -91,5 +91,5 @@ redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2])
 return redis.call('GET', KEYS[1])
 """
 
-# ARGV the value by which it is one's own
+# KEYS[1] a lock; ARGV the owner's token
 RELEASE_LOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end"

@@ -1,7 +1,7 @@
-"""Trouble with an inbox's folders as a whole: a full disk, a lost mount. Redis keys for each inbox, which expire.
+"""Outages that affect an inbox as a whole, such as a full disk or a lost mount: expiring Redis keys of each inbox.
 
-Who meets it leaves word, so that nothing more is claimed for an inbox whose files could not be filed away; the sweep tries one
-parcel from time to time, and takes the word back.
+While an outage is recorded, the watcher claims nothing for the inbox: the files could not be filed. Each stale sweep tries to
+file again, and clears the outage when that succeeds.
 """
 
 import contextlib
@@ -20,33 +20,33 @@ from inboxd.fs.syscalls import Disk
 from inboxd.spool.layout import CLAIMED_MODE, open_folders
 
 KEY = "inboxd:outage:"
-AWAY_KEY = "inboxd:unavailable:"
+UNAVAILABLE_KEY = "inboxd:unavailable:"
 EXPIRES_SECONDS = 300
-"""Each sweep that meets the trouble again says so anew; the word of a host that is no more must not stay."""
+"""Each sweep that meets the outage records it again; the record of a host that was removed expires."""
 
 INBOX_WIDE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What every other file would meet, too."""
+"""Error numbers that affect all files of an inbox."""
 
 _AMBIGUOUS_ERRORS = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)
-"""What may be one file's own: a bad sector, a folder with odd permissions."""
+"""Error numbers that may affect one file only, such as one on a bad sector or in a folder without write permission."""
 
 
 def is_inbox_wide(disk: Disk, root: PurePath, error: Exception) -> bool:
-    """Tell whether an error is about the inbox as a whole: then every other file would meet it, too."""
+    """Return whether an error affects all files of an inbox, and not only the one that raised it."""
     if isinstance(error, FolderUnavailable):
         return True
     if not isinstance(error, OSError):
         return False
-    return error.errno in INBOX_WIDE_ERRORS or (error.errno in _AMBIGUOUS_ERRORS and not _may_write(disk, root))
+    return error.errno in INBOX_WIDE_ERRORS or (error.errno in _AMBIGUOUS_ERRORS and not _is_writable(disk, root))
 
 
-def _may_write(disk: Disk, root: PurePath) -> bool:
-    """Try whether something can be made in each folder that files are moved to."""
+def _is_writable(disk: Disk, root: PurePath) -> bool:
+    """Return whether an entry can be created in each folder that files are moved to."""
     probe = TEMP_PREFIX + secrets.token_hex(8).encode()
     try:
         with open_folders(disk, root) as folders:
             for folder in (folders.claimed, folders.done, folders.failed):
-                # If we die here: an empty folder of ours, which nobody minds.
+                # If we die here: an empty folder with a temporary name stays behind; it does no harm.
                 disk.mkdir(folder, probe, CLAIMED_MODE)
                 with contextlib.suppress(FileNotFoundError):
                     disk.rmdir(folder, probe)
@@ -56,10 +56,10 @@ def _may_write(disk: Disk, root: PurePath) -> bool:
 
 
 def record_outage(client: redis.Redis, host: str, inbox: str, why: str, *, seen_by: str = "") -> bool:
-    """Leave word of trouble, or that it goes on; returns whether that is news. Raises BrokerAway.
+    """Record an outage, or that it continues; return whether it is new or has another reason. Raises BrokerUnavailable.
 
-    Where it is the folders themselves that are missing, everybody sees that, and their return, for himself: then ``seen_by``
-    says who has.
+    ``seen_by`` is "" if files can't be filed. If the folders are missing, it names the sweep: each sweep records and clears
+    that outage for itself.
     """
     with translate_redis_errors():
         before = cast("bytes | None", client.set(_key(host, inbox, seen_by), why, ex=EXPIRES_SECONDS, get=True))
@@ -67,23 +67,20 @@ def record_outage(client: redis.Redis, host: str, inbox: str, why: str, *, seen_
 
 
 def clear_outage(client: redis.Redis, host: str, inbox: str, *seen_by: str) -> bool:
-    """Take word back, that of these witnesses ("": of what could not be filed); returns whether there was some.
-
-    Raises BrokerAway.
-    """
+    """Clear the outages that were recorded with these ``seen_by``; return whether there were any. Raises BrokerUnavailable."""
     with translate_redis_errors():
-        return bool(client.delete(*(_key(host, inbox, witness) for witness in seen_by)))
+        return bool(client.delete(*(_key(host, inbox, name) for name in seen_by)))
 
 
 def read_outages(client: redis.Redis, host: str, inboxes: Iterable[str], seen_by: str = "") -> dict[str, str]:
-    """Return why nothing can be filed, for each inbox of which that is so; or what this witness has left. Raises BrokerAway."""
+    """Return the reason of each outage that is recorded with this ``seen_by``, by inbox. Raises BrokerUnavailable."""
     names = list(inboxes)
     if not names:
         return {}
     with translate_redis_errors():
-        found = cast("list[bytes | None]", client.mget([_key(host, name, seen_by) for name in names]))
-    return {name: why.decode("utf-8", "replace") for name, why in zip(names, found, strict=True) if why is not None}
+        reasons = cast("list[bytes | None]", client.mget([_key(host, name, seen_by) for name in names]))
+    return {name: why.decode("utf-8", "replace") for name, why in zip(names, reasons, strict=True) if why is not None}
 
 
 def _key(host: str, inbox: str, seen_by: str = "") -> str:
-    return f"{AWAY_KEY}{seen_by}:{host}:{inbox}" if seen_by else f"{KEY}{host}:{inbox}"
+    return f"{UNAVAILABLE_KEY}{seen_by}:{host}:{inbox}" if seen_by else f"{KEY}{host}:{inbox}"

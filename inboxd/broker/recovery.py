@@ -1,4 +1,4 @@
-"""Which claimed parcels need help, and what help? Pure: the clock, the leases and the outcomes come as arguments."""
+"""Decides which claimed parcels need recovery, and how. Pure: clock, leases and outcomes are arguments."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,48 +8,48 @@ from inboxd.broker.leases import Lease, LeaseState
 
 
 class ParcelState(StrEnum):
-    """Where a claimed parcel stands; docs/architecture.md has the whole life of a file."""
+    """The state of a claimed parcel; docs/architecture.md has the table of all states."""
 
-    CLAIMED = "claimed"  # S1: no message of it was sent
-    QUEUED = "queued"  # S2: a message is on its way to a worker
+    CLAIMED = "claimed"  # S1: no message was sent
+    QUEUED = "queued"  # S2: its message waits for a worker
     RUNNING = "running"  # S3: a worker holds the lease
     FINISHED = "finished"  # S4: the outcome is known
 
 
 class RecoveryAction(StrEnum):
-    """What to do with a parcel."""
+    """What the stale sweep does with a parcel."""
 
-    LEAVE = "leave"  # somebody looks after it
-    REPUBLISH = "republish"  # its message is lost: send it again
-    RENEW = "renew"  # its message still waits in a queue: note that it was seen
-    FILE = "file"  # its outcome is stored, its callback was lost
-    COUNT_CRASH = "count_crash"  # its worker died: count it, then send again, split or give up
-    REMOVE = "remove"  # nothing is in it
-    SPLIT = "split"  # files are left in it that its outcome does not speak of: give them a new parcel
+    LEAVE = "leave"  # it needs no recovery
+    REPUBLISH = "republish"  # its message is lost: publish it again
+    RENEW = "renew"  # its message still waits in a queue: extend the lease
+    FILE = "file"  # its outcome is stored, its callback was lost: file it
+    COUNT_CRASH = "count_crash"  # its worker died: count that, then publish again, split or fail it
+    REMOVE = "remove"  # it holds no file
+    SPLIT = "split"  # it holds files that its outcome does not name: move each into a new parcel
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedParcel:
-    """A claimed parcel as found: how old it is (seconds), how many files it holds, and whether a final outcome is stored."""
+    """A claimed parcel: its id, its age, its number of files, and whether a final outcome is stored."""
 
     id: str
-    age: float
+    age_seconds: float
     files: int
     has_outcome: bool
 
 
 @dataclass(frozen=True, slots=True)
 class GracePeriods:
-    """How long to leave a parcel alone that has no lease, in seconds: ``grace`` after its birth, ``renewal`` after Redis's."""
+    """The minimum ages of a parcel and of Redis's dataset before a parcel without a lease is recovered."""
 
-    grace: float
-    renewal: float
+    parcel_seconds: float
+    dataset_seconds: float
 
 
-def parcel_state(lease: Lease | None, *, outcome: bool) -> ParcelState:
-    """Tell where a claimed parcel stands in its life, from what Redis knows of it."""
+def parcel_state(lease: Lease | None, *, has_outcome: bool) -> ParcelState:
+    """Return the state of a claimed parcel."""
     if lease is None:
-        return ParcelState.FINISHED if outcome else ParcelState.CLAIMED
+        return ParcelState.FINISHED if has_outcome else ParcelState.CLAIMED
     match lease.state:
         case LeaseState.QUEUED:
             return ParcelState.QUEUED
@@ -60,27 +60,26 @@ def parcel_state(lease: Lease | None, *, outcome: bool) -> ParcelState:
 
 
 def choose_actions(
-    found: Sequence[ClaimedParcel],
+    parcels: Sequence[ClaimedParcel],
     leases: Mapping[str, Lease | None],
     queued: frozenset[str],
-    epoch_age: float,
-    limits: GracePeriods,
+    dataset_age: float,
+    grace: GracePeriods,
 ) -> dict[str, RecoveryAction]:
-    """Decide for every parcel found under claimed/.
+    """Return the action for each parcel in claimed/.
 
-    ``queued`` are the ids whose messages still wait in a queue. ``epoch_age`` says for how many seconds Redis has had its
-    memory: when it has just lost it, running workers get ``renewal`` seconds to take their leases anew.
+    ``queued`` has the ids of parcels whose messages wait in a queue. ``dataset_age`` is in seconds: after Redis has lost its
+    dataset, running workers have ``grace.dataset_seconds`` to recreate their leases.
     """
-    return {parcel.id: _choose_action(parcel, leases.get(parcel.id), queued, epoch_age, limits) for parcel in found}
+    return {parcel.id: _choose_action(parcel, leases.get(parcel.id), queued, dataset_age, grace) for parcel in parcels}
 
 
 def _choose_action(
-    parcel: ClaimedParcel, lease: Lease | None, queued: frozenset[str], epoch_age: float, limits: GracePeriods
+    parcel: ClaimedParcel, lease: Lease | None, queued: frozenset[str], dataset_age: float, grace: GracePeriods
 ) -> RecoveryAction:
-    state = parcel_state(lease, outcome=parcel.has_outcome)
-    young = parcel.age < limits.grace or epoch_age < limits.renewal
-    lapsed = lease is None or lease.seconds_left < 0
-    if (lease is None and young) or not lapsed:
+    is_new = parcel.age_seconds < grace.parcel_seconds or dataset_age < grace.dataset_seconds
+    is_protected = is_new if lease is None else lease.seconds_left >= 0
+    if is_protected:
         return RecoveryAction.LEAVE
     if parcel.files == 0:
         return RecoveryAction.REMOVE
@@ -88,19 +87,19 @@ def _choose_action(
         return RecoveryAction.SPLIT
     if parcel.has_outcome:
         return RecoveryAction.FILE
-    match state:
+    match parcel_state(lease, has_outcome=parcel.has_outcome):
         case ParcelState.QUEUED | ParcelState.RUNNING if parcel.id in queued:
             return RecoveryAction.RENEW
         case ParcelState.RUNNING:
             return RecoveryAction.COUNT_CRASH
         case _ if lease is not None and lease.crashes and parcel.files > 1:
-            return RecoveryAction.SPLIT  # who began to split it has died over that
+            return RecoveryAction.SPLIT  # a process died while it split the parcel
         case _:
             return RecoveryAction.REPUBLISH
 
 
 def action_after_crash(crashes: int, files: int, crashes_max: int) -> RecoveryAction:
-    """Decide what to do with a parcel whose worker has died ``crashes`` times: alone, it has its chances; in company, none."""
+    """Return the action after a crash: split a parcel of many files; publish a lone file again, until ``crashes_max``."""
     if files > 1:
         return RecoveryAction.SPLIT
     return RecoveryAction.FILE if crashes >= crashes_max else RecoveryAction.REPUBLISH

@@ -1,1 +1,1 @@
-"""The settings: their keys and limits, and reading them."""
+"""The settings model, the loader that merges its sources, and the import of handlers."""

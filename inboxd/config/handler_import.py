@@ -1,4 +1,4 @@
-"""Importing handlers: from what is installed, and from the settings file's folder, which comes last on the import path."""
+"""Import handlers from installed packages or from the settings file's folder, which comes last on the import path."""
 
 import importlib
 import importlib.util
@@ -12,18 +12,18 @@ from typing import Any, NamedTuple
 
 
 class NotCallableError(TypeError):
-    """A handler's name leads to something that can't be called."""
+    """A handler's name refers to an object that is not callable."""
 
 
-class Hidden(NamedTuple):
-    """A module that can't be imported because another of that name comes before it on the import path; both are files."""
+class ShadowedModule(NamedTuple):
+    """Paths of two module files with one name: the one that is imported, and the one that comes later on the import path."""
 
     imported: str
-    hidden: str
+    shadowed: str
 
 
 def append_settings_folder(file: Path) -> None:
-    """Let handlers be imported from the settings file's folder. It comes last: nothing in there replaces what is installed."""
+    """Append the settings file's folder to the import path. As the last entry it can't replace an installed module."""
     folder = str(file.parent)
     if folder not in sys.path:
         sys.path.append(folder)
@@ -31,9 +31,9 @@ def append_settings_folder(file: Path) -> None:
 
 @lru_cache(maxsize=256)
 def import_handler(name: str) -> Callable[..., Any]:
-    """Import the handler named ``module:function``.
+    """Return the handler named ``module:function``, importing its module.
 
-    Raises ImportError, AttributeError or NotCallableError if there is none, or whatever the module raises.
+    Raises ImportError, AttributeError, NotCallableError, or whatever the module raises while it is imported.
     """
     module, _, attribute = name.partition(":")
     handler: Any = importlib.import_module(module)
@@ -41,24 +41,24 @@ def import_handler(name: str) -> Callable[..., Any]:
         handler = getattr(handler, part)
     if not callable(handler):
         raise NotCallableError(f"{name} is not callable")
-    return handler  # type: ignore[no-any-return]  # callable is as much as can be known
+    return handler  # type: ignore[no-any-return]  # its signature is not checked
 
 
-def hidden_module(name: str) -> Hidden | None:
-    """Return the first module that another one hides, of those that the handler ``name`` could mean; None if none is."""
-    top = name.partition(":")[0].partition(".")[0]
+def find_shadowed(name: str) -> ShadowedModule | None:
+    """Return the first file that the handler's top-level module shadows on the import path, or None."""
+    top_level = name.partition(":")[0].partition(".")[0]
     try:
-        imported = importlib.util.find_spec(top)
+        imported = importlib.util.find_spec(top_level)
     except (ImportError, ValueError):
         return None
     if imported is None or not imported.has_location:
         return None
     for folder in sys.path:
-        other = PathFinder.find_spec(top, [folder])
-        if other is not None and other.has_location and _file(other) != _file(imported):
-            return Hidden(str(imported.origin), str(other.origin))
+        other = PathFinder.find_spec(top_level, [folder])
+        if other is not None and other.has_location and _real_path(other) != _real_path(imported):
+            return ShadowedModule(str(imported.origin), str(other.origin))
     return None
 
 
-def _file(spec: ModuleSpec) -> str:
+def _real_path(spec: ModuleSpec) -> str:
     return os.path.realpath(str(spec.origin))

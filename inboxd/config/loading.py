@@ -1,4 +1,4 @@
-"""Reading the settings: defaults < settings.toml < credential < environment < command line, and what is wrong."""
+"""Load and check the settings. Precedence: defaults < settings.toml < credential < environment < command line."""
 
 import difflib
 import os
@@ -28,7 +28,7 @@ from inboxd.errors import Finding, SettingsError
 SETTINGS_VARIABLE = "INBOXD_SETTINGS"
 ENVIRONMENT_PREFIX = "INBOXD_"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
-"""Where systemd puts what LoadCredential= names; readable for this service alone."""
+"""systemd sets it to the folder of the files that LoadCredential= names; only this service can read them."""
 CREDENTIAL_NAME = "redis-url"
 DEFAULT_FILES = (Path("settings.toml"), Path("/etc/inboxd/settings.toml"))
 
@@ -45,37 +45,31 @@ _TABLES: dict[str, type[BaseModel]] = {
 
 
 def find_settings(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Path:
-    """Return the settings file: the one named, else $INBOXD_SETTINGS, else ./settings.toml, else /etc/inboxd/.
+    """Return the settings file: ``path``, else $INBOXD_SETTINGS, else ./settings.toml, else /etc/inboxd/settings.toml.
 
-    Raises SettingsError when there is none.
+    Raises SettingsError if there is no such file.
     """
-    named = path or (Path(environment[SETTINGS_VARIABLE]) if environment.get(SETTINGS_VARIABLE) else None)
-    if named is None:
-        named = next((candidate for candidate in DEFAULT_FILES if _is_file(candidate)), None)
-    if named is None:
-        looked = " and ".join(map(str, DEFAULT_FILES))
-        raise SettingsError(
-            [
-                Finding(
-                    "settings", f"no file found (looked for {looked})", f"name one with --settings FILE or {SETTINGS_VARIABLE}"
-                )
-            ]
-        )
-    if not _is_file(named):
-        raise SettingsError([Finding(str(named), "is not a file", "name an existing settings file, or create it")])
-    return named.absolute()
+    file = path or (Path(environment[SETTINGS_VARIABLE]) if environment.get(SETTINGS_VARIABLE) else None)
+    if file is None:
+        file = next((candidate for candidate in DEFAULT_FILES if _is_file(candidate)), None)
+    if file is None:
+        problem = f"no file found (tried {' and '.join(map(str, DEFAULT_FILES))})"
+        raise SettingsError([Finding("settings", problem, f"name a file with --settings FILE or {SETTINGS_VARIABLE}")])
+    if not _is_file(file):
+        raise SettingsError([Finding(str(file), "is not a file", "name an existing settings file, or create this one")])
+    return file.absolute()
 
 
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError as error:
-        remedy = "let the service's user enter its folder"
-        raise SettingsError([Finding(str(path), f"can't be looked at: {error.strerror}", remedy)]) from None
+        remedy = "give the service's user execute permission on its folder"
+        raise SettingsError([Finding(str(path), f"can't be accessed: {error.strerror}", remedy)]) from None
 
 
 def settings_from(choose: Callable[[type[BaseSettings], Source, Source], Sources]) -> type[Settings]:
-    """Return settings from the sources that ``pick`` chooses, given the class, the caller's keys and the environment's."""
+    """Return a Settings class that reads ``choose(cls, init_source, environment_source)``, highest precedence first."""
 
     class Sourced(Settings):
         @classmethod
@@ -94,29 +88,28 @@ def settings_from(choose: Callable[[type[BaseSettings], Source, Source], Sources
 
 
 def load_settings(path: Path | None = None, **overrides: Any) -> Settings:  # noqa: ANN401 - pydantic checks them
-    """Read, merge and check the settings.
+    """Read, merge and check the settings; resolve relative paths against the settings file's folder.
 
-    Relative paths in them count from the settings file's folder. ``overrides`` are the command line's keys.
+    ``overrides`` are keys from the command line.
     Raises SettingsError, which names each key, its value, where it was set, and the remedy.
     """
     file = find_settings(path)
-    secret = read_credential()
+    credential = read_credential()
 
-    def pick(kind: type[BaseSettings], given: Source, environment: Source) -> Sources:
-        credential = InitSettingsSource(kind, {"redis": {"url": secret[1]}} if secret else {})
-        return given, environment, credential, TomlConfigSettingsSource(kind, toml_file=file)
+    def choose(cls: type[BaseSettings], init: Source, environment: Source) -> Sources:
+        from_credential = InitSettingsSource(cls, {"redis": {"url": credential[1]}} if credential else {})
+        return init, environment, from_credential, TomlConfigSettingsSource(cls, toml_file=file)
 
     try:
-        unknown = list(_find_unknown_variables(os.environ))
-        if unknown:
+        if unknown := list(_find_unknown_variables(os.environ)):
             raise SettingsError(unknown)
-        settings = settings_from(pick)(**overrides)
+        settings = settings_from(choose)(**overrides)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError([Finding(str(file), f"is not valid TOML: {error}", "mend the line that is named")]) from None
+        raise SettingsError([Finding(str(file), f"is not valid TOML: {error}", "correct that line")]) from None
     except UnicodeDecodeError as error:
-        raise SettingsError([Finding(str(file), f"is not UTF-8: {error}", "save it as UTF-8")]) from None
+        raise SettingsError([Finding(str(file), f"is not UTF-8: {error}", "save the file as UTF-8")]) from None
     except OSError as error:
-        raise SettingsError([Finding(str(file), f"can't be read: {error.strerror}", "make it readable")]) from None
+        raise SettingsError([Finding(str(file), f"can't be read: {error.strerror}", "make the file readable")]) from None
     except SourceError as error:
         raise SettingsError([Finding("environment", str(error), "write lists and tables in variables as JSON")]) from None
     except ValidationError as error:
@@ -125,9 +118,9 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:  # no
 
 
 def read_credential(environment: Mapping[str, str] = os.environ) -> tuple[Path, str] | None:
-    """Return the file and the text of the credential that holds Redis' URL; None when there is none, or nothing in it.
+    """Return path and text of the credential that holds the Redis URL, or None if it is missing or empty.
 
-    Raises SettingsError, without the text, for one that can't be a URL.
+    Raises SettingsError if it can't be read or is not one URL; the message never contains the text, which is secret.
     """
     folder = environment.get(CREDENTIALS_VARIABLE)
     if not folder:
@@ -138,76 +131,74 @@ def read_credential(environment: Mapping[str, str] = os.environ) -> tuple[Path, 
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError([Finding(f"redis.url ({path})", f"can't be read: {error}", "give it one line of text")]) from None
+        raise SettingsError([Finding(f"redis.url ({path})", f"can't be read: {error}", "write one URL into it")]) from None
     if re.search(r"\s|\x00", text):
-        remedy = "leave one line in it, or none: redis://, rediss:// or unix://"
-        raise SettingsError([Finding(f"redis.url ({path})", "is more than one URL", remedy)])
+        remedy = "write one redis://, rediss:// or unix:// URL into the file, or empty it"
+        raise SettingsError([Finding(f"redis.url ({path})", "has more than one line or word", remedy)])
     return (path, text) if text else None
 
 
 def _resolve_paths(settings: Settings, base: Path) -> Settings:
-    """Make every path absolute and name the host."""
-    inboxes = {
-        name: inbox.model_copy(update={"root": PurePath(os.path.normpath(base / inbox.root))})
-        for name, inbox in settings.inbox.items()
-    }
+    """Return the settings with absolute paths and, as the default of ``host``, this machine's host name."""
+
+    def absolute(path: PurePath) -> PurePath:
+        return PurePath(os.path.normpath(base / path))
+
     return settings.model_copy(
         update={
-            "state_dir": PurePath(os.path.normpath(base / settings.state_dir)),
+            "state_dir": absolute(settings.state_dir),
             "host": settings.host or socket.gethostname(),
-            "log": settings.log.model_copy(
-                update={"files": tuple(PurePath(os.path.normpath(base / file)) for file in settings.log.files)}
-            ),
-            "inbox": inboxes,
+            "log": settings.log.model_copy(update={"files": tuple(map(absolute, settings.log.files))}),
+            "inbox": {name: inbox.model_copy(update={"root": absolute(inbox.root)}) for name, inbox in settings.inbox.items()},
         }
     )
 
 
 def _find_unknown_variables(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """Find INBOXD_ variables that name no key: pydantic-settings would pass over them in silence."""
-    known = list(Settings.model_fields)
+    """Yield a finding for each INBOXD_ variable that names no key; pydantic-settings would ignore it silently."""
+    known_keys = list(Settings.model_fields)
     for variable in environment:
         if not variable.startswith(ENVIRONMENT_PREFIX) or variable == SETTINGS_VARIABLE:
             continue
         table = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
-        if table not in known:
-            yield Finding(variable, "is no setting", _suggest(table, known, "unset it"))
+        if table not in known_keys:
+            yield Finding(variable, "is not a known setting", _suggest(table, known_keys, "unset it"))
 
 
 def _to_findings(error: ValidationError, source: Callable[[tuple[str, ...]], str]) -> Iterator[Finding]:
-    """Turn pydantic's errors into findings, one for each key; what is wrong in [defaults] is told once."""
-    blamed_on_defaults = {_key_of(e["loc"])[1:] for e in error.errors() if e["loc"][:1] == ("defaults",)}
-    told: set[tuple[str, ...]] = set()
+    """Yield one finding per key for pydantic's errors; an error in [defaults] is not repeated for each inbox."""
+    keys_in_defaults = {_key_of(e["loc"])[1:] for e in error.errors() if e["loc"][:1] == ("defaults",)}
+    reported: set[tuple[str, ...]] = set()
     for details in error.errors():
         loc = _key_of(details["loc"])
-        if loc in told or (loc[:1] == ("inbox",) and loc[2:] in blamed_on_defaults):
+        if loc in reported or (loc[:1] == ("inbox",) and loc[2:] in keys_in_defaults):
             continue
         if loc:
-            told.add(loc)
+            reported.add(loc)
             yield _to_finding(details["type"], loc, details["msg"], details["input"], source(loc))
-        else:  # a limit that depends on another names its key itself
+        else:  # the message of a limit that depends on another one begins with its key
             where, _, problem = details["msg"].removeprefix("Value error, ").partition(": ")
-            yield Finding(f"{where} ({source(())})", problem, "change one of the two")
+            yield Finding(f"{where} ({source(())})", problem, "change one of these two settings")
 
 
 def _key_of(loc: tuple[str | int, ...]) -> tuple[str, ...]:
-    """Return the settings key that an error is about, without what pydantic adds of unions and lists."""
+    """Return the settings key of an error's location, without the parts that pydantic appends for unions and lists."""
     parts = tuple(str(part) for part in loc if part != "[key]")
     return parts[: 3 if parts[:1] == ("inbox",) else 2]
 
 
-def _to_finding(kind: str, loc: tuple[str, ...], message: str, value: object, source: str) -> Finding:
+def _to_finding(error_type: str, loc: tuple[str, ...], message: str, value: object, source: str) -> Finding:
     key = ".".join(loc)
-    if kind == "extra_forbidden" or loc[2:] == ("name",):
-        return Finding(f"{key} ({source})", "is no setting", _suggest(loc[-1], _known_keys(loc), "remove it"))
-    if kind == "missing":
+    if error_type == "extra_forbidden" or loc[2:] == ("name",):
+        return Finding(f"{key} ({source})", "is not a known setting", _suggest(loc[-1], _known_keys(loc), "remove it"))
+    if error_type == "missing":
         return Finding(f"{key} ({source})", "is missing", "set it")
     problem = message.removeprefix("Value error, ")
-    return Finding(f"{key} = {str(value)[:200]!r} ({source})", problem, f"set {key} to a value that fits")
+    return Finding(f"{key} = {str(value)[:200]!r} ({source})", problem, f"set {key} to a valid value")
 
 
 def _name_source(loc: tuple[str, ...], file: Path, overrides: Mapping[str, Any]) -> str:
-    """Name where a key was set: the command line, the environment variable that overrides it, or the file."""
+    """Return where a key was set: "command line", the environment variable, the credential file, or the settings file."""
     if loc[:1] and loc[0] in overrides:
         return "command line"
     names = {name.upper(): name for name in os.environ}
@@ -215,8 +206,8 @@ def _name_source(loc: tuple[str, ...], file: Path, overrides: Mapping[str, Any])
         variable = ENVIRONMENT_PREFIX + "__".join(part.upper() for part in loc[:length])
         if variable in names:
             return names[variable]
-    if loc[:1] == ("redis",) and loc[1:] in ((), ("url",)) and (secret := read_credential()):
-        return str(secret[0])
+    if loc[:1] == ("redis",) and loc[1:] in ((), ("url",)) and (credential := read_credential()):
+        return str(credential[0])
     return str(file)
 
 
@@ -228,7 +219,7 @@ def _known_keys(loc: tuple[str, ...]) -> list[str]:
     return list(_TABLES[loc[0]].model_fields) if loc[0] in _TABLES else []
 
 
-def _suggest(key: str, known: list[str], otherwise: str) -> str:
-    """Suggest the nearest known key; units are often forgotten, so a known key that begins alike counts too."""
-    near = difflib.get_close_matches(key, known, n=1) or [k for k in known if re.match(rf"{re.escape(key)}_", k)]
-    return f"did you mean {near[0]}?" if near else f"{otherwise}; the keys are {', '.join(known)}"
+def _suggest(key: str, known_keys: list[str], fallback: str) -> str:
+    """Return a remedy that names the most similar known key, or the key without its unit suffix; else ``fallback``."""
+    similar = difflib.get_close_matches(key, known_keys, n=1) or [known for known in known_keys if known.startswith(f"{key}_")]
+    return f"did you mean {similar[0]}?" if similar else f"{fallback}; the keys are {', '.join(known_keys)}"

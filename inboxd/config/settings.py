@@ -1,4 +1,4 @@
-"""The settings: one frozen object, its keys, their limits, and the limits that depend on each other."""
+"""The settings as one frozen object: its keys, their limits, and the limits that depend on each other."""
 
 import ipaddress
 import re
@@ -15,23 +15,23 @@ Bytes = Annotated[int, Field(ge=0)]
 Days = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 HARD_LIMIT_GRACE_SECONDS = 10
-"""From the soft time limit, which a handler can see coming, to the hard one, which kills its process."""
+"""Time between the soft limit, which raises in the handler, and the hard limit, which kills its process, in seconds."""
 
 
 def _check_handler_name(value: str) -> str:
     if not re.fullmatch(r"[\w.]+:[\w.]+", value):
-        raise ValueError("a handler is written module:function, such as inboxd.handlers:describe")
+        raise ValueError("a handler has the form module:function, such as inboxd.handlers:describe")
     return value
 
 
 class Section(BaseModel):
-    """A table of the settings file. Keys that it does not know are refused."""
+    """A table of the settings file. Unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
 
 class Redis(Section):
-    """Where the broker and result store is, and how long it may take to answer."""
+    """Address, timeouts and expiry times of the broker and result store."""
 
     url: str = ""
     connect_timeout_seconds: Interval = 2.0
@@ -41,7 +41,7 @@ class Redis(Section):
 
 
 class Work(Section):
-    """How parcels are worked on and watched over."""
+    """Concurrency, leases and timeouts of workers."""
 
     concurrency: Annotated[int, Field(ge=0, le=1024)] = 0
     lease_seconds: Annotated[float, Field(ge=3, le=3600)] = 15.0
@@ -52,7 +52,7 @@ class Work(Section):
 
 
 class Sweep(Section):
-    """How often beat looks for what events and callbacks have missed."""
+    """Intervals of the sweeps that beat schedules."""
 
     missed_seconds: Interval = 15.0
     stale_seconds: Interval = 15.0
@@ -61,7 +61,7 @@ class Sweep(Section):
 
 
 class Log(Section):
-    """What is logged, and in which shape."""
+    """Level and format of the log, and the files that `inboxd log` and `inboxd trace` read."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console", "journal"] = "auto"
@@ -69,16 +69,16 @@ class Log(Section):
 
 
 def parse_address(listen: str) -> tuple[str, int]:
-    """Return host and port of "127.0.0.1:9464" or "[::1]:9464". Raises ValueError."""
+    """Return host and port of an address such as "127.0.0.1:9464" or "[::1]:9464". Raises ValueError."""
     host, _, port = listen.rpartition(":")
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
-        raise ValueError("an address is written host:port, such as 127.0.0.1:9464")
+        raise ValueError("an address has the form host:port, such as 127.0.0.1:9464")
     bare = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
     return ("127.0.0.1" if bare == "localhost" else str(ipaddress.ip_address(bare))), int(port)
 
 
 class Metrics(Section):
-    """Where the watcher serves its figures for Prometheus; nobody has to prove there who he is."""
+    """Address at which the watcher serves metrics to Prometheus, without authentication."""
 
     listen: str = ""
     remote: bool = False
@@ -89,57 +89,57 @@ class Metrics(Section):
             return self
         host, _ = parse_address(self.listen)
         if not (self.remote or ipaddress.ip_address(host).is_loopback):
-            raise ValueError(f"{host} can be reached from other hosts, and anybody may read there; remote = true permits that")
+            raise ValueError(f"{host} is reachable from other hosts without authentication; set remote = true to allow that")
         return self
 
 
 class Rules(Section):
-    """How the files of one inbox are treated. ``[defaults]`` has the same keys for all inboxes."""
+    """Keys that each inbox may set for itself; ``[defaults]`` sets them for all inboxes."""
 
     handler: Annotated[str, AfterValidator(_check_handler_name)] = "inboxd.handlers:describe"
-    # which files
+    # selection
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
     recursive: bool = True
     depth_max: Annotated[int, Field(ge=1, le=100)] = 32
     size_bytes_max: Bytes = 0
-    # when a file is complete
+    # readiness
     watch_mode: Literal["auto", "inotify", "polling"] = "auto"
     poll_seconds: Interval = 1.0
     settle_seconds: Seconds = 0.5
     unsure_seconds: Seconds | Literal["auto"] = "auto"
     empty_file_seconds: Seconds = 10.0
-    # how it is worked on
+    # retries and time limit
     retries: Annotated[int, Field(ge=0, le=100)] = 3
     retry_backoff_seconds: Seconds = 2.0
     retry_backoff_max_seconds: Seconds = 300.0
     time_limit_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
-    # how files travel
+    # batching
     inline_bytes_max: Annotated[int, Field(ge=0, le=256 * 1024)] = 32 * 1024
     parcel_files_max: Annotated[int, Field(ge=1, le=10_000)] = 500
     parcel_bytes_max: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 1024 * 1024
     in_flight_files_max: Count = 2000
     in_flight_bytes_max: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
-    # what is kept
+    # retention
     keep_done_days: Days = 0.0
     keep_failed_days: Days = 0.0
     empty_folders: Literal["remove", "keep"] = "remove"
     empty_folder_seconds: Seconds = 30.0
 
     def retry_delay(self, retries: int) -> float:
-        """Return the seconds before the next attempt: doubled for each retry used, up to ``retry_backoff_max_seconds``."""
+        """Return the seconds before the next attempt: doubled with each retry, at most ``retry_backoff_max_seconds``."""
         return float(min(self.retry_backoff_seconds * 2**retries, self.retry_backoff_max_seconds))
 
 
 class Inbox(Rules):
-    """One drop folder: its root, and its rules with the defaults filled in."""
+    """One inbox: its root folder, and its rules with the defaults filled in."""
 
     root: PurePath
     name: str = ""
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Built at the programs' entry points only, by ``inboxd.config.loading.load``."""
+    """All settings. Only the programs' entry points build them, with ``inboxd.config.loading.load_settings``."""
 
     model_config = SettingsConfigDict(
         extra="forbid", frozen=True, env_prefix="INBOXD_", env_nested_delimiter="__", validate_default=True
@@ -158,7 +158,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_defaults(cls, data: object) -> object:
-        """Give each inbox its name, and every key of ``[defaults]`` that it does not set itself."""
+        """Add to each inbox its name, and the keys of ``[defaults]`` that it does not set."""
         if not isinstance(data, dict) or not isinstance(data.get("inbox"), dict):
             return data
         defaults = data.get("defaults")
@@ -173,20 +173,20 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_dependent_limits(self) -> Self:
-        """Check time limit < visibility timeout, retry wait < visibility timeout, grace < lease, in this one place."""
-        visible = self.redis.visibility_timeout_seconds
+        """Check the limits that depend on each other: time limit and retry delay < visibility timeout, grace <= lease."""
+        timeout = self.redis.visibility_timeout_seconds
         for name, inbox in self.inbox.items():
             longest = inbox.time_limit_seconds + HARD_LIMIT_GRACE_SECONDS + self.work.lease_seconds
-            if longest >= visible:
+            if longest >= timeout:
                 raise ValueError(
-                    f"inbox.{name}.time_limit_seconds: {inbox.time_limit_seconds:g} is above the visibility timeout: with "
-                    f"{HARD_LIMIT_GRACE_SECONDS:g} s of grace and the lease of {self.work.lease_seconds:g} s it must stay "
-                    f"below redis.visibility_timeout_seconds = {visible}, or Redis hands a running parcel out again"
+                    f"inbox.{name}.time_limit_seconds: {inbox.time_limit_seconds:g} is too long: with "
+                    f"{HARD_LIMIT_GRACE_SECONDS:g} s of grace and the lease of {self.work.lease_seconds:g} s it must be below "
+                    f"redis.visibility_timeout_seconds = {timeout}, or a parcel that is in progress is redelivered"
                 )
-            if inbox.retry_backoff_max_seconds >= visible:
+            if inbox.retry_backoff_max_seconds >= timeout:
                 raise ValueError(
                     f"inbox.{name}.retry_backoff_max_seconds: {inbox.retry_backoff_max_seconds:g} must be below "
-                    f"redis.visibility_timeout_seconds = {visible}, or Redis hands a waiting retry out twice"
+                    f"redis.visibility_timeout_seconds = {timeout}, or a parcel that waits for its retry is redelivered"
                 )
         if self.sweep.grace_seconds > self.work.lease_seconds:
             raise ValueError(

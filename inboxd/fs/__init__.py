@@ -1,1 +1,1 @@
-"""The file system: its calls, moves that never overwrite, walks, and mounts."""
+"""File system access: system calls, moves that never overwrite, directory walks, and mounts."""

@@ -1,4 +1,4 @@
-"""Moving a file to another file system: copy, sync, compare, name, and only then remove the source."""
+"""Move a file to another file system: copy, sync, compare, link, and only then remove the source."""
 
 import contextlib
 import errno
@@ -11,61 +11,61 @@ _CHUNK_BYTES = 1024 * 1024
 
 
 def move_by_copy(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
-    """Move a file to another file system: copy, sync, compare, name, and only then remove the source."""
+    """Move a file to another file system. Raises OSError, with the source untouched; EXDEV if the source is not a file."""
     with closing(disk, disk.open_file(src_at, src)) as source:
-        look = disk.fstat(source)
-        if look.kind is not FileKind.FILE:
-            raise OSError(errno.EXDEV, f"a {look.kind} can't be moved to another file system", src)
+        stat = disk.fstat(source)
+        if stat.kind is not FileKind.FILE:
+            raise OSError(errno.EXDEV, f"a {stat.kind} can't be moved to another file system", src)
         if not disk.lock(source):
-            raise BlockingIOError(errno.EAGAIN, "somebody else is moving it", src)
-        if not is_same_file(disk.stat(src_at, src), look):  # between the open and the lock another has moved it
-            raise FileNotFoundError(errno.ENOENT, "somebody else has moved it", src)
-        key = f"{look.dev}:{look.ino}:{look.size}:{look.mtime_ns}".encode()
+            raise BlockingIOError(errno.EAGAIN, "another process is moving this file", src)
+        if not is_same_file(disk.stat(src_at, src), stat):  # moved by another process between the open and the lock
+            raise FileNotFoundError(errno.ENOENT, "another process has moved this file", src)
+        key = f"{stat.dev}:{stat.ino}:{stat.size}:{stat.mtime_ns}".encode()
         temp = TEMP_PREFIX + hashlib.sha256(key).hexdigest()[:16].encode() + b".part"
         if not _has_final_name(disk, dst_at, temp):
-            _copy(disk, source, look, dst_at, temp)
-            # If we die here: a whole copy without a name, which the next try removes, to begin anew.
+            _copy(disk, source, stat, dst_at, temp)
+            # If we die here: a complete copy under its temporary name only; the next attempt removes it and starts again.
             try:
                 disk.link(dst_at, temp, dst_at, dst)
             except OSError:
                 disk.unlink(dst_at, temp)
                 raise
             disk.fsync(dst_at)
-        # If we die here: temp and its second name tell the next try that the copy is whole and has its name.
+        # If we die here: the second link of temp shows the next attempt that the copy is complete and has its final name.
         disk.unlink(src_at, src)
-        # If we die here: temp is one name too many for a filed copy; retention removes it.
+        # If we die here: the moved file has temp as an additional name; retention removes that.
         disk.unlink(dst_at, temp)
 
 
 def _has_final_name(disk: Disk, at: Fd, temp: bytes) -> bool:
-    """Tell whether an earlier try got as far as giving its copy a name here; what is left of one that did not is removed."""
+    """Return whether an earlier attempt linked its copy to a final name in this folder; else remove that attempt's copy."""
     try:
-        left = disk.stat(at, temp)
+        leftover = disk.stat(at, temp)
     except FileNotFoundError:
         return False
-    if left.links > 1:  # another name may also be a backup's: only one in this folder is ours
+    if leftover.links > 1:  # a link in another folder does not count: a backup may have made it
         names = [name for name, is_folder in disk.entries(at) if not is_folder and name != temp]
-        if any(is_same_file(disk.stat(at, name), left) for name in names):
+        if any(is_same_file(disk.stat(at, name), leftover) for name in names):
             return True
     disk.unlink(at, temp)
     return False
 
 
-def _copy(disk: Disk, source: Fd, look: Stat, dst_at: Fd, temp: bytes) -> None:
-    """Copy bytes and modification time, and read them back to compare. On any error the copy is removed."""
-    read, copied = hashlib.sha256(), hashlib.sha256()
-    # If we die here, or anywhere in this function: a temp with one name, which the next try removes.
+def _copy(disk: Disk, source: Fd, stat: Stat, dst_at: Fd, temp: bytes) -> None:
+    """Copy the bytes and the modification time, then read the copy back and compare. Remove the copy on any error."""
+    source_digest, copy_digest = hashlib.sha256(), hashlib.sha256()
+    # If we die anywhere in this function: a temp with one link, which the next attempt removes.
     try:
-        with closing(disk, disk.create(dst_at, temp, look.mode & 0o777)) as target:
+        with closing(disk, disk.create(dst_at, temp, stat.mode & 0o777)) as target:
             while chunk := disk.read(source, _CHUNK_BYTES):
-                read.update(chunk)
+                source_digest.update(chunk)
                 disk.write(target, chunk)
-            disk.set_times(target, look.mtime_ns)
+            disk.set_times(target, stat.mtime_ns)
             disk.fsync(target)
-        with closing(disk, disk.open_file(dst_at, temp)) as written:
-            while chunk := disk.read(written, _CHUNK_BYTES):
-                copied.update(chunk)
-        if read.digest() != copied.digest():
+        with closing(disk, disk.open_file(dst_at, temp)) as copy:
+            while chunk := disk.read(copy, _CHUNK_BYTES):
+                copy_digest.update(chunk)
+        if source_digest.digest() != copy_digest.digest():
             raise OSError(errno.EIO, "the copy differs from its source", temp)  # noqa: TRY301 - removed like any other failure
     except OSError:
         with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Opening and making paths of folders, from descriptor to descriptor: no part may be a link."""
+"""Open and create paths of folders, each relative to its parent's descriptor, so that no part may be a symlink."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Self
@@ -8,40 +8,40 @@ from inboxd.fs.syscalls import Disk, Fd, FileKind, closing
 
 
 def make_path(disk: Disk, at: Fd, parts: tuple[bytes, ...], mode: int) -> tuple[Fd, tuple[bytes, ...]]:
-    """Open a path of folders below ``at``, making what is missing; returns a descriptor that the caller closes, and the path.
+    """Open a path of folders below ``at`` and create missing ones; return a descriptor, which the caller closes, and the path.
 
-    A part whose name is taken by something else gets the next free name like it, as a file would.
+    If a file or symlink has the name of a part, that folder gets the next free name, as a file would.
     """
-    current, made = disk.open_folder(at, b"."), []
+    current, names = disk.open_folder(at, b"."), []
     for part in parts:
         with closing(disk, current):
             current, name = _make_or_open(disk, current, part, mode)
-        made.append(name)
-    return current, tuple(made)
+        names.append(name)
+    return current, tuple(names)
 
 
-def _make_or_open(disk: Disk, at: Fd, wanted: bytes, mode: int) -> tuple[Fd, bytes]:
-    for name in candidate_names(wanted):
+def _make_or_open(disk: Disk, at: Fd, wanted_name: bytes, mode: int) -> tuple[Fd, bytes]:
+    for name in candidate_names(wanted_name):
         try:
-            # If we die here: an empty folder more, which the next try uses.
+            # If we die here: an additional empty folder, which the next attempt uses.
             disk.mkdir(at, name, mode)
         except FileExistsError:
             if disk.stat(at, name).kind is not FileKind.FOLDER:
                 continue
         return disk.open_folder(at, name), name
-    raise AssertionError("names never end")
+    raise AssertionError("candidate_names is infinite")
 
 
 def opened_path(disk: Disk, at: Fd, parts: tuple[bytes, ...]) -> AbstractContextManager[Fd]:
-    """Open a path of folders below ``at`` for a with block; no part may be a symlink. No parts: it is ``at`` itself."""
+    """Open a path of folders below ``at`` for a with block; without parts, that is ``at`` itself, which stays open."""
     return closing(disk, open_path(disk, at, parts)) if parts else nullcontext(at)
 
 
 class DirHandle:
-    """Folders below one; the last stays open, for files come folder by folder."""
+    """Opens folders below one top folder and keeps the last one open, because consecutive files often share a folder."""
 
     def __init__(self, disk: Disk, top: Fd, mode: int | None = None) -> None:
-        """Begin at ``top``, which stays the caller's to close. With a ``mode`` folders that are missing are made."""
+        """Start at ``top``, which the caller closes. With a ``mode``, missing folders are created."""
         self._disk = disk
         self._top = top
         self._mode = mode
@@ -55,18 +55,18 @@ class DirHandle:
         self.close()
 
     def close(self) -> None:
-        """Let go of the last folder; another one may be asked for all the same."""
+        """Close the folder opened last. The handle stays usable."""
         fd, self._parts, self._last = self._last[0], (), (self._top, ())
         if fd != self._top:
             self._disk.close(fd)
 
     def open(self, parts: tuple[bytes, ...]) -> tuple[Fd, tuple[bytes, ...]]:
-        """Return a folder's descriptor, which is open until another one is asked for, and its path, as in ``make_folders``."""
+        """Return a folder's descriptor, open until the next call with another path, and its path (``make_path``)."""
         if parts != self._parts:
             self.close()
             if parts:
-                wanted = self._open(parts)
-                self._parts, self._last = parts, wanted
+                self._last = self._open(parts)
+                self._parts = parts
         return self._last
 
     def _open(self, parts: tuple[bytes, ...]) -> tuple[Fd, tuple[bytes, ...]]:
@@ -76,13 +76,10 @@ class DirHandle:
 
 
 def open_path(disk: Disk, at: Fd, parts: tuple[bytes, ...]) -> Fd:
-    """Open a path of folders below ``at``; no part may be a symlink. The caller closes it."""
-    if parts:
-        first, *parts_below = parts
-        current = disk.open_folder(at, first)
-    else:
-        parts_below, current = [], disk.open_folder(at, b".")
-    for part in parts_below:
+    """Open a path of folders below ``at`` and return a descriptor, which the caller closes; a symlink raises OSError."""
+    first, *rest = parts or (b".",)
+    current = disk.open_folder(at, first)
+    for part in rest:
         with closing(disk, current):
             current = disk.open_folder(current, part)
     return current

@@ -1,4 +1,4 @@
-"""What kind of mount a folder is on."""
+"""Find the mount that a folder is on and the type of its file system."""
 
 import sys
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ LOCAL_FILE_SYSTEMS = frozenset({
     "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "ramfs", "bcachefs", "jfs", "reiserfs", "overlay", "hfs",
     "apfs",
 })  # fmt: skip
-"""Kinds whose every change passes through this kernel. Overlay counts: droppers write through the same mount."""
+"""File systems that only this kernel changes. Overlay is included because droppers write through the same mount."""
 
 _UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One mount: its id, the kind of its file system, and where it is mounted."""
+    """One mount: its id, its file system type, and its mount point."""
 
     id: int
     file_system: str
@@ -25,24 +25,24 @@ class Mount:
 
     @property
     def is_network(self) -> bool:
-        """Whether others may write there without this kernel's knowledge: network, FUSE, shared and unknown kinds."""
+        """Whether other hosts or processes may write unseen by this kernel: network, FUSE, shared and unknown file systems."""
         return self.file_system not in LOCAL_FILE_SYSTEMS
 
 
 def find_mount(disk: Disk, folder: Fd) -> Mount:
-    """Find the mount that an open folder is on, exactly: bind mounts and mounts upon mounts too."""
-    number = disk.mount_id(folder)
+    """Return the mount that an open folder is on, by its mount id: also right for bind mounts and stacked mounts."""
+    mount_id = disk.mount_id(folder)
     if sys.platform != "linux":
-        return Mount(number, _UNKNOWN, "")
+        return Mount(mount_id, _UNKNOWN, "")
     for line in filter(None, read_mount_table(disk).split("\n")):
         fields = line.split(" ")
-        if int(fields[0]) == number:
-            return Mount(number, fields[fields.index("-") + 1], fields[4])
-    return Mount(number, _UNKNOWN, "")
+        if int(fields[0]) == mount_id:
+            return Mount(mount_id, fields[fields.index("-") + 1], fields[4])
+    return Mount(mount_id, _UNKNOWN, "")
 
 
 def read_mount_table(disk: Disk) -> str:
-    """Return the system's table of mounts, in its own words; "" where it has none. Mounts are the same while it is.
+    """Return the kernel's mount table, unparsed; "" on other systems than Linux. An equal text means equal mounts.
 
     Raises OSError.
     """
@@ -50,6 +50,6 @@ def read_mount_table(disk: Disk) -> str:
 
 
 def find_mount_of_path(disk: Disk, path: PurePath) -> Mount:
-    """Find the mount that a folder is on. Raises OSError if the folder can't be opened."""
+    """Return the mount that a folder is on. Raises OSError if the folder can't be opened."""
     with closing(disk, disk.open_root(path)) as folder:
         return find_mount(disk, folder)

@@ -1,4 +1,4 @@
-"""Moving one entry without ever overwriting: by rename, or by copy across file systems; and free names."""
+"""Move one entry without overwriting: by a rename, or by a copy to another file system."""
 
 import errno
 
@@ -11,11 +11,11 @@ from inboxd.fs.syscalls import Disk, Fd, NoReplaceUnsupported
 def move(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
     """Move an entry to a name that must be free.
 
-    Raises FileExistsError if the name is taken, FileNotFoundError if the source is gone (somebody else moved it), and any
+    Raises FileExistsError if the name is taken, FileNotFoundError if the source is missing (another process moved it), and any
     other OSError with the source untouched.
     """
     try:
-        # If we die here: the entry has one of its two names.
+        # If we die here: the entry has its old or its new name.
         disk.rename(src_at, src, dst_at, dst)
     except NoReplaceUnsupported:
         move_onto_reservation(disk, src_at, src, dst_at, dst)
@@ -26,12 +26,12 @@ def move(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
 
 
 def move_into_new(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
-    """Move an entry into a parcel that is being made: nobody else makes names there, so a plain rename overwrites nothing.
+    """Move an entry into a new parcel, where only this process creates names: a plain rename overwrites nothing there.
 
-    Raises FileNotFoundError if the source is gone, and any other OSError with the source untouched.
+    Raises FileNotFoundError if the source is missing, and any other OSError with the source untouched.
     """
     try:
-        # If we die here: the entry has one of its two names.
+        # If we die here: the entry has its old or its new name.
         disk.rename_over(src_at, src, dst_at, dst)
     except OSError as error:
         if error.errno != errno.EXDEV:
@@ -39,12 +39,12 @@ def move_into_new(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) ->
         move_by_copy(disk, src_at, src, dst_at, dst)
 
 
-def move_to_free_name(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, wanted: bytes) -> bytes:
-    """Move an entry to the wanted name or the next free one like it; returns the name it got."""
-    for name in candidate_names(wanted):
+def move_to_free_name(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, wanted_name: bytes) -> bytes:
+    """Move an entry to ``wanted_name`` or, if that is taken, the next of ``candidate_names``; return the name it got."""
+    for name in candidate_names(wanted_name):
         try:
             move(disk, src_at, src, dst_at, name)
         except FileExistsError:
             continue
         return name
-    raise AssertionError("names never end")
+    raise AssertionError("candidate_names is infinite")

@@ -1,6 +1,6 @@
-"""The only door to the disk: one method, one system call. Folders are file descriptors, names are bytes.
+"""The only module with file system calls, one method for each. Folders are descriptors (``at``), names are bytes.
 
-Every method raises OSError as the system gives it. Nothing here follows a symlink, blocks on a FIFO, or overwrites a name.
+Each method raises the kernel's OSError. Unless its docstring says so, none follows a symlink, blocks on a FIFO or overwrites.
 """
 
 import ctypes
@@ -18,16 +18,16 @@ from typing import BinaryIO, NamedTuple
 
 Fd = int
 
-_READ_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_READ_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_CREATE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _BUFFER_BYTES = 64 * 1024
-_NOREPLACE = 1
+_RENAME_NOREPLACE = 1
 _NOREPLACE_UNSUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}
 
 
 class FileKind(StrEnum):
-    """What an entry of a folder is."""
+    """The type of a directory entry."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -38,7 +38,7 @@ class FileKind(StrEnum):
 
 
 class WriterCheck(Enum):
-    """Has nobody a file open for writing? FUSE and network mounts may say FREE without knowing."""
+    """Whether a process has a file open for writing. On FUSE and network mounts, FREE is unreliable."""
 
     FREE = "free"
     BUSY = "busy"
@@ -46,7 +46,7 @@ class WriterCheck(Enum):
 
 
 class Stat(NamedTuple):
-    """What the system says of an entry. Times are nanoseconds of the file system's own clock; sizes are bytes."""
+    """The metadata of an entry. Times are nanoseconds by the file system's clock; sizes are bytes."""
 
     kind: FileKind
     size: int
@@ -61,7 +61,7 @@ class Stat(NamedTuple):
 
 
 class NoReplaceUnsupported(OSError):
-    """This file system has no rename that refuses to overwrite."""
+    """This file system does not support RENAME_NOREPLACE, a rename that refuses to overwrite."""
 
 
 _FILE_KINDS = {
@@ -86,68 +86,68 @@ _renameat2 = getattr(_libc, "renameat2", None)  # Linux with glibc 2.28 or musl 
 
 
 def ignore_lease_breaks() -> None:
-    """Ignore SIGIO: its default action kills whoever holds a lease while a writer opens the file. Main thread only."""
+    """Ignore SIGIO, whose default action kills the holder of a file lease when a writer opens the file. Main thread only."""
     signal.signal(signal.SIGIO, signal.SIG_IGN)
 
 
 class Disk:
-    """The system calls. Has no state; tests hand in one that fails on purpose."""
+    """The file system calls, without state. Tests pass a subclass that fails on purpose."""
 
     # folders
 
     def open_root(self, path: PurePath) -> Fd:
-        """Open a folder by its path, following links: the administrator named it."""
-        return os.open(path, _READ_FOLDER)
+        """Open a folder by its path; symlinks are followed, because the administrator chose the path."""
+        return os.open(path, _FOLDER_FLAGS)
 
     def open_folder(self, at: Fd, name: bytes) -> Fd:
-        """Open a folder inside another one; a symlink is refused (ELOOP or ENOTDIR)."""
-        return os.open(name, _READ_FOLDER | os.O_NOFOLLOW, dir_fd=at)
+        """Open a folder inside another one. Raises ELOOP or ENOTDIR for a symlink."""
+        return os.open(name, _FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=at)
 
     def close(self, fd: Fd) -> None:
-        """Close what was opened."""
+        """Close a descriptor."""
         os.close(fd)
 
     def entries(self, at: Fd) -> Iterator[tuple[bytes, bool]]:
-        """Yield each entry's name and whether it is a real folder, in no order, one at a time."""
-        with os.scandir(at) as found:
-            for entry in found:
+        """Yield each entry's name and whether it is a folder (a symlink to one is not), unsorted, without reading ahead."""
+        with os.scandir(at) as entries:
+            for entry in entries:
                 yield os.fsencode(entry.name), entry.is_dir(follow_symlinks=False)
 
     def mkdir(self, at: Fd, name: bytes, mode: int) -> None:
-        """Make a folder; FileExistsError if the name is taken."""
+        """Create a folder. Raises FileExistsError if the name is taken."""
         os.mkdir(name, mode, dir_fd=at)
 
     def rmdir(self, at: Fd, name: bytes) -> None:
-        """Remove an empty folder; ENOTEMPTY otherwise."""
+        """Remove an empty folder. Raises ENOTEMPTY for a folder with contents."""
         os.rmdir(name, dir_fd=at)
 
     def make_path(self, path: PurePath) -> None:
-        """Make a folder and its parents by path, as an administrator would."""
+        """Create a folder and its parents by path; symlinks are followed."""
         os.makedirs(path, exist_ok=True)  # noqa: PTH103 - PurePath by design
 
     def touch(self, fd: Fd) -> None:
-        """Set the times of what is open to now, by the file system's own clock."""
+        """Set the times of an open file or folder to now, by the file system's clock."""
         os.utime(fd)
 
     # entries
 
     def stat(self, at: Fd, name: bytes) -> Stat:
-        """Look at an entry itself, not at what it links to."""
+        """Return the metadata of an entry; of a symlink itself, not of its target."""
         return _to_stat(os.stat(name, dir_fd=at, follow_symlinks=False))
 
     def fstat(self, fd: Fd) -> Stat:
-        """Look at what is open."""
+        """Return the metadata of an open file or folder."""
         return _to_stat(os.fstat(fd))
 
     def rename(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
         """Rename without overwriting.
 
-        Raises FileExistsError if ``dst`` is taken, FileNotFoundError if ``src`` is gone, and CantNoReplace where the file
-        system has no such rename.
+        Raises FileExistsError if ``dst`` is taken, FileNotFoundError if ``src`` is missing, and NoReplaceUnsupported if the
+        file system or the C library has no RENAME_NOREPLACE.
         """
         if _renameat2 is None:
-            raise NoReplaceUnsupported(errno.ENOSYS, "no renameat2")
-        if _renameat2(src_at, src, dst_at, dst, _NOREPLACE) == 0:
+            raise NoReplaceUnsupported(errno.ENOSYS, "the C library has no renameat2")
+        if _renameat2(src_at, src, dst_at, dst, _RENAME_NOREPLACE) == 0:
             return
         code = ctypes.get_errno()
         if code in _NOREPLACE_UNSUPPORTED:
@@ -155,63 +155,63 @@ class Disk:
         raise OSError(code, os.strerror(code), os.fsdecode(src))
 
     def rename_over(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
-        """Rename, and replace what is there: for names that are reserved by our own empty file or folder."""
+        """Rename and overwrite: for names in a new parcel, or reserved by inboxd's own symlink, empty file or empty folder."""
         os.rename(src, dst, src_dir_fd=src_at, dst_dir_fd=dst_at)
 
     def symlink(self, target: bytes, at: Fd, name: bytes) -> None:
-        """Make a symbolic link; FileExistsError if the name is taken."""
+        """Create a symlink. Raises FileExistsError if the name is taken."""
         os.symlink(target, name, dir_fd=at)
 
     def readlink(self, at: Fd, name: bytes) -> bytes:
-        """Return where a symbolic link leads, without going there."""
+        """Return the target of a symlink."""
         return os.readlink(name, dir_fd=at)
 
     def link(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
-        """Give an entry a second name; FileExistsError if that name is taken."""
+        """Create a hard link. Raises FileExistsError if the name ``dst`` is taken."""
         os.link(src, dst, src_dir_fd=src_at, dst_dir_fd=dst_at, follow_symlinks=False)
 
     def unlink(self, at: Fd, name: bytes) -> None:
-        """Remove a name that is no folder."""
+        """Remove an entry that is not a folder."""
         os.unlink(name, dir_fd=at)
 
     # files
 
     def open_file(self, at: Fd, name: bytes) -> Fd:
-        """Open a file for reading: never a link's target, never waiting for a FIFO's other end."""
-        return os.open(name, _READ_FILE, dir_fd=at)
+        """Open a file for reading. Raises ELOOP for a symlink; does not block on a FIFO without a writer."""
+        return os.open(name, _READ_FLAGS, dir_fd=at)
 
     def reader(self, fd: Fd) -> BinaryIO:
-        """Wrap an open file in a buffered reader, which closes it."""
+        """Return a buffered reader of an open file; closing the reader closes the file."""
         return io.BufferedReader(io.FileIO(fd), _BUFFER_BYTES)
 
     def create(self, at: Fd, name: bytes, mode: int, *, append: bool = False) -> Fd:
-        """Create and open a file for writing, or for writing at its end only; FileExistsError if the name is taken."""
-        return os.open(name, _NEW_FILE | (os.O_APPEND if append else 0), mode, dir_fd=at)
+        """Create a file and open it for writing, or for appending. Raises FileExistsError if the name is taken."""
+        return os.open(name, _CREATE_FLAGS | (os.O_APPEND if append else 0), mode, dir_fd=at)
 
     def read(self, fd: Fd, size: int) -> bytes:
-        """Read at most ``size`` bytes from where the last read ended; b"" at the end."""
+        """Read at most ``size`` bytes from the current position; b"" at the end of the file."""
         return os.read(fd, size)
 
     def write(self, fd: Fd, data: bytes) -> None:
-        """Write all of it."""
+        """Write all the data, in several system calls if necessary."""
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
 
     def truncate(self, fd: Fd) -> None:
-        """Make what is open for writing empty."""
+        """Truncate an open file to 0 bytes."""
         os.ftruncate(fd, 0)
 
     def set_times(self, fd: Fd, mtime_ns: int) -> None:
-        """Set the modification time of what is open."""
+        """Set the access and modification time of an open file."""
         os.utime(fd, ns=(mtime_ns, mtime_ns))
 
     def fsync(self, fd: Fd) -> None:
-        """Bring a file, or a folder's names, to the disk itself."""
+        """Flush a file's content, or a folder's entries, to the storage device."""
         os.fsync(fd)
 
     def lock(self, fd: Fd) -> bool:
-        """Take the exclusive advisory lock of what is open, until it is closed; False if somebody holds it."""
+        """Acquire the exclusive advisory lock (flock) of an open file until its close; return False if it is held."""
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -219,9 +219,9 @@ class Disk:
         return True
 
     def check_writers(self, fd: Fd) -> WriterCheck:
-        """Ask whether anybody has the file open for writing, by taking a read lease for a microsecond.
+        """Return whether a process has the file open for writing, by acquiring a read lease (fcntl) for a microsecond.
 
-        A file of another user needs CAP_LEASE. ``ignore_lease_breaks`` must have been called.
+        Another user's file requires CAP_LEASE. Call ``ignore_lease_breaks`` before.
         """
         if sys.platform != "linux":
             return WriterCheck.UNKNOWN
@@ -237,7 +237,7 @@ class Disk:
     # mounts
 
     def mount_id(self, fd: Fd) -> int:
-        """Return the id of the mount that an open folder is on (Linux); elsewhere its device number."""
+        """Return the id of the mount that an open folder is on (Linux), or its device number (other systems)."""
         try:
             info = self.read_text(PurePath(f"/proc/self/fdinfo/{fd}"))
         except FileNotFoundError:
@@ -245,13 +245,13 @@ class Disk:
         return next(int(line.split(":")[1]) for line in info.splitlines() if line.startswith("mnt_id:"))
 
     def read_text(self, path: PurePath) -> str:
-        """Read a small file of the system's, such as one below /proc."""
+        """Return the text of a small file by path, such as one below /proc."""
         with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:  # noqa: PTH123 - PurePath by design
             return file.read()
 
 
-class closing:  # noqa: N801 - read as a word: with held(disk, fd)
-    """Closes a descriptor at the end of a with block."""
+class closing:  # noqa: N801 - reads like contextlib.closing
+    """A context manager that closes a descriptor."""
 
     __slots__ = ("_disk", "_fd")
 
@@ -266,6 +266,6 @@ class closing:  # noqa: N801 - read as a word: with held(disk, fd)
         self._disk.close(self._fd)
 
 
-def is_same_file(one: Stat, other: Stat) -> bool:
-    """Return whether two looks were at one file: the same inode of the same device."""
-    return (one.dev, one.ino) == (other.dev, other.ino)
+def is_same_file(first: Stat, second: Stat) -> bool:
+    """Return whether two results are of one file: the same inode of the same device."""
+    return (first.dev, first.ino) == (second.dev, second.ino)

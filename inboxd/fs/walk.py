@@ -1,4 +1,4 @@
-"""Walking through a tree of any depth and any breadth: one folder open at a time, and only sub-folders' names remembered."""
+"""Walk a tree of any depth and breadth with one open folder at a time and only the names of sub-folders in memory."""
 
 import errno
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ SKIPPED_ERRORS = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry: the open folder that it is in, that folder's path ("" or ending in a slash), and its name."""
+    """A directory entry: its open folder, that folder's path ("" or with a slash at its end), and the entry's name."""
 
     at: Fd
     prefix: bytes
@@ -20,13 +20,13 @@ class Entry:
 
     @property
     def path(self) -> bytes:
-        """The path below the top."""
+        """The path below the top folder."""
         return self.prefix + self.name
 
 
 @dataclass(slots=True)
 class _Level:
-    """A folder on the way down: what tells it from others, its name, and its sub-folders that are still to be walked."""
+    """A folder between the top and the current position: its device and inode, its name, and its sub-folders not yet walked."""
 
     identity: tuple[int, int]
     name: bytes
@@ -34,62 +34,62 @@ class _Level:
 
 
 def walk(disk: Disk, top: Fd, enter: Callable[[Entry], bool] = lambda _: True) -> Iterator[Entry]:
-    """Yield every entry below a folder: its files first, then each sub-folder after all that is in it.
+    """Yield every entry below a folder: its files first, then each sub-folder after that sub-folder's contents.
 
-    Sub-folders that ``enter`` does not want, or that can't be opened, are told and not walked through. What moves away
-    meanwhile ends the walk early: whoever walks comes again. Raises OSError if the top can't be read.
+    A sub-folder that can't be opened, or for which ``enter`` returns False, is yielded without its contents. If a folder is
+    moved out of the tree during the walk, the walk ends early; callers retry later. Raises OSError if the top is unreadable.
     """
-    here, prefix = disk.open_folder(top, b"."), b""
+    current, prefix = disk.open_folder(top, b"."), b""
     try:
-        levels = [_Level(_identity(disk, here), b"", [])]
-        yield from _list_files(disk, here, prefix, levels[-1])
+        levels = [_Level(_identity(disk, current), b"", [])]
+        yield from _list_files(disk, current, prefix, levels[-1])
         while True:
             level = levels[-1]
             if level.pending:
-                folder = Entry(here, prefix, level.pending.pop(), is_folder=True)
-                below = _open(disk, here, folder.name) if enter(folder) else None
-                if below is None:
+                folder = Entry(current, prefix, level.pending.pop(), is_folder=True)
+                child = _open(disk, current, folder.name) if enter(folder) else None
+                if child is None:
                     yield folder
                     continue
-                disk.close(here)
-                here, prefix = below, folder.path + b"/"
-                levels.append(_Level(_identity(disk, here), folder.name, []))
-                yield from _list_files(disk, here, prefix, levels[-1])
+                disk.close(current)
+                current, prefix = child, folder.path + b"/"
+                levels.append(_Level(_identity(disk, current), folder.name, []))
+                yield from _list_files(disk, current, prefix, levels[-1])
                 continue
             levels.pop()
             if not levels:
                 return
-            above = disk.open_folder(here, b"..")
-            disk.close(here)
-            here, prefix = above, prefix[: -len(level.name) - 1]
-            if _identity(disk, here) != levels[-1].identity:
-                return  # moved away under us: where we are now is not ours to walk in
-            yield Entry(here, prefix, level.name, is_folder=True)
+            parent = disk.open_folder(current, b"..")
+            disk.close(current)
+            current, prefix = parent, prefix[: -len(level.name) - 1]
+            if _identity(disk, current) != levels[-1].identity:
+                return  # the folder was moved: its parent is outside the walked tree
+            yield Entry(current, prefix, level.name, is_folder=True)
     finally:
-        disk.close(here)
+        disk.close(current)
 
 
 def _identity(disk: Disk, folder: Fd) -> tuple[int, int]:
-    look = disk.fstat(folder)
-    return look.dev, look.ino
+    stat = disk.fstat(folder)
+    return stat.dev, stat.ino
 
 
 def _open(disk: Disk, at: Fd, name: bytes) -> Fd | None:
-    """Open a sub-folder that we can come up from again; None if we can't, or it is gone."""
+    """Open a sub-folder from which ".." can be opened; return None if either is not permitted, or the sub-folder is missing."""
     try:
-        below = disk.open_folder(at, name)
+        child = disk.open_folder(at, name)
     except OSError as error:
         if error.errno in SKIPPED_ERRORS:
             return None
         raise
     try:
-        disk.close(disk.open_folder(below, b".."))
+        disk.close(disk.open_folder(child, b".."))
     except OSError as error:
-        disk.close(below)
-        if error.errno in SKIPPED_ERRORS:  # readable, but not to be entered
+        disk.close(child)
+        if error.errno in SKIPPED_ERRORS:  # the sub-folder has read permission, but no search permission
             return None
         raise
-    return below
+    return child
 
 
 def _list_files(disk: Disk, folder: Fd, prefix: bytes, level: _Level) -> Iterator[Entry]:

@@ -1,1 +1,1 @@
-"""From inbox/ to a queue: scan, decide, claim, pack, send."""
+"""Moving files from inbox/ to a queue: scan, decide, claim, pack, send."""

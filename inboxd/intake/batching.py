@@ -1,30 +1,30 @@
-"""How many files share a parcel, and when it leaves: Nagle's rule, fitted to the handler's pace. Pure."""
+"""Decide how many files share a parcel and when it is sent: Nagle's algorithm, adapted to the handler's speed. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 PARCEL_WORK_SECONDS = 0.1
-"""A parcel aims at so much work: small against a person's patience, large against a message's cost."""
+"""Target handler time of one parcel, in seconds: too short for a person to notice, long compared with a message's overhead."""
 
 PACKING_SECONDS_MAX = 0.5
-"""… and to pack one takes no longer, on a slow disk: its lease is running, and other inboxes wait."""
+"""Maximum seconds to claim and pack one parcel on a slow disk: meanwhile its lease runs and other inboxes wait."""
 
 PARCELS_SENT_AT_ONCE = 2
-"""While fewer parcels are on their way, one leaves at once, however small."""
+"""With fewer recent parcels in flight than this, a parcel is sent at once, however small."""
 
 PARCELS_IN_FLIGHT_MAX = 5
-"""From so many on, one fills up until another returns; in between it has to be the fuller, the more there are."""
+"""From this many recent parcels in flight on, only full parcels are sent; below, the required fill grows with their number."""
 
 RECENT_SECONDS = 1.0
-"""An older parcel is no company to wait for: it waits for a retry, or its handler is slow."""
+"""Seconds after which a parcel no longer delays others: it waits for a retry, or its handler is slow."""
 
 UNKNOWN_RATE_PARCELS_MAX = 16
-"""So many parcels of one leave before the handler's pace is known."""
+"""Maximum single-file parcels in flight until the handler's speed is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A ready file: its path below inbox/, its size in bytes, and what tells it from a changed one (size, mtime)."""
+    """A ready file: its path relative to inbox/, its size in bytes, and its version (see inspection.FileVersion)."""
 
     path: bytes
     size: int
@@ -32,9 +32,9 @@ class Candidate:
 
 
 def files_per_parcel(seconds_per_file: float | None, files_max: int, packing_seconds_per_file: float | None) -> int:
-    """Return how many files a parcel should hold.
+    """Return how many files a parcel should hold, at least one and at most ``files_max``.
 
-    ``pace`` is the handler's mean seconds per file, ``own_pace`` what it took to claim and pack one; None if unknown.
+    ``seconds_per_file`` is the handler's mean, ``packing_seconds_per_file`` the time to claim and pack one; None if unknown.
     """
     if seconds_per_file is None or packing_seconds_per_file is None:
         return 1
@@ -49,19 +49,19 @@ def files_per_parcel(seconds_per_file: float | None, files_max: int, packing_sec
 
 
 def next_batch(ready: Iterable[Candidate], files_max: int, bytes_max: int) -> list[Candidate]:
-    """Return the first of the ready files that fit one parcel: at least one, if there is any."""
-    bundle: list[Candidate] = []
-    room = bytes_max
+    """Return the first ready files that fit one parcel: always one if any is ready, even if it exceeds ``bytes_max``."""
+    batch: list[Candidate] = []
+    bytes_left = bytes_max
     for file in ready:
-        if bundle and (len(bundle) >= files_max or file.size > room):
+        if batch and (len(batch) >= files_max or file.size > bytes_left):
             break
-        bundle.append(file)
-        room -= file.size
-    return bundle
+        batch.append(file)
+        bytes_left -= file.size
+    return batch
 
 
 def may_send(files: int, target: int, seconds_per_file: float | None, in_flight: int) -> bool:
-    """Decide whether a parcel of ``files`` leaves now, with so many young parcels on their way."""
+    """Return whether a parcel of ``files`` files is sent now, given ``in_flight`` recent parcels; ``target`` files are full."""
     if seconds_per_file is None:
         return in_flight < UNKNOWN_RATE_PARCELS_MAX
     steps = PARCELS_IN_FLIGHT_MAX - PARCELS_SENT_AT_ONCE + 1

@@ -1,4 +1,4 @@
-"""The clock that an inbox's files are judged by: a file server's may differ from ours."""
+"""The clock that a file's age is measured by: a file server's clock may differ from the local one."""
 
 import time
 
@@ -7,11 +7,11 @@ from inboxd.spool.layout import Folders
 
 
 def scan_time(disk: Disk, folders: Folders, *, network: bool) -> float:
-    """Return the time, unix seconds, by the clock of the machine that an inbox's folders are on."""
+    """Return the current unix time by the clock of the machine that stores the inbox's folders."""
     return file_system_time(disk, folders.claimed) if network else time.time()
 
 
 def file_system_time(disk: Disk, folder: Fd) -> float:
-    """Return the time, unix seconds, by a file system's own clock."""
+    """Set the times of an open folder to now, and return that time, in unix seconds, as its file system recorded it."""
     disk.touch(folder)
     return disk.fstat(folder).mtime_ns / 1e9

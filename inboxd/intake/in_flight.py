@@ -1,4 +1,4 @@
-"""What is in flight: the parcels in claimed/, counted against the inbox's limits."""
+"""Count the parcels in claimed/ against the inbox's in-flight limits."""
 
 import time
 from dataclasses import dataclass
@@ -13,40 +13,40 @@ from inboxd.spool.layout import Folders, created_at
 
 @dataclass(frozen=True, slots=True)
 class ParcelLoad:
-    """How many files a parcel holds, and how many bytes it carries inside its message."""
+    """The number of files in a parcel, and of content bytes in its message."""
 
     files: int
     inline_bytes: int
 
 
 class InFlight:
-    """The parcels of one inbox. claimed/ is the truth; what is remembered saves looking into each of them again."""
+    """The parcels of one inbox that are in flight, as listed in claimed/; the load of each is cached."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
         self._parcels: dict[str, ParcelLoad] = {}
 
     def refresh(self, disk: Disk, folders: Folders) -> None:
-        """Bring the count up to date; parcels of other makers are looked into once, their bytes unknown. Raises OSError."""
-        known = self._parcels
+        """List the parcels again; those that another process made are listed once, and count as 0 bytes. Raises OSError."""
+        cached = self._parcels
         self._parcels = {
-            parcel: known.get(parcel) or ParcelLoad(len(list_files(disk, folders, parcel)), 0)
+            parcel: cached.get(parcel) or ParcelLoad(len(list_files(disk, folders, parcel)), 0)
             for parcel in list_parcels(disk, folders)
         }
 
     def add(self, parcel: Parcel) -> None:
-        """Count a parcel that leaves now."""
+        """Count a parcel that is about to be sent."""
         self._parcels[parcel.id] = ParcelLoad(len(parcel.files), parcel.inline_bytes)
 
     @property
     def capacity(self) -> int:
-        """How many files more may be claimed; 0 or less: none until a parcel returns."""
+        """How many more files may be claimed; 0 or less until a parcel is filed."""
         if sum(load.inline_bytes for load in self._parcels.values()) >= self._inbox.in_flight_bytes_max:
             return 0
         return self._inbox.in_flight_files_max - sum(load.files for load in self._parcels.values())
 
     @property
     def recent_parcels(self) -> int:
-        """How many parcels left a moment ago: the ones that it is worth waiting for."""
+        """How many parcels were made less than RECENT_SECONDS ago, so that a small batch may wait for one to be filed."""
         since = time.time() - RECENT_SECONDS
         return sum(1 for parcel in self._parcels if created_at(parcel) > since)

@@ -1,4 +1,4 @@
-"""Inspecting one claimed file through one descriptor: whether it is acceptable, and still complete; small ones are read."""
+"""Check through one descriptor whether a claimed file is acceptable and still complete; read it if it is small."""
 
 import errno
 from dataclasses import dataclass
@@ -8,22 +8,22 @@ from inboxd.fs.syscalls import Disk, Fd, Stat, WriterCheck, closing
 from inboxd.intake.readiness import refusal_reason
 
 _NOT_A_FILE = (errno.ELOOP, errno.ENXIO)
-"""Error numbers of opening a link, or a socket."""
+"""Error numbers of opening a symbolic link or a socket."""
 
-_UNREADABLE = "inboxd is not permitted to read it: its owner must make it readable for the service"
+_UNREADABLE = "no permission to read the file: its owner must make it readable for the service"
 
 FileVersion = tuple[int, int]
-"""What tells a file from a changed one: size and modification time. Not its inode: a copy across file systems has another."""
+"""Size and mtime_ns: they differ once a file has been changed. Not the inode: a copy across file systems has another."""
 
 
 def file_version(stat: Stat) -> FileVersion:
-    """Return a file's version."""
+    """Return the version of the file with this ``stat``."""
     return stat.size, stat.mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A complete file; ``content`` is None for one that is larger than ``inline_bytes_max``."""
+    """A complete file; ``content`` is None if the file is larger than ``inline_bytes_max``."""
 
     stat: Stat
     content: bytes | None
@@ -31,43 +31,43 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An entry that no handler gets, and the reason for the person who dropped it."""
+    """An entry that can't be accepted, and the reason, for its error note."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Busy:
-    """A file that a program has open for writing, or has changed since it was found complete."""
+    """A file that a program has open for writing, or that was changed since a scan found it complete."""
 
 
 Inspection = Accepted | Refused | Busy
 
 
 def inspect(disk: Disk, folder: Fd, name: bytes, inbox: Inbox, expected: FileVersion | None = None) -> Inspection | None:
-    """Inspect a file in an open folder; None if it is gone.
+    """Inspect a file in an open folder; return None if there is no such file. Raises OSError.
 
-    With an ``expected`` version a scan has seen that it is a file. Else it is looked at before it is opened: to open a device
-    may do something. Raises OSError.
+    An ``expected`` version means that a scan has found a regular file. Without one, the entry is checked with stat() before it
+    is opened, because opening a device can have side effects.
     """
     try:
         if expected is None and (reason := refusal_reason(disk.stat(folder, name), inbox.size_bytes_max)):
             return Refused(reason)
         with closing(disk, disk.open_file(folder, name)) as file:
-            found = _inspect_open(disk, file, inbox)
+            result = _inspect_open(disk, file, inbox)
     except FileNotFoundError:
         return None
-    except BlockingIOError:  # another program holds a lease of its own on it
+    except BlockingIOError:  # another program holds a kernel lease on the file
         return Busy()
     except PermissionError:
         return Refused(_UNREADABLE)
     except OSError as error:
-        if expected is not None and error.errno in _NOT_A_FILE:  # it has been replaced since the scan
+        if expected is not None and error.errno in _NOT_A_FILE:  # replaced since the scan
             return inspect(disk, folder, name, inbox)
         raise
-    if isinstance(found, Accepted) and expected not in (None, file_version(found.stat)):
+    if isinstance(result, Accepted) and expected not in (None, file_version(result.stat)):
         return Busy()
-    return found
+    return result
 
 
 def _inspect_open(disk: Disk, file: Fd, inbox: Inbox) -> Inspection:
@@ -85,7 +85,7 @@ def _inspect_open(disk: Disk, file: Fd, inbox: Inbox) -> Inspection:
 
 
 def _read_exactly(disk: Disk, file: Fd, size: int) -> bytes | None:
-    """Read a whole small file; None if it has more or fewer bytes than ``size``."""
+    """Read a whole file; return None if it has more or fewer bytes than ``size``."""
     chunks, missing = [], size
     while missing > 0 and (chunk := disk.read(file, missing + 1)):
         chunks.append(chunk)

@@ -1,4 +1,4 @@
-"""Taking files in: scan, decide, claim, pack, send. The watcher does it for every hint, the sweep for what was missed."""
+"""Scan, decide, claim, pack, send: the intake of one inbox, run by the watcher and by the sweep for missed files."""
 
 import time
 from collections.abc import Callable
@@ -25,19 +25,20 @@ from inboxd.spool.failing import fail_file
 from inboxd.spool.layout import Folders, new_parcel_id, open_folders
 
 TURN_SECONDS = 0.1
-"""How long one inbox may send before the others have their turn."""
+"""Seconds after which an inbox stops sending, so that other inboxes get their turns."""
 
 REFUSED_PER_PARCEL = 100
-"""Maximum refused entries that are claimed at once: a turn ends soon after a folder is full of links."""
+"""Maximum refused entries that are claimed into one parcel."""
 
 UNLIMITED_BYTES = 1 << 62
+"""Limit of a batch whose files' content is not sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class IntakeResult:
-    """What one turn did: the part of a scan, if there was one; how many files it claimed, and refused.
+    """The result of one turn: its step of the scan, if any, and how many files it claimed and refused.
 
-    Files are left for want of time (``is_interrupted``), or wait until a parcel returns (``is_waiting``).
+    Ready files are left because the turn's time was up (``is_interrupted``), or until a parcel is filed (``is_waiting``).
     """
 
     scan: ScanResult | None
@@ -48,13 +49,13 @@ class IntakeResult:
 
     @property
     def has_more(self) -> bool:
-        """Whether part of the scan, or of the files that it has found, is left."""
+        """Whether the next turn must go on with this scan, or with the files that it has found."""
         return self.is_interrupted or (self.scan is not None and self.scan.has_more)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
-    """What was sent from one list of ready files, and why no more was."""
+class _SendResult:
+    """How many files of one list of ready files were claimed and refused, and why the others were not sent."""
 
     claimed: int = 0
     refused: int = 0
@@ -64,7 +65,7 @@ class _Sent:
 
 @dataclass(frozen=True, slots=True)
 class IntakeDeps:
-    """What an intake works with; tests pass their own."""
+    """The dependencies of an intake; tests pass fakes."""
 
     disk: Disk
     leases: Leases
@@ -75,15 +76,15 @@ class IntakeDeps:
     registry: WorkerRegistry | None = None
 
     def sends_inline(self, files: int) -> bool:
-        """Return whether a parcel of so many files carries their content: always for one file, else where a worker needs it."""
+        """Return whether a parcel of this many files carries their content: if it is one file, or if a worker needs it."""
         return files == 1 or self.registry is None or self.registry.needs_inline
 
 
 class Intake:
-    """Takes in the files of one inbox, turn by turn."""
+    """Claims and sends the files of one inbox, in bounded turns."""
 
     def __init__(self, deps: IntakeDeps, inbox: Inbox, waits: WaitTimes, *, network: bool) -> None:
-        """``network`` says that the folders are on another machine, whose clock the files' times are by."""
+        """``network``: the folders are on another machine, whose clock sets the files' times."""
         self._deps = deps
         self._inbox = inbox
         self._ready_files = ReadyFiles(deps.disk, inbox, waits, network=network)
@@ -95,15 +96,15 @@ class Intake:
 
     @property
     def is_between_scans(self) -> bool:
-        """Whether the next turn begins a new scan: it will see what arrives before."""
+        """Whether the next turn begins a new scan, which includes all files that arrive before it."""
         return self._ready_files.is_between_scans
 
     def run_turn(self, found_by: str, *, scan: bool = True, wait_for_more: bool = True) -> IntakeResult:
-        """Scan some entries (without ``scan`` only an unfinished scan goes on), and send ready files as far as limits allow.
+        """Scan some entries, and send ready files within the limits; without ``scan`` only an unfinished scan is continued.
 
-        With ``wait_for_more`` a small parcel waits for more files while others are in flight; a sweep, which does not come back
-        soon, does not wait. Raises FolderUnavailable: nothing is known of the inbox now; or BrokerUnavailable: what is claimed
-        already is sent first in the next turn. Both leave every file where the next turn finds it.
+        With ``wait_for_more`` a small batch waits for more files while others are in flight; the sweep, which runs seldom, does
+        not wait. Raises FolderUnavailable, which discards the scan, or BrokerUnavailable, after which the next turn first sends
+        the parcel that was not sent. Both leave every file where the next turn finds it.
         """
         try:
             with open_folders(self._deps.disk, self._inbox.root) as folders:
@@ -122,19 +123,17 @@ class Intake:
         if scan or not self._ready_files.is_between_scans:
             scanned = self._ready_files.advance(folders, self._in_flight.capacity)
         refused = self._file_refused(folders)
-        until = time.monotonic() + TURN_SECONDS
+        deadline = time.monotonic() + TURN_SECONDS
         small_bytes_max = self._inbox.parcel_bytes_max if self._deps.sends_inline(files=2) else UNLIMITED_BYTES
-        sent = (
-            self._send_ready(folders, self._ready_files.small, small_bytes_max, found_by, until, wait_for_more=wait_for_more),
-            self._send_ready(folders, self._ready_files.large, UNLIMITED_BYTES, found_by, until, wait_for_more=wait_for_more),
-        )
+        sent = [
+            self._send_ready(folders, files, bytes_max, found_by, deadline, wait_for_more=wait_for_more)
+            for files, bytes_max in ((self._ready_files.small, small_bytes_max), (self._ready_files.large, UNLIMITED_BYTES))
+        ]
         is_interrupted = any(part.is_out_of_time for part in sent) and self._ready_files.count > 0
-        result = IntakeResult(
-            scanned, sum(part.claimed for part in sent), refused + sum(part.refused for part in sent),
-            is_interrupted=is_interrupted,
-        )  # fmt: skip
-        out_of_capacity = not self._ready_files.is_between_scans and not result.has_more  # in the middle of a scan
-        is_waiting = out_of_capacity or self._ready_files.count > 0 or any(part.is_waiting for part in sent)
+        claimed, refused = sum(part.claimed for part in sent), refused + sum(part.refused for part in sent)
+        result = IntakeResult(scanned, claimed, refused, is_interrupted=is_interrupted)
+        is_out_of_capacity = not self._ready_files.is_between_scans and not result.has_more
+        is_waiting = is_out_of_capacity or self._ready_files.count > 0 or any(part.is_waiting for part in sent)
         return replace(result, is_waiting=is_waiting)
 
     def _send_ready(
@@ -143,62 +142,62 @@ class Intake:
         ready: dict[bytes, Candidate],
         bytes_max: int,
         found_by: str,
-        until: float,
+        deadline: float,
         *,
         wait_for_more: bool,
-    ) -> _Sent:
+    ) -> _SendResult:
         claimed = refused = 0
         while ready:
             batch = self._choose_batch(ready, bytes_max, wait_for_more=wait_for_more)
             if not batch:
-                return _Sent(claimed, refused, is_waiting=True)
+                return _SendResult(claimed, refused, is_waiting=True)
             claimed_now, refused_now = self._send_batch(folders, ready, batch, found_by)
             claimed, refused = claimed + claimed_now, refused + refused_now
-            if time.monotonic() > until:
-                return _Sent(claimed, refused, is_out_of_time=True)
-        return _Sent(claimed, refused)
+            if time.monotonic() > deadline:
+                return _SendResult(claimed, refused, is_out_of_time=True)
+        return _SendResult(claimed, refused)
 
     def _choose_batch(self, ready: dict[bytes, Candidate], bytes_max: int, *, wait_for_more: bool) -> list[Candidate]:
-        """Return the files of the next parcel; none if they have to wait."""
+        """Return the files of the next parcel; an empty list if they have to wait."""
         target = files_per_parcel(self._seconds_per_file, self._inbox.parcel_files_max, self._packing_seconds_per_file)
         capacity = self._in_flight.capacity
         if capacity <= 0:
             return []
         batch = next_batch(ready.values(), min(target, capacity), bytes_max)
-        fullness = target if len(batch) < len(ready) else len(batch)  # it is as full as it gets, or all there is
-        if wait_for_more and not may_send(fullness, target, self._seconds_per_file, self._in_flight.recent_parcels):
+        files = target if len(batch) < len(ready) else len(batch)  # a batch that leaves files over counts as full
+        if wait_for_more and not may_send(files, target, self._seconds_per_file, self._in_flight.recent_parcels):
             return []
         return batch
 
     def _send_batch(
         self, folders: Folders, ready: dict[bytes, Candidate], batch: list[Candidate], found_by: str
     ) -> tuple[int, int]:
-        """Take one batch through its steps: lease, claim, pack, send. Return how many files were claimed, and refused."""
+        """Lease, claim, pack and send one batch; return how many files were claimed and refused."""
         parcel = new_parcel_id()
-        # If we die here: a lease without a parcel, which expires.
+        # If we die here: a lease without a parcel remains, and expires.
         self._seconds_per_file = self._deps.leases.queue(parcel, self._inbox.name, self._deps.grace_seconds)
-        begun = time.monotonic()
-        got = self._claim(folders, parcel, [file.path for file in batch])
+        started = time.monotonic()
+        result = self._claim(folders, parcel, [file.path for file in batch])
         for file in batch:
             del ready[file.path]
         claimed = refused = 0
-        if got.claimed:
-            # If we die here: a parcel whose lease lapses, which recovery publishes.
+        if result.claimed:
+            # If we die here: a parcel without a message remains; when its lease lapses, the stale sweep publishes it.
             expected = {file.path: file.version for file in batch}
-            inline = self._deps.sends_inline(len(got.claimed))
-            packed = pack(self._deps.disk, folders, self._inbox, parcel, got.claimed, expected, inline=inline)
-            self._packing_seconds_per_file = (time.monotonic() - begun) / len(got.claimed)
+            inline = self._deps.sends_inline(len(result.claimed))
+            packed = pack(self._deps.disk, folders, self._inbox, parcel, result.claimed, expected, inline=inline)
+            self._packing_seconds_per_file = (time.monotonic() - started) / len(result.claimed)
             claimed, refused = len(packed.parts), dispose_of_unpacked(self._deps.disk, folders, self._inbox, parcel, packed)
             self._deps.tally.count_filed(self._inbox.name, REFUSED, files=refused)
             self._send(build_parcel(packed, parcel, self._inbox, self._deps.host), found_by)
-        self._set_denied(got.denied)
+        self._set_denied(result.denied)
         return claimed, refused
 
     def _claim(self, folders: Folders, parcel: str, paths: list[bytes]) -> ClaimResult:
-        got = claim(self._deps.disk, folders, parcel, paths)
-        if not got.claimed:
+        result = claim(self._deps.disk, folders, parcel, paths)
+        if not result.claimed:
             self._deps.leases.delete(parcel)
-        return got
+        return result
 
     def _send(self, parcel: Parcel, found_by: str) -> None:
         if not parcel.files:
@@ -222,32 +221,32 @@ class Intake:
             raise
 
     def _resend(self) -> None:
-        """Send parcels that an unavailable broker did not take; a worker ignores duplicates when it starts them."""
+        """Send parcels that an unavailable broker did not accept; if it did, the worker ignores the duplicate message."""
         while self._unsent:
             self._deps.send(self._unsent[0], self._inbox)
             del self._unsent[0]
 
     def _file_refused(self, folders: Folders) -> int:
-        """Move what can't be accepted to failed/, by way of a parcel like every file; returns how many entries that were."""
-        waiting, count = self._ready_files.refused, 0
-        while waiting:
-            reasons = dict(islice(waiting.items(), REFUSED_PER_PARCEL))
+        """Move refused entries to failed/, through a parcel like every file; return how many were moved."""
+        pending, count = self._ready_files.refused, 0
+        while pending:
+            reasons = dict(islice(pending.items(), REFUSED_PER_PARCEL))
             parcel = new_parcel_id()
             self._deps.leases.queue(parcel, self._inbox.name, self._deps.grace_seconds)
-            got = self._claim(folders, parcel, list(reasons))
+            result = self._claim(folders, parcel, list(reasons))
             for path in reasons:
-                del waiting[path]
-            for path in got.claimed:
-                filed = fail_file(self._deps.disk, folders, self._inbox, parcel, path, reasons[path], attempts=0) is not None
-                self._deps.tally.count_filed(self._inbox.name, REFUSED, files=int(filed))
-                count += filed
-            if got.claimed:
+                del pending[path]
+            for path in result.claimed:
+                is_filed = fail_file(self._deps.disk, folders, self._inbox, parcel, path, reasons[path], attempts=0) is not None
+                self._deps.tally.count_filed(self._inbox.name, REFUSED, files=int(is_filed))
+                count += is_filed
+            if result.claimed:
                 remove_if_empty(self._deps.disk, folders, parcel)
-            self._set_denied(got.denied)
+            self._set_denied(result.denied)
         return count
 
     def _set_denied(self, denied: list[tuple[bytes, OSError]]) -> None:
-        """Leave files alone for which permission was denied. Raises FolderUnavailable if the error concerns the whole inbox."""
+        """Skip files that could not be claimed for a while. Raises FolderUnavailable if the error concerns the whole inbox."""
         for path, error in denied:
             if is_inbox_wide(self._deps.disk, self._inbox.root, error):
                 raise FolderUnavailable(f"{self._inbox.root}: {error.strerror}") from error

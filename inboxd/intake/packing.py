@@ -1,4 +1,4 @@
-"""From a claimed parcel to its payload: each file is inspected, and small ones travel inside the message."""
+"""Build the payload of a claimed parcel: inspect each file, and put the content of small files into the message."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +21,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A parcel's files: those that travel, those that are refused, each with its reason, and those that are not complete."""
+    """A parcel's files: the parts of its message, the refused files with their reasons, and those that are not complete."""
 
     parts: list[FilePart] = field(default_factory=list)
     refused: list[tuple[bytes, str]] = field(default_factory=list)
@@ -38,18 +38,18 @@ def pack(
     *,
     inline: bool = True,
 ) -> Packed:
-    """Inspect each claimed file, and build its part of the message. Files that are gone are left out.
+    """Inspect each claimed file and build its part of the message; skip files that no longer exist. Raises OSError.
 
-    A file whose version is not the ``expected`` one has been written to since it was found complete: it counts as busy. With
-    ``inline`` small files travel inside the message, as many as ``parcel_bytes_max`` permits. Raises OSError.
+    A file with another version than ``expected`` was changed since the scan found it complete, and counts as busy. With
+    ``inline`` the message carries the content of small files, up to ``parcel_bytes_max`` in total.
     """
-    room = inbox.parcel_bytes_max if inline else 0
+    bytes_left = inbox.parcel_bytes_max if inline else 0
     packed = Packed()
-    for path, found in _inspect_all(disk, folders, inbox, parcel, paths, expected or {}):
-        match found:
+    for path, inspection in _inspect_all(disk, folders, inbox, parcel, paths, expected or {}):
+        match inspection:
             case Accepted(stat, content):
-                part = _build_part(path, stat, inbox.name, parcel, content, room)
-                room -= len(part.stream or b"")
+                part = _build_part(path, stat, inbox.name, parcel, content, bytes_left)
+                bytes_left -= len(part.stream or b"")
                 packed.parts.append(part)
             case Refused(reason):
                 packed.refused.append((path, reason))
@@ -61,7 +61,7 @@ def pack(
 def _inspect_all(
     disk: Disk, folders: Folders, inbox: Inbox, parcel: str, paths: Iterable[bytes], expected: Mapping[bytes, FileVersion]
 ) -> Iterator[tuple[bytes, Inspection]]:
-    """Yield each file that is there, with what was found."""
+    """Yield the path and the inspection of each file that exists."""
     try:
         home = disk.open_folder(folders.claimed, parcel.encode())
     except OSError as error:
@@ -78,12 +78,12 @@ def _inspect_all(
                     raise
                 continue
             with opened as folder:
-                found = inspect(disk, folder, name, inbox, expected.get(path))
-            if found is not None:
-                yield path, found
+                inspection = inspect(disk, folder, name, inbox, expected.get(path))
+            if inspection is not None:
+                yield path, inspection
 
 
-def _build_part(path: bytes, stat: Stat, inbox: str, parcel: str, content: bytes | None, room: int) -> FilePart:
+def _build_part(path: bytes, stat: Stat, inbox: str, parcel: str, content: bytes | None, bytes_left: int) -> FilePart:
     headers: dict[str, str | float] = {
         "id": file_id(inbox, path, stat),
         "mtime": stat.mtime_ns / 1e9,
@@ -91,32 +91,32 @@ def _build_part(path: bytes, stat: Stat, inbox: str, parcel: str, content: bytes
     }
     if content is not None:
         headers["sha256"] = hashlib.sha256(content).hexdigest()
-    stream = content if content is not None and len(content) <= room else None
+    stream = content if content is not None and len(content) <= bytes_left else None
     return FilePart(path, guess_content_type(path), stat.size, headers, stream)
 
 
 def file_id(inbox: str, path: bytes, stat: Stat) -> str:
-    """Return the id by which a handler can be idempotent: the same for one dropped file however often it is handed out.
+    """Return a file's id, by which a handler can be idempotent: every delivery of one dropped file has the same id.
 
-    It is made of what a claim, a retry and a restart leave unchanged: inbox, path, inode, modification time, size.
+    The id is a hash of what a claim, a retry and a restart leave unchanged: inbox, path, inode, modification time, size.
     """
     key = b"\0".join([inbox.encode(), path, b"%d %d %d" % (stat.ino, stat.mtime_ns, stat.size)])
     return hashlib.blake2b(key, digest_size=16).hexdigest()
 
 
 def build_parcel(packed: Packed, parcel: str, inbox: Inbox, host: str) -> Parcel:
-    """Return the payload of the files that travel."""
+    """Return the payload of the packed files."""
     return Parcel(parcel, inbox.name, host, bytes(inbox.root), tuple(packed.parts))
 
 
 def dispose_of_unpacked(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, packed: Packed) -> int:
-    """Move refused files to failed/ and busy ones back to inbox/; returns how many were refused. Raises OSError."""
+    """Move refused files to failed/ and busy files back to inbox/; return how many were refused. Raises OSError."""
     refused = 0
     for path, reason in packed.refused:
         refused += fail_file(disk, folders, inbox, parcel, path, reason, attempts=0) is not None
     for path in packed.busy:
         if release_file(disk, folders, parcel, path):
-            why = "it was opened for writing again"
+            why = "the file was changed, or opened for writing, after the scan"
             _log.info(events.FILE_RELEASED, inbox=inbox.name, file=path, parcel=parcel, why=why)
     if not packed.parts:
         remove_if_empty(disk, folders, parcel)

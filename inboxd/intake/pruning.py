@@ -1,4 +1,4 @@
-"""Removing sub-folders of inbox/ that we have emptied."""
+"""Remove sub-folders of inbox/ that inboxd has emptied."""
 
 from collections.abc import Iterable
 
@@ -9,25 +9,25 @@ from inboxd.spool.layout import Folders, split_path
 from inboxd.spool.retention import UNREMOVABLE
 
 
-def innermost_first(seen: Iterable[ScannedFolder]) -> list[ScannedFolder]:
-    """Return sub-folders in an order in which none comes before those inside it."""
-    return sorted(seen, key=lambda folder: folder.path.count(b"/"), reverse=True)
+def innermost_first(scanned: Iterable[ScannedFolder]) -> list[ScannedFolder]:
+    """Return the sub-folders sorted so that each comes after those inside it."""
+    return sorted(scanned, key=lambda folder: folder.path.count(b"/"), reverse=True)
 
 
-def prune_folders(disk: Disk, folders: Folders, seen: list[ScannedFolder], now: float, quiet_seconds: float) -> list[bytes]:
-    """Remove sub-folders of inbox/ that are empty, quiet, and known below done/ or failed/: their files went through our hands.
+def prune_folders(disk: Disk, folders: Folders, scanned: list[ScannedFolder], now: float, quiet_seconds: float) -> list[bytes]:
+    """Remove sub-folders that are empty, unchanged for ``quiet_seconds``, and exist below done/ or failed/; return their paths.
 
-    They are tried in the order given: ``innermost_first`` lets those above go, too. A folder that a person has made and never
-    used stays. Returns the paths that were removed. A dropper who is quicker makes rmdir fail, and keeps his folder.
+    A folder that a person has made and never used exists only in inbox/, and stays. Folders are tried in the order of the list:
+    ``innermost_first`` lets parents be removed, too. If a file is dropped first, rmdir fails and the folder stays.
     """
     removed = []
-    for folder in seen:
-        if now - folder.mtime < quiet_seconds or not _went_through(disk, folders, folder.path):
+    for folder in scanned:
+        if now - folder.mtime < quiet_seconds or not _has_filed(disk, folders, folder.path):
             continue
         parts, name = split_path(folder.path)
         try:
             with opened_path(disk, folders.inbox, parts) as at:
-                # If we die here: an empty sub-folder stays until the next pass.
+                # If we die here: an empty sub-folder stays until the next scan.
                 disk.rmdir(at, name)
         except OSError as error:
             if error.errno not in UNREMOVABLE:
@@ -37,10 +37,10 @@ def prune_folders(disk: Disk, folders: Folders, seen: list[ScannedFolder], now: 
     return removed
 
 
-def _went_through(disk: Disk, folders: Folders, path: bytes) -> bool:
-    for filed in (folders.done, folders.failed):
+def _has_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
+    for top in (folders.done, folders.failed):
         try:
-            disk.close(open_path(disk, filed, tuple(path.split(b"/"))))
+            disk.close(open_path(disk, top, tuple(path.split(b"/"))))
         except OSError:
             continue
         return True

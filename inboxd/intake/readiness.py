@@ -1,4 +1,4 @@
-"""Is this file complete? Decided from one look at it and the clock; pure, and without memory of earlier looks."""
+"""Decide from one stat, one check for writers and the time whether a file is complete. Pure and stateless."""
 
 import fnmatch
 import re
@@ -8,21 +8,21 @@ from functools import lru_cache
 from inboxd.fs.syscalls import FileKind, Stat, WriterCheck
 
 BUSY_RECHECK_SECONDS = 1.0
-"""A busy file is looked at again so soon, should the event of its closing get lost."""
+"""Seconds until a busy file is checked again, in case the event of its closing is lost."""
 
 CLOCK_SKEW_SECONDS = 60.0
-"""So far may a file system's clock be ahead of the time that files are judged by."""
+"""How many seconds a file's ctime may be in the future before it counts as written by a clock that was set back."""
 
 _GIB = 1024**3
 
 _PARTIAL_SUFFIXES = (
     b".part", b".partial", b".filepart", b".crdownload", b".download", b".opdownload", b".aria2", b".upload", b".!ut",
 )  # fmt: skip
-"""What a name ends in while its bytes are on their way: browsers and WinSCP put it beside the final name."""
+"""Suffixes that browsers and WinSCP append to the final name of a file while they transfer it."""
 
 _TEMPORARY = re.compile(
-    rb"\..*"                                  # a leading dot: rsync, editors, our own probes
-    rb"|~.*|.*~|\#.*\#"                       # office programs' locks, editors' backups
+    rb"\..*"                                  # a leading dot: rsync, editors, inboxd's own probes
+    rb"|~.*|.*~|\#.*\#"                       # lock files of office programs, backups of editors
     rb"|.*\.(?:tmp|temp|swp|swx|part|partial|filepart|crdownload|download|opdownload|aria2|upload|!ut)"
     rb"|4913|Thumbs\.db|desktop\.ini|Icon\r|@eaDir",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
@@ -31,33 +31,33 @@ _TEMPORARY = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """Take it."""
+    """The file is complete, and can be claimed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Look again at ``until`` (unix seconds of the file system's clock), or when an event says so.
+    """The file must be checked again at ``until`` (unix seconds of the file system's clock), or at the next event.
 
-    ``sure`` says that it is complete by then, if nothing happens to it; else it is only worth another look.
+    ``is_certain`` says that it is complete then unless it changes; otherwise ``until`` is only the time of the next check.
     """
 
     until: float
-    why: str
+    reason: str
     is_certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Ignore:
-    """Leave it where it is."""
+    """The entry stays where it is."""
 
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """Take it, and file it under failed/ with this reason."""
+    """The entry can't be accepted: it is moved to failed/ with this reason in its error note."""
 
-    why: str
+    reason: str
 
 
 Decision = Ready | Wait | Ignore | Refuse
@@ -65,7 +65,7 @@ Decision = Ready | Wait | Ignore | Refuse
 
 @dataclass(frozen=True, slots=True)
 class WaitTimes:
-    """How many seconds a file must be unchanged to count as complete; and whether its mount answers lease requests."""
+    """How many seconds a file must be unchanged to be complete, and whether its mount's kernel leases detect all writers."""
 
     settle_seconds: float
     unsure_seconds: float
@@ -73,82 +73,82 @@ class WaitTimes:
     trusts_leases: bool = True
 
     def plus(self, seconds: float) -> "WaitTimes":
-        """Return times that are longer by ``seconds``."""
+        """Return wait times that are longer by ``seconds``."""
         return WaitTimes(
             self.settle_seconds + seconds, self.unsure_seconds + seconds, self.empty_seconds + seconds, self.trusts_leases
         )
 
 
 def decide_by_name(path: bytes, include: tuple[str, ...], exclude: tuple[str, ...]) -> Ignore | None:
-    """Decide what a name alone can decide. ``path`` is relative to inbox/; patterns without a slash mean the last part."""
+    """Return why a name is ignored, or None. ``path`` is relative to inbox/; patterns without a slash match its last part."""
     if _TEMPORARY.fullmatch(path.rpartition(b"/")[2]):
-        return Ignore("a temporary name: it is taken once it has its final name")
+        return Ignore("a temporary name: the file is claimed once it has its final name")
     if include != ("*",) and not any(_matches(path, pattern) for pattern in include):
-        return Ignore(f"no pattern of include = {list(include)} fits")
+        return Ignore(f"no pattern of include = {list(include)} matches")
     for pattern in exclude:
         if _matches(path, pattern):
-            return Ignore(f"exclude = {pattern!r} fits")
+            return Ignore(f"exclude = {pattern!r} matches")
     return None
 
 
 def decide_by_folder_name(name: bytes) -> Ignore | None:
-    """Decide whether a sub-folder is looked into: programs keep their own things in dotted and @-folders."""
+    """Return why a sub-folder is not scanned, or None: programs store their own data in folders such as .git and @eaDir."""
     if name.startswith(b".") or name == b"@eaDir":
         return Ignore("a hidden folder")
     return None
 
 
 def partial_download_names(name: bytes) -> tuple[bytes, ...]:
-    """Return the names that say, when they stand beside ``name``, that it is still being downloaded."""
+    """Return the names that a download in progress of ``name`` may have, next to it."""
     return tuple(name + suffix for suffix in _PARTIAL_SUFFIXES)
 
 
 def decide(stat: Stat, writers: WriterCheck, now: float, waits: WaitTimes, *, is_downloading: bool = False) -> Decision:
-    """Decide about a file whose name is in order.
+    """Decide about an entry whose name is accepted.
 
-    ``now`` is unix seconds of the file system's clock. Age counts from ctime, which no dropper can forge. ``idle`` may be
-    UNKNOWN while the file is too young to be asked about; ``partial`` tells that a download's other name stands beside it.
+    ``now`` is unix seconds of the file system's clock. The age counts from ctime, which a dropper can't set. ``writers`` may be
+    UNKNOWN for a file that has not settled; ``is_downloading`` says that a partial download's name exists next to the file.
     """
     changed = _changed_at(stat, now)
     if now < changed + waits.settle_seconds:
-        return Wait(changed + waits.settle_seconds, f"settling: it changed {_format_age(now - changed)}")
+        return Wait(changed + waits.settle_seconds, f"settling: changed {_format_age(now - changed)}")
     if stat.kind is not FileKind.FILE:
         return Refuse(_not_a_file(stat.kind))
     if writers is WriterCheck.BUSY:
-        return Wait(now + BUSY_RECHECK_SECONDS, "a program has it open for writing", is_certain=False)
+        return Wait(now + BUSY_RECHECK_SECONDS, "a program has the file open for writing", is_certain=False)
     if is_downloading:
-        return Wait(now + BUSY_RECHECK_SECONDS, "a browser is still downloading it", is_certain=False)
+        return Wait(now + BUSY_RECHECK_SECONDS, "a download of the file is in progress", is_certain=False)
     if stat.size == 0 and now < changed + waits.empty_seconds:
-        return Wait(changed + waits.empty_seconds, f"empty so far: it was made {_format_age(now - changed)}")
+        return Wait(changed + waits.empty_seconds, f"empty so far: changed {_format_age(now - changed)}")
     if (writers is WriterCheck.UNKNOWN or not waits.trusts_leases) and now < changed + waits.unsure_seconds:
-        return Wait(changed + waits.unsure_seconds, f"can't tell whether it is open; it changed {_format_age(now - changed)}")
+        return Wait(changed + waits.unsure_seconds, f"a writer may be undetected: changed {_format_age(now - changed)}")
     return Ready()
 
 
 def refusal_reason(stat: Stat, size_bytes_max: int) -> str | None:
-    """Return why an entry can't be accepted, in words for the person who dropped it; None if it can."""
+    """Return why an entry can't be accepted, as a sentence for its error note; None if it can be."""
     if stat.kind is not FileKind.FILE:
         return _not_a_file(stat.kind)
     if size_bytes_max and stat.size > size_bytes_max:
-        return f"it has {stat.size} bytes, and this inbox takes files of at most {size_bytes_max} bytes"
+        return f"the file has {stat.size} bytes: this inbox accepts at most {size_bytes_max} bytes"
     if stat.size > _GIB and stat.allocated < stat.size // 100:
-        return f"it claims {stat.size} bytes but holds only {stat.allocated}: a sparse file with next to nothing in it"
+        return f"a sparse file: its size is {stat.size} bytes, but only {stat.allocated} bytes are stored on disk"
     return None
 
 
 def is_settled(stat: Stat, now: float, waits: WaitTimes) -> bool:
-    """Tell whether it is worth asking who has the file open: it is a file, and old enough."""
+    """Return whether this is a regular file that has been unchanged for ``settle_seconds``, so that a writer check is due."""
     return stat.kind is FileKind.FILE and now >= _changed_at(stat, now) + waits.settle_seconds
 
 
 def _changed_at(stat: Stat, now: float) -> float:
-    """Return when a file last changed; a time that is yet to come is a clock's that was set back, and says nothing: 0."""
+    """Return the ctime in unix seconds; 0 if it is in the future, which means that the clock was set back since."""
     changed = stat.ctime_ns / 1e9
     return changed if changed <= now + CLOCK_SKEW_SECONDS else 0.0
 
 
 def _not_a_file(kind: FileKind) -> str:
-    return f"it is a {kind}, not a file: drop the file itself"
+    return f"not a regular file but a {kind}: drop the file itself"
 
 
 def _format_age(seconds: float) -> str:
@@ -156,10 +156,10 @@ def _format_age(seconds: float) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compile(pattern: str) -> re.Pattern[str]:
     return re.compile(fnmatch.translate(pattern), re.DOTALL)
 
 
 def _matches(path: bytes, pattern: str) -> bool:
-    subject = path if "/" in pattern else path.rpartition(b"/")[2]
-    return _compiled(pattern).fullmatch(subject.decode("utf-8", "surrogateescape")) is not None
+    name = path if "/" in pattern else path.rpartition(b"/")[2]
+    return _compile(pattern).fullmatch(name.decode("utf-8", "surrogateescape")) is not None

@@ -1,4 +1,4 @@
-"""Gathering what is ready: one unfinished scan of an inbox, and the files that it has found complete."""
+"""Scan an inbox in bounded steps and collect the files that are complete."""
 
 import time
 from collections.abc import Iterator
@@ -17,28 +17,28 @@ from inboxd.logs.setup import get_logger
 from inboxd.spool.layout import Folders
 
 ENTRIES_PER_TURN = 5000
-"""An inbox gives way to the others after so many entries."""
+"""Maximum entries that one turn scans, so that other inboxes get their turns."""
 
 PRUNED_PER_TURN = 500
-"""… and after so many sub-folders that may have to be removed."""
+"""Maximum sub-folders that one turn tries to remove."""
 
 FOLDERS_MAX = 100_000
-"""So many sub-folders are remembered during one scan, to be tidied after it."""
+"""Maximum sub-folders remembered during one scan, to be pruned at its end: a bound on memory."""
 
 DENIED_SECONDS = 60.0
-"""A file that the system keeps from us is left alone for so long."""
+"""Seconds for which a file that can't be read or moved is skipped."""
 
 DENIED_MAX = 10_000
+"""Maximum such files remembered: a bound on memory."""
 
 
 @dataclass(slots=True)
 class ScanResult:
-    """What one look did.
+    """The result of one step of a scan; ``has_folders``, ``ready_in`` and ``recheck_in`` are set by the last step.
 
-    ``more`` of the scan is left; ``sub_folders`` tells, at its end, that the inbox has some; ``due_in`` is the seconds until
-    the next file that is not complete yet will be, None if there is none; ``again_in`` until one of which that is not known is
-    worth another look. ``cost`` is the seconds that it took to look at what stays in the inbox: the next scan has to look at
-    it again.
+    ``ready_in`` is the seconds until the next incomplete file is complete unless it changes; ``recheck_in`` until one for which
+    no such time is known (because it is open for writing) is checked again; None if there is none. ``rescan_seconds`` is the
+    time that was spent on entries that stay in the inbox: the expected duration of the next scan.
     """
 
     has_more: bool = False
@@ -49,23 +49,23 @@ class ScanResult:
 
 
 class ReadyFiles:
-    """One inbox's scan and its finds: ``small`` and ``large`` files that are ready, and what is ``refused``, and why."""
+    """The scan of one inbox and its results: ``small`` and ``large`` ready files, and ``refused`` entries with reasons."""
 
-    def __init__(self, disk: Disk, inbox: Inbox, patience: WaitTimes, *, network: bool) -> None:
-        """``network`` says that the folders are on another machine, whose clock the files' times are by."""
+    def __init__(self, disk: Disk, inbox: Inbox, waits: WaitTimes, *, network: bool) -> None:
+        """``network``: the folders are on another machine, whose clock sets the files' times."""
         self.small: dict[bytes, Candidate] = {}
         self.large: dict[bytes, Candidate] = {}
         self.refused: dict[bytes, str] = {}
         self._disk = disk
         self._inbox = inbox
-        self._waits = patience
+        self._waits = waits
         self._network = network
         self._log = get_logger(__name__).bind(inbox=inbox.name)
         self._cursor: Iterator[ScannedEntry | ScannedFolder | DeniedEntry] | None = None
         self._sub_folders: list[ScannedFolder] = []
         self._unpruned: list[ScannedFolder] = []
         self._result = ScanResult()
-        self._scan_began = self._scan_started = self._scan_seconds = 0.0
+        self._scan_time = self._scan_started = self._scan_seconds = 0.0
         self._entries = self._ready_entries = 0
         self._ready_at: float | None = None
         self._recheck_at: float | None = None
@@ -73,52 +73,52 @@ class ReadyFiles:
 
     @property
     def is_between_scans(self) -> bool:
-        """Whether the next look begins a new scan: what arrives before it will be seen."""
+        """Whether the next step begins a new scan, which includes all files that arrive before it."""
         return self._cursor is None and not self._unpruned
 
     @property
     def count(self) -> int:
-        """How many files are ready."""
+        """The number of ready files."""
         return len(self.small) + len(self.large)
 
     def reset(self) -> None:
-        """Give up the unfinished scan, as after the folder was away; the next look begins anew."""
+        """Discard the unfinished scan and its results, for example after an outage of the folder."""
         self._cursor = None
         self._sub_folders.clear()
         self._unpruned = []
-        for kept in (self.small, self.large, self.refused):
-            kept.clear()
+        for results in (self.small, self.large, self.refused):
+            results.clear()
 
-    def advance(self, folders: Folders, room: int) -> ScanResult:
-        """Look at some entries more, until ``room`` files are ready. Raises OSError if the inbox can't be read."""
-        begun = time.monotonic()
-        looked = self._advance(folders, room)
-        self._scan_seconds += time.monotonic() - begun
-        # the folder itself stays: to list it can take long, too
-        looked.rescan_seconds = self._scan_seconds * (self._entries - self._ready_entries + 1) / (self._entries + 1)
-        return looked
+    def advance(self, folders: Folders, files_max: int) -> ScanResult:
+        """Scan more entries until ``files_max`` files are ready. Raises OSError if the inbox can't be read."""
+        started = time.monotonic()
+        result = self._advance(folders, files_max)
+        self._scan_seconds += time.monotonic() - started
+        # + 1 for the folder itself, which may take long to list even if it is empty
+        result.rescan_seconds = self._scan_seconds * (self._entries - self._ready_entries + 1) / (self._entries + 1)
+        return result
 
     def set_denied(self, path: bytes, error: OSError) -> None:
-        """Leave a file alone for a while, and say so once in that time."""
+        """Skip a file for DENIED_SECONDS, and log that once in this time."""
         if len(self._denied) >= DENIED_MAX:
             self._denied.clear()
         if not self._is_denied(path):
             self._denied[path] = time.monotonic() + DENIED_SECONDS
-            remedy = "let inbox/ and its sub-folders belong to the service, or permit its group to write there"
+            remedy = "make the service the owner of inbox/ and its sub-folders, or give its group write permission there"
             self._log.warning(events.FILE_DENIED, file=path, error=error.strerror, remedy=remedy)
 
-    def _advance(self, folders: Folders, room: int) -> ScanResult:
+    def _advance(self, folders: Folders, files_max: int) -> ScanResult:
         if self._unpruned:
             return self._prune(folders)
         if self._cursor is None:
-            self._scan_began = scan_time(self._disk, folders, network=self._network)
+            self._scan_time = scan_time(self._disk, folders, network=self._network)
             self._scan_started = time.monotonic()
             self._ready_at = self._recheck_at = None
             self._scan_seconds = 0.0
             self._entries = self._ready_entries = 0
             self._cursor = scan(self._disk, folders.inbox, self._inbox, self._waits, self._now)
         for _ in range(ENTRIES_PER_TURN):
-            if self.count >= room:
+            if self.count >= files_max:
                 return ScanResult()
             entry = next(self._cursor, None)
             if entry is None:
@@ -127,8 +127,8 @@ class ReadyFiles:
         return ScanResult(has_more=True)
 
     def _now(self) -> float:
-        """Return the time by the clock that the files' times are by."""
-        return self._scan_began + time.monotonic() - self._scan_started
+        """Return the current unix time by the clock that sets the files' times."""
+        return self._scan_time + time.monotonic() - self._scan_started
 
     def _seconds_until(self, moment: float | None) -> float | None:
         return None if moment is None else max(moment - self._now(), 0.0)
@@ -150,11 +150,11 @@ class ReadyFiles:
     def _add_entry(self, entry: ScannedEntry) -> None:
         match entry.decision:
             case Ready() if entry.stat:
-                kind = self.small if entry.stat.size <= self._inbox.inline_bytes_max else self.large
-                kind[entry.path] = Candidate(entry.path, entry.stat.size, file_version(entry.stat))
+                files = self.small if entry.stat.size <= self._inbox.inline_bytes_max else self.large
+                files[entry.path] = Candidate(entry.path, entry.stat.size, file_version(entry.stat))
                 self._ready_entries += 1
-            case Refuse(why):
-                self.refused[entry.path] = why
+            case Refuse(reason):
+                self.refused[entry.path] = reason
                 self._ready_entries += 1
             case Wait(until, _, is_certain=True):
                 self._ready_at = until if self._ready_at is None else min(self._ready_at, until)
@@ -176,8 +176,8 @@ class ReadyFiles:
         return self._prune(folders)
 
     def _prune(self, folders: Folders) -> ScanResult:
-        """Remove some of the sub-folders that are empty; the scan is at its end when all have been tried."""
-        some, self._unpruned = self._unpruned[:PRUNED_PER_TURN], self._unpruned[PRUNED_PER_TURN:]
-        for path in prune_folders(self._disk, folders, some, self._scan_began, self._inbox.empty_folder_seconds):
+        """Try to remove the next sub-folders; the scan ends when all have been tried."""
+        batch, self._unpruned = self._unpruned[:PRUNED_PER_TURN], self._unpruned[PRUNED_PER_TURN:]
+        for path in prune_folders(self._disk, folders, batch, self._scan_time, self._inbox.empty_folder_seconds):
             self._log.info(events.FOLDER_PRUNED, file=path)
         return ScanResult(has_more=True) if self._unpruned else self._result

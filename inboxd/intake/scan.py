@@ -1,4 +1,4 @@
-"""Walking through an inbox: every file in it with the decision about it, one at a time, in flat memory."""
+"""Walk through an inbox and yield each entry with the decision about it, in constant memory."""
 
 import errno
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ _VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 @dataclass(frozen=True, slots=True)
 class ScannedEntry:
-    """One entry of an inbox: its path below inbox/, what was decided, and what the system said of it (if asked)."""
+    """One entry of an inbox: its path relative to inbox/, the decision, and its stat; None if the name alone decided."""
 
     path: bytes
     decision: Decision
@@ -35,7 +35,7 @@ class ScannedEntry:
 
 @dataclass(frozen=True, slots=True)
 class DeniedEntry:
-    """A sub-folder or a file that the system keeps from us."""
+    """A sub-folder or file that can't be opened or checked, and why: usually permission denied."""
 
     path: bytes
     error: OSError
@@ -43,7 +43,7 @@ class DeniedEntry:
 
 @dataclass(frozen=True, slots=True)
 class ScannedFolder:
-    """A sub-folder that was looked into, told after its entries; ``mtime`` is when they last changed, unix seconds."""
+    """A scanned sub-folder, yielded after its own entries; ``mtime`` is its modification time in unix seconds."""
 
     path: bytes
     mtime: float
@@ -52,12 +52,13 @@ class ScannedFolder:
 def scan(
     disk: Disk, inbox: Fd, rules: Rules, waits: WaitTimes, clock: Callable[[], float]
 ) -> Iterator[ScannedEntry | ScannedFolder | DeniedEntry]:
-    """Yield every entry of an inbox, sub-folders too if the rules say so; what vanishes meanwhile is passed over.
+    """Yield every entry of an inbox, and of its sub-folders if ``rules.recursive``; skip folders that vanish meanwhile.
 
-    Depth first and iterative: a dropper's tree may be as deep as the disk allows. A folder deeper than ``depth_max`` is one
-    entry, refused. ``clock`` is asked for each entry, for a scan may last. Raises OSError when the inbox itself can't be read.
+    Depth first and iterative, because a dropped tree may be as deep as the disk allows. A folder deeper than ``depth_max`` is
+    refused as one entry. ``clock`` is called for each entry, because a scan may take long. Raises OSError if the inbox itself
+    can't be read.
     """
-    with closing(disk, disk.open_folder(inbox, b".")) as top:  # our own: a scan outlives the turn that began it
+    with closing(disk, disk.open_folder(inbox, b".")) as top:  # a descriptor of its own: a scan outlives its first turn
         yield from _scan(disk, top, rules, waits, clock)
 
 
@@ -78,28 +79,28 @@ def _scan(
             raise
         with closing(disk, folder):
             mtime = disk.fstat(folder).mtime_ns / 1e9
-            yield from _entries(disk, folder, prefix, rules, waits, clock, pending)
+            yield from _scan_folder(disk, folder, prefix, rules, waits, clock, pending)
         if prefix:
             yield ScannedFolder(prefix[:-1], mtime)
 
 
-def _entries(
+def _scan_folder(
     disk: Disk, folder: Fd, prefix: bytes, rules: Rules, waits: WaitTimes, clock: Callable[[], float], pending: list[bytes]
 ) -> Iterator[ScannedEntry | DeniedEntry]:
     for name, is_folder in disk.entries(folder):
         path = prefix + name
         if not is_folder:
             yield _scan_file(disk, folder, name, path, rules, waits, clock)
-        elif stop := _decide_folder(name, path, rules):
-            yield ScannedEntry(path, stop, None)
+        elif decision := _decide_folder(name, path, rules):
+            yield ScannedEntry(path, decision, None)
         else:
             pending.append(path + b"/")
 
 
 def _decide_folder(name: bytes, path: bytes, rules: Rules) -> Ignore | Refuse | None:
-    """Decide about a sub-folder: None if it is looked into."""
-    if skip := decide_by_folder_name(name):
-        return skip
+    """Return why a sub-folder is not scanned; None if it is."""
+    if ignored := decide_by_folder_name(name):
+        return ignored
     if not rules.recursive:
         return Ignore("a sub-folder, and recursive = false")
     if path.count(b"/") >= rules.depth_max:
@@ -110,9 +111,9 @@ def _decide_folder(name: bytes, path: bytes, rules: Rules) -> Ignore | Refuse | 
 def scan_path(
     disk: Disk, inbox: Fd, path: bytes, rules: Rules, waits: WaitTimes, clock: Callable[[], float]
 ) -> ScannedEntry | DeniedEntry | None:
-    """Return what a scan would say of one path: of the entry, or of the folder above it that it would not look into.
+    """Return what a scan yields for one path, or for the first folder above it that a scan skips; None if there is no entry.
 
-    None if nothing is there. Raises ValueError for a path that could lead outside.
+    Raises ValueError for a path that could lead outside inbox/.
     """
     parts, name = split_path(path)
     try:
@@ -120,10 +121,10 @@ def scan_path(
             is_folder = disk.stat(folder, name).kind is FileKind.FOLDER
             for depth, part in enumerate((*parts, name) if is_folder else parts):
                 above = b"/".join((*parts, name)[: depth + 1])
-                if stop := _decide_folder(part, above, rules):
-                    return ScannedEntry(above, stop, None)
+                if decision := _decide_folder(part, above, rules):
+                    return ScannedEntry(above, decision, None)
             if is_folder:
-                return ScannedEntry(path, Ignore("a sub-folder: what is in it is taken file by file"), None)
+                return ScannedEntry(path, Ignore("a sub-folder: each file in it is claimed separately"), None)
             return _scan_file(disk, folder, name, path, rules, waits, clock)
     except OSError as error:
         return None if error.errno in _VANISHED else DeniedEntry(path, error)
@@ -140,38 +141,35 @@ def _open_folder(disk: Disk, inbox: Fd, prefix: bytes) -> Fd:
 def _scan_file(
     disk: Disk, folder: Fd, name: bytes, path: bytes, rules: Rules, waits: WaitTimes, clock: Callable[[], float]
 ) -> ScannedEntry | DeniedEntry:
-    """Look at one entry. What is wrong with it must not keep the others from being looked at."""
-    if skip := decide_by_name(path, rules.include, rules.exclude):
-        return ScannedEntry(path, skip, None)
+    """Decide about one entry that is not a folder; an error with it does not end the scan."""
+    if ignored := decide_by_name(path, rules.include, rules.exclude):
+        return ScannedEntry(path, ignored, None)
     try:
-        look, now = disk.stat(folder, name), clock()
-        if look.kind is FileKind.LINK and is_reserved(disk, folder, name):
-            return ScannedEntry(path, Ignore("a name that is reserved for a file on its way back"), look)
-        idle = _check_writers(disk, folder, name) if is_settled(look, now, waits) else WriterCheck.UNKNOWN
-        return ScannedEntry(
-            path, decide(look, idle, now, waits, is_downloading=_has_partial_download(disk, folder, name, look)), look
-        )
+        stat, now = disk.stat(folder, name), clock()
+        if stat.kind is FileKind.LINK and is_reserved(disk, folder, name):
+            return ScannedEntry(path, Ignore("a link that reserves the name for a file that inboxd moves back"), stat)
+        writers = _check_writers(disk, folder, name) if is_settled(stat, now, waits) else WriterCheck.UNKNOWN
+        is_downloading = stat.size == 0 and _has_partial_download(disk, folder, name)
+        return ScannedEntry(path, decide(stat, writers, now, waits, is_downloading=is_downloading), stat)
     except OSError as error:
-        return ScannedEntry(path, Ignore("it is gone"), None) if error.errno in _VANISHED else DeniedEntry(path, error)
+        return ScannedEntry(path, Ignore("the file is missing"), None) if error.errno in _VANISHED else DeniedEntry(path, error)
 
 
 def _check_writers(disk: Disk, folder: Fd, name: bytes) -> WriterCheck:
     try:
         with closing(disk, disk.open_file(folder, name)) as file:
             return disk.check_writers(file)
-    except BlockingIOError:  # another program holds a lease of its own on it: Samba, an NFS server
+    except BlockingIOError:  # another program holds a kernel lease on the file: Samba, an NFS server
         return WriterCheck.BUSY
     except PermissionError:
         return WriterCheck.UNKNOWN
 
 
-def _has_partial_download(disk: Disk, folder: Fd, name: bytes, look: Stat) -> bool:
-    """Tell whether a download's other name stands beside an empty file: browsers reserve the final name so."""
-    if look.size:
-        return False
-    for other in partial_download_names(name):
+def _has_partial_download(disk: Disk, folder: Fd, name: bytes) -> bool:
+    """Return whether a partial download exists next to an empty file: browsers reserve the final name in this way."""
+    for partial_name in partial_download_names(name):
         try:
-            disk.stat(folder, other)
+            disk.stat(folder, partial_name)
         except OSError:
             continue
         return True

@@ -1,4 +1,4 @@
-"""What follows from a folder's mount: inotify or polling, and how long to wait when unsure."""
+"""Derive from a folder's mount whether to use inotify or polling, and how long files must be unchanged."""
 
 import sys
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from inboxd.config.settings import Rules
 from inboxd.fs.mounts import Mount
 from inboxd.intake.readiness import WaitTimes
 
-UNSURE_LOCAL_SECONDS = 2.0
-UNSURE_NETWORK_SECONDS = 10.0
+UNSURE_LOCAL_SECONDS, UNSURE_NETWORK_SECONDS = 2.0, 10.0
+"""``unsure_seconds = "auto"`` by kind of mount: how long a file must be unchanged where writers can't be detected reliably."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,23 +20,23 @@ class WatchMode:
 
     @property
     def name(self) -> str:
-        """The word for it in logs and in the settings."""
+        """The mode's name in logs and settings."""
         return "inotify" if self.uses_events else "polling"
 
 
 def choose_watch_mode(rules: Rules, mount: Mount) -> WatchMode:
-    """Decide how to watch a folder on this mount."""
+    """Return how to watch a folder on this mount."""
     if rules.watch_mode != "auto":
         return WatchMode(rules.watch_mode == "inotify", f"watch_mode = {rules.watch_mode!r}")
     if sys.platform != "linux":
-        return WatchMode(uses_events=False, reason="inotify is Linux's")
+        return WatchMode(uses_events=False, reason="inotify is available on Linux only")
     if mount.is_network:
-        return WatchMode(uses_events=False, reason=f"{mount.file_system}: others may write there unseen by this system")
+        return WatchMode(uses_events=False, reason=f"{mount.file_system}: writes may come without inotify events")
     return WatchMode(uses_events=True, reason=f"{mount.file_system}: a local file system")
 
 
 def wait_times(rules: Rules, mount: Mount) -> WaitTimes:
-    """Return how long this inbox's files wait, on this mount."""
+    """Return how long this inbox's files must be unchanged on this mount."""
     unsure = rules.unsure_seconds
     if unsure == "auto":
         unsure = UNSURE_NETWORK_SECONDS if mount.is_network else UNSURE_LOCAL_SECONDS

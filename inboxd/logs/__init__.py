@@ -1,1 +1,1 @@
-"""The log: the names of its events, and how a line is written."""
+"""Logging: the events, the formats, and the systemd journal."""

@@ -1,6 +1,6 @@
-"""The log: structlog, one line for each move, and the names of all events in this one place."""
+"""Names of all log events."""
 
-# One file's way
+# Files
 FILE_CLAIMED = "file_claimed"
 FILE_RELEASED = "file_released"
 FILE_REFUSED = "file_refused"
@@ -12,7 +12,7 @@ FILE_MISSING = "file_missing"
 FILE_DENIED = "file_denied"
 FILE_EXPIRED = "file_expired"
 FILE_REQUEUED = "file_requeued"
-# One parcel's way
+# Parcels
 PARCEL_SENT = "parcel_sent"
 DUPLICATE_IGNORED = "duplicate_ignored"
 LEASE_LOST = "lease_lost"
@@ -22,7 +22,7 @@ PARCEL_SPLIT = "parcel_split"
 PARCEL_BLOCKED = "parcel_blocked"
 MESSAGE_INVALID = "message_invalid"
 MESSAGE_QUARANTINED = "message_quarantined"
-# The programs
+# Programs
 STARTED = "started"
 STOPPING = "stopping"
 STOPPED = "stopped"

@@ -1,4 +1,4 @@
-"""The systemd journal in its own language: one datagram for each entry, one field for each key."""
+"""Writes to the systemd journal in its native protocol: a datagram for each entry, a field for each key."""
 
 import errno
 import json
@@ -13,8 +13,8 @@ from functools import lru_cache
 
 SOCKET = "/run/systemd/journal/socket"
 VALUE_BYTES_MAX = 64 * 1024
-"""A longer value is cut; so is a shorter one, where all of them together are more than a datagram carries."""
-TRUNCATED = b" ... (cut)"
+"""Maximum length of a value, which is halved until the whole entry fits into a datagram; longer values are truncated."""
+TRUNCATED = b" ... (truncated)"
 KEY_CHARS_MAX = 64
 _TOO_LARGE = (errno.EMSGSIZE, errno.ENOBUFS)
 _SEND_BUFFER_BYTES = 8 * 1024 * 1024
@@ -25,36 +25,36 @@ _RESERVED_FIELDS = frozenset({"MESSAGE", "MESSAGE_ID", "PRIORITY", "SYSLOG_IDENT
 
 @lru_cache(maxsize=256)
 def message_id(event: str) -> str:
-    """Return the MESSAGE_ID of a kind of event: 32 hex digits, the same for ever, made from the event's name."""
+    """Return an event's MESSAGE_ID: 32 hex digits, derived from the event's name, the same in every release."""
     return uuid.uuid5(_EVENT_NAMESPACE, event).hex
 
 
 def to_fields(event: Mapping[str, object], message: str, *, is_known_event: bool) -> dict[str, str]:
-    """Return a log line as the journal's fields: ``message`` for people, the rest for machines.
+    """Return a log event as journal fields; ``message`` is the text that people read.
 
-    ``is_kind`` says that the event's name is one of ours, and not the words of a library.
+    ``is_known_event`` is False for a library's log message, which gets no MESSAGE_ID.
     """
-    found = {
+    fields = {
         _to_field_name(key): _to_text(value)
         for key, value in event.items()
         if value is not None and key not in ("timestamp", "level")
     }
-    found = {key: value for key, value in found.items() if key and key not in _RESERVED_FIELDS}
+    fields = {key: value for key, value in fields.items() if key and key not in _RESERVED_FIELDS}
     name = str(event.get("event", ""))
-    found |= {
+    fields |= {
         "MESSAGE": message,
         "PRIORITY": _PRIORITIES.get(str(event.get("level")), "6"),
         "SYSLOG_IDENTIFIER": f"inboxd-{event.get('program', '')}",
         "EVENT": name,
     }
     if is_known_event:
-        found["MESSAGE_ID"] = message_id(name)
-    return found
+        fields["MESSAGE_ID"] = message_id(name)
+    return fields
 
 
 @lru_cache(maxsize=512)
 def _to_field_name(key: str) -> str:
-    """Spell a key as the journal takes it: it drops other fields without a word. "" if nothing of it is left."""
+    """Return a key as a valid field name, "" if no character is valid: journald drops invalid fields silently."""
     return re.sub(r"[^A-Z0-9_]", "_", str(key).upper()).lstrip("_0123456789")[:KEY_CHARS_MAX]
 
 
@@ -63,7 +63,7 @@ def _to_text(value: object) -> str:
 
 
 def encode(entry: Mapping[str, str], value_bytes_max: int = VALUE_BYTES_MAX) -> bytes:
-    """Return an entry's datagram: KEY=value lines, and for values of several lines their length and their bytes."""
+    """Return an entry as a datagram: KEY=value for a value of one line, the key, length and bytes for others."""
     lines = []
     for key, text in entry.items():
         value = text.encode("utf-8", "backslashreplace")
@@ -77,14 +77,14 @@ def encode(entry: Mapping[str, str], value_bytes_max: int = VALUE_BYTES_MAX) -> 
 
 
 class JournalSocket:
-    """The way to the journal: connected on first use, and anew when it was restarted."""
+    """A connection to journald: opened on first use, and reopened after journald was restarted."""
 
     def __init__(self, address: str = SOCKET) -> None:
         self._address = address
         self._socket: socket.socket | None = None
 
     def send(self, entry: Mapping[str, str]) -> bool:
-        """Send one entry, whole or with long values cut; False if no journal listens. Waits while the journal is behind."""
+        """Send one entry, its long values truncated if needed; False if no journal listens. Block while its queue is full."""
         for _ in range(2):
             try:
                 self._send(entry)
@@ -95,7 +95,7 @@ class JournalSocket:
         return False
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._socket is not None:
             self._socket.close()
         self._socket = None
@@ -118,21 +118,21 @@ class JournalSocket:
 
 
 class JournalHandler(logging.Handler):
-    """For a formatter that sends by itself, and returns what is to be told on stderr instead: nothing, as a rule."""
+    """A handler whose formatter sends the record to the journal, and returns a line for stderr only if that failed."""
 
-    def __init__(self, to: JournalSocket) -> None:
+    def __init__(self, journal: JournalSocket) -> None:
         super().__init__()
-        self._to = to
+        self._journal = journal
 
     def close(self) -> None:
-        """Let go of the journal at the end."""
-        self._to.close()
+        """Close the journal's connection."""
+        self._journal.close()
         super().close()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send one record."""
+        """Format one record, which sends it."""
         try:
-            if left := self.format(record):
-                sys.stderr.write(left + "\n")
-        except Exception:  # noqa: BLE001 - as in logging's own handlers: a line that can't be told is no reason to fail
+            if line := self.format(record):
+                sys.stderr.write(line + "\n")
+        except Exception:  # noqa: BLE001 - as in logging's own handlers: a logging error must not reach the caller
             self.handleError(record)

@@ -1,4 +1,4 @@
-"""One log event as a line: for a terminal, as JSON, or as the journal's fields."""
+"""Renderers of a log event: as a line for a terminal, as JSON, or as journal fields."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,11 +11,20 @@ from inboxd.logs.journald import JournalSocket
 from inboxd.logs.text import escape
 
 Renderer = Callable[[WrappedLogger, str, EventDict], str]
-"""The last step: an event's keys and values to a line, without its line feed; "" for what is told already."""
+"""The last processor: returns an event's line without its line feed, "" if the event was written elsewhere."""
+
+VALUE_CHARS_MAX = 120
+"""Maximum length of one value on a terminal's line; longer ones are truncated."""
+
+_MARKS: dict[str, str] = {"warning": "!", "error": "!!", "critical": "!!"}
+_PLAIN_TYPES = frozenset({int, float, bool, type(None)})
+_RENDERED_FIRST = frozenset({"timestamp", "level", "program", "event", "module", "inbox", "file", "exception"})
+_KEY_ORDER = dict.fromkeys(("timestamp", "level", "program", "event"))
+_ENCODER = json.JSONEncoder(ensure_ascii=True, default=repr)
 
 
 def escape_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Escape file names, which are bytes and may be hostile, to one printable line."""
+    """Escape all values but the traceback: file names are bytes and may be hostile."""
     return {
         key: value
         if type(value) in _PLAIN_TYPES or (type(value) is str and value.isprintable()) or key == "exception"
@@ -25,7 +34,7 @@ def escape_values(_logger: WrappedLogger, _method: str, event: EventDict) -> Eve
 
 
 def _to_printable(value: object) -> object:
-    """Make a value, and what is in it, something that JSON carries and a terminal bears."""
+    """Return a value with all text in it escaped, and bytes and keys converted to str, as JSON requires."""
     match value:
         case bytes() | str():
             return escape(value)
@@ -38,72 +47,53 @@ def _to_printable(value: object) -> object:
 
 
 def render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    """Render a line for machines; first comes what every line has, so that a column of lines can be read."""
+    """Return an event as a JSON object; the keys that all events have come first."""
     return _ENCODER.encode({**_KEY_ORDER, **event})
 
 
-_KEY_ORDER = dict.fromkeys(("timestamp", "level", "program", "event"))
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=True, default=repr)
-
-
-VALUE_CHARS_MAX = 120
-"""So much of one value fits a terminal's line."""
-
-
-_MARKS: dict[str, str] = {"warning": "!", "error": "!!", "critical": "!!"}
-
-
 def render_for_terminal(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    """Render a line for a terminal: time, program, event, file, then the rest."""
-    stamp, program = str(event.get("timestamp", ""))[11:23], event.get("program") or ""
-    return f"{stamp} {program:<8}{_MARKS.get(event.get('level', 'info'), ''):>2} {_describe(event)}"
+    """Return an event as a line for a terminal: time, program, event, file, other values."""
+    time, program = str(event.get("timestamp", ""))[11:23], event.get("program") or ""
+    return f"{time} {program:<8}{_MARKS.get(event.get('level', 'info'), ''):>2} {_describe(event)}"
 
 
-def journal_renderer(to: JournalSocket) -> Renderer:
-    """Return a renderer that sends each line to the journal, and renders it only where none listens."""
+def journal_renderer(journal: JournalSocket) -> Renderer:
+    """Return a renderer that sends each event to the journal, and returns a line only if no journal listens."""
 
     def send(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-        sentence = _describe(event)
+        message = _describe(event)
         if exception := event.get("exception"):
             event = {**event, "exception": _escape_traceback(exception)}
-        entry = journald.to_fields(event, sentence, is_known_event=event.get("event") in EVENTS)
-        return "" if to.send(entry) else f"<{entry['PRIORITY']}>{entry['MESSAGE']}"
+        entry = journald.to_fields(event, message, is_known_event=event.get("event") in EVENTS)
+        return "" if journal.send(entry) else f"<{entry['PRIORITY']}>{entry['MESSAGE']}"
 
     return send
 
 
-_SHOWN_FIRST = frozenset({"timestamp", "level", "program", "event", "module", "inbox", "file", "exception"})
-
-
 def _describe(event: EventDict) -> str:
-    """Say what a line is about: the event, the file, the rest; and below it a traceback, if there is one."""
+    """Return an event, its file and its other values as a line, and below it the traceback, if there is one."""
     name, inbox, file, exception = (event.get(key) for key in ("event", "inbox", "file", "exception"))
     subject = f" {inbox}:{file}" if file is not None else (f" {inbox}" if inbox else "")
-    rest = "".join(
-        f"  {key}={_shorten(value)}" for key, value in event.items() if value is not None and key not in _SHOWN_FIRST
+    values = "".join(
+        f"  {key}={_shorten(value)}" for key, value in event.items() if value is not None and key not in _RENDERED_FIRST
     )
-    line = f"{name or ''}{subject}{rest}"
+    line = f"{name or ''}{subject}{values}"
     return f"{line}\n{_escape_traceback(exception)}" if exception else line
 
 
 def _escape_traceback(exception: object) -> str:
-    """Escape a traceback's lines, and leave them lines."""
+    """Escape a traceback line by line."""
     return "\n".join(map(escape, str(exception).split("\n")))
 
 
-_PLAIN_TYPES = frozenset({int, float, bool, type(None)})
+def render_read_back(fields: Mapping[str, object]) -> str:
+    """Return an event that was read back from a log as ``render_for_terminal`` does, on one line without its traceback.
 
-
-def render_read_back(line: Mapping[str, object]) -> str:
-    """Render a line that was read back as a terminal would have shown it: one line, whatever it holds, without its traceback.
-
-    ``line`` has the keys of a JSON line; its timestamp is shown as it is.
+    ``fields`` has the keys of a JSON line, in any state: the log may be hostile or damaged.
     """
     event = {
         key if key.isprintable() else escape(key): value if type(value) in _PLAIN_TYPES else _to_printable(value)
-        for key, value in line.items()
+        for key, value in fields.items()
         if key != "exception"
     }
     return render_for_terminal(None, "", event)

@@ -1,4 +1,4 @@
-"""Setting up the log: structlog, and every library's ``logging``, in one shape."""
+"""Configures structlog and the standard library's logging to write in one format."""
 
 import contextlib
 import logging
@@ -19,93 +19,95 @@ from inboxd.logs.journald import JournalHandler, JournalSocket
 from inboxd.logs.render import Renderer, escape_values, journal_renderer, render_for_terminal, render_json
 from inboxd.logs.text import escape
 
-_NO_ENVIRONMENT: Mapping[str, str] = MappingProxyType({})
-
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """Return a logger; its lines carry ``name`` as ``module``."""
+    """Return a logger whose events have ``name`` as their ``module``."""
     return cast("FilteringBoundLogger", structlog.get_logger(module=name))
 
 
 def configure_logging(
-    settings: Log, *, program: str, environment: Mapping[str, str] = _NO_ENVIRONMENT, journal_socket: str = journald.SOCKET
+    settings: Log, *, program: str, environment: Mapping[str, str] = MappingProxyType({}), journal_socket: str = journald.SOCKET
 ) -> None:
-    """Send our lines, and those of every library's ``logging``, to stderr in one shape, or to the journal.
+    """Write inboxd's events and the libraries' log records in one format, to stderr or to the journal.
 
-    ``auto`` is for people on a terminal, the journal's fields where ``environment`` says that stderr is its stream, and
-    one JSON object on each line otherwise.
+    The format ``auto`` is "console" on a terminal, "journal" if JOURNAL_STREAM in ``environment`` names stderr, else "json".
     """
-    shape = _choose_format(environment) if settings.format == "auto" else settings.format
-    pretty = shape == "console"
+    line_format = _choose_format(environment) if settings.format == "auto" else settings.format
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=not pretty),
+        structlog.processors.TimeStamper(fmt="iso", utc=line_format != "console"),
         _add_program(program),
         escape_values,
     ]
-    to = JournalSocket(journal_socket)
-    lasts: dict[str, Renderer] = {"console": render_for_terminal, "json": render_json, "journal": journal_renderer(to)}
+    journal = JournalSocket(journal_socket)
+    renderers: dict[str, Renderer] = {"console": render_for_terminal, "json": render_json, "journal": journal_renderer(journal)}
+    render = renderers[line_format]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, _guarded(lasts[shape])],
+        processors=[*shared, structlog.processors.format_exc_info, _with_fallback(render)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_LineWriter.factory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared, structlog.processors.format_exc_info],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, lasts[shape]],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     )
-    handler = JournalHandler(to) if shape == "journal" else logging.StreamHandler(sys.stderr)
+    handler = JournalHandler(journal) if line_format == "journal" else logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    _configure_libraries(handler, level)
+
+
+def _configure_libraries(handler: logging.Handler, level: int) -> None:
+    """Make a handler the root logger's only one, and reduce the records of libraries that log each operation."""
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
     beat = logging.getLogger("celery.beat")
-    if not any(isinstance(kept, _RateLimit) for kept in beat.filters):
+    if not any(isinstance(existing, _RateLimit) for existing in beat.filters):
         beat.addFilter(_RateLimit())
-    for chatty in ("watchdog", "celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(chatty).setLevel(max(level, logging.WARNING))
+    for name in ("watchdog", "celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(max(level, logging.WARNING))
 
 
 class _LineWriter:
-    """Writes our own lines to stderr. Python's ``logging`` would cost more than all else of a line."""
+    """Structlog's logger: writes inboxd's lines to stderr, without ``logging``, which costs more than the rest of a line."""
 
     def __init__(self, stderr: TextIO | None) -> None:
-        """Write to ``stderr``, None where there is none."""
+        """Write to ``stderr``, or nothing if it is None."""
         self._stderr = stderr
 
     @classmethod
     def factory(cls, stderr: TextIO | None) -> "Callable[..., _LineWriter]":
-        """Return what structlog makes its loggers with."""
+        """Return structlog's logger factory."""
         return lambda *_names: cls(stderr)
 
     def write(self, line: str) -> None:
-        """Write a whole line in one call, so that no other program's comes between; "" is none."""
+        """Write a whole line in one call, so that no other program's line interleaves; "" is a no-op."""
         if line and self._stderr:
-            with contextlib.suppress(OSError, ValueError):  # as in logging: what can't be told is no reason to fail
+            with contextlib.suppress(OSError, ValueError):  # as in logging: a logging error must not reach the caller
                 self._stderr.write(line + "\n")
                 self._stderr.flush()
 
     debug = info = warning = error = critical = write
 
 
-def _guarded(render: Renderer) -> Renderer:
-    """Let a line that can't be rendered say so, and which it is; whoever logs has other work."""
+def _with_fallback(render: Renderer) -> Renderer:
+    """Return a renderer that does not raise: an event that can't be rendered becomes an error line with the event's name."""
 
-    def rendered(logger: WrappedLogger, method: str, event: EventDict) -> str:
+    def render_or_fall_back(logger: WrappedLogger, method: str, event: EventDict) -> str:
         name = event.get("event")
         try:
             return render(logger, method, event)
-        except SoftTimeLimitExceeded:  # it is about the handler
+        except SoftTimeLimitExceeded:  # the handler's time limit
             raise
         except Exception as error:  # noqa: BLE001 - a value's own __repr__ may raise anything
-            kept = {key: event.get(key) for key in ("timestamp", "program")}
-            lost = {**kept, "level": "error", "event": escape(str(name)), "error": type(error).__name__}
-            return render(logger, method, lost)
+            common = {key: event.get(key) for key in ("timestamp", "program")}
+            fallback = {**common, "level": "error", "event": escape(str(name)), "error": type(error).__name__}
+            return render(logger, method, fallback)
 
-    return rendered
+    return render_or_fall_back
 
 
 def _choose_format(environment: Mapping[str, str]) -> str:
@@ -114,31 +116,29 @@ def _choose_format(environment: Mapping[str, str]) -> str:
             return "console"
         stderr = Disk().fstat(sys.stderr.fileno())
     except (AttributeError, OSError, ValueError):
-        return "json"  # closed, no file at all, or none
-    # programs that we start inherit the variable, and may write elsewhere
+        return "json"  # stderr is closed, not a file, or None
+    # child processes inherit the variable, even if their stderr is redirected
     return "journal" if environment.get("JOURNAL_STREAM") == f"{stderr.dev}:{stderr.ino}" else "json"
 
 
 class _RateLimit(logging.Filter):
-    """Lets beat's complaints about an absent broker through once in a while, and its tale of every sweep never."""
+    """Limits the rate at which beat repeats an error, such as that the broker is unavailable; drops its line for each sweep."""
 
     EVERY_SECONDS = 30.0
 
     def __init__(self) -> None:
         super().__init__()
-        self._last_told: dict[str, float] = {}
+        self._last_passed: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if str(record.msg).startswith("Scheduler: Sending due task"):
+        message, now = str(record.msg), time.monotonic()
+        if message.startswith("Scheduler: Sending due task"):
             return False
-        now = time.monotonic()
-        if (
-            record.levelno < logging.ERROR
-            or now - self._last_told.get(str(record.msg), -self.EVERY_SECONDS) >= self.EVERY_SECONDS
-        ):
-            self._last_told[str(record.msg)] = now
-            return True
-        return False
+        elapsed = now - self._last_passed.get(message, -self.EVERY_SECONDS)
+        if record.levelno >= logging.ERROR and elapsed < self.EVERY_SECONDS:
+            return False
+        self._last_passed[message] = now
+        return True
 
 
 def _add_program(program: str) -> Processor:

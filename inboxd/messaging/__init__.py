@@ -1,1 +1,1 @@
-"""What travels through Celery: payloads, outcomes, queues, and the file that a handler gets."""
+"""Celery messages and results: payloads, outcomes, queues, and the file object that a handler gets."""

@@ -1,4 +1,4 @@
-"""Content types, guessed by a name's suffix."""
+"""Guesses content types by the file name's suffix."""
 
 import mimetypes
 from functools import lru_cache
@@ -7,7 +7,7 @@ OCTET_STREAM = "application/octet-stream"
 
 
 def guess_content_type(path: bytes) -> str:
-    """Guess a file's content type by its suffix, as a browser does. The name has no other say: it could look like a URL."""
+    """Return the content type for a path's suffix only: mimetypes would parse a whole name such as ``data:…`` as a URL."""
     _, dot, suffix = path.rpartition(b"/")[2].rpartition(b".")
     return _guess_by_suffix(suffix) if dot else OCTET_STREAM
 

@@ -1,4 +1,4 @@
-"""What a handler gets: one file, with the attributes of a web framework's uploaded file."""
+"""The file object that a handler gets, with the interface of a web framework's uploaded file."""
 
 import hashlib
 import io
@@ -15,14 +15,14 @@ _CHUNK_BYTES = 1024 * 1024
 class InboxFile:
     """One dropped file, open for reading in binary mode.
 
-    Attributes: ``stream`` (the open binary file, for code that wants a real one), ``name`` (the inbox, as an upload's form
-    field), ``filename``, ``raw_filename`` (bytes), ``content_type``, ``content_length`` (bytes), ``headers``, ``id`` (the same
-    however often this file is handed out), ``inbox``, ``parcel``, ``attempt`` (1, 2 …). A context manager, and an iterator
-    over lines. inboxd closes it when the handler returns.
+    Attributes: ``stream`` (the open binary file, for code that needs a real one), ``name`` (the inbox, as an upload's form
+    field), ``filename``, ``raw_filename`` (bytes), ``content_type``, ``content_length`` (in bytes), ``headers``, ``id`` (the
+    same at every attempt), ``inbox``, ``parcel``, ``attempt`` (1, 2 …). A context manager, and an iterator over lines. inboxd
+    closes the file when the handler returns.
     """
 
-    def __init__(self, part: FilePart, parcel: Parcel, stream: BinaryIO, home: Path | None, attempt: int) -> None:
-        """``home`` is the parcel's own folder in claimed/, None on another host."""
+    def __init__(self, part: FilePart, parcel: Parcel, stream: BinaryIO, folder: Path | None, attempt: int) -> None:
+        """``folder`` is the parcel's folder in claimed/, None on another host."""
         self.stream = stream
         self.name = parcel.inbox
         self.raw_filename = part.filename
@@ -37,14 +37,14 @@ class InboxFile:
         self.id = str(part.headers["id"])
         self.inbox = parcel.inbox
         self.parcel = parcel.id
-        self._home = home
+        self._folder = folder
         self.attempt = attempt
         self._sha256 = str(part.headers["sha256"]) if "sha256" in part.headers else None
 
     @property
     def path(self) -> Path | None:
-        """Where the file lies, None on another host. It is there to be read: done/ and failed/ are inboxd's business."""
-        return None if self._home is None else self._home / self.filename
+        """The file's path, None on another host. For reading only: inboxd moves the file to done/ or failed/."""
+        return None if self._folder is None else self._folder / self.filename
 
     @property
     def mimetype(self) -> str:
@@ -53,12 +53,12 @@ class InboxFile:
 
     @property
     def size(self) -> int:
-        """How many bytes the file has."""
+        """The file's size in bytes."""
         return self.content_length
 
     @property
     def sha256(self) -> str:
-        """The content's SHA-256, hex; read through ``stream``, whose position stays where it is."""
+        """The content's SHA-256 in hex, computed on first use; the position of ``stream`` does not change."""
         if self._sha256 is None:
             position = self.tell()
             digest = hashlib.sha256()
@@ -73,33 +73,33 @@ class InboxFile:
         if hasattr(dst, "write"):
             shutil.copyfileobj(self.stream, dst, buffer_size)
             return
-        with open(dst, "wb") as target:  # noqa: PTH123 - a handler's own place, named by it
+        with open(dst, "wb") as target:  # noqa: PTH123 - the handler chooses the path
             shutil.copyfileobj(self.stream, target, buffer_size)
 
     def read(self, size: int = -1) -> bytes:
-        """Read at most ``size`` bytes, or all that is left."""
+        """Read at most ``size`` bytes, or the rest of the file."""
         return self.stream.read(size)
 
     def readline(self, size: int = -1) -> bytes:
-        """Read one line with its end, b"" at the end of the file."""
+        """Read one line with its line end; b"" at the end of the file."""
         return self.stream.readline(size)
 
     def readlines(self, hint: int = -1) -> list[bytes]:
-        """Read all lines that are left, or so many that they have ``hint`` bytes."""
+        """Read the remaining lines, or as many as have at least ``hint`` bytes."""
         return self.stream.readlines(hint)
 
     def chunks(self, size: int = _CHUNK_BYTES) -> Iterator[bytes]:
-        """Yield the whole content in pieces of ``size`` bytes, from the beginning."""
+        """Yield the whole content in chunks of ``size`` bytes, from the beginning."""
         self.seek(0)
         while chunk := self.read(size):
             yield chunk
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move to a position in bytes, and return it."""
+        """Set the position and return it, in bytes from the beginning."""
         return self.stream.seek(offset, whence)
 
     def tell(self) -> int:
-        """Return the position, in bytes."""
+        """Return the position in bytes."""
         return self.stream.tell()
 
     def readable(self) -> bool:
@@ -115,12 +115,12 @@ class InboxFile:
         return False
 
     def close(self) -> None:
-        """Close the stream; the file itself stays where it is."""
+        """Close the stream; the file is neither moved nor deleted."""
         self.stream.close()
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed."""
+        """Whether the stream is closed."""
         return self.stream.closed
 
     def __enter__(self) -> Self:

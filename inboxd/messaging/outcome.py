@@ -1,28 +1,29 @@
-"""What became of a parcel's files in the handler: the task's result, which the success callback and the sweeps read."""
+"""The outcome of a parcel: the task's result, which the success callback and the stale sweep read."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from inboxd.errors import InvalidMessage
+from inboxd.messaging.payload import expect_type
 from inboxd.spool.layout import is_parcel_id, split_path
 
 VERSION = 1
 
 
 class Verdict(StrEnum):
-    """What is to happen to one file now."""
+    """What happens to one file after its parcel was processed."""
 
-    DONE = "done"  # to done/
-    REJECTED = "rejected"  # to failed/: the handler's final word
-    RETRY_ISOLATED = "retry_isolated"  # it raised in company: try it again in a parcel of its own
-    REQUEUE = "requeue"  # the parcel's time was up before its turn: hand it out again
-    MISSING = "missing"  # it was not there any more
+    DONE = "done"  # move to done/
+    REJECTED = "rejected"  # move to failed/: the handler rejected the file
+    RETRY_ISOLATED = "retry_isolated"  # the handler raised in a parcel of many files: retry in a parcel of its own
+    REQUEUE = "requeue"  # the files before it have used up the time limit: send it again
+    MISSING = "missing"  # the file was not in claimed/
 
 
 @dataclass(frozen=True, slots=True)
 class FileOutcome:
-    """One file's outcome: its path below inbox/, the verdict, a reason if it is not done, the handler's answer if it is."""
+    """One file's path below inbox/, its verdict, the reason if it is not DONE, and the handler's return value if it is."""
 
     path: bytes
     verdict: Verdict
@@ -31,13 +32,13 @@ class FileOutcome:
 
     @property
     def is_from_handler(self) -> bool:
-        """Whether the handler has decided it: it need not be asked again."""
+        """Whether the handler has returned or raised, so that it is not called again after a crash of the worker."""
         return self.verdict in (Verdict.DONE, Verdict.REJECTED, Verdict.RETRY_ISOLATED)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A parcel's outcome; ``attempt`` counts how often it was started."""
+    """A parcel's outcome; ``attempt`` is the number of starts so far."""
 
     parcel: str
     inbox: str
@@ -46,7 +47,7 @@ class Outcome:
 
 
 def outcome_to_wire(outcome: Outcome) -> dict[str, Any]:
-    """Return the map that is stored as the task's result."""
+    """Return an outcome as the map that is stored as the task's result."""
     files = [
         {"filename": file.path, "verdict": file.verdict.value, "reason": file.reason, "result": file.result}
         for file in outcome.files
@@ -57,30 +58,20 @@ def outcome_to_wire(outcome: Outcome) -> dict[str, Any]:
 
 
 def outcome_from_wire(wire: object) -> Outcome:
-    """Read an outcome; everything in it is checked, for it may come from a message. Raises BadPayload."""
+    """Return the outcome in a task's result, with every value checked: it may come from a message. Raises InvalidMessage."""
     try:
         if not isinstance(wire, dict) or wire["version"] != VERSION or not is_parcel_id(wire["parcel"]):
-            raise InvalidMessage("no outcome of a parcel")
-        files = tuple(
-            FileOutcome(
-                _expect_bytes(file["filename"]), Verdict(file["verdict"]), _expect_reason(file["reason"]), file["result"]
-            )
-            for file in wire["files"]
-        )
-        for file in files:
-            split_path(file.path)
+            raise InvalidMessage(f"malformed outcome: not a map of version {VERSION} with the id of a parcel")
+        files = tuple(map(_to_file_outcome, wire["files"]))
         return Outcome(wire["parcel"], str(wire["inbox"]), int(wire["attempt"]), files)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InvalidMessage(f"an outcome of the wrong shape: {error}") from error
+    except KeyError as error:
+        raise InvalidMessage(f"malformed outcome: key {error} is missing") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidMessage(f"malformed outcome: {error}") from error
 
 
-def _expect_bytes(value: object) -> bytes:
-    if not isinstance(value, bytes):
-        raise TypeError(f"bytes expected, not {type(value).__name__}")
-    return value
-
-
-def _expect_reason(value: object) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise TypeError(f"a reason expected, not {type(value).__name__}")
-    return value
+def _to_file_outcome(wire: object) -> FileOutcome:
+    table = expect_type(dict, wire)
+    path, reason = expect_type(bytes, table["filename"]), table["reason"]
+    split_path(path)
+    return FileOutcome(path, Verdict(table["verdict"]), None if reason is None else expect_type(str, reason), table["result"])

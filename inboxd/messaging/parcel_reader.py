@@ -1,4 +1,4 @@
-"""Opening a parcel's files, one after the other, for handlers."""
+"""Opens a parcel's files for handlers."""
 
 import io
 from dataclasses import replace
@@ -13,67 +13,67 @@ from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import CLAIMED, split_path
 
 BUFFERED_BYTES_MAX = 64 * 1024
-"""A file up to this size is read when it is opened: a stream of its own takes twice as many system calls."""
+"""Maximum size of a file that is read at its opening: an unread stream takes twice as many system calls."""
 
 
 class ParcelReader:
-    """A parcel's files, opened one after the other; its folder in claimed/ stays open from the first one by reference on."""
+    """Opens the files of one parcel; keeps its folder in claimed/ open after the first file by reference."""
 
     def __init__(self, disk: Disk, parcel: Parcel, *, on_this_host: bool, attempt: int) -> None:
-        """Take a parcel of this host (``here``) or of another, for this attempt at it (1, 2 …)."""
+        """Prepare reading. ``on_this_host`` tells whether claimed/ is local; ``attempt`` is 1, 2 …, for the handlers."""
         self._disk = disk
         self._parcel = parcel
         self._attempt = attempt
         self._root = Path(parcel.root.decode("utf-8", "surrogateescape"))
-        self._home = self._root / CLAIMED.decode() / parcel.id if on_this_host else None
-        self._claimed: Fd | None = None
+        self._folder = self._root / CLAIMED.decode() / parcel.id if on_this_host else None
+        self._folder_fd: Fd | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_raised: object) -> None:
-        if self._claimed is not None:
-            self._disk.close(self._claimed)
-            self._claimed = None
+        if self._folder_fd is not None:
+            self._disk.close(self._folder_fd)
+            self._folder_fd = None
 
     def open(self, part: FilePart) -> InboxFile:
-        """Open one file: from the message, or, by reference, from claimed/ through safe descriptors.
+        """Open one file: from the message, or, if it goes by reference, from claimed/ without following links.
 
-        Raises FileNotFoundError if it is gone, Weather if it goes by reference and can't be reached from this host.
+        Raise FileNotFoundError if the file is missing in claimed/, TransientError if the inbox can't be reached from this host.
         """
         if part.stream is not None:
-            return InboxFile(part, self._parcel, io.BytesIO(part.stream), self._home, self._attempt)
-        if self._claimed is None:
-            self._claimed = self._open_claimed()
+            return InboxFile(part, self._parcel, io.BytesIO(part.stream), self._folder, self._attempt)
+        if self._folder_fd is None:
+            self._folder_fd = self._open_folder()
         parts, name = split_path(part.filename)
-        with opened_path(self._disk, self._claimed, parts) as at:
+        with opened_path(self._disk, self._folder_fd, parts) as at:
             file = self._disk.open_file(at, name)
-        look, stream = self._open_stream(file)
-        if (look.size, look.mtime_ns / 1e9) != (part.content_length, part.headers.get("mtime")):
-            # it was written to since: what was known of its content is of the past
+        stat, stream = self._open_stream(file)
+        if (stat.size, stat.mtime_ns / 1e9) != (part.content_length, part.headers.get("mtime")):
+            # the file was written to after it was packed, so that its SHA-256 is outdated
             part = replace(part, headers={key: value for key, value in part.headers.items() if key != "sha256"})
-        return InboxFile(part, self._parcel, stream, self._home, self._attempt)
+        return InboxFile(part, self._parcel, stream, self._folder, self._attempt)
 
     def _open_stream(self, file: Fd) -> tuple[Stat, BinaryIO]:
-        """Return what the system says of an open file, and a stream that takes it over; who can't be read is closed."""
+        """Return an open file's stat and a stream that owns the descriptor; close the descriptor on an error."""
         try:
-            look = self._disk.fstat(file)
-            chunks, missing = [], look.size if look.size <= BUFFERED_BYTES_MAX else 0
-            while missing > 0 and (chunk := self._disk.read(file, missing)):
+            stat = self._disk.fstat(file)
+            chunks, unread = [], stat.size if stat.size <= BUFFERED_BYTES_MAX else 0
+            while unread > 0 and (chunk := self._disk.read(file, unread)):
                 chunks.append(chunk)
-                missing -= len(chunk)
+                unread -= len(chunk)
         except BaseException:
             self._disk.close(file)
             raise
-        if look.size > BUFFERED_BYTES_MAX:
-            return look, self._disk.reader(file)
+        if stat.size > BUFFERED_BYTES_MAX:
+            return stat, self._disk.reader(file)
         self._disk.close(file)
-        return look, io.BytesIO(b"".join(chunks))
+        return stat, io.BytesIO(b"".join(chunks))
 
-    def _open_claimed(self) -> Fd:
+    def _open_folder(self) -> Fd:
         try:
-            top = self._disk.open_root(self._root)
+            root = self._disk.open_root(self._root)
         except OSError as error:
             raise TransientError(f"{self._root} can't be reached from this host: {error.strerror}") from error
-        with closing(self._disk, top):
-            return open_path(self._disk, top, (CLAIMED, self._parcel.id.encode()))
+        with closing(self._disk, root):
+            return open_path(self._disk, root, (CLAIMED, self._parcel.id.encode()))

@@ -1,4 +1,4 @@
-"""The parcel as it travels: one versioned msgpack map, with the vocabulary of a web framework's upload for each file."""
+"""The wire format of a parcel: a versioned msgpack map, with the field names of a web framework's upload for each file."""
 
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -11,19 +11,18 @@ _T = TypeVar("_T")
 VERSION = 1
 FILES_MAX = 10_000
 INLINE_BYTES_MAX = 32 * 1024 * 1024
-"""More than any settings allow: a message above it was not made by us."""
+"""Maximum of all files' inline bytes, above what the settings allow: inboxd sends no larger message."""
 
 Wire = dict[str, Any]
-"""What msgpack carries: str keys; bytes, str, int, float, list, dict and None as values."""
+"""A msgpack map: str keys; bytes, str, int, float, list, dict and None as values."""
 
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
     """One file of a parcel.
 
-    ``stream`` is its bytes, or None when it goes by reference: then it is read from claimed/ on its host. ``filename`` is the
-    path below inbox/, as bytes. ``headers`` has id (str), mtime (float, unix seconds), claimed-at (float) and, for inline
-    files, sha256 (hex).
+    ``stream`` is its content, or None if it goes by reference: then workers read it in claimed/ on its host. ``filename`` is
+    the path below inbox/. ``headers`` has id (str), mtime and claimed-at (float, unix seconds), sha256 (hex, small files).
     """
 
     filename: bytes
@@ -35,7 +34,7 @@ class FilePart:
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """One directory under claimed/, one Celery message, one task id."""
+    """One folder in claimed/, one Celery message, one task id."""
 
     id: str
     inbox: str
@@ -45,17 +44,17 @@ class Parcel:
 
     @property
     def inline_bytes(self) -> int:
-        """How many bytes of content travel inside the message."""
+        """The number of content bytes in the message."""
         return sum(len(part.stream) for part in self.files if part.stream is not None)
 
     @property
     def by_reference(self) -> bool:
-        """Whether a worker needs to see the inbox's folders."""
+        """Whether a file goes by reference, so that only workers with access to the inbox's folders can read it."""
         return any(part.stream is None for part in self.files)
 
 
 def parcel_to_wire(parcel: Parcel) -> Wire:
-    """Return the map that travels."""
+    """Return a parcel as a map for msgpack."""
     return {
         "version": VERSION,
         "parcel": parcel.id,
@@ -64,57 +63,57 @@ def parcel_to_wire(parcel: Parcel) -> Wire:
         "root": parcel.root,
         "files": [
             {
-                "filename": part.filename,
-                "content_type": part.content_type,
-                "content_length": part.content_length,
-                "headers": part.headers,
-                "stream": part.stream,
+                "filename": part.filename, "content_type": part.content_type, "content_length": part.content_length,
+                "headers": part.headers, "stream": part.stream,
             }
             for part in parcel.files
         ],
-    }
+    }  # fmt: skip
 
 
 def parcel_from_wire(wire: object) -> Parcel:
-    """Read a parcel from a message; everything in it is checked. Raises BadPayload."""
+    """Return the parcel of a message, with every value checked. Raises InvalidMessage."""
     if not isinstance(wire, dict) or wire.get("version") != VERSION:
         version = wire.get("version") if isinstance(wire, dict) else type(wire).__name__
-        raise InvalidMessage(f"this is inboxd's payload version {VERSION}, the message has {version!r}: upgrade the older side")
+        raise InvalidMessage(f"expected payload version {VERSION}, got {version!r}: run one release of inboxd on all hosts")
     try:
         parcel = Parcel(
-            id=_expect(str, wire["parcel"]),
-            inbox=_expect(str, wire["inbox"]),
-            host=_expect(str, wire["host"]),
-            root=_expect(bytes, wire["root"]),
-            files=tuple(_to_part(part) for part in _expect(list, wire["files"])),
+            id=expect_type(str, wire["parcel"]),
+            inbox=expect_type(str, wire["inbox"]),
+            host=expect_type(str, wire["host"]),
+            root=expect_type(bytes, wire["root"]),
+            files=tuple(_to_part(part) for part in expect_type(list, wire["files"])),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidMessage(f"a parcel of the wrong shape: {error}") from error
+    except KeyError as error:
+        raise InvalidMessage(f"malformed parcel: key {error} is missing") from error
+    except (TypeError, ValueError) as error:
+        raise InvalidMessage(f"malformed parcel: {error}") from error
     if not is_parcel_id(parcel.id) or not parcel.files or len(parcel.files) > FILES_MAX:
-        raise InvalidMessage(f"no parcel: id {parcel.id[:60]!r} with {len(parcel.files)} files")
+        raise InvalidMessage(f"invalid parcel: id {parcel.id[:60]!r}, {len(parcel.files)} files of at most {FILES_MAX}")
     if parcel.inline_bytes > INLINE_BYTES_MAX:
-        raise InvalidMessage(f"parcel {parcel.id} carries {parcel.inline_bytes} bytes, more than any settings allow")
+        raise InvalidMessage(f"parcel {parcel.id} has {parcel.inline_bytes} inline bytes, the maximum is {INLINE_BYTES_MAX}")
     return parcel
 
 
 def _to_part(wire: object) -> FilePart:
-    table = _expect(dict, wire)
+    table = expect_type(dict, wire)
     stream = table["stream"]
     part = FilePart(
-        filename=_expect(bytes, table["filename"]),
-        content_type=_expect(str, table["content_type"]),
-        content_length=_expect(int, table["content_length"]),
-        headers=_expect(dict, table["headers"]),
-        stream=None if stream is None else _expect(bytes, stream),
+        filename=expect_type(bytes, table["filename"]),
+        content_type=expect_type(str, table["content_type"]),
+        content_length=expect_type(int, table["content_length"]),
+        headers=expect_type(dict, table["headers"]),
+        stream=None if stream is None else expect_type(bytes, stream),
     )
     split_path(part.filename)
-    _expect(str, part.headers["id"])
+    expect_type(str, part.headers["id"])
     if part.stream is not None and len(part.stream) != part.content_length:
-        raise ValueError(f"{len(part.stream)} bytes where {part.content_length} were announced")
+        raise ValueError(f"stream has {len(part.stream)} bytes, but content_length is {part.content_length}")
     return part
 
 
-def _expect(kind: type[_T], value: object) -> _T:
-    if not isinstance(value, kind):
-        raise TypeError(f"{kind.__name__} expected, not {type(value).__name__}")
+def expect_type(expected: type[_T], value: object) -> _T:
+    """Return a value of a message unchanged. Raises TypeError if it has another type."""
+    if not isinstance(value, expected):
+        raise TypeError(f"expected {expected.__name__}, got {type(value).__name__}")
     return value

@@ -1,4 +1,4 @@
-"""The queues: their names, their order, and what waits in them."""
+"""The queues: their names, the order in which workers poll them, and the messages in them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,39 +11,35 @@ from kombu.utils.scheduling import round_robin_cycle
 from inboxd.broker.connection import translate_redis_errors
 
 QUEUE_PREFIX = "inboxd."
-"""How the names of all our queues begin."""
-
+"""Prefix of all queues."""
 
 HOST_QUEUE_PREFIX = "inboxd.host."
 
-
 WORK_QUEUE = "inboxd.work"
-"""Parcels that carry their bytes: any worker on any host."""
-
+"""Queue of parcels with all their files inline, for workers on any host."""
 
 UNACKED_KEY = "inboxd.unacked"
-"""Messages that workers hold: what is worked on, and what waits for its next attempt."""
-
+"""Redis key of messages that workers have received and not acknowledged: running, or waiting for a retry."""
 
 QUARANTINE_KEY = "inboxd.quarantine"
-"""Messages that no worker should get, kept for a person to look at."""
+"""Redis key of messages that no worker may get, kept for an administrator."""
 
 
 def files_queue(host: str) -> str:
-    """Return the queue of parcels that go by reference: workers that see this host's folders."""
+    """Return the queue of parcels with files by reference, for workers that can open this host's folders."""
     return f"inboxd.files.{host}"
 
 
 def host_queue(host: str) -> str:
-    """Return the queue of callbacks and sweeps: workers on the host that owns the folders."""
+    """Return the queue of callbacks and sweeps, for workers on the host that owns the folders."""
     return f"{HOST_QUEUE_PREFIX}{host}"
 
 
 class HostQueueFirst(round_robin_cycle):  # type: ignore[type-arg]  # generic in the stubs only
-    """The order in which a worker asks its queues: callbacks first, so that what is finished gets away; then in turn."""
+    """The order in which a worker polls its queues: the host's own first, so that files are filed soon; the others in turn."""
 
     def rotate(self, last_used: str) -> None:
-        """Put a queue that has just given a message behind the others, unless it is the host's own."""
+        """Move the queue of the last message behind the others, unless it is the host's own."""
         items: list[str] = self.items or []
         items.sort(key=lambda queue: (not queue.startswith(HOST_QUEUE_PREFIX), queue == last_used))
 
@@ -56,30 +52,26 @@ end
 return ids
 """
 
-
 _PAGE_MESSAGES = 500
 
 
 def queued_task_ids(client: redis.Redis, queues: Iterable[str]) -> set[str]:
-    """Return the ids of all tasks whose messages lie in these queues. Reads every message: for repairs only.
-
-    Raises BrokerAway.
-    """
+    """Return the ids of all tasks in these queues. Slow, since it reads every message. Raises BrokerUnavailable."""
     script = client.register_script(_LIST_IDS)
-    found: set[str] = set()
+    task_ids: set[str] = set()
     with translate_redis_errors():
         for queue in queues:
             start = 0
             while ids := cast("list[bytes]", script(keys=[queue], args=[start, start + _PAGE_MESSAGES - 1])):
-                found.update(task_id.decode("ascii", "replace") for task_id in ids)
+                task_ids.update(task_id.decode("ascii", "replace") for task_id in ids)
                 start += _PAGE_MESSAGES
-    return found
+    return task_ids
 
 
 _FIND_UNACKED = """
-local wanted = '"id": "' .. ARGV[1] .. '"'
+local header = '"id": "' .. ARGV[1] .. '"'
 for _, message in ipairs(redis.call('HVALS', KEYS[1])) do
-  if string.find(message, wanted, 1, true) then return string.match(message, '"eta": "([^"]+)"') or '' end
+  if string.find(message, header, 1, true) then return string.match(message, '"eta": "([^"]+)"') or '' end
 end
 return false
 """
@@ -87,9 +79,9 @@ return false
 
 @dataclass(frozen=True, slots=True)
 class MessageLocation:
-    """Where a parcel's message is: in a ``queue``; or ``taken`` by a worker, to be begun at ``due`` (unix seconds) if it waits.
+    """Where a parcel's message is: in a queue, or received by a worker, which starts it at ``retry_at`` (unix seconds).
 
-    Neither: it is lost, or was acknowledged.
+    Neither: the message is lost, or was acknowledged.
     """
 
     queue: str = ""
@@ -98,7 +90,7 @@ class MessageLocation:
 
 
 def locate_message(client: redis.Redis, queues: Iterable[str], parcel: str) -> MessageLocation:
-    """Look for a parcel's message. Reads every message: for a person's question only. Raises BrokerAway."""
+    """Return where a parcel's message is. Slow, since it reads every message. Raises BrokerUnavailable."""
     for queue in queues:
         if parcel in queued_task_ids(client, (queue,)):
             return MessageLocation(queue)

@@ -1,4 +1,4 @@
-"""Celery's stored results of parcels."""
+"""Reads the results that Celery has stored."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,11 +13,11 @@ ResultRecord = dict[str, Any]
 
 
 def read_results(app: Celery, parcels: Sequence[str]) -> dict[str, ResultRecord]:
-    """Return Celery's result record of each parcel; status PENDING where there is none. Raises BrokerAway."""
+    """Return each parcel's result record; its status is PENDING if none is stored. Raises BrokerUnavailable."""
     if not parcels:
         return {}
     backend: Any = app.backend  # a key-value store: Redis
     with translate_redis_errors():
-        found = backend.mget([backend.get_key_for_task(parcel) for parcel in parcels])
+        rows = backend.mget([backend.get_key_for_task(parcel) for parcel in parcels])
     pending = {"status": PENDING, "result": None}
-    return {parcel: backend.decode_result(raw) if raw else pending for parcel, raw in zip(parcels, found, strict=True)}
+    return {parcel: backend.decode_result(raw) if raw else pending for parcel, raw in zip(parcels, rows, strict=True)}

@@ -1,6 +1,6 @@
-"""Which workers take which parcels: they show themselves in Redis, for the watcher to know whether parcels are to carry bytes.
+"""Workers register their queues in Redis, so that the watcher can decide whether a message must carry the files' bytes.
 
-Between programs on one host each byte would cross the wire three times, to come back; to another host, there is no other way.
+Bytes in a message cross a connection to Redis three times: needless between programs on one host, inevitable to another.
 """
 
 import secrets
@@ -15,34 +15,35 @@ from inboxd.messaging.queues import WORK_QUEUE, files_queue
 
 KEY = "inboxd:workers"
 REGISTRATION_SECONDS = 60.0
-"""A worker of which nothing was heard for so long does not count."""
+"""Time after which a worker that does not register again is removed, in seconds."""
 
 _SEPARATOR = "\0"
 
 
 class WorkerRegistry:
-    """Who takes from the queues of parcels, as far as one host knows; by Redis's clock."""
+    """The registered workers and their queues, as one host sees them; registrations expire by Redis's clock."""
 
     def __init__(self, client: redis.Redis, host: str) -> None:
-        self._by_reference = files_queue(host)
+        self._files_queue = files_queue(host)
         self._id = secrets.token_hex(8)
         self._register = client.register_script(lua.REGISTER_WORKER)
         self._queues_by_worker: list[frozenset[str]] = []
 
     @property
     def needs_inline(self) -> bool:
-        """Whether parcels are to carry bytes, at the last look: one who takes them does not see our disk, or nobody does."""
-        blind = any(WORK_QUEUE in queues and self._by_reference not in queues for queues in self._queues_by_worker)
-        return blind or not any(self._by_reference in queues for queues in self._queues_by_worker)
+        """Whether messages must carry bytes: at the last refresh, one worker could not open this host's folders, or none."""
+        has_remote = any(WORK_QUEUE in queues and self._files_queue not in queues for queues in self._queues_by_worker)
+        return has_remote or not any(self._files_queue in queues for queues in self._queues_by_worker)
 
     def register(self, queues: Iterable[str]) -> None:
-        """Tell that this worker takes from these queues. Raises BrokerAway."""
-        self._call(_SEPARATOR.join([self._id, *sorted(queues)]))
+        """Register this worker as a consumer of these queues. Raises BrokerUnavailable."""
+        self._run_script(_SEPARATOR.join([self._id, *sorted(queues)]))
 
     def refresh(self) -> None:
-        """See who takes from which queues. Raises BrokerAway."""
-        self._queues_by_worker = [frozenset(name.decode("utf-8", "replace").split(_SEPARATOR)[1:]) for name in self._call()]
+        """Read the registrations. Raises BrokerUnavailable."""
+        names = [name.decode("utf-8", "replace") for name in self._run_script()]
+        self._queues_by_worker = [frozenset(name.split(_SEPARATOR)[1:]) for name in names]
 
-    def _call(self, *names: str) -> list[bytes]:
+    def _run_script(self, *names: str) -> list[bytes]:
         with translate_redis_errors():
             return cast("list[bytes]", self._register(keys=[KEY], args=[int(REGISTRATION_SECONDS * 1000), *names]))

@@ -1,1 +1,1 @@
-"""What is counted and shown of a host: files by folder, and the metrics."""
+"""File counts by folder, and the metrics of a host."""

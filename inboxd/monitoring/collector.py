@@ -1,7 +1,6 @@
-"""The figures of this host for Prometheus: what is counted in Redis, what lies in the folders, who gives a sign of life.
+"""Collect this host's Prometheus metrics: counters and queue lengths from Redis, files by folder, liveness of the programs.
 
-Asked from a thread of the watcher, it shares nothing with the watcher's loop: it has a client of its own, and looks into the
-folders seldom enough to take a twentieth of the time at most.
+The collector runs in a thread of the watcher and shares no state with the watcher's loop; it has a separate Redis client.
 """
 
 import time
@@ -25,36 +24,38 @@ from inboxd.messaging.queues import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE, fil
 from inboxd.monitoring.file_counts import ActiveCounts, count_active
 
 COUNT_SECONDS = 5.0
-COUNT_SHARE = 20.0
+"""Minimum interval between two counts of an inbox, in seconds."""
+COUNT_INTERVAL_FACTOR = 20.0
+"""Minimum interval between two counts, as a multiple of a count's duration: counting takes at most a twentieth of the time."""
 
 
 @dataclass(frozen=True, slots=True)
-class _RedisFigures:
-    """What Redis told: counts by inbox, lengths by queue, messages that workers hold, and who gives a sign of life."""
+class _RedisState:
+    """Values read from Redis: counts by inbox, lengths by queue, unacknowledged messages, inboxes in outage, liveness."""
 
     counts: Mapping[str, InboxCounts]
     queues: Mapping[str, int]
     unacked: int
     outages: frozenset[str]
-    watcher: bool
-    sweeps: bool
+    is_watcher_up: bool
+    are_sweeps_up: bool
 
 
 @dataclass(slots=True)
 class _CachedCounts:
-    """One inbox's last count (None: its folders were away), and when the next is due, by the monotonic clock."""
+    """An inbox's last counts (None: its folders were unavailable), and the monotonic time when the next count is due."""
 
-    moving: ActiveCounts | None
-    due: float
+    counts: ActiveCounts | None
+    due_at: float
 
 
 class Collector(PrometheusCollector):
-    """The figures of one host."""
+    """A Prometheus collector of one host's metrics."""
 
     def __init__(
         self, settings: Callable[[], Settings], client: redis.Redis, disk: Disk, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Ask ``settings`` each time for those in force: a reload brings others."""
+        """Create a collector; ``settings`` returns the settings in force, which a reload replaces."""
         self._settings = settings
         self._client = client
         self._disk = disk
@@ -62,16 +63,16 @@ class Collector(PrometheusCollector):
         self._cached: dict[str, _CachedCounts] = {}
 
     def collect(self) -> Iterable[Metric]:
-        """Return all metrics; without samples where Redis or a folder is away. Ends within a few socket timeouts."""
+        """Return all metrics, without samples for an unavailable Redis or folder; takes a few socket timeouts at most."""
         settings = self._settings()
         try:
-            known = self._read_redis(settings)
+            state = self._read_redis(settings)
         except BrokerUnavailable:
-            known = None
+            state = None
         active = {name: self._count(inbox) for name, inbox in settings.inbox.items()}
-        return [*_folder_metrics(active, known), *_redis_metrics(known)]
+        return [*_folder_metrics(active, state), *_redis_metrics(state)]
 
-    def _read_redis(self, settings: Settings) -> _RedisFigures:
+    def _read_redis(self, settings: Settings) -> _RedisState:
         host, inboxes = settings.host, settings.inbox
         queues = (WORK_QUEUE, files_queue(host), host_queue(host), QUARANTINE_KEY)
         with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
@@ -80,92 +81,85 @@ class Collector(PrometheusCollector):
             pipe.hlen(UNACKED_KEY)
             *lengths, unacked = map(int, pipe.execute())
         try:
-            watcher = read_heartbeat(self._client, host)
-        except (ValueError, KeyError, TypeError):  # of another version
-            watcher = None
-        watched = watcher.inboxes if watcher else {}
-        troubled = {*read_outages(self._client, host, inboxes), *(name for name, seen in watched.items() if seen.outage)}
-        swept = seconds_since_sweep(self._client, settings) is not None
-        lengths_by_queue = dict(zip(queues, lengths, strict=True))
-        return _RedisFigures(
+            heartbeat = read_heartbeat(self._client, host)
+        except (ValueError, KeyError, TypeError):  # written by another version
+            heartbeat = None
+        reports = heartbeat.inboxes if heartbeat else {}
+        outages = {*read_outages(self._client, host, inboxes), *(name for name, report in reports.items() if report.outage)}
+        return _RedisState(
             Counters(self._client, host).read(inboxes),
-            lengths_by_queue,
+            dict(zip(queues, lengths, strict=True)),
             unacked,
-            frozenset(troubled),
-            watcher is not None,
-            swept,
+            frozenset(outages),
+            is_watcher_up=heartbeat is not None,
+            are_sweeps_up=seconds_since_sweep(self._client, settings) is not None,
         )
 
     def _count(self, inbox: Inbox) -> ActiveCounts | None:
-        """Count an inbox's files, or return the last count while it is fresh enough for what it has cost."""
-        begun = self._clock()
-        kept = self._cached.get(inbox.name)
-        if kept and begun < kept.due:
-            return kept.moving
+        """Return an inbox's counts: cached ones until the next count is due. None if its folders are unavailable."""
+        started = self._clock()
+        cached = self._cached.get(inbox.name)
+        if cached and started < cached.due_at:
+            return cached.counts
         try:
-            moving = count_active(self._disk, inbox)
+            counts = count_active(self._disk, inbox)
         except (FolderUnavailable, OSError):
-            moving = None
+            counts = None
         now = self._clock()
-        self._cached[inbox.name] = _CachedCounts(moving, now + max(COUNT_SECONDS, (now - begun) * COUNT_SHARE))
-        return moving
+        self._cached[inbox.name] = _CachedCounts(counts, now + max(COUNT_SECONDS, (now - started) * COUNT_INTERVAL_FACTOR))
+        return counts
 
 
-def _folder_metrics(active: Mapping[str, ActiveCounts | None], known: _RedisFigures | None) -> Iterator[Metric]:
+def _folder_metrics(active: Mapping[str, ActiveCounts | None], state: _RedisState | None) -> Iterator[Metric]:
     def gauge(name: str, description: str, value: Callable[[ActiveCounts], float]) -> Metric:
-        found = {inbox: value(counts) for inbox, counts in active.items() if counts}
-        return _gauge(name, description, "inbox", found)
+        return _gauge(name, description, "inbox", {inbox: value(counts) for inbox, counts in active.items() if counts})
 
-    yield gauge("inboxd_waiting_files", "Files in inbox/ that are to be taken.", lambda counts: counts.waiting)
+    yield gauge("inboxd_waiting_files", "Files in inbox/ that match the rules of the inbox.", lambda counts: counts.waiting)
     yield gauge("inboxd_in_flight_files", "Files in claimed/.", lambda counts: counts.in_flight)
     yield gauge(
         "inboxd_oldest_waiting_seconds",
-        "Since the longest waiting file in inbox/ has changed; 0 if none waits.",
+        "Time since the last change of the file that waits longest in inbox/; 0 if none waits.",
         lambda counts: counts.oldest_waiting_seconds or 0.0,
     )
     yield gauge(
         "inboxd_oldest_claimed_seconds",
-        "Since the oldest parcel in claimed/ was made; 0 if there is none.",
+        "Age of the oldest parcel in claimed/; 0 if there is none.",
         lambda counts: counts.oldest_claimed_seconds or 0.0,
     )
-    outages = known.outages if known else frozenset()
+    outages = state.outages if state else frozenset()
     yield _gauge(
         "inboxd_inbox_outage",
-        "Whether the inbox's folders are unavailable, full or not permitted.",
+        "Whether the inbox's folders are unavailable, full or inaccessible.",
         "inbox",
         {name: counts is None or name in outages for name, counts in active.items()},
     )
 
 
-def _redis_metrics(known: _RedisFigures | None) -> Iterator[Metric]:
-    yield _flag("inboxd_broker_up", "Whether Redis answers.", known is not None)
-    yield _flag("inboxd_watcher_up", "Whether the watcher's loop has sent a heartbeat.", known.watcher if known else None)
-    sweeps = known.sweeps if known else None
+def _redis_metrics(state: _RedisState | None) -> Iterator[Metric]:
+    yield _flag("inboxd_broker_up", "Whether Redis answers.", state is not None)
+    yield _flag("inboxd_watcher_up", "Whether the watcher sends heartbeats.", state.is_watcher_up if state else None)
+    sweeps = state.are_sweeps_up if state else None
     yield _flag("inboxd_sweeps_up", "Whether a sweep has run within the time that beat's schedule allows.", sweeps)
-    yield from _count_metrics(known.counts if known else {})
-    yield _gauge(
-        "inboxd_queue_messages",
-        "Messages that wait in a queue; in inboxd.quarantine: for a person to look at.",
-        "queue",
-        known.queues if known else {},
-    )
-    unacked = known.unacked if known else None
-    yield GaugeMetricFamily("inboxd_unacked_messages", "Messages that workers hold: worked on, or to be tried again.", unacked)
+    yield from _count_metrics(state.counts if state else {})
+    queues = state.queues if state else {}
+    yield _gauge("inboxd_queue_messages", "Messages that wait in a queue, or in inboxd.quarantine.", "queue", queues)
+    unacked = state.unacked if state else None
+    yield GaugeMetricFamily("inboxd_unacked_messages", "Messages that workers process, or keep for a retry.", unacked)
 
 
 def _count_metrics(counts: Mapping[str, InboxCounts]) -> Iterator[Metric]:
     files = CounterMetricFamily(
-        "inboxd_files_total", "Files by outcome; refused ones were not worked on.", labels=["inbox", "outcome"]
+        "inboxd_files_total", "Files by outcome; no handler was called for refused ones.", labels=["inbox", "outcome"]
     )
     found = CounterMetricFamily(
-        "inboxd_found_total", "Files claimed, by what has found them; sweep: no event had announced them.",
+        "inboxd_found_total", "Files claimed, by what found them; sweep: without a file event.",
         labels=["inbox", "found_by"],
     )  # fmt: skip
     lost = CounterMetricFamily(
-        "inboxd_events_lost_total", "Times that the system has dropped file events.", labels=["inbox"]
+        "inboxd_events_lost_total", "Times that the kernel dropped file events.", labels=["inbox"]
     )  # fmt: skip
     latency = HistogramMetricFamily(
-        "inboxd_latency_seconds", "From the claim of a file that went well to done/.", labels=["inbox"]
+        "inboxd_latency_seconds", "Time from the claim of a file to its move into done/.", labels=["inbox"]
     )  # fmt: skip
     bounds = [*(f"{bound:g}" for bound in LATENCY_BUCKETS), "+Inf"]
     for inbox, count in counts.items():
@@ -180,8 +174,8 @@ def _count_metrics(counts: Mapping[str, InboxCounts]) -> Iterator[Metric]:
 
 def _gauge(name: str, description: str, label: str, values: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(name, description, labels=[label])
-    for value_of_label, value in values.items():
-        family.add_metric([value_of_label], value)
+    for label_value, value in values.items():
+        family.add_metric([label_value], value)
     return family
 
 

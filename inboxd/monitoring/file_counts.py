@@ -1,8 +1,8 @@
-"""Counting: how many files wait, are in flight, done and failed, and how old the oldest of them are."""
+"""Count an inbox's files by folder, and find the oldest ones."""
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from inboxd.config.settings import Inbox, Rules
 from inboxd.fs.names import TEMP_PREFIX
@@ -16,7 +16,7 @@ from inboxd.spool.layout import created_at, open_folders
 
 @dataclass(frozen=True, slots=True)
 class ActiveCounts:
-    """Numbers of files on their way; ages in seconds and paths of the oldest, None where there is none."""
+    """Numbers of files in inbox/ and claimed/; age in seconds and path of the oldest ones, None if there is none."""
 
     waiting: int
     in_flight: int
@@ -28,7 +28,7 @@ class ActiveCounts:
 
 @dataclass(frozen=True, slots=True)
 class FileCounts:
-    """Numbers of files; ages, and the paths of the oldest below inbox/, are None where there is none."""
+    """Numbers of files in all four folders; age in seconds and path of the oldest ones, None if there is none."""
 
     waiting: int
     in_flight: int
@@ -41,17 +41,16 @@ class FileCounts:
 
 
 def count_files(disk: Disk, inbox: Inbox) -> FileCounts:
-    """Count an inbox's files. Raises FolderAway if a folder is missing, OSError if one can't be read."""
-    moving = count_active(disk, inbox)
+    """Count an inbox's files. Raises FolderUnavailable if a folder is missing, OSError if one can't be read."""
+    active = count_active(disk, inbox)
     with open_folders(disk, inbox.root) as folders:
         done = sum(1 for file in _list_files(disk, folders.done) if not file.name.startswith(TEMP_PREFIX))
         failed = sum(1 for file in _list_files(disk, folders.failed) if not _is_own_file(file.name))
-    ages = moving.oldest_waiting_seconds, moving.oldest_claimed_seconds
-    return FileCounts(moving.waiting, moving.in_flight, done, failed, *ages, moving.oldest_waiting, moving.oldest_claimed)
+    return FileCounts(done=done, failed=failed, **asdict(active))
 
 
 def count_active(disk: Disk, inbox: Inbox) -> ActiveCounts:
-    """Count what is in inbox/ and claimed/ alone, which stay small. Raises FolderAway, OSError."""
+    """Count the files in inbox/ and claimed/ only, which stay small. Raises FolderUnavailable, OSError."""
     with open_folders(disk, inbox.root) as folders:
         oldest: tuple[float, bytes] | None = None
         waiting = 0
@@ -59,20 +58,21 @@ def count_active(disk: Disk, inbox: Inbox) -> ActiveCounts:
             if decide_by_name(file.path, inbox.include, inbox.exclude):
                 continue
             try:
-                changed = disk.stat(file.at, file.name).ctime_ns / 1e9
+                changed_at = disk.stat(file.at, file.name).ctime_ns / 1e9
             except OSError:
                 continue
             waiting += 1
-            if oldest is None or changed < oldest[0]:
-                oldest = changed, file.path
-        held = [(parcel, found) for parcel in list_parcels(disk, folders) if (found := list_files(disk, folders, parcel))]
-    since, path = oldest or (None, None)
-    claimed, first = (created_at(held[0][0]), held[0][1][0]) if held else (None, None)
-    return ActiveCounts(waiting, sum(len(found) for _, found in held), _age_since(since), _age_since(claimed), path, first)
+            if oldest is None or changed_at < oldest[0]:
+                oldest = changed_at, file.path
+        parcels = [(parcel, paths) for parcel in list_parcels(disk, folders) if (paths := list_files(disk, folders, parcel))]
+    waiting_since, path = oldest or (None, None)
+    claimed_at, claimed = (created_at(parcels[0][0]), parcels[0][1][0]) if parcels else (None, None)
+    ages = _seconds_since(waiting_since), _seconds_since(claimed_at)
+    return ActiveCounts(waiting, sum(len(paths) for _, paths in parcels), *ages, path, claimed)
 
 
-def _age_since(since: float | None) -> float | None:
-    return None if since is None else max(time.time() - since, 0.0)
+def _seconds_since(moment: float | None) -> float | None:
+    return None if moment is None else max(time.time() - moment, 0.0)
 
 
 def _is_own_file(name: bytes) -> bool:
@@ -80,7 +80,7 @@ def _is_own_file(name: bytes) -> bool:
 
 
 def _list_files(disk: Disk, top: Fd, rules: Rules | None = None) -> Iterator[Entry]:
-    """Yield everything below a folder that is not a folder; only where a scan by these rules would look."""
+    """Yield all entries below ``top`` that are not folders, in the folders that a scan with ``rules`` enters."""
 
     def enter(folder: Entry) -> bool:
         return rules is None or (rules.recursive and not decide_by_folder_name(folder.name))

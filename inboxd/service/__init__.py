@@ -1,1 +1,1 @@
-"""A program as a service: checks before its start, new settings, and the service manager."""
+"""Preflight checks, settings reload, and notifications to the service manager, for each program."""

@@ -1,4 +1,4 @@
-"""Before the start: are the folders there, ours, and on one mount? What is wrong is told with its remedy."""
+"""Check inboxes and handlers before a program starts: folders, permissions, mounts, imports."""
 
 import contextlib
 import errno
@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import PurePath
 
-from inboxd.config.handler_import import NotCallableError, hidden_module, import_handler
+from inboxd.config.handler_import import NotCallableError, find_shadowed, import_handler
 from inboxd.config.settings import Inbox, Settings
 from inboxd.errors import Finding, FolderUnavailable, SettingsError
 from inboxd.fs.mounts import find_mount
@@ -19,7 +19,7 @@ PROBE_PREFIX = b".inboxd-probe-"
 
 
 def create_folders(settings: Settings, disk: Disk | None = None) -> None:
-    """Make what is missing of each inbox's root and its four folders. Raises SettingsError for what can't be made."""
+    """Create each inbox's missing folders: root, inbox/, claimed/, done/, failed/. Raises SettingsError if one fails."""
     disk = disk or Disk()
     findings = []
     for inbox in settings.inbox.values():
@@ -32,7 +32,7 @@ def create_folders(settings: Settings, disk: Disk | None = None) -> None:
                     except FileExistsError:
                         continue
         except OSError as error:
-            findings.append(_folder_finding(inbox, inbox.root, error, "make it writable for the service, or name another root"))
+            findings.append(_folder_finding(inbox, inbox.root, error, "make its parent folder writable, or name another root"))
     if findings:
         raise SettingsError(findings)
 
@@ -40,15 +40,15 @@ def create_folders(settings: Settings, disk: Disk | None = None) -> None:
 def find_problems(
     settings: Settings, disk: Disk | None = None, *, handlers: bool = True, folders: bool = True
 ) -> list[Finding]:
-    """Look for everything that would go wrong later: folders, permissions, mounts, roots within roots, handlers.
+    """Return findings about nested roots, folders, permissions, mounts and handlers.
 
-    Leaves no trace: its probe files begin with a dot, and are removed. Without ``handlers`` their modules are not
-    imported; without ``folders`` these are somebody else's business.
+    ``handlers=False`` skips importing the handlers; ``folders=False`` skips the folders, for a host that does not have them.
+    A probe file is renamed from folder to folder; its name begins with a dot, and it is removed at the end.
     """
     disk = disk or Disk()
     findings = []
     if not settings.inbox:
-        findings.append(Finding("inbox", "there is none", 'add a table [inbox.NAME] with root = "/path/of/the/folder"'))
+        findings.append(Finding("inbox", "no inbox is defined", 'add a table [inbox.NAME] with root = "/path/of/the/folder"'))
     findings.extend(_find_nested_roots(disk, settings))
     for inbox in settings.inbox.values():
         if folders:
@@ -59,97 +59,96 @@ def find_problems(
 
 
 def require_no_problems(settings: Settings, *, handlers: bool = True, folders: bool = True) -> None:
-    """Raise SettingsError with all findings that keep a program from its work, if there are any."""
+    """Raise SettingsError with all blocking findings, if there are any."""
     if findings := [finding for finding in find_problems(settings, handlers=handlers, folders=folders) if finding.blocks]:
         raise SettingsError(findings)
 
 
 def _folder_finding(inbox: Inbox, path: PurePath, error: OSError, remedy: str) -> Finding:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return Finding(f"inbox.{inbox.name}.root, {path}", error.strerror or str(error), remedy, blocks=not full)
+    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return Finding(f"inbox.{inbox.name}.root, {path}", error.strerror or str(error), remedy, blocks=not is_full)
 
 
 def _find_nested_roots(disk: Disk, settings: Settings) -> Iterator[Finding]:
-    """Find roots that are one folder, by whatever path, or inside each other: a file must have one inbox."""
+    """Yield a finding for each pair of roots that are the same folder (symlinks included) or nested."""
     inboxes = list(settings.inbox.values())
-    places: dict[PurePath | tuple[int, int], list[int]] = {}
+    numbers_by_folder: dict[PurePath | tuple[int, int], list[int]] = {}
     for number, inbox in enumerate(inboxes):
-        places.setdefault(inbox.root, []).append(number)
+        numbers_by_folder.setdefault(inbox.root, []).append(number)
         if inode := _inode(disk, inbox.root):
-            places.setdefault(inode, []).append(number)
-    pairs = {pair for found in places.values() for pair in itertools.combinations(found, 2)}
+            numbers_by_folder.setdefault(inode, []).append(number)
+    pairs = {pair for numbers in numbers_by_folder.values() for pair in itertools.combinations(numbers, 2)}
     for number, inbox in enumerate(inboxes):
-        above = (other for folder in inbox.root.parents for other in places.get(folder, ()))
-        pairs.update((min(number, other), max(number, other)) for other in above)
-    for one, other in ((inboxes[first], inboxes[second]) for first, second in sorted(pairs)):
+        ancestors = (other for folder in inbox.root.parents for other in numbers_by_folder.get(folder, ()))
+        pairs.update((min(number, other), max(number, other)) for other in ancestors)
+    for first, second in ((inboxes[number], inboxes[other]) for number, other in sorted(pairs)):
         yield Finding(
-            f"inbox.{one.name}.root and inbox.{other.name}.root",
-            f"{one.root} and {other.root} are one folder, or one is inside the other",
-            "give each inbox a root of its own",
+            f"inbox.{first.name}.root and inbox.{second.name}.root",
+            f"{first.root} and {second.root} are the same folder, or one contains the other",
+            "give each inbox a separate root",
         )
 
 
 def _inode(disk: Disk, root: PurePath) -> tuple[int, int] | None:
-    """Return what tells a folder from others, by whatever path; None of one that can't be opened: it has its own finding."""
+    """Return a folder's device and inode number; None if it can't be opened, which ``_check_folders`` reports."""
     try:
         with closing(disk, disk.open_root(root)) as folder:
-            look = disk.fstat(folder)
+            status = disk.fstat(folder)
     except OSError:
         return None
-    return look.dev, look.ino
+    return status.dev, status.ino
 
 
 def _check_folders(disk: Disk, inbox: Inbox) -> Iterator[Finding]:
     try:
         with open_folders(disk, inbox.root) as folders:
-            yield from _check_mounts(disk, inbox, folders) or _check_moves(disk, inbox, folders)
+            yield from _check_mounts(disk, inbox, folders) or _check_renames(disk, inbox, folders)
     except FolderUnavailable as error:
         yield Finding(
             f"inbox.{inbox.name}.root",
             str(error),
             f"create it: mkdir -p {inbox.root}/{{inbox,claimed,done,failed}}, owned by the service's user, "
-            "or mount what should be there",
+            "or mount its file system",
         )
     except OSError as error:
-        yield _folder_finding(inbox, inbox.root, error, "make it readable and writable for the service")
+        yield _folder_finding(inbox, inbox.root, error, "make it readable and writable for the service's user")
 
 
 def _check_mounts(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
-    here = find_mount(disk, folders.inbox)
+    inbox_mount = find_mount(disk, folders.inbox)
     findings = []
     for name, folder in ((CLAIMED, folders.claimed), (DONE, folders.done), (FAILED, folders.failed)):
-        there = find_mount(disk, folder)
-        if there.id != here.id:
+        mount = find_mount(disk, folder)
+        if mount.id != inbox_mount.id:
             findings.append(
                 Finding(
                     f"inbox.{inbox.name}.root, {inbox.root / name.decode()}",
-                    f"is on another mount ({there.point}, {there.file_system}) than {inbox.root / 'inbox'} "
-                    f"({here.point}, {here.file_system}), so that files can't be renamed between them",
+                    f"is on another mount ({mount.point}, {mount.file_system}) than {inbox.root / 'inbox'} "
+                    f"({inbox_mount.point}, {inbox_mount.file_system}); files can't be renamed between mounts",
                     "mount one volume (Docker) or one ReadWritePaths entry (systemd) at the root, not one for each folder",
                 )
             )
     return findings
 
 
-def _check_moves(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
-    """Walk a probe file the way that every file goes: inbox/, claimed/, done/, failed/."""
+def _check_renames(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
+    """Create a probe file in inbox/ and rename it to claimed/, done/ and failed/; return a finding if a step fails."""
     probe = PROBE_PREFIX + secrets.token_hex(8).encode()
-    way = ((INBOX, folders.inbox), (CLAIMED, folders.claimed), (DONE, folders.done), (FAILED, folders.failed))
-    name, at = way[0]
+    name, at = INBOX, folders.inbox
     try:
         disk.close(disk.create(at, probe, 0o600))
-        for name, there in way[1:]:  # noqa: B007 - the name is for the finding
-            move(disk, at, probe, there, probe)
-            at = there
+        for name, target in ((CLAIMED, folders.claimed), (DONE, folders.done), (FAILED, folders.failed)):  # noqa: B007
+            move(disk, at, probe, target, probe)
+            at = target
         disk.unlink(at, probe)
     except OSError as error:
         with contextlib.suppress(OSError):
             disk.unlink(at, probe)
-        remedy = "let the folder belong to the service's user, and let its group write there"
+        remedy = "make the service's user the owner of the folder, and the folder writable for its group"
         if error.errno == errno.EROFS:
-            remedy = "mount it read-write; under systemd, name the root in ReadWritePaths"
+            remedy = "mount the folder read-write; under systemd, name the root in ReadWritePaths"
         elif error.errno in (errno.ENOSPC, errno.EDQUOT):
-            remedy = "make room on its file system"
+            remedy = "free space on its file system"
         return [_folder_finding(inbox, inbox.root / name.decode(), error, remedy)]
     return []
 
@@ -160,8 +159,8 @@ def _check_handler(inbox: Inbox) -> Iterator[Finding]:
         import_handler(inbox.handler)
     except NotCallableError:
         yield Finding(key, "is not callable", "name a function that takes one InboxFile")
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything while it is imported
-        yield Finding(key, f"can't be imported: {type(error).__name__}: {error}", "install it, or mend the name or the module")
-    if hidden := hidden_module(inbox.handler):
-        problem = f"{hidden.imported} is imported, and hides {hidden.hidden}"
-        yield Finding(key, problem, "give one of the two modules another name", blocks=False)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a user's module may raise anything
+        yield Finding(key, f"can't be imported: {type(error).__name__}: {error}", "install or correct the module, or its name")
+    if found := find_shadowed(inbox.handler):
+        problem = f"{found.imported} is imported; it shadows {found.shadowed}"
+        yield Finding(key, problem, "rename one of the two modules", blocks=False)

@@ -1,4 +1,4 @@
-"""New settings for a program at work: read, checked as at the start, and compared with those in force."""
+"""Reload the settings of a running program: read and check the file, and merge it into the settings in force."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ RESTART_KEYS: dict[str, tuple[str, ...]] = {
     "metrics": tuple(type(Settings.model_fields["metrics"].default).model_fields),
     "log": tuple(type(Settings.model_fields["log"].default).model_fields),
 }
-"""Keys of tables that only a restart takes up: connections, pools and leases of what is in flight are made by them."""
+"""Keys, by table, that apply only after a restart: connections, pools and leases in use were created with them."""
 TOP_LEVEL_RESTART_KEYS = ("state_dir", "host")
 
 _log = get_logger(__name__)
@@ -27,7 +27,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class SettingsChange:
-    """What a reload brings: the settings from now on, the names of inboxes, and the keys that keep their old values."""
+    """Result of a reload: settings to apply, names of added, removed and changed inboxes, keys that need a restart."""
 
     settings: Settings
     added: tuple[str, ...] = ()
@@ -39,9 +39,9 @@ class SettingsChange:
 def reload_settings(
     old: Settings, *, handlers: bool, folders: bool = True, retiring: frozenset[str] = frozenset()
 ) -> SettingsChange | None:
-    """Read the settings again, and log what becomes of them; None if they can't be used, and the old ones stay in force.
+    """Read, check and merge the settings; log the result. Return None if they are invalid: the old ones stay in force.
 
-    ``leaving`` are inboxes of the old settings that were removed before, and are kept for what is still in flight.
+    ``retiring`` names inboxes of ``old`` that an earlier reload removed, and that are kept while files are in flight.
     """
     try:
         new = load_settings()
@@ -51,10 +51,10 @@ def reload_settings(
     except SettingsError as error:
         log_refusal(error)
         return None
-    hint = "modules that are imported already stay as they are until a restart" if handlers else None
+    hint = "modules already imported are not imported again until a restart" if handlers else None
     _log.info(events.SETTINGS_APPLIED, added=change.added, removed=change.removed, changed=change.changed, hint=hint)
     if change.needs_restart:
-        remedy = "restart to have them; an inbox gets another root by another name, [inbox.NEW], and the old one is removed"
+        remedy = "restart to apply these keys; to change the root of an inbox, remove it and add [inbox.NEW] with the new root"
         _log.warning(events.SETTINGS_NEED_RESTART, keys=change.needs_restart, remedy=remedy)
     return change
 
@@ -62,7 +62,7 @@ def reload_settings(
 def _require_same_root(old: Settings, new: Settings, retiring: frozenset[str]) -> None:
     findings = [
         Finding(
-            f"inbox.{name}.root", f"its former folder, {old.inbox[name].root}, has files in flight", "wait, or use another name"
+            f"inbox.{name}.root", f"the former root {old.inbox[name].root} has files in flight", "wait, or rename the inbox"
         )
         for name in sorted(retiring & new.inbox.keys())
         if old.inbox[name].root != new.inbox[name].root
@@ -72,14 +72,14 @@ def _require_same_root(old: Settings, new: Settings, retiring: frozenset[str]) -
 
 
 def log_refusal(error: SettingsError) -> None:
-    """Log every finding."""
+    """Log each finding of rejected settings."""
     for finding in error.findings:
         _log.error(events.SETTINGS_REJECTED, where=finding.where, problem=finding.problem, remedy=finding.remedy)
 
 
 def merge_settings(old: Settings, new: Settings) -> SettingsChange:
-    """Merge new settings into those in force. Raises SettingsError where they do not fit what only a restart takes up."""
-    # an inbox that moved would leave its files in flight behind, in a folder that nobody knows
+    """Return the new settings with the old values of restart keys. Raises SettingsError if these do not fit together."""
+    # with a new root, files in flight in the old root would never be filed
     inboxes = {
         name: inbox if name not in old.inbox else inbox.model_copy(update={"root": old.inbox[name].root})
         for name, inbox in new.inbox.items()
@@ -107,19 +107,19 @@ def _find_restart_keys(old: Settings, new: Settings) -> Iterator[str]:
 
 
 def _validate(settings: Settings) -> Settings:
-    """Check the limits that depend on each other, of what was merged from two files."""
+    """Return the settings after checking the dependent limits again: old and new values are mixed."""
     try:
         return deserialize(serialize(settings))
     except ValidationError as error:
         where, _, problem = error.errors()[0]["msg"].removeprefix("Value error, ").partition(": ")
-        raise SettingsError([Finding(where, problem, "restart: the other limit is only taken up then")]) from None
+        raise SettingsError([Finding(where, problem, "restart the program: the other limit applies only then")]) from None
 
 
 def serialize(settings: Settings) -> bytes:
-    """Return settings as text, for another process of the same program."""
+    """Return the settings as JSON, for another process of the same program."""
     return json.dumps(settings.model_dump(mode="json", exclude={"inbox": {"__all__": {"name"}}})).encode()
 
 
 def deserialize(text: bytes) -> Settings:
-    """Return the settings that were frozen, whatever the environment says now. Raises ValidationError."""
-    return settings_from(lambda _kind, given, _environment: (given,))(**json.loads(text))
+    """Return the settings that ``serialize`` wrote; environment variables are ignored. Raises ValidationError."""
+    return settings_from(lambda _cls, init, _environment: (init,))(**json.loads(text))

@@ -1,4 +1,4 @@
-"""Words to the service manager: ready, alive, reloading, stopping, and what we are about. sd_notify(3) by hand."""
+"""Notify the service manager of readiness, liveness, reloads, stops and status, as sd_notify(3) specifies."""
 
 import socket
 import time
@@ -8,9 +8,9 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.logs.text import escape
 
-SOCKET_VARIABLE, PERIOD, OWNER = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
+SOCKET_VARIABLE, PERIOD_VARIABLE, PID_VARIABLE = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"
 SEND_SECONDS = 1.0
-"""A service manager that does not read is not waited for longer: our work comes first."""
+"""Timeout of one notification, in seconds: short, since the program does no work meanwhile."""
 PINGS_PER_PERIOD = 4
 STATUS_CHARS_MAX = 500
 
@@ -18,10 +18,10 @@ _log = get_logger(__name__)
 
 
 class ServiceManager:
-    """Tells the service manager, one datagram for each state; where there is none, nothing."""
+    """Connection to the service manager: one datagram for each state. With an empty address, methods do nothing."""
 
     def __init__(self, address: str = "", watchdog_seconds: float | None = None) -> None:
-        """``watchdog_seconds`` is how long it bears our silence; None if it does not watch over us."""
+        """``address`` is a socket path, or @NAME in the abstract namespace; ``watchdog_seconds`` None: no watchdog."""
         self.watchdog_seconds = watchdog_seconds
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._status = ""
@@ -29,37 +29,37 @@ class ServiceManager:
         self._failed = False
 
     def notify_ready(self) -> None:
-        """Say that the program does its work, or has taken up new settings, or refused them."""
+        """Report that the start, or a reload, successful or not, is finished."""
         self._send("READY=1")
 
     def ping_watchdog(self, is_healthy: Callable[[], bool] = lambda: True) -> None:
-        """Feed the watchdog: only on ``evidence``, and no more often than it asks for."""
+        """Ping the watchdog, at most four times per timeout, if ``is_healthy`` returns True; it is called only when due."""
         now = time.monotonic()
-        hungry = self.watchdog_seconds is not None and now - self._last_ping >= self.watchdog_seconds / PINGS_PER_PERIOD
-        if hungry and is_healthy():
+        ping_due = self.watchdog_seconds is not None and now - self._last_ping >= self.watchdog_seconds / PINGS_PER_PERIOD
+        if ping_due and is_healthy():
             self._last_ping = now
             self._send("WATCHDOG=1")
 
     def extend_watchdog(self, seconds: float) -> None:
-        """Have a watchdog that is less patient than that wait so long: a call to Redis may take what the settings allow."""
+        """Raise the watchdog timeout to at least ``seconds``: calls to Redis may block as long as the settings allow."""
         if self.watchdog_seconds is not None and self.watchdog_seconds < seconds:
             self.watchdog_seconds = seconds
             self._send(f"WATCHDOG_USEC={round(seconds * 1e6)}")
 
     def notify_reloading(self) -> None:
-        """Say that new settings are being read; ``ready`` must follow."""
+        """Report that a reload has begun; ``notify_ready`` must follow."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def notify_stopping(self) -> None:
-        """Say that the end has begun."""
+        """Report that the program is stopping."""
         self._send("STOPPING=1")
 
-    def set_status(self, words: str) -> None:
-        """Say what the program is about, in one line for people; repetitions are not sent."""
-        words = escape(words)[:STATUS_CHARS_MAX]
-        if words != self._status:
-            self._status = words
-            self._send(f"STATUS={words}")
+    def set_status(self, status: str) -> None:
+        """Report a status line for people, escaped and truncated; an unchanged status is not sent again."""
+        status = escape(status)[:STATUS_CHARS_MAX]
+        if status != self._status:
+            self._status = status
+            self._send(f"STATUS={status}")
 
     def _send(self, state: str) -> None:
         if not self._address:
@@ -71,7 +71,7 @@ class ServiceManager:
                 manager.sendall(state.encode())
         except OSError as error:
             if not self._failed:
-                remedy = "systemd: set NotifyAccess=main, and let the sandbox reach its notification socket"
+                remedy = "set NotifyAccess=main in the unit, and let its sandbox reach the notification socket"
                 _log.warning(events.NOTIFY_FAILED, error=str(error), remedy=remedy)
             self._failed = True
         else:
@@ -79,9 +79,9 @@ class ServiceManager:
 
 
 def from_environment(environment: MutableMapping[str, str], pid: int) -> ServiceManager:
-    """Read what a service manager has left in the environment of process ``pid``, and remove it: children are not to send."""
-    address, period, owner = (environment.pop(name, "") for name in (SOCKET_VARIABLE, PERIOD, OWNER))
+    """Return the manager that ``environment`` names for process ``pid``; remove its variables, so children don't notify."""
+    address, period, watched_pid = (environment.pop(name, "") for name in (SOCKET_VARIABLE, PERIOD_VARIABLE, PID_VARIABLE))
     if not address.startswith(("/", "@")):
         address = ""
-    watched = address and period.isdigit() and int(period) > 0 and owner in ("", str(pid))
-    return ServiceManager(address, int(period) / 1e6 if watched else None)
+    is_watched = address and period.isdigit() and int(period) > 0 and watched_pid in ("", str(pid))
+    return ServiceManager(address, int(period) / 1e6 if is_watched else None)

@@ -1,1 +1,1 @@
-"""One inbox's four folders: what lies where, and each move between them."""
+"""One inbox's four folders: their layout, and each move of a file between them."""

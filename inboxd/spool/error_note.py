@@ -1,4 +1,4 @@
-"""The note beside a failed file: what went wrong, in plain words, and what to do; signed, so that it is known again."""
+"""The error note next to a failed file: the reason, what the user can do, and a signature that identifies the file."""
 
 import hashlib
 import re
@@ -13,7 +13,7 @@ SUFFIX = b".error.txt"
 NOTE_BYTES_MAX = 65_536
 REASON_CHARS_MAX = 4000
 EARLIER_MAX = 10
-"""So many earlier failures are told of, the latest; each is cut to so many characters."""
+"""Maximum earlier failures in a note; older ones are dropped."""
 EARLIER_CHARS_MAX = 500
 _NAME_BYTES_MAX = 255
 _SIGNATURE = "inboxd note"
@@ -22,15 +22,15 @@ _REASON = "Reason: "
 _EARLIER = "Before it was put back into inbox/:"
 _ITEM = "  - "
 _TRIED = re.compile(r"It was tried (?:once|([0-9]+) times)\.")
-_WHEN = re.compile(r"For the administrator: inbox \S+, (.+)\.")
+_FAILED_AT = re.compile(r"For the administrator: inbox \S+, (.+)\.")
 _SIGNED = re.compile(_SIGNATURE + r": parcel ([0-9a-f]{28}), file ([0-9a-f]{32})")
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedNote:
-    """What a note says: the file's path below inbox/, its parcel, why and when it failed, and how often it was tried.
+    """The content of a note: the file's path below inbox/, its parcel, and why, when and after how many attempts it failed.
 
-    ``attempts`` is 0 for what was refused; ``earlier`` has a line for each failure that it was put back after.
+    ``attempts`` is 0 for a refused file; ``earlier`` has a line for each failure before the file was requeued, oldest first.
     """
 
     path: bytes
@@ -42,13 +42,13 @@ class ParsedNote:
 
     @property
     def history(self) -> tuple[str, ...]:
-        """The lines that a later note has to tell of: the earlier failures, and this one."""
+        """The ``earlier`` lines of the file's next note: its earlier failures and this one."""
         tried = f", tried {count_in_words(self.attempts)}" if self.attempts else ""
         return trim_history((*self.earlier, f"{self.failed_at}{tried}: {self.reason}"))
 
 
 def note_name(file: bytes) -> bytes:
-    """Return the note's name for a file's name; one too long for the suffix is cut, and told apart by a digest."""
+    """Return the name of a file's note; a name too long for the suffix is cut and made unique by a digest."""
     if len(file) + len(SUFFIX) <= _NAME_BYTES_MAX:
         return file + SUFFIX
     digest = b"~" + hashlib.sha256(file).hexdigest()[:8].encode()
@@ -57,14 +57,14 @@ def note_name(file: bytes) -> bytes:
 
 
 def format_note(
-    path: bytes, reason: str, *, inbox: str, parcel: str, attempts: int, at: float, earlier: Sequence[str] = ()
+    path: bytes, reason: str, *, inbox: str, parcel: str, attempts: int, failed_at: float, earlier: Sequence[str] = ()
 ) -> bytes:
-    """Return a note's text, UTF-8.
+    """Return a note's text in UTF-8.
 
-    ``reason`` is for the person who dropped the file; ``at`` is unix seconds; ``earlier`` has a line for each failure before.
+    ``reason`` is for the person who dropped the file; ``failed_at`` is in Unix seconds; ``earlier`` is as in ParsedNote.
     """
-    when = datetime.fromtimestamp(at, tz=UTC).astimezone()
-    tried = "It was not worked on." if attempts == 0 else f"It was tried {count_in_words(attempts)}."
+    local_time = datetime.fromtimestamp(failed_at, tz=UTC).astimezone()
+    tried = "It was not passed to the handler." if attempts == 0 else f"It was tried {count_in_words(attempts)}."
     lines = [
         f"{escape(path)[:REASON_CHARS_MAX]} could not be processed.",
         "",
@@ -73,48 +73,48 @@ def format_note(
         *([_EARLIER, *(_ITEM + line for line in trim_history(earlier))] if earlier else []),
         "",
         "What you can do:",
-        "  - put right what the reason says, then move the file from failed/ back into inbox/: it is processed again;",
-        "  - or, if it is not needed, delete it together with this note.",
-        "The file itself is unchanged, and lies beside this note.",
+        "  - Correct the cause named above, then move the file from failed/ back into inbox/, so that it is processed again.",
+        "  - If you don't need the file, delete it together with this note.",
+        "The file itself is unchanged. It is stored next to this note.",
         "",
-        f"For the administrator: inbox {inbox}, {when:%Y-%m-%d %H:%M:%S %z}.",
+        f"For the administrator: inbox {inbox}, {local_time:%Y-%m-%d %H:%M:%S %z}.",
         _PATH + quote_from_bytes(path),
     ]
     return "\n".join([*lines, ""]).encode("utf-8", "replace") + signature(path, parcel) + b"\n"
 
 
 def parse_note(text: bytes) -> ParsedNote | None:
-    """Read a note back; None if it is none of ours, or if its path is not the one that it was signed for."""
+    """Parse a note; return None if it has no signature of inboxd's, or if its signature is for another path."""
     lines = text.decode("utf-8", "replace").splitlines()
-    signed = next((found for line in lines if (found := _SIGNED.fullmatch(line))), None)
+    signed_line = next((match for line in lines if (match := _SIGNED.fullmatch(line))), None)
     path = next((unquote_to_bytes(line.removeprefix(_PATH)) for line in lines if line.startswith(_PATH)), b"")
-    if signed is None or signature(path, signed[1]).decode() != signed[0]:
+    if signed_line is None or signature(path, signed_line[1]).decode() != signed_line[0]:
         return None
     reason = next((line.removeprefix(_REASON) for line in lines if line.startswith(_REASON)), "")
-    tried = next((found for line in lines if (found := _TRIED.fullmatch(line))), None)
-    when = next((found[1] for line in lines if (found := _WHEN.fullmatch(line))), "")
-    attempts = 0 if tried is None else int(tried[1] or 1)
-    return ParsedNote(path, signed[1], reason, attempts, when, _parse_earlier(lines))
+    tried_line = next((match for line in lines if (match := _TRIED.fullmatch(line))), None)
+    failed_at = next((match[1] for line in lines if (match := _FAILED_AT.fullmatch(line))), "")
+    attempts = 0 if tried_line is None else int(tried_line[1] or 1)
+    return ParsedNote(path, signed_line[1], reason, attempts, failed_at, _parse_earlier(lines))
 
 
 def _parse_earlier(lines: list[str]) -> tuple[str, ...]:
     if _EARLIER not in lines:
         return ()
-    below = lines[lines.index(_EARLIER) + 1 :]
-    return trim_history(line.removeprefix(_ITEM) for line in below[: below.index("") if "" in below else None])
+    rest = lines[lines.index(_EARLIER) + 1 :]
+    return trim_history(line.removeprefix(_ITEM) for line in rest[: rest.index("") if "" in rest else None])
 
 
 def trim_history(lines: Iterable[str]) -> tuple[str, ...]:
-    """Return the latest lines of a history, as many and as much of each as a note has room for."""
+    """Return the latest lines of a history: at most EARLIER_MAX, each cut to EARLIER_CHARS_MAX characters."""
     return tuple(escape(line)[:EARLIER_CHARS_MAX] for line in lines)[-EARLIER_MAX:]
 
 
 def is_note(text: bytes) -> bool:
-    """Tell whether a text is a note of inboxd's."""
+    """Return whether a text has the signature line of an error note; the signature itself is not checked."""
     return any(line.startswith(_SIGNATURE.encode()) for line in text.splitlines())
 
 
 def signature(path: bytes, parcel: str) -> bytes:
-    """Return the line that says which file, of which parcel, a note belongs to."""
+    """Return a note's signature line, which identifies the parcel and the file's path."""
     digest = hashlib.sha256(path).hexdigest()[:32]
     return f"{_SIGNATURE}: parcel {parcel}, file {digest}".encode()

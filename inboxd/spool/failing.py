@@ -1,4 +1,4 @@
-"""What can't go on: a file to failed/ with its note and its log line, and what a packed parcel could not carry."""
+"""Move a claimed file to failed/, with its error note, its history of failures, and its log line."""
 
 import time
 
@@ -18,17 +18,17 @@ _log = get_logger(__name__)
 def fail_file(
     disk: Disk, folders: Folders, inbox: Inbox, parcel: str, path: bytes, reason: str, *, attempts: int
 ) -> bytes | None:
-    """Move one claimed file to failed/ for this reason; None if somebody else has filed it. 0 ``attempts``: it was refused.
+    """Move one claimed file to failed/; return its path there, or None if another process has filed it.
 
-    Raises OSError; the file then is still claimed.
+    ``attempts`` is 0 for a file that was refused before any attempt. Raises OSError, with the file still claimed.
     """
-    look = _stat_file(disk, folders, parcel, path)
-    earlier = load_history(disk, folders.failed, look) if look else ()
-    note = format_note(path, reason, inbox=inbox.name, parcel=parcel, attempts=attempts, at=time.time(), earlier=earlier)
+    stat = _stat_file(disk, folders, parcel, path)
+    earlier = load_history(disk, folders.failed, stat) if stat else ()
+    note = format_note(path, reason, inbox=inbox.name, parcel=parcel, attempts=attempts, failed_at=time.time(), earlier=earlier)
     filed = file_failed(disk, folders, parcel, path, note)
-    if look and earlier and filed is not None:
-        # If we die here, before it is removed: a history too many, which retention removes.
-        delete_history(disk, folders.failed, look)
+    if stat and earlier and filed is not None:
+        # If we die here: an unneeded history, which retention removes.
+        delete_history(disk, folders.failed, stat)
     if filed is not None:
         event = events.FILE_FAILED if attempts else events.FILE_REFUSED
         _log.warning(event, inbox=inbox.name, file=path, parcel=parcel, attempt=attempts, reason=reason, filed=filed)
@@ -40,5 +40,5 @@ def _stat_file(disk: Disk, folders: Folders, parcel: str, path: bytes) -> Stat |
         at, name = open_folder_of(disk, folders, parcel, path)
         with closing(disk, at):
             return disk.stat(at, name)
-    except OSError:  # gone, or what it is that ails it, the filing meets, too
+    except OSError:  # the move meets the same error, or the file is missing
         return None

@@ -1,4 +1,4 @@
-"""Filing away: from claimed/ to done/, or to failed/ with a note. Whoever renames first has decided; the rest finds nothing."""
+"""Move claimed files to done/, or to failed/ with an error note. The first rename wins; the loser of a race gets None."""
 
 import contextlib
 import errno
@@ -13,22 +13,20 @@ from inboxd.fs.rename import move, move_to_free_name
 from inboxd.fs.syscalls import Disk, Fd, closing
 from inboxd.spool.claims import MOVED_AWAY
 from inboxd.spool.error_note import NOTE_BYTES_MAX, is_note, note_name, signature
-from inboxd.spool.layout import DONE, FAILED, Folders, split_path
+from inboxd.spool.layout import DONE, FAILED, FOLDER_MODE, Folders, split_path
 
-FOLDER_MODE = 0o777
-"""Folders in done/ and failed/ belong to the people: the umask and the folder's default ACL say who may."""
 NOTE_MODE = 0o666
 _ATTEMPTS = 5
 STALE_NOTE_SECONDS = 60.0
-"""A note of ours without its file is being filed just now; when older, its file was taken away, and the name is free."""
+"""Age from which a note without its file is replaced, in seconds; a newer one may be followed by its file's move."""
 
 
 class FilingTarget:
-    """Open directories on the way from claimed/ to done/ or failed/: those opened for one file stay open for the next."""
+    """The open source and destination folders of a move out of claimed/, kept open from one file to the next."""
 
-    def __init__(self, disk: Disk, folders: Folders, to: Fd) -> None:
+    def __init__(self, disk: Disk, folders: Folders, destination: Fd) -> None:
         self.claimed = DirHandle(disk, folders.claimed)
-        self.destination = DirHandle(disk, to, FOLDER_MODE)
+        self.destination = DirHandle(disk, destination, FOLDER_MODE)
 
     def __enter__(self) -> Self:
         return self
@@ -39,40 +37,42 @@ class FilingTarget:
 
 
 def file_done(disk: Disk, folders: Folders, parcel: str, path: bytes, target: FilingTarget | None = None) -> bytes | None:
-    """Move a claimed file to done/ under its own path, or a free name like it.
+    """Move a claimed file to done/, under its own path or the next free name.
 
-    Returns the path it got below done/, or None if somebody else has filed it. Raises OSError; the file then is still claimed.
-    A caller that files many passes one ``target`` for all of them.
+    Returns its path below done/, or None if another process has filed it. Raises OSError, with the file still claimed.
+    A caller that files several files passes one ``target`` for all of them.
     """
     # If we die here: the file is still claimed, its outcome is stored, and a sweep files it.
     with (
         _naming_folder(DONE),
-        contextlib.nullcontext(target) if target else FilingTarget(disk, folders, folders.done) as to_done,
+        contextlib.nullcontext(target) if target else FilingTarget(disk, folders, folders.done) as open_target,
     ):
-        return _file(disk, to_done, parcel, path, move_to_free_name)
+        return _file(
+            disk, open_target, parcel, path, lambda src_at, name, dst_at: move_to_free_name(disk, src_at, name, dst_at, name)
+        )
 
 
 def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: bytes) -> bytes | None:
-    """Move a claimed file to failed/, with its note beside it, under its own path or a free name like it.
+    """Move a claimed file to failed/, under its own path or the next free name, with its note next to it.
 
-    The note comes first, so that no file lies in failed/ without one. Returns the path below failed/, or None if somebody
-    else has filed it. Raises OSError; the file then is still claimed.
+    The note is written first, so that failed/ never has a file without one. Returns the file's path below failed/, or None if
+    another process has filed it. Raises OSError, with the file still claimed.
     """
 
-    def with_note(disk: Disk, at: Fd, name: bytes, home: Fd, wanted: bytes) -> bytes:
-        return _move_with_note(disk, at, name, home, wanted, note, signature(path, parcel))
+    def move_with_note(src_at: Fd, name: bytes, dst_at: Fd) -> bytes:
+        return _move_with_note(disk, src_at, name, dst_at, note, signature(path, parcel))
 
     with _naming_folder(FAILED), FilingTarget(disk, folders, folders.failed) as target:
-        return _file(disk, target, parcel, path, with_note, prepared=True)
+        return _file(disk, target, parcel, path, move_with_note, writes_note=True)
 
 
 def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
-    """Tell whether something lies under a path in done/ or failed/. Raises OSError if that can't be seen."""
+    """Return whether a path exists in done/ or failed/. Raises OSError if one of them is unreadable."""
     parts, name = split_path(path)
     for folder in (folders.done, folders.failed):
         try:
-            with opened_path(disk, folder, parts) as home:
-                if exists(disk, home, name):
+            with opened_path(disk, folder, parts) as at:
+                if exists(disk, at, name):
                     return True
         except OSError as error:
             if error.errno not in MOVED_AWAY:
@@ -80,8 +80,8 @@ def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
     return False
 
 
-class _naming_folder:  # noqa: N801 - read as a word: with _named(folder)
-    """Lets an error say into which folder a file could not be moved."""
+class _naming_folder:  # noqa: N801 - used like a function: with _naming_folder(DONE)
+    """A context manager that sets an OSError's filename to the folder into which a file could not be moved."""
 
     __slots__ = ("_folder",)
 
@@ -101,101 +101,101 @@ def _file(
     target: FilingTarget,
     parcel: str,
     path: bytes,
-    mover: Callable[[Disk, Fd, bytes, Fd, bytes], bytes],
+    mover: Callable[[Fd, bytes, Fd], bytes],
     *,
-    prepared: bool = False,
+    writes_note: bool = False,
 ) -> bytes | None:
-    """Move a claimed file. A folder on its target may be tidied away just before the move: then it is made again.
+    """Move a claimed file; if a destination folder is pruned just before the move, create it again.
 
-    Nothing is made or ``prepared`` for a file that is gone.
+    No folder is created, and no note written, for a missing file.
     """
     parts, name = split_path(path)
     for _ in range(_ATTEMPTS):
         try:
-            at, _ = target.claimed.open((parcel.encode(), *parts))
+            src_at, _ = target.claimed.open((parcel.encode(), *parts))
         except OSError as error:
             if error.errno in MOVED_AWAY:
                 return None
             raise
-        if (prepared or parts) and not exists(disk, at, name):
+        if (writes_note or parts) and not exists(disk, src_at, name):
             return None
         try:
-            home, made = target.destination.open(parts)
-            return b"/".join((*made, mover(disk, at, name, home, name)))
+            dst_at, dst_parts = target.destination.open(parts)
+            return b"/".join((*dst_parts, mover(src_at, name, dst_at)))
         except FileNotFoundError:
-            if not exists(disk, at, name):
+            if not exists(disk, src_at, name):
                 return None
             target.destination.close()
-    raise OSError(errno.EAGAIN, "its place is taken away again and again", path)
+    raise OSError(errno.EAGAIN, f"the destination folder was removed at each of {_ATTEMPTS} attempts", path)
 
 
-def _move_with_note(disk: Disk, at: Fd, name: bytes, home: Fd, wanted: bytes, note: bytes, signature: bytes) -> bytes:
-    for candidate in candidate_names(wanted):
-        there = exists(disk, home, candidate)
-        if there and not _has_note(disk, home, candidate, signature):
+def _move_with_note(disk: Disk, src_at: Fd, name: bytes, dst_at: Fd, note: bytes, signature: bytes) -> bytes:
+    for candidate in candidate_names(name):
+        is_taken = exists(disk, dst_at, candidate)
+        # a taken name with this file's own note: an earlier attempt died between the two names, and the move completes it
+        if is_taken and not _has_note(disk, dst_at, candidate, signature):
             continue
-        # there, and noted as this very file: an earlier try died between two names, and moving will end what it began
-        if not there and not _place_note(disk, home, candidate, note, signature):
+        if not is_taken and not _place_note(disk, dst_at, candidate, note, signature):
             continue
         try:
-            # If we die here: the note waits for its file; the next try knows it by its signature, and moves the file to it.
-            move(disk, at, name, home, candidate)
+            # If we die here: a note without its file; the next attempt recognizes the signature and moves the file there.
+            move(disk, src_at, name, dst_at, candidate)
         except FileExistsError:
-            if not there and exists(disk, at, name):  # else another has moved this very file to the note that we share
-                _remove_note(disk, home, candidate, signature)
+            if not is_taken and exists(disk, src_at, name):  # else another process moved this file next to the shared note
+                _remove_note(disk, dst_at, candidate, signature)
             continue
         except OSError:
-            if not there and not exists(disk, home, candidate):
-                _remove_note(disk, home, candidate, signature)
+            if not is_taken and not exists(disk, dst_at, candidate):
+                _remove_note(disk, dst_at, candidate, signature)
             raise
-        # another mover of this very file may have taken back the note that both of us counted on
-        _place_note(disk, home, candidate, note, signature)
+        # another process that moves the same file may have removed the shared note
+        _place_note(disk, dst_at, candidate, note, signature)
         return candidate
-    raise AssertionError("names never end")
+    raise AssertionError("candidate_names is infinite")
 
 
-def _has_note(disk: Disk, home: Fd, candidate: bytes, signature: bytes) -> bool:
-    return signature in read_note(disk, home, note_name(candidate)).splitlines()
+def _has_note(disk: Disk, at: Fd, candidate: bytes, signature: bytes) -> bool:
+    return signature in read_note(disk, at, note_name(candidate)).splitlines()
 
 
-def _remove_note(disk: Disk, home: Fd, candidate: bytes, signature: bytes) -> None:
-    """Remove our note, whose file did not come."""
+def _remove_note(disk: Disk, at: Fd, candidate: bytes, signature: bytes) -> None:
+    """Remove the note of a file that was not moved. Errors are ignored: retention removes the note later."""
     with contextlib.suppress(OSError):
-        if _has_note(disk, home, candidate, signature):
-            disk.unlink(home, note_name(candidate))
+        if _has_note(disk, at, candidate, signature):
+            disk.unlink(at, note_name(candidate))
 
 
-def _place_note(disk: Disk, home: Fd, candidate: bytes, note: bytes, signature: bytes) -> bool:
-    """Put a note under a file's future name; False if another file's note has that place."""
+def _place_note(disk: Disk, at: Fd, candidate: bytes, note: bytes, signature: bytes) -> bool:
+    """Write the note of a file that will be moved to ``candidate``; return False if the note's name is taken."""
     name = note_name(candidate)
-    if exists(disk, home, name):
-        text = read_note(disk, home, name)
+    if exists(disk, at, name):
+        text = read_note(disk, at, name)
         if signature in text.splitlines():
             return True
-        age = time.time() - disk.stat(home, name).ctime_ns / 1e9
-        dropped = exists(disk, home, note_name(name))  # what has a note itself is a person's file, whatever it says
-        if dropped or not is_note(text) or age < STALE_NOTE_SECONDS:
+        age = time.time() - disk.stat(at, name).ctime_ns / 1e9
+        is_users_file = exists(disk, at, note_name(name))  # a file with a note of its own was dropped, whatever it contains
+        if is_users_file or not is_note(text) or age < STALE_NOTE_SECONDS:
             return False
-        # If we die here: a note without a file is gone, as it would be in the end.
-        disk.unlink(home, name)
+        # If we die here: a note without its file is removed, as retention would do.
+        disk.unlink(at, name)
     temp = TEMP_PREFIX + secrets.token_hex(8).encode() + b".note"
-    # If we die here, before the rename: a temp, which retention removes.
+    # If we die before the rename: a temp, which retention removes.
     try:
-        with closing(disk, disk.create(home, temp, NOTE_MODE)) as file:
+        with closing(disk, disk.create(at, temp, NOTE_MODE)) as file:
             disk.write(file, note)
-        move(disk, home, temp, home, name)
+        move(disk, at, temp, at, name)
     except FileExistsError:
-        disk.unlink(home, temp)
+        disk.unlink(at, temp)
         return False
     except OSError:
         with contextlib.suppress(OSError):
-            disk.unlink(home, temp)
+            disk.unlink(at, temp)
         raise
     return True
 
 
 def read_note(disk: Disk, at: Fd, name: bytes) -> bytes:
-    """Return the beginning of a file that may be a note of ours; b"" if it can't be read."""
+    """Return the first NOTE_BYTES_MAX bytes of a file that may be a note; b"" if the file is unreadable."""
     try:
         with closing(disk, disk.open_file(at, name)) as file:
             return disk.read(file, NOTE_BYTES_MAX)
@@ -204,7 +204,7 @@ def read_note(disk: Disk, at: Fd, name: bytes) -> bytes:
 
 
 def exists(disk: Disk, at: Fd, name: bytes) -> bool:
-    """Tell whether a name is taken, by whatever."""
+    """Return whether an entry of any type has a name. Raises OSError other than FileNotFoundError."""
     try:
         disk.stat(at, name)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
-"""What a file that was put back has failed of before: kept in failed/ under the file's identity until it fails again.
+"""The earlier failures of a requeued file, stored in failed/ under the file's identity until it fails again.
 
-Not in the old note: without its file a note keeps a name from others for a minute, and is gone after an hour. And not under the
-file's path: another file may be dropped under that. The identity is what a rename leaves as it is: inode, time, size.
+The old note can't store them: a note without its file blocks its name for a minute and is deleted after an hour. The path is
+no key either: another file may be dropped there. The identity is what a rename does not change: inode, mtime and size.
 """
 
 import contextlib
@@ -16,43 +16,43 @@ from inboxd.spool.error_note import trim_history
 
 HISTORY_NAME = re.compile(rb"\.inboxd-[0-9a-f]{16}\.was")
 KEEP_SECONDS = 7 * 86_400.0
-"""A file that has not failed again within a week of being put back has gone well; retention removes its history then."""
+"""How long a history is kept, in seconds: a requeued file that has not failed again within a week has succeeded."""
 
 _BYTES_MAX = 65_536
 _MODE = 0o600
 
 
-def history_name(look: Stat) -> bytes:
-    """Return the name, in failed/, of the history of the file that looks so."""
-    identity = b"%d %d %d" % (look.ino, look.mtime_ns, look.size)
+def history_name(stat: Stat) -> bytes:
+    """Return the name in failed/ of a file's history."""
+    identity = b"%d %d %d" % (stat.ino, stat.mtime_ns, stat.size)
     return TEMP_PREFIX + hashlib.sha256(identity).hexdigest()[:16].encode() + b".was"
 
 
-def save_history(disk: Disk, failed: Fd, look: Stat, lines: Sequence[str]) -> None:
-    """Keep a file's history, a line for each failure. What was kept of it before is replaced. Raises OSError."""
+def save_history(disk: Disk, failed: Fd, stat: Stat, lines: Sequence[str]) -> None:
+    """Store a file's history, a line for each failure, and replace an earlier one. Raises OSError."""
     temp = TEMP_PREFIX + secrets.token_hex(8).encode() + b".note"
-    # If we die here, before the rename: a temp, which retention removes.
+    # If we die before the rename: a temp, which retention removes.
     try:
         with closing(disk, disk.create(failed, temp, _MODE)) as file:
             disk.write(file, "\n".join([*lines, ""]).encode("utf-8", "replace"))
-        disk.rename_over(failed, temp, failed, history_name(look))
+        disk.rename_over(failed, temp, failed, history_name(stat))
     except OSError:
         with contextlib.suppress(OSError):
             disk.unlink(failed, temp)
         raise
 
 
-def load_history(disk: Disk, failed: Fd, look: Stat) -> tuple[str, ...]:
-    """Return a file's history, the oldest failure first; nothing if there is none, or if it can't be read."""
+def load_history(disk: Disk, failed: Fd, stat: Stat) -> tuple[str, ...]:
+    """Return a file's history, oldest failure first; () if there is none, or if it is unreadable."""
     try:
-        with closing(disk, disk.open_file(failed, history_name(look))) as file:
+        with closing(disk, disk.open_file(failed, history_name(stat))) as file:
             text = disk.read(file, _BYTES_MAX)
     except OSError:
         return ()
     return trim_history(text.decode("utf-8", "replace").splitlines())
 
 
-def delete_history(disk: Disk, failed: Fd, look: Stat) -> None:
-    """Remove a file's history: a note tells it now. What can't be removed is left to retention."""
+def delete_history(disk: Disk, failed: Fd, stat: Stat) -> None:
+    """Remove a file's history, which its new note includes. On an error, retention removes it later."""
     with contextlib.suppress(OSError):
-        disk.unlink(failed, history_name(look))
+        disk.unlink(failed, history_name(stat))

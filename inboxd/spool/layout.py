@@ -1,4 +1,4 @@
-"""The four folders of an inbox: their names, and one open look at all of them."""
+"""The layout of an inbox: its four folders, their names and modes, parcel ids, and relative paths."""
 
 import contextlib
 import re
@@ -14,7 +14,9 @@ from inboxd.fs.syscalls import Disk, Fd
 INBOX, CLAIMED, DONE, FAILED = b"inbox", b"claimed", b"done", b"failed"
 FOLDER_NAMES = (INBOX, CLAIMED, DONE, FAILED)
 CLAIMED_MODE = 0o700
-"""What is in flight is nobody else's business; the droppers' folders keep the modes they are given."""
+"""Mode of claimed/ and of the parcels in it: only inboxd may access files in flight."""
+FOLDER_MODE = 0o777
+"""Mode of new folders for users' files: the umask and the parent's default ACL decide who may access them."""
 
 _INVALID_NAMES = (b"", b".", b"..")
 _PARCEL_ID = re.compile(r"[0-9a-f]{28}")
@@ -22,7 +24,7 @@ _PARCEL_ID = re.compile(r"[0-9a-f]{28}")
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """An inbox's folders, open. The descriptors are valid inside the ``opened`` block that made them."""
+    """The descriptors of an inbox's folders, valid inside the ``open_folders`` block that returned them."""
 
     inbox: Fd
     claimed: Fd
@@ -32,42 +34,41 @@ class Folders:
 
 @contextlib.contextmanager
 def open_folders(disk: Disk, root: PurePath) -> Iterator[Folders]:
-    """Open the four folders below ``root``. Raises FolderAway if one is missing: unknown is not empty."""
+    """Open the four folders below ``root`` for a with block. Raises FolderUnavailable if one can't be opened."""
     with contextlib.ExitStack() as stack:
         fds = []
-        top = None
-        for name in FOLDER_NAMES:
-            try:
-                if top is None:
-                    top = disk.open_root(root)
-                    stack.callback(disk.close, top)
+        path = root
+        try:
+            top = disk.open_root(root)
+            stack.callback(disk.close, top)
+            for name in FOLDER_NAMES:
+                path = root / name.decode()
                 fds.append(disk.open_folder(top, name))
-            except OSError as error:
-                where = root / name.decode() if top is not None else root
-                raise FolderUnavailable(f"{where}: {error.strerror}") from error
-            stack.callback(disk.close, fds[-1])
+                stack.callback(disk.close, fds[-1])
+        except OSError as error:
+            raise FolderUnavailable(f"{path}: {error.strerror}") from error
         yield Folders(*fds)
 
 
 def new_parcel_id(now: float | None = None) -> str:
-    """Make a parcel's id: 28 hex digits, the first 12 its birth in milliseconds, so that names sort by age."""
+    """Return a new parcel id: 28 hex digits. The first 12 are its creation time in milliseconds, so that ids sort by age."""
     millis = int((time.time() if now is None else now) * 1000)
     return f"{millis:012x}{secrets.token_hex(8)}"
 
 
 def is_parcel_id(name: str) -> bool:
-    """Tell whether a name, from a message or found on the disk, can be a parcel's."""
+    """Return whether a name has the form of a parcel id. Check each name from a message or a folder with it before use."""
     return _PARCEL_ID.fullmatch(name) is not None
 
 
 def created_at(parcel: str) -> float:
-    """Return when a parcel was made, in unix seconds."""
+    """Return a parcel's creation time from its id, in Unix seconds."""
     return int(parcel[:12], 16) / 1000
 
 
 def split_path(path: bytes) -> tuple[tuple[bytes, ...], bytes]:
-    """Split a relative path into its folders and its name. Raises ValueError for one that could lead outside."""
-    if b"/" not in path and b"\0" not in path and path not in _INVALID_NAMES:  # most are
+    """Split a relative path into its folders and its name. Raises ValueError for a path that could lead out of the inbox."""
+    if b"/" not in path and b"\0" not in path and path not in _INVALID_NAMES:  # the fast path: most files have no folders
         return (), path
     *parts, name = path.split(b"/")
     if any(part in _INVALID_NAMES or b"\0" in part for part in (*parts, name)):

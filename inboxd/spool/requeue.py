@@ -1,4 +1,4 @@
-"""Putting failed files back into inbox/, under the path that they had there; why they failed is kept for their next note."""
+"""Requeue failed files: move them back to their path in inbox/, and store their failures for their next error note."""
 
 import contextlib
 import errno
@@ -13,16 +13,16 @@ from inboxd.fs.syscalls import Disk, Fd, FileKind, closing
 from inboxd.fs.walk import Entry, walk
 from inboxd.spool.claims import MOVED_AWAY
 from inboxd.spool.error_note import SUFFIX, ParsedNote, is_note, note_name, parse_note
-from inboxd.spool.filing import FOLDER_MODE, exists, read_note
+from inboxd.spool.filing import exists, read_note
 from inboxd.spool.history import save_history
-from inboxd.spool.layout import Folders, split_path
+from inboxd.spool.layout import FOLDER_MODE, Folders, split_path
 
 _ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class FailedFile:
-    """Something that lies in failed/: its path there, and what its note says; None if it has none of ours."""
+    """A file or folder in failed/: its path there, and its parsed error note, or None if it has no valid one."""
 
     path: bytes
     note: ParsedNote | None
@@ -30,32 +30,32 @@ class FailedFile:
 
     @property
     def original_path(self) -> bytes:
-        """Its path below inbox/: as its note remembers it, for in failed/ it may have got another name."""
+        """The path that it had below inbox/, from its note: in failed/ it may have another name."""
         return self.note.path if self.note else self.path
 
 
 def list_failed_files(disk: Disk, folders: Folders) -> Iterator[FailedFile]:
-    """Yield all that can be put back: files, and folders that were refused as a whole. Raises OSError."""
-    whole: set[bytes] = set()
+    """Yield what can be requeued: files, and folders that were refused as a whole. Raises OSError."""
+    refused_folders: set[bytes] = set()
 
     def enter(folder: Entry) -> bool:
         if is_note(read_note(disk, folder.at, note_name(folder.name))):
-            whole.add(folder.path)
-        return folder.path not in whole
+            refused_folders.add(folder.path)
+        return folder.path not in refused_folders
 
     for entry in walk(disk, folders.failed, enter):
         if entry.is_folder:
-            if entry.path in whole:
-                whole.remove(entry.path)
+            if entry.path in refused_folders:
+                refused_folders.remove(entry.path)
                 yield _to_failed_file(disk, entry.at, entry.path, entry.name, is_folder=True)
         elif not _is_own_file(disk, entry.at, entry.name):
             yield _to_failed_file(disk, entry.at, entry.path, entry.name)
 
 
 def find_failed_file(disk: Disk, folders: Folders, path: bytes) -> FailedFile | None:
-    """Return what lies in failed/ under this path; None if nothing does, or only something of our own.
+    """Return the file or folder at a path in failed/; None if there is none, or only a file of inboxd's own.
 
-    Raises OSError, and ValueError for a path that could lead outside.
+    Raises OSError, and ValueError for a path that could lead out of the inbox.
     """
     parts, name = split_path(path)
     try:
@@ -70,9 +70,9 @@ def find_failed_file(disk: Disk, folders: Folders, path: bytes) -> FailedFile | 
 
 
 def requeue(disk: Disk, folders: Folders, failure: FailedFile) -> bytes | None:
-    """Move what has failed back into inbox/, under its own path or a free name like it.
+    """Move a failed file or folder back to inbox/, under its original path or the next free name.
 
-    Returns the path that it got below inbox/, None if it is gone. Raises OSError; it lies in failed/ or in inbox/ then.
+    Returns its path below inbox/, or None if it is missing. Raises OSError, with the file in failed/ or in inbox/.
     """
     parts, name = split_path(failure.path)
     for _ in range(_ATTEMPTS):
@@ -87,42 +87,42 @@ def requeue(disk: Disk, folders: Folders, failure: FailedFile) -> bytes | None:
                 return None
             try:
                 return _requeue(disk, folders, at, name, failure)
-            except FileNotFoundError:  # another was quicker; or a sub-folder of inbox/ was tidied away just before the move
+            except FileNotFoundError:  # the file was moved, or a folder of inbox/ was pruned just before the move
                 continue
-    raise OSError(errno.EAGAIN, "its place is taken away again and again", failure.original_path)
+    raise OSError(errno.EAGAIN, f"the destination folder was removed at each of {_ATTEMPTS} attempts", failure.original_path)
 
 
 def _requeue(disk: Disk, folders: Folders, at: Fd, name: bytes, failure: FailedFile) -> bytes:
-    look = disk.stat(at, name)
-    text = read_note(disk, at, note_name(name))
+    stat = disk.stat(at, name)
+    note_text = read_note(disk, at, note_name(name))
     if failure.note:
-        # If we die here: a history too many; the next try writes the same, or retention removes it.
-        save_history(disk, folders.failed, look, failure.note.history)
-    wanted_parts, wanted = split_path(failure.original_path)
-    # If we die here: perhaps an empty folder more in inbox/, which the next try uses, or which is tidied away.
-    folder, made = make_path(disk, folders.inbox, wanted_parts, FOLDER_MODE)
-    with closing(disk, folder):
-        got = move_to_free_name(disk, at, name, folder, wanted)
-    # If we die here: a note without its file, which retention removes; its words are in the history.
-    if is_note(text) and read_note(disk, at, note_name(name)) == text:  # else another file has taken the name
+        # If we die here: an unneeded history; the next attempt replaces it, or retention removes it.
+        save_history(disk, folders.failed, stat, failure.note.history)
+    inbox_parts, inbox_name = split_path(failure.original_path)
+    # If we die here: perhaps an additional empty folder in inbox/, which the next attempt uses, or the watcher prunes.
+    dst_at, dst_parts = make_path(disk, folders.inbox, inbox_parts, FOLDER_MODE)
+    with closing(disk, dst_at):
+        dst_name = move_to_free_name(disk, at, name, dst_at, inbox_name)
+    # If we die here: a note without its file, which retention removes; its content is in the history.
+    if is_note(note_text) and read_note(disk, at, note_name(name)) == note_text:  # else the note is of another file by now
         with contextlib.suppress(FileNotFoundError):
             disk.unlink(at, note_name(name))
-    return b"/".join((*made, got))
+    return b"/".join((*dst_parts, dst_name))
 
 
 def _to_failed_file(disk: Disk, at: Fd, path: bytes, name: bytes, *, is_folder: bool = False) -> FailedFile:
-    told = parse_note(read_note(disk, at, note_name(name)))
+    note = parse_note(read_note(disk, at, note_name(name)))
     try:
-        split_path(told.path if told else path)
+        split_path(note.path if note else path)
     except ValueError:
-        told = None
-    return FailedFile(path, told, is_folder)
+        note = None
+    return FailedFile(path, note, is_folder)
 
 
 def _is_own_file(disk: Disk, at: Fd, name: bytes) -> bool:
-    """Tell whether it is something of our own that lies beside the files: a note, an unfinished file, a reserved name.
+    """Return whether an entry is one of inboxd's own: a note, an unfinished file, a history, or a reserved name.
 
-    What has a note itself is a person's file, whatever it says. Raises FileNotFoundError if it is gone.
+    A file with a note of its own was dropped by a user, whatever it contains. Raises FileNotFoundError for a missing file.
     """
     if name.startswith(TEMP_PREFIX) or is_reserved(disk, at, name):
         return True

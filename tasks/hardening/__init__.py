@@ -1,1 +1,1 @@
-"""What Celery's worker survives here and would not elsewhere: a lost Redis, bad messages, silence."""
+"""Safeguards for Celery's worker: against a lost Redis, against bad messages, and against a consumer that stops consuming."""

@@ -1,12 +1,12 @@
-"""A consumer that survives the loss of Redis while it is busy, and a Redis that is full.
+"""A consumer that survives losing Redis while tasks run, and a Redis that replies with errors.
 
 Celery 5.7.0 ends the worker ("'NoneType' object has no attribute 'hostname'") when Redis dies while a message is unacknowledged
 and a BRPOP is pending: closing the channel reads the pending reply from the dead socket, fails half-way, and the second close
-that 5.7 added trips over what is left. Forgetting the pending reply first avoids it. A test shows the crash with the stock
-consumer, and fails when a later Celery no longer needs this.
+that 5.7 added fails on the half-closed channel. Clearing the pending reply first avoids the crash. A test shows the crash with
+the stock consumer, and fails when a later Celery no longer needs this.
 
-A Redis that refuses (full, no permission) ends the worker, too, unless ``broker_channel_error_retry`` is set; then it is asked
-again without a pause.
+An error reply from Redis (out of memory, no permission) ends the worker, too, unless ``broker_channel_error_retry`` is set;
+with it, Celery retries without a delay.
 """
 
 import time
@@ -20,72 +20,72 @@ from celery.worker.state import maybe_shutdown
 from redis import ResponseError
 
 REFUSED_PAUSE_SECONDS = 2.0
-"""A Redis that answers, and refuses, is asked again after so long."""
+"""Delay before retrying after Redis replied with an error (out of memory, no permission)."""
 
 STOP_CHECK_SECONDS = 0.1
 
-# Celery tells at each lost connection of a default that it means to change
+# Celery repeats this announcement of a changed default at each lost connection
 warnings.filterwarnings("ignore", message=r"\s*In Celery 5\.1 we introduced an optional breaking change")
 
 
 class SteadyConsumer(Consumer):
-    """Celery's consumer, which forgets pending replies of a connection that is lost, and sends no heartbeats."""
+    """Celery's consumer, which clears a lost connection's pending replies, sends no heartbeats and quarantines bad messages."""
 
     def __init__(self, *args: Any, quarantine_failed: Callable[[Any, Exception], None], **kwargs: Any) -> None:  # noqa: ANN401
-        """``set_aside`` is told of a message that Celery stumbles over, before it is acknowledged; the rest is Celery's own."""
+        """``quarantine_failed`` receives a message on which Celery fails, before it is acknowledged; all else is Celery's."""
         self._quarantine_failed = quarantine_failed
-        # a heartbeat is tried again for ever: while the server hangs, nothing else would be looked at, not even a stop
-        asked_for = kwargs.get("task_events")
+        sends_events = kwargs.get("task_events")
+        # Celery retries a heartbeat for ever: while the server hangs, the consumer would do nothing else, not even stop
         super().__init__(*args, **{**kwargs, "without_heartbeat": True, "task_events": True})
-        own: Any = self
-        for step in own.steps:
-            # without gossip and heartbeats Celery leaves events out for good, and Flower sees no task. So they are in, but
-            # nothing is told until somebody asks for it (`enable_events`, which Flower sends), or unless -E did
-            if isinstance(step, Events) and not asked_for:
-                step.groups = ["worker"]  # type: ignore[attr-defined]  # celery-types does not have it
+        untyped: Any = self
+        for step in untyped.steps:
+            # without gossip and heartbeats Celery omits the Events step, and Flower sees no task. So the step is included,
+            # but sends no task events until a client (Flower) sends `enable_events`, unless -E was given
+            if isinstance(step, Events) and not sends_events:
+                step.groups = ["worker"]  # type: ignore[attr-defined]  # missing in celery-types
         self.is_connecting = True
-        """Whether it is on its way to a connection; else it asks its queues."""
+        """Whether the consumer is connecting to Redis; if not, it polls its queues."""
 
     def on_ready(self) -> None:
-        """Begin to ask the queues, after each connection that was made."""
+        """Start polling the queues; called after each connect."""
         self.is_connecting = False
         super().on_ready()
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:  # noqa: ANN401
-        """Return what takes a message: one that Celery stumbles over is set aside, where it would have ended the worker."""
-        take = super().create_task_handler(*args, **kwargs)
-        own: Any = self
-        passes_on = (*own.connection_errors, *own.channel_errors, MemoryError)
+        """Return Celery's message handler, changed to quarantine a message that it fails on: the error would end the worker."""
+        handle = super().create_task_handler(*args, **kwargs)
+        untyped: Any = self
+        propagated = (*untyped.connection_errors, *untyped.channel_errors, MemoryError)
 
-        def take_or_set_aside(message: Any) -> None:  # noqa: ANN401 - kombu.message.Message
+        def handle_or_quarantine(message: Any) -> None:  # noqa: ANN401 - kombu.message.Message
             try:
-                take(message)
-            except passes_on:
+                handle(message)
+            except propagated:
                 raise
-            except Exception as error:  # noqa: BLE001 - what a message can bring about is without number
+            except Exception as error:  # noqa: BLE001 - a bad message may cause any exception
                 self._quarantine_failed(message, error)
                 message.ack()
 
-        return take_or_set_aside
+        return handle_or_quarantine
 
     def on_connection_error_after_connected(self, exc: Exception) -> Any:  # noqa: ANN401 - Celery's own signature
-        """Let go of replies that will never come, before the channels are closed."""
+        """Clear the pending replies, which will never arrive, before the channels are closed."""
         self.is_connecting = True
         for channel in list(getattr(getattr(self.connection, "transport", None), "channels", None) or ()):
             channel._in_poll = None  # noqa: SLF001 - the very attribute that the crash reads
-        answer = super().on_connection_error_after_connected(exc)
+        result = super().on_connection_error_after_connected(exc)
         self._pause_if_refused(exc)
-        return answer
+        return result
 
     def on_connection_error_before_connected(self, exc: Exception) -> Any:  # noqa: ANN401 - Celery's own signature
-        """Ask again, but not at once."""
+        """Retry, after a delay if Redis replied with an error."""
         self.is_connecting = True
-        answer = super().on_connection_error_before_connected(exc)
+        result = super().on_connection_error_before_connected(exc)
         self._pause_if_refused(exc)
-        return answer
+        return result
 
     def _pause_if_refused(self, exc: Exception) -> None:
-        """Let some time pass after a refusal; Celery itself waits only where there is no connection."""
+        """Wait after an error reply: Celery itself waits only if it can't connect."""
         deadline = time.monotonic() + (REFUSED_PAUSE_SECONDS if isinstance(exc, ResponseError) else 0.0)
         while time.monotonic() < deadline:
             maybe_shutdown()

@@ -1,7 +1,7 @@
-"""The worker's pulse: a consumer that has stopped to consume, without a word, ends its worker, so that it is started anew.
+"""A watchdog that ends a worker whose consumer has silently stopped consuming, so that its service manager restarts it.
 
-A worker asks its queues at least once a second while it has a slot free, and hears an answer even when they are empty. If it
-has not for a long time, though Redis answers us, then no message will ever reach it.
+A consumer polls its queues at least once a second while its pool has a free slot, and Redis replies even if they are empty. If
+no reply has arrived for a long time although Redis answers a ping, no message will ever reach the worker.
 """
 
 import contextlib
@@ -22,19 +22,19 @@ from inboxd.messaging.worker_registry import REGISTRATION_SECONDS, WorkerRegistr
 from inboxd.service.sd_notify import PINGS_PER_PERIOD, ServiceManager
 
 CHECKS_PER_SILENCE = 10
-CHECK_SECONDS_MAX = 5.0
-"""… or so often, where no silence is too long."""
+CHECK_SECONDS_DEFAULT = 5.0
+"""Interval of the checks if ``silent_seconds`` is 0, which switches the detection off."""
 EXIT_CODE = 70
-"""EX_SOFTWARE: a supervisor that restarts on failure is to see one."""
+"""EX_SOFTWARE: a supervisor that restarts programs only on failure must see one."""
 
 COLD_STOP_SECONDS = 10.0
-"""A worker that is told to stop at once has so long to put back what it has taken."""
+"""Maximum time for a cold stop, in which the worker requeues its unacknowledged messages; then it is killed."""
 
 _log = get_logger(__name__)
 
 
 class ConsumerWatchdog:
-    """Knows when the worker last heard from its queues."""
+    """Checks from a thread that replies from the queues arrive; ends the worker if none has for ``silent_seconds``."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class ConsumerWatchdog:
         service_manager: ServiceManager | None = None,
         registry: WorkerRegistry | None = None,
     ) -> None:
-        """``helpers`` is told, as long as the worker is there, which queues it takes from."""
+        """``silent_seconds`` 0: never; ``registry`` is updated with the worker's queues at each check."""
         self._service_manager = service_manager or ServiceManager()
         self._registry = registry
         self._consumer: Any = None
@@ -55,30 +55,30 @@ class ConsumerWatchdog:
         self._last_reply = clock()
 
     def record_reply(self) -> None:
-        """Note that an answer has come."""
+        """Record that a reply has arrived now."""
         self._last_reply = self._clock()
 
-    def is_silent(self, *, busy: bool) -> bool:
-        """Tell whether nothing was heard for too long; ``busy`` says that there is a reason not to ask."""
-        self._is_broker_unavailable = not busy and not self._broker_answers()
-        if busy or self._is_broker_unavailable:
+    def is_silent(self, *, is_busy: bool) -> bool:
+        """Return whether no reply has arrived for too long; ``is_busy``: the consumer has a reason not to poll."""
+        self._is_broker_unavailable = not is_busy and not self._is_broker_answering()
+        if is_busy or self._is_broker_unavailable:
             self.record_reply()
         return self._silent_seconds > 0 and self._clock() - self._last_reply > self._silent_seconds
 
     @property
     def check_seconds(self) -> float:
-        """How long it is from one look to the next."""
+        """Interval between two checks."""
         watchdog = self._service_manager.watchdog_seconds
-        look = min(self._silent_seconds / CHECKS_PER_SILENCE or CHECK_SECONDS_MAX, REGISTRATION_SECONDS / 4)
-        return look if watchdog is None else min(look, watchdog / PINGS_PER_PERIOD)
+        interval = min(self._silent_seconds / CHECKS_PER_SILENCE or CHECK_SECONDS_DEFAULT, REGISTRATION_SECONDS / 4)
+        return interval if watchdog is None else min(interval, watchdog / PINGS_PER_PERIOD)
 
     def start(self) -> None:
-        """Look at the worker from a thread, for as long as the process lives, and feed its watchdog while all is well."""
+        """Start the thread that checks the consumer, and pings the service manager's watchdog after each successful check."""
         self.record_reply()
-        threading.Thread(target=self._run, name="pulse", daemon=True).start()
+        threading.Thread(target=self._run, name="consumer-watchdog", daemon=True).start()
 
     def watch(self, consumer: Any) -> None:  # noqa: ANN401 - celery.worker.consumer.Consumer
-        """Watch over a worker's consumer from now on: it has its connection."""
+        """Check this consumer from now on; call when it has connected."""
         self.record_reply()
         self._consumer = consumer
         self._register(consumer)
@@ -90,16 +90,16 @@ class ConsumerWatchdog:
         self._terminate()
 
     def check(self) -> bool:
-        """Take one look, and tell what it has shown; False if the worker is to end."""
+        """Check once, and report the result to the service manager; return False if the worker must end."""
         consumer = self._consumer
-        silent = self.is_silent(busy=consumer is not None and is_busy(consumer))
-        if not silent:
+        is_silent = self.is_silent(is_busy=consumer is not None and is_busy(consumer))
+        if not is_silent:
             self._service_manager.ping_watchdog()
             self._register(consumer)
-        if consumer is None:  # it has not begun: whether it is to be started anew is for the service manager to say
+        if consumer is None:  # it has not started yet: without pings, the service manager restarts the worker
             return True
-        self._service_manager.set_status("Redis is away, waiting for it" if self._is_broker_unavailable else "consuming")
-        return not silent
+        self._service_manager.set_status("Redis is unavailable, reconnecting" if self._is_broker_unavailable else "consuming")
+        return not is_silent
 
     def _register(self, consumer: Any) -> None:  # noqa: ANN401
         if self._registry and consumer is not None and not self._is_broker_unavailable:
@@ -110,13 +110,13 @@ class ConsumerWatchdog:
         _log.critical(
             events.WORKER_SILENT,
             seconds=round(self._clock() - self._last_reply, 1),
-            remedy="it ends, and is to be started again",
+            remedy=f"the worker exits with code {EXIT_CODE} so that its service manager restarts it",
         )
-        state.should_terminate = EXIT_CODE  # type: ignore[assignment]  # a cold stop, which puts back what was taken
+        state.should_terminate = EXIT_CODE  # type: ignore[assignment]  # a cold stop: messages are requeued
         time.sleep(COLD_STOP_SECONDS)
         signal.raise_signal(signal.SIGKILL)
 
-    def _broker_answers(self) -> bool:
+    def _is_broker_answering(self) -> bool:
         try:
             with translate_redis_errors():
                 return bool(self._client.ping())
@@ -125,14 +125,14 @@ class ConsumerWatchdog:
 
 
 def is_busy(consumer: Any) -> bool:  # noqa: ANN401 - celery.worker.consumer.Consumer
-    """Tell whether there is a reason for a worker not to ask its queues.
+    """Return whether the consumer has a reason not to poll its queues.
 
-    It is about to stop, it is on its way to a connection, it was told to leave its queues alone, or has no slot free.
+    The worker is stopping, the consumer is connecting or consumes from no queue, or the pool has no free slot.
     """
-    # 0 is an order to stop, too, and equals False
-    stops = any(order is not None and order is not False for order in (state.should_stop, state.should_terminate))
+    # exit code 0 requests a stop, too, and equals False
+    is_stopping = any(code is not None and code is not False for code in (state.should_stop, state.should_terminate))
     return (
-        stops
+        is_stopping
         or consumer.is_connecting
         or not consumed_queues(consumer)
         or len(state.reserved_requests) >= _count_slots(consumer)
@@ -140,9 +140,9 @@ def is_busy(consumer: Any) -> bool:  # noqa: ANN401 - celery.worker.consumer.Con
 
 
 def consumed_queues(consumer: Any) -> Collection[str]:  # noqa: ANN401
-    """Return the names of the queues that a worker takes from just now."""
-    known = consumer.task_consumer
-    return [] if known is None else [queue.name for queue in known.queues]
+    """Return the names of the queues from which a consumer currently consumes."""
+    task_consumer = consumer.task_consumer
+    return [] if task_consumer is None else [queue.name for queue in task_consumer.queues]
 
 
 def _count_slots(consumer: Any) -> int:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""What a worker tells of the tasks that it holds: no content of files, which travels in their arguments."""
+"""Task requests that report no arguments to remote control: the arguments may hold the content of files."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ from celery.worker.request import Request
 
 
 class RedactedRequest(Request):
-    """Celery's request, which shows its arguments as the sender described them: by the parcel's id.
+    """Celery's request, which reports its arguments as the sender described them: by the parcel's id.
 
-    `inspect active`, `scheduled` and `query_task` ask for the arguments themselves, and Flower shows what they answer.
+    `inspect active`, `scheduled` and `query_task` request the arguments themselves, and Flower shows their replies.
     """
 
     def info(self, safe: bool = False) -> Any:  # noqa: ANN401 - Celery's own signature
-        """Return what remote control tells of this request."""
+        """Return this request's fields for remote control."""
         del safe
         return super().info(safe=True)

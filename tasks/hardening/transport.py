@@ -1,7 +1,7 @@
-"""Celery's Redis transport, with an ear at the pipe: what comes out of the queues is screened, and noticed.
+"""Celery's Redis transport with a hook on each BRPOP reply, which filters messages and records that replies arrive.
 
-Redis-py lets a client's answers to a command pass through a callback. Kombu takes its messages by BRPOP, whose answer is None
-when none came in time; so a message that a callback turns into None was never there. A test holds both libraries to that.
+Redis-py passes the replies to a command through a callback. Kombu receives messages by BRPOP, whose reply is None after a
+timeout; so Kombu never sees a message that the callback replaces by None. A test checks that both libraries work this way.
 """
 
 from collections.abc import Callable
@@ -12,33 +12,33 @@ from kombu.transport.redis import Channel, Transport
 from kombu.utils.encoding import bytes_to_str
 
 Accept = Callable[[str, bytes], bool]
-"""Given a queue's name and a message, tells whether the worker may have it."""
+"""Returns whether the worker may have a message, given the queue's name and the raw message."""
 
 
 def install_filter(accepts: Accept, on_reply: Callable[[], None]) -> None:
-    """Have all connections to redis:// and rediss:// made by this process screened.
+    """Filter the messages on every redis:// and rediss:// connection that this process makes from now on.
 
-    ``heard`` is called at each answer to a BRPOP, also at an empty one.
+    ``on_reply`` is called at each reply to a BRPOP, also at an empty one.
     """
 
-    class ScreeningChannel(Channel):
+    class FilteringChannel(Channel):
         def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401 - kombu's own signature
-            client: Any = super()._create_client(asynchronous)  # type: ignore[misc]  # the stubs do not know it
+            client: Any = super()._create_client(asynchronous)  # type: ignore[misc]  # missing in the stubs
             if asynchronous:
-                client.set_response_callback("BRPOP", self._answered)
+                client.set_response_callback("BRPOP", self._filter_reply)
             return client
 
-        def _answered(self, answer: Any, **_options: object) -> Any:  # noqa: ANN401 - as redis-py hands it over
+        def _filter_reply(self, reply: Any, **_options: object) -> Any:  # noqa: ANN401 - redis-py's own type
             on_reply()
-            if not answer:
+            if not reply:
                 return None
-            queue, raw = answer
+            queue, raw = reply
             name = bytes_to_str(queue).rsplit(self.sep, 1)[0]
-            return answer if accepts(name, raw) else None
+            return reply if accepts(name, raw) else None
 
-    class ScreeningTransport(Transport):
-        Channel = ScreeningChannel
+    class FilteringTransport(Transport):
+        Channel = FilteringChannel
 
     aliases = cast("dict[str, Any]", kombu.transport.TRANSPORT_ALIASES)
     for scheme in ("redis", "rediss"):
-        aliases[scheme] = lambda: ScreeningTransport
+        aliases[scheme] = lambda: FilteringTransport

@@ -1,1 +1,1 @@
-"""Carrying out what became of a parcel: done/, failed/, or another attempt."""
+"""Applies a parcel's outcome: moves its files to done/ or failed/, or publishes them for another attempt."""

@@ -1,4 +1,4 @@
-"""Applying outcomes: each file goes to done/, to failed/ or into another attempt. Called by the callbacks, and by the sweep."""
+"""Moves each file by its verdict: to done/, to failed/ or into another attempt. Called by the callbacks and by the sweep."""
 
 import contextlib
 import time
@@ -24,15 +24,15 @@ from inboxd.tasks.outcomes.republish import Republisher
 from inboxd.tasks.worker.context import WorkerContext
 
 _FINAL_ERRORS = {RejectFile.__name__, HandlerFailed.__name__}
-"""Exceptions by which a handler has failed a file: after any other one the parcel is sent again."""
+"""Task errors that fail a file for good; after any other error the parcel is published again."""
 
 _log = get_logger(__name__)
 
 
 class OutcomeApplier:
-    """Files the parcels of one inbox. Each step may have been done before, by another process: that is no error.
+    """Applies outcomes to the parcels of one inbox. Each step is idempotent: another process may have done it before.
 
-    Methods raise OSError if a folder can't be written, and BrokerUnavailable; what is not filed then is still claimed.
+    Methods raise OSError if a folder can't be written, and BrokerUnavailable; files not moved by then stay claimed.
     """
 
     def __init__(self, context: WorkerContext, inbox: Inbox, folders: Folders) -> None:
@@ -45,7 +45,7 @@ class OutcomeApplier:
 
     def apply(self, outcome: Outcome) -> None:
         """Apply the handler's verdict on each file of a parcel, and close the parcel."""
-        # those that are to be tried again come last: splitting the last file off removes the parcel's folder
+        # files to retry come last: splitting the last file off removes the parcel's folder
         in_order = sorted(outcome.files, key=lambda file: file.verdict in (Verdict.RETRY_ISOLATED, Verdict.REQUEUE))
         with FilingTarget(self._disk, self._folders, self._folders.done) as done:
             missing = [file.path for file in in_order if not self._apply_to_file(outcome, file, done)]
@@ -53,12 +53,12 @@ class OutcomeApplier:
             self._log_missing(outcome.parcel, missing)
 
     def apply_result(self, parcel: str, stored: ResultRecord, attempts: int) -> None:
-        """Apply the final result that Celery has stored of a parcel after so many attempts: an outcome, or a failure."""
+        """Apply a parcel's final result as Celery stored it: an outcome, or a failure after ``attempts`` attempts."""
         if stored["status"] == SUCCESS:
             self.apply(outcome_from_wire(stored["result"]))
             return
         paths = list_files(self._disk, self._folders, parcel)
-        if len(paths) > 1:  # a failure is about a parcel of one file: of more, it says nothing
+        if len(paths) > 1:  # only a parcel of one file fails as a whole: for more files, retry each
             self._split_all(parcel, paths)
             return
         for path in paths:
@@ -66,9 +66,9 @@ class OutcomeApplier:
         self._close(parcel)
 
     def apply_crash(self, parcel: str, lease: Lease) -> None:
-        """Count the death of a parcel's worker: its files get another chance, or a file that keeps ending workers fails."""
+        """Count a worker's crash on a parcel; retry the files, or fail a lone file that has crashed too many workers."""
         crashes = self._context.leases.take_over(parcel, lease, self._context.settings.sweep.grace_seconds, crashed=True)
-        # If we die here, or below: the death is counted, the lease lapses, and the sweep goes on with what is left.
+        # If we die here, or below: the crash is counted, the lease lapses, and the sweep continues with the remaining files.
         paths = list_files(self._disk, self._folders, parcel)
         if crashes is None or not paths:
             return
@@ -79,35 +79,35 @@ class OutcomeApplier:
             case RecoveryAction.SPLIT:
                 self.apply_progress(parcel, lease)
             case RecoveryAction.REPUBLISH:
-                started = int(bool(lease.owner))  # a worker that died over the message itself has started no attempt
+                started = int(bool(lease.owner))  # a worker that crashed on the message itself has started no attempt
                 self.republish(parcel, paths, retries=max(lease.used_retries - started, 0))
             case _:
-                reason = f"the program that processes it was ended in the middle of it, {crashes} times in a row"
+                reason = f"the worker process died while it processed this file, {crashes} times in a row"
                 self._fail(parcel, paths[0], reason, lease.attempt)
                 self._close(parcel)
 
     def apply_progress(self, parcel: str, lease: Lease) -> None:
-        """Apply the verdicts that a worker recorded before it died, and send each of the other files by itself."""
+        """Apply the verdicts that a worker recorded before it died, and split off each of the other files."""
         recorded = tuple(self._context.progress.read(parcel).values())
         for file in recorded:
             self._apply_to_file(Outcome(parcel, self._inbox.name, lease.attempt, recorded), file)
         self._split_all(parcel, list_files(self._disk, self._folders, parcel))
 
     def republish(self, parcel: str, paths: list[bytes], *, retries: int = 0) -> None:
-        """Send a parcel again, with so many attempts used; one with too many files for a message is split."""
+        """Publish a parcel again, with ``retries`` attempts used; split a parcel with too many files for a message."""
         if len(paths) > FILES_MAX:
             self._split_all(parcel, paths)
         else:
             self._republisher.publish(parcel, paths, retries=retries)
 
     def _split_all(self, parcel: str, paths: list[bytes]) -> None:
-        """Send each of these files in a parcel of its own, and close this one."""
+        """Publish each file in a parcel of its own, and close the original parcel."""
         for path in paths:
             self._republisher.split_off(parcel, path)
         self._close(parcel)
 
     def _apply_to_file(self, outcome: Outcome, file: FileOutcome, done: FilingTarget | None = None) -> bool:
-        """Apply one file's verdict; False if the file is not in claimed/."""
+        """Apply one file's verdict; return False if a file that should be moved is not in claimed/."""
         match file.verdict:
             case Verdict.DONE:
                 return self._file_done(outcome, file.path, done)
@@ -121,7 +121,7 @@ class OutcomeApplier:
                 self._republisher.split_off(outcome.parcel, file.path, failure=file.reason or "")
             case Verdict.REQUEUE:
                 self._republisher.split_off(outcome.parcel, file.path)
-        return True  # a file to try again that is not there may have been split off before
+        return True  # a file to retry that is missing may have been split off before
 
     def _file_done(self, outcome: Outcome, path: bytes, done: FilingTarget | None) -> bool:
         filed = file_done(self._disk, self._folders, outcome.parcel, path, done)
@@ -141,28 +141,28 @@ class OutcomeApplier:
         return filed
 
     def _close(self, parcel: str) -> LeaseState | None:
-        """Remove the parcel's empty folders, and mark it as filed, so that copies of its message are ignored.
+        """Remove the parcel's empty folders, and mark it filed, so that copies of its message are ignored.
 
-        Returns the state of its lease before.
+        Returns the previous state of its lease.
         """
         remove_if_empty(self._disk, self._folders, parcel)
-        # If we die here: a lease that expires, and a message at most, whose files are not there any more.
+        # If we die here: a lease that expires, and perhaps a message whose files are missing.
         before = self._context.leases.mark_filed(parcel)
-        # If we die here: the statistics are some files short.
+        # If we die here: the statistics lack these files.
         with contextlib.suppress(BrokerUnavailable):
             self._context.counters.write(self._tally)
         return before
 
     def _log_missing(self, parcel: str, paths: list[bytes]) -> None:
-        """Log the files that somebody else has taken out of claimed/: they lie neither in done/ nor in failed/."""
+        """Log each of these files, which are not in claimed/, that is not in done/ or failed/, either."""
         for path in paths:
             if not is_filed(self._disk, self._folders, path):
-                why = "it is not in claimed/ any more: somebody else has moved or deleted it"
+                why = "the file is no longer in claimed/: another program moved or deleted it"
                 _log.warning(events.FILE_MISSING, inbox=self._inbox.name, file=path, parcel=parcel, why=why)
 
 
 def is_final_result(stored: ResultRecord) -> bool:
-    """Return whether a result record decides about its files: a success, or a failure that the handler has caused."""
+    """Return whether a stored result is final: a success, or a failure that the handler has caused."""
     return stored["status"] == SUCCESS or (stored["status"] == FAILURE and _exception_name(stored) in _FINAL_ERRORS)
 
 

@@ -1,4 +1,4 @@
-"""Celery's two callbacks, on the host that owns the folders. Either may come twice, late, together or never."""
+"""Celery's two callbacks, run on the host that has the folders. Either may run twice, late, concurrently or never."""
 
 import contextlib
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ _REMEDY = "the next sweep tries again"
 
 
 def succeeded(context: WorkerContext, wire: object) -> None:
-    """Apply a parcel's outcome. What can't be filed now stays claimed, and the sweep tries again."""
+    """Apply a parcel's outcome. Files that can't be moved now stay claimed, and the sweep tries again."""
     try:
         outcome = outcome_from_wire(wire)
         inbox = context.settings.inbox[outcome.inbox]
@@ -38,20 +38,20 @@ def succeeded(context: WorkerContext, wire: object) -> None:
 
 
 def failed(context: WorkerContext, name: object, parcel: object) -> None:
-    """Apply a parcel's failure, by the result that Celery stored before it sent this callback.
+    """Apply a parcel's failure, as read from the result that Celery stored before it sent this callback.
 
-    After a worker's death the result does not say which attempt died (and a hard time limit sends two callbacks): the lease's
-    owner decides. If it is not known to be dead, the parcel is left to the sweep.
+    After a worker's death the result does not say which attempt died (and a hard time limit sends two callbacks), so the
+    liveness of the lease's owner decides. Unless the owner is known to be dead, the parcel is left to the sweep.
     """
     inbox = context.settings.inbox.get(name) if isinstance(name, str) else None
     if inbox is None or not isinstance(parcel, str) or not is_parcel_id(parcel):
-        _log.error(events.MESSAGE_INVALID, task=FAILED, error=f"not a parcel of an inbox: {name!r}, {parcel!r}")
+        _log.error(events.MESSAGE_INVALID, task=FAILED, error=f"unknown inbox or invalid parcel id: {name!r}, {parcel!r}")
         return
     with _log_if_unavailable(context, inbox, parcel), open_folders(context.disk, inbox.root) as folders:
         applier = OutcomeApplier(context, inbox, folders)
         lease = context.leases.read([parcel])[parcel]
         stored = read_results(context.app, [parcel])[parcel]
-        if is_final_result(stored):  # perhaps a success: a later attempt went well, and this failure is an old one's
+        if is_final_result(stored):  # perhaps a success, of an attempt after the one that failed
             applier.apply_result(parcel, stored, lease.attempt if lease else 1)
         elif lease and lease.state is LeaseState.RUNNING and liveness(lease.owner) is Liveness.DEAD:
             applier.apply_crash(parcel, lease)
@@ -59,7 +59,7 @@ def failed(context: WorkerContext, name: object, parcel: object) -> None:
 
 @contextlib.contextmanager
 def _log_if_unavailable(context: WorkerContext, inbox: Inbox, parcel: str) -> Iterator[None]:
-    """Log why a parcel can't be filed now; it stays claimed, its result stored, and the sweep tries again."""
+    """Log an error that prevents filing; the parcel stays claimed, its result stored, and the sweep tries again."""
     try:
         yield
     except BrokerUnavailable as error:
@@ -71,7 +71,7 @@ def _log_if_unavailable(context: WorkerContext, inbox: Inbox, parcel: str) -> It
 
 
 def register(app: Celery, current: CurrentContext) -> None:
-    """Register the callbacks with the app. The error callback is bound, so that Celery sends it as a message."""
+    """Register the callbacks with the app. The error callback is bound: Celery calls an unbound one in the worker itself."""
 
     def on_success(wire: object) -> None:
         succeeded(current.get(), wire)

@@ -1,4 +1,4 @@
-"""Sending claimed parcels again: as they are, or split into parcels of one file each."""
+"""Publishes claimed parcels again: unchanged, or split into parcels of one file each."""
 
 from inboxd.broker.counters import REFUSED, Tally
 from inboxd.config.settings import Inbox
@@ -14,7 +14,7 @@ _log = get_logger(__name__)
 
 
 class Republisher:
-    """Sends parcels of one inbox. A parcel that can't be sent stays claimed: its lease lapses, and a sweep sends it."""
+    """Publishes parcels of one inbox. One that can't be sent stays claimed: its lease lapses, and a sweep publishes it."""
 
     def __init__(self, context: WorkerContext, inbox: Inbox, folders: Folders, tally: Tally) -> None:
         self._context = context
@@ -23,7 +23,7 @@ class Republisher:
         self._tally = tally
 
     def publish(self, parcel: str, paths: list[bytes], *, retries: int = 0, countdown: float = 0.0) -> None:
-        """Send a claimed parcel whose lease is the caller's.
+        """Send a claimed parcel, whose lease the caller has set.
 
         ``retries`` attempts count as used; the handler starts in ``countdown`` seconds. Raises OSError, BrokerUnavailable.
         """
@@ -36,18 +36,16 @@ class Republisher:
         _log.info(events.PARCEL_SENT, inbox=inbox.name, parcel=parcel, files=len(packed.parts))
 
     def split_off(self, parcel: str, path: bytes, *, failure: str | None = None) -> None:
-        """Send one file in a parcel of its own; nothing is done if it is gone. Raises OSError, BrokerUnavailable.
+        """Send one file in a parcel of its own; no-op if the file is missing. Raises OSError, BrokerUnavailable.
 
-        ``failure`` is why the handler raised: one attempt counts as used, and the next one waits. None: its turn never came.
+        ``failure`` is the reason of a failed attempt, which counts as used and delays the next one; None: no attempt was made.
         """
         used = int(failure is not None)
         new_parcel = new_parcel_id()
-        # If we die in one of these steps: see split_off; then, a parcel without a lease or with one that lapses: it is sent.
+        # If we die here: see split_off. If we die below: a parcel with no lease, or one that lapses; the sweep publishes it.
         if not split_off(self._context.disk, self._folders, parcel, path, new_parcel):
             return
-        _log.info(
-            events.PARCEL_SPLIT, inbox=self._inbox.name, file=path, parcel=new_parcel, out_of=parcel, why=failure
-        )  # fmt: skip
+        _log.info(events.PARCEL_SPLIT, inbox=self._inbox.name, file=path, parcel=new_parcel, out_of=parcel, why=failure)
         wait = self._inbox.retry_delay(0) if used else 0.0
         lease_seconds = self._context.settings.sweep.grace_seconds + wait
         self._context.leases.queue(new_parcel, self._inbox.name, lease_seconds, attempts=used)

@@ -1,1 +1,1 @@
-"""Worker and beat as services: ready, alive, reloading, stopping."""
+"""Worker and beat as services: readiness, watchdog, reload and stop."""

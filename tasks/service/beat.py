@@ -1,4 +1,4 @@
-"""`celery beat`: its schedule is the settings', and lies in no file; and it is a service: ready, alive, reloading, stopping."""
+"""`celery beat` as a service, with readiness, watchdog and reload; the settings are its schedule, and no file stores it."""
 
 import gc
 import os
@@ -21,7 +21,7 @@ from inboxd.service.sd_notify import ServiceManager
 from inboxd.tasks.sweeps.schedule import beat_schedule
 
 TICK_SECONDS_MAX = 2.0
-"""New settings wait so long at most, once they are asked for."""
+"""Maximum time between ticks, and so the maximum delay of a requested reload."""
 
 _celerys = get_logger("celery.beat")
 
@@ -30,7 +30,7 @@ class Beat(CelerysBeat):
     """Celery's beat as a service."""
 
     def init_loader(self) -> None:
-        """Prepare to tell the service manager, to log, and to reload."""
+        """Prepare logging, service notifications and the reload on SIGHUP."""
         super().init_loader()
         app: Any = self.app
         settings: Settings = app.settings
@@ -38,9 +38,9 @@ class Beat(CelerysBeat):
         self._service_manager = sd_notify.from_environment(os.environ, os.getpid())
         self._hook = TickHook(app, settings, self._service_manager)
         if not sys.stdout.isatty():
-            signal.signal(signal.SIGHUP, self._hook.request_reload)  # at once: what comes before the first tick is done at it
+            signal.signal(signal.SIGHUP, self._hook.request_reload)  # early: a SIGHUP before the first tick takes effect at it
 
-        def set_up_logging(**_kwargs: object) -> None:  # whoever hears this signal keeps Celery from its own
+        def set_up_logging(**_kwargs: object) -> None:  # a receiver disables Celery's own setup
             configure_logging(settings.log, program="beat", environment=os.environ)
 
         signals.setup_logging.connect(set_up_logging, weak=False)
@@ -48,60 +48,60 @@ class Beat(CelerysBeat):
 
     def _on_start(self, sender: Any = None, **_kwargs: object) -> None:  # noqa: ANN401 - celery.beat.Service
         self._service_manager.extend_watchdog(self._blocking_seconds)
-        gc.collect()  # the transport that Celery's banner was made of, and an open file with it, else stays for minutes
+        gc.collect()  # else the transport that Celery's banner used keeps a descriptor open for minutes
         self._hook.attach(sender.scheduler)
 
 
 class Scheduler(celery.beat.Scheduler):
-    """Celery's scheduler in memory, which does its ``duty`` even while Redis is away."""
+    """Celery's in-memory scheduler, which calls ``on_tick`` at each tick, and also while it waits for Redis."""
 
     on_tick: Callable[[], None] = staticmethod(lambda: None)
     on_close: Callable[[], None] = staticmethod(lambda: None)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:  # noqa: ANN401 - Celery's own signature
-        """Send what is due; returns the seconds until the next look."""
+        """Send the tasks that are due; return the seconds until the next tick."""
         self.on_tick()
         return min(super().tick(*args, **kwargs), TICK_SECONDS_MAX)
 
     def reschedule(self) -> None:
-        """Take up what the app's schedule says now; when each sweep was last sent is kept."""
+        """Adopt the app's current schedule; the time at which each sweep was last sent is kept."""
         self.merge_inplace(self.app.conf.beat_schedule)
         self._heap = None
 
     def close(self) -> None:
-        """End."""
+        """Call ``on_close``, then close."""
         self.on_close()
         super().close()
 
-    def _ensure_connected(self) -> Any:  # noqa: ANN401 - as Celery's, which waits for ever and tells nobody meanwhile
-        def told(error: Exception, interval: float) -> None:
+    def _ensure_connected(self) -> Any:  # noqa: ANN401 - Celery's own, plus ``on_tick`` while it waits
+        def log_error(error: Exception, interval: float) -> None:
             _celerys.error("beat: Connection error: %s. Trying again in %s seconds...", error, interval)
 
-        return self.connection.ensure_connection(told, self.app.conf.broker_connection_max_retries, callback=self.on_tick)
+        return self.connection.ensure_connection(log_error, self.app.conf.broker_connection_max_retries, callback=self.on_tick)
 
 
 class TickHook:
-    """What beat does at each tick: it feeds the watchdog, and takes up new settings when it was asked to."""
+    """Beat's duties at each tick: ping the watchdog, and reload the settings if that was requested."""
 
-    def __init__(self, app: Celery, settings: Settings, notify: ServiceManager) -> None:
+    def __init__(self, app: Celery, settings: Settings, service_manager: ServiceManager) -> None:
         self._app = app
         self._settings = settings
-        self._service_manager = notify
+        self._service_manager = service_manager
         self._reload_requested = False
 
     def request_reload(self, *_: object) -> None:
-        """Ask for a reload at the next tick: a signal handler."""
+        """Request a reload at the next tick; a signal handler."""
         self._reload_requested = True
 
     def attach(self, scheduler: Scheduler) -> None:
-        """Begin to serve."""
+        """Run at each tick of this scheduler from now on, and notify readiness."""
         self._scheduler = scheduler
         scheduler.on_tick, scheduler.on_close = self.run, self._service_manager.notify_stopping
         self._service_manager.set_status(self._describe())
         self._service_manager.notify_ready()
 
     def run(self) -> None:
-        """Do what is to be done at a tick."""
+        """Ping the watchdog, and reload the settings if requested."""
         self._service_manager.ping_watchdog()
         if self._reload_requested:
             self._reload_requested = False
@@ -117,8 +117,8 @@ class TickHook:
         self._service_manager.notify_ready()
 
     def _describe(self) -> str:
-        every = self._settings.sweep
+        sweep = self._settings.sweep
         return (
-            f"sweeping for what was missed every {every.missed_seconds:g} s, "
-            f"stale every {every.stale_seconds:g} s, expired every {every.expired_seconds:g} s"
+            f"sweeping for missed files every {sweep.missed_seconds:g} s, "
+            f"stale parcels every {sweep.stale_seconds:g} s, expired files every {sweep.expired_seconds:g} s"
         )

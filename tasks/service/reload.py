@@ -1,4 +1,4 @@
-"""New settings for a worker at work: its main process checks them in a thread, its children take them at their next task."""
+"""Reloads a worker's settings: the main process validates them in a thread, and each child adopts them at its next task."""
 
 import importlib
 import os
@@ -20,36 +20,36 @@ from inboxd.tasks.worker.context import WorkerContext
 from inboxd.tasks.worker.shared_settings import CurrentContext
 
 RETIRED_CHECK_SECONDS = 5.0
-"""How often an inbox that was removed is looked at: is anything of it left in flight?"""
+"""Interval at which a removed inbox is checked for parcels in flight."""
 
 _log = get_logger(__name__)
 
 _import_lock = threading.RLock()
-"""A child that is forked while this thread imports a handler's module would wait for that import for ever."""
+"""Held during imports and forks: a child forked while this thread imports a module would wait for that import for ever."""
 os.register_at_fork(before=_import_lock.acquire, after_in_parent=_import_lock.release, after_in_child=_import_lock.release)
 
 
 class Reloader:
-    """Takes up new settings on SIGHUP, and lets go of removed inboxes once nothing of them is in flight."""
+    """Reloads the settings on SIGHUP, and drops each removed inbox once none of its parcels is in flight."""
 
     def __init__(
         self,
         current: CurrentContext,
-        notify: ServiceManager,
-        look_seconds: float = RETIRED_CHECK_SECONDS,
+        service_manager: ServiceManager,
+        check_seconds: float = RETIRED_CHECK_SECONDS,
         *,
-        folders: bool = True,
+        has_folders: bool = True,
     ) -> None:
-        """``folders`` says whether the folders are this worker's business."""
-        self._owns_folders = folders
+        """``has_folders``: whether this worker uses the inboxes' folders."""
+        self._has_folders = has_folders
         self._current = current
-        self._service_manager = notify
-        self._check_seconds = look_seconds
+        self._service_manager = service_manager
+        self._check_seconds = check_seconds
         self._requests: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._empty: set[str] = set()
 
     def start(self) -> None:
-        """Reload on SIGHUP from now on, unless there is a terminal, which sends it when it goes. Main thread only."""
+        """Reload on SIGHUP from now on, except on a terminal, which sends SIGHUP when it closes. Main thread only."""
         if not sys.stdout.isatty():
             signal.signal(signal.SIGHUP, lambda *_: self._requests.put(None))
         threading.Thread(target=self._run, name="reload", daemon=True).start()
@@ -64,17 +64,17 @@ class Reloader:
                 self.reload()
 
     def reload(self) -> None:
-        """Read the settings again, and hand them out; what can't be used changes nothing."""
+        """Read the settings again and apply them; invalid settings change nothing."""
         self._service_manager.notify_reloading()
         context = self._current.get()
         importlib.invalidate_caches()  # a handler's module may be new
         with _import_lock:
-            change = reload_settings(context.settings, handlers=True, folders=self._owns_folders, retiring=context.retiring)
+            change = reload_settings(context.settings, handlers=True, folders=self._has_folders, retiring=context.retiring)
         if change is not None:
-            self._hand_out(context, change)
+            self._apply(context, change)
         self._service_manager.notify_ready()
 
-    def _hand_out(self, context: WorkerContext, change: SettingsChange) -> None:
+    def _apply(self, context: WorkerContext, change: SettingsChange) -> None:
         before = context.settings.inbox
         inboxes = {**change.settings.inbox, **{name: before[name] for name in change.removed}}
         try:
@@ -85,11 +85,11 @@ class Reloader:
         self._empty.clear()
         for name in change.removed:
             if name not in context.retiring:
-                hint = "what is in flight is still worked on and filed; nothing new is taken in"
+                hint = "files in flight are still processed and filed; no more files are claimed"
                 _log.info(events.INBOX_RETIRING, inbox=name, root=str(before[name].root), hint=hint)
 
     def drop_retired(self) -> None:
-        """Let go of each removed inbox that two looks in a row have found empty, and that no watcher watches any more."""
+        """Drop each removed inbox that two checks in a row have found empty, and that no watcher watches any more."""
         context = self._current.get()
         inboxes = context.settings.inbox
         try:
@@ -97,13 +97,13 @@ class Reloader:
         except BrokerUnavailable:
             return
         watched = watcher.inboxes if watcher else {}
-        idle = {name for name in context.retiring if name not in watched and _is_empty(context, inboxes[name])}
-        gone, self._empty = idle & self._empty, idle
-        if not gone:
+        empty = {name for name in context.retiring if name not in watched and _is_empty(context, inboxes[name])}
+        dropped, self._empty = empty & self._empty, empty
+        if not dropped:
             return
-        left = {name: inbox for name, inbox in inboxes.items() if name not in gone}
-        self._current.update(context.settings.model_copy(update={"inbox": left}), context.retiring - gone)
-        for name in sorted(gone):
+        kept = {name: inbox for name, inbox in inboxes.items() if name not in dropped}
+        self._current.update(context.settings.model_copy(update={"inbox": kept}), context.retiring - dropped)
+        for name in sorted(dropped):
             _log.info(events.INBOX_RETIRED, inbox=name)
 
 
@@ -112,4 +112,4 @@ def _is_empty(context: WorkerContext, inbox: Inbox) -> bool:
         with open_folders(context.disk, inbox.root) as folders:
             return not list_parcels(context.disk, folders)
     except (TransientError, OSError):
-        return False  # unknown is never empty
+        return False  # unreadable does not mean empty

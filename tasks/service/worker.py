@@ -1,4 +1,4 @@
-"""`celery worker`: put together from the settings, guarded, and a service: ready, alive, reloading on SIGHUP, stopping."""
+"""`celery worker` as a service, built from the settings, with safeguards, readiness, watchdog and reload on SIGHUP."""
 
 import contextlib
 import os
@@ -37,21 +37,20 @@ from inboxd.tasks.worker.shared_settings import CurrentContext
 
 
 class Worker(CelerysWorker):
-    """Celery's worker, which knows inboxd's tasks, and survives what Celery's own would not."""
+    """Celery's worker with inboxd's tasks and the safeguards of ``hardening``."""
 
     def on_before_init(self, quiet: bool = False, **options: Any) -> None:  # noqa: ANN401 - Celery's own signature
-        """Put the worker together, before its pool and its consumer are made.
+        """Build the worker's parts, before Celery creates its pool and its consumer.
 
-        Ends the program, with code 2, on folders that would not work. A worker that only helps another host (``-Q``) need not
-        have them.
+        Exits with code 2 if a folder is unusable. A worker that only serves another host's queues (``-Q``) needs no folders.
         """
         app: Any = self.app
         settings: Settings = app.settings
         queues = options.get("queues")
-        chosen = queues.split(",") if isinstance(queues, str) else queues
-        owns_folders = not chosen or host_queue(settings.host) in chosen
+        names = queues.split(",") if isinstance(queues, str) else queues
+        has_folders = not names or host_queue(settings.host) in names
         try:
-            require_no_problems(settings, folders=owns_folders)
+            require_no_problems(settings, folders=has_folders)
         except SettingsError as error:
             sys.stderr.write(f"inboxd can't start:\n{error}\n")
             raise SystemExit(2) from None
@@ -61,13 +60,13 @@ class Worker(CelerysWorker):
         self._current = CurrentContext(self._context)
         for module in (process_parcel, callbacks, sweep_tasks):
             module.register(self.app, self._current)
-        self._reload = Reloader(self._current, self._service_manager, folders=owns_folders)
-        self._install_guards()
+        self._reload = Reloader(self._current, self._service_manager, has_folders=has_folders)
+        self._install_safeguards()
         self._connect_signals()
         self.app.steps["worker"].add(AfterPool)
         super().on_before_init(quiet, **options)
 
-    def _install_guards(self) -> None:
+    def _install_safeguards(self) -> None:
         context, settings = self._context, self._context.settings
         registry = WorkerRegistry(context.client, settings.host)
         self._watchdog = ConsumerWatchdog(
@@ -78,13 +77,13 @@ class Worker(CelerysWorker):
         self.app.conf.worker_consumer = partial(SteadyConsumer, quarantine_failed=self._filter.quarantine_failed)
 
     def _callable_tasks(self) -> list[str]:
-        """Return what a message may ask for: our tasks, and those that a handler's module has added; none of Celery's own."""
+        """Return the tasks that a message may call: inboxd's and those that handler modules added, none of Celery's own."""
         return [name for name in self.app.tasks if not name.startswith("celery.")]
 
     def _connect_signals(self) -> None:
         log_settings = self._context.settings.log
 
-        def set_up_logging(**_kwargs: object) -> None:  # whoever hears this signal keeps Celery from its own
+        def set_up_logging(**_kwargs: object) -> None:  # a receiver disables Celery's own setup
             configure_logging(log_settings, program="worker", environment=os.environ)
 
         signals.setup_logging.connect(set_up_logging, weak=False)
@@ -93,43 +92,43 @@ class Worker(CelerysWorker):
         signals.worker_shutdown.connect(self._on_shutdown, weak=False)
 
     def on_pool_started(self) -> None:
-        """Be ready: a Redis that is away is no reason not to be."""
-        self._reload.start()  # later than Celery's own handler of SIGHUP, which starts another program in our place
+        """Start the reloader and the watchdog, and notify readiness, for which Redis need not be available."""
+        self._reload.start()  # replaces Celery's own SIGHUP handler, which would re-execute the program
         self._service_manager.extend_watchdog(self._watchdog.check_seconds + blocking_seconds_max(self._context.settings))
         self._service_manager.set_status("connecting to Redis")
         self._service_manager.notify_ready()
         self._watchdog.start()
 
     def on_consumer_ready(self, consumer: Any) -> None:  # noqa: ANN401 - celery.worker.consumer.Consumer
-        """Watch over the consumer, and sweep at once: an earlier worker may have died over its parcels."""
+        """Start watching the consumer, and sweep at once: an earlier worker may have died and left parcels."""
         super().on_consumer_ready(consumer)
         self._watchdog.watch(consumer)
         with contextlib.suppress(OperationalError):
-            # beat counts from its own start: one that restarts often would never come to the rare sweep
+            # beat counts intervals from its own start: if it restarts often, a rare sweep never becomes due
             for sweep in (STALE, EXPIRED):
                 self.app.send_task(sweep, queue=host_queue(self._context.host), ignore_result=True)
 
     def _on_child_start(self, **_kwargs: object) -> None:
-        # `systemctl kill -s HUP` sends it to all; a function, which what a handler starts does not inherit
+        # `systemctl kill -s HUP` signals children, too. A function, since the handler's subprocesses would inherit SIG_IGN
         signal.signal(signal.SIGHUP, lambda *_: None)
         self._context.progress.send_orphaned()
 
     def _on_stop_signal(self, **_kwargs: object) -> None:
-        """Tell that what is put back now has ended no worker. In a thread: a signal handler may have interrupted anything."""
+        """Reset the redelivery counts: messages requeued now crashed no worker. In a thread: this is a signal handler."""
         self._service_manager.notify_stopping()
         threading.Thread(target=self._filter.reset_redeliveries, daemon=True).start()
 
     def _on_shutdown(self, **_kwargs: object) -> None:
-        """Leave nothing finished in claimed/, if the folders are this worker's business."""
+        """File the finished parcels, if this worker consumes its host's own queue."""
         if host_queue(self._context.host) in self.app.amqp.queues.consume_from:
             file_finished(self._current.get())
 
 
 class AfterPool(bootsteps.StartStopStep):
-    """Stands between the pool and the consumer, which waits for Redis."""
+    """A step that runs after the pool has started and before the consumer, which waits for Redis."""
 
     requires = (Pool,)
 
     def start(self, parent: Worker) -> None:
-        """Tell the worker."""
+        """Notify the worker."""
         parent.on_pool_started()

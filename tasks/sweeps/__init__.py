@@ -1,1 +1,1 @@
-"""Beat's sweeps: missed files, stale parcels, expired files."""
+"""The sweeps that beat schedules: for missed files, stale parcels and expired files."""

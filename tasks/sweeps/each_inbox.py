@@ -1,4 +1,4 @@
-"""Running a sweep on one inbox after the other: each under its lock, each inbox's errors its own."""
+"""Runs a sweep on one inbox after the other: each under its own lock, and despite errors in other inboxes."""
 
 from collections.abc import Callable, Iterable
 
@@ -15,9 +15,9 @@ _log = get_logger(__name__)
 
 
 def sweep_each(context: WorkerContext, sweep: str, inboxes: Iterable[Inbox], action: Callable[[Inbox], None]) -> None:
-    """Call ``action`` with each inbox at which no other process runs this sweep.
+    """Call ``action`` with each inbox on which no other process runs this sweep.
 
-    An error that concerns a whole inbox is recorded as its outage; another one is logged; either way the next inbox follows.
+    An error that affects a whole inbox is recorded as its outage, any other error is logged, and the next inbox follows.
     Raises BrokerUnavailable, which ends the sweep.
     """
     try:
@@ -40,11 +40,11 @@ def _sweep_one(context: WorkerContext, sweep: str, inbox: Inbox, action: Callabl
 
 
 def active_inboxes(context: WorkerContext) -> list[Inbox]:
-    """Return the inboxes that take files in: all but those that were removed from the settings."""
+    """Return the inboxes whose files are claimed: all but those that were removed from the settings."""
     return [inbox for name, inbox in context.settings.inbox.items() if name not in context.retiring]
 
 
 def end_outage(context: WorkerContext, inbox: Inbox, *seen_by: str) -> None:
-    """Clear an inbox's outage as recorded by these witnesses (see ``outages``), and log that it is over."""
+    """Clear an inbox's outage as recorded by these sweeps (see ``outages``), and log its end."""
     if clear_outage(context.client, context.host, inbox.name, *seen_by):
         _log.info(events.FOLDER_AVAILABLE, inbox=inbox.name)

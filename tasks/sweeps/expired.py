@@ -1,4 +1,4 @@
-"""The retention sweep: deletes what done/ and failed/ have kept for as long as the inbox says, and inboxd's own leftovers."""
+"""The retention sweep: deletes files that done/ and failed/ have kept for the inbox's retention, and inboxd's leftovers."""
 
 import time
 
@@ -21,8 +21,8 @@ def sweep_expired(context: WorkerContext) -> None:
 
     def sweep(inbox: Inbox) -> None:
         with open_folders(context.disk, inbox.root) as folders:
-            kept = ((folders.done, inbox.keep_done_days, False), (folders.failed, inbox.keep_failed_days, True))
-            for folder, days, has_notes in kept:
+            retentions = ((folders.done, inbox.keep_done_days, False), (folders.failed, inbox.keep_failed_days, True))
+            for folder, days, has_notes in retentions:
                 for deleted in delete_expired(context.disk, folder, time.time(), days * DAY_SECONDS, has_notes=has_notes):
                     _log.info(events.FILE_EXPIRED, inbox=inbox.name, file=deleted.path, why=deleted.reason)
 

@@ -1,4 +1,4 @@
-"""The sweep for missed files: complete files in inbox/ that no event announced, or that found no watcher."""
+"""The sweep for missed files: complete files in inbox/ for which no event arrived, or no watcher ran."""
 
 import contextlib
 
@@ -19,37 +19,37 @@ from inboxd.tasks.sweeps.each_inbox import active_inboxes, end_outage, sweep_eac
 from inboxd.tasks.worker.context import WorkerContext
 
 HEAD_START_SECONDS = 5.0
-"""How many seconds longer than the watcher this sweep waits for a file to be complete: the watcher takes it first."""
+"""How much longer than the watcher this sweep waits for a file to be complete, so that the watcher claims it first."""
 
 TURNS_MAX = 100
-"""Maximum intake turns per inbox and sweep: a full inbox does not hold up the other inboxes."""
+"""Maximum intake turns per inbox and sweep, so that a full inbox does not delay the others."""
 
 _log = get_logger(__name__)
 
 
 def sweep_missed(context: WorkerContext) -> None:
-    """Take in what the watcher has missed. Raises BrokerUnavailable."""
+    """Claim and send the files that the watcher has missed. Raises BrokerUnavailable."""
     watcher = read_heartbeat(context.client, context.host)
-    unfilable = read_outages(context.client, context.host, context.settings.inbox)
-    unavailable = read_outages(context.client, context.host, context.settings.inbox, MISSED)
+    filing_outages = read_outages(context.client, context.host, context.settings.inbox)
+    folder_outages = read_outages(context.client, context.host, context.settings.inbox, MISSED)
     watched = watcher.inboxes if watcher else {}
 
     def sweep(inbox: Inbox) -> None:
-        claimed = _take_in(context, inbox)
-        if inbox.name in unavailable:
+        claimed = _claim_complete_files(context, inbox)
+        if inbox.name in folder_outages:
             end_outage(context, inbox, MISSED)
         if claimed and inbox.name in watched and watched[inbox.name].mode == "inotify":
             _log.warning(events.EVENTS_MISSED, inbox=inbox.name, files=claimed)
 
-    def is_worth_it(inbox: Inbox) -> bool:
-        """Return False where files can't be filed, or where the watcher is at work: then nothing is missed."""
-        return inbox.name not in unfilable and not (inbox.name in watched and watched[inbox.name].is_busy)
+    def may_have_missed_files(inbox: Inbox) -> bool:
+        """Return False if files can't be filed now, or if the watcher is busy with the inbox: then it misses nothing."""
+        return inbox.name not in filing_outages and not (inbox.name in watched and watched[inbox.name].is_busy)
 
-    sweep_each(context, MISSED, filter(is_worth_it, active_inboxes(context)), sweep)
+    sweep_each(context, MISSED, filter(may_have_missed_files, active_inboxes(context)), sweep)
 
 
-def _take_in(context: WorkerContext, inbox: Inbox) -> int:
-    """Claim and send all that is complete; returns how many files."""
+def _claim_complete_files(context: WorkerContext, inbox: Inbox) -> int:
+    """Claim and send every complete file; return the number of files."""
     with open_folders(context.disk, inbox.root) as folders:
         if not any(True for _ in context.disk.entries(folders.inbox)):
             return 0
@@ -62,7 +62,7 @@ def _take_in(context: WorkerContext, inbox: Inbox) -> int:
         scan = not turn.is_interrupted
         if not turn.has_more:
             break
-    with contextlib.suppress(BrokerUnavailable):  # the files are worth more than the statistics
+    with contextlib.suppress(BrokerUnavailable):  # only statistics are lost
         context.counters.write(tally)
     return claimed
 

@@ -1,4 +1,4 @@
-"""Recovering claimed parcels that nobody looks after: carries out the actions that ``recovery`` chooses."""
+"""Recovers claimed parcels whose lease has lapsed, by the actions that ``recovery`` chooses."""
 
 import dataclasses
 import time
@@ -24,16 +24,16 @@ _log = get_logger(__name__)
 
 
 class Repair:
-    """One pass over the parcels in one inbox's claimed/."""
+    """One recovery pass over the parcels in an inbox's claimed/."""
 
     def __init__(
         self, context: WorkerContext, inbox: Inbox, folders: Folders, *, after_outage: bool = False, finished_now: bool = False
     ) -> None:
         """Prepare a pass.
 
-        ``after_outage``: Redis was unavailable for a while, and workers on other hosts get another lease's time to come back.
-        ``finished_now``: nobody else will file what is finished, so its callback is not waited for: something could not be
-        filed before, or the worker stops.
+        ``after_outage``: Redis was unavailable for a while, and workers on other hosts get another lease period to reconnect.
+        ``finished_now``: file finished parcels at once, without waiting for their callbacks, because files could not be filed
+        before, or because the worker stops.
         """
         self._context = context
         self._inbox = inbox
@@ -44,35 +44,35 @@ class Repair:
         self._errors: dict[str, list[str]] = {}
 
     def run(self, *, only: RecoveryAction | None = None) -> Counter[str]:
-        """Recover every parcel that needs it, or that needs this action ``only``; returns how many got which action.
+        """Recover each parcel that needs it, or only those that need the action ``only``; return the parcels' number by action.
 
-        Raises BrokerUnavailable; and FolderUnavailable or OSError at the first error that all other parcels would meet, too.
+        Raises BrokerUnavailable, and FolderUnavailable or OSError at the first error that affects the whole inbox.
         """
         parcels = list_parcels(self._context.disk, self._folders)
         if not parcels:
             return Counter()
-        # the queues before the leases: a message that starts in between shows as running, not as lost
-        queued = self._queued(parcels)
+        # the queues before the leases: a parcel that starts in between is then seen as running, not as lost
+        queued = self._find_queued(parcels)
         leases = {parcel: self._with_liveness(lease) for parcel, lease in self._context.leases.read(parcels).items()}
         unattended = [parcel for parcel in parcels if (lease := leases[parcel]) is None or lease.seconds_left < 0]
         stored = read_results(self._context.app, unattended)
-        found = [self._inspect(parcel, stored[parcel]) for parcel in unattended]
-        actions = choose_actions(found, leases, queued, self._context.leases.dataset_age(), self._grace_periods())
-        done: Counter[str] = Counter()
+        claimed = [self._inspect(parcel, stored[parcel]) for parcel in unattended]
+        actions = choose_actions(claimed, leases, queued, self._context.leases.dataset_age(), self._grace_periods())
+        recovered: Counter[str] = Counter()
         for parcel, action in actions.items():
             if action is RecoveryAction.REPUBLISH and self._is_just_finished(leases[parcel]):
-                continue  # its outcome is on its way into the store
+                continue  # its outcome is just being stored
             if action is not RecoveryAction.LEAVE and only in (None, action):
-                done[action.value] += self._recover(parcel, action, leases[parcel], stored[parcel])
+                recovered[action.value] += self._recover(parcel, action, leases[parcel], stored[parcel])
         for error, parcels in self._errors.items():
             _log.warning(
                 events.PARCEL_BLOCKED, inbox=self._inbox.name, parcel=parcels[0], parcels=len(parcels), error=error,
                 remedy="the next sweep tries again",
             )  # fmt: skip
-        return +done
+        return +recovered
 
-    def _queued(self, parcels: list[str]) -> frozenset[str]:
-        """Return the parcels whose messages still wait; the queues are read only if a lease has lapsed."""
+    def _find_queued(self, parcels: list[str]) -> frozenset[str]:
+        """Return the ids of queued messages; the queues are read only if the lease of a queued or running parcel has lapsed."""
         leases = self._context.leases.read(parcels)
         if not any(
             lease and lease.seconds_left < 0 and lease.state in (LeaseState.QUEUED, LeaseState.RUNNING)
@@ -82,7 +82,7 @@ class Repair:
         return frozenset(queued_task_ids(self._context.client, (WORK_QUEUE, files_queue(self._context.host))))
 
     def _with_liveness(self, lease: Lease | None) -> Lease | None:
-        """Correct a lease's time by what is known of its owner: a dead one's has lapsed, a living one's has not."""
+        """Return a lease with its remaining time corrected: a dead owner's lease has lapsed, a living owner's has not."""
         if lease is not None and lease.state is LeaseState.FINISHED and self._finished_now:
             return dataclasses.replace(lease, seconds_left=-1.0)
         if lease is None or lease.state is not LeaseState.RUNNING:
@@ -92,7 +92,7 @@ class Repair:
                 return dataclasses.replace(lease, seconds_left=-1.0)
             case _ if self._after_outage:
                 return dataclasses.replace(lease, seconds_left=max(lease.seconds_left, 0.0))
-            case Liveness.ALIVE:  # it lives, but has let its lease lapse: once more so long, and it has forgotten the parcel
+            case Liveness.ALIVE:  # one that has not renewed for a second lease period has abandoned the parcel
                 return dataclasses.replace(lease, seconds_left=lease.seconds_left + self._context.settings.work.lease_seconds)
             case _:
                 return lease
@@ -110,7 +110,7 @@ class Repair:
         return self._finished_now and lease is not None and lease.state is LeaseState.FINISHED
 
     def _recover(self, parcel: str, action: RecoveryAction, lease: Lease | None, stored: ResultRecord) -> bool:
-        """Recover one parcel; False if an error of its own prevents that. Raises OSError for others, and BrokerUnavailable."""
+        """Recover one parcel; return False after an error of its own. Raises BrokerUnavailable, and inbox-wide OSErrors."""
         try:
             paths = list_files(self._context.disk, self._folders, parcel)
             self._carry_out(action, parcel, paths, lease, stored)
@@ -148,9 +148,9 @@ class Repair:
             self._applier.republish(parcel, paths, retries=used)
 
     def _remove(self, parcel: str, lease: Lease | None) -> None:
-        """Remove an empty parcel. Somebody else has emptied one that waits or is worked on, or a sweep that died."""
+        """Remove an empty parcel. If it is queued or running, another program has emptied it, or a sweep that died."""
         if lease is not None and lease.state in (LeaseState.QUEUED, LeaseState.RUNNING):
-            why = "nothing is in its parcel any more: unless it was split, somebody else has moved or deleted it"
+            why = "the parcel is empty: unless a sweep has split it, another program moved or deleted its files"
             _log.warning(events.FILE_MISSING, inbox=self._inbox.name, parcel=parcel, why=why)
         remove_if_empty(self._context.disk, self._folders, parcel)
         self._context.leases.mark_filed(parcel)

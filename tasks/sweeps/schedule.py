@@ -1,4 +1,4 @@
-"""When beat asks for the sweeps."""
+"""Beat's schedule of the sweeps."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from inboxd.messaging.queues import host_queue
 
 
 def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return beat's schedule for Celery. A sweep that no worker took in time is dropped: the next one follows."""
-    every = {
+    """Return beat's schedule in Celery's format. A sweep that no worker starts in time expires: the next one follows."""
+    intervals = {
         MISSED: settings.sweep.missed_seconds,
         STALE: settings.sweep.stale_seconds,
         EXPIRED: settings.sweep.expired_seconds,
@@ -22,5 +22,5 @@ def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
             "schedule": schedule(seconds),
             "options": {"queue": host_queue(settings.host), "expires": max(2 * seconds, 10.0), "ignore_result": True},
         }
-        for name, seconds in every.items()
+        for name, seconds in intervals.items()
     }

@@ -17,30 +17,30 @@ from inboxd.tasks.sweeps.repair import Repair
 from inboxd.tasks.worker.context import WorkerContext
 
 FINAL_PING_SECONDS = 0.5
-"""Maximum seconds that a stopping worker waits for Redis to answer: a stop must not be held up."""
+"""Maximum time that a stopping worker waits for Redis to answer: short, so that it does not delay the stop."""
 
 _log = get_logger(__name__)
 
 
 def sweep_stale(context: WorkerContext) -> None:
-    """Recover claimed parcels that nobody looks after. Raises BrokerUnavailable."""
+    """Recover stale parcels, and end the outages that are over. Raises BrokerUnavailable."""
     after_outage = _grant_extra_lease(context)
-    unfilable = read_outages(context.client, context.host, context.settings.inbox)
-    unavailable = read_outages(context.client, context.host, context.settings.inbox, STALE)
+    filing_outages = read_outages(context.client, context.host, context.settings.inbox)
+    folder_outages = read_outages(context.client, context.host, context.settings.inbox, STALE)
 
     def sweep(inbox: Inbox) -> None:
         with open_folders(context.disk, inbox.root) as folders:
-            repair = Repair(context, inbox, folders, after_outage=after_outage, finished_now=inbox.name in unfilable)
+            repair = Repair(context, inbox, folders, after_outage=after_outage, finished_now=inbox.name in filing_outages)
             if recovered := repair.run():
                 _log.info(events.SWEEP_DONE, inbox=inbox.name, **recovered)
-        if inbox.name in unfilable or inbox.name in unavailable:
+        if inbox.name in filing_outages or inbox.name in folder_outages:
             end_outage(context, inbox, "", STALE)
 
     sweep_each(context, STALE, context.settings.inbox.values(), sweep)
 
 
 def file_finished(context: WorkerContext) -> None:
-    """File what is finished, as a worker's last act: its success callbacks would wait for the next worker."""
+    """File the finished parcels when a worker stops: their success callbacks would wait for the next worker."""
     if not is_answering(context.settings, FINAL_PING_SECONDS):
         return
 
@@ -53,9 +53,9 @@ def file_finished(context: WorkerContext) -> None:
 
 
 def _grant_extra_lease(context: WorkerContext) -> bool:
-    """Return whether no sweep has reached Redis for longer than a lease: workers on other hosts could not, either.
+    """Return whether no sweep has reached Redis for longer than a lease, so that workers on other hosts may not have renewed.
 
-    True once per outage: where sweeps are rare because all workers are busy, that is no outage.
+    True once per outage: sweeps that are rare because all workers are busy are no outage.
     """
     if record_sweep(context.client, context.settings):
         return False

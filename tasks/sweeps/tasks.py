@@ -24,7 +24,7 @@ def register(app: Celery, current: CurrentContext) -> None:
 
 def _make_task(sweep: Callable[[WorkerContext], None], current: CurrentContext) -> Callable[[], None]:
     def run() -> None:
-        with contextlib.suppress(BrokerUnavailable):  # the next sweep comes soon
+        with contextlib.suppress(BrokerUnavailable):  # the next sweep tries again
             sweep(current.get())
 
     return run

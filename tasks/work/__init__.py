@@ -1,1 +1,1 @@
-"""The task that works on a parcel: its lease, its handler calls."""
+"""The task that processes a parcel: its lease and its handler calls."""

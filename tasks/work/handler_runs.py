@@ -1,4 +1,4 @@
-"""Handing the files of one parcel to their handler, within the time limit that the parcel has as a whole."""
+"""Runs the handler on the files of one parcel, within the time limit of the parcel as a whole."""
 
 import time
 from collections.abc import Callable
@@ -17,15 +17,15 @@ from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.tasks.work.run_handler import Handler, HandlerCall, failed_call, run_handler
 
 OWN_TIME_SHARE = 0.9
-"""Share of the time limit that a file must have had for itself to be blamed when the limit strikes."""
+"""Share of the time limit that a file must have used alone for a timeout to count as its own."""
 
 _log = get_logger(__name__)
 
 
 class HandlerRuns:
-    """Runs the handler on one file of a parcel after the other, until the time limit strikes.
+    """Runs the handler on one file of a parcel after the other, until the time limit is exceeded.
 
-    ``seconds`` is the time that handlers took for ``files`` so far.
+    ``files`` counts the handler's calls so far, which took ``seconds`` in total.
     """
 
     def __init__(self, parcel: Parcel, inbox: Inbox, attempt: int, reader: ParcelReader) -> None:
@@ -38,7 +38,7 @@ class HandlerRuns:
         self._is_out_of_time = False
 
     def run(self, part: FilePart) -> FileOutcome:
-        """Run the handler on one file; REQUEUE if there is no time left for it, MISSING if it is gone."""
+        """Run the handler on one file; return REQUEUE if no time is left for the file, MISSING if it is not there."""
         if self._is_out_of_time:
             return FileOutcome(part.filename, Verdict.REQUEUE)
         call = self._call(part)
@@ -47,22 +47,22 @@ class HandlerRuns:
         self.files, self.seconds = self.files + 1, self.seconds + call.seconds
         self._is_out_of_time = call.timed_out
         if call.timed_out and call.seconds < self._inbox.time_limit_seconds * OWN_TIME_SHARE:
-            return FileOutcome(part.filename, Verdict.REQUEUE)  # the files before it have used the parcel's time up
+            return FileOutcome(part.filename, Verdict.REQUEUE)  # earlier files used up the parcel's time
         self._log_call(part, call)
         return FileOutcome(part.filename, call.verdict, call.reason, call.result)
 
     def _call(self, part: FilePart) -> HandlerCall | None:
-        """Call the handler with one file; None if the file is gone. One that can't be opened is tried again, too."""
-        begun, limit_seconds = time.monotonic(), self._inbox.time_limit_seconds
+        """Call the handler with one file; return None if the file is missing. A file that can't be opened is retried, too."""
+        start_time, limit_seconds = time.monotonic(), self._inbox.time_limit_seconds
         try:
             file = self._reader.open(part)
         except FileNotFoundError:
             return None
         except SoftTimeLimitExceeded as error:
-            return failed_call(error, limit_seconds, begun)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this file's
-            return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - begun, escape(str(error)), error=error)
-        return run_handler(_find_handler(self._inbox), file, limit_seconds, begun)  # an import is part of the work, too
+            return failed_call(error, limit_seconds, start_time)
+        except Exception as error:  # noqa: BLE001 - any error while opening concerns this file only
+            return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - start_time, escape(str(error)), error=error)
+        return run_handler(_load_handler(self._inbox), file, limit_seconds, start_time)  # an import counts as processing, too
 
     def _log_call(self, part: FilePart, call: HandlerCall) -> None:
         log = _log.bind(
@@ -78,11 +78,11 @@ class HandlerRuns:
                 log.warning(events.FILE_HANDLED, raised=call.reason, exc_info=call.error)
 
 
-def _find_handler(inbox: Inbox) -> Handler:
-    """Import the inbox's handler; one that can't be imported fails its files, and not the worker."""
+def _load_handler(inbox: Inbox) -> Handler:
+    """Import the inbox's handler; if that raises, return a handler that raises the same error for each file."""
     try:
         return import_handler(inbox.handler)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a user's module may raise anything
         return _raising(error)
 
 

@@ -1,4 +1,4 @@
-"""Working on a parcel: the task that the watcher sends by name."""
+"""The task that processes a parcel; the watcher sends it by name."""
 
 import contextlib
 import time
@@ -26,13 +26,13 @@ from inboxd.tasks.worker.process_identity import Liveness
 from inboxd.tasks.worker.shared_settings import CurrentContext
 
 OUTAGE_CHECK_SECONDS = 0.5
-"""How often an absent Redis is asked whether it is back."""
+"""Interval at which an unavailable Redis is retried."""
 
 _log = get_logger(__name__)
 
 
 class ParcelProcessor:
-    """Works on one parcel after the other."""
+    """Processes one parcel after the other."""
 
     def __init__(self, context: WorkerContext, renewer: LeaseRenewer | None = None) -> None:
         self._context = context
@@ -40,32 +40,31 @@ class ParcelProcessor:
         self._renewer = renewer or LeaseRenewer(context.leases, self._lease_seconds)
 
     def with_context(self, context: WorkerContext) -> "ParcelProcessor":
-        """Return the process by this context, which may have newer settings; what keeps the leases is the same."""
+        """Return a processor with this context, which may have newer settings, and the same lease renewer."""
         return self if context is self._context else ParcelProcessor(context, self._renewer)
 
     def run(self, task: Task[..., Any], wire: object) -> dict[str, Any]:
-        """Work on a parcel and return its outcome, to be stored and handed to the success callback.
+        """Process a parcel and return its outcome, which Celery stores and passes to the success callback.
 
         A lone file that fails raises instead, for Celery's own retry and error callback: RejectFile, HandlerFailed or Retry.
-        A copy of a message that somebody has worked on, or is working on, raises Ignore: neither callback is called.
+        A copy of a message whose parcel is running or finished raises Ignore: neither callback is called.
         """
         parcel = self._read(task, wire)
         inbox = self._context.settings.inbox.get(parcel.inbox)
-        if inbox is None:  # settings can be mended: the sweep sends the parcel again, until a worker knows its inbox
+        if inbox is None:  # until the settings are corrected, the sweep publishes the parcel again and again
             raise TransientError(f"this worker's settings have no [inbox.{parcel.inbox}]")
         token = process_identity.process_token(self._context.host)
         start = self._start(parcel.id, token)
         if start.verdict is not StartVerdict.STARTED:
-            _log.info(
-                events.DUPLICATE_IGNORED, parcel=parcel.id, inbox=inbox.name, why=f"another copy of it is {start.verdict}"
-            )
+            why = f"another copy of the message is {start.verdict}"
+            _log.info(events.DUPLICATE_IGNORED, parcel=parcel.id, inbox=inbox.name, why=why)
             raise Ignore
-        # If we die here, or in the handler: the lease's owner is known to be dead, or it lapses; the sweep counts that, and
-        # hands out again what is not noted as done.
+        # If we die here, or in the handler: the lease's owner is known to be dead, or the lease lapses; the sweep counts the
+        # crash, and publishes the files without a recorded outcome again.
         with self._renewer.renewing(parcel.id, token):
             try:
                 outcomes = self._run_handlers(parcel, inbox, start.attempt)
-            except SystemExit:  # this worker is told to stop: its message goes back, and nobody has died
+            except SystemExit:  # the worker stops: its message is requeued, and this is no crash
                 self._context.progress.flush()
                 with contextlib.suppress(BrokerUnavailable):
                     self._context.leases.retry(parcel.id, token, self._context.settings.sweep.grace_seconds)
@@ -73,7 +72,7 @@ class ParcelProcessor:
             if len(outcomes) == 1:
                 self._raise_if_failed(task, inbox, parcel, token, outcomes[0])
             self._finish(parcel, token)
-        # If we die here: finished, and no outcome is stored; the lease lapses, and the parcel is published again.
+        # If we die here: a finished parcel without a stored outcome; its lease lapses, and it is published again.
         return outcome_to_wire(Outcome(parcel.id, parcel.inbox, start.attempt, tuple(outcomes)))
 
     def _read(self, task: Task[..., Any], wire: object) -> Parcel:
@@ -87,53 +86,53 @@ class ParcelProcessor:
         return parcel
 
     def _run_handlers(self, parcel: Parcel, inbox: Inbox, attempt: int) -> list[FileOutcome]:
-        """Hand each file to the handler, but those whose outcome an earlier worker recorded before it died."""
-        known = self._recorded(parcel, attempt)
+        """Run the handler on each file, except those whose outcome an earlier worker recorded before it died."""
+        recorded = self._read_recorded(parcel, attempt)
         outcomes = []
         on_this_host = parcel.host == self._context.host
         with ParcelReader(self._context.disk, parcel, on_this_host=on_this_host, attempt=attempt) as reader:
             runs = HandlerRuns(parcel, inbox, attempt, reader)
             for part in parcel.files:
-                outcome = known.get(part.filename) or runs.run(part)
+                outcome = recorded.get(part.filename) or runs.run(part)
                 outcomes.append(outcome)
-                if len(parcel.files) > 1 and outcome.is_from_handler and part.filename not in known:
+                if len(parcel.files) > 1 and outcome.is_from_handler and part.filename not in recorded:
                     self._context.progress.record(parcel.id, outcome)
-        with contextlib.suppress(SoftTimeLimitExceeded):  # it is the handlers' time that may be up, not ours
+        with contextlib.suppress(SoftTimeLimitExceeded):  # the limit is for handlers only
             self._context.progress.flush()
         if runs.files:
-            with contextlib.suppress(BrokerUnavailable):  # the outcomes are worth more than the statistics
+            with contextlib.suppress(BrokerUnavailable):  # only statistics are lost
                 self._context.leases.report_seconds_per_file(parcel.inbox, runs.seconds / runs.files)
         return outcomes
 
-    def _recorded(self, parcel: Parcel, attempt: int) -> dict[bytes, FileOutcome]:
+    def _read_recorded(self, parcel: Parcel, attempt: int) -> dict[bytes, FileOutcome]:
         with contextlib.suppress(BrokerUnavailable):
             if attempt > 1:
                 return self._context.progress.read(parcel.id)
         return {}
 
     def _start(self, parcel: str, token: str) -> StartAnswer:
-        """Ask for the lease; that of a process which is known to be gone is not waited for."""
+        """Request the lease; if its owner is known to be dead, take the lease over."""
         start = self._context.leases.start(parcel, token, self._lease_seconds)
         if start.verdict is StartVerdict.BUSY and process_identity.liveness(start.owner) is Liveness.DEAD:
             start = self._context.leases.start(parcel, token, self._lease_seconds, dead_owner=start.owner)
         return start
 
     def _finish(self, parcel: Parcel, token: str) -> None:
-        """Note that the work is over. While Redis is away Celery could not store the outcome: wait, rather than lose it."""
+        """Mark the parcel finished. Wait while Redis is unavailable: Celery could not store the outcome, either."""
         deadline = time.monotonic() + self._context.settings.work.outage_seconds
         while True:
             try:
                 self._context.leases.finish(parcel.id, token, self._lease_seconds)
             except BrokerUnavailable:
                 if time.monotonic() > deadline:
-                    return  # it is worked on again; the handler can tell by file.id
-                with contextlib.suppress(SoftTimeLimitExceeded):  # it is the handlers' time that may be up, not ours
+                    return  # the parcel is processed again; the handler can detect that by file.id
+                with contextlib.suppress(SoftTimeLimitExceeded):  # the limit is for handlers only
                     time.sleep(OUTAGE_CHECK_SECONDS)
             else:
                 return
 
     def _raise_if_failed(self, task: Task[..., Any], inbox: Inbox, parcel: Parcel, token: str, outcome: FileOutcome) -> None:
-        """Let Celery decide about a lone file: reject, retry or fail by raising; return if all is well."""
+        """Raise what makes Celery reject, retry or fail a lone file; return if the file was processed."""
         match outcome:
             case FileOutcome(verdict=Verdict.REJECTED, reason=reason):
                 self._finish(parcel, token)
@@ -150,17 +149,17 @@ class ParcelProcessor:
                     retry=retries + 1, of=inbox.retries, in_seconds=wait,
                 )  # fmt: skip
                 self._context.leases.retry(parcel.id, token, wait + self._lease_seconds)
-                shown: dict[str, Any] = {"argsrepr": parcel.id, "kwargsrepr": ""}  # as when it was first sent
-                raise task.retry(exc=failure, countdown=wait, max_retries=inbox.retries, **shown)
+                labels: dict[str, Any] = {"argsrepr": parcel.id, "kwargsrepr": ""}  # as in the first message
+                raise task.retry(exc=failure, countdown=wait, max_retries=inbox.retries, **labels)
             case _:
                 return
 
 
 def register(app: Celery, current: CurrentContext) -> None:
-    """Make the task known to the app; it works by the settings of when it starts."""
-    first = ParcelProcessor(current.get())
+    """Register the task with the app; each run keeps the settings that were current at its start."""
+    processor = ParcelProcessor(current.get())
 
     def run(self: Task[..., Any], wire: object) -> dict[str, Any]:
-        return first.with_context(current.get()).run(self, wire)
+        return processor.with_context(current.get()).run(self, wire)
 
     app.task(name=PROCESS, bind=True, ignore_result=False, throws=(RejectFile, HandlerFailed), Request=RedactedRequest)(run)

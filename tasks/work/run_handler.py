@@ -1,4 +1,4 @@
-"""One call of a handler: whatever it raises, SystemExit and MemoryError too, is caught around it."""
+"""Calls a handler with one file, and catches whatever the handler raises, SystemExit and MemoryError included."""
 
 import signal
 import time
@@ -15,22 +15,22 @@ from inboxd.messaging.inbox_file import InboxFile
 from inboxd.messaging.outcome import Verdict
 
 Handler = Callable[[InboxFile], Any]
-"""What an inbox names: a callable that gets one open file, and may return what msgpack carries."""
+"""An inbox's handler: takes one open file, and may return a value that msgpack can serialize."""
 
 RESULT_BYTES_MAX = 4096
-"""Maximum size of what a handler returns to be kept in Redis; a larger result is the handler's own to store."""
+"""Maximum size of a handler's result to be kept in Redis; a handler must store a larger one itself."""
 
-
+REASON_CHARS_MAX = 2000
 POOL_STOP_EXIT_CODE = -(256 - signal.SIGTERM)
-"""Exit code of a child of Celery's pool that was told to stop: its handler is not to blame."""
+"""Code of the SystemExit by which Celery's pool stops a child: no failure of the handler."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandlerCall:
-    """How a call ended: DONE, REJECTED or RETRY_ISOLATED (it raised).
+    """How a handler call ended: DONE, REJECTED or RETRY_ISOLATED (the handler raised).
 
-    ``reason`` is for the note, unless it is DONE; then ``result`` is what the handler returned, if msgpack can carry it.
-    ``error`` is what it raised, and ``timed_out`` says that the time limit did.
+    ``reason`` goes into the error note, unless DONE; then ``result`` is what the handler returned, if msgpack can serialize it.
+    ``error`` is what the handler raised, and ``timed_out`` whether the time limit was exceeded.
     """
 
     verdict: Verdict
@@ -41,35 +41,35 @@ class HandlerCall:
     timed_out: bool = False
 
 
-def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, begun: float) -> HandlerCall:
-    """Call a handler with one open file, and close the file. Raises only the SystemExit of a worker that is told to stop.
+def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, start_time: float) -> HandlerCall:
+    """Call a handler with one open file, and close the file. Raises only the SystemExit by which the pool stops a child.
 
-    ``begun`` is when opening the file began, by the monotonic clock: reading it is part of the work.
+    ``start_time`` is when opening the file began, by the monotonic clock: reading counts as processing.
     """
     try:
         with file.stream:
             result = handler(file)
     except RejectFile as rejection:
-        reason = _message_of(rejection) or "the handler rejected it without a reason"
-        return HandlerCall(Verdict.REJECTED, time.monotonic() - begun, reason)
+        reason = _message_of(rejection) or "the handler rejected the file without a reason"
+        return HandlerCall(Verdict.REJECTED, time.monotonic() - start_time, reason)
     except BaseException as error:
         if isinstance(error, SystemExit) and error.code == POOL_STOP_EXIT_CODE:
             raise
-        return failed_call(error, limit_seconds, begun)
-    return HandlerCall(Verdict.DONE, time.monotonic() - begun, result=_keep_if_portable(result))
+        return failed_call(error, limit_seconds, start_time)
+    return HandlerCall(Verdict.DONE, time.monotonic() - start_time, result=_discard_unless_portable(result))
 
 
-def failed_call(error: BaseException, limit_seconds: int, begun: float) -> HandlerCall:
-    """Return the call that ended with an error: the handler's own, or the time limit's."""
+def failed_call(error: BaseException, limit_seconds: int, start_time: float) -> HandlerCall:
+    """Return a call that ended with an error: the handler's own, or the time limit's."""
     timed_out = isinstance(error, SoftTimeLimitExceeded)
-    reason = f"it took longer than {limit_seconds} s" if timed_out else _describe_error(error)
-    return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - begun, reason, error=error, timed_out=timed_out)
+    reason = f"processing took longer than {limit_seconds} s" if timed_out else _describe_error(error)
+    return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - start_time, reason, error=error, timed_out=timed_out)
 
 
 def _describe_error(error: BaseException) -> str:
-    """Return the type of an error and its message, on one line."""
+    """Return an error's type and message, on one line."""
     text = _message_of(error)
-    return f"{type(error).__name__}: {text}"[:2000] if text else type(error).__name__
+    return f"{type(error).__name__}: {text}"[:REASON_CHARS_MAX] if text else type(error).__name__
 
 
 def _message_of(error: BaseException) -> str:
@@ -77,14 +77,14 @@ def _message_of(error: BaseException) -> str:
     try:
         return escape(str(error))
     except BaseException:  # noqa: BLE001 - a broken exception class is still an exception
-        return "(its message can't be shown)"
+        return "(the exception's message can't be read)"
 
 
-def _keep_if_portable(result: Any) -> Any:  # noqa: ANN401 - whatever a handler returns
+def _discard_unless_portable(result: Any) -> Any:  # noqa: ANN401 - whatever a handler returns
     try:
         packed = msgpack.packb(result, use_bin_type=True)
         return result if len(packed) <= RESULT_BYTES_MAX and _can_be_unpacked(packed) else None
-    except Exception:  # noqa: BLE001 - msgpack's errors are many, and the answer is the same
+    except Exception:  # noqa: BLE001 - msgpack raises many types of errors
         return None
 
 

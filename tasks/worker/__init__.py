@@ -1,1 +1,1 @@
-"""What all tasks of a worker process share: its context, settings, identity and progress."""
+"""State that all tasks of a worker process share: context, settings, identity and progress."""

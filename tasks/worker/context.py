@@ -1,4 +1,4 @@
-"""What every task works with: the settings, the disk, Redis, and the app that sends messages."""
+"""The worker context, on which every task depends: settings, disk, Redis, and the app that sends messages."""
 
 import contextlib
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """Made once in each process; connects to Redis when it is first used."""
+    """The dependencies of all tasks in a process; connects to Redis at the first use."""
 
     settings: Settings
     app: Celery
@@ -34,32 +34,32 @@ class WorkerContext:
     counters: Counters
     sweep_locks: SweepLocks
     retiring: frozenset[str] = frozenset()
-    """Inboxes that were removed from the settings: what is in flight is finished, and nothing more is taken in."""
+    """Inboxes that were removed from the settings: files in flight are finished, and no more files are claimed."""
 
     @property
     def host(self) -> str:
-        """This host's name in queues."""
+        """This host's name, as in the names of queues."""
         return self.settings.host
 
     def record_if_outage(self, inbox: Inbox, error: Exception, sweep: str) -> bool:
-        """Return whether an error concerns the inbox as a whole. If so, record it in Redis, and log it unless it is known.
+        """Return whether an error affects the whole inbox. If so, record an outage in Redis, and log it if it is new.
 
-        ``sweep`` is the one that will see when missing folders are back.
+        ``sweep`` is the sweep that clears the outage once missing folders are available again.
         """
         if not is_inbox_wide(self.disk, inbox.root, error):
             return False
-        unavailable = isinstance(error, FolderUnavailable)
+        is_missing = isinstance(error, FolderUnavailable)
         where = inbox.root / str(getattr(error, "filename", None) or "")
-        why = str(error) if unavailable else f"{where}: {getattr(error, 'strerror', None) or error}"
+        why = str(error) if is_missing else f"{where}: {getattr(error, 'strerror', None) or error}"
         with contextlib.suppress(BrokerUnavailable):
-            if record_outage(self.client, self.host, inbox.name, why, seen_by=sweep if unavailable else ""):
-                remedy = "nothing more is claimed until it is over; what is finished is filed then"
+            if record_outage(self.client, self.host, inbox.name, why, seen_by=sweep if is_missing else ""):
+                remedy = "correct the cause; until then no more files are claimed, and finished files stay in claimed/"
                 _log.warning(events.FOLDER_UNAVAILABLE, inbox=inbox.name, error=why, remedy=remedy)
         return True
 
 
 def make_context(settings: Settings, app: Celery) -> WorkerContext:
-    """Make a context. Lease records are kept twice the visibility timeout: longer than any copy of a parcel's message."""
+    """Return a new context. Lease records are kept for twice the visibility timeout: longer than any copy of a message."""
     client = make_client(settings)
     keep_seconds = 2 * settings.redis.visibility_timeout_seconds
     disk = Disk()

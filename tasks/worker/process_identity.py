@@ -1,4 +1,4 @@
-"""Who works on a parcel: a token that names machine, process and attempt, so that a death next door is known at once."""
+"""Tokens that identify host, process and attempt, so that the death of a process on this host is detected at once."""
 
 import contextlib
 import os
@@ -15,38 +15,38 @@ _BOOT_ID = PurePath("/proc/sys/kernel/random/boot_id")
 
 
 class Liveness(StrEnum):
-    """What is known of a token's process."""
+    """Whether a token's process is running."""
 
     ALIVE = "alive"
     DEAD = "dead"
-    UNKNOWN = "unknown"  # on another machine, in another container, or on a system without /proc
+    UNKNOWN = "unknown"  # on another host, in another container, or on a system without /proc
 
 
 def process_token(host: str) -> str:
-    """Return a token for one attempt of this process: host, world, process, its birth, attempt."""
-    pid, birth = os.getpid(), ""
+    """Return a token for one attempt of this process: host, PID namespace, PID, start time, attempt."""
+    pid, start_time = os.getpid(), ""
     with contextlib.suppress(OSError):
-        birth = _own_start_time(pid)
-    return f"{host}/{_pid_namespace()}/{pid}/{birth}/{time.monotonic_ns()}"
+        start_time = _own_start_time(pid)
+    return f"{host}/{_pid_namespace()}/{pid}/{start_time}/{time.monotonic_ns()}"
 
 
 def liveness(owner: str) -> Liveness:
-    """Tell whether a token's process lives; its number means something only in the world (boot, container) it is from."""
+    """Return whether a token's process is alive; its PID can be looked up only in the same boot and PID namespace."""
     try:
-        _, world, pid, birth, _ = owner.rsplit("/", 4)
+        _, namespace, pid, start_time, _ = owner.rsplit("/", 4)
     except ValueError:
         return Liveness.UNKNOWN
-    if not (world and birth) or world != _pid_namespace() or not _PID.fullmatch(pid):
+    if not (namespace and start_time) or namespace != _pid_namespace() or not _PID.fullmatch(pid):
         return Liveness.UNKNOWN
     try:
-        return Liveness.ALIVE if _start_time(int(pid)) == birth else Liveness.DEAD
-    except OSError:  # we could not look: too many open files, perhaps
+        return Liveness.ALIVE if _start_time(int(pid)) == start_time else Liveness.DEAD
+    except OSError:  # the lookup failed: too many open files, perhaps
         return Liveness.UNKNOWN
 
 
 @cache
 def _pid_namespace() -> str:
-    """Name the boot of this machine and our process namespace in it; "" if the system does not tell."""
+    """Return an id of this boot and of this process's PID namespace, "" if the kernel does not provide one."""
     with contextlib.suppress(OSError):
         boot = Disk().read_text(_BOOT_ID).strip()
         return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"  # noqa: PTH116 - a number, not a file
@@ -59,15 +59,15 @@ def _own_start_time(pid: int) -> str:
 
 
 def _start_time(pid: int) -> str:
-    """Return when a process was started, in ticks since the boot; "" if there is none (a zombie is none).
+    """Return a process's start time in clock ticks since boot, "" if there is no such process (or only a zombie).
 
-    Raises OSError when that can't be seen: under systemd other users' processes are hidden below /proc, not gone.
+    Raises OSError if that is unknown: systemd can hide other users' processes below /proc, which does not mean dead.
     """
     try:
         fields = Disk().read_text(PurePath(f"/proc/{pid}/stat")).rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, 0)  # asks, and sends nothing; PermissionError: somebody else's
-            raise PermissionError(f"process {pid} is there, but hidden") from None
+            os.kill(pid, 0)  # sends nothing; PermissionError: another user's process
+            raise PermissionError(f"process {pid} exists, but is hidden in /proc") from None
         return ""
     return "" if fields[0] in ("Z", "X") else fields[19]

@@ -1,6 +1,6 @@
-"""A process's notes in a file of its own: written in a microsecond or two, and there when it and all its kin are killed.
+"""A process's journal: records in a file, each written in a microsecond or two, which survive the death of all processes.
 
-They are not synced: what a power cut loses of them costs handler calls, and no file.
+Journals are not synced: records lost in a power cut cost handler calls, but no file.
 """
 
 import contextlib
@@ -18,35 +18,35 @@ _READ_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class OrphanedJournal:
-    """What a file of notes holds: what they are about, "" for nothing, and the notes, one msgpack value after the other."""
+class JournalContent:
+    """A journal's content: the id of its parcel, "" if it has none, and its records, one msgpack value after the other."""
 
     parcel_id: str
     records: bytes
 
 
 class ProgressJournal:
-    """Notes about one thing at a time. For one thread; every method raises OSError."""
+    """This process's journal of one parcel at a time. For one thread; every method raises OSError."""
 
     def __init__(self, disk: Disk, folder: PurePath) -> None:
-        """Nothing is made before the first title; only this process's user can read what is."""
+        """``folder`` and file are created by the first ``begin``, readable by this process's user only."""
         self._disk = disk
         self._folder = folder
         self._file: Fd | None = None
 
     def begin(self, parcel_id: str) -> None:
-        """Wipe all notes, and begin anew; ``title`` is ASCII, of at most 32 characters."""
-        if self._file is not None and self._disk.fstat(self._file).links == 0:  # it was taken for nobody's, and removed
+        """Delete all records, and begin a new parcel's; ``parcel_id`` is ASCII, of at most 32 characters."""
+        if self._file is not None and self._disk.fstat(self._file).links == 0:  # removed as orphaned
             self._disk.close(self._file)
             self._file = None
         if self._file is None:
             self._file = self._create()
         self._disk.truncate(self._file)
-        # If we die here, or below: a file that is about nothing, or the beginning of its last note, which nobody reads.
+        # If we die here, or below: a journal of no parcel, or with an incomplete last record, which readers skip.
         self._disk.write(self._file, parcel_id.encode("ascii").ljust(_HEADER_BYTES))
 
     def add(self, record: bytes) -> None:
-        """Add a note. After an error the notes must be begun anew."""
+        """Append a record. After an error, call ``begin`` before the next one."""
         assert self._file is not None
         self._disk.write(self._file, record)
 
@@ -61,23 +61,23 @@ class ProgressJournal:
 
 
 def read_records(disk: Disk, folder: PurePath, parcel_id: str) -> bytes:
-    """Return what is noted about this, by whomever; b"" where nothing is, or it can't be read."""
+    """Return a parcel's records from all journals, b"" if there are none or they can't be read."""
     with contextlib.suppress(OSError), closing(disk, disk.open_root(folder)) as at:
-        return b"".join(left.records for name in _list_names(disk, at) if (left := _read_journal(disk, at, name, parcel_id)))
+        return b"".join(found.records for name in _list_names(disk, at) if (found := _read_journal(disk, at, name, parcel_id)))
     return b""
 
 
-def orphaned_journals(disk: Disk, folder: PurePath, keep_seconds: float) -> Iterator[OrphanedJournal]:
-    """Yield what dead processes have left; each file is removed when the next is asked for.
+def orphaned_journals(disk: Disk, folder: PurePath, keep_seconds: float) -> Iterator[JournalContent]:
+    """Yield the journals of dead processes; each file is removed when the next one is requested.
 
-    Of a process that can't be looked for, as after a reboot, notes are kept for so long.
+    If a process's liveness is unknown, as after a reboot, its journal counts as orphaned after ``keep_seconds``.
     """
     with contextlib.suppress(OSError), closing(disk, disk.open_root(folder)) as at:
         for name in _list_names(disk, at):
-            # another may be quicker; what can't be removed is met again
+            # another process may have removed the file; one that can't be removed is yielded again
             with contextlib.suppress(OSError):
-                if _is_orphaned(disk, at, name, keep_seconds) and (left := _read_journal(disk, at, name)):
-                    yield left
+                if _is_orphaned(disk, at, name, keep_seconds) and (journal := _read_journal(disk, at, name)):
+                    yield journal
                     disk.unlink(at, name)
 
 
@@ -86,24 +86,24 @@ def _list_names(disk: Disk, at: Fd) -> list[bytes]:
 
 
 def _is_orphaned(disk: Disk, at: Fd, name: bytes, keep_seconds: float) -> bool:
-    known = liveness(b"/".join((b"", *name.split(b","), b"")).decode("ascii", "replace"))
-    if known is Liveness.UNKNOWN:
+    state = liveness(b"/".join((b"", *name.split(b","), b"")).decode("ascii", "replace"))
+    if state is Liveness.UNKNOWN:
         return time.time() - disk.stat(at, name).mtime_ns / 1e9 > keep_seconds
-    return known is Liveness.DEAD
+    return state is Liveness.DEAD
 
 
 def _own_name() -> bytes:
-    """Return this process's name for its file, by which others tell whether it lives."""
+    """Return the name of this process's journal, from which others determine whether the process lives."""
     return b",".join(process_token("").encode().split(b"/")[1:4])
 
 
-def _read_journal(disk: Disk, at: Fd, name: bytes, parcel_id: str | None = None) -> OrphanedJournal | None:
-    """Read a file of notes; None if it is gone, or not about what is asked for."""
+def _read_journal(disk: Disk, at: Fd, name: bytes, parcel_id: str | None = None) -> JournalContent | None:
+    """Read a journal; return None if it is missing, or not of ``parcel_id``."""
     try:
         with closing(disk, disk.open_file(at, name)) as file:
-            found = disk.read(file, _HEADER_BYTES).decode("ascii", "replace").strip()
-            if parcel_id is not None and found != parcel_id:
+            header = disk.read(file, _HEADER_BYTES).decode("ascii", "replace").strip()
+            if parcel_id is not None and header != parcel_id:
                 return None
-            return OrphanedJournal(found, b"".join(iter(lambda: disk.read(file, _READ_BYTES), b"")))
+            return JournalContent(header, b"".join(iter(lambda: disk.read(file, _READ_BYTES), b"")))
     except FileNotFoundError:
         return None

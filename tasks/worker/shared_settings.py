@@ -1,4 +1,4 @@
-"""Settings in memory that a worker shares with its children: a reload in the main process reaches them at their next task."""
+"""Settings in memory that a worker shares with its children: each child adopts a reload at its next task."""
 
 import dataclasses
 import mmap
@@ -19,14 +19,14 @@ _VERSION = 0
 class SharedBuffer:
     """The latest text of one writing process, for all processes that it forks; neither side waits for the other.
 
-    Created before the fork. ``version`` rises with each text; 0: nothing was written yet. No lock: a child that is forked while
-    one is held would wait for it for ever.
+    Created before the fork. ``version`` rises with each text; 0: no text was written yet. No lock: a child that is forked while
+    the lock is locked would wait for ever.
     """
 
     def __init__(self, capacity_bytes: int = CAPACITY_BYTES) -> None:
         self._capacity = capacity_bytes
         self._memory = mmap.mmap(-1, _HEADER_BYTES + 2 * capacity_bytes)
-        # an aligned word is written, and read, all at once: the version, then the length of each of the two texts
+        # an aligned word is read and written atomically: the version, then the length of each of the two texts
         self._words = memoryview(self._memory)[:_HEADER_BYTES].cast("Q")
 
     @property
@@ -37,7 +37,7 @@ class SharedBuffer:
     def write(self, text: bytes) -> None:
         """Replace the text; for one thread of one process. Raises ValueError if it is larger than the capacity."""
         if len(text) > self._capacity:
-            raise ValueError(f"{len(text)} bytes, and there is room for {self._capacity}")
+            raise ValueError(f"the size of {len(text)} bytes exceeds the limit of {self._capacity} bytes")
         version = self.version + 1
         start = self._start(version)
         self._memory[start : start + len(text)] = text
@@ -50,7 +50,7 @@ class SharedBuffer:
             version = self.version
             start = self._start(version)
             text = self._memory[start : start + self._words[1 + version % 2]]
-            if self.version == version:  # else the other half may have been written over meanwhile
+            if self.version == version:  # else the text may have been overwritten meanwhile
                 return version, text
 
     def _start(self, version: int) -> int:
@@ -66,8 +66,8 @@ class CurrentContext:
 
     def get(self) -> WorkerContext:
         """Return the context by the latest settings; a task keeps the one that it began with."""
-        known, context = self._latest
-        if self._shared.version == known:
+        version, context = self._latest
+        if self._shared.version == version:
             return context
         version, text = self._shared.read()
         names, _, serialized = text.partition(b"\n")
@@ -77,11 +77,11 @@ class CurrentContext:
         return context
 
     def update(self, settings: Settings, retiring: Iterable[str]) -> None:
-        """Hand out new settings from now on; ``retiring`` inboxes are among theirs. Main process only.
+        """Publish new settings to all processes; ``retiring`` names inboxes among them. Main process only.
 
-        Raises SettingsError when they are too large.
+        Raises SettingsError if the settings are too large.
         """
         try:
             self._shared.write(" ".join(sorted(retiring)).encode() + b"\n" + serialize(settings))
         except ValueError as error:
-            raise SettingsError([Finding("settings", str(error), "restart to take up so many inboxes")]) from None
+            raise SettingsError([Finding("settings", str(error), "restart the worker to apply them")]) from None

@@ -1,4 +1,4 @@
-"""Sweep locks: one sweep of a kind works at an inbox at a time, so that a hung mount holds up one worker and not all."""
+"""Sweep locks: at most one process runs a given sweep on an inbox, so that a hung mount blocks one worker and not all."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from inboxd.tasks.worker.process_identity import Liveness, liveness, process_tok
 
 KEY = "inboxd:sweep:"
 EXPIRES_SECONDS = 120
-"""How long a lock stays taken in seconds when its owner lives and does not release it: several sweep intervals."""
+"""Time after which a lock expires if its owner lives but does not release the lock: several sweep intervals."""
 
 
 class SweepLocks:
@@ -30,9 +30,9 @@ class SweepLocks:
 
     @contextlib.contextmanager
     def acquire(self, sweep: str, inbox: str) -> Iterator[bool]:
-        """Yield whether this process has the lock of one sweep at one inbox. Raises BrokerUnavailable."""
+        """Yield whether this process has the lock of one sweep on one inbox. Raises BrokerUnavailable."""
         key, token = f"{KEY}{sweep}:{self._host}:{inbox}", process_token(self._host)
-        acquired = True  # until Redis says otherwise: a request whose reply was lost may have been executed
+        acquired = True  # until Redis replies: a request whose reply is lost may have been executed
         try:
             acquired = self._acquire(key, token)
             yield acquired
@@ -41,7 +41,7 @@ class SweepLocks:
                 self._unreleased.add((key, token))
 
     def flush(self) -> None:
-        """Release every lock that is not in use any more; while Redis is unavailable, the next acquisition does it."""
+        """Release every lock that is no longer in use; if Redis is unavailable, the next acquisition releases them."""
         with contextlib.suppress(BrokerUnavailable), translate_redis_errors():
             for key, token in [*self._unreleased]:
                 self._client.eval(lua.RELEASE_LOCK, 1, key, token)

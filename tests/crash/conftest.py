@@ -1,4 +1,4 @@
-"""Run the crash tests in memory and without a log: the disk and the log would take most of the time."""
+"""Fixtures of the crash tests: folders in memory and no log, for speed."""
 
 import tempfile
 from collections.abc import Iterator
@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import structlog
 
-MEMORY = Path("/dev/shm")
+MEMORY_FOLDER = Path("/dev/shm")
 
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """Yield a folder in memory where the machine has /dev/shm: these tests need no file that survives a power cut."""
-    with tempfile.TemporaryDirectory(prefix="inboxd-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
+    """Make a folder in memory, if the system has a tmpfs for it; no crash test depends on the storage device."""
+    with tempfile.TemporaryDirectory(prefix="inboxd-", dir=MEMORY_FOLDER if MEMORY_FOLDER.is_dir() else None) as folder:
         yield Path(folder)
 
 
 @pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Discard all log lines below level critical."""
+def without_log() -> Iterator[None]:
+    """Disable log lines below the level critical."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     yield
     structlog.reset_defaults()

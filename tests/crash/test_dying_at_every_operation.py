@@ -1,4 +1,4 @@
-"""Die at every single operation on the disk: no file is lost, doubled or overwritten, and a later pass ends what was begun."""
+"""Crashes at each disk operation: no file is lost, duplicated or overwritten, and the next pass completes the work."""
 
 import errno
 import itertools
@@ -25,108 +25,108 @@ from support.disk.spools import Spool
 
 from inboxd.fs.syscalls import Disk
 
-RENAMED = [(way, Disk()) for way in (*FILING, *MOVING, *TIDYING)]
-LINKED = [(way, LinkingDisk()) for way in (*FILING, *MOVING)]
-COPIED = [(way, TwoDisks()) for way in FILING]
+RENAMED = [(scenario, Disk()) for scenario in (*FILING, *MOVING, *TIDYING)]
+LINKED = [(scenario, LinkingDisk()) for scenario in (*FILING, *MOVING)]
+COPIED = [(scenario, TwoDisks()) for scenario in FILING]
 
-TWICE = ("done, its name taken", "failed", "failed, its name taken")
-DYING_TWICE = [(way, disk) for way, disk in (*RENAMED, *LINKED) if way.name in TWICE]
-DYING_TWICE += [(way, disk) for way, disk in RENAMED if way.name == "split"]
-DYING_TWICE += [(way, disk) for way, disk in COPIED if way.name == "done"]
+TWO_CRASH_NAMES = ("done, its name taken", "failed", "failed, its name taken")
+TWO_CRASHES = [(scenario, disk) for scenario, disk in (*RENAMED, *LINKED) if scenario.name in TWO_CRASH_NAMES]
+TWO_CRASHES += [(scenario, disk) for scenario, disk in RENAMED if scenario.name == "split"]
+TWO_CRASHES += [(scenario, disk) for scenario, disk in COPIED if scenario.name == "done"]
 
 POINTS_MIN = 4
-"""A way with fewer operations than this has not been walked at all."""
+"""Minimum operations of a scenario: with fewer, its action was not executed."""
 
 
-def named(value: object) -> str | None:
+def case_id(value: object) -> str | None:
     if isinstance(value, Disk):
         return type(value).__name__
     return value.name if isinstance(value, Way) else None
 
 
-def recover(way: Way, spool: Spool, disk: Disk) -> None:
+def recover(scenario: Way, spool: Spool, disk: Disk) -> None:
     with spool.folders() as folders:
-        way.recover(disk, folders, spool.inbox())
+        scenario.recover(disk, folders, spool.inbox())
 
 
-def assert_each_has_one_place(way: Way, lying: dict[bytes, bytes]) -> None:
-    assert {data: len(paths) for data, paths in places(lying).items()} == dict.fromkeys(way.contents, 1)
-    assert way.settled.items() <= lying.items()
+def assert_each_content_exists_once(scenario: Way, files: dict[bytes, bytes]) -> None:
+    assert {data: len(paths) for data, paths in places(files).items()} == dict.fromkeys(scenario.contents, 1)
+    assert scenario.settled.items() <= files.items()
 
 
-def assert_nothing_is_lost(way: Way, lying: dict[bytes, bytes]) -> None:
-    assert places(lying).keys() == way.contents
-    assert way.settled.items() <= lying.items()
+def assert_nothing_is_lost(scenario: Way, files: dict[bytes, bytes]) -> None:
+    assert places(files).keys() == scenario.contents
+    assert scenario.settled.items() <= files.items()
 
 
-def assert_all_is_filed(way: Way, spool: Spool) -> None:
-    lying = spool.files()
-    assert_each_has_one_place(way, lying)
-    assert {path.split(b"/")[0] for path in lying} <= {b"done", b"failed"}
+def assert_all_is_filed(scenario: Way, spool: Spool) -> None:
+    files = spool.files()
+    assert_each_content_exists_once(scenario, files)
+    assert {path.split(b"/")[0] for path in files} <= {b"done", b"failed"}
     assert list((spool.root / "claimed").iterdir()) == []
-    assert notes_found(lying) == notes_wanted(lying)
-    if any(is_begun(path, data) for path, data in lying.items()):
-        left = after_retention(spool, time.time())
-        assert not [path for path, data in left.items() if is_begun(path, data)]
-        assert_each_has_one_place(way, left)
+    assert notes_found(files) == notes_wanted(files)
+    if any(is_begun(path, data) for path, data in files.items()):
+        files = after_retention(spool, time.time())
+        assert not [path for path, data in files.items() if is_begun(path, data)]
+        assert_each_content_exists_once(scenario, files)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize(("way", "disk"), RENAMED, ids=named)
-def test_a_crash_leaves_every_file_in_one_place_and_the_next_pass_files_it(
-    way: Way, disk: Disk, after: bool, tmp_path: Path
+@pytest.mark.parametrize(("scenario", "disk"), RENAMED, ids=case_id)
+def test_after_a_crash_each_file_exists_once_and_the_next_pass_files_it(
+    scenario: Way, disk: Disk, after: bool, tmp_path: Path
 ) -> None:
     points = 0
-    for spool in crashes(way, tmp_path, disk, after=after):
+    for spool in crashes(scenario, tmp_path, disk, after=after):
         points += 1
-        assert_each_has_one_place(way, spool.files())
+        assert_each_content_exists_once(scenario, spool.files())
 
-        recover(way, spool, disk)
+        recover(scenario, spool, disk)
 
-        assert_all_is_filed(way, spool)
+        assert_all_is_filed(scenario, spool)
     assert points >= POINTS_MIN
 
 
-@pytest.mark.parametrize(("way", "disk"), [*LINKED, *COPIED], ids=named)
-def test_a_crash_between_two_names_loses_nothing_and_the_next_pass_files_it_once(way: Way, disk: Disk, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scenario", "disk"), [*LINKED, *COPIED], ids=case_id)
+def test_after_a_crash_between_two_links_the_next_pass_files_each_file_once(scenario: Way, disk: Disk, tmp_path: Path) -> None:
     points = 0
-    for spool in crashes(way, tmp_path, disk):
+    for spool in crashes(scenario, tmp_path, disk):
         points += 1
-        assert_nothing_is_lost(way, spool.files())
+        assert_nothing_is_lost(scenario, spool.files())
 
-        recover(way, spool, disk)
+        recover(scenario, spool, disk)
 
-        assert_all_is_filed(way, spool)
+        assert_all_is_filed(scenario, spool)
     assert points >= POINTS_MIN
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
-@pytest.mark.parametrize(("way", "disk"), [*RENAMED, *LINKED, *COPIED], ids=named)
-def test_a_disk_error_loses_nothing_and_the_next_pass_files_it_once(way: Way, disk: Disk, code: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scenario", "disk"), [*RENAMED, *LINKED, *COPIED], ids=case_id)
+def test_after_a_disk_error_the_next_pass_files_each_file_once(scenario: Way, disk: Disk, code: int, tmp_path: Path) -> None:
     points = 0
-    for spool in crashes(way, tmp_path, disk, error=OSError(code, "on purpose")):
+    for spool in crashes(scenario, tmp_path, disk, error=OSError(code, "on purpose")):
         points += 1
-        assert_nothing_is_lost(way, spool.files())
+        assert_nothing_is_lost(scenario, spool.files())
 
-        recover(way, spool, disk)
+        recover(scenario, spool, disk)
 
-        assert_all_is_filed(way, spool)
+        assert_all_is_filed(scenario, spool)
     assert points >= POINTS_MIN
 
 
-@pytest.mark.parametrize(("way", "disk"), DYING_TWICE, ids=named)
-def test_a_second_crash_in_the_next_pass_changes_nothing_about_that(way: Way, disk: Disk, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scenario", "disk"), TWO_CRASHES, ids=case_id)
+def test_a_second_crash_during_the_next_pass_loses_nothing(scenario: Way, disk: Disk, tmp_path: Path) -> None:
     for first in itertools.count(1):
         for second in itertools.count(1):
-            spool = way.arrange(tmp_path / f"{first}-{second}")
-            again = crash(way.act, spool, disk, first)
-            if crash(way.recover, spool, disk, second):
-                walked(way.name, "a second fault", (first, second), kind_of(disk))
-                assert_nothing_is_lost(way, spool.files())
-                recover(way, spool, disk)
-                assert_all_is_filed(way, spool)
+            spool = scenario.arrange(tmp_path / f"{first}-{second}")
+            has_first = crash(scenario.act, spool, disk, first)
+            if crash(scenario.recover, spool, disk, second):
+                walked(scenario.name, "a second fault", (first, second), kind_of(disk))
+                assert_nothing_is_lost(scenario, spool.files())
+                recover(scenario, spool, disk)
+                assert_all_is_filed(scenario, spool)
             else:
                 break
-        if not again:
+        if not has_first:
             assert first > POINTS_MIN
             return

@@ -1,4 +1,4 @@
-"""Every fault at every operation of every program, on disk and in Redis: sweeps alone lose nothing, and a worker ends it."""
+"""Each fault at each disk and Redis operation of each program: recovery loses nothing, and a worker completes the work."""
 
 import itertools
 import time
@@ -14,23 +14,22 @@ from support.disk.disks import kind_of
 from inboxd.tasks.sweeps import missed
 
 POINTS_MIN = 4
-"""A life with fewer operations than this has not been lived at all."""
+"""Minimum operations of a scenario: with fewer, its action was not executed."""
 
 STRIDE = 37
-"""The second fault wanders through the recovery by so many operations a time."""
+"""Operations by which the second fault moves through the recovery from one point to the next."""
 
-
-CASES = [(life, fault) for life in LIVES for fault in FAULTS]
+CASES = [(scenario, fault) for scenario in LIVES for fault in FAULTS]
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for nothing: neither for files to ripen, nor for Redis to come back."""
+def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip the waits for files to settle and for Redis to recover."""
     monkeypatch.setattr(missed, "HEAD_START_SECONDS", 0.0)
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
 
 
-def named(value: Life | Fault) -> str:
+def case_id(value: Life | Fault) -> str:
     return f"{value.name}, {kind_of(value.disk)}" if isinstance(value, Life) else value.name
 
 
@@ -39,11 +38,11 @@ def recover_and_settle(program: Program) -> None:
     program.settle()
 
 
-@pytest.mark.parametrize(("life", "fault"), CASES, ids=named)
-def test_whatever_happens_at_any_operation_every_file_is_filed_once(life: Life, fault: Fault, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scenario", "fault"), CASES, ids=case_id)
+def test_after_a_fault_at_any_operation_each_file_is_filed_once(scenario: Life, fault: Fault, tmp_path: Path) -> None:
     for point in itertools.count(1):
-        world = life.arrange(tmp_path / str(point))
-        met = world.meet(life.act, fault, point)
+        world = scenario.arrange(tmp_path / str(point))
+        has_point = world.meet(scenario.act, fault, point)
         world.assert_nothing_is_lost()
 
         world.program().recover()
@@ -53,26 +52,26 @@ def test_whatever_happens_at_any_operation_every_file_is_filed_once(life: Life, 
         world.program().settle()
         world.assert_all_is_filed()
         world.assert_copies_change_nothing()
-        if not met:
+        if not has_point:
             break
-        walked(life.name, fault.name, point, kind_of(life.disk))
+        walked(scenario.name, fault.name, point, kind_of(scenario.disk))
     assert point > POINTS_MIN or not fault.kills
 
 
-@pytest.mark.parametrize("life", LIVES, ids=named)
-def test_whatever_happens_to_the_recovery_from_a_death_the_next_one_ends_it(life: Life, tmp_path: Path) -> None:
-    span = 0
+@pytest.mark.parametrize("scenario", LIVES, ids=case_id)
+def test_after_a_fault_during_a_recovery_the_next_recovery_completes_it(scenario: Life, tmp_path: Path) -> None:
+    operations = 0
     for point in itertools.count(1):
-        world = life.arrange(tmp_path / str(point))
-        if not world.meet(life.act, DIES, point):
+        world = scenario.arrange(tmp_path / str(point))
+        if not world.meet(scenario.act, DIES, point):
             break
-        if not span:  # the first recovery goes undisturbed, to tell how long one is
+        if not operations:  # the first recovery has no fault: it counts the operations
             program = world.program(DIES)
             recover_and_settle(program)
-            span = program.fuse.count
+            operations = program.fuse.count
             continue
-        if world.meet(recover_and_settle, FAULTS[point % len(FAULTS)], 1 + point * STRIDE % span):
-            walked(life.name, "a second fault", point, kind_of(life.disk))
+        if world.meet(recover_and_settle, FAULTS[point % len(FAULTS)], 1 + point * STRIDE % operations):
+            walked(scenario.name, "a second fault", point, kind_of(scenario.disk))
         world.assert_nothing_is_lost()
 
         recover_and_settle(world.program())

@@ -1,4 +1,4 @@
-"""Retention at every operation, under every fault: it deletes what is due and nothing else, and the next one ends it."""
+"""Each fault at each operation of retention: it deletes expired files only, and the next run completes it."""
 
 import itertools
 import time
@@ -15,14 +15,14 @@ from support.disk.spools import TEMP_PREFIX
 
 from inboxd.spool.retention import LEFTOVER_SECONDS, delete_expired
 
-OLD = {b"done/a": b"A", b"done/x/b": b"B", b"failed/c.pdf": b"C", b"failed/c.pdf.error.txt": note(b"c.pdf", "0" * 28)}
-KEPT = {b"inbox/d": b"D", P + b"x/e": b"E"}
-LEFT = {
-    b"done/x/" + TEMP_PREFIX + b"0123456789abcdef.part": b"half a copy",
-    b"failed/" + TEMP_PREFIX + b"0123456789abcdef.note": b"half a note",
-    b"failed/gone.pdf.error.txt": note(b"gone.pdf", "1" * 28),
+EXPIRED = {b"done/a": b"A", b"done/x/b": b"B", b"failed/c.pdf": b"C", b"failed/c.pdf.error.txt": note(b"c.pdf", "0" * 28)}
+UNAFFECTED = {b"inbox/d": b"D", P + b"x/e": b"E"}
+LEFTOVERS = {
+    b"done/x/" + TEMP_PREFIX + b"0123456789abcdef.part": b"incomplete copy",
+    b"failed/" + TEMP_PREFIX + b"0123456789abcdef.note": b"incomplete note",
+    b"failed/missing.pdf.error.txt": note(b"missing.pdf", "1" * 28),
 }
-A_MOMENT_DAYS = 1e-12
+SHORTEST_DAYS = 1e-12
 
 
 def put(world: World, files: dict[bytes, bytes]) -> None:
@@ -30,45 +30,45 @@ def put(world: World, files: dict[bytes, bytes]) -> None:
         world.spool.put(path, content)
 
 
-def tidy(program: Program) -> None:
-    """Remove leftovers, as on a day when they are old; what was filed is kept."""
-    disk, later = program.context.disk, time.time() + 2 * LEFTOVER_SECONDS
+def delete_leftovers(program: Program) -> None:
+    """Run retention at a time when the leftovers are old, without a retention period for filed files."""
+    disk, now = program.context.disk, time.time() + 2 * LEFTOVER_SECONDS
     with program.world.spool.folders() as folders:
-        list(delete_expired(disk, folders.done, later, 0.0))
-        list(delete_expired(disk, folders.failed, later, 0.0, has_notes=True))
+        list(delete_expired(disk, folders.done, now, 0.0))
+        list(delete_expired(disk, folders.failed, now, 0.0, has_notes=True))
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_an_expiry_that_meets_trouble_is_ended_by_the_next_which_need_not_wait(fault: Fault, tmp_path: Path) -> None:
+def test_after_a_fault_the_next_expiry_completes_without_waiting(fault: Fault, tmp_path: Path) -> None:
     for point in itertools.count(1):
-        world = World(tmp_path / str(point), keep_done_days=A_MOMENT_DAYS, keep_failed_days=A_MOMENT_DAYS)
-        put(world, {**OLD, **KEPT})
-        met = world.meet(Program.expired, fault, point)
-        lying = world.spool.files()
-        assert lying.items() >= KEPT.items()
-        assert max(Counter(lying.values()).values()) == 1
+        world = World(tmp_path / str(point), keep_done_days=SHORTEST_DAYS, keep_failed_days=SHORTEST_DAYS)
+        put(world, {**EXPIRED, **UNAFFECTED})
+        has_point = world.meet(Program.expired, fault, point)
+        files = world.spool.files()
+        assert files.items() >= UNAFFECTED.items()
+        assert max(Counter(files.values()).values()) == 1
 
         world.program().expired()
 
-        assert world.spool.files() == KEPT
-        if not met:
+        assert world.spool.files() == UNAFFECTED
+        if not has_point:
             break
         walked("sweep: expired", fault.name, point)
-    assert point > 2 or fault.only  # a turn is taken, and given back
+    assert point > 2 or fault.only  # the sweep lock is acquired and released
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.on_disk], ids=lambda fault: fault.name)
-def test_tidying_that_meets_trouble_removes_no_file_of_a_persons(fault: Fault, tmp_path: Path) -> None:
+def test_deleting_leftovers_with_a_fault_deletes_no_users_file(fault: Fault, tmp_path: Path) -> None:
     for point in itertools.count(1):
         world = World(tmp_path / str(point))
-        put(world, {**OLD, **KEPT, **LEFT})
-        met = world.meet(tidy, fault, point)
-        assert world.spool.files().items() >= {**OLD, **KEPT}.items()
+        put(world, {**EXPIRED, **UNAFFECTED, **LEFTOVERS})
+        has_point = world.meet(delete_leftovers, fault, point)
+        assert world.spool.files().items() >= {**EXPIRED, **UNAFFECTED}.items()
 
-        tidy(world.program())
+        delete_leftovers(world.program())
 
-        assert world.spool.files() == {**OLD, **KEPT}
-        if not met:
+        assert world.spool.files() == {**EXPIRED, **UNAFFECTED}
+        if not has_point:
             break
         walked("retention: leftovers", fault.name, point)
     assert point > 4 or not fault.kills

@@ -1,4 +1,4 @@
-"""What recovery finds in a parcel, it publishes; and a scan takes what is in inbox/: so no half of a move may lie there."""
+"""A crash leaves no incomplete file in a parcel, where recovery would publish it, or in inbox/, where a scan would find it."""
 
 from pathlib import Path
 
@@ -12,26 +12,26 @@ from inboxd.intake.readiness import Ready, Refuse
 from inboxd.intake.scan import ScannedEntry, scan
 from inboxd.spool.claims import list_files, list_parcels
 
-WAYS = [(way, disk) for way in MOVING for disk in (Disk(), LinkingDisk())]
-WAYS += [(way, TwoDisks()) for way in MOVING if way.name == "claim"]
+CASES = [(scenario, disk) for scenario in MOVING for disk in (Disk(), LinkingDisk())]
+CASES += [(scenario, TwoDisks()) for scenario in MOVING if scenario.name == "claim"]
 
 
-def named(value: object) -> str:
+def case_id(value: object) -> str:
     return value.name if isinstance(value, Way) else type(value).__name__
 
 
-@pytest.mark.parametrize(("way", "disk"), WAYS, ids=named)
-def test_what_a_later_pass_would_work_on_is_always_a_whole_file(way: Way, disk: Disk, tmp_path: Path) -> None:
-    for spool in crashes(way, tmp_path, disk):
-        lying = spool.files()
+@pytest.mark.parametrize(("scenario", "disk"), CASES, ids=case_id)
+def test_the_next_pass_finds_complete_files_only(scenario: Way, disk: Disk, tmp_path: Path) -> None:
+    for spool in crashes(scenario, tmp_path, disk):
+        files = spool.files()
         with spool.folders() as folders:
-            seen = list(scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR))
+            entries = list(scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR))
             paths = [
-                b"inbox/" + one.path
-                for one in seen
-                if isinstance(one, ScannedEntry) and isinstance(one.decision, Ready | Refuse)
+                b"inbox/" + entry.path
+                for entry in entries
+                if isinstance(entry, ScannedEntry) and isinstance(entry.decision, Ready | Refuse)
             ]
             for parcel in list_parcels(Disk(), folders):
                 paths += [b"claimed/%s/%s" % (parcel.encode(), path) for path in list_files(Disk(), folders, parcel)]
 
-        assert {lying[path] for path in paths} <= way.contents
+        assert {files[path] for path in paths} <= scenario.contents

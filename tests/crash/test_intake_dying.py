@@ -1,4 +1,4 @@
-"""Kill the whole intake at each of its operations, on the disk and in Redis: a fresh one, and the sweep, lose nothing."""
+"""Crashes at each disk and Redis operation of the intake: a new watcher and the sweep lose nothing."""
 
 import errno
 import itertools
@@ -29,7 +29,7 @@ def arrange(root: Path) -> Spool:
 
 
 def recover(spool: Spool, leases: FakeLeases, sent: Sent) -> None:
-    """Start again: the leases of the dead have lapsed, a new watcher scans, and the sweep looks through claimed/."""
+    """Restart after the old leases have lapsed: a new watcher scans inbox/, and the sweep checks claimed/."""
     leases.now += 1000.0
     take_all(intake(spool, leases, sent))
     leases.now += 1000.0
@@ -38,13 +38,13 @@ def recover(spool: Spool, leases: FakeLeases, sent: Sent) -> None:
 
 
 def assert_nothing_is_lost(spool: Spool, sent: Sent) -> None:
-    """Every good file is in a parcel that was sent and is claimed; what was refused is in failed/ with its note."""
+    """Assert that each good file is claimed in a published parcel, and that the refused one is in failed/ with its note."""
     claimed = spool.files("claimed")
     in_flight = Counter(path.partition(b"/")[2] for path in claimed)
     assert in_flight == Counter(GOOD.keys())
     assert {path.partition(b"/")[2]: data for path, data in claimed.items()} == GOOD
-    on_their_way = {parcel.id.encode() + b"/" + part.filename for parcel in sent.parcels for part in parcel.files}
-    assert claimed.keys() <= on_their_way
+    published = {parcel.id.encode() + b"/" + part.filename for parcel in sent.parcels for part in parcel.files}
+    assert claimed.keys() <= published
     assert spool.failed_files() == REFUSED
     assert spool.notes().keys() == {b"link.error.txt"}
     assert spool.files("inbox") == {}
@@ -52,7 +52,7 @@ def assert_nothing_is_lost(spool: Spool, sent: Sent) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_watcher_that_dies_at_any_operation_on_the_disk_loses_no_file(after: bool, tmp_path: Path) -> None:
+def test_a_watcher_that_dies_at_any_disk_operation_loses_no_file(after: bool, tmp_path: Path) -> None:
     for point in itertools.count(1):
         spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), Sent()
         fuse = Fuse(Disk(), point, after=after)
@@ -70,7 +70,7 @@ def test_a_watcher_that_dies_at_any_operation_on_the_disk_loses_no_file(after: b
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_watcher_that_dies_while_it_talks_to_redis_loses_no_file(after: bool, tmp_path: Path) -> None:
+def test_a_watcher_that_dies_at_any_redis_operation_loses_no_file(after: bool, tmp_path: Path) -> None:
     for point in itertools.count(1):
         spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), Sent()
         fuse, send = Fuse(leases, point, after=after), Fuse(sent, point, after=after)
@@ -82,21 +82,21 @@ def test_a_watcher_that_dies_while_it_talks_to_redis_loses_no_file(after: bool, 
         assert_nothing_is_lost(spool, sent)
         if not fuse.blown:
             break
-        walked("intake: its Redis", "dies after" if after else "dies", point)
+        walked("intake: Redis", "dies after" if after else "dies", point)
 
     assert point > len(GOOD)
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
-def test_a_disk_error_ends_the_turn_and_the_next_one_goes_on(code: int, tmp_path: Path) -> None:
+def test_after_a_disk_error_the_next_turn_continues(code: int, tmp_path: Path) -> None:
     for point in itertools.count(1):
         spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), Sent()
         fuse = Fuse(Disk(), point, error=OSError(code, "on purpose"))
-        way_in = intake(spool, leases, sent, fuse)
+        watcher_intake = intake(spool, leases, sent, fuse)
         try:
-            take_all(way_in)
+            take_all(watcher_intake)
         except FolderUnavailable:
-            take_all(way_in)
+            take_all(watcher_intake)
         recover(spool, leases, sent)
 
         assert_nothing_is_lost(spool, sent)
@@ -107,7 +107,7 @@ def test_a_disk_error_ends_the_turn_and_the_next_one_goes_on(code: int, tmp_path
     assert point > 100
 
 
-def test_a_flushed_redis_at_any_moment_loses_no_file(tmp_path: Path) -> None:
+def test_a_flushed_redis_at_any_operation_loses_no_file(tmp_path: Path) -> None:
     for point in itertools.count(1):
         spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), Sent()
         fuse = Fuse(Disk(), point)
@@ -115,7 +115,7 @@ def test_a_flushed_redis_at_any_moment_loses_no_file(tmp_path: Path) -> None:
             take_all(intake(spool, leases, sent, fuse))
         except Blown:
             leases.flush()
-            sent.parcels.clear()  # its queues were in the same Redis
+            sent.parcels.clear()  # the queues are in the same Redis
             recover(spool, leases, sent)
 
             assert_nothing_is_lost(spool, sent)

@@ -1,4 +1,4 @@
-"""Two at one file: whatever a rival does before any single operation of ours, nothing is lost or doubled."""
+"""Races on one file: whatever another process does before any single operation, nothing is lost or duplicated."""
 
 import contextlib
 import itertools
@@ -17,7 +17,7 @@ from inboxd.spool.filing import file_done, file_failed
 from inboxd.spool.layout import Folders, new_parcel_id
 
 PATH = b"x/a.pdf"
-Act = Callable[[Disk, Folders], object]
+Action = Callable[[Disk, Folders], object]
 
 
 def succeed(disk: Disk, folders: Folders) -> None:
@@ -28,7 +28,7 @@ def fail(disk: Disk, folders: Folders) -> None:
     file_failed(disk, folders, PARCEL, PATH, note(PATH, PARCEL))
 
 
-def give_back(disk: Disk, folders: Folders) -> None:
+def release(disk: Disk, folders: Folders) -> None:
     release_file(disk, folders, PARCEL, PATH)
 
 
@@ -36,51 +36,49 @@ def split(disk: Disk, folders: Folders) -> None:
     split_off(disk, folders, PARCEL, PATH, new_parcel_id())
 
 
-ACTS = (succeed, fail, give_back, split)
-PAIRS = [(one, other, disk) for one in ACTS for other in ACTS for disk in (Disk(), LinkingDisk())]
-PAIRS += [(one, other, TwoDisks()) for one in (succeed, fail) for other in (succeed, fail)]
+ACTIONS = (succeed, fail, release, split)
+PAIRS = [(first, second, disk) for first in ACTIONS for second in ACTIONS for disk in (Disk(), LinkingDisk())]
+PAIRS += [(first, second, TwoDisks()) for first in (succeed, fail) for second in (succeed, fail)]
 
 
-def quietly(act: Act, disk: Disk, folders: Folders) -> None:
-    """Act; who finds that another is just copying the file leaves it to him, or to the next sweep."""
+def act_unless_locked(action: Action, disk: Disk, folders: Folders) -> None:
+    """Run an action; do nothing if another process is copying the file, as the next sweep would retry."""
     with contextlib.suppress(BlockingIOError):
-        act(disk, folders)
+        action(disk, folders)
 
 
-def named(value: object) -> str:
+def case_id(value: object) -> str:
     return type(value).__name__ if isinstance(value, Disk) else getattr(value, "__name__", str(value))
 
 
-def assert_it_is_once_anywhere(spool: Spool) -> None:
-    lying = spool.files()
-    assert [len(paths) for paths in places(lying).values()] == [1, 1]
-    assert notes_wanted(lying) <= notes_found(lying)
+def assert_each_content_exists_once(spool: Spool) -> None:
+    files = spool.files()
+    assert [len(paths) for paths in places(files).values()] == [1, 1]
+    assert notes_wanted(files) <= notes_found(files)
 
 
-@pytest.mark.parametrize(("one", "other", "disk"), PAIRS, ids=named)
-def test_of_two_that_move_one_file_one_wins_at_whatever_moment_they_meet(
-    one: Act, other: Act, disk: Disk, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(("first", "second", "disk"), PAIRS, ids=case_id)
+def test_of_two_actions_on_one_file_exactly_one_wins(first: Action, second: Action, disk: Disk, tmp_path: Path) -> None:
     for point in itertools.count(1):
         spool = Spool.make(tmp_path / str(point))
         spool.put(P + PATH, b"A")
         spool.put(b"done/" + PATH, b"B")
         with spool.folders() as folders:
-            racing = RacingDisk(disk, lambda: quietly(other, disk, folders), point)
-            quietly(one, racing, folders)
+            racing = RacingDisk(disk, lambda: act_unless_locked(second, disk, folders), point)
+            act_unless_locked(first, racing, folders)
 
-        assert_it_is_once_anywhere(spool)
-        if not isinstance(disk, TwoDisks):  # there, who gives way to another leaves his note to retention
+        assert_each_content_exists_once(spool)
+        if not isinstance(disk, TwoDisks):  # with two disks, the loser leaves its note to retention
             assert notes_found(spool.files()) == notes_wanted(spool.files())
         if not racing.raced:
             break
-        walked("two at one file", "a rival", (named(one), named(other), point), kind_of(disk))
+        walked("two actions on one file", "a race", (case_id(first), case_id(second), point), kind_of(disk))
 
     assert point > 4
 
 
-@pytest.mark.parametrize("disk", [Disk(), LinkingDisk()], ids=named)
-def test_of_two_that_claim_the_same_files_each_file_gets_one(disk: Disk, tmp_path: Path) -> None:
+@pytest.mark.parametrize("disk", [Disk(), LinkingDisk()], ids=case_id)
+def test_of_two_claims_on_the_same_files_one_gets_each_file(disk: Disk, tmp_path: Path) -> None:
     for point in itertools.count(1):
         spool = Spool.make(tmp_path / str(point))
         for path in (b"a", b"x/b", b"x/y/c"):
@@ -95,6 +93,6 @@ def test_of_two_that_claim_the_same_files_each_file_gets_one(disk: Disk, tmp_pat
         assert spool.files() == {b"done/" + path: path for path in (b"a", b"x/b", b"x/y/c")}
         if not racing.raced:
             break
-        walked("two that claim", "a rival", point, kind_of(disk))
+        walked("two claims", "a race", point, kind_of(disk))
 
     assert point > 10

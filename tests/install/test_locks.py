@@ -1,4 +1,4 @@
-"""Every lock, by every installer that people have: pip as Debian 12 ships it, the newest pip, and uv. Needs a package index."""
+"""Each lock file with each installer: the pip of Debian 12, the newest pip, and uv. Needs a package index."""
 
 import subprocess
 import sys
@@ -11,15 +11,15 @@ from support.repository import REPOSITORY
 pytestmark = pytest.mark.install
 
 INSTALLERS = ("pip 23.0.1", "pip", "uv")
-DEBIANS_PYTHON = Path("/usr/bin/python3")
+SYSTEM_PYTHON = Path("/usr/bin/python3")
 
 Installer = Callable[[Path], list[str]]
 
 
 def run(*argv: object) -> str:
-    done = subprocess.run([*map(str, argv)], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    result = subprocess.run([*map(str, argv)], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 def environment(folder: Path, python: object = sys.executable) -> Path:
@@ -39,15 +39,15 @@ def old_pip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installer(request: pytest.FixtureRequest) -> Installer:
     match request.param:
         case "pip 23.0.1":
-            old = request.getfixturevalue("old_pip")
-            return lambda into: [old, "-m", "pip", "--python", into, "install", "--quiet"]
+            old_pip = request.getfixturevalue("old_pip")
+            return lambda python: [old_pip, "-m", "pip", "--python", python, "install", "--quiet"]
         case "pip":
-            return lambda into: [sys.executable, "-m", "pip", "--python", into, "install", "--quiet"]
+            return lambda python: [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
         case _:
-            return lambda into: [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", into]
+            return lambda python: [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", python]
 
 
-def test_a_lock_for_the_bench_is_installed_as_it_stands_and_is_complete(installer: Installer, tmp_path: Path) -> None:
+def test_the_lock_of_the_bench_is_installable_and_complete(installer: Installer, tmp_path: Path) -> None:
     python = environment(tmp_path / "venv")
 
     run(*installer(python), "--no-deps", "--require-hashes", "-r", "bench/requirements.txt")
@@ -56,7 +56,7 @@ def test_a_lock_for_the_bench_is_installed_as_it_stands_and_is_complete(installe
 
 
 @pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt"])
-def test_a_lock_is_installed_as_it_stands_and_inboxd_lacks_nothing(lock: str, installer: Installer, tmp_path: Path) -> None:
+def test_a_lock_is_installable_and_complete_for_inboxd(lock: str, installer: Installer, tmp_path: Path) -> None:
     python = environment(tmp_path / "venv")
 
     run(*installer(python), "--no-deps", "--require-hashes", "-r", lock)
@@ -66,11 +66,11 @@ def test_a_lock_is_installed_as_it_stands_and_inboxd_lacks_nothing(lock: str, in
     assert "inboxd, version" in run(python.with_name("inboxd"), "--version")
 
 
-def test_a_wheelhouse_serves_every_release_of_its_version_of_python(tmp_path: Path) -> None:
-    """This Python fills it, and Debian's uses it, which may be an older release: 3.11.2 needs more packages than 3.11.7."""
+def test_a_wheelhouse_is_complete_for_each_patch_release_of_its_python(tmp_path: Path) -> None:
+    """This Python fills it; the system's, perhaps an older release, uses it: 3.11.2 needs more packages than 3.11.7."""
     wheels = tmp_path / "wheels"
     run("env", f"PYTHON={sys.executable}", "deploy/wheelhouse.sh", wheels)
-    python = environment(tmp_path / "venv", DEBIANS_PYTHON)
+    python = environment(tmp_path / "venv", SYSTEM_PYTHON)
     pip = [sys.executable, "-m", "pip", "--python", python]
     without_network = ["--quiet", "--no-index", "--find-links", wheels]
 

@@ -1,4 +1,4 @@
-"""A Redis elsewhere, and hosts that help: boxes with a cable between them."""
+"""Redis on another host, and helper hosts: two boxes with a virtual network link."""
 
 import subprocess
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from support.boxes.installed import (
     SETTINGS,
     WATCHER,
     WORKER,
+    attempts,
     await_active,
-    begin_anew,
     drop,
     edit,
     is_done,
-    seen,
+    kill_and_restart,
     use_drop_in,
 )
 
@@ -30,42 +30,42 @@ URL = f"redis://{OWNER}:6379/0\n"
 
 
 def connect(boxes: dict[str, Box]) -> None:
-    """Lay a cable between two boxes, and give its ends these addresses."""
-    one, other = (str(box.leader) for box in boxes.values())
-    cable = ("type", "veth", "peer", "name", "cable", "netns", other)
-    subprocess.run(["ip", "link", "add", "name", "cable", "netns", one, *cable], check=True)
+    """Connect two boxes by a virtual network link, whose ends get these addresses."""
+    first, second = (str(box.leader) for box in boxes.values())
+    peer = ("type", "veth", "peer", "name", "veth0", "netns", second)
+    subprocess.run(["ip", "link", "add", "name", "veth0", "netns", first, *peer], check=True)
     for address, box in boxes.items():
-        box.run("ip", "address", "add", f"{address}/24", "dev", "cable")
-        box.run("ip", "link", "set", "cable", "up")
+        box.run("ip", "address", "add", f"{address}/24", "dev", "veth0")
+        box.run("ip", "link", "set", "veth0", "up")
 
 
 def open_redis(box: Box) -> None:
-    """Let the box's Redis listen to other hosts, too."""
+    """Make the box's Redis reachable from other hosts."""
     edit(box, "/etc/systemd/system/redis-server.service", "--bind 127.0.0.1", f"--bind 127.0.0.1 {OWNER} --protected-mode no")
     box.run("systemctl", "daemon-reload")
     box.run("systemctl", "restart", "redis-server")
 
 
-def test_a_redis_elsewhere_is_reached_with_the_drop_in_and_not_without(box: Box) -> None:
+def test_a_remote_redis_is_reachable_only_with_the_drop_in(box: Box) -> None:
     await_active(box)
-    box.run("ip", "address", "add", f"{OWNER}/32", "dev", "lo")  # no loopback address: the sandbox takes it for another host
+    box.run("ip", "address", "add", f"{OWNER}/32", "dev", "lo")  # the sandbox blocks it like another host's address
     open_redis(box)
     box.path(REDIS_URL).write_text(URL)
     now = box.now()
-    begin_anew(box, *SERVICES)
+    kill_and_restart(box, *SERVICES)
     drop(box, "a.txt")
-    box.wait_until(lambda: box.journal(now, "-u", WATCHER, "EVENT=broker_unavailable"), what="Redis is out of reach")
+    box.wait_until(lambda: box.journal(now, "-u", WATCHER, "EVENT=broker_unavailable"), goal="Redis is unreachable")
     assert not is_done(box, "a.txt")
 
     use_drop_in(box, "remote-redis.conf", *SERVICES)
-    begin_anew(box, *SERVICES)
+    kill_and_restart(box, *SERVICES)
 
-    box.wait_until(lambda: is_done(box, "a.txt"), what="a.txt is in done/")
+    box.wait_until(lambda: is_done(box, "a.txt"), goal="a.txt is in done/")
 
 
 @pytest.fixture
 def helper(boot_with: Callable[[dict[str, str]], Box]) -> Box:
-    """Boot a host that was made a helper as docs/operations.md says, and has no drop folder."""
+    """Boot a box configured as a helper host, as docs/operations.md says, without inboxes."""
     box = boot_with({"/etc/hostname": "helper\n", REDIS_URL: URL})
     use_drop_in(box, "helper-host.conf", WORKER)
     box.run("systemctl", "mask", "--now", "--quiet", WATCHER, BEAT)
@@ -73,33 +73,33 @@ def helper(boot_with: Callable[[dict[str, str]], Box]) -> Box:
     return box
 
 
-def test_a_helper_works_on_small_files_and_the_owner_files_them(box: Box, helper: Box) -> None:
+def test_a_helper_processes_small_files_and_the_owner_files_them(box: Box, helper: Box) -> None:
     await_active(box)
     connect({OWNER: box, HELPER: helper})
     open_redis(box)
-    begin_anew(helper, WORKER)
+    kill_and_restart(helper, WORKER)
     box.run("systemctl", "stop", WORKER)
     large = Path(ROOT, "inbox", "large.bin")
 
     drop(box, "small.txt")
     box.run("sh", "-c", f"head -c 100000 /dev/zero >{large}", user="alice")
 
-    helper.wait_until(lambda: seen(helper, "small.txt") == [1], what="the helper's handler is called")
-    assert not is_done(box, "small.txt")  # the owner's folders are the owner's business
+    helper.wait_until(lambda: attempts(helper, "small.txt") == [1], goal="the helper's handler is called")
+    assert not is_done(box, "small.txt")  # only the owner's worker can file it
     box.run("systemctl", "start", WORKER)
-    box.wait_until(lambda: is_done(box, "small.txt") and is_done(box, large.name), what="both are in done/")
-    assert (seen(box, "small.txt"), seen(helper, "small.txt")) == ([], [1])
-    assert (seen(box, large.name), seen(helper, large.name)) == ([1], [])
+    box.wait_until(lambda: is_done(box, "small.txt") and is_done(box, large.name), goal="both are in done/")
+    assert (attempts(box, "small.txt"), attempts(helper, "small.txt")) == ([], [1])
+    assert (attempts(box, large.name), attempts(helper, large.name)) == ([1], [])
 
 
-def test_a_helper_takes_up_settings_whose_folders_it_does_not_have(box: Box, helper: Box) -> None:
+def test_a_helper_reloads_settings_whose_folders_it_does_not_have(box: Box, helper: Box) -> None:
     connect({OWNER: box, HELPER: helper})
     open_redis(box)
-    begin_anew(helper, WORKER)
+    kill_and_restart(helper, WORKER)
     before, now = helper.pid(WORKER), helper.now()
     edit(helper, SETTINGS, "settle_seconds = 0.1", "settle_seconds = 0.2")
 
     helper.run("systemctl", "reload", WORKER)
 
-    helper.wait_until(lambda: helper.journal(now, "-u", WORKER, "EVENT=settings_applied"), what="the change is taken up")
+    helper.wait_until(lambda: helper.journal(now, "-u", WORKER, "EVENT=settings_applied"), goal="the change is applied")
     assert helper.pid(WORKER) == before

@@ -1,4 +1,4 @@
-"""One user's own services, without root, under the user's own service manager."""
+"""Services of a user, without root, under the user's service manager."""
 
 from collections.abc import Callable
 
@@ -14,27 +14,27 @@ AsAlice = Callable[..., str]
 
 @pytest.fixture
 def as_alice(empty_box: Box) -> AsAlice:
-    """Log alice in for good; returns what runs a command in her session, and returns what it said."""
+    """Enable lingering for alice; return a function that runs a command in her session and returns its output."""
     empty_box.run("systemctl", "unmask", "--quiet", "systemd-logind.service")
     empty_box.run("systemctl", "start", "systemd-logind.service")
     empty_box.run("loginctl", "enable-linger", "alice")
     runtime = f"/run/user/{empty_box.run('id', '-u', 'alice').stdout.strip()}"
-    empty_box.wait_until(lambda: empty_box.path(f"{runtime}/systemd/notify").exists(), what="alice's manager runs")
+    empty_box.wait_until(lambda: empty_box.path(f"{runtime}/systemd/notify").exists(), goal="alice's service manager runs")
 
     def run(*argv: str, check: bool = True) -> str:
         session = ("env", f"HOME={HOME}", f"XDG_RUNTIME_DIR={runtime}")
-        done = empty_box.run(*session, *argv, user="alice", check=check)
-        return done.stdout + done.stderr
+        result = empty_box.run(*session, *argv, user="alice", check=check)
+        return result.stdout + result.stderr
 
     return run
 
 
-def test_a_user_installs_drops_and_takes_away(empty_box: Box, as_alice: AsAlice) -> None:
+def test_a_user_can_install_use_and_uninstall_inboxd(empty_box: Box, as_alice: AsAlice) -> None:
     as_alice(INSTALL, "--user", "--wheels", "/mnt/wheels")
 
     states = as_alice("systemctl", "--user", "is-active", *SERVICES).split()
     as_alice("sh", "-c", f"echo a >{HOME}/inboxd/inbox/a.txt")
-    empty_box.wait_until(lambda: empty_box.path(f"{HOME}/inboxd/done/a.txt").exists(), what="a.txt is in done/")
+    empty_box.wait_until(lambda: empty_box.path(f"{HOME}/inboxd/done/a.txt").exists(), goal="a.txt is in done/")
     as_alice("systemctl", "--user", "reload", *SERVICES)
     as_alice(INSTALL, "--user", "uninstall")
 

@@ -1,4 +1,4 @@
-"""Fixtures of all unit tests: a real Valkey server, and a watcher that needs none."""
+"""Fixtures of all unit tests: a real Valkey, and a watcher without one."""
 
 from support.parts.watchers import logged, watcher
 from support.valkey import valkey, valkey_url

@@ -1,4 +1,4 @@
-"""The handler that comes with inboxd."""
+"""Tests of the default handler."""
 
 import gzip
 import hashlib
@@ -21,24 +21,24 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 JPEG = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01"
 
 
-def zipped() -> bytes:
+def zip_archive() -> bytes:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as writer:
         writer.writestr("a.txt", "content")
     return archive.getvalue()
 
 
-def opened(spool: Spool, name: bytes, data: bytes, *, inline: bool) -> InboxFile:
+def open_file(spool: Spool, name: bytes, data: bytes, *, inline: bool) -> InboxFile:
     parcel = new_parcel_id()
     spool.put(b"claimed/%s/%s" % (parcel.encode(), name), data)
     part = FilePart(name, OCTET_STREAM, len(data), {"id": "1"}, data if inline else None)
-    whole = Parcel(parcel, "drop", "here", bytes(PurePath(spool.root)), (part,))
-    with ParcelReader(Disk(), whole, on_this_host=True, attempt=1) as unpacking:
-        return unpacking.open(part)
+    message = Parcel(parcel, "drop", "here", bytes(PurePath(spool.root)), (part,))
+    with ParcelReader(Disk(), message, on_this_host=True, attempt=1) as reader:
+        return reader.open(part)
 
 
 @pytest.mark.parametrize(
-    ("head", "name", "kind"),
+    ("head", "name", "content_type"),
     [
         (PDF, "a.pdf", "application/pdf"),
         (PDF, "a.txt", "application/pdf"),
@@ -46,7 +46,7 @@ def opened(spool: Spool, name: bytes, data: bytes, *, inline: bool) -> InboxFile
         (PNG, "a.png", "image/png"),
         (PNG, "a.jpg", "image/png"),
         (JPEG, "a.jpg", "image/jpeg"),
-        (zipped(), "a.zip", "application/zip"),
+        (zip_archive(), "a.zip", "application/zip"),
         (gzip.compress(b"content", mtime=0), "a.gz", "application/x-gzip"),
         (b"hello, world\n", "a.txt", TEXT),
         (b"hello, world\n", "a", TEXT),
@@ -57,30 +57,30 @@ def opened(spool: Spool, name: bytes, data: bytes, *, inline: bool) -> InboxFile
         (b"", "a.pdf", "application/x-empty"),
     ],
 )
-def test_a_content_type_is_judged_by_the_first_bytes(head: bytes, name: str, kind: str) -> None:
-    assert sniff(head, name) == kind
+def test_the_content_type_is_guessed_from_the_first_bytes(head: bytes, name: str, content_type: str) -> None:
+    assert sniff(head, name) == content_type
 
 
 @pytest.mark.parametrize("character", ["é", "世", "🙂"])
 @pytest.mark.parametrize("offset", range(4))
-def test_text_is_text_wherever_the_cut_tears_a_character(character: str, offset: int) -> None:
+def test_text_is_recognized_although_the_cut_splits_a_character(character: str, offset: int) -> None:
     head = (b"a" * offset + character.encode() * SNIFF_BYTES)[:SNIFF_BYTES]
 
     assert sniff(head, "a") == TEXT
 
 
-def test_a_torn_character_is_text_only_at_the_cut() -> None:
+def test_a_split_character_is_accepted_only_at_the_cut() -> None:
     assert sniff(b"a" * 100 + "世".encode()[:2], "a") == OCTET_STREAM
     assert sniff(b"a" * 100 + "世".encode()[:2] + b"a" * (SNIFF_BYTES - 102), "a") == OCTET_STREAM
 
 
 @pytest.mark.parametrize("name", ["", ".", "a.", ".pdf", "a/b.pdf", "\udcff.pdf", "a\0b", "a" * 300])
-def test_no_name_is_too_odd(name: str) -> None:
+def test_an_unusual_name_does_not_change_the_content_type(name: str) -> None:
     assert sniff(PDF, name) == "application/pdf"
 
 
 @pytest.mark.parametrize("name", ["a.pdf", "a.png", "a.zip"])
-def test_a_name_alone_does_not_make_the_type(name: str) -> None:
+def test_a_name_does_not_override_the_content(name: str) -> None:
     assert sniff(b"hello, world\n", name) == TEXT
 
 
@@ -88,12 +88,12 @@ def test_a_name_alone_does_not_make_the_type(name: str) -> None:
 @pytest.mark.parametrize("size", [0, 100, SNIFF_BYTES, 3 * SNIFF_BYTES])
 def test_a_file_is_described_by_digest_size_and_type(tmp_path: Path, inline: bool, size: int) -> None:
     data = (PDF + b"x" * size)[:size]
-    file = opened(Spool.make(tmp_path), b"sub/\xff.pdf", data, inline=inline)
+    file = open_file(Spool.make(tmp_path), b"sub/\xff.pdf", data, inline=inline)
 
     with file.stream:
-        answer = describe(file)
+        description = describe(file)
 
-    assert answer == {
+    assert description == {
         "sha256": hashlib.sha256(data).hexdigest(),
         "size": size,
         "content_type": "application/pdf" if size else "application/x-empty",

@@ -1,4 +1,4 @@
-"""The floor's watcher: list, rename, read and hash, one LPUSH for each file. It trusts every file, and remembers nothing."""
+"""The floor's watcher, with the least possible work: list, rename, hash, one LPUSH for each file, without any checks."""
 
 import os
 import time
@@ -11,7 +11,7 @@ IDLE_SECONDS = 0.001
 
 
 def main() -> None:
-    """Take in what lies in inbox/, until the end."""
+    """Claim and send the files in inbox/ until the process is terminated."""
     client = Redis.from_url(URL, socket_timeout=None)
     inbox, claimed = str(ROOT / "inbox"), str(ROOT / "claimed")
     while True:

@@ -8,12 +8,12 @@ from bench.peers.work import ROOT, URL
 
 
 def main() -> None:
-    """File away what comes, until the end."""
+    """Move each received file to done/ until the process is terminated."""
     client = Redis.from_url(URL, socket_timeout=None)
     claimed, done = str(ROOT / "claimed"), str(ROOT / "done")
     while True:
-        _, message = client.brpop("files")  # type: ignore[misc]  # it waits without an end
-        name = message.decode().split(" ", 1)[1]  # type: ignore[union-attr]  # redis-py's own type is for either kind of answer
+        _, message = client.brpop("files")  # type: ignore[misc]  # without a timeout, never None
+        name = message.decode().split(" ", 1)[1]  # type: ignore[union-attr]  # redis-py's type covers bytes and str
         os.rename(f"{claimed}/{name}", f"{done}/{name}")  # noqa: PTH104
 
 

@@ -1,4 +1,4 @@
-"""The handler for the comparison: the same work as the peers', SHA-256 over the bytes that it is given."""
+"""inboxd's handler for the comparison, which does the peers' work: the SHA-256 of the content."""
 
 import hashlib
 

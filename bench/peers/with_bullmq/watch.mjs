@@ -1,4 +1,4 @@
-// chokidar, and a BullMQ job for each new file
+// chokidar watcher that adds a BullMQ job for each new file
 import { join } from "node:path";
 import { Queue } from "bullmq";
 import { watch } from "chokidar";

@@ -1,4 +1,4 @@
-// BullMQ's worker: one file's SHA-256, and the move that files it away
+// BullMQ's worker: computes a file's SHA-256 and moves the file to done/
 import { createHash } from "node:crypto";
 import { readFile, rename } from "node:fs/promises";
 import { basename, join } from "node:path";

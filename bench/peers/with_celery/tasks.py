@@ -1,4 +1,4 @@
-"""The plain Celery way: a task for each file, and a link callback that moves it. No result is kept: nothing asks for one."""
+"""Plain Celery: a task for each file, and a link callback that moves the file. Results are not stored, since none is read."""
 
 from celery import Celery
 
@@ -9,11 +9,11 @@ app = Celery("drop", broker=work.URL.replace("unix://", "redis+socket://"))
 
 @app.task
 def process(path: str) -> dict[str, str]:
-    """Work on a file."""
+    """Hash a file."""
     return {"path": path, "sha256": work.digest(path)}
 
 
 @app.task
 def finished(result: dict[str, str]) -> None:
-    """File it away."""
-    work.file_away(result["path"])
+    """Move the file to done/."""
+    work.move_to_done(result["path"])

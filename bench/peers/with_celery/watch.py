@@ -1,4 +1,4 @@
-"""The watcher of the plain Celery way."""
+"""The watcher of plain Celery."""
 
 from bench.peers.watching import watch
 from bench.peers.with_celery.tasks import finished, process

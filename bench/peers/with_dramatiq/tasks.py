@@ -10,6 +10,6 @@ dramatiq.set_broker(RedisBroker(url=work.URL))
 
 @dramatiq.actor  # type: ignore[untyped-decorator]
 def process(path: str) -> None:
-    """Work on a file, and file it away."""
+    """Hash a file and move it to done/."""
     work.digest(path)
-    work.file_away(path)
+    work.move_to_done(path)

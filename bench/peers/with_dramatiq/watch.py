@@ -1,4 +1,4 @@
-"""The watcher of dramatiq's actor."""
+"""The watcher for dramatiq."""
 
 from bench.peers.watching import watch
 from bench.peers.with_dramatiq.tasks import process

@@ -9,7 +9,7 @@ huey = RedisHuey("drop", url=work.URL)
 
 @huey.task()  # type: ignore[untyped-decorator]
 def process(path: str) -> str:
-    """Work on a file, and file it away."""
+    """Hash a file and move it to done/."""
     sha256 = work.digest(path)
-    work.file_away(path)
+    work.move_to_done(path)
     return sha256

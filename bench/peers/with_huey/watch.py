@@ -1,4 +1,4 @@
-"""The watcher of huey's task."""
+"""The watcher for huey."""
 
 from bench.peers.watching import watch
 from bench.peers.with_huey.tasks import process

@@ -4,7 +4,7 @@ from bench.peers import work
 
 
 def process(path: str) -> str:
-    """Work on a file, and file it away."""
+    """Hash a file and move it to done/."""
     sha256 = work.digest(path)
-    work.file_away(path)
+    work.move_to_done(path)
     return sha256

@@ -1,4 +1,4 @@
-"""The watcher of RQ's jobs."""
+"""The watcher for RQ."""
 
 from redis import Redis
 from rq import Queue

@@ -55,7 +55,7 @@ def _explain_by_redis(
     lease = Leases(context.client, keep_seconds=1.0).read([parcel])[parcel]
     with make_app(context.settings, results=True) as app:
         result = read_results(app, [parcel])[parcel]
-    state = parcel_state(lease, outcome=result["status"] in (SUCCESS, FAILURE))
+    state = parcel_state(lease, has_outcome=result["status"] in (SUCCESS, FAILURE))
     message = MessageLocation()
     if lease is None or lease.state is LeaseState.QUEUED:
         queues = (WORK_QUEUE, files_queue(context.settings.host))

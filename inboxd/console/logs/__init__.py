@@ -1,1 +1,1 @@
-"""Reading the log back: records, where they come from, and how a line is shown."""
+"""Read the log: its sources, parsing and rendering."""

@@ -1,4 +1,4 @@
-"""A line of the log that was read back: from a file or from the journal, in the shape that spool/log.py wrote it in."""
+"""Log records: parse and filter the lines that inboxd/logs wrote, from a file or from the journal."""
 
 import json
 import re
@@ -11,10 +11,10 @@ from typing import Any, Protocol
 from inboxd.logs import events
 
 LINE_START = b'{"timestamp": "'
-"""How every line of ours begins. Within a value its quotes would be escaped: where this stands, a line begins."""
+"""The first bytes of each line that inboxd writes. Within a value the quotes are escaped, so these bytes only begin lines."""
 
 FILE_TIME_SLACK_SECONDS = 2.0
-"""A line may be so much older than the file that it is in was when it was last written to."""
+"""Tolerance between a line's time and its file's modification time."""
 
 OUTCOMES: dict[str, tuple[str, ...]] = {
     "done": (events.FILE_DONE,),
@@ -33,75 +33,73 @@ _PACKAGE = "inboxd."
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One line: when, in unix seconds, and its keys and values. What is text by rights is text, or missing."""
+    """A log line: its time in unix seconds and its keys and values. Values of text-only keys are text or None."""
 
     at: float
     fields: Mapping[str, Any] = field(hash=False)
 
     def text(self, key: str) -> str | None:
-        """Return a value of a key that only has texts, such as file or parcel; None if the line has none."""
+        """Return the value of a text-only key, such as file or parcel; None if the line has no text there."""
         value = self.fields.get(key)
         return value if isinstance(value, str) else None
 
     @property
     def event(self) -> str:
-        """What happened: for our own lines, one of the names in spool/log.py."""
+        """The event's name: for inboxd's own lines, a constant of logs/events.py."""
         return self.text("event") or ""
 
     @property
     def is_ours(self) -> bool:
-        """Whether inboxd wrote it, and not a library or a handler, whose words could look like an event's name."""
+        """Whether inboxd wrote the line, not a library or a handler, whose message could equal an event's name."""
         return (self.text("module") or "").startswith(_PACKAGE)
 
     @property
     def parcels(self) -> set[str]:
-        """The parcels that it speaks of."""
+        """The parcels that the line names."""
         return {parcel for key in ("parcel", "out_of") if (parcel := self.text(key))}
 
 
 def parse(line: bytes) -> Record | None:
-    """Return what a line says; None for what is no line of inboxd's log, such as a traceback or the words of a shell.
+    """Return a line's record; None if it is not a line of inboxd's log, such as a traceback or a shell's output.
 
-    A line that was torn by the end of its program may have the next program's first line behind it, which is read.
+    When a program exits while writing, the next program's first line follows the torn one; that line is parsed.
     """
     if not line.startswith(b"{"):
-        line = line.lstrip(
-            b"\0"
-        )  # from where a log was truncated to where a program that doesn't append goes on, there is a hole
+        line = line.lstrip(b"\0")  # a program that doesn't append leaves a hole when its log is truncated
         if not line.startswith(b"{"):
             return None
-    if (record := _parsed(line)) is None and line.startswith(LINE_START) and (again := line.rfind(LINE_START)) > 0:
-        return _parsed(line[again:])
+    if (record := _parse_json(line)) is None and line.startswith(LINE_START) and (next_line := line.rfind(LINE_START)) > 0:
+        return _parse_json(line[next_line:])
     return record
 
 
-def _parsed(line: bytes) -> Record | None:
+def _parse_json(line: bytes) -> Record | None:
     try:
-        found, end = _JSON.raw_decode(text := line.decode("utf-8", "surrogatepass"))
+        fields, end = _JSON.raw_decode(text := line.decode("utf-8", "surrogatepass"))
     except (ValueError, RecursionError):
         return None
-    return from_fields(found) if end == len(text) or not text[end:].strip(" \t\r\n") else None
+    return from_fields(fields) if end == len(text) or not text[end:].strip(" \t\r\n") else None
 
 
-def from_fields(found: dict[str, Any]) -> Record | None:
-    """Return the record of these keys and values; None if it has no time or no event, or a text that is none."""
-    if not isinstance(found.get("timestamp"), str) or not isinstance(found.get("event"), str):
+def from_fields(fields: dict[str, Any]) -> Record | None:
+    """Return the record with these fields; None if its time or event is missing, or a text-only key has another type."""
+    if not isinstance(fields.get("timestamp"), str) or not isinstance(fields.get("event"), str):
         return None
-    for key, value in found.items():
+    for key, value in fields.items():
         if type(value) is not str and value is not None and key in _TEXT_KEYS:
             return None
     try:
-        moment = datetime.fromisoformat(found["timestamp"])
+        moment = datetime.fromisoformat(fields["timestamp"])
         at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
-    return Record(at, found)
+    return Record(at, fields)
 
 
 def oldest_line_start(since: float | None) -> bytes:
-    """Return what a line of ours that begins with less is surely older than, given unix seconds; b"" if none is too old.
+    """Return a lower bound for the lines since a time in unix seconds: a line that sorts before it is older; b"" for None.
 
-    Our times are in UTC and spelt alike, so that their bytes can be compared, a hundred times faster than they can be read.
+    Timestamps are in UTC and of one format, so that bytes can be compared, a hundred times faster than parsing.
     """
     if since is None:
         return b""
@@ -110,7 +108,7 @@ def oldest_line_start(since: float | None) -> bytes:
 
 
 def latest_line_start(until: float | None) -> bytes:
-    """Return what a line of ours that begins with more is surely later than, given unix seconds; b"" if none is too late."""
+    """Return an upper bound for the lines until a time in unix seconds: a line that sorts after it is later; b"" for None."""
     if until is None:
         return b""
     moment = datetime.fromtimestamp(max(until, 0.0), tz=UTC)
@@ -119,7 +117,7 @@ def latest_line_start(until: float | None) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Which records a person asked for; None or empty is no wish. Moments are in unix seconds, ``file`` is a pattern."""
+    """Criteria that a record must meet; None or empty is no criterion. Times are unix seconds, ``file`` is a glob pattern."""
 
     since: float | None = None
     until: float | None = None
@@ -130,16 +128,16 @@ class LogFilter:
 
     @property
     def events(self) -> set[str]:
-        """The events by which the outcomes are known; empty for all events."""
+        """The events that log the outcomes; empty for all events."""
         return {event for outcome in self.outcomes for event in OUTCOMES[outcome]}
 
     @property
     def literal_part(self) -> str:
-        """The longest text that is in the path of every wanted file, whatever its pattern's stars stand for; "" if none is."""
+        """The longest literal text before a bracket in the file pattern, which each matching path contains; may be ""."""
         return max(_WILDCARDS.split((self.file or "").partition("[")[0]), key=len)
 
     def matches(self, record: Record) -> bool:
-        """Tell whether a record is one of those."""
+        """Return whether a record meets all criteria."""
         return (
             (self.since is None or record.at >= self.since)
             and (self.until is None or record.at <= self.until)
@@ -150,34 +148,34 @@ class LogFilter:
         )
 
     def _matches_file(self, file: str | None) -> bool:
-        """Tell whether a path, as the log spells it, or its last part where the pattern has no slash, fits the pattern."""
+        """Return whether a path as logged, or its last component if the pattern has no slash, matches the pattern."""
         if file is None or self.file is None:
             return False
         name = file if "/" in self.file else file.rpartition("/")[2]
         return file == self.file or fnmatchcase(name, self.file)
 
     def _has_outcome(self, record: Record) -> bool:
-        """Tell whether it has one of the outcomes: a file that was split off is only retried if there was something wrong."""
+        """Return whether a record logs one of the outcomes: a file that was split off counts as retried only if it failed."""
         if not record.is_ours or record.event not in self.events:
             return False
         return record.event != events.PARCEL_SPLIT or record.fields.get("why") is not None
 
 
 class LogSource(Protocol):
-    """Where records come from."""
+    """A source of records: log files or the journal."""
 
     @property
     def where(self) -> str:
-        """Say in words where it looks."""
+        """The source's name, for messages."""
 
-    def records(self, wanted: LogFilter) -> Iterator[Record]:
-        """Yield, in order of time, at least those records that are wanted."""
+    def records(self, log_filter: LogFilter) -> Iterator[Record]:
+        """Yield, in order of time, the records that match, and possibly others."""
 
-    def last(self, wanted: LogFilter, count: int) -> list[Record]:
-        """Return the last so many wanted records, in order of time."""
+    def last(self, log_filter: LogFilter, count: int) -> list[Record]:
+        """Return the last ``count`` matching records, in order of time."""
 
     def search(self, keys: tuple[str, ...], values: Collection[str], *, with_files: bool = True) -> list[Record]:
-        """Return the records that have one of the values at one of the keys; on request only those that name no file."""
+        """Return the records that have one of the values at one of the keys; optionally only those that name no file."""
 
-    def follow(self, wanted: LogFilter, last: int, show: Callable[[Record], None]) -> None:
-        """Show the last few wanted records, or all since the wished moment, then each one as it comes. Does not return."""
+    def follow(self, log_filter: LogFilter, last: int, show: Callable[[Record], None]) -> None:
+        """Show the last matching records, or all after the filter's start, then each new one. Need not return."""

@@ -1,4 +1,4 @@
-"""How records and lives are shown: a line each for people, JSON for programs. No name can forge a line or move the cursor."""
+"""Render records: a line each for people, JSON for programs. Control characters are escaped, so no name can forge a line."""
 
 import json
 import math
@@ -12,9 +12,9 @@ _ENCODER = json.JSONEncoder(default=repr)
 
 
 def render_line(record: Record) -> str:
-    """Return a record on one line: the local date and time, then as spool/log.py shows it on a terminal."""
+    """Return a record as one line: the local date and time, then as inboxd/logs renders it on a terminal."""
     second = math.floor(record.at)
-    moment = f"{_to_the_second(second)}.{round((record.at - second) * 1e6) // 1000:03d}"
+    moment = f"{_local_time(second)}.{round((record.at - second) * 1e6) // 1000:03d}"
     return f"{moment[:10]} {render.render_read_back({**record.fields, 'timestamp': moment})}"
 
 
@@ -24,6 +24,6 @@ def render_json(record: Record) -> str:
 
 
 @lru_cache(maxsize=1000)
-def _to_the_second(at: int) -> str:
-    """Return the local date and time: looking up the zone for each line would take longer than reading it."""
+def _local_time(at: int) -> str:
+    """Return the local date and time of unix seconds; cached, since the zone lookup takes longer than parsing a line."""
     return to_local(at).isoformat()[:19]

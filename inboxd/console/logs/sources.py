@@ -1,4 +1,4 @@
-"""Where the log is: in files that are named, in those of the settings, or in the journal."""
+"""Choose the log source: files of the command line, files of the settings, or the journal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,46 +18,44 @@ Notice = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class LogSelection:
-    """What the command line names: log files or folders of them, a journal's folder, a settings file."""
+    """The command line's log files or folders of them, journal folder and settings file."""
 
     files: tuple[Path, ...] = ()
     journal: Path | None = None
     settings: Path | None = None
 
 
-def choose_source(named: LogSelection, settings: Settings | None, tell: Notice) -> LogSource:
-    """Return the source of records. ``tell`` gets a sentence for each file that can't be read.
+def choose_source(selection: LogSelection, settings: Settings | None, notify: Notice) -> LogSource:
+    """Return the source of records, which reports each unreadable file to ``notify``.
 
-    Raises SettingsError if there is none: a file that is named does not exist, or there is no journal with lines of ours.
+    Raises SettingsError if a log file does not exist, or the journal has no readable entries of inboxd's.
     """
-    set_ = settings.log.files if settings is not None and named.journal is None else ()
-    if paths := named.files or tuple(map(Path, set_)):
+    configured = settings.log.files if settings is not None and selection.journal is None else ()
+    if paths := selection.files or tuple(map(Path, configured)):
         missing = [path for path in paths if not path.is_dir() and not rotated_files(path.absolute())]
         if missing:
-            where = "log.files" if not named.files else "LOGFILE"
+            place = "log.files" if not selection.files else "LOGFILE"
             raise SettingsError(
-                [Finding(where, f"there is no file {path}", "name a log file or its folder") for path in missing]
+                [Finding(place, f"there is no file {path}", "name a log file or its folder") for path in missing]
             )
-        return FileSource(paths, tell)
-    journal = JournalSource(named.journal)
+        return FileSource(paths, notify)
+    journal = JournalSource(selection.journal)
     if not journal.has_entries():
-        remedy = (
-            "name log files (inboxd log FILE…) or set log.files; a reader of the journal must be in the group systemd-journal"
-        )
-        raise SettingsError([Finding("log", f"{journal.where} is not there, or no line of inboxd's in it may be read", remedy)])
+        remedy = "name log files (inboxd log FILE…), set log.files, or add this user to the group systemd-journal"
+        raise SettingsError([Finding("log", f"{journal.where} is missing or has no readable lines of inboxd's", remedy)])
     return journal
 
 
-def load_settings_if_any(named: LogSelection, tell: Notice) -> Settings | None:
-    """Return the settings; None where they can't be read, for a log must be readable just then.
+def load_settings_if_any(selection: LogSelection, notify: Notice) -> Settings | None:
+    """Return the settings; None if they can't be read: the log must be readable while the settings are broken.
 
-    Raises SettingsError for a file that was named and does not exist.
+    Raises SettingsError if the selection's settings file does not exist.
     """
-    if named.settings is not None:
-        find_settings(named.settings)
+    if selection.settings is not None:
+        find_settings(selection.settings)
     try:
-        return load_settings(named.settings)
+        return load_settings(selection.settings)
     except SettingsError as error:
-        if not named.files and named.journal is None:
-            tell(escape(f"the settings can't be read, and log.files is not known: {error.findings[0]}"))
+        if not selection.files and selection.journal is None:
+            notify(escape(f"log.files is unknown because the settings can't be read: {error.findings[0]}"))
         return None

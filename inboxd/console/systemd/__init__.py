@@ -1,1 +1,1 @@
-"""inboxd as systemd services: installing, syncing, removing."""
+"""`inboxd systemd`: install, synchronize, roll back and remove inboxd's systemd services."""

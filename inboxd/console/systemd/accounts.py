@@ -1,4 +1,4 @@
-"""The services' user, the droppers' group, and the folders that they need: made once, then left as they are."""
+"""Create and remove the services' user, the droppers' group and the inboxes' folders."""
 
 import grp
 import pwd
@@ -15,14 +15,14 @@ from inboxd.spool import layout
 
 
 def create_accounts(places: InstallPaths) -> None:
-    """Make the accounts and our own folders. Raises SettingsError."""
+    """Create the user, the group, and the configuration and state folders. Raises SettingsError."""
     write_all(account_files(places))
     run(["systemd-sysusers", str(places.sysusers)])
     run(["systemd-tmpfiles", "--create", str(places.tmpfiles)])
 
 
 def create_inboxes(settings: Settings, places: InstallPaths) -> Iterator[str]:
-    """Make the inboxes that are not there yet, and tell of each. One that is there keeps the permissions it was given."""
+    """Create missing inboxes, and yield a message for each; permissions of existing ones stay. Raises SettingsError."""
     if places.user:
         preflight.create_folders(settings)
         return
@@ -32,24 +32,22 @@ def create_inboxes(settings: Settings, places: InstallPaths) -> Iterator[str]:
             continue
         _require_safe_path(name, Path(inbox.root))
         Path(inbox.root).parent.mkdir(parents=True, exist_ok=True)
-        run(["systemd-tmpfiles", "--create", "-"], given=template.replace("ROOT", str(inbox.root).replace("%", "%%")))
-        yield f"inbox {name}: made {inbox.root}; members of the group {DROP_GROUP} may drop files into its inbox/"
+        run(["systemd-tmpfiles", "--create", "-"], input_text=template.replace("ROOT", str(inbox.root).replace("%", "%%")))
+        yield f"inbox {name}: created {inbox.root}; members of the group {DROP_GROUP} may drop files into its inbox/"
 
 
 def _require_safe_path(name: str, root: Path) -> None:
-    """Raise SettingsError where a folder on the way is another user's: it could be swapped while root writes there."""
-    ours = (0, pwd.getpwnam(ACCOUNT).pw_uid)
+    """Raise SettingsError if another user owns a folder of the path: that user could replace it while root writes there."""
+    trusted_uids = (0, pwd.getpwnam(ACCOUNT).pw_uid)
     for folder in (root, *root.parents):
-        if folder.exists() and folder.stat().st_uid not in ours:
-            problem = f"{folder} belongs to another user, so that root makes nothing in there"
-            remedy = (
-                f"make {root} and its inbox/, claimed/, done/ and failed/ by hand, owned by {ACCOUNT}, and let it pass through"
-            )
+        if folder.exists() and folder.stat().st_uid not in trusted_uids:
+            problem = f"another user owns {folder}, so that it is not safe for root to create folders there"
+            remedy = f"create {root} with inbox/, claimed/, done/ and failed/ by hand, owned by {ACCOUNT} and reachable for it"
             raise SettingsError([Finding(f"inbox.{name}.root", problem, remedy)])
 
 
 def remove_accounts() -> None:
-    """Remove the accounts. Raises SettingsError."""
+    """Remove the user and the group, if they exist. Raises SettingsError."""
     for name, table, command in ((ACCOUNT, pwd.getpwnam, "userdel"), (DROP_GROUP, grp.getgrnam, "groupdel")):
         try:
             table(name)
@@ -59,6 +57,6 @@ def remove_accounts() -> None:
 
 
 def group_ids(name: str) -> tuple[int, list[int]]:
-    """Return a user's own group and all of its groups, as numbers."""
-    own = pwd.getpwnam(name).pw_gid
-    return own, [own, *(group.gr_gid for group in grp.getgrall() if name in group.gr_mem)]
+    """Return a user's primary group id, and the ids of all its groups."""
+    primary = pwd.getpwnam(name).pw_gid
+    return primary, [primary, *(group.gr_gid for group in grp.getgrall() if name in group.gr_mem)]

@@ -1,4 +1,4 @@
-"""What would not start is not installed: each reason with its remedy."""
+"""Check, before the installation, whether the services would start: interpreter, settings, Redis, permissions."""
 
 import os
 import subprocess
@@ -14,59 +14,56 @@ from inboxd.console.systemd.accounts import group_ids
 from inboxd.console.systemd.places import ACCOUNT, InstallPaths, interpreters
 from inboxd.errors import Finding, SettingsError
 
-LOCAL = "redis://127.0.0.1:6379/0"
-HIDDEN = (Path("/home"), Path("/root"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - to be refused
+LOCAL_REDIS_URL = "redis://127.0.0.1:6379/0"
+HIDDEN_FOLDERS = (Path("/home"), Path("/root"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - refused, not used
 CHECK_SECONDS = 60
 
 
 def check_interpreter(places: InstallPaths) -> Iterator[Finding]:
-    """Find out whether the services could run this Python at all: another user's sandbox hides the homes and /tmp."""
+    """Yield a finding if this Python lies in a folder that the system services' sandbox hides."""
     for path in () if places.user else interpreters():
-        if hidden := next((top for top in HIDDEN if top in path.parents), None):
-            problem = f"the services can't see {hidden}: this Python would not start there"
+        if hidden := next((folder for folder in HIDDEN_FOLDERS if folder in path.parents), None):
+            problem = f"the sandbox of the services hides {hidden}, so that they could not start this Python"
             remedy = "install with deploy/install.sh, or into an environment below /opt made with /usr/bin/python3 -m venv"
             yield Finding(str(path), problem, remedy)
             return
 
 
 def load_service_settings(places: InstallPaths) -> Settings:
-    """Read the services' settings as the services will: their file, their credential, no variable of ours.
+    """Return the settings as the services read them: from their file and credential, without this process's variables.
 
-    Raises SettingsError for what is wrong in them, and for a Redis that nobody names.
+    Raises SettingsError if they are invalid or do not set redis.url.
     """
-    ours = {
+    own_variables = {
         name: value
         for name, value in os.environ.items()
         if name.upper().startswith(ENVIRONMENT_PREFIX) or name == "CREDENTIALS_DIRECTORY"
     }
     try:
-        for name in ours:
+        for name in own_variables:
             del os.environ[name]
         os.environ["CREDENTIALS_DIRECTORY"] = str(places.config)
         settings = load_settings(places.settings)
     finally:
         os.environ.pop("CREDENTIALS_DIRECTORY", None)
-        os.environ.update(ours)
+        os.environ.update(own_variables)
     findings = list(sandbox.find_unusable_roots(settings, places))
     if not settings.redis.url:
-        remedy = f"apt install redis-server, or write a URL into {places.redis_url}: redis://, rediss:// or unix://"
-        findings.append(Finding("redis.url", f"is not set, and no Redis answers at {LOCAL}", remedy))
+        remedy = f"apt install redis-server, or write a redis://, rediss:// or unix:// URL into {places.redis_url}"
+        findings.append(Finding("redis.url", f"is not set, and no Redis answers at {LOCAL_REDIS_URL}", remedy))
     if findings:
         raise SettingsError(findings)
     return settings
 
 
 def find_local_redis(settings: Settings) -> str:
-    """Return the URL of the Redis that Debian's package starts, if one answers there, else ""."""
-    there = settings.model_copy(update={"redis": Redis(url=LOCAL)})
-    return LOCAL if ping_broker(there) else ""
+    """Return the default URL of Debian's Redis package if a Redis answers there, else ""."""
+    with_local_redis = settings.model_copy(update={"redis": Redis(url=LOCAL_REDIS_URL)})
+    return LOCAL_REDIS_URL if ping_broker(with_local_redis) else ""
 
 
 def check_as_service_user(settings: Settings, places: InstallPaths) -> None:
-    """Run `inboxd check` as the services' user: what it can't do, they can't.
-
-    Raises SettingsError with what it said.
-    """
+    """Run `inboxd check` as the services' user, with its permissions. Raises SettingsError with the output if it fails."""
     environment = {
         "PATH": "/usr/bin:/bin",
         SETTINGS_VARIABLE: str(places.settings),
@@ -74,10 +71,10 @@ def check_as_service_user(settings: Settings, places: InstallPaths) -> None:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     user, group, extra = (None, None, None) if places.user else (ACCOUNT, *group_ids(ACCOUNT))
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-P", "-m", "inboxd", "check"], env=environment, cwd="/", user=user, group=group, extra_groups=extra,
         capture_output=True, text=True, errors="replace", timeout=CHECK_SECONDS, check=False,
     )  # fmt: skip
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip()).replace("\n", "\n    ")
-        raise SettingsError([Finding(f"`inboxd check` as the user {ACCOUNT}", said, "mend what it says, and install again")])
+    if result.returncode:
+        output = (result.stderr.strip() or result.stdout.strip()).replace("\n", "\n    ")
+        raise SettingsError([Finding(f"`inboxd check` as the user {ACCOUNT}", output, "correct the cause, and install again")])

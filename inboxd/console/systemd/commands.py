@@ -1,4 +1,4 @@
-"""`inboxd systemd …`: what an administrator types."""
+"""The commands of `inboxd systemd`."""
 
 import sys
 from collections.abc import Callable
@@ -14,15 +14,15 @@ from inboxd.logs.text import escape
 
 FAILED = 1
 
-user_option = click.option("--user", "user", is_flag=True, help="Services of your own, without root, instead of the system's.")
+user_option = click.option("--user", "user", is_flag=True, help="Manage services of the current user, without root.")
 
 
 @click.group()
 def systemd() -> None:
-    """Install inboxd as systemd services, and look after that."""
+    """Install and manage inboxd as systemd services."""
 
 
-def _add_command(name: str, doc: str, step: Callable[[InstallPaths, Systemctl, steps.Say], None]) -> None:
+def _add_command(name: str, doc: str, step: Callable[[InstallPaths, Systemctl, steps.Print], None]) -> None:
     @user_option
     def command(user: bool) -> None:
         places = user_paths() if user else system_paths()
@@ -36,37 +36,37 @@ def _print(line: str) -> None:
 
 
 _add_command("install", "Install, repair or upgrade: write the units, check the settings, start the services.", steps.install)
-_add_command("sync", "Follow the settings: make new inboxes' folders, and let the services into them.", steps.sync)
-_add_command("rollback", "Go back to the release that was installed before this one.", steps.roll_back)
-_add_command("uninstall", "Stop and remove the services; settings and files stay.", steps.uninstall)
+_add_command("sync", "Apply the settings: create the folders of new inboxes, and adapt the sandbox.", steps.sync)
+_add_command("rollback", "Switch back to the previously installed release.", steps.roll_back)
+_add_command("uninstall", "Stop and remove the services; keep settings and files.", steps.uninstall)
 
 
 @systemd.command()
 @user_option
-@click.option("--yes", is_flag=True, help="Don't ask.")
+@click.option("--yes", is_flag=True, help="Don't ask for confirmation.")
 def purge(user: bool, yes: bool) -> None:
-    """Remove everything: services, settings, state, accounts, and all files in the inboxes."""
+    """Remove the services, settings, state, accounts, and all files in the inboxes."""
     places = user_paths() if user else system_paths()
     if not yes:
         for folder in steps.data_folders(places):
             count = sum(1 for entry in folder.rglob("*") if not entry.is_dir())
             click.echo(escape(f"{folder}: {count} files"))
-        click.confirm("Delete these, the settings and the state?", abort=True)
+        click.confirm("Delete these files, the settings and the state?", abort=True)
     steps.purge(places, Systemctl(places), _print)
 
 
 @systemd.command()
 @user_option
 def status(user: bool) -> None:
-    """Show the services, and whether their sandbox fits the settings; exit code 1 if something is amiss."""
+    """Show the state of the services and of their sandbox; exit code 1 if a service is down or the sandbox is outdated."""
     places = user_paths() if user else system_paths()
     try:
         settings = checks.load_service_settings(places)
     except SettingsError as error:
         _print(str(error))
         settings = None
-    told = steps.describe_states(settings, places, Systemctl(places))
-    for subject, state in told:
+    states = steps.describe_states(settings, places, Systemctl(places))
+    for subject, state in states:
         _print(f"{subject}: {state}")
-    well = settings is not None and all(state.startswith(("active", "fits")) for _, state in told)
-    sys.exit(0 if well else FAILED)
+    is_healthy = settings is not None and all(state.startswith(("active", "matches")) for _, state in states)
+    sys.exit(0 if is_healthy else FAILED)

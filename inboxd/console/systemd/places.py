@@ -1,4 +1,4 @@
-"""Where things lie: for the system's services, and for those of one user."""
+"""Names of units and accounts, and the paths of an installation for the system or for one user."""
 
 import os
 import sys
@@ -7,19 +7,19 @@ from pathlib import Path
 
 SERVICES = ("inboxd-watcher.service", "inboxd-worker.service", "inboxd-beat.service")
 FOLDER_SERVICES = SERVICES[:2]
-"""The services that touch files, so that their sandbox must know the inboxes."""
+"""Services whose sandbox must include the inboxes' roots."""
 RELOAD_ORDER = (SERVICES[1], SERVICES[0], SERVICES[2])
-"""In which order they take up settings: a worker knows a new inbox before the watcher sends its files."""
+"""Order of reloads: the worker must have a new inbox in its settings before the watcher sends its files."""
 TARGET = "inboxd.target"
 ACCOUNT = "inboxd"
 DROP_GROUP = "inboxd-drop"
 TEMPLATE_PREFIX = Path("/opt/inboxd/current")
-"""The prefix in the units as they are shipped."""
+"""The prefix in the unit templates, replaced at installation."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstallPaths:
-    """The folders of one installation. What is in ``units`` is ours; an administrator's changes go elsewhere."""
+    """The paths of an installation. Files in ``units`` are overwritten; an administrator's drop-ins belong elsewhere."""
 
     user: bool
     units: Path
@@ -30,34 +30,34 @@ class InstallPaths:
 
     @property
     def settings(self) -> Path:
-        """The settings that the services read."""
+        """The path of the services' settings file."""
         return self.config / "settings.toml"
 
     @property
     def redis_url(self) -> Path:
-        """The credential: one line, Redis' URL; empty when the settings name it."""
+        """The path of the credential with the Redis URL; the file is empty if settings.toml sets redis.url."""
         return self.config / "redis-url"
 
     def drop_in(self, service: str) -> Path:
-        """Return the path of that part of a service which is written from the settings."""
+        """Return the path of a service's drop-in that is generated from the settings."""
         return self.units / f"{service}.d" / "50-inboxes.conf"
 
 
-def system_paths(top: Path = Path("/")) -> InstallPaths:
-    """Return the places of the system's services; ``top`` is another root for tests."""
-    shared = top / "usr/local/lib"
+def system_paths(root: Path = Path("/")) -> InstallPaths:
+    """Return the paths of system services; tests pass another ``root``."""
+    lib = root / "usr/local/lib"
     return InstallPaths(
         user=False,
-        units=shared / "systemd/system",
-        config=top / "etc/inboxd",
-        state=top / "var/lib/inboxd",
-        sysusers=shared / "sysusers.d/inboxd.conf",
-        tmpfiles=shared / "tmpfiles.d/inboxd.conf",
+        units=lib / "systemd/system",
+        config=root / "etc/inboxd",
+        state=root / "var/lib/inboxd",
+        sysusers=lib / "sysusers.d/inboxd.conf",
+        tmpfiles=lib / "tmpfiles.d/inboxd.conf",
     )
 
 
 def user_paths(home: Path | None = None) -> InstallPaths:
-    """Return the places of one user's services: as their units spell them, so no XDG variable moves them."""
+    """Return the paths of a user's services; XDG variables are ignored, since the units contain these paths."""
     home = home or Path.home()
     return InstallPaths(
         user=True,
@@ -70,20 +70,20 @@ def user_paths(home: Path | None = None) -> InstallPaths:
 
 
 def prefix() -> Path:
-    """Return the environment that this program runs from: the units will call what is in its bin/.
+    """Return the virtual environment whose bin/ the units use: this program's one.
 
-    A release (``…/releases/STAMP``) is called through ``…/current``, which is switched.
+    For a release (``…/releases/STAMP``) that is the symlink ``…/current``, which an upgrade or rollback switches.
     """
-    here = Path(sys.prefix)
-    return here.parent.parent / "current" if here.parent.name == "releases" else here
+    environment = Path(sys.prefix)
+    return environment.parent.parent / "current" if environment.parent.name == "releases" else environment
 
 
 def templates() -> Path:
-    """Return the folder of the unit files, in a checkout a link to deploy/systemd."""
+    """Return the folder of the unit templates; in a checkout, it is a symlink to deploy/systemd."""
     return Path(__file__).parent / "templates"
 
 
 def interpreters() -> list[Path]:
-    """Return the paths that a service's Python is run through: the link in the environment, and what it leads to."""
+    """Return the path of this Python in its environment, and the real path of the executable."""
     executable = Path(sys.executable)
     return [executable, Path(os.path.realpath(executable))]

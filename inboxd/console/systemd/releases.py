@@ -1,47 +1,46 @@
-"""Releases: one environment for each installation, a link to the current one, and the one before it to go back to."""
+"""Releases: a virtual environment for each installation, and a symlink to the current one."""
 
-import os
 import shutil
 import sys
 from pathlib import Path
 
-KEEP = 2
+RELEASES_MAX = 2
 
 
 def running_release() -> Path | None:
-    """Return the release that this program runs from, or None when it was installed in another way."""
-    here = Path(sys.prefix).resolve()
-    return here if here.parent.name == "releases" else None
+    """Return the release that this program runs from, or None if it was installed in another way."""
+    environment = Path(sys.prefix).resolve()
+    return environment if environment.parent.name == "releases" else None
 
 
 def current_release(link: Path) -> Path | None:
-    """Return the release that the link leads to."""
+    """Return the release to which ``link`` points, or None."""
     return link.resolve() if link.is_symlink() and link.exists() else None
 
 
-def switch_to(link: Path, to: Path) -> None:
-    """Let the link lead to another release, in one step: there is always a current one."""
-    fresh = link.with_name(f".{link.name}.new")
-    fresh.unlink(missing_ok=True)
-    fresh.symlink_to(to.relative_to(link.parent))
-    os.replace(fresh, link)  # noqa: PTH105 - the system call is the point
+def switch_to(link: Path, release: Path) -> None:
+    """Point ``link`` to another release, atomically: at no time is there no current release."""
+    temporary = link.with_name(f".{link.name}.new")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(release.relative_to(link.parent))
+    temporary.replace(link)
 
 
 def previous_release(link: Path) -> Path | None:
-    """Return the newest release that is older than the current one: names are dates."""
-    now = current_release(link)
-    older = [path for path in _all(link) if now is not None and path.name < now.name]
+    """Return the newest release older than the current one, by name: names are time stamps. None if there is none."""
+    current = current_release(link)
+    older = [path for path in _complete_releases(link) if current is not None and path.name < current.name]
     return older[-1] if older else None
 
 
 def remove_old_releases(link: Path) -> None:
-    """Remove all releases but the current one and the newest beside it."""
-    now = current_release(link)
-    others = [path for path in _all(link) if path != now]
-    for path in others[: len(others) - (KEEP - 1)]:
+    """Remove all releases except the current one and the newest other one."""
+    current = current_release(link)
+    others = [path for path in _complete_releases(link) if path != current]
+    for path in others[: len(others) - (RELEASES_MAX - 1)]:
         shutil.rmtree(path)
 
 
-def _all(link: Path) -> list[Path]:
-    """Return the whole releases, oldest first; a half one has no program in it."""
+def _complete_releases(link: Path) -> list[Path]:
+    """Return the releases, oldest first, without those whose installation did not reach bin/inboxd."""
     return sorted(path for path in (link.parent / "releases").glob("*") if (path / "bin" / "inboxd").exists())

@@ -1,1 +1,1 @@
-"""What `inboxd trace` tells: the life of one file, from the log."""
+"""Reconstruct one file's life from the log, for `inboxd trace`."""

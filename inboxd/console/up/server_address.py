@@ -1,4 +1,4 @@
-"""Where a server may be started on this host: decided from redis.url alone. And whether somebody listens there."""
+"""Derive the embedded server's address from redis.url, and check whether the address is in use."""
 
 import socket
 import stat
@@ -8,12 +8,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 PORT = 6379
 _BINDS = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1 -::1", "::1": "::1"}
-"""For each loopback host, what a server binds to; the minus sign lets a host without IPv6 pass."""
+"""The ``bind`` option for each loopback host; the minus sign makes an address optional, for hosts without IPv6."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """A place on this host: a unix socket, or (``socket`` is None) a loopback port."""
+    """The address of a server on this host: a unix socket, or, if ``socket`` is None, a loopback port."""
 
     socket: PurePath | None
     host: str = ""
@@ -23,15 +23,15 @@ class ServerAddress:
 
     @property
     def bind(self) -> str:
-        """The interfaces that a server listens on here, as its configuration spells them."""
+        """The interfaces to listen on, in the syntax of the server's configuration."""
         return _BINDS[self.host]
 
 
 def parse_local_address(url: str) -> ServerAddress | None:
-    """Return the address that a server can be started at to make this URL work; None for any other URL.
+    """Return the address at which the embedded server can serve this URL, or None.
 
-    These are unix://, and redis:// on the loopback interface, both without a user name: the server that we start
-    has one user, and no TLS. Raises ValueError for a URL that can't be read.
+    Such URLs are unix://, and redis:// with a loopback host, both without a user name: the embedded server has one user,
+    and no TLS. Raises ValueError for an invalid URL.
     """
     parts = urlsplit(url)
     query = parse_qs(parts.query)
@@ -49,7 +49,7 @@ def parse_local_address(url: str) -> ServerAddress | None:
 
 
 def has_listener(address: ServerAddress, timeout_seconds: float = 1.0) -> bool:
-    """Tell whether a connection is accepted here. Whatever is no plain refusal counts as somebody's presence."""
+    """Return whether a server accepts connections at this address; errors other than a refusal count as True."""
     try:
         if address.socket is None:
             socket.create_connection((address.host, address.port), timeout_seconds).close()
@@ -65,7 +65,7 @@ def has_listener(address: ServerAddress, timeout_seconds: float = 1.0) -> bool:
 
 
 def is_blocked_by_file(address: ServerAddress) -> bool:
-    """Tell whether something else than a socket lies where the server's would be: a server would delete it."""
+    """Return whether a file that is not a socket has the socket's path: the server would delete it."""
     if address.socket is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Our own folders: state_dir with its lock, which lets one `up` at a time in, and the private ones within."""
+"""Lock state_dir, so that one `up` runs at a time, and create private folders in it."""
 
 import fcntl
 import os
@@ -10,12 +10,12 @@ from pathlib import Path
 from inboxd.config.settings import Settings
 from inboxd.errors import Finding, SettingsError
 
-STATE_DIR_REMEDY = "make it writable, or set state_dir to another place"
+STATE_DIR_REMEDY = "make its folder writable, or set state_dir to another path"
 
 
 @contextmanager
 def locked_state_dir(settings: Settings) -> Iterator[None]:
-    """Hold state_dir/up.lock, which names our process. Raises SettingsError when another `up` holds it."""
+    """Hold state_dir/up.lock, which contains this process's pid. Raises SettingsError if another `up` holds it."""
     path = Path(settings.state_dir) / "up.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,23 +35,23 @@ def _acquire(lock: int, path: Path) -> None:
     except BlockingIOError:
         holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip() or "unknown"
         problem = f"another `inboxd up` runs with this state_dir (process {holder})"
-        remedy = "stop that one first, or give this one a state_dir of its own"
+        remedy = "stop that process, or set another state_dir"
         raise SettingsError([Finding(str(path), problem, remedy)]) from None
     os.truncate(lock, 0)
     os.write(lock, f"{os.getpid()}\n".encode())
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder that only we can enter; take back what rights others have to one of ours.
+    """Create a folder with mode 0700, or set that mode on an existing folder of this user.
 
-    Raises SettingsError when it is somebody else's (in /tmp anybody can be there first), or can't be made.
+    Raises SettingsError if another user owns the path (in /tmp anybody can create it first), or if it can't be created.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = folder.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            remedy = "remove it, or set state_dir to another place, one with a short path"
-            raise SettingsError([Finding(str(folder), "is not a folder of ours", remedy)])
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+            remedy = "remove it, or set state_dir to another, short path"
+            raise SettingsError([Finding(str(folder), "is not a folder that this user owns", remedy)])
         folder.chmod(0o700)
     except OSError as error:
-        raise SettingsError([Finding(str(folder), f"can't be made: {error.strerror}", STATE_DIR_REMEDY)]) from error
+        raise SettingsError([Finding(str(folder), f"can't be created: {error.strerror}", STATE_DIR_REMEDY)]) from error

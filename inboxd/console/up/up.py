@@ -1,4 +1,4 @@
-"""Everything in one terminal: what `inboxd up` starts, and in which order."""
+"""`inboxd up`: start the server, worker, beat and watcher in one terminal, and stop them together."""
 
 import os
 import signal
@@ -28,40 +28,40 @@ from inboxd.service import preflight
 from inboxd.spool import layout
 
 SERVER_START_SECONDS = 10.0
-"""A server that is started answers within this, or never does; one that reads its data in may take longer."""
+"""Time for a started server to answer, in seconds; a server that is loading its data may take longer."""
+POLL_SECONDS = 0.05
 COLD_SHUTDOWN: StopSteps = ((signal.SIGQUIT, 5.0),)
-"""Celery's way to stop at once: what runs is put back into the queue."""
+"""Celery's cold shutdown: running tasks return to the queue."""
 SERVER_STOP: StopSteps = ((signal.SIGTERM, 20.0),)
 SERVER_QUICK_STOP: StopSteps = ((signal.SIGTERM, 2.0),)
-
 SINGLE_WORKER_OPTIONS = ("--without-gossip", "--without-mingle")
-"""One worker on one host has no neighbours to ask, and nothing to tell them."""
+"""Gossip and mingle synchronize workers; `up` starts only one."""
 
 logger = get_logger(__name__)
 
 
 def programs(settings: Settings, file: Path) -> list[Program]:
-    """Return what runs beside the server. The last is stopped first: nothing new is taken in while the rest ends."""
+    """Return worker, beat and watcher. The last is stopped first, so that no file is claimed while the others stop."""
     environment = {**os.environ, SETTINGS_VARIABLE: str(file)}
-    workers = [f"--concurrency={settings.work.concurrency}"] if settings.work.concurrency else []
+    options = [f"--concurrency={settings.work.concurrency}"] if settings.work.concurrency else []
 
     def program(name: str, *arguments: str, stop: StopSteps = ((signal.SIGTERM, 10.0),)) -> Program:
         return Program(name, partial(spawn, [sys.executable, "-P", "-m", *arguments], environment), stop)
 
     celery = ("celery", "-q", "-A", "inboxd")
-    patience: StopSteps = ((signal.SIGTERM, settings.work.stop_seconds), *COLD_SHUTDOWN)
+    worker_stop: StopSteps = ((signal.SIGTERM, settings.work.stop_seconds), *COLD_SHUTDOWN)
     return [
-        program("worker", *celery, "worker", *SINGLE_WORKER_OPTIONS, *workers, stop=patience),
+        program("worker", *celery, "worker", *SINGLE_WORKER_OPTIONS, *options, stop=worker_stop),
         program("beat", *celery, "beat"),
         program("watcher", "inboxd.watcher"),
     ]
 
 
-def up(settings: Settings, file: Path, others: Callable[[Settings, Path], Sequence[Program]] = programs) -> int:
-    """Start the server, if it is ours to start, and the other programs; keep them running until a stop signal.
+def up(settings: Settings, file: Path, make_programs: Callable[[Settings, Path], Sequence[Program]] = programs) -> int:
+    """Start the embedded server, if it is needed, and the other programs; keep them running until a stop signal.
 
-    Returns the exit code: 0 after a clean stop, 2 when a program refuses the settings.
-    Raises SettingsError for what is wrong before; nothing runs then.
+    Return the exit code: 0 after a clean stop, 2 if a program refuses the settings.
+    Raises SettingsError, with no program left running, if the settings, the folders or the server are unusable.
     """
     preflight.create_folders(settings)
     preflight.require_no_problems(settings)
@@ -74,7 +74,7 @@ def up(settings: Settings, file: Path, others: Callable[[Settings, Path], Sequen
                 wait_for_server(settings, server, supervisor.start(program), interrupts)
             if not interrupts.count:
                 click.echo(banner(settings))
-                for program in others(settings, file):
+                for program in make_programs(settings, file):
                     supervisor.start(program)
             return supervisor.run()
         finally:
@@ -84,7 +84,7 @@ def up(settings: Settings, file: Path, others: Callable[[Settings, Path], Sequen
 
 
 def choose_server(settings: Settings) -> EmbeddedServer | None:
-    """Decide whose server is used: return ours, or None when another is used or waited for. Raises SettingsError."""
+    """Return the embedded server to start, or None to use, or wait for, another one. Raises SettingsError."""
     url = broker_url(settings)
     answer = ping_broker(settings)
     folder = Path(settings.state_dir) / "valkey"
@@ -94,11 +94,11 @@ def choose_server(settings: Settings) -> EmbeddedServer | None:
             logger.info(events.BROKER_DISCOVERED, url=without_password(url))
         else:
             logger.warning(
-                events.BROKER_UNAVAILABLE, url=without_password(url), why=answer.error, hint="watcher and worker wait for it"
+                events.BROKER_UNAVAILABLE, url=without_password(url), why=answer.error, hint="watcher and worker wait for Redis"
             )
         return None
     if is_blocked_by_file(address):
-        raise SettingsError([Finding(str(address.socket), "is not a socket", "correct redis.url, or move it away")])
+        raise SettingsError([Finding(str(address.socket), "is not a socket", "correct redis.url, or remove the file")])
     make_private_folder(folder)
     if address.socket is not None and uses_embedded_server(settings):
         make_private_folder(Path(address.socket).parent)
@@ -106,28 +106,28 @@ def choose_server(settings: Settings) -> EmbeddedServer | None:
 
 
 def wait_for_server(settings: Settings, server: EmbeddedServer, child: Child, interrupts: StopSignals) -> None:
-    """Wait until our server answers, or a stop signal comes. Raises SettingsError when it ended, or stays silent."""
+    """Wait until the server answers or a stop signal arrives. Raises SettingsError if it exits or does not answer in time."""
     deadline = time.monotonic() + SERVER_START_SECONDS
     while not interrupts.count:
         answer = ping_broker(settings)
         if answer:
             return
         child.check(time.monotonic())
-        late = time.monotonic() > deadline and not answer.is_loading
-        if child.last_exit or late:
+        is_late = time.monotonic() > deadline and not answer.is_loading
+        if child.last_exit or is_late:
             problem = f"did not start: {child.last_exit or answer.error}. {server.last_log_lines()}"
-            raise SettingsError([Finding("the embedded server", problem, f"read {server.log}, and mend what it says")])
-        interrupts.wait(0.05)
+            raise SettingsError([Finding("the embedded server", problem, f"read {server.log}, and correct the cause")])
+        interrupts.wait(POLL_SECONDS)
 
 
 def banner(settings: Settings) -> str:
-    """Return what a person who has just typed `inboxd up` wants to know."""
+    """Return the lines that `inboxd up` prints after its start: the broker, and each inbox's folders."""
     lines = ["", f"inboxd is up, with redis at {without_password(broker_url(settings))}"]
     for name, inbox in settings.inbox.items():
-        places = {folder: escape(bytes(inbox.root / os.fsdecode(folder))) for folder in layout.FOLDER_NAMES}
+        paths = {folder: escape(bytes(inbox.root / os.fsdecode(folder))) for folder in layout.FOLDER_NAMES}
         lines += [
-            f"  {name}: drop files into {places[layout.INBOX]}",
-            f"  {' ' * len(name)}  they end in {places[layout.DONE]}",
-            f"  {' ' * len(name)}  or, with a note that says why, in {places[layout.FAILED]}",
+            f"  {name}: drop files into {paths[layout.INBOX]}",
+            f"  {' ' * len(name)}  handled files move to {paths[layout.DONE]}",
+            f"  {' ' * len(name)}  failed files move to {paths[layout.FAILED]}, each with an error note",
         ]
-    return "\n".join([*lines, "Ctrl-C stops it.", ""])
+    return "\n".join([*lines, "Ctrl-C stops inboxd.", ""])

@@ -26,7 +26,7 @@ def test_of_500_files_only_the_one_that_kills_its_worker_fails(make_stand: MakeS
 
     assert stand.tree("done") == digests
     assert stand.names("failed") == {deadly, deadly + b".error.txt"}
-    assert "ended in the middle of it" in stand.note(deadly)
+    assert "the worker process died" in stand.note(deadly)
     duplicates = stand.duplicates()
     assert duplicates.pop(deadly) <= 1 + Work().crashes_max, "called once in its first parcel, then only alone"
     assert duplicates == {}, "a recorded outcome must not be handled again"

@@ -86,7 +86,7 @@ def test_a_watchdog_thread_that_raises_is_replaced_and_the_file_of_its_event_is_
     elapsed = time.monotonic() - started_at
 
     assert elapsed < REPAIRED_SECONDS
-    assert [line["why"] for line in stand.log_events("observer_restarted")] == ["one of its threads has ended"]
+    assert [line["why"] for line in stand.log_events("observer_restarted")] == ["an observer thread has ended"]
     assert are_found_by_events(stand)
     assert are_found_by_events(stand, "other")
 

@@ -51,5 +51,5 @@ def test_files_that_never_arrive_are_counted_as_lost(tmp_path: Path, monkeypatch
 def test_the_error_of_a_peer_that_exits_at_once_quotes_its_last_output_line(tmp_path: Path) -> None:
     peer = Peer("x", "x", "", lambda _place: (Command("worker", ("sh", "-c", "echo first; echo no such module; exit 3")),))
 
-    with Running(tmp_path / "run") as running, pytest.raises(NotRunning, match="worker has ended with 3: no such module"):
+    with Running(tmp_path / "run") as running, pytest.raises(NotRunning, match="worker has exited with 3: no such module"):
         running.start(peer.commands(running.place))

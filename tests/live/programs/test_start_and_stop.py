@@ -39,11 +39,11 @@ CASES = {
         {}, lambda stand: stand.root().rename(stand.folder / "moved"),
     ),
     "a root that can't be written": Case(
-        ("inbox.drop.root", "drops/drop/done", "Permission denied", "remedy: let the folder belong to the service's user"),
+        ("inbox.drop.root", "drops/drop/done", "Permission denied", "remedy: make the service's user the owner of the folder"),
         {}, lambda stand: stand.path("done").chmod(0o500),
     ),
     "a handler that is not installed": Case(
-        ("inbox.drop.handler", "no_such_module", "remedy: install it, or mend the name"),
+        ("inbox.drop.handler", "no_such_module", "remedy: install or correct the module"),
         {"inbox": {"handler": "no_such_module:handle"}},
     ),
 }  # fmt: skip

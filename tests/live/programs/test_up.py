@@ -45,7 +45,7 @@ sys.argv[1:2] = []
 def stand_ins(settings, file):
     return [Program(name, functools.partial(spawn, [sys.executable, "-c", CODE, notes, name])) for name in names]
 
-inboxd.console.commands.up.bring_up = functools.partial(inboxd.console.up.up.up, others=stand_ins)
+inboxd.console.commands.up.bring_up = functools.partial(inboxd.console.up.up.up, make_programs=stand_ins)
 inboxd.console.main.main()
 """
 
@@ -162,7 +162,7 @@ def test_the_banner_names_the_folders_inbox_done_and_failed(place: Place) -> Non
     for folder in ("inbox", "done", "failed"):
         assert str(place.path / "drop" / folder) in output
         assert (place.path / "drop" / folder).is_dir()
-    assert "Ctrl-C stops it" in output
+    assert "Ctrl-C stops inboxd" in output
 
 
 def test_redis_keeps_its_data_between_two_ups(place: Place) -> None:

@@ -1,6 +1,6 @@
-"""A box: a real systemd, process 1 of namespaces of its own, over an overlay of this machine; nothing of it remains.
+"""A box: a real systemd as process 1 of new namespaces, over a temporary overlay of this machine's file system.
 
-Needs root and util-linux. The host's own process 1 need not be systemd, and never hears of the box.
+Needs root and util-linux. The host's process 1 need not be systemd.
 """
 
 import json
@@ -33,19 +33,19 @@ MASK = (
     "ssh.service",
     "cron.service",
 )
-"""What a box does not need, and a host may have."""
+"""Units of a host that a box does not need."""
 
 HIERARCHIES = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd")
-"""Where a cgroup of ours is made: pure version 2, or hybrid."""
+"""Parents of a box's cgroup: unified (version 2) or hybrid."""
 
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"}
 
 
 class Box:
-    """One box: started by ``with``, gone after it.
+    """A context that boots a box and removes it at the end.
 
-    ``root`` is the system below it, ``binds`` what it sees besides, ``base`` the snapshot that it begins with, ``changes`` a
-    folder with files that are put over it before it boots, and ``snapshot`` an empty folder that gets one at its end.
+    ``root`` is the lower file system, ``binds`` maps folders to their mount points in the box, ``base`` is the snapshot to
+    start from, ``changes`` a folder of files to copy over it before the boot, ``snapshot`` an empty folder for a final one.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Box:
         self._cgroups: list[Path] = []
         self._leader = 0
 
-    # start, end
+    # start and end
 
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="inboxd-box-"))
@@ -82,17 +82,17 @@ class Box:
         self.close()
 
     def close(self) -> None:
-        """Halt it, and remove what is left outside."""
+        """Halt the box, and remove its cgroups and folders."""
         if self._process.poll() is None:
             if self._leader:
-                # systemd's own "halt", for a snapshot of files that are whole; else as by a power cut
+                # systemd's halt signal for a consistent snapshot; otherwise like a power failure
                 os.kill(self._leader, signal.SIGRTMIN + 3 if self._snapshot else signal.SIGKILL)
             else:
                 self._process.terminate()
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                os.killpg(self._process.pid, signal.SIGKILL)  # a session of its own: these are ours alone
+                os.killpg(self._process.pid, signal.SIGKILL)  # start_new_session: the group has only processes of the box
                 self._process.wait()
         for cgroup in self._cgroups:
             for folder, _, _ in os.walk(cgroup, topdown=False):
@@ -134,76 +134,76 @@ class Box:
         return self.run("systemctl", "is-system-running", check=False).stdout.strip() in ("running", "degraded")
 
     def _find_leader(self) -> int:
-        """Return the process that is process 1 in there, once it is systemd: outside, a grandchild of ours."""
-        found = self._process.pid
+        """Return the pid, outside the box, of the box's process 1, once it is systemd; 0 before."""
+        pid = self._process.pid
         try:
-            while Path(f"/proc/{found}/comm").read_text() != "systemd\n":
-                children = Path(f"/proc/{found}/task/{found}/children").read_text().split()
+            while Path(f"/proc/{pid}/comm").read_text() != "systemd\n":
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
                 if not children:
                     return 0
-                found = int(children[0])
-        except FileNotFoundError:  # one of the commands on the way, just ended
+                pid = int(children[0])
+        except FileNotFoundError:  # a command between them has just exited
             return 0
-        return found
+        return pid
 
-    # inside
+    # actions in the box
 
     @property
     def leader(self) -> int:
-        """The box's process 1, as it is numbered outside."""
+        """The pid, outside the box, of the box's process 1."""
         return self._leader
 
-    def run(self, *argv: str, user: str = "", check: bool = True, given: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command in the box, as root or as a user with all of the user's groups; fail the test when it fails."""
+    def run(self, *argv: str, user: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command in the box as root, or as ``user`` with the user's groups; with ``check``, a failure fails the test."""
         as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"] if user else []
-        done = subprocess.run(
+        result = subprocess.run(
             ["nsenter", "--target", str(self._leader), "--all", "--", *as_user, *argv],
-            env=ENVIRONMENT, input=given, text=True, errors="surrogateescape", capture_output=True, timeout=300, check=False,
+            env=ENVIRONMENT, text=True, errors="surrogateescape", capture_output=True, timeout=300, check=False,
         )  # fmt: skip
-        if check and done.returncode:
-            pytest.fail(f"{shlex.join(argv)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
-        return done
+        if check and result.returncode:
+            pytest.fail(f"{shlex.join(argv)}: exit code {result.returncode}\n{result.stdout}{result.stderr}")
+        return result
 
     def path(self, inside: str) -> Path:
-        """Return the path by which something in the box is reached from outside."""
+        """Return the path outside the box of a path inside."""
         return Path(f"/proc/{self._leader}/root") / inside.lstrip("/")
 
     def show(self, unit: str, key: str) -> str:
-        """Return one property of a unit."""
+        """Return the value of a unit's property."""
         return self.run("systemctl", "show", "--property", key, "--value", unit).stdout.strip()
 
     def pid(self, unit: str) -> int:
-        """Return the main process of a unit, as the box numbers it; 0 when there is none."""
+        """Return the pid, inside the box, of a unit's main process; 0 if there is none."""
         return int(self.show(unit, "MainPID"))
 
     def journal(self, *matches: str) -> list[dict[str, Any]]:
-        """Return what the journal holds; matches as for journalctl."""
+        """Return the journal's entries that match; ``matches`` are arguments of journalctl."""
         self.run("journalctl", "--sync")
         lines = self.run("journalctl", "--no-pager", "--quiet", "--all", "--output=json", *matches).stdout.splitlines()
         return [json.loads(line) for line in lines if line]
 
     def now(self) -> str:
-        """Return the argument that leaves out of the journal what came before; its cursors skip an entry where others match."""
+        """Return the journalctl argument for entries from now on; not a cursor, which can skip an entry if others match."""
         return f"--since=@{time.time():.6f}"
 
-    def wait_until(self, condition: Callable[[], object], seconds: float = 30.0, *, what: str = "") -> None:
-        """Wait until a condition holds; fail the test with the journal's end if that takes longer."""
+    def wait_until(self, condition: Callable[[], object], seconds: float = 30.0, *, goal: str = "") -> None:
+        """Wait until a condition holds; after ``seconds``, fail the test with the journal's last lines."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
                 last = self.run("journalctl", "--no-pager", "--lines=60", "--output=short", check=False).stdout
-                pytest.fail(f"not within {seconds} s: {what or 'the condition'}\n{last}")
+                pytest.fail(f"not within {seconds} s: {goal or 'the condition'}\n{last}")
             time.sleep(POLL_SECONDS)
 
 
 def _remove_cgroup(folder: Path) -> None:
-    """Remove one cgroup; the kernel may need a moment after its last process."""
+    """Remove a cgroup; retry, since the kernel may refuse for a moment after its last process exited."""
     deadline = time.monotonic() + STOP_SECONDS
     while True:
         try:
             folder.rmdir()
         except OSError:
-            assert time.monotonic() < deadline, f"{folder} is still used"
+            assert time.monotonic() < deadline, f"{folder} is still in use"
             time.sleep(POLL_SECONDS)
         else:
             return

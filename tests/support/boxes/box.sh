@@ -1,22 +1,22 @@
-# Boots a real systemd over a throw-away overlay. Runs as the only program of a mount namespace of its own; see box.py, which
-# gives: W a folder of ours, LOWER the system below, BASE a snapshot to begin with or "", CHANGES files to put over it or "",
-# CGROUPS our own cgroups, MASK units to leave out, BINDS from:to pairs, SNAPSHOT a folder that gets what was changed, at the
-# end, or "".
+# Boots a real systemd over a temporary overlay. box.py runs it in a new mount namespace, with these variables: W an empty
+# folder, LOWER the root of the lower file system, BASE a snapshot to start from or "", CHANGES a folder of files to copy over
+# it or "", CGROUPS the box's cgroups, MASK units to mask, BINDS outside:inside pairs of read-only bind mounts, SNAPSHOT a
+# folder that gets the changes at the end, or "".
 set -eu
 if [ "${STAGE:-outer}" = outer ]; then
     mount -t tmpfs -o mode=755,size=4G box "$W"
     mkdir "$W/up" "$W/work" "$W/root"
-    [ -z "$BASE" ] || cp -a "$BASE/." "$W/up" # not a second lower layer: it lies within the first, which overlays refuse
-    [ -z "$CHANGES" ] || cp -R "$CHANGES/." "$W/up" # modes stay as they are
+    [ -z "$BASE" ] || cp -a "$BASE/." "$W/up" # not a second lower layer: it is inside the first one, which overlayfs refuses
+    [ -z "$CHANGES" ] || cp -R "$CHANGES/." "$W/up" # without modes
     mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$W/up,workdir=$W/work" "$W/root"
     R=$W/root
-    # a machine of its own, that starts nothing of the host's: what a test enables, it enables in here
+    # a separate machine id, and none of the units that the host enables
     [ -s "$R/etc/machine-id.box" ] || { : >"$R/etc/machine-id"; rm -rf "$R"/etc/systemd/system/*.wants; echo made >"$R/etc/machine-id.box"; }
     rm -rf "$R/var/log/journal"
     mkdir -p "$R/var/log/journal"
     for unit in $MASK; do ln -sfn /dev/null "$R/etc/systemd/system/$unit"; done
     ln -sfn /lib/systemd/system/multi-user.target "$R/etc/systemd/system/default.target"
-    # our own cgroup before the cgroup namespace: else the box's systemd would make its units among the host's
+    # enter the box's cgroup before creating the namespace: otherwise its systemd would create units among the host's
     for group in $CGROUPS; do echo $$ >"$group/cgroup.procs"; done
     code=0
     STAGE=inner unshare --mount --pid --fork --kill-child=SIGKILL --uts --ipc --net --cgroup --propagation private -- \
@@ -59,5 +59,5 @@ pivot_root . .old
 umount -l /.old
 rmdir /.old
 cd /
-mount --make-rshared / # services get their credentials by mounts that must reach them
+mount --make-rshared / # mounts with credentials must propagate to the services
 exec env -i container=box PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --show-status=no

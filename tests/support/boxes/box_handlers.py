@@ -1,4 +1,4 @@
-"""What the box's worker calls: it says what it got, and does what the file's name asks for."""
+"""The handler of the box's worker: it records its calls, and its behaviour depends on the file's name."""
 
 import subprocess
 import time
@@ -7,17 +7,17 @@ from pathlib import Path
 from inboxd import InboxFile
 
 STATE = Path("/var/lib/inboxd")
-PROGRAM = 'trap "echo QUIT >>told; exit" QUIT; while :; do sleep 0.1; done'
-"""Runs until it is told to quit, and notes that."""
+CHILD_SCRIPT = 'trap "echo QUIT >>quit; exit" QUIT; while :; do sleep 0.1; done'
+"""A child process of a handler: it runs until a SIGQUIT, which it records in the file quit."""
 
 
-def obey(file: InboxFile) -> None:
-    """Note the call; then hold-…: start a program, and wait until the file "go" is there; brief-…: take a second."""
-    with (STATE / "seen").open("a") as seen:
-        seen.write(f"{file.filename} {file.attempt}\n")
+def handle(file: InboxFile) -> None:
+    """Record the call. For hold*, start a child process and wait until the file "go" exists; for brief*, take a second."""
+    with (STATE / "calls").open("a") as calls:
+        calls.write(f"{file.filename} {file.attempt}\n")
     file.stream.read()
     if file.filename.startswith("hold") and not (STATE / "go").exists():
-        subprocess.Popen(["/bin/sh", "-c", PROGRAM], cwd=STATE)
+        subprocess.Popen(["/bin/sh", "-c", CHILD_SCRIPT], cwd=STATE)
         while not (STATE / "go").exists():
             time.sleep(0.05)
     if file.filename.startswith("brief"):

@@ -1,4 +1,4 @@
-"""inboxd in a box: where its parts are there, and what a person does with it."""
+"""inboxd in a box: its paths and services, an administrator's and a dropper's actions, and checks of its behaviour."""
 
 import itertools
 import re
@@ -12,17 +12,17 @@ SETTINGS = "/etc/inboxd/settings.toml"
 REDIS_URL = "/etc/inboxd/redis-url"
 INSTALL = "/mnt/inboxd/deploy/install.sh"
 UNITS = "/usr/local/lib/systemd/system"
-CONFIGURED = "/etc/systemd/system"
+ETC_UNITS = "/etc/systemd/system"
 WATCHER, WORKER, BEAT = SERVICES = ("inboxd-watcher.service", "inboxd-worker.service", "inboxd-beat.service")
 
-BLAME = ("parcel_crashed", "file_retried", "file_failed")
-"""Events by which a file's own account is charged."""
+FAILURE_EVENTS = ("parcel_crashed", "file_retried", "file_failed")
+"""Events that count against a file."""
 
 FIRST_SETTINGS = f"""\
 state_dir = "/var/lib/inboxd"
 work = {{ concurrency = 2, lease_seconds = 3.0, stop_seconds = 2.0 }}
 sweep = {{ missed_seconds = 1.0, stale_seconds = 1.0, grace_seconds = 1.0 }}
-defaults = {{ handler = "box_handlers:obey", settle_seconds = 0.1 }}
+defaults = {{ handler = "box_handlers:handle", settle_seconds = 0.1 }}
 
 [inbox.drop]
 root = "{ROOT}"
@@ -32,44 +32,44 @@ _numbers = itertools.count(1)
 
 
 def drop(box: Box, name: str, *, user: str = "alice", root: str = ROOT) -> None:
-    """Drop a file, as a member of the group does it."""
+    """Write a file into an inbox as a member of the droppers' group."""
     box.run("sh", "-c", 'printf "%s" "$1" >"$1"', "sh", f"{root}/inbox/{name}", user=user)
 
 
 def is_done(box: Box, name: str, root: str = ROOT) -> bool:
-    """Tell whether a file is in done/."""
+    """Return whether a file is in done/."""
     return box.path(f"{root}/done/{name}").is_file()
 
 
-def seen(box: Box, name: str) -> list[int]:
-    """Return which attempts of a file the handler was given, in order."""
-    path = box.path("/var/lib/inboxd/seen")
+def attempts(box: Box, name: str) -> list[int]:
+    """Return the attempt numbers of the handler's calls for a file, in order."""
+    path = box.path("/var/lib/inboxd/calls")
     calls = [line.rpartition(" ") for line in path.read_text().splitlines()] if path.exists() else []
-    return [int(attempt) for called, _, attempt in calls if called == name]
+    return [int(attempt) for filename, _, attempt in calls if filename == name]
 
 
 def pids(box: Box) -> list[int]:
-    """Return the services' main processes."""
+    """Return the pids of the services' main processes."""
     return [box.pid(service) for service in SERVICES]
 
 
 def are_active(box: Box) -> bool:
-    """Tell whether all three services run and are ready."""
+    """Return whether all three services are active."""
     return all(box.show(service, "ActiveState") == "active" for service in SERVICES)
 
 
 def await_active(box: Box, seconds: float = 30.0) -> None:
-    """Wait until all three services run."""
-    box.wait_until(lambda: are_active(box), seconds, what="all three services are active")
+    """Wait until all three services are active."""
+    box.wait_until(lambda: are_active(box), seconds, goal="all three services are active")
 
 
 def install(box: Box) -> str:
-    """Run install.sh without a network; returns what it said. Fails the test when it fails."""
+    """Run install.sh without network; return its stdout. Fail the test if it fails."""
     return box.run(INSTALL, "--wheels", "/mnt/wheels").stdout
 
 
 def edit(box: Box, path: str, old: str, new: str) -> None:
-    """Replace a text in a file of the box; fail the test when it is not there."""
+    """Replace a text in a file of the box; fail the test if the file does not contain it."""
     text = box.path(path).read_text()
     assert old in text, f"{path} has no {old!r}"
     box.path(path).write_text(text.replace(old, new))
@@ -77,24 +77,24 @@ def edit(box: Box, path: str, old: str, new: str) -> None:
 
 @contextmanager
 def edited(box: Box, path: str, old: str, new: str) -> Iterator[None]:
-    """Replace a text in a file of the box for a while."""
-    before = box.path(path).read_text()
+    """Replace a text in a file of the box, and restore the file at the end of the context."""
+    original = box.path(path).read_text()
     edit(box, path, old, new)
     try:
         yield
     finally:
-        box.path(path).write_text(before)
+        box.path(path).write_text(original)
 
 
 def use_drop_in(box: Box, name: str, *services: str) -> None:
-    """Use one of the drop-ins that are shipped, as its first lines say."""
+    """Install one of the provided drop-ins for some services, as its comment says."""
     for service in services:
-        box.run("install", "-D", "-m", "644", f"/mnt/inboxd/deploy/systemd/drop-ins/{name}", f"{CONFIGURED}/{service}.d/{name}")
+        box.run("install", "-D", "-m", "644", f"/mnt/inboxd/deploy/systemd/drop-ins/{name}", f"{ETC_UNITS}/{service}.d/{name}")
     box.run("systemctl", "daemon-reload")
 
 
-def begin_anew(box: Box, *services: str) -> None:
-    """Start services anew without waiting for a stop."""
+def kill_and_restart(box: Box, *services: str) -> None:
+    """Kill and restart services."""
     box.run("systemctl", "kill", "--signal=KILL", *services)
     box.run("systemctl", "restart", *services)
 
@@ -105,89 +105,89 @@ def add_inbox(box: Box, name: str, root: str) -> None:
         settings.write(f'\n[inbox.{name}]\nroot = "{root}"\n')
 
 
-def quicken(box: Box, unit: str) -> None:
-    """Make a unit's watchdog impatient; one that has none stays as it is.
+def shorten_watchdog(box: Box, unit: str) -> None:
+    """Shorten a unit's watchdog timeout, if it has one.
 
-    A program asks for as much patience as a Redis that hangs may need; so that gets little time, too.
+    Also shorten the Redis timeouts: programs extend the watchdog timeout to what a blocked call to Redis may take.
     """
     path = box.path(f"{UNITS}/{unit}")
-    hurried = "Environment=INBOXD_REDIS__SOCKET_TIMEOUT_SECONDS=0.2 INBOXD_REDIS__CONNECT_TIMEOUT_SECONDS=0.2\n"
-    path.write_text(re.sub(r"^WatchdogSec=.*$", f"WatchdogSec=2s\n{hurried}", path.read_text(), flags=re.MULTILINE))
+    short_timeouts = "Environment=INBOXD_REDIS__SOCKET_TIMEOUT_SECONDS=0.2 INBOXD_REDIS__CONNECT_TIMEOUT_SECONDS=0.2\n"
+    path.write_text(re.sub(r"^WatchdogSec=.*$", f"WatchdogSec=2s\n{short_timeouts}", path.read_text(), flags=re.MULTILINE))
     box.run("systemctl", "daemon-reload")
     box.run("systemctl", "restart", unit)
 
 
 def is_as_installed(box: Box) -> bool:
-    """Tell whether a box is as it was when inboxd had been installed, but for what was dropped."""
+    """Return whether a box is, except for dropped files, in the state after the installation."""
     return (
         box.path(SETTINGS).read_text() == FIRST_SETTINGS
-        and not any(box.path(CONFIGURED).glob("inboxd-*.d"))
+        and not any(box.path(ETC_UNITS).glob("inboxd-*.d"))
         and box.show("redis-server", "ActiveState") == "active"
         and are_active(box)
     )
 
 
-# what must hold, whichever way it is brought about
+# behaviour that must hold
 
 
-def files_what_is_dropped(box: Box, seconds: float = 30.0) -> None:
-    """Fail unless all services run, and a dropped file is handled and filed."""
+def assert_dropped_file_is_filed(box: Box, seconds: float = 30.0) -> None:
+    """Fail unless all services run, and a dropped file reaches done/."""
     await_active(box, seconds)
     name = f"{next(_numbers)}.txt"
     drop(box, name)
-    box.wait_until(lambda: is_done(box, name), seconds, what=f"{name} is in done/")
+    box.wait_until(lambda: is_done(box, name), seconds, goal=f"{name} is in done/")
 
 
-def replaces_a_stopped_watcher(box: Box, seconds: float = 30.0) -> None:
-    """Fail unless a watcher that hangs is replaced, and its successor files."""
+def assert_watchdog_restarts_watcher(box: Box, seconds: float = 30.0) -> None:
+    """Fail unless a watcher that hangs is restarted, and dropped files reach done/."""
     await_active(box, seconds)
-    quicken(box, WATCHER)
+    shorten_watchdog(box, WATCHER)
     before = box.pid(WATCHER)
     box.run("kill", "-STOP", str(before))
-    box.wait_until(lambda: _is_another(box, before), seconds, what="another watcher")
-    files_what_is_dropped(box, seconds)
+    box.wait_until(lambda: _is_restarted(box, before), seconds, goal="the watcher is restarted")
+    assert_dropped_file_is_filed(box, seconds)
 
 
-def _is_another(box: Box, before: int) -> bool:
-    assert box.show(WATCHER, "ActiveState") != "failed", "the watcher was given up"
+def _is_restarted(box: Box, before: int) -> bool:
+    assert box.show(WATCHER, "ActiveState") != "failed", "systemd stopped restarting the watcher"
     return box.pid(WATCHER) not in (0, before)
 
 
-def gives_back_what_it_works_on(box: Box, seconds: float = 30.0) -> None:
-    """Fail unless a stop puts a running handler's file back unblamed, and a start brings it to its end.
+def assert_stop_requeues_running_file(box: Box, seconds: float = 30.0) -> None:
+    """Fail unless a stop requeues the file of a running handler without a failure, and a start completes it.
 
-    The worker alone is told to stop: what handlers have started hears of it from nobody.
+    Only the worker gets a signal; processes that handlers started get none.
     """
     await_active(box, seconds)
     drop(box, "hold.txt")
-    box.wait_until(lambda: seen(box, "hold.txt"), seconds, what="the handler runs")
+    box.wait_until(lambda: attempts(box, "hold.txt"), seconds, goal="the handler runs")
     box.run("systemctl", "stop", WORKER)
-    assert not box.path("/var/lib/inboxd/told").exists(), "the handler's program was told to quit"
+    assert not box.path("/var/lib/inboxd/quit").exists(), "the handler's child process got SIGQUIT"
     assert not is_done(box, "hold.txt")
     assert box.show(WORKER, "Result") == "success", box.show(WORKER, "Result")
     box.path("/var/lib/inboxd/go").touch()
     box.run("systemctl", "start", WORKER)
-    box.wait_until(lambda: is_done(box, "hold.txt"), seconds, what="hold.txt is in done/")
-    assert [line["MESSAGE"] for line in box.journal("-u", WORKER) if line.get("EVENT") in BLAME] == []
+    box.wait_until(lambda: is_done(box, "hold.txt"), seconds, goal="hold.txt is in done/")
+    assert [line["MESSAGE"] for line in box.journal("-u", WORKER) if line.get("EVENT") in FAILURE_EVENTS] == []
 
 
-def lets_what_is_brief_end(box: Box, seconds: float = 30.0) -> None:
-    """Fail unless a stop waits for handlers that end soon: they are called once."""
+def assert_stop_waits_for_short_handler(box: Box, seconds: float = 30.0) -> None:
+    """Fail unless a stop waits for a short handler, so that it is called once."""
     await_active(box, seconds)
     drop(box, "brief.txt")
-    box.wait_until(lambda: seen(box, "brief.txt"), seconds, what="the handler runs")
+    box.wait_until(lambda: attempts(box, "brief.txt"), seconds, goal="the handler runs")
     box.run("systemctl", "stop", WORKER)
     box.run("systemctl", "start", WORKER)
-    box.wait_until(lambda: is_done(box, "brief.txt"), seconds, what="brief.txt is in done/")
-    assert seen(box, "brief.txt") == [1]
+    box.wait_until(lambda: is_done(box, "brief.txt"), seconds, goal="brief.txt is in done/")
+    assert attempts(box, "brief.txt") == [1]
 
 
-def keeps_droppers_apart(box: Box, seconds: float = 30.0) -> None:
-    """Fail if one dropper can list, read, change, rename or delete another's files; "a.part" is a name that is left lying."""
+def assert_droppers_are_isolated(box: Box, seconds: float = 30.0) -> None:
+    """Fail if a dropper can list, read, change, rename or delete another's file; inboxd ignores the name "a.part"."""
     await_active(box, seconds)
     drop(box, "a.part", user="alice")
     inbox = f"{ROOT}/inbox"
-    for attempt in (
+    for command in (
         ("ls", inbox),
         ("cat", f"{inbox}/a.part"),
         ("sh", "-c", f"echo more >>{inbox}/a.part"),
@@ -196,6 +196,6 @@ def keeps_droppers_apart(box: Box, seconds: float = 30.0) -> None:
         ("ls", f"{ROOT}/done"),
         ("ls", f"{ROOT}/claimed"),
     ):
-        assert box.run(*attempt, user="bob", check=False).returncode != 0, attempt
+        assert box.run(*command, user="bob", check=False).returncode != 0, command
     assert box.run("cat", f"{inbox}/a.part", user="alice").stdout == f"{inbox}/a.part"
     box.path(f"{inbox}/a.part").unlink()

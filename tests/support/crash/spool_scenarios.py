@@ -37,7 +37,7 @@ Step = Callable[[Disk, Folders, Inbox], object]
 
 def note(path: bytes, parcel: str) -> bytes:
     """Return the error note of a failed file."""
-    return format_note(path, "no reason", inbox="drop", parcel=parcel, attempts=1, at=0.0)
+    return format_note(path, "no reason", inbox="drop", parcel=parcel, attempts=1, failed_at=0.0)
 
 
 def take(parcel: str) -> Step:

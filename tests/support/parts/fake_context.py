@@ -1,4 +1,4 @@
-"""Intakes and context put together from real and fake parts."""
+"""Builds intakes and worker contexts from real and fake parts."""
 
 from dataclasses import replace
 from pathlib import PurePath
@@ -14,13 +14,13 @@ from inboxd.tasks.worker.context import WorkerContext
 from inboxd.tasks.worker.sweep_locks import SweepLocks
 
 GRACE_SECONDS = 1e-6
-"""A parcel without a lease is helped at once."""
+"""Grace period of a parcel without a lease: the sweep recovers such a parcel at once."""
 
 HOST = "here"
 
 
 def means(disk: Disk, leases: FakeLeases, sent: Sent) -> IntakeDeps:
-    """Return what an intake works with."""
+    """Return an intake's dependencies."""
     return IntakeDeps(disk, leases, sent.send, HOST, GRACE_SECONDS)
 
 
@@ -33,29 +33,29 @@ def intake(
     registry: WorkerRegistry | None = None,
     **rules: object,
 ) -> Intake:
-    """Return an inbox's way in; every file in it is complete at once."""
-    known = replace(means(disk or Disk(), leases, sent), registry=registry)
-    return Intake(known, spool.inbox(**rules), AT_ONCE, network=False)
+    """Return an inbox's intake, for which every file is complete at once; ``rules`` are inbox settings."""
+    deps = replace(means(disk or Disk(), leases, sent), registry=registry)
+    return Intake(deps, spool.inbox(**rules), AT_ONCE, network=False)
 
 
-def take_all(way_in: Intake) -> int:
-    """Take turns until the scan is at its end; returns how many files were claimed."""
+def take_all(intake: Intake) -> int:
+    """Run turns until the scan is complete; return the number of claimed files."""
     claimed = 0
     while True:
-        taken = way_in.run_turn("scan")
-        claimed += taken.claimed
-        if not taken.has_more:
+        result = intake.run_turn("scan")
+        claimed += result.claimed
+        if not result.has_more:
             return claimed
 
 
 def settings(inbox: Inbox) -> Settings:
-    """Return settings with this one inbox."""
+    """Return settings with one inbox."""
     table = {**inbox.model_dump(exclude={"name"}), "root": PurePath(inbox.root)}
     return Settings(host=HOST, sweep={"grace_seconds": GRACE_SECONDS}, inbox={inbox.name: table})
 
 
 def make_worker_context(inbox: Inbox, leases: FakeLeases, sent: Sent, disk: Disk | None = None) -> WorkerContext:
-    """Return what tasks work with; what they send is kept in ``sent``, and results are read from there."""
+    """Return a worker context; ``sent`` keeps the messages that tasks send, and provides the stored results."""
     client = NoQueues()
     locks = SweepLocks(client, HOST)
     return WorkerContext(settings(inbox), sent, disk or Disk(), client, leases, FakeProgress(), FakeCounters(), locks)

@@ -1,4 +1,4 @@
-"""Stand-ins for what is behind Redis, where Redis is not the subject."""
+"""Fakes of Redis and Celery for tests whose subject is neither."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ class _Record:
 
 @dataclass
 class FakeLeases:
-    """Leases in memory, with a clock that a test moves on. test_lease.py holds them to the real ones' word."""
+    """Leases in memory, with a clock that tests advance. test_leases.py compares their replies with those of real leases."""
 
     now: float = 1e6
     epoch: float = 0.0
@@ -37,8 +37,8 @@ class FakeLeases:
         return self.paces.get(inbox)
 
     def take_over(self, parcel: str, seen: Lease | None, seconds: float, *, crashed: bool = False) -> int | None:
-        known = self.read([parcel])[parcel]
-        if (known and (known.state, known.expires_ms, known.owner)) != (seen and (seen.state, seen.expires_ms, seen.owner)):
+        lease = self.read([parcel])[parcel]
+        if (lease and (lease.state, lease.expires_ms, lease.owner)) != (seen and (seen.state, seen.expires_ms, seen.owner)):
             return None
         record = self.records.setdefault(parcel, _Record(LeaseState.QUEUED, 0.0))
         record.held, record.until, record.token = LeaseState.QUEUED, self.now + seconds, ""
@@ -61,20 +61,20 @@ class FakeLeases:
         return StartAnswer(StartVerdict.STARTED, record.attempt)
 
     def renew(self, parcel: str, token: str, seconds: float) -> bool:
-        return self._move_on(parcel, token, LeaseState.RUNNING, seconds, token)
+        return self._transition(parcel, token, LeaseState.RUNNING, seconds, token)
 
     def finish(self, parcel: str, token: str, seconds: float) -> bool:
-        return self._move_on(parcel, token, LeaseState.FINISHED, seconds, token)
+        return self._transition(parcel, token, LeaseState.FINISHED, seconds, token)
 
     def retry(self, parcel: str, token: str, seconds: float) -> bool:
-        return self._move_on(parcel, token, LeaseState.QUEUED, seconds, "")
+        return self._transition(parcel, token, LeaseState.QUEUED, seconds, "")
 
-    def _move_on(self, parcel: str, token: str, held: LeaseState, seconds: float, next_token: str) -> bool:
+    def _transition(self, parcel: str, token: str, state: LeaseState, seconds: float, next_token: str) -> bool:
         record = self.records.get(parcel)
         if record and (record.held is not LeaseState.RUNNING or record.token != token):
             return False
-        record = self.records.setdefault(parcel, _Record(held, 0.0))
-        record.held, record.until, record.token = held, self.now + seconds, next_token
+        record = self.records.setdefault(parcel, _Record(state, 0.0))
+        record.held, record.until, record.token = state, self.now + seconds, next_token
         return True
 
     def mark_filed(self, parcel: str) -> LeaseState | None:
@@ -91,13 +91,13 @@ class FakeLeases:
         return True
 
     def read(self, parcels: Sequence[str]) -> dict[str, Lease | None]:
-        return {parcel: self._lease(self.records.get(parcel)) for parcel in parcels}
+        return {parcel: self._to_lease(self.records.get(parcel)) for parcel in parcels}
 
-    def _lease(self, known: _Record | None) -> Lease | None:
-        if known is None:
+    def _to_lease(self, record: _Record | None) -> Lease | None:
+        if record is None:
             return None
-        left = known.until - self.now
-        return Lease(known.held, left, known.token, known.attempt, known.crashes, int(known.until * 1000))
+        seconds_left = record.until - self.now
+        return Lease(record.held, seconds_left, record.token, record.attempt, record.crashes, int(record.until * 1000))
 
     def dataset_age(self) -> float:
         return self.now - self.epoch
@@ -107,7 +107,7 @@ class FakeLeases:
         self.paces[inbox] = mean + 0.3 * (seconds_per_file - mean)
 
     def flush(self) -> None:
-        """Forget everything, as FLUSHALL does."""
+        """Delete everything, as FLUSHALL does."""
         self.records.clear()
         self.paces.clear()
         self.epoch = self.now
@@ -115,7 +115,7 @@ class FakeLeases:
 
 @dataclass
 class Sent:
-    """A mail box: takes what is sent, by the intake's seam or by Celery's send_task, and stores results by task id."""
+    """A fake Celery app: keeps the parcels sent by an intake or by ``send_task``, and the stored results by task id."""
 
     parcels: list[Parcel] = field(default_factory=list)
     options: list[dict[str, Any]] = field(default_factory=list)
@@ -143,7 +143,7 @@ class Sent:
         return raw
 
     def paths(self) -> list[bytes]:
-        """Return the paths of all files that were sent."""
+        """Return the paths of all files sent."""
         return [part.filename for parcel in self.parcels for part in parcel.files]
 
 
@@ -157,14 +157,14 @@ class FakeProgress:
         self.noted.setdefault(parcel, {})[file.path] = file
 
     def flush(self) -> None:
-        """Nothing: all is known already."""
+        """Do nothing: records are readable at once."""
 
     def read(self, parcel: str) -> dict[bytes, FileOutcome]:
         return dict(self.noted.get(parcel, {}))
 
 
 class FakeCounters:
-    """Counts in memory, by inbox and field."""
+    """Counters in memory, by inbox and field."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -175,7 +175,7 @@ class FakeCounters:
 
 
 class NoQueues:
-    """A Redis whose queues are all empty; what is set in it can be read."""
+    """A fake Redis client with empty queues, which stores plain keys."""
 
     def __init__(self) -> None:
         self.values: dict[str, bytes] = {}

@@ -1,4 +1,4 @@
-"""A context on the real Valkey, and what its sweeps find there."""
+"""A worker context on a real Valkey, and helpers to read what its sweeps leave there."""
 
 import warnings
 from collections import Counter
@@ -22,13 +22,13 @@ from inboxd.tasks.worker.context import WorkerContext, make_context
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
-    """Make a spool."""
+    """Return an empty spool."""
     return Spool.make(tmp_path / "drop")
 
 
 @pytest.fixture
 def context(valkey_url: str, valkey: redis.Redis, spool: Spool) -> Iterator[WorkerContext]:
-    """Put a context together, on an empty server that has had its memory for long enough."""
+    """Return a context on an empty server whose dataset is so old that the sweep grants no extra time."""
     settings = settings_for(valkey_url, spool.root, retry_backoff_seconds=0.0)
     valkey.set("inboxd:dataset", 0)
     made = make_context(settings, make_app(settings, results=True))
@@ -59,7 +59,7 @@ def lease(context: WorkerContext, parcel: str) -> Lease | None:
 
 
 def lapse(context: WorkerContext, parcel: str) -> None:
-    eventually(lambda: (known := lease(context, parcel)) is not None and known.seconds_left < 0)
+    eventually(lambda: (found := lease(context, parcel)) is not None and found.seconds_left < 0)
 
 
 def queued(context: WorkerContext) -> set[str]:

@@ -1,4 +1,4 @@
-"""A watcher over real folders, with a broker that can be away."""
+"""A watcher on real folders, with a broker that can be unavailable."""
 
 import contextlib
 import errno
@@ -34,43 +34,43 @@ FAST = {"settle_seconds": 0.02, "empty_file_seconds": 0.02, "poll_seconds": 0.05
 
 @dataclass
 class Broker:
-    """A Redis that keeps what is set, or is away."""
+    """A fake Redis that records heartbeats and returns outages, or is unavailable."""
 
-    away: bool = False
-    asked: int = 0
-    beats: list[dict[str, Any]] = field(default_factory=list)
-    troubles: dict[str, bytes] = field(default_factory=dict)
+    is_unavailable: bool = False
+    pings: int = 0
+    heartbeats: list[dict[str, Any]] = field(default_factory=list)
+    outages: dict[str, bytes] = field(default_factory=dict)
 
     def set(self, _key: str, value: str, *, ex: int) -> None:
         assert ex
         self.ping()
-        self.beats.append(json.loads(value))
+        self.heartbeats.append(json.loads(value))
 
     def mget(self, keys: list[str]) -> list[bytes | None]:
-        return [self.troubles.get(key.rpartition(":")[2]) for key in keys]
+        return [self.outages.get(key.rpartition(":")[2]) for key in keys]
 
     def ping(self) -> None:
-        self.asked += 1
-        if self.away:
-            raise redis.ConnectionError("gone fishing")
+        self.pings += 1
+        if self.is_unavailable:
+            raise redis.ConnectionError("no connection")
 
 
 @dataclass
 class Leases(FakeLeases):
-    """Leases that are away with their broker."""
+    """Fake leases that are unavailable while their broker is."""
 
     broker: Broker = field(default_factory=Broker)
-    asked: int = 0
+    calls: int = 0
 
     def queue(self, parcel: str, inbox: str, seconds: float, *, attempts: int = 0) -> float | None:
-        self.asked += 1
-        if self.broker.away:
-            raise BrokerUnavailable("redis: gone fishing")
+        self.calls += 1
+        if self.broker.is_unavailable:
+            raise BrokerUnavailable("redis: no connection")
         return super().queue(parcel, inbox, seconds, attempts=attempts)
 
 
 class CountingHints(HintQueue):
-    """Counts how often the loop waits."""
+    """A queue that counts how often the loop waits."""
 
     waits = 0
 
@@ -79,8 +79,8 @@ class CountingHints(HintQueue):
         return super().wait(seconds)
 
 
-class Refusing(Observer):
-    """Has no watches left."""
+class RefusingObserver(Observer):
+    """An observer for which the kernel has no watches left."""
 
     def watch(self, inbox: str, root: PurePath) -> None:
         del inbox, root
@@ -89,7 +89,7 @@ class Refusing(Observer):
 
 @dataclass
 class Watcher:
-    """A daemon over real folders, in a thread once it runs; all else that it stands on can be turned off."""
+    """A daemon on real folders, in a thread while it runs; its other dependencies are fakes that can fail."""
 
     spools: dict[str, Spool]
     lines: list[dict[str, Any]]
@@ -97,7 +97,7 @@ class Watcher:
     rules: dict[str, object] = field(default_factory=dict)
     service_manager: ServiceManager = field(default_factory=ServiceManager)
     change: SettingsChange | None = None
-    """What the next reload brings."""
+    """The change that the next reload returns."""
 
     def __post_init__(self) -> None:
         self.broker = Broker()
@@ -131,9 +131,9 @@ class Watcher:
         return sorted(self.sent.paths()) == sorted(paths)
 
     def is_idle(self, name: str = "drop") -> bool:
-        """Tell whether an inbox is looked at again by an event or, late, by the clock."""
+        """Return whether an inbox has no work left, so that only an event or the periodic scan causes its next turn."""
         watched = self.daemon.watches.inboxes.get(name)
-        return watched is not None and watched.next_turn.reason == SCAN and watched.requested is None
+        return watched is not None and watched.next_turn.reason == SCAN and watched.requested_reason is None
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:

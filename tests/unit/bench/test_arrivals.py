@@ -12,18 +12,18 @@ def event(mask: int, name: bytes) -> bytes:
     return struct.pack("iIII", 1, mask, 0, len(padded)) + padded
 
 
-def test_names_are_read_from_many_events_and_folders_are_none() -> None:
+def test_names_of_files_but_not_folders_are_parsed_from_many_events() -> None:
     raw = event(IN_MOVED_TO, b"a.bin") + event(IN_MOVED_TO | IN_ISDIR, b"sub") + event(IN_MOVED_TO, b"sixteen bytes!!!")
 
     assert parse(raw) == [b"a.bin", b"sixteen bytes!!!"]
 
 
-def test_lost_events_are_told() -> None:
+def test_lost_events_raise_overflow() -> None:
     with pytest.raises(Overflow):
         parse(event(IN_MOVED_TO, b"a") + struct.pack("iIII", -1, IN_Q_OVERFLOW, 0, 0))
 
 
-def test_a_file_that_is_renamed_in_is_seen_and_told_when(tmp_path: Path) -> None:
+def test_the_arrival_time_of_a_renamed_file_is_returned(tmp_path: Path) -> None:
     done = tmp_path / "done"
     done.mkdir()
     (tmp_path / "a.bin").write_bytes(b"a")
@@ -37,7 +37,7 @@ def test_a_file_that_is_renamed_in_is_seen_and_told_when(tmp_path: Path) -> None
     assert before <= arrived <= time.monotonic()
 
 
-def test_a_file_that_does_not_come_is_not_waited_for_longer_than_told(tmp_path: Path) -> None:
+def test_the_wait_for_a_file_that_does_not_arrive_times_out(tmp_path: Path) -> None:
     with Arrivals(tmp_path) as arrivals:
         (tmp_path / "other.bin").write_bytes(b"")
 

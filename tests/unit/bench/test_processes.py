@@ -16,7 +16,7 @@ child.communicate()
 """
 
 
-def test_a_name_with_brackets_and_spaces_does_not_shift_the_fields() -> None:
+def test_a_process_name_with_brackets_and_spaces_does_not_shift_the_fields() -> None:
     line = "77 (a) b (c) S 5 77 77 0 -1 0 0 0 0 0 100 20 3 1 20 0 1 0 900 0 0"
 
     process = parse(line)
@@ -24,7 +24,7 @@ def test_a_name_with_brackets_and_spaces_does_not_shift_the_fields() -> None:
     assert process == Process(77, 5, 124 / os.sysconf("SC_CLK_TCK"))
 
 
-def test_a_tree_has_the_children_s_children_and_nobody_else() -> None:
+def test_a_tree_has_all_descendants_and_no_other_process() -> None:
     table = {pid: Process(pid, parent, pid / 10) for pid, parent in [(1, 0), (2, 1), (3, 2), (4, 1), (5, 4)]}
 
     found = tree([2], table), tree([1, 2], table), tree([9], table)
@@ -38,7 +38,7 @@ def test_a_tree_s_processor_time_counts_each_process_once() -> None:
     assert cpu_seconds([1, 2], table) == 3.0
 
 
-def test_a_live_process_is_found_with_its_grandchild_and_their_memory() -> None:
+def test_the_tree_and_memory_of_running_processes_are_read() -> None:
     with subprocess.Popen(
         [sys.executable, "-S", "-c", NESTED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
@@ -54,7 +54,7 @@ def test_a_live_process_is_found_with_its_grandchild_and_their_memory() -> None:
     assert pss > rss / 2
 
 
-def test_what_a_child_has_used_is_counted_on_when_it_has_ended() -> None:
+def test_the_processor_time_of_an_exited_child_is_counted() -> None:
     before = cpu_seconds([os.getpid()], processes.table())
     burn = "import time\nwhile time.process_time() < 0.3: pass"
 
@@ -63,7 +63,7 @@ def test_what_a_child_has_used_is_counted_on_when_it_has_ended() -> None:
     assert cpu_seconds([os.getpid()], processes.table()) - before >= 0.28
 
 
-def test_a_process_that_is_gone_has_nothing() -> None:
+def test_an_exited_process_has_no_memory_command_or_tree() -> None:
     with subprocess.Popen([sys.executable, "-S", "-c", ""]) as child:
         child.wait()
 
@@ -74,7 +74,7 @@ def test_a_process_that_is_gone_has_nothing() -> None:
     )
 
 
-def test_a_fork_is_told_from_what_it_is_forked_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fork_s_label_differs_from_its_parent_s(monkeypatch: pytest.MonkeyPatch) -> None:
     worker = "python -m celery -q -A inboxd worker -c 2"
     commands = {
         1: "python -m inboxd up --settings x",

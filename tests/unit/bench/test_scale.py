@@ -5,22 +5,22 @@ import pytest
 
 from bench import at_scale
 from bench.scale.large import BLOCK_BYTES, write
-from bench.scale.parallel import busy_share, most_at_once
+from bench.scale.parallel import busy_share, max_concurrency
 
 
-def test_workers_that_are_never_idle_are_busy_all_the_time() -> None:
+def test_the_busy_share_of_workers_that_are_never_idle_is_1() -> None:
     spans = [(0.0, 1.0), (0.0, 1.0), (1.0, 2.0), (1.0, 2.0)]
 
-    assert (busy_share(spans, 2), most_at_once(spans)) == (1.0, 2)
+    assert (busy_share(spans, 2), max_concurrency(spans)) == (1.0, 2)
 
 
-def test_a_worker_that_waits_for_the_other_is_told_by_its_share() -> None:
+def test_a_waiting_worker_lowers_the_busy_share() -> None:
     spans = [(0.0, 1.0), (0.5, 1.5), (1.5, 2.5), (2.5, 4.0)]
 
-    assert (busy_share(spans, 2), most_at_once(spans)) == (4.5 / 8, 2)
+    assert (busy_share(spans, 2), max_concurrency(spans)) == (4.5 / 8, 2)
 
 
-def test_a_large_file_has_the_size_and_the_hash_that_are_told(tmp_path: Path) -> None:
+def test_a_large_file_has_the_requested_size_and_the_returned_hash(tmp_path: Path) -> None:
     size = BLOCK_BYTES + 20
 
     digest = write(tmp_path / "large", size)
@@ -30,10 +30,10 @@ def test_a_large_file_has_the_size_and_the_hash_that_are_told(tmp_path: Path) ->
     assert content[BLOCK_BYTES:] != content[:20]
 
 
-def test_one_scenario_takes_its_own_numbers_and_all_take_theirs() -> None:
-    one, every = at_scale.parse(["million", "--files", "5000"]), at_scale.parse([])
+def test_one_scenario_takes_options_and_all_have_their_defaults() -> None:
+    million, every = at_scale.parse(["million", "--files", "5000"]), at_scale.parse([])
 
-    assert [(arguments.scenario, arguments.files) for arguments in one] == [("million", 5000)]
+    assert [(arguments.scenario, arguments.files) for arguments in million] == [("million", 5000)]
     assert [arguments.scenario for arguments in every] == ["idle", "parallel", "large", "inboxes", "tree", "million"]
     assert every[-1].files == 1_000_000
 

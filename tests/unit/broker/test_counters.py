@@ -1,4 +1,4 @@
-"""Counting: what was tallied is read back, adds up, and costs one round trip."""
+"""Counters: written counts are read back and added up, in one round trip."""
 
 import time
 from pathlib import Path
@@ -15,28 +15,28 @@ from inboxd.errors import BrokerUnavailable
 DAY = 86_400.0
 
 
-def tally() -> Tally:
-    """Return a tally with something of each kind."""
-    made = Tally()
-    made.count_filed("drop", DONE, 0.2)
-    made.count_filed("drop", DONE, 7.5)
-    made.count_filed("drop", FAILED)
-    made.count_filed("drop", REFUSED, files=3)
-    made.count_found("drop", "event", 40)
-    made.count_found("other", "sweep", 2)
-    made.count_lost_events("drop")
-    return made
+def example_tally() -> Tally:
+    """Return a tally with counts of each kind."""
+    tally = Tally()
+    tally.count_filed("drop", DONE, 0.2)
+    tally.count_filed("drop", DONE, 7.5)
+    tally.count_filed("drop", FAILED)
+    tally.count_filed("drop", REFUSED, files=3)
+    tally.count_found("drop", "event", 40)
+    tally.count_found("other", "sweep", 2)
+    tally.count_lost_events("drop")
+    return tally
 
 
-def test_what_was_never_counted_is_nought(valkey: redis.Redis) -> None:
+def test_an_inbox_without_counts_has_zeros(valkey: redis.Redis) -> None:
     assert Counters(valkey, "here").read(["drop"]) == {"drop": InboxCounts()}
 
 
-def test_what_was_written_is_read_and_adds_up(valkey: redis.Redis) -> None:
+def test_written_counts_are_read_back_and_added_up(valkey: redis.Redis) -> None:
     counters = Counters(valkey, "here")
 
     for _ in range(2):
-        counters.write(tally())
+        counters.write(example_tally())
 
     counts = counters.read(["drop", "other"])
     drop = counts["drop"]
@@ -44,23 +44,23 @@ def test_what_was_written_is_read_and_adds_up(valkey: redis.Redis) -> None:
     assert (drop.found_by, counts["other"].found_by) == ({"event": 80}, {"sweep": 4})
     assert drop.events_lost == 2
     assert drop.latency_sum == pytest.approx(15.4)
-    assert {LATENCY_BUCKETS[at]: number for at, number in enumerate(drop.latency[:-1]) if number} == {0.25: 2, 10.0: 2}
+    assert {bound: count for bound, count in zip(LATENCY_BUCKETS, drop.latency, strict=False) if count} == {0.25: 2, 10.0: 2}
 
 
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0, 0), (0.1, 0), (0.1001, 1), (1800.0, 10), (1801.0, 11)])
-def test_a_latency_is_counted_in_the_first_bucket_that_holds_it(seconds: float, bucket: int, valkey: redis.Redis) -> None:
-    made = Tally()
-    made.count_filed("drop", DONE, seconds)
+def test_a_latency_is_counted_in_the_first_bucket_that_includes_it(seconds: float, bucket: int, valkey: redis.Redis) -> None:
+    tally = Tally()
+    tally.count_filed("drop", DONE, seconds)
 
-    Counters(valkey, "here").write(made)
+    Counters(valkey, "here").write(tally)
 
     latency = Counters(valkey, "here").read(["drop"])["drop"].latency
-    assert latency == tuple(int(at == bucket) for at in range(len(LATENCY_BUCKETS) + 1))
+    assert latency == tuple(int(index == bucket) for index in range(len(LATENCY_BUCKETS) + 1))
 
 
-def test_today_ends_with_the_day_and_the_rest_does_not(valkey: redis.Redis) -> None:
+def test_the_counts_of_today_are_empty_on_the_next_day_and_the_totals_are_not(valkey: redis.Redis) -> None:
     now = time.time()
-    Counters(valkey, "here", lambda: now).write(tally())
+    Counters(valkey, "here", lambda: now).write(example_tally())
 
     tomorrow = Counters(valkey, "here", lambda: now + DAY).read(["drop"])["drop"]
 
@@ -69,36 +69,36 @@ def test_today_ends_with_the_day_and_the_rest_does_not(valkey: redis.Redis) -> N
 
 
 def test_every_key_expires(valkey: redis.Redis) -> None:
-    Counters(valkey, "here").write(tally())
+    Counters(valkey, "here").write(example_tally())
 
     assert valkey.keys()
     assert all(valkey.ttl(key) > DAY for key in valkey.scan_iter())
 
 
-def test_each_host_counts_for_itself(valkey: redis.Redis) -> None:
-    Counters(valkey, "there").write(tally())
+def test_each_host_has_its_own_counts(valkey: redis.Redis) -> None:
+    Counters(valkey, "there").write(example_tally())
 
     assert Counters(valkey, "here").read(["drop"]) == {"drop": InboxCounts()}
 
 
-def test_a_tally_is_empty_once_it_is_written_and_costs_one_round_trip(valkey: redis.Redis) -> None:
-    made = tally()
+def test_writing_a_tally_clears_it_and_takes_one_round_trip(valkey: redis.Redis) -> None:
+    tally = example_tally()
     before = valkey.info("stats")["total_reads_processed"]
 
-    Counters(valkey, "here").write(made)
+    Counters(valkey, "here").write(tally)
     after = valkey.info("stats")["total_reads_processed"]
-    Counters(valkey, "here").write(made)
+    Counters(valkey, "here").write(tally)
 
-    assert not made.counts
-    assert after - before == 2  # of which one is the question for this number
+    assert not tally.counts
+    assert after - before == 2  # one of them is the INFO command
     assert Counters(valkey, "here").read(["drop"])["drop"].outcomes[DONE] == 2
 
 
-def test_a_tally_that_could_not_be_written_is_kept(tmp_path: Path) -> None:
-    made = tally()
+def test_a_failed_write_keeps_the_tally(tmp_path: Path) -> None:
+    tally = example_tally()
     settings = settings_for(f"unix://{tmp_path}/nowhere.sock", Spool.make(tmp_path / "drop").root)
 
     with make_client(settings) as client, pytest.raises(BrokerUnavailable):
-        Counters(client, "here").write(made)
+        Counters(client, "here").write(tally)
 
-    assert made.counts == tally().counts
+    assert tally.counts == example_tally().counts

@@ -1,3 +1,5 @@
+"""Outages of an inbox: which errors mean one, and their records in Redis."""
+
 import errno
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from inboxd.fs.syscalls import Disk
 
 
 class DeniedDisk(Disk):
-    """Lets nobody make a folder."""
+    """A disk on which no folder can be created."""
 
     def mkdir(self, *_: object) -> None:
         raise PermissionError(errno.EACCES, "denied")
@@ -25,35 +27,35 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("code", outages.INBOX_WIDE_ERRORS, ids=errno.errorcode.get)
-def test_what_every_file_would_meet_is_general(code: int, root: Path) -> None:
+def test_an_error_of_the_whole_file_system_is_inbox_wide(code: int, root: Path) -> None:
     assert is_inbox_wide(Disk(), root, OSError(code, "on purpose"))
 
 
-def test_a_folder_that_is_away_is_general(root: Path) -> None:
+def test_a_missing_folder_is_inbox_wide(root: Path) -> None:
     assert is_inbox_wide(Disk(), root, FolderUnavailable("gone"))
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENAMETOOLONG, "too long"), ValueError("no"), OSError("without a number")])
-def test_what_only_this_file_meets_is_not(error: Exception, root: Path) -> None:
+def test_an_error_of_one_file_is_not_inbox_wide(error: Exception, root: Path) -> None:
     assert not is_inbox_wide(Disk(), root, error)
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE])
-def test_what_may_be_one_files_own_is_general_only_if_nothing_can_be_made_any_more(code: int, root: Path) -> None:
-    refused = OSError(code, "denied")
+def test_an_ambiguous_error_is_inbox_wide_only_if_a_folder_is_not_writable(code: int, root: Path) -> None:
+    error = OSError(code, "denied")
 
-    assert not is_inbox_wide(Disk(), root, refused)
-    assert is_inbox_wide(DeniedDisk(), root, refused)
-    assert is_inbox_wide(RefusingDisk("open_folder", b"done", errno.EACCES), root, refused)
+    assert not is_inbox_wide(Disk(), root, error)
+    assert is_inbox_wide(DeniedDisk(), root, error)
+    assert is_inbox_wide(RefusingDisk("open_folder", b"done", errno.EACCES), root, error)
 
 
-def test_looking_for_it_leaves_nothing_behind(root: Path) -> None:
+def test_the_write_check_leaves_nothing_behind(root: Path) -> None:
     is_inbox_wide(Disk(), root, PermissionError(errno.EACCES, "denied"))
 
     assert sorted(path.name for path in root.rglob("*")) == ["claimed", "done", "failed", "inbox"]
 
 
-def test_word_of_trouble_is_news_once_is_read_by_all_and_is_taken_back(valkey: redis.Redis) -> None:
+def test_an_outage_is_new_once_per_reason_and_is_read_until_it_is_cleared(valkey: redis.Redis) -> None:
     assert record_outage(valkey, "here", "drop", "full")
     assert not record_outage(valkey, "here", "drop", "full")
     assert record_outage(valkey, "here", "drop", "read-only")
@@ -66,7 +68,7 @@ def test_word_of_trouble_is_news_once_is_read_by_all_and_is_taken_back(valkey: r
     assert read_outages(valkey, "here", ["drop"]) == {}
 
 
-def test_missing_folders_are_told_once_and_seen_by_everybody_for_himself(valkey: redis.Redis) -> None:
+def test_an_outage_of_the_folders_is_recorded_and_cleared_by_each_sweep_for_itself(valkey: redis.Redis) -> None:
     assert record_outage(valkey, "here", "drop", "no done/", seen_by="missed")
     assert not record_outage(valkey, "here", "drop", "no done/", seen_by="missed")
 
@@ -75,10 +77,10 @@ def test_missing_folders_are_told_once_and_seen_by_everybody_for_himself(valkey:
     assert clear_outage(valkey, "here", "drop", "missed")
 
 
-def test_without_a_broker_nobody_can_be_told() -> None:
-    nobody = redis.Redis(unix_socket_path="/nowhere")
+def test_a_missing_server_raises_broker_unavailable() -> None:
+    missing = redis.Redis(unix_socket_path="/nowhere")
 
     with pytest.raises(BrokerUnavailable):
-        record_outage(nobody, "here", "drop", "full")
+        record_outage(missing, "here", "drop", "full")
     with pytest.raises(BrokerUnavailable):
-        read_outages(nobody, "here", ["drop"])
+        read_outages(missing, "here", ["drop"])

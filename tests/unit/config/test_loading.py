@@ -1,4 +1,4 @@
-"""Reading the settings: what wins over what, and what is wrong told in words that help."""
+"""Loading the settings: the precedence of their sources, and the findings for errors."""
 
 import contextlib
 import os
@@ -14,11 +14,11 @@ from inboxd.config.loading import find_settings, load_settings
 from inboxd.errors import Finding, SettingsError
 
 DROP = '[inbox.drop]\nroot = "drop"\n'
-NOBODY = 65534
+NOBODY_UID = 65534
 
 
 @pytest.fixture(autouse=True)
-def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_inboxd_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.upper().startswith("INBOXD_")]:
         monkeypatch.delenv(name)
 
@@ -29,8 +29,8 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def public() -> Iterator[Path]:
-    """Make a folder that every user can reach; those above tmp_path are ours alone."""
+def public_folder() -> Iterator[Path]:
+    """Create a folder that all users can access, unlike tmp_path."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
@@ -38,36 +38,36 @@ def public() -> Iterator[Path]:
 
 
 def findings(file: Path, text: str | bytes, **overrides: object) -> list[Finding]:
-    """Return what is wrong with these settings."""
+    """Return the findings for these settings."""
     file.write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(SettingsError) as caught:
         load_settings(file, **overrides)
     return caught.value.findings
 
 
-def the_finding(file: Path, text: str | bytes, **overrides: object) -> Finding:
-    """Return the one thing that is wrong with these settings."""
-    found = findings(file, text, **overrides)
-    assert len(found) == 1, found
-    return found[0]
+def single_finding(file: Path, text: str | bytes, **overrides: object) -> Finding:
+    """Return the only finding for these settings."""
+    all_findings = findings(file, text, **overrides)
+    assert len(all_findings) == 1, all_findings
+    return all_findings[0]
 
 
 @contextlib.contextmanager
-def as_a_user() -> Iterator[None]:
-    """Be somebody whom permissions stop; root is nobody meanwhile."""
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(NOBODY)
+def as_unprivileged_user() -> Iterator[None]:
+    """Run as the user nobody if the tests run as root, whom permissions do not restrict."""
+    euid = os.geteuid()
+    if euid == 0:
+        os.seteuid(NOBODY_UID)
     try:
         yield
     finally:
-        os.seteuid(before)
+        os.seteuid(euid)
 
 
-# what wins over what
+# precedence
 
 
-def test_a_file_wins_over_the_defaults(file: Path) -> None:
+def test_the_file_overrides_the_defaults(file: Path) -> None:
     file.write_text('[redis]\nurl = "redis://file"\n')
 
     settings = load_settings(file)
@@ -76,7 +76,7 @@ def test_a_file_wins_over_the_defaults(file: Path) -> None:
     assert settings.redis.connect_timeout_seconds == 2.0
 
 
-def test_the_environment_wins_over_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text('[redis]\nurl = "redis://file"\nconnect_timeout_seconds = 9.0\n')
     monkeypatch.setenv("INBOXD_REDIS__URL", "redis://environment")
 
@@ -86,7 +86,7 @@ def test_the_environment_wins_over_the_file(file: Path, monkeypatch: pytest.Monk
     assert settings.redis.connect_timeout_seconds == 9.0
 
 
-def test_the_command_line_wins_over_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_line_overrides_the_environment(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text('host = "file"\n[redis]\nurl = "redis://file"\n')
     monkeypatch.setenv("INBOXD_HOST", "environment")
     monkeypatch.setenv("INBOXD_REDIS__URL", "redis://environment")
@@ -97,9 +97,7 @@ def test_the_command_line_wins_over_the_environment(file: Path, monkeypatch: pyt
     assert (settings.host, settings.redis.url, settings.redis.socket_timeout_seconds) == ("line", "redis://line", 7.5)
 
 
-def test_the_environment_reaches_the_defaults_of_every_inbox_but_not_what_an_inbox_sets(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_overrides_defaults_but_not_the_keys_of_an_inbox(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text(f'[defaults]\nretries = 1\n{DROP}[inbox.own]\nroot = "own"\nretries = 2\n')
     monkeypatch.setenv("INBOXD_DEFAULTS__RETRIES", "8")
 
@@ -108,7 +106,7 @@ def test_the_environment_reaches_the_defaults_of_every_inbox_but_not_what_an_inb
     assert {name: inbox.retries for name, inbox in settings.inbox.items()} == {"drop": 8, "own": 2}
 
 
-def test_the_environment_reaches_one_inbox(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_keys_of_an_inbox(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text(DROP)
     monkeypatch.setenv("INBOXD_INBOX__DROP__RETRIES", "8")
     monkeypatch.setenv("INBOXD_INBOX__DROP__INCLUDE", '["*.pdf"]')
@@ -118,9 +116,7 @@ def test_the_environment_reaches_one_inbox(file: Path, monkeypatch: pytest.Monke
     assert (inbox.retries, inbox.include) == (8, ("*.pdf",))
 
 
-def test_relative_paths_count_from_the_files_folder_and_not_from_where_we_stand(
-    file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_relative_paths_in_the_file_are_relative_to_its_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text(f'state_dir = "../state"\n{DROP}[inbox.far]\nroot = "/srv/far"\n')
     monkeypatch.chdir("/")
 
@@ -133,7 +129,7 @@ def test_relative_paths_count_from_the_files_folder_and_not_from_where_we_stand(
     }
 
 
-def test_a_file_that_is_named_relatively_is_found_from_where_we_stand(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_file_name_is_relative_to_the_current_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text(DROP)
     monkeypatch.chdir(file.parent)
 
@@ -142,14 +138,14 @@ def test_a_file_that_is_named_relatively_is_found_from_where_we_stand(file: Path
     assert settings.inbox["drop"].root == file.parent / "drop"
 
 
-def test_a_host_without_a_name_has_the_systems(file: Path) -> None:
+def test_the_host_defaults_to_the_machines_host_name(file: Path) -> None:
     file.write_text(DROP)
 
     assert load_settings(file).host == socket.gethostname()
     assert load_settings(file, host="mine").host == "mine"
 
 
-def test_what_was_loaded_can_not_be_changed(file: Path) -> None:
+def test_loaded_settings_are_immutable(file: Path) -> None:
     file.write_text(DROP)
     settings = load_settings(file)
 
@@ -159,10 +155,10 @@ def test_what_was_loaded_can_not_be_changed(file: Path) -> None:
         settings.inbox["drop"].retries = 7
 
 
-# which file
+# the settings file
 
 
-def test_the_file_that_is_named_is_read_before_the_one_in_the_environment(file: Path, tmp_path: Path) -> None:
+def test_an_argument_overrides_the_file_in_the_environment(file: Path, tmp_path: Path) -> None:
     file.touch()
     other = tmp_path / "other.toml"
     other.touch()
@@ -171,7 +167,7 @@ def test_the_file_that_is_named_is_read_before_the_one_in_the_environment(file: 
     assert find_settings(None, {"INBOXD_SETTINGS": str(other)}) == other
 
 
-def test_without_a_name_the_file_beside_us_is_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_is_settings_toml_in_the_current_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.touch()
     monkeypatch.chdir(file.parent)
 
@@ -179,68 +175,68 @@ def test_without_a_name_the_file_beside_us_is_read(file: Path, monkeypatch: pyte
     assert find_settings(None, {"INBOXD_SETTINGS": ""}) == file
 
 
-def test_where_no_file_is_we_say_where_we_have_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_is_a_finding_with_the_default_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("inboxd.config.loading.DEFAULT_FILES", (Path("settings.toml"), tmp_path / "etc" / "settings.toml"))
 
-    with pytest.raises(SettingsError, match=r"looked for settings.toml and .*/etc/settings.toml") as caught:
+    with pytest.raises(SettingsError, match=r"tried settings.toml and .*/etc/settings.toml") as caught:
         find_settings(None, {})
 
     assert "--settings FILE or INBOXD_SETTINGS" in caught.value.findings[0].remedy
 
 
 @pytest.mark.parametrize("name", ["missing.toml", ".", "settings.toml/below"])
-def test_a_file_that_is_named_and_is_none_is_told(name: str, file: Path) -> None:
+def test_a_path_that_is_not_a_file_is_a_finding(name: str, file: Path) -> None:
     file.touch()
 
     with pytest.raises(SettingsError, match="is not a file"):
         load_settings(file.parent / name)
 
 
-def test_a_file_in_a_folder_that_is_closed_to_us_is_told(public: Path) -> None:
-    file = public / "settings.toml"
+def test_a_file_in_an_inaccessible_folder_is_a_finding(public_folder: Path) -> None:
+    file = public_folder / "settings.toml"
     file.write_text(DROP)
-    public.chmod(0o000)
+    public_folder.chmod(0o000)
 
-    with as_a_user(), pytest.raises(SettingsError, match=r"settings\.toml"):
+    with as_unprivileged_user(), pytest.raises(SettingsError, match=r"settings\.toml"):
         load_settings(file)
 
 
-def test_a_file_that_we_may_not_read_is_told(public: Path) -> None:
-    file = public / "settings.toml"
+def test_an_unreadable_file_is_a_finding(public_folder: Path) -> None:
+    file = public_folder / "settings.toml"
     file.write_text(DROP)
     file.chmod(0o000)
 
-    with as_a_user(), pytest.raises(SettingsError) as caught:
+    with as_unprivileged_user(), pytest.raises(SettingsError) as caught:
         load_settings(file)
 
-    assert [str(found) for found in caught.value.findings] == [
-        f"{file}: can't be read: Permission denied\n    remedy: make it readable"
+    assert [str(finding) for finding in caught.value.findings] == [
+        f"{file}: can't be read: Permission denied\n    remedy: make the file readable"
     ]
 
 
-# what is wrong
+# findings
 
 
 @pytest.mark.parametrize("text", ["= 1", "[redis\n", '[redis]\nurl = "a"\nurl = "b"\n', "host = here"], ids=repr)
-def test_what_is_no_toml_is_told_with_its_line(text: str, file: Path) -> None:
-    finding = the_finding(file, text)
+def test_invalid_toml_is_a_finding_with_its_line(text: str, file: Path) -> None:
+    finding = single_finding(file, text)
 
     assert finding.where == str(file)
     assert "is not valid TOML: " in finding.problem
     assert "line" in finding.problem
 
 
-def test_what_is_no_utf8_is_told(file: Path) -> None:
-    finding = the_finding(file, 'host = "Jürgen"'.encode("latin-1"))
+def test_invalid_utf8_is_a_finding(file: Path) -> None:
+    finding = single_finding(file, 'host = "Jürgen"'.encode("latin-1"))
 
     assert finding.where == str(file)
     assert finding.problem.startswith("is not UTF-8: ")
-    assert finding.remedy == "save it as UTF-8"
+    assert finding.remedy == "save the file as UTF-8"
 
 
 @pytest.mark.parametrize(
-    ("text", "key", "meant"),
+    ("text", "key", "suggested"),
     [
         ('hots = "a"', "hots", "host"),
         ('[redis]\nurI = ""', "redis.urI", "url"),
@@ -252,45 +248,45 @@ def test_what_is_no_utf8_is_told(file: Path) -> None:
         ("[inboxes.drop]\nroot = 'x'", "inboxes", "inbox"),
     ],
 )
-def test_a_key_that_no_table_knows_is_told_with_the_one_that_was_meant(text: str, key: str, meant: str, file: Path) -> None:
-    finding = the_finding(file, text)
+def test_an_unknown_key_is_a_finding_with_a_similar_key(text: str, key: str, suggested: str, file: Path) -> None:
+    finding = single_finding(file, text)
 
-    assert str(finding) == f"{key} ({file}): is no setting\n    remedy: did you mean {meant}?"
+    assert str(finding) == f"{key} ({file}): is not a known setting\n    remedy: did you mean {suggested}?"
 
 
-def test_a_key_like_no_other_is_told_with_all_that_there_are(file: Path) -> None:
-    finding = the_finding(file, "[log]\nxyzzy = 1")
+def test_the_remedy_for_a_dissimilar_key_lists_the_known_keys(file: Path) -> None:
+    finding = single_finding(file, "[log]\nxyzzy = 1")
 
     assert finding.remedy == "remove it; the keys are level, format, files"
 
 
-def test_the_name_of_an_inbox_is_its_tables_and_no_key(file: Path) -> None:
-    finding = the_finding(file, f'{DROP}name = "other"')
+def test_the_name_of_an_inbox_is_not_a_key(file: Path) -> None:
+    finding = single_finding(file, f'{DROP}name = "other"')
 
     assert finding.where == f"inbox.drop.name ({file})"
-    assert finding.problem == "is no setting"
+    assert finding.problem == "is not a known setting"
 
 
 @pytest.mark.parametrize(
-    ("variable", "meant"), [("INBOXD_REDISS__URL", "redis"), ("INBOXD_HOTS", "host"), ("INBOXD_REDIS_URL", "redis")]
+    ("variable", "suggested"), [("INBOXD_REDISS__URL", "redis"), ("INBOXD_HOTS", "host"), ("INBOXD_REDIS_URL", "redis")]
 )
-def test_a_variable_that_names_no_key_is_told(variable: str, meant: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_variable_is_a_finding(variable: str, suggested: str, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "x")
 
-    finding = the_finding(file, DROP)
+    finding = single_finding(file, DROP)
 
-    assert str(finding) == f"{variable}: is no setting\n    remedy: did you mean {meant}?"
+    assert str(finding) == f"{variable}: is not a known setting\n    remedy: did you mean {suggested}?"
 
 
-def test_a_variable_whose_table_does_not_know_its_key_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_with_an_unknown_key_is_a_finding(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INBOXD_REDIS__ULR", "x")
 
-    finding = the_finding(file, DROP)
+    finding = single_finding(file, DROP)
 
-    assert str(finding) == "redis.ulr (INBOXD_REDIS__ULR): is no setting\n    remedy: did you mean url?"
+    assert str(finding) == "redis.ulr (INBOXD_REDIS__ULR): is not a known setting\n    remedy: did you mean url?"
 
 
-def test_the_variable_that_names_the_file_is_no_setting_and_no_error(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_that_names_the_file_is_accepted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text(DROP)
     monkeypatch.setenv("INBOXD_SETTINGS", str(file))
 
@@ -312,30 +308,30 @@ def test_the_variable_that_names_the_file_is_no_setting_and_no_error(file: Path,
         (f"{DROP}retries = -1", "inbox.drop.retries", "-1"),
     ],
 )
-def test_a_wrong_value_is_told_once_with_its_key_and_its_file(text: str, key: str, value: str, file: Path) -> None:
-    finding = the_finding(file, text)
+def test_an_invalid_value_is_one_finding_with_its_key_and_file(text: str, key: str, value: str, file: Path) -> None:
+    finding = single_finding(file, text)
 
     assert finding.where == f"{key} = {value!r} ({file})"
-    assert finding.remedy == f"set {key} to a value that fits"
+    assert finding.remedy == f"set {key} to a valid value"
 
 
-def test_what_is_wrong_in_the_defaults_is_told_once_however_many_inboxes_there_are(file: Path) -> None:
+def test_an_error_in_the_defaults_is_one_finding_for_all_inboxes(file: Path) -> None:
     text = f'[defaults]\nretries = -1\nbogus = 1\nunsure_seconds = "soon"\n{DROP}[inbox.b]\nroot = "b"\n[inbox.c]\nroot = "c"\n'
 
-    found = findings(file, text)
+    reported = findings(file, text)
 
-    assert {finding.where.split()[0] for finding in found} == {
+    assert {finding.where.split()[0] for finding in reported} == {
         "defaults.retries",
         "defaults.bogus",
         "defaults.unsure_seconds",
     }
-    assert len(found) == 3
+    assert len(reported) == 3
 
 
-def test_all_that_is_wrong_is_told_at_once(file: Path) -> None:
-    found = findings(file, f"[redis]\nurl = 5\n[work]\nbogus = 1\n{DROP}retries = -1\n[inbox.b]\n")
+def test_all_errors_are_reported_at_once(file: Path) -> None:
+    reported = findings(file, f"[redis]\nurl = 5\n[work]\nbogus = 1\n{DROP}retries = -1\n[inbox.b]\n")
 
-    assert sorted(finding.where.split()[0] for finding in found) == [
+    assert sorted(finding.where.split()[0] for finding in reported) == [
         "inbox.b.root",
         "inbox.drop.retries",
         "redis.url",
@@ -343,8 +339,8 @@ def test_all_that_is_wrong_is_told_at_once(file: Path) -> None:
     ]
 
 
-def test_an_inbox_without_a_root_is_told(file: Path) -> None:
-    finding = the_finding(file, "[inbox.drop]\nretries = 1\n")
+def test_an_inbox_without_a_root_is_a_finding(file: Path) -> None:
+    finding = single_finding(file, "[inbox.drop]\nretries = 1\n")
 
     assert str(finding) == f"inbox.drop.root ({file}): is missing\n    remedy: set it"
 
@@ -353,27 +349,27 @@ def test_an_inbox_without_a_root_is_told(file: Path) -> None:
     ("variable", "value"),
     [("INBOXD_WORK__CONCURRENCY", "many"), ("INBOXD_WORK", '{"concurrency": "many"}'), ("inboxd_work__concurrency", "many")],
 )
-def test_a_wrong_value_in_the_environment_is_told_with_its_variable(
+def test_an_invalid_value_in_the_environment_is_a_finding_with_its_variable(
     variable: str, value: str, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, value)
 
-    finding = the_finding(file, DROP)
+    finding = single_finding(file, DROP)
 
     assert finding.where == f"work.concurrency = 'many' ({variable})"
 
 
-def test_a_wrong_value_on_the_command_line_is_not_blamed_on_the_file(file: Path) -> None:
-    finding = the_finding(file, DROP, work={"concurrency": "many"})
+def test_an_invalid_value_on_the_command_line_does_not_name_the_file(file: Path) -> None:
+    finding = single_finding(file, DROP, work={"concurrency": "many"})
 
     assert "work.concurrency = 'many'" in finding.where
     assert str(file) not in finding.where
 
 
-def test_a_table_in_the_environment_that_is_no_json_is_told(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_json_in_the_environment_is_a_finding(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INBOXD_REDIS", "url=x")
 
-    finding = the_finding(file, DROP)
+    finding = single_finding(file, DROP)
 
     assert finding.where == "environment"
     assert "redis" in finding.problem
@@ -381,50 +377,50 @@ def test_a_table_in_the_environment_that_is_no_json_is_told(file: Path, monkeypa
 
 
 @pytest.mark.parametrize("text", ["inbox = 5", "[inbox]\ndrop = 'x'", "defaults = 3", "redis = []", "[[inbox]]\nroot = 'x'"])
-def test_a_table_that_is_none_is_told(text: str, file: Path) -> None:
-    finding = the_finding(file, text)
+def test_a_value_that_should_be_a_table_is_a_finding(text: str, file: Path) -> None:
+    finding = single_finding(file, text)
 
     assert str(file) in finding.where
 
 
-def test_a_name_that_is_unfit_for_an_inbox_is_told(file: Path) -> None:
-    finding = the_finding(file, '[inbox."My Drop"]\nroot = "x"')
+def test_an_invalid_inbox_name_is_a_finding(file: Path) -> None:
+    finding = single_finding(file, '[inbox."My Drop"]\nroot = "x"')
 
     assert finding.where.startswith("inbox.My Drop = ")
     assert "pattern" in finding.problem
 
 
-def test_a_limit_that_depends_on_another_names_both_keys(file: Path) -> None:
-    finding = the_finding(file, f"[redis]\nvisibility_timeout_seconds = 400\n[defaults]\ntime_limit_seconds = 380\n{DROP}")
+def test_a_finding_for_dependent_limits_names_both_keys(file: Path) -> None:
+    finding = single_finding(file, f"[redis]\nvisibility_timeout_seconds = 400\n[defaults]\ntime_limit_seconds = 380\n{DROP}")
 
     assert finding.where == f"inbox.drop.time_limit_seconds ({file})"
     assert "below redis.visibility_timeout_seconds = 400" in finding.problem
-    assert finding.remedy == "change one of the two"
+    assert finding.remedy == "change one of these two settings"
 
 
-def test_a_long_wrong_value_is_cut(file: Path) -> None:
-    finding = the_finding(file, f'[work]\nconcurrency = "{"x" * 5000}"')
+def test_a_long_invalid_value_is_truncated(file: Path) -> None:
+    finding = single_finding(file, f'[work]\nconcurrency = "{"x" * 5000}"')
 
     assert len(finding.where) < 300 + len(str(file))
 
 
-def test_the_credential_wins_over_the_file_and_loses_to_the_environment(
+def test_the_credential_overrides_the_file_but_not_the_environment(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file.write_text(f'redis = {{ url = "redis://file", result_expires_seconds = 700 }}\n{DROP}')
     (tmp_path / "redis-url").write_text("redis://:secret@credential\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
 
-    by_credential = load_settings(file).redis
+    from_credential = load_settings(file).redis
     monkeypatch.setenv("INBOXD_REDIS__URL", "redis://environment")
-    by_environment = load_settings(file).redis
+    from_environment = load_settings(file).redis
 
-    assert (by_credential.url, by_credential.result_expires_seconds) == ("redis://:secret@credential", 700)
-    assert by_environment.url == "redis://environment"
+    assert (from_credential.url, from_credential.result_expires_seconds) == ("redis://:secret@credential", 700)
+    assert from_environment.url == "redis://environment"
 
 
 @pytest.mark.parametrize("text", ["", "\n", None])
-def test_a_credential_with_nothing_in_it_leaves_the_url_to_the_file(
+def test_an_empty_or_missing_credential_leaves_the_files_url(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
 ) -> None:
     file.write_text(f'redis = {{ url = "redis://file" }}\n{DROP}')
@@ -436,13 +432,13 @@ def test_a_credential_with_nothing_in_it_leaves_the_url_to_the_file(
 
 
 @pytest.mark.parametrize("raw", [b"redis://:secret@one redis://two", b"redis://:secret@\xff", b"redis://:secret@a\nb"])
-def test_a_credential_that_is_no_url_is_named_and_not_shown(
+def test_an_invalid_credential_is_a_finding_without_its_text(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes
 ) -> None:
     (tmp_path / "redis-url").write_bytes(raw)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
 
-    finding = the_finding(file, DROP)
+    finding = single_finding(file, DROP)
 
     assert finding.where == f"redis.url ({tmp_path / 'redis-url'})"
     assert "secret" not in str(finding)

@@ -1,4 +1,4 @@
-"""The keys, their limits, the limits that depend on each other, and the file that lists them all."""
+"""Keys, limits, limits that depend on each other, and settings.toml, which lists all keys with their defaults."""
 
 import re
 import tomllib
@@ -31,29 +31,29 @@ def with_inbox(**tables: dict[str, Any]) -> Settings:
 
 
 def default_values(model: type[BaseModel]) -> dict[str, Any]:
-    """Return each key's default as TOML would give it."""
+    """Return the default of each key, in TOML's types."""
     values = {key: field.default for key, field in model.model_fields.items()}
     return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def file_lines() -> list[tuple[str, str, str]]:
-    """Return table, key and comment of each line of the file that sets a key."""
-    found, table = [], ""
+    """Return table, key and comment of each line of settings.toml that sets a key."""
+    lines, table = [], ""
     for line in FILE.read_text("utf-8").splitlines():
         if header := re.match(r"\[(.+?)\]", line):
             table = header[1]
         elif setting := re.match(r"(\w+) = (?:[^#\"]|\"[^\"]*\")*(#.*)?$", line):
-            found.append((table, setting[1], setting[2] or ""))
-    return found
+            lines.append((table, setting[1], setting[2] or ""))
+    return lines
 
 
-def test_an_inbox_that_sets_nothing_has_the_defaults_of_the_model() -> None:
+def test_an_inbox_without_keys_has_the_defaults() -> None:
     inbox = with_inbox().inbox["drop"]
 
     assert inbox == Inbox(name="drop", root=PurePath("/srv/drop"))
 
 
-def test_defaults_fill_in_what_an_inbox_does_not_set_itself() -> None:
+def test_an_inbox_inherits_the_defaults_that_it_does_not_override() -> None:
     inboxes = {"a": ROOT, "b": {**ROOT, "retries": 1}}
 
     settings = Settings(defaults={"retries": 9, "include": ["*.pdf"]}, inbox=inboxes)
@@ -68,7 +68,7 @@ def test_an_inbox_has_the_name_of_its_table() -> None:
     assert [inbox.name for inbox in settings.inbox.values()] == ["a-1", "b_2"]
 
 
-def test_settings_can_not_be_changed() -> None:
+def test_settings_are_immutable() -> None:
     settings = with_inbox()
 
     for part, key in ((settings, "host"), (settings.redis, "url"), (settings.inbox["drop"], "retries")):
@@ -77,7 +77,7 @@ def test_settings_can_not_be_changed() -> None:
 
 
 @pytest.mark.parametrize("table", [*TABLES, "inbox"])
-def test_a_key_that_no_table_knows_is_refused(table: str) -> None:
+def test_an_unknown_key_is_refused(table: str) -> None:
     tables = {"inbox": {"drop": {**ROOT, "bogus": 1}}} if table == "inbox" else {table: {"bogus": 1}}
 
     with pytest.raises(ValidationError, match=r"bogus\n.*Extra inputs are not permitted"):
@@ -85,13 +85,13 @@ def test_a_key_that_no_table_knows_is_refused(table: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "A", "a b", "../a", "-a", "ä", "a" * 65, "a.b"], ids=repr)
-def test_a_name_that_is_unfit_for_an_inbox_is_refused(name: str) -> None:
+def test_an_invalid_inbox_name_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="should match pattern"):
         Settings(inbox={name: ROOT})
 
 
 @pytest.mark.parametrize("handler", ["", "describe", "inboxd.handlers", "a:b:c", "a:b()", "a b:c"], ids=repr)
-def test_a_handler_is_written_as_module_and_function(handler: str) -> None:
+def test_a_handler_without_the_form_module_function_is_refused(handler: str) -> None:
     with pytest.raises(ValidationError, match="module:function"):
         with_inbox(defaults={"handler": handler})
 
@@ -110,33 +110,33 @@ def test_a_value_outside_its_limits_is_refused(key: str, value: object) -> None:
         with_inbox(defaults={key: value})
 
 
-@pytest.mark.parametrize(("time_limit", "fits"), [(574, True), (575, False)])
-def test_a_running_parcel_is_never_handed_out_again(time_limit: int, fits: bool) -> None:
+@pytest.mark.parametrize(("time_limit", "is_valid"), [(574, True), (575, False)])
+def test_the_time_limit_must_be_below_the_visibility_timeout(time_limit: int, is_valid: bool) -> None:
     tables = {"redis": {"visibility_timeout_seconds": 600}, "work": {"lease_seconds": 15.0}}
 
-    problem = refused(defaults={"time_limit_seconds": time_limit}, **tables)
+    error = validation_error(defaults={"time_limit_seconds": time_limit}, **tables)
 
-    assert (problem is None) is fits
-    assert fits or "inbox.drop.time_limit_seconds: 575 is above the visibility timeout" in str(problem)
-
-
-@pytest.mark.parametrize(("longest", "fits"), [(599.9, True), (600.0, False)])
-def test_a_waiting_retry_is_never_handed_out_twice(longest: float, fits: bool) -> None:
-    problem = refused(redis={"visibility_timeout_seconds": 600}, defaults={"retry_backoff_max_seconds": longest})
-
-    assert (problem is None) is fits
-    assert fits or "inbox.drop.retry_backoff_max_seconds: 600 must be below" in str(problem)
+    assert (error is None) is is_valid
+    assert is_valid or "inbox.drop.time_limit_seconds: 575 is too long" in str(error)
 
 
-@pytest.mark.parametrize(("grace", "fits"), [(15.0, True), (15.5, False)])
-def test_the_grace_of_the_sweep_is_not_above_the_lease(grace: float, fits: bool) -> None:
-    problem = refused(sweep={"grace_seconds": grace})
+@pytest.mark.parametrize(("longest", "is_valid"), [(599.9, True), (600.0, False)])
+def test_the_retry_delay_must_be_below_the_visibility_timeout(longest: float, is_valid: bool) -> None:
+    error = validation_error(redis={"visibility_timeout_seconds": 600}, defaults={"retry_backoff_max_seconds": longest})
 
-    assert (problem is None) is fits
-    assert fits or "sweep.grace_seconds: 15.5 must not be above work.lease_seconds = 15" in str(problem)
+    assert (error is None) is is_valid
+    assert is_valid or "inbox.drop.retry_backoff_max_seconds: 600 must be below" in str(error)
 
 
-def refused(**tables: dict[str, Any]) -> ValidationError | None:
+@pytest.mark.parametrize(("grace", "is_valid"), [(15.0, True), (15.5, False)])
+def test_the_grace_of_the_sweep_must_not_exceed_the_lease(grace: float, is_valid: bool) -> None:
+    error = validation_error(sweep={"grace_seconds": grace})
+
+    assert (error is None) is is_valid
+    assert is_valid or "sweep.grace_seconds: 15.5 must not be above work.lease_seconds = 15" in str(error)
+
+
+def validation_error(**tables: dict[str, Any]) -> ValidationError | None:
     try:
         with_inbox(**tables)
     except ValidationError as error:
@@ -144,29 +144,29 @@ def refused(**tables: dict[str, Any]) -> ValidationError | None:
     return None
 
 
-def test_the_file_lists_every_key_once_and_says_what_it_means() -> None:
+def test_settings_toml_lists_and_explains_each_key_once() -> None:
     expected = [("", key) for key in Settings.model_fields if key not in {*TABLES, "inbox"}]
     expected += [(table, key) for table, model in TABLES.items() for key in model.model_fields]
 
     lines = [line for line in file_lines() if not line[0].startswith("inbox.")]
 
     assert Counter((table, key) for table, key, _ in lines) == Counter(expected)
-    assert [key for _, key, comment in lines if len(comment) < len("# so long")] == []
+    assert [key for _, key, comment in lines if len(comment) < len("# comment")] == []
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_the_file_has_the_default_of_every_key(table: str) -> None:
-    listed = tomllib.loads(FILE.read_text("utf-8"))[table]
+def test_settings_toml_has_the_default_of_each_key(table: str) -> None:
+    parsed = tomllib.loads(FILE.read_text("utf-8"))[table]
 
-    assert listed == default_values(TABLES[table])
-    assert {key: type(value) for key, value in listed.items()} == {
+    assert parsed == default_values(TABLES[table])
+    assert {key: type(value) for key, value in parsed.items()} == {
         key: type(value) for key, value in default_values(TABLES[table]).items()
     }
 
 
-def test_the_file_as_a_whole_is_what_the_model_has_by_default() -> None:
-    listed = tomllib.loads(FILE.read_text("utf-8"))
+def test_settings_toml_is_equal_to_the_defaults() -> None:
+    parsed = tomllib.loads(FILE.read_text("utf-8"))
 
-    settings = Settings(**listed)
+    settings = Settings(**parsed)
 
     assert settings == Settings(inbox={"drop": {"root": "drop"}})

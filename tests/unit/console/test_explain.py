@@ -100,8 +100,8 @@ def test_an_empty_file_waits(settings: Settings, spool: Spool) -> None:
     ("path", "rules", "reason"),
     [
         (b"a.part", {}, "a temporary name"),
-        (b"a.pdf", {"include": ("*.txt",)}, "no pattern of include = ['*.txt'] fits"),
-        (b"x/a.pdf", {"exclude": ("x/*",)}, "exclude = 'x/*' fits"),
+        (b"a.pdf", {"include": ("*.txt",)}, "no pattern of include = ['*.txt'] matches"),
+        (b"x/a.pdf", {"exclude": ("x/*",)}, "exclude = 'x/*' matches"),
         (b".git/x/a.pdf", {}, ".git/ is not scanned: a hidden folder"),
         (b"x/a.pdf", {"recursive": False}, "x/ is not scanned: a sub-folder, and recursive = false"),
     ],

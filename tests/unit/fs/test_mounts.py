@@ -1,4 +1,4 @@
-"""What kind of mount a folder is on, and what follows from it."""
+"""Finding a folder's mount, and the watch mode and wait times that follow from its file system."""
 
 from pathlib import Path, PurePath
 
@@ -18,47 +18,47 @@ MOUNTINFO = r"""
 
 
 class MountsDisk(Disk):
-    """A system with these mounts, on which every folder is on one of them."""
+    """A system with a given mount table, where every folder has the same mount id."""
 
-    def __init__(self, number: int, text: str = MOUNTINFO) -> None:
-        self._number = number
+    def __init__(self, mount_id: int, text: str = MOUNTINFO) -> None:
+        self._mount_id = mount_id
         self._text = text
 
     def mount_id(self, _fd: Fd) -> int:
-        return self._number
+        return self._mount_id
 
     def read_text(self, path: PurePath) -> str:
         assert path == PurePath("/proc/self/mountinfo")
         return self._text
 
 
-def mount(kind: str) -> Mount:
-    return Mount(1, kind, "/")
+def mount(fs_type: str) -> Mount:
+    return Mount(1, fs_type, "/")
 
 
 def test_the_mount_of_a_real_folder_is_found(tmp_path: Path) -> None:
     point = next(folder for folder in (tmp_path, *tmp_path.parents) if folder.is_mount())
 
-    found = find_mount_of_path(Disk(), tmp_path)
+    result = find_mount_of_path(Disk(), tmp_path)
 
-    assert found.point == str(point)
-    assert f" {point} {found.file_system} " in Path("/proc/mounts").read_text()
+    assert result.point == str(point)
+    assert f" {point} {result.file_system} " in Path("/proc/mounts").read_text()
 
 
-def test_proc_is_a_mount_of_its_own(tmp_path: Path) -> None:
+def test_proc_is_a_separate_mount(tmp_path: Path) -> None:
     proc = find_mount_of_path(Disk(), PurePath("/proc"))
 
     assert (proc.file_system, proc.point, proc.is_network) == ("proc", "/proc", True)
     assert proc.id != find_mount_of_path(Disk(), tmp_path).id
 
 
-def test_folders_on_one_mount_have_one_number(tmp_path: Path) -> None:
+def test_folders_on_one_mount_have_equal_mounts(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
 
     assert find_mount_of_path(Disk(), tmp_path) == find_mount_of_path(Disk(), tmp_path / "a")
 
 
-def test_looking_for_a_mount_leaves_nothing_open(tmp_path: Path) -> None:
+def test_finding_a_mount_leaves_no_descriptor_open(tmp_path: Path) -> None:
     before = sorted(Path("/proc/self/fd").iterdir())
 
     find_mount_of_path(Disk(), tmp_path)
@@ -66,72 +66,72 @@ def test_looking_for_a_mount_leaves_nothing_open(tmp_path: Path) -> None:
     assert sorted(Path("/proc/self/fd").iterdir()) == before
 
 
-def test_a_folder_that_is_not_there_is_on_no_mount(tmp_path: Path) -> None:
+def test_a_missing_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         find_mount_of_path(Disk(), tmp_path / "none")
 
 
 @pytest.mark.parametrize(
-    ("number", "kind", "point"),
+    ("mount_id", "fs_type", "point"),
     [(22, "ext4", "/"), (30, "nfs4", "/srv"), (31, "xfs", "/srv"), (32, "fuse.sshfs", r"/mnt/my\040disk")],
 )
-def test_of_mounts_upon_mounts_the_one_with_the_number_is_meant(number: int, kind: str, point: str) -> None:
-    assert find_mount(MountsDisk(number), 0) == Mount(number, kind, point)
+def test_of_stacked_mounts_the_one_with_the_id_is_found(mount_id: int, fs_type: str, point: str) -> None:
+    assert find_mount(MountsDisk(mount_id), 0) == Mount(mount_id, fs_type, point)
 
 
-def test_a_mount_that_is_not_listed_is_of_unknown_kind_and_not_trusted() -> None:
-    found = find_mount(MountsDisk(99), 0)
+def test_an_unlisted_mount_has_an_unknown_file_system_and_counts_as_network() -> None:
+    result = find_mount(MountsDisk(99), 0)
 
-    assert (found.id, found.file_system, found.is_network) == (99, "unknown", True)
+    assert (result.id, result.file_system, result.is_network) == (99, "unknown", True)
 
 
-@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0b", "\x0c", "\x1c", "\xa0", "\u3000", "\udcff"])
-def test_a_mount_of_anybody_with_an_odd_name_does_not_hide_the_others(odd: str) -> None:
-    strange = f"21 1 0:50 / /home/me/{odd}a{odd} rw - fuse.sshfs me@there:/ rw\n"
+@pytest.mark.parametrize("character", ["\u2028", "\x85", "\x0b", "\x0c", "\x1c", "\xa0", "\u3000", "\udcff"])
+def test_a_mount_point_with_a_line_separator_in_its_name_does_not_hide_other_mounts(character: str) -> None:
+    line = f"21 1 0:50 / /home/me/{character}a{character} rw - fuse.sshfs me@there:/ rw\n"
 
-    assert find_mount(MountsDisk(31, strange + MOUNTINFO), 0) == Mount(31, "xfs", "/srv")
-    assert find_mount(MountsDisk(21, strange + MOUNTINFO), 0).point == f"/home/me/{odd}a{odd}"
+    assert find_mount(MountsDisk(31, line + MOUNTINFO), 0) == Mount(31, "xfs", "/srv")
+    assert find_mount(MountsDisk(21, line + MOUNTINFO), 0).point == f"/home/me/{character}a{character}"
 
 
 @pytest.mark.parametrize(
-    "kind", ["nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "fuse.sshfs", "fuse", "ceph", "vboxsf", "unknown", "", "EXT4"]
+    "fs_type", ["nfs", "nfs4", "cifs", "smb3", "9p", "virtiofs", "fuse.sshfs", "fuse", "ceph", "vboxsf", "unknown", "", "EXT4"]
 )
-def test_where_others_may_write_unseen_is_polled_and_waited_for(kind: str) -> None:
-    watched = choose_watch_mode(Rules(), mount(kind))
+def test_a_network_file_system_is_polled_with_longer_waits(fs_type: str) -> None:
+    watch_mode = choose_watch_mode(Rules(), mount(fs_type))
 
-    assert (watched.uses_events, watched.name) == (False, "polling")
-    assert kind in watched.reason
-    assert wait_times(Rules(), mount(kind)).unsure_seconds == UNSURE_NETWORK_SECONDS
-    assert not wait_times(Rules(), mount(kind)).trusts_leases
-
-
-@pytest.mark.parametrize("kind", sorted(LOCAL_FILE_SYSTEMS))
-def test_a_local_file_system_is_watched_by_events(kind: str) -> None:
-    watched = choose_watch_mode(Rules(), mount(kind))
-
-    assert (watched.uses_events, watched.name) == (True, "inotify")
-    assert kind in watched.reason
-    assert wait_times(Rules(), mount(kind)).unsure_seconds == UNSURE_LOCAL_SECONDS
-    assert wait_times(Rules(), mount(kind)).trusts_leases
+    assert (watch_mode.uses_events, watch_mode.name) == (False, "polling")
+    assert fs_type in watch_mode.reason
+    assert wait_times(Rules(), mount(fs_type)).unsure_seconds == UNSURE_NETWORK_SECONDS
+    assert not wait_times(Rules(), mount(fs_type)).trusts_leases
 
 
-@pytest.mark.parametrize("kind", ["ext4", "nfs4"])
-@pytest.mark.parametrize(("word", "events"), [("inotify", True), ("polling", False)])
-def test_the_settings_word_on_watching_counts_for_more_than_the_mounts_kind(kind: str, word: str, events: bool) -> None:
-    watched = choose_watch_mode(Rules(watch_mode=word), mount(kind))
+@pytest.mark.parametrize("fs_type", sorted(LOCAL_FILE_SYSTEMS))
+def test_a_local_file_system_is_watched_by_events(fs_type: str) -> None:
+    watch_mode = choose_watch_mode(Rules(), mount(fs_type))
 
-    assert (watched.uses_events, watched.name) == (events, word)
-    assert "watch_mode" in watched.reason
+    assert (watch_mode.uses_events, watch_mode.name) == (True, "inotify")
+    assert fs_type in watch_mode.reason
+    assert wait_times(Rules(), mount(fs_type)).unsure_seconds == UNSURE_LOCAL_SECONDS
+    assert wait_times(Rules(), mount(fs_type)).trusts_leases
 
 
-@pytest.mark.parametrize("kind", ["ext4", "nfs4"])
-def test_the_settings_word_on_waiting_counts_for_more_than_the_mounts_kind(kind: str) -> None:
-    waits = wait_times(Rules(settle_seconds=0.25, unsure_seconds=3.0, empty_file_seconds=4.0), mount(kind))
+@pytest.mark.parametrize("fs_type", ["ext4", "nfs4"])
+@pytest.mark.parametrize(("mode", "uses_events"), [("inotify", True), ("polling", False)])
+def test_the_watch_mode_setting_overrides_the_file_system(fs_type: str, mode: str, uses_events: bool) -> None:
+    watch_mode = choose_watch_mode(Rules(watch_mode=mode), mount(fs_type))
+
+    assert (watch_mode.uses_events, watch_mode.name) == (uses_events, mode)
+    assert "watch_mode" in watch_mode.reason
+
+
+@pytest.mark.parametrize("fs_type", ["ext4", "nfs4"])
+def test_the_wait_time_settings_override_the_file_system(fs_type: str) -> None:
+    waits = wait_times(Rules(settle_seconds=0.25, unsure_seconds=3.0, empty_file_seconds=4.0), mount(fs_type))
 
     assert (waits.settle_seconds, waits.unsure_seconds, waits.empty_seconds) == (0.25, 3.0, 4.0)
 
 
-def test_nothing_is_waited_for_less_long_than_a_complete_file() -> None:
+def test_no_wait_time_is_shorter_than_settle_seconds() -> None:
     waits = wait_times(Rules(settle_seconds=20.0, empty_file_seconds=0.0), mount("ext4"))
 
     assert (waits.settle_seconds, waits.unsure_seconds, waits.empty_seconds) == (20.0, 20.0, 20.0)

@@ -1,4 +1,4 @@
-"""Walking through a tree: any depth, any breadth, nothing followed, and no way out of it."""
+"""Tree walks: of any depth and breadth, without following symlinks or leaving the tree."""
 
 import errno
 import os
@@ -19,51 +19,51 @@ from inboxd.fs.walk import Entry, walk
 @pytest.fixture
 def top(tmp_path: Path) -> Path:
     """Make an empty folder."""
-    made = tmp_path / "top"
-    made.mkdir()
-    return made
+    folder = tmp_path / "top"
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture
 def at(top: Path) -> Iterator[Fd]:
-    """Open it."""
+    """Open the folder ``top``."""
     with closing(Disk(), Disk().open_root(top)) as folder:
         yield folder
 
 
 def put(top: Path, *paths: bytes) -> None:
     for path in paths:
-        place = top / os.fsdecode(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(path)
+        file = top / os.fsdecode(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(path)
 
 
-def told(at: Fd, disk: Disk | None = None, enter: Callable[[Entry], bool] = lambda _: True) -> list[tuple[bytes, bool]]:
+def list_entries(at: Fd, disk: Disk | None = None, enter: Callable[[Entry], bool] = lambda _: True) -> list[tuple[bytes, bool]]:
     return [(entry.path, entry.is_folder) for entry in walk(disk or Disk(), at, enter)]
 
 
-def test_every_entry_is_told_once(top: Path, at: Fd) -> None:
+def test_every_entry_is_yielded_once(top: Path, at: Fd) -> None:
     put(top, b"a", b"x/b", b"x/y/c", b"\xff/\n")
     (top / "empty").mkdir()
 
-    found = told(at)
+    entries = list_entries(at)
 
-    assert sorted(found) == sorted([
+    assert sorted(entries) == sorted([
         (b"a", False), (b"x/b", False), (b"x/y/c", False), (b"\xff/\n", False),
         (b"x", True), (b"x/y", True), (b"\xff", True), (b"empty", True),
     ])  # fmt: skip
 
 
-def test_a_folder_is_told_after_all_that_is_in_it(top: Path, at: Fd) -> None:
+def test_a_folder_is_yielded_after_its_contents(top: Path, at: Fd) -> None:
     put(top, b"x/a", b"x/y/b", b"x/z/c")
 
-    paths = [path for path, _ in told(at)]
+    paths = [path for path, _ in list_entries(at)]
 
     assert paths.index(b"x") == len(paths) - 1
     assert paths.index(b"x/y/b") < paths.index(b"x/y")
 
 
-def test_an_entry_can_be_reached_through_its_open_folder(top: Path, at: Fd) -> None:
+def test_an_entry_is_accessible_through_its_open_folder(top: Path, at: Fd) -> None:
     put(top, b"x/a", b"x/y/b")
 
     sizes = {entry.path: Disk().stat(entry.at, entry.name).size for entry in walk(Disk(), at) if not entry.is_folder}
@@ -71,8 +71,8 @@ def test_an_entry_can_be_reached_through_its_open_folder(top: Path, at: Fd) -> N
     assert sizes == {b"x/a": 3, b"x/y/b": 5}
 
 
-def test_what_was_told_can_be_removed_on_the_way(top: Path, at: Fd) -> None:
-    put(top, *[b"%d/%d/%d" % (one, two, three) for one in range(3) for two in range(3) for three in range(3)])
+def test_yielded_entries_can_be_removed_during_the_walk(top: Path, at: Fd) -> None:
+    put(top, *[b"%d/%d/%d" % (first, second, third) for first in range(3) for second in range(3) for third in range(3)])
 
     for entry in walk(Disk(), at):
         (Disk().rmdir if entry.is_folder else Disk().unlink)(entry.at, entry.name)
@@ -80,58 +80,58 @@ def test_what_was_told_can_be_removed_on_the_way(top: Path, at: Fd) -> None:
     assert list(top.iterdir()) == []
 
 
-def test_links_are_told_and_not_followed(top: Path, at: Fd) -> None:
+def test_symlinks_are_yielded_and_not_followed(top: Path, at: Fd) -> None:
     (top / "link").symlink_to("/etc")
 
-    assert told(at) == [(b"link", False)]
+    assert list_entries(at) == [(b"link", False)]
 
 
-def test_a_folder_that_is_not_wanted_is_told_and_not_walked_through(top: Path, at: Fd) -> None:
+def test_a_folder_that_enter_rejects_is_yielded_without_its_contents(top: Path, at: Fd) -> None:
     put(top, b"x/a", b"y/b")
 
-    found = told(at, enter=lambda folder: folder.name != b"x")
+    entries = list_entries(at, enter=lambda folder: folder.name != b"x")
 
-    assert sorted(found) == [(b"x", True), (b"y", True), (b"y/b", False)]
+    assert sorted(entries) == [(b"x", True), (b"y", True), (b"y/b", False)]
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.ENOENT, errno.ELOOP], ids=errno.errorcode.get)
-def test_a_folder_that_can_not_be_opened_does_not_keep_us_from_the_others(code: int, top: Path, at: Fd) -> None:
+def test_a_folder_that_can_not_be_opened_does_not_end_the_walk(code: int, top: Path, at: Fd) -> None:
     put(top, b"x/a", b"y/b")
 
-    found = told(at, RefusingDisk("open_folder", b"x", code))
+    entries = list_entries(at, RefusingDisk("open_folder", b"x", code))
 
-    assert sorted(found) == [(b"x", True), (b"y", True), (b"y/b", False)]
+    assert sorted(entries) == [(b"x", True), (b"y", True), (b"y/b", False)]
 
 
-def test_a_folder_that_can_not_be_read_is_an_error_and_never_empty(top: Path, at: Fd) -> None:
+def test_an_io_error_in_a_folder_is_raised(top: Path, at: Fd) -> None:
     put(top, b"x/a")
 
     with pytest.raises(OSError, match="refused"):
-        told(at, RefusingDisk("open_folder", b"x", errno.EIO))
+        list_entries(at, RefusingDisk("open_folder", b"x", errno.EIO))
 
 
-def test_a_folder_that_is_moved_away_under_us_does_not_lead_us_out_of_the_tree(top: Path, at: Fd, tmp_path: Path) -> None:
+def test_a_folder_that_is_moved_out_does_not_lead_the_walk_out_of_the_tree(top: Path, at: Fd, tmp_path: Path) -> None:
     put(top, b"x/y/a", b"z/b")
-    put(tmp_path, b"elsewhere/not ours")
-    found = []
+    put(tmp_path, b"elsewhere/unrelated")
+    paths = []
 
     for entry in walk(Disk(), at):
-        found.append(entry.path)
+        paths.append(entry.path)
         if entry.path == b"x/y/a":
             (top / "x" / "y").rename(tmp_path / "elsewhere" / "y")
 
-    assert set(found) <= {b"x/y/a", b"x/y", b"x", b"z/b", b"z"}
+    assert set(paths) <= {b"x/y/a", b"x/y", b"x", b"z/b", b"z"}
 
 
-def test_a_tree_of_3000_levels_is_walked_through_level_by_level(top: Path, at: Fd) -> None:
-    with deep_tree(top) as deep:
-        paths = [path for path, _ in told(at, Fuse(Disk(), 20 * LEVELS))]
+def test_a_tree_of_3000_levels_takes_a_few_operations_per_level(top: Path, at: Fd) -> None:
+    with deep_tree(top) as deep_path:
+        paths = [path for path, _ in list_entries(at, Fuse(Disk(), 20 * LEVELS))]
 
-    assert paths[0] == deep
+    assert paths[0] == deep_path
     assert len(paths) == LEVELS + 1
 
 
-def test_long_names_all_the_way_down_do_not_fill_the_memory(top: Path, at: Fd) -> None:
+def test_long_names_in_a_deep_tree_need_little_memory(top: Path, at: Fd) -> None:
     tracemalloc.start()
     with deep_tree(top, levels=1000, name="n" * 255):
         count = sum(1 for _ in walk(Disk(), at))
@@ -142,13 +142,13 @@ def test_long_names_all_the_way_down_do_not_fill_the_memory(top: Path, at: Fd) -
     assert peak < 16 * 1024 * 1024
 
 
-def test_a_walk_that_is_given_up_leaves_nothing_open(top: Path, at: Fd) -> None:
+def test_a_walk_that_is_closed_early_leaves_no_descriptor_open(top: Path, at: Fd) -> None:
     put(top, b"x/y/a")
     open_before = open_descriptors()
 
     entries = walk(Disk(), at)
     next(entries)
     entries.close()
-    told(at)
+    list_entries(at)
 
     assert open_descriptors() == open_before

@@ -1,4 +1,4 @@
-"""From a claimed parcel to its payload: what travels inside, what by its path, what not at all."""
+"""Packing a claimed parcel: files sent inline, files sent by reference, refused and busy files."""
 
 import contextlib
 import errno
@@ -30,7 +30,7 @@ def spool(tmp_path: Path) -> Spool:
     return Spool.make(tmp_path / "drop")
 
 
-def packed(spool: Spool, parcel: str, *paths: bytes, disk: Disk | None = None, **rules: object) -> Packed:
+def pack_all(spool: Spool, parcel: str, *paths: bytes, disk: Disk | None = None, **rules: object) -> Packed:
     with spool.folders() as folders:
         return pack(disk or Disk(), folders, spool.inbox(**rules), parcel, paths)
 
@@ -39,78 +39,74 @@ def place(spool: Spool, parcel: str, path: bytes) -> Path:
     return spool.where(b"claimed/%s/%s" % (parcel.encode(), path))
 
 
-def look(spool: Spool, path: bytes) -> Stat:
+def get_stat(spool: Spool, path: bytes) -> Stat:
     folder, _, name = path.rpartition(b"/")
     with closing(Disk(), Disk().open_root(PurePath(spool.where(folder)))) as at:
         return Disk().stat(at, name)
 
 
-def nothing_but(packed: Packed) -> str:
-    """Return which one of its lists has something in it."""
+def only_list(packed: Packed) -> str:
+    """Return the name of the only list that is not empty."""
     (name,) = [name for name in ("parts", "refused", "busy") if getattr(packed, name)]
     return name
 
 
 class DeviceDisk(Disk):
-    """Says of every entry that it is a device: only root can make one."""
+    """A disk that reports every entry as a device, because only root can make one."""
 
     def stat(self, at: Fd, name: bytes) -> Stat:
         return super().stat(at, name)._replace(kind=FileKind.DEVICE)
 
 
-# what travels
+# accepted files
 
 
-def test_a_small_file_travels_inside_with_all_that_is_known_of_it(spool: Spool) -> None:
+def test_a_small_file_is_sent_inline_with_its_headers(spool: Spool) -> None:
     parcel = spool.claimed(b"x/a.pdf", data=b"content")
     os.utime(place(spool, parcel, b"x/a.pdf"), (1, OLD))
 
-    (part,) = packed(spool, parcel, b"x/a.pdf").parts
+    (part,) = pack_all(spool, parcel, b"x/a.pdf").parts
 
-    assert (part.filename, part.content_type, part.content_length, part.stream) == (
-        b"x/a.pdf",
-        "application/pdf",
-        7,
-        b"content",
-    )
+    assert (part.filename, part.content_type) == (b"x/a.pdf", "application/pdf")
+    assert (part.content_length, part.stream) == (7, b"content")
     assert part.headers["sha256"] == hashlib.sha256(b"content").hexdigest()
     assert (part.headers["mtime"], part.headers["claimed-at"]) == (OLD, created_at(parcel))
 
 
-def test_a_larger_file_travels_by_its_path_and_is_not_read(spool: Spool) -> None:
+def test_a_larger_file_is_sent_by_reference_and_not_read(spool: Spool) -> None:
     parcel = spool.claimed(b"a", data=b"x" * 65)
 
-    (part,) = packed(spool, parcel, b"a").parts
+    (part,) = pack_all(spool, parcel, b"a").parts
 
     assert (part.stream, part.content_length) == (None, 65)
     assert set(part.headers) == {"id", "mtime", "claimed-at"}
 
 
-@pytest.mark.parametrize(("size", "inline"), [(0, True), (63, True), (64, True), (65, False)])
-def test_the_limit_itself_still_travels_inside(size: int, inline: bool, spool: Spool) -> None:
+@pytest.mark.parametrize(("size", "is_inline"), [(0, True), (63, True), (64, True), (65, False)])
+def test_files_up_to_inline_bytes_max_are_sent_inline(size: int, is_inline: bool, spool: Spool) -> None:
     parcel = spool.claimed(b"a", data=b"x" * size)
 
-    (part,) = packed(spool, parcel, b"a", inline_bytes_max=64).parts
+    (part,) = pack_all(spool, parcel, b"a", inline_bytes_max=64).parts
 
-    assert part.stream == (b"x" * size if inline else None)
+    assert part.stream == (b"x" * size if is_inline else None)
 
 
-def test_with_a_limit_of_nothing_only_empty_files_travel_inside(spool: Spool) -> None:
+def test_with_inline_bytes_max_0_only_empty_files_are_sent_inline(spool: Spool) -> None:
     parcel = spool.claimed(b"a", data=b"")
     spool.put(b"claimed/%s/b" % parcel.encode(), b"x")
 
-    parts = packed(spool, parcel, b"a", b"b", inline_bytes_max=0).parts
+    parts = pack_all(spool, parcel, b"a", b"b", inline_bytes_max=0).parts
 
     assert [part.stream for part in parts] == [b"", None]
 
 
-def test_what_has_no_room_left_in_the_parcel_travels_by_its_path_and_smaller_ones_still_fit(spool: Spool) -> None:
+def test_files_that_exceed_parcel_bytes_max_are_sent_by_reference_and_smaller_ones_still_inline(spool: Spool) -> None:
     parcel = new_parcel_id()
     sizes = {b"a": 600, b"b": 600, b"c": 424, b"d": 1, b"e": 0}
     for path, size in sizes.items():
         spool.put(b"claimed/%s/%s" % (parcel.encode(), path), b"x" * size)
 
-    parts = packed(spool, parcel, *sizes, inline_bytes_max=600, parcel_bytes_max=1024).parts
+    parts = pack_all(spool, parcel, *sizes, inline_bytes_max=600, parcel_bytes_max=1024).parts
 
     assert {part.filename: part.stream is not None for part in parts} == {
         b"a": True,
@@ -121,7 +117,7 @@ def test_what_has_no_room_left_in_the_parcel_travels_by_its_path_and_smaller_one
     }
 
 
-def test_what_is_not_to_be_carried_travels_by_its_path_with_its_hash(spool: Spool) -> None:
+def test_without_inline_files_are_sent_by_reference_and_small_ones_have_a_hash(spool: Spool) -> None:
     parcel = spool.claimed(b"a", data=b"hello")
     spool.put(b"claimed/%s/b" % parcel.encode(), b"x" * 65)
 
@@ -133,150 +129,150 @@ def test_what_is_not_to_be_carried_travels_by_its_path_with_its_hash(spool: Spoo
     assert "sha256" not in parts[1].headers
 
 
-def test_what_is_gone_by_now_is_left_out(spool: Spool) -> None:
+def test_missing_files_are_skipped(spool: Spool) -> None:
     parcel = spool.claimed(b"a")
 
-    result = packed(spool, parcel, b"gone", b"x/gone", b"a")
+    result = pack_all(spool, parcel, b"missing", b"x/missing", b"a")
 
     assert [part.filename for part in result.parts] == [b"a"]
     assert (result.refused, result.busy) == ([], [])
 
 
-def test_a_parcel_that_is_gone_holds_nothing(spool: Spool) -> None:
-    assert packed(spool, new_parcel_id(), b"a") == Packed()
+def test_a_missing_parcel_has_no_files(spool: Spool) -> None:
+    assert pack_all(spool, new_parcel_id(), b"a") == Packed()
 
 
 @pytest.mark.parametrize(
     ("name", "kind"),
     [(b"a.txt", "text/plain"), (b"a", "application/octet-stream"), (b"x.pdf/a", "application/octet-stream"),
-     (b"caf\xe9.png", "image/png"), (b"a.nothing-known", "application/octet-stream")],
+     (b"caf\xe9.png", "image/png"), (b"a.unknown-type", "application/octet-stream")],
 )  # fmt: skip
-def test_the_content_type_is_told_by_the_name(name: bytes, kind: str, spool: Spool) -> None:
+def test_the_content_type_is_guessed_from_the_name(name: bytes, kind: str, spool: Spool) -> None:
     parcel = spool.claimed(name)
 
-    (part,) = packed(spool, parcel, name).parts
+    (part,) = pack_all(spool, parcel, name).parts
 
     assert part.content_type == kind
 
 
-def test_what_was_packed_is_a_parcel_that_can_travel(spool: Spool) -> None:
+def test_a_packed_parcel_can_be_serialized(spool: Spool) -> None:
     parcel = spool.claimed(b"caf\xe9", b"x/b")
 
-    made = build_parcel(packed(spool, parcel, b"caf\xe9", b"x/b"), parcel, spool.inbox(), "here")
+    built = build_parcel(pack_all(spool, parcel, b"caf\xe9", b"x/b"), parcel, spool.inbox(), "here")
 
-    assert parcel_from_wire(parcel_to_wire(made)) == made
-    assert (made.id, made.inbox, made.host, made.root) == (parcel, "drop", "here", os.fsencode(spool.root))
+    assert parcel_from_wire(parcel_to_wire(built)) == built
+    assert (built.id, built.inbox, built.host, built.root) == (parcel, "drop", "here", os.fsencode(spool.root))
 
 
-# what is not complete after all
+# files that are not complete
 
 
 @pytest.mark.parametrize(
-    "rival",
+    "change",
     [
         lambda file: file.write_bytes(b"more than that"),
         lambda file: os.truncate(file, 2),
         lambda file: file.write_bytes(b"CONTENT"),
     ],
-    ids=["grows", "shrinks", "is written anew"],
+    ids=["grows", "shrinks", "is rewritten"],
 )
-def test_a_file_that_changes_while_it_is_read_is_not_complete(rival: Callable[[Path], object], spool: Spool) -> None:
+def test_a_file_that_changes_while_it_is_read_is_busy(change: Callable[[Path], object], spool: Spool) -> None:
     parcel = spool.claimed(b"a", data=b"content")
     file = place(spool, parcel, b"a")
     os.utime(file, (OLD, OLD))
 
-    result = packed(spool, parcel, b"a", disk=RacingDisk(Disk(), lambda: rival(file), only="read"))
+    result = pack_all(spool, parcel, b"a", disk=RacingDisk(Disk(), lambda: change(file), only="read"))
 
-    assert nothing_but(result) == "busy"
+    assert only_list(result) == "busy"
     assert result.busy == [b"a"]
 
 
 @pytest.mark.parametrize("size", [7, 100])
-def test_a_file_that_a_program_has_open_for_writing_is_not_complete(size: int, spool: Spool) -> None:
+def test_a_file_that_is_open_for_writing_is_busy(size: int, spool: Spool) -> None:
     parcel = spool.claimed(b"a", data=b"x" * size)
 
     with place(spool, parcel, b"a").open("ab"):
-        result = packed(spool, parcel, b"a")
+        result = pack_all(spool, parcel, b"a")
 
-    assert nothing_but(result) == "busy"
+    assert only_list(result) == "busy"
     assert result.busy == [b"a"]
 
 
 class LeasedDisk(Disk):
-    """Another program holds a lease of its own on every file: who opens it is asked to come again."""
+    """A disk on which another program holds a kernel lease on every file: open() fails with EAGAIN."""
 
     def open_file(self, *_: object) -> Fd:
-        raise BlockingIOError(errno.EAGAIN, "come again")
+        raise BlockingIOError(errno.EAGAIN, "a lease is held")
 
 
-def test_a_file_that_another_program_holds_a_lease_on_is_not_complete(spool: Spool) -> None:
+def test_a_file_with_a_kernel_lease_of_another_program_is_busy(spool: Spool) -> None:
     parcel = spool.claimed(b"a")
 
-    result = packed(spool, parcel, b"a", disk=LeasedDisk())
+    result = pack_all(spool, parcel, b"a", disk=LeasedDisk())
 
-    assert nothing_but(result) == "busy"
+    assert only_list(result) == "busy"
     assert result.busy == [b"a"]
 
 
 @pytest.mark.parametrize("size", [7, 100])
-def test_a_file_that_is_not_the_one_that_was_found_complete_is_not_complete(size: int, spool: Spool) -> None:
+def test_a_file_with_another_version_than_expected_is_busy(size: int, spool: Spool) -> None:
     parcel = spool.claimed(b"a", b"b", data=b"x" * size)
     file = place(spool, parcel, b"a")
-    found = {name: file_version(look(spool, b"claimed/%s/%s" % (parcel.encode(), name))) for name in (b"a", b"b")}
+    expected = {name: file_version(get_stat(spool, b"claimed/%s/%s" % (parcel.encode(), name))) for name in (b"a", b"b")}
     os.utime(file, (OLD, OLD))
 
     with spool.folders() as folders:
-        result = pack(Disk(), folders, spool.inbox(), parcel, [b"a", b"b"], found)
+        result = pack(Disk(), folders, spool.inbox(), parcel, [b"a", b"b"], expected)
 
     assert ([part.filename for part in result.parts], result.busy) == ([b"b"], [b"a"])
 
 
-def test_a_file_that_a_program_has_open_for_reading_is_complete(spool: Spool) -> None:
+def test_a_file_that_is_open_for_reading_is_accepted(spool: Spool) -> None:
     parcel = spool.claimed(b"a")
 
     with place(spool, parcel, b"a").open("rb"):
-        result = packed(spool, parcel, b"a")
+        result = pack_all(spool, parcel, b"a")
 
-    assert nothing_but(result) == "parts"
+    assert only_list(result) == "parts"
 
 
-def test_a_file_that_is_not_complete_takes_no_room(spool: Spool) -> None:
+def test_a_busy_file_does_not_count_towards_parcel_bytes_max(spool: Spool) -> None:
     parcel = spool.claimed(b"a", b"b", data=b"x" * 1024)
 
     with place(spool, parcel, b"a").open("ab"):
-        result = packed(spool, parcel, b"a", b"b", inline_bytes_max=1024, parcel_bytes_max=1024)
+        result = pack_all(spool, parcel, b"a", b"b", inline_bytes_max=1024, parcel_bytes_max=1024)
 
     assert [part.stream for part in result.parts] == [b"x" * 1024]
 
 
-# what is refused
+# refused entries
 
 
-def the_reason(result: Packed) -> str:
-    assert nothing_but(result) == "refused"
+def get_reason(result: Packed) -> str:
+    assert only_list(result) == "refused"
     ((path, reason),) = result.refused
     assert path == b"a"
     return reason
 
 
-def test_a_link_is_refused_and_its_target_left_alone(spool: Spool, tmp_path: Path) -> None:
+def test_a_link_is_refused_and_not_followed(spool: Spool, tmp_path: Path) -> None:
     parcel = spool.claimed(b"a")
     (tmp_path / "secret").write_bytes(b"secret")
     place(spool, parcel, b"a").unlink()
     place(spool, parcel, b"a").symlink_to(tmp_path / "secret")
 
-    assert the_reason(packed(spool, parcel, b"a")) == "it is a symbolic link, not a file: drop the file itself"
+    assert get_reason(pack_all(spool, parcel, b"a")) == "not a regular file but a symbolic link: drop the file itself"
 
 
-def test_a_named_pipe_is_refused_and_nobody_waits_for_its_other_end(spool: Spool) -> None:
+def test_a_named_pipe_is_refused_without_blocking(spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     place(spool, parcel, b"a").unlink()
     os.mkfifo(place(spool, parcel, b"a"))
 
-    assert the_reason(packed(spool, parcel, b"a")) == "it is a named pipe, not a file: drop the file itself"
+    assert get_reason(pack_all(spool, parcel, b"a")) == "not a regular file but a named pipe: drop the file itself"
 
 
-def test_what_was_seen_to_be_a_file_is_not_taken_at_its_word(spool: Spool) -> None:
+def test_an_expected_version_does_not_bypass_the_checks(spool: Spool) -> None:
     parcel = spool.claimed(b"pipe", b"link", b"grown", b"good")
     for name in (b"pipe", b"link"):
         place(spool, parcel, name).unlink()
@@ -287,61 +283,63 @@ def test_what_was_seen_to_be_a_file_is_not_taken_at_its_word(spool: Spool) -> No
     with spool.folders() as folders:
         inbox = spool.inbox(size_bytes_max=7)
         names = [b"pipe", b"link", b"grown", b"good"]
-        packed = pack(Disk(), folders, inbox, parcel, names, dict.fromkeys(names, (0, 0)))
+        result = pack(Disk(), folders, inbox, parcel, names, dict.fromkeys(names, (0, 0)))
 
-    assert packed.busy == [b"good"]  # it is another version
-    assert [(path, reason.partition(",")[0]) for path, reason in packed.refused] == [
-        (b"pipe", "it is a named pipe"),
-        (b"link", "it is a symbolic link"),
-        (b"grown", "it has 8 bytes"),
+    assert result.busy == [b"good"]  # another version than expected
+    assert [(path, reason.partition(":")[0]) for path, reason in result.refused] == [
+        (b"pipe", "not a regular file but a named pipe"),
+        (b"link", "not a regular file but a symbolic link"),
+        (b"grown", "the file has 8 bytes"),
     ]
 
 
 def test_a_folder_is_refused(spool: Spool) -> None:
     parcel = spool.claimed(b"a/b")
 
-    assert the_reason(packed(spool, parcel, b"a")) == "it is a folder, not a file: drop the file itself"
+    assert get_reason(pack_all(spool, parcel, b"a")) == "not a regular file but a folder: drop the file itself"
 
 
 def test_a_device_is_refused(spool: Spool) -> None:
     parcel = spool.claimed(b"a")
 
-    assert the_reason(packed(spool, parcel, b"a", disk=DeviceDisk())) == "it is a device, not a file: drop the file itself"
+    reason = get_reason(pack_all(spool, parcel, b"a", disk=DeviceDisk()))
+
+    assert reason == "not a regular file but a device: drop the file itself"
 
 
-def test_a_sparse_file_with_nothing_in_it_is_refused(spool: Spool) -> None:
+def test_a_large_sparse_file_is_refused(spool: Spool) -> None:
     parcel = spool.claimed(b"a", data=b"")
     os.truncate(place(spool, parcel, b"a"), 2 * GIB)
 
-    reason = the_reason(packed(spool, parcel, b"a"))
+    reason = get_reason(pack_all(spool, parcel, b"a"))
 
-    assert reason.startswith(f"it claims {2 * GIB} bytes but holds only ")
+    assert reason.startswith(f"a sparse file: its size is {2 * GIB} bytes, but only ")
 
 
-@pytest.mark.parametrize(("size", "kept"), [(10, "parts"), (11, "refused")])
-def test_a_file_that_is_larger_than_the_inbox_takes_is_refused(size: int, kept: str, spool: Spool) -> None:
+@pytest.mark.parametrize(("size", "target"), [(10, "parts"), (11, "refused")])
+def test_a_file_above_size_bytes_max_is_refused(size: int, target: str, spool: Spool) -> None:
     parcel = spool.claimed(b"a", data=b"x" * size)
 
-    result = packed(spool, parcel, b"a", size_bytes_max=10)
+    result = pack_all(spool, parcel, b"a", size_bytes_max=10)
 
-    assert nothing_but(result) == kept
-    assert kept == "parts" or the_reason(result) == "it has 11 bytes, and this inbox takes files of at most 10 bytes"
+    assert only_list(result) == target
+    assert target == "parts" or get_reason(result) == "the file has 11 bytes: this inbox accepts at most 10 bytes"
 
 
-def test_a_file_that_we_may_not_read_is_refused(spool: Spool) -> None:
+def test_an_unreadable_file_is_refused(spool: Spool) -> None:
     parcel = spool.claimed(b"a", b"b")
     place(spool, parcel, b"a").chmod(0o000)
 
-    with spool.folders() as folders, as_a_user(spool.root / "claimed", spool.root / "claimed" / parcel):
+    with spool.folders() as folders, as_unprivileged_user(spool.root / "claimed", spool.root / "claimed" / parcel):
         result = pack(Disk(), folders, spool.inbox(), parcel, [b"a", b"b"])
 
     assert [part.filename for part in result.parts] == [b"b"]
-    assert result.refused == [(b"a", "inboxd is not permitted to read it: its owner must make it readable for the service")]
+    assert result.refused == [(b"a", "no permission to read the file: its owner must make it readable for the service")]
 
 
 @contextlib.contextmanager
-def as_a_user(*folders: Path) -> Iterator[None]:
-    """Be somebody whom permissions stop, but not at these folders; root is nobody meanwhile."""
+def as_unprivileged_user(*folders: Path) -> Iterator[None]:
+    """Run as a user that permissions apply to and that owns these folders; root becomes nobody meanwhile."""
     before = os.geteuid()
     if before == 0:
         for folder in folders:
@@ -353,108 +351,108 @@ def as_a_user(*folders: Path) -> Iterator[None]:
         os.seteuid(before)
 
 
-def test_what_is_refused_does_not_keep_the_others_from_leaving(spool: Spool) -> None:
+def test_a_refused_entry_does_not_affect_others(spool: Spool) -> None:
     parcel = spool.claimed(b"a", b"b", b"c")
     place(spool, parcel, b"b").unlink()
     place(spool, parcel, b"b").symlink_to("/")
 
-    result = packed(spool, parcel, b"a", b"b", b"c")
+    result = pack_all(spool, parcel, b"a", b"b", b"c")
 
     assert [part.filename for part in result.parts] == [b"a", b"c"]
     assert [path for path, _ in result.refused] == [b"b"]
 
 
-def test_packing_leaves_no_descriptor_behind(spool: Spool) -> None:
+def test_packing_closes_all_descriptors(spool: Spool) -> None:
     parcel = spool.claimed(b"x/a", b"b")
     place(spool, parcel, b"b").unlink()
     place(spool, parcel, b"b").symlink_to("/")
     open_before = len(list(Path("/proc/self/fd").iterdir()))
 
-    packed(spool, parcel, b"x/a", b"b", b"gone", b"x/gone")
+    pack_all(spool, parcel, b"x/a", b"b", b"missing", b"x/missing")
 
     assert len(list(Path("/proc/self/fd").iterdir())) == open_before
 
 
-# what a handler can be idempotent by
+# file ids
 
 
-def an_id(spool: Spool, path: bytes) -> str:
-    return file_id("drop", b"x/a", look(spool, path))
+def get_id(spool: Spool, path: bytes) -> str:
+    return file_id("drop", b"x/a", get_stat(spool, path))
 
 
 @pytest.mark.parametrize("disk", [Disk(), LinkingDisk()], ids=["renames", "links"])
-def test_a_file_keeps_its_id_when_it_is_claimed_and_when_it_is_split_off(disk: Disk, spool: Spool) -> None:
+def test_a_claim_and_a_split_do_not_change_the_id(disk: Disk, spool: Spool) -> None:
     spool.put(b"inbox/x/a")
-    before = an_id(spool, b"inbox/x/a")
-    parcel, alone = new_parcel_id(), new_parcel_id()
+    before = get_id(spool, b"inbox/x/a")
+    parcel, new_parcel = new_parcel_id(), new_parcel_id()
 
     with spool.folders() as folders:
         claim(disk, folders, parcel, [b"x/a"])
-    (claimed,) = packed(spool, parcel, b"x/a").parts
+    (claimed,) = pack_all(spool, parcel, b"x/a").parts
     with spool.folders() as folders:
-        split_off(disk, folders, parcel, b"x/a", alone)
-    (alone_again,) = packed(spool, alone, b"x/a", inline_bytes_max=0).parts
+        split_off(disk, folders, parcel, b"x/a", new_parcel)
+    (split,) = pack_all(spool, new_parcel, b"x/a", inline_bytes_max=0).parts
 
-    assert claimed.headers["id"] == alone_again.headers["id"] == before
+    assert claimed.headers["id"] == split.headers["id"] == before
     assert claimed.headers["claimed-at"] == created_at(parcel)
 
 
 def test_another_file_of_the_same_name_has_another_id(spool: Spool) -> None:
     first = spool.put(b"inbox/x/a")
-    before = an_id(spool, b"inbox/x/a")
+    before = get_id(spool, b"inbox/x/a")
 
     first.rename(spool.root / "kept")
     spool.put(b"inbox/x/a")
 
-    assert an_id(spool, b"inbox/x/a") != before
+    assert get_id(spool, b"inbox/x/a") != before
 
 
-def test_a_file_that_was_written_to_has_another_id(spool: Spool) -> None:
+def test_a_rewritten_file_has_another_id(spool: Spool) -> None:
     file = spool.put(b"inbox/x/a")
-    before = an_id(spool, b"inbox/x/a")
+    before = get_id(spool, b"inbox/x/a")
 
     file.write_bytes(b"other content")
 
-    assert an_id(spool, b"inbox/x/a") != before
+    assert get_id(spool, b"inbox/x/a") != before
 
 
 def test_the_same_file_in_another_inbox_or_under_another_path_has_another_id(spool: Spool) -> None:
     spool.put(b"inbox/x/a")
-    the_file = look(spool, b"inbox/x/a")
+    stat = get_stat(spool, b"inbox/x/a")
 
-    ids = {file_id(inbox, path, the_file) for inbox, path in (("drop", b"a"), ("other", b"a"), ("drop", b"b"))}
+    ids = {file_id(inbox, path, stat) for inbox, path in (("drop", b"a"), ("other", b"a"), ("drop", b"b"))}
 
     assert len(ids) == 3
 
 
-# whose clock
+# clocks
 
 
-class LateDisk(Disk):
-    """A server whose clock is a day behind."""
+class SlowClockDisk(Disk):
+    """A disk of a server whose clock is a day slow."""
 
     def touch(self, fd: Fd) -> None:
         os.utime(fd, (time.time() - 86_400,) * 2)
 
 
-def test_on_a_network_mount_the_servers_clock_counts(spool: Spool) -> None:
+def test_on_a_network_mount_the_servers_clock_is_used(spool: Spool) -> None:
     with spool.folders() as folders:
-        now = scan_time(LateDisk(), folders, network=True)
+        now = scan_time(SlowClockDisk(), folders, network=True)
 
     assert now == pytest.approx(time.time() - 86_400, abs=60)
 
 
-def test_on_a_local_disk_our_own_clock_counts_and_nothing_is_touched(spool: Spool) -> None:
+def test_on_a_local_disk_the_local_clock_is_used_and_no_time_is_set(spool: Spool) -> None:
     os.utime(spool.root / "claimed", (OLD, OLD))
 
     with spool.folders() as folders:
-        now = scan_time(LateDisk(), folders, network=False)
+        now = scan_time(SlowClockDisk(), folders, network=False)
 
     assert now == pytest.approx(time.time(), abs=60)
     assert (spool.root / "claimed").stat().st_mtime == OLD
 
 
-def test_the_time_of_a_disk_is_not_what_lay_there_before(spool: Spool) -> None:
+def test_file_system_time_is_the_current_time_not_the_old_mtime(spool: Spool) -> None:
     os.utime(spool.root / "claimed", (OLD, OLD))
 
     with spool.folders() as folders:

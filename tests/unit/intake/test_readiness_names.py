@@ -1,4 +1,4 @@
-"""What a name alone decides: temporary names, patterns, and folders that are not looked into."""
+"""Decisions by name alone: temporary names, patterns, and folders that are not scanned."""
 
 import pytest
 
@@ -16,7 +16,7 @@ TEMPORARY = [
     b".syncthing.a.tmp", b"~syncthing~a", b".in.a", b".pureftpd-upload.1234", b".sftpgo-upload.1234",  # servers
     b".DS_Store", b"._a", b".TemporaryItems", b".Trashes", b".apdisk", b".localized", b"Icon\r",  # macOS
     b"Thumbs.db", b"desktop.ini", b"@eaDir", b".stfolder", b".stversions", b".nfs0001", b".fuse_hidden1", b".smbdelete1",
-    b".inboxd-probe-1", b".inboxd-1.note",  # our own
+    b".inboxd-probe-1", b".inboxd-1.note",  # inboxd's own
 ]  # fmt: skip
 
 FINAL = [
@@ -26,45 +26,45 @@ FINAL = [
 
 
 @pytest.mark.parametrize("name", TEMPORARY)
-def test_a_temporary_name_is_left_alone(name: bytes) -> None:
+def test_a_temporary_name_is_ignored(name: bytes) -> None:
     assert isinstance(decide_by_name(name, ALL, ()), Ignore)
 
 
 @pytest.mark.parametrize("name", [b"A.TMP", b"A.Part", b"a.CrDownload", b"THUMBS.DB", b"Desktop.INI"])
-def test_a_temporary_name_is_known_in_capitals_too(name: bytes) -> None:
+def test_a_temporary_name_in_capitals_is_ignored(name: bytes) -> None:
     assert isinstance(decide_by_name(name, ALL, ()), Ignore)
 
 
 @pytest.mark.parametrize("name", TEMPORARY)
-def test_a_temporary_name_in_a_sub_folder_is_left_alone(name: bytes) -> None:
+def test_a_temporary_name_in_a_sub_folder_is_ignored(name: bytes) -> None:
     assert isinstance(decide_by_name(b"sub/" + name, ALL, ()), Ignore)
 
 
-def test_a_temporary_name_with_a_line_break_is_left_alone() -> None:
+def test_a_temporary_name_with_a_line_break_is_ignored() -> None:
     assert isinstance(decide_by_name(b"a\nb.tmp", ALL, ()), Ignore)
 
 
 @pytest.mark.parametrize("name", FINAL)
-def test_a_final_name_is_taken(name: bytes) -> None:
+def test_a_final_name_is_accepted(name: bytes) -> None:
     assert decide_by_name(name, ALL, ()) is None
 
 
-def test_a_folder_with_a_temporary_name_says_nothing_about_its_files() -> None:
+def test_a_file_in_a_folder_with_a_temporary_name_is_accepted() -> None:
     assert decide_by_name(b"a.tmp/b.pdf", ALL, ()) is None
 
 
 @pytest.mark.parametrize("name", [b".git", b".~tmp~", b"@eaDir", b".Trashes"])
-def test_a_hidden_folder_is_not_looked_into(name: bytes) -> None:
+def test_a_hidden_folder_is_not_scanned(name: bytes) -> None:
     assert isinstance(decide_by_folder_name(name), Ignore)
 
 
 @pytest.mark.parametrize("name", [b"sub", b"a.tmp", b"@ea", b"~x", b"\xff"])
-def test_any_other_folder_is_looked_into(name: bytes) -> None:
+def test_any_other_folder_is_scanned(name: bytes) -> None:
     assert decide_by_folder_name(name) is None
 
 
 @pytest.mark.parametrize(
-    ("path", "include", "taken"),
+    ("path", "include", "is_accepted"),
     [
         (b"a.pdf", ("*.pdf",), True),
         (b"a.txt", ("*.pdf",), False),
@@ -79,12 +79,12 @@ def test_any_other_folder_is_looked_into(name: bytes) -> None:
         (b"a.pdf", (), False),
     ],
 )
-def test_only_included_names_are_taken(path: bytes, include: tuple[str, ...], taken: bool) -> None:
-    assert (decide_by_name(path, include, ()) is None) is taken
+def test_only_included_names_are_accepted(path: bytes, include: tuple[str, ...], is_accepted: bool) -> None:
+    assert (decide_by_name(path, include, ()) is None) is is_accepted
 
 
 @pytest.mark.parametrize(
-    ("path", "exclude", "taken"),
+    ("path", "exclude", "is_accepted"),
     [
         (b"a.pdf", ("*.txt",), True),
         (b"a.txt", ("*.txt",), False),
@@ -93,28 +93,28 @@ def test_only_included_names_are_taken(path: bytes, include: tuple[str, ...], ta
         (b"other/a.txt", ("other/*",), False),
     ],
 )
-def test_excluded_names_are_left_alone(path: bytes, exclude: tuple[str, ...], taken: bool) -> None:
-    assert (decide_by_name(path, ALL, exclude) is None) is taken
+def test_excluded_names_are_ignored(path: bytes, exclude: tuple[str, ...], is_accepted: bool) -> None:
+    assert (decide_by_name(path, ALL, exclude) is None) is is_accepted
 
 
-def test_a_name_that_is_included_and_excluded_is_left_alone_and_told_by_which_pattern() -> None:
+def test_exclude_wins_over_include_and_the_reason_names_the_pattern() -> None:
     decision = decide_by_name(b"a.pdf", ("*.pdf",), ("a*",))
 
-    assert decision == Ignore("exclude = 'a*' fits")
+    assert decision == Ignore("exclude = 'a*' matches")
 
 
 @pytest.mark.parametrize(
     ("name", "pattern"),
     [("ä.pdf", "?.pdf"), ("äöü", "???"), ("ä.pdf", "[äöü].pdf"), ("b.pdf", "[!ä].pdf"), ("€", "[!a]"), ("Ärger.txt", "Ä*")],
 )
-def test_a_pattern_means_characters_and_not_bytes(name: str, pattern: str) -> None:
+def test_a_pattern_matches_characters_not_bytes(name: str, pattern: str) -> None:
     assert decide_by_name(name.encode(), (pattern,), ()) is None
 
 
 @pytest.mark.parametrize("suffix", [b".part", b".crdownload", b".download", b".opdownload", b".aria2", b".filepart"])
-def test_a_download_stands_beside_its_final_name(suffix: bytes) -> None:
+def test_the_partial_names_include_the_suffix_of_each_program(suffix: bytes) -> None:
     assert b"a.pdf" + suffix in partial_download_names(b"a.pdf")
 
 
-def test_every_name_that_stands_for_a_download_is_itself_temporary() -> None:
+def test_every_partial_name_is_itself_temporary() -> None:
     assert all(decide_by_name(name, ALL, ()) for name in partial_download_names(b"a.pdf"))

@@ -1,4 +1,4 @@
-"""Walking through an inbox, with all that people, and worse, may have put there."""
+"""Scanning an inbox that may contain every kind of entry."""
 
 import errno
 import os
@@ -18,36 +18,35 @@ from inboxd.intake.scan import DeniedEntry, ScannedEntry, ScannedFolder, scan
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
-    """Make a spool."""
     return Spool.make(tmp_path / "drop")
 
 
-def test_an_empty_inbox_has_nothing_to_tell(spool: Spool) -> None:
+def test_an_empty_inbox_yields_nothing(spool: Spool) -> None:
     assert look(spool) == []
 
 
-def test_every_file_is_seen_once_with_its_decision(spool: Spool) -> None:
+def test_every_file_is_yielded_once_with_its_decision(spool: Spool) -> None:
     for path in (b"a", b"x/b", b"x/y/c", b"z/\xff\n"):
         spool.put(b"inbox/" + path, b"12345")
 
-    seen = [entry for entry in look(spool) if isinstance(entry, ScannedEntry)]
+    scanned = [entry for entry in look(spool) if isinstance(entry, ScannedEntry)]
 
-    assert {entry.path for entry in seen} == {b"a", b"x/b", b"x/y/c", b"z/\xff\n"}
-    assert all(entry.decision == Ready() and entry.stat is not None and entry.stat.size == 5 for entry in seen)
+    assert {entry.path for entry in scanned} == {b"a", b"x/b", b"x/y/c", b"z/\xff\n"}
+    assert all(entry.decision == Ready() and entry.stat is not None and entry.stat.size == 5 for entry in scanned)
 
 
-def test_a_sub_folder_is_told_after_its_entries(spool: Spool) -> None:
+def test_a_sub_folder_is_yielded_after_its_entries(spool: Spool) -> None:
     spool.put(b"inbox/x/a")
     (spool.root / "inbox" / "empty").mkdir()
 
-    told = look(spool)
+    entries = look(spool)
 
-    paths = [entry.path for entry in told]
-    assert {entry.path for entry in told if isinstance(entry, ScannedFolder)} == {b"x", b"empty"}
+    paths = [entry.path for entry in entries]
+    assert {entry.path for entry in entries if isinstance(entry, ScannedFolder)} == {b"x", b"empty"}
     assert paths.index(b"x/a") < paths.index(b"x")
 
 
-def test_a_sub_folders_time_is_when_its_entries_last_changed(spool: Spool) -> None:
+def test_a_sub_folder_is_yielded_with_its_mtime(spool: Spool) -> None:
     spool.put(b"inbox/x/a")
     os.utime(spool.root / "inbox" / "x", (5.0, 1234.5))
 
@@ -69,8 +68,8 @@ def test_links_pipes_and_sockets_are_refused_and_not_opened(spool: Spool, monkey
 
 
 def test_a_device_is_refused(spool: Spool) -> None:
-    class WithDevice(Disk):
-        """Shows a file as a device: only root can make a real one."""
+    class DeviceDisk(Disk):
+        """A disk that reports every file as a device, because only root can make a real one."""
 
         def stat(self, at: int, name: bytes) -> object:
             del at, name
@@ -79,13 +78,13 @@ def test_a_device_is_refused(spool: Spool) -> None:
     spool.put(b"inbox/device")
     device_folder = os.open("/dev", os.O_RDONLY)
 
-    found = decisions(spool, WithDevice())
+    found = decisions(spool, DeviceDisk())
 
     os.close(device_folder)
-    assert found == {b"device": Refuse(f"it is a {FileKind.DEVICE}, not a file: drop the file itself")}
+    assert found == {b"device": Refuse(f"not a regular file but a {FileKind.DEVICE}: drop the file itself")}
 
 
-def test_temporary_names_and_patterns_are_left_alone_without_a_look(spool: Spool) -> None:
+def test_entries_that_are_ignored_by_name_are_not_checked_with_stat(spool: Spool) -> None:
     for path in (b"a.tmp", b"b.txt", b"c.pdf"):
         spool.put(b"inbox/" + path)
 
@@ -95,7 +94,7 @@ def test_temporary_names_and_patterns_are_left_alone_without_a_look(spool: Spool
     assert {entry.path for entry in entries if entry.stat is None} == {b"a.tmp", b"b.txt"}
 
 
-def test_hidden_folders_are_not_looked_into(spool: Spool) -> None:
+def test_hidden_folders_are_not_scanned(spool: Spool) -> None:
     for path in (b".git/a", b"@eaDir/b", b"x/.hidden/c", b"x/d"):
         spool.put(b"inbox/" + path)
 
@@ -105,7 +104,7 @@ def test_hidden_folders_are_not_looked_into(spool: Spool) -> None:
     assert {path for path, decision in found.items() if isinstance(decision, Ignore)} == {b".git", b"@eaDir", b"x/.hidden"}
 
 
-def test_without_recursion_sub_folders_are_left_alone(spool: Spool) -> None:
+def test_without_recursion_sub_folders_are_ignored(spool: Spool) -> None:
     spool.put(b"inbox/a")
     spool.put(b"inbox/x/b")
 
@@ -123,27 +122,27 @@ def test_a_folder_that_is_nested_too_deep_is_refused_as_a_whole(spool: Spool) ->
     assert found == {b"1/2/a": Ready(), b"1/2/3": Refuse("folders are nested more than 2 deep")}
 
 
-def test_a_tree_of_3000_levels_is_no_danger(spool: Spool) -> None:
+def test_a_tree_of_3000_levels_is_refused_at_the_depth_limit(spool: Spool) -> None:
     with deep_tree(spool.root / "inbox"):
-        told = look(spool)
+        entries = look(spool)
 
-    assert [entry.path.count(b"/") for entry in told if isinstance(entry, ScannedEntry)] == [32]
+    assert [entry.path.count(b"/") for entry in entries if isinstance(entry, ScannedEntry)] == [32]
 
 
-def test_what_vanishes_meanwhile_is_passed_over(spool: Spool) -> None:
+def test_a_file_that_vanishes_during_the_scan_is_ignored(spool: Spool) -> None:
     spool.put(b"inbox/a")
     spool.put(b"inbox/b")
 
-    def take_all() -> None:
+    def remove_all() -> None:
         for place in (spool.root / "inbox").iterdir():
             place.unlink()
 
-    found = decisions(spool, RacingDisk(Disk(), take_all, only="stat"))
+    found = decisions(spool, RacingDisk(Disk(), remove_all, only="stat"))
 
-    assert set(found.values()) == {Ignore("it is gone")}
+    assert set(found.values()) == {Ignore("the file is missing")}
 
 
-def test_a_folder_that_vanishes_meanwhile_is_passed_over(spool: Spool) -> None:
+def test_a_folder_that_vanishes_during_the_scan_is_skipped(spool: Spool) -> None:
     spool.put(b"inbox/a")
     (spool.root / "inbox" / "x").mkdir()
     disk = Disk()
@@ -157,7 +156,7 @@ def test_a_folder_that_vanishes_meanwhile_is_passed_over(spool: Spool) -> None:
     assert [entry.path for entry in seen] == [b"a"]
 
 
-def test_a_folder_that_becomes_a_link_meanwhile_is_not_followed(spool: Spool) -> None:
+def test_a_folder_that_is_replaced_by_a_link_during_the_scan_is_not_followed(spool: Spool) -> None:
     spool.put(b"inbox/a")
     (spool.root / "inbox" / "x").mkdir()
     with spool.folders() as folders:
@@ -171,17 +170,17 @@ def test_a_folder_that_becomes_a_link_meanwhile_is_not_followed(spool: Spool) ->
     assert [entry.path for entry in seen] == [b"a"]
 
 
-def test_a_folder_that_we_may_not_look_into_is_told(spool: Spool) -> None:
+def test_a_folder_without_permission_is_yielded_as_denied(spool: Spool) -> None:
     spool.put(b"inbox/x/a")
     spool.put(b"inbox/b")
 
-    told = look(spool, RefusingDisk("open_folder", b"x", errno.EACCES))
+    entries = look(spool, RefusingDisk("open_folder", b"x", errno.EACCES))
 
-    denied = [entry for entry in told if isinstance(entry, DeniedEntry)]
+    denied = [entry for entry in entries if isinstance(entry, DeniedEntry)]
     assert [entry.path for entry in denied] == [b"x"]
-    assert {entry.path for entry in told if isinstance(entry, ScannedEntry)} == {b"b"}
+    assert {entry.path for entry in entries if isinstance(entry, ScannedEntry)} == {b"b"}
 
 
-def test_an_inbox_that_can_not_be_read_is_an_error_and_never_empty(spool: Spool) -> None:
+def test_an_unreadable_inbox_raises_an_error(spool: Spool) -> None:
     with pytest.raises(OSError, match="refused"):
         look(spool, RefusingDisk("open_folder", b".", errno.EIO))

@@ -1,4 +1,4 @@
-"""Is a file that a scan has found still being written? Asked of the system, and not for longer than an instant."""
+"""A scan's check for writers by a kernel lease, which is released at once."""
 
 import errno
 import fcntl
@@ -19,7 +19,6 @@ from inboxd.intake.scan import DeniedEntry, ScannedEntry, scan
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
-    """Make a spool."""
     return Spool.make(tmp_path / "drop")
 
 
@@ -35,7 +34,7 @@ def test_a_file_that_is_open_for_reading_is_not_busy(spool: Spool) -> None:
         assert decisions(spool) == {b"a": Ready()}
 
 
-def test_the_lease_is_given_back_at_once(spool: Spool) -> None:
+def test_the_kernel_lease_is_released_at_once(spool: Spool) -> None:
     place = spool.put(b"inbox/a")
 
     look(spool)
@@ -44,18 +43,18 @@ def test_the_lease_is_given_back_at_once(spool: Spool) -> None:
         assert fcntl.fcntl(file, fcntl.F_GETLEASE) == fcntl.F_UNLCK
 
 
-def test_a_file_that_we_may_not_open_may_be_busy(spool: Spool) -> None:
+def test_a_file_that_can_not_be_opened_must_be_unchanged_for_longer(spool: Spool) -> None:
     changed = spool.put(b"inbox/a").stat().st_ctime
     disk = RefusingDisk("open_file", b"a", errno.EACCES)
-    patience = WaitTimes(settle_seconds=0.0, unsure_seconds=5.0, empty_seconds=0.0)
+    waits = WaitTimes(settle_seconds=0.0, unsure_seconds=5.0, empty_seconds=0.0)
 
-    young, old = (look(spool, disk, changed + age, patience)[0] for age in (4.9, 5.1))
+    young, old = (look(spool, disk, changed + age, waits)[0] for age in (4.9, 5.1))
 
     assert isinstance(young.decision, Wait)
     assert old.decision == Ready()
 
 
-def test_a_file_that_another_program_holds_a_lease_on_is_busy(spool: Spool) -> None:
+def test_a_file_with_a_kernel_lease_of_another_program_is_busy(spool: Spool) -> None:
     spool.put(b"inbox/a")
 
     found = decisions(spool, RefusingDisk("open_file", b"a", errno.EAGAIN))
@@ -63,53 +62,53 @@ def test_a_file_that_another_program_holds_a_lease_on_is_busy(spool: Spool) -> N
     assert isinstance(found[b"a"], Wait)
 
 
-def test_a_file_that_can_not_be_looked_at_does_not_hold_up_the_others(spool: Spool) -> None:
+def test_a_file_whose_stat_fails_does_not_end_the_scan(spool: Spool) -> None:
     spool.put(b"inbox/a")
     spool.put(b"inbox/b")
 
-    told = look(spool, RefusingDisk("stat", b"a", errno.EIO))
+    entries = look(spool, RefusingDisk("stat", b"a", errno.EIO))
 
-    assert {type(entry): entry.path for entry in told} == {DeniedEntry: b"a", ScannedEntry: b"b"}
+    assert {type(entry): entry.path for entry in entries} == {DeniedEntry: b"a", ScannedEntry: b"b"}
 
 
-def test_a_scan_outlives_the_descriptors_of_the_turn_that_began_it(spool: Spool) -> None:
+def test_a_scan_continues_after_the_descriptors_of_its_first_turn_are_closed(spool: Spool) -> None:
     for path in (b"a", b"x/b", b"x/y/c"):
         spool.put(b"inbox/" + path)
     with spool.folders() as folders:
         entries = scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR)
         seen = [next(entries)]
-    taken = [os.open("/", os.O_RDONLY) for _ in range(5)]  # whatever else opens files takes their numbers
+    reused = [os.open("/", os.O_RDONLY) for _ in range(5)]  # the numbers of the closed descriptors
 
     seen += entries
 
-    for number in taken:
-        os.close(number)
+    for descriptor in reused:
+        os.close(descriptor)
     assert {entry.path for entry in seen if isinstance(entry, ScannedEntry)} == {b"a", b"x/b", b"x/y/c"}
 
 
-def test_a_file_too_young_is_not_even_opened(spool: Spool) -> None:
-    class Unopenable(Disk):
+def test_a_file_that_has_not_settled_is_not_opened(spool: Spool) -> None:
+    class UnopenableDisk(Disk):
         def open_file(self, at: int, name: bytes) -> int:
             raise AssertionError((at, name))
 
     changed = spool.put(b"inbox/a").stat().st_ctime
 
     young = look(
-        spool, Unopenable(), now=changed, patience=WaitTimes(settle_seconds=1.0, unsure_seconds=1.0, empty_seconds=1.0)
+        spool, UnopenableDisk(), now=changed, patience=WaitTimes(settle_seconds=1.0, unsure_seconds=1.0, empty_seconds=1.0)
     )
 
     assert isinstance(young[0].decision, Wait)
 
 
-@pytest.mark.parametrize(("size", "ready"), [(0, False), (1, True)])
-def test_an_empty_file_beside_its_download_waits(size: int, ready: bool, spool: Spool) -> None:
+@pytest.mark.parametrize(("size", "is_ready"), [(0, False), (1, True)])
+def test_an_empty_file_next_to_its_partial_download_waits(size: int, is_ready: bool, spool: Spool) -> None:
     spool.put(b"inbox/x/a.pdf", b"1" * size)
     spool.put(b"inbox/x/a.pdf.part")
 
-    assert (decisions(spool)[b"x/a.pdf"] == Ready()) is ready
+    assert (decisions(spool)[b"x/a.pdf"] == Ready()) is is_ready
 
 
-def test_no_descriptor_is_left_open_by_a_scan_that_is_given_up(spool: Spool) -> None:
+def test_an_abandoned_scan_closes_its_descriptors(spool: Spool) -> None:
     spool.put(b"inbox/x/a")
     open_before = open_descriptors()
 

@@ -1,4 +1,4 @@
-"""The Celery contract, on a real Valkey: settings, a parcel's message, and a broker that comes and goes."""
+"""Celery's configuration and publishing, on a real Valkey: a parcel's message, and outages of the broker."""
 
 import base64
 import inspect
@@ -34,13 +34,13 @@ from inboxd.spool.layout import new_parcel_id
 ROOT = PurePath("/srv/drop")
 HOST_QUEUE, FILES_QUEUE = "inboxd.host.here", "inboxd.files.here"
 CONTENT = b"the-secret-content"
-TIMEOUT = 0.2
+TIMEOUT_SECONDS = 0.2
 
 UNLISTED = {"redis_backend_health_check_interval"}
-"""Settings that Celery reads, but does not list among its defaults."""
+"""Settings that Celery reads but does not list among its defaults."""
 
 
-def parcel(*, by_reference: bool = False, host: str = "here") -> Parcel:
+def make_parcel(*, by_reference: bool = False, host: str = "here") -> Parcel:
     stream = None if by_reference else CONTENT
     part = FilePart(b"secret-name.pdf", "application/pdf", len(CONTENT), {"id": "1"}, stream)
     return Parcel(new_parcel_id(), "drop", host, bytes(ROOT), (part,))
@@ -53,76 +53,76 @@ def settings(valkey_url: str) -> Settings:
 
 @pytest.fixture
 def app(valkey: redis.Redis, settings: Settings) -> Iterator[Celery]:
-    del valkey  # it is empty
-    made = make_app(settings)
-    yield made
-    made.close()
+    del valkey  # it only has to be empty
+    sender = make_app(settings)
+    yield sender
+    sender.close()
 
 
-def message(valkey: redis.Redis, name: str = WORK_QUEUE) -> dict[str, Any]:
+def read_message(valkey: redis.Redis, name: str = WORK_QUEUE) -> dict[str, Any]:
     """Return the one message in a queue."""
     (raw,) = valkey.lrange(name, 0, -1)
-    read: dict[str, Any] = json.loads(raw)
-    return read
+    parsed: dict[str, Any] = json.loads(raw)
+    return parsed
 
 
-def body(valkey: redis.Redis) -> Any:  # noqa: ANN401 - args, kwargs and what is embedded
-    return msgpack.unpackb(base64.b64decode(message(valkey)["body"]))
+def read_body(valkey: redis.Redis) -> Any:  # noqa: ANN401 - args, kwargs and embedded options
+    return msgpack.unpackb(base64.b64decode(read_message(valkey)["body"]))
 
 
-def unknown(app: Celery) -> set[str]:
+def unlisted_settings(app: Celery) -> set[str]:
     """Return the settings that Celery does not list."""
     return {key for key in app.conf.changes if key not in DEFAULTS} - {"deprecated_settings"}
 
 
 @pytest.mark.parametrize("results", [False, True])
-def test_every_setting_is_one_that_celery_has(settings: Settings, results: bool) -> None:
+def test_celery_knows_every_setting(settings: Settings, results: bool) -> None:
     app = make_app(settings, results=results)
     source = inspect.getsource(celery.backends.redis)
 
-    assert unknown(app) == UNLISTED
+    assert unlisted_settings(app) == UNLISTED
     assert all(f"'{key}'" in source for key in UNLISTED)
 
 
-def test_a_setting_that_is_misspelt_would_be_seen(settings: Settings) -> None:
+def test_a_misspelt_setting_is_detected(settings: Settings) -> None:
     app = make_app(settings)
 
     app.conf.update(task_acks_lat=True)
 
-    assert unknown(app) == UNLISTED | {"task_acks_lat"}
+    assert unlisted_settings(app) == UNLISTED | {"task_acks_lat"}
 
 
-def test_every_option_of_the_transport_is_one_that_kombu_has(app: Celery) -> None:
+def test_kombu_knows_every_transport_option(app: Celery) -> None:
     with app.connection_for_write() as connection, closing(connection.channel()) as channel:
-        known = {*channel.from_transport_options, "visibility_timeout", *connection._extract_failover_opts()}  # noqa: SLF001 - kombu tells it nowhere else
+        options = {*channel.from_transport_options, "visibility_timeout", *connection._extract_failover_opts()}  # noqa: SLF001 - kombu has no public list
 
-    assert {*app.conf.broker_transport_options} - known == set()
+    assert {*app.conf.broker_transport_options} - options == set()
 
 
-def test_messages_are_msgpack_and_nothing_else(app: Celery) -> None:
+def test_messages_and_results_are_msgpack_only(app: Celery) -> None:
     assert app.conf.accept_content == ["msgpack"]
     assert app.conf.result_accept_content == ["msgpack"]
     assert {app.conf.task_serializer, app.conf.result_serializer, app.conf.event_serializer} == {"msgpack"}
 
 
 @pytest.mark.parametrize("serializer", ["pickle", "json"])
-def test_a_message_of_another_kind_is_refused(app: Celery, serializer: str) -> None:
+def test_a_message_in_another_format_is_refused(app: Celery, serializer: str) -> None:
     with app.connection_for_write() as connection:
         connection.SimpleQueue("q", serializer=serializer).put({"a": 1})
         consumer = app.amqp.TaskConsumer(connection.default_channel, queues=[Queue("q")])
-        forged = consumer.queues[0].get()
-        assert forged is not None
-        forged.accept = consumer.accept
+        received = consumer.queues[0].get()
+        assert received is not None
+        received.accept = consumer.accept
 
         with pytest.raises(ContentDisallowed):
-            forged.decode()
+            received.decode()
 
 
-def test_a_host_listens_to_its_own_queues_and_to_everybodys(app: Celery) -> None:
+def test_a_worker_consumes_its_hosts_queues_and_the_work_queue(app: Celery) -> None:
     assert [*app.conf.task_queues] == [Queue(name) for name in (HOST_QUEUE, FILES_QUEUE, WORK_QUEUE)]
 
 
-def test_callbacks_come_before_new_work_whatever_came_last() -> None:
+def test_the_hosts_own_queue_always_comes_first() -> None:
     order = HostQueueFirst([WORK_QUEUE, FILES_QUEUE, HOST_QUEUE])
 
     for last, others in [
@@ -134,130 +134,126 @@ def test_callbacks_come_before_new_work_whatever_came_last() -> None:
         assert order.consume(3) == [HOST_QUEUE, *others]
 
 
-def test_a_channel_takes_from_its_queues_in_that_order(app: Celery) -> None:
+def test_a_channel_polls_its_queues_in_that_order(app: Celery) -> None:
     with app.connection_for_write() as connection:
         assert isinstance(connection.default_channel._queue_cycle, HostQueueFirst)  # noqa: SLF001 - kombu's
 
 
-def test_a_sender_stores_no_results_and_a_worker_does(app: Celery, settings: Settings) -> None:
+def test_only_an_app_with_results_has_a_result_store(app: Celery, settings: Settings) -> None:
     worker = make_app(settings, results=True)
 
     assert app.conf.result_backend is None
     assert worker.conf.result_backend == celery_broker_url(settings)
 
 
-def test_a_parcel_that_was_sent_is_found_by_its_id(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
-    sent = [parcel() for _ in range(3)]
-    for one in sent:
-        send_parcel(app, one, settings.inbox["drop"])
+def test_a_sent_parcel_is_found_by_its_id(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
+    sent = [make_parcel() for _ in range(3)]
+    for each in sent:
+        send_parcel(app, each, settings.inbox["drop"])
 
-    assert queued_task_ids(valkey, [WORK_QUEUE]) == {one.id for one in sent}
+    assert queued_task_ids(valkey, [WORK_QUEUE]) == {each.id for each in sent}
     assert queued_task_ids(valkey, [FILES_QUEUE, HOST_QUEUE]) == set()
 
 
-def test_a_parcel_by_reference_goes_to_workers_that_see_its_folders(
-    app: Celery, valkey: redis.Redis, settings: Settings
-) -> None:
-    here, there = parcel(by_reference=True), parcel(by_reference=True, host="there")
-    for one in (here, there):
-        send_parcel(app, one, settings.inbox["drop"])
+def test_a_parcel_by_reference_goes_to_its_hosts_files_queue(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
+    local, remote = make_parcel(by_reference=True), make_parcel(by_reference=True, host="there")
+    for sent in (local, remote):
+        send_parcel(app, sent, settings.inbox["drop"])
 
-    assert queued_task_ids(valkey, [FILES_QUEUE]) == {here.id}
-    assert queued_task_ids(valkey, ["inboxd.files.there"]) == {there.id}
+    assert queued_task_ids(valkey, [FILES_QUEUE]) == {local.id}
+    assert queued_task_ids(valkey, ["inboxd.files.there"]) == {remote.id}
     assert queued_task_ids(valkey, [WORK_QUEUE]) == set()
 
 
-def test_long_queues_are_read_to_the_end_and_what_is_no_task_is_passed_over(valkey: redis.Redis) -> None:
+def test_long_queues_are_read_to_the_end_and_invalid_messages_are_skipped(valkey: redis.Redis) -> None:
     for number in range(1001):
         valkey.rpush("long", json.dumps({"headers": {"id": f"id-{number}"}}))
     valkey.rpush("long", "nonsense", b"\xff\x00", json.dumps({"headers": {}}), '{"id":"tight"}')
 
-    found = queued_task_ids(valkey, ["long", "empty"])
+    task_ids = queued_task_ids(valkey, ["long", "empty"])
 
-    assert {f"id-{number}" for number in range(1001)} | {"tight"} <= found
-    assert len(found - {""}) == 1002
+    assert {f"id-{number}" for number in range(1001)} | {"tight"} <= task_ids
+    assert len(task_ids - {""}) == 1002
 
 
-def test_reading_the_queues_of_a_server_that_is_away_is_weather(tmp_path: Path) -> None:
-    away = settings_for(f"unix://{tmp_path}/none.sock", tmp_path)
+def test_reading_the_queues_of_a_missing_server_raises_broker_unavailable(tmp_path: Path) -> None:
+    unreachable = settings_for(f"unix://{tmp_path}/none.sock", tmp_path)
 
-    with make_client(away) as client, pytest.raises(BrokerUnavailable):
+    with make_client(unreachable) as client, pytest.raises(BrokerUnavailable):
         queued_task_ids(client, [WORK_QUEUE])
 
 
 def test_the_parcel_is_the_messages_only_argument(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
-    sent = parcel()
+    sent = make_parcel()
     send_parcel(app, sent, settings.inbox["drop"], retries=2)
 
-    args, kwargs, _ = body(valkey)
-    headers = message(valkey)["headers"]
+    args, kwargs, _ = read_body(valkey)
+    headers = read_message(valkey)["headers"]
     assert [parcel_from_wire(arg) for arg in args] == [sent]
     assert kwargs == {}
     assert (headers["task"], headers["id"], headers["retries"]) == (PROCESS, sent.id, 2)
     assert headers["timelimit"] == [7 + HARD_LIMIT_GRACE_SECONDS, 7]
 
 
-def test_no_content_and_no_name_is_in_the_headers(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
-    sent = parcel()
+def test_the_headers_contain_neither_content_nor_file_names(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
+    sent = make_parcel()
     send_parcel(app, sent, settings.inbox["drop"])
 
-    whole = message(valkey)
-    shown = json.dumps({**whole, "body": None})
-    assert whole["headers"]["argsrepr"] == sent.id
-    assert whole["headers"]["kwargsrepr"] == ""
-    assert "secret" not in shown
-    assert base64.b64encode(CONTENT).decode()[:16] not in shown
+    headers = read_message(valkey)["headers"]
+    text = json.dumps({**read_message(valkey), "body": None})
+    assert headers["argsrepr"] == sent.id
+    assert headers["kwargsrepr"] == ""
+    assert "secret" not in text
+    assert base64.b64encode(CONTENT).decode()[:16] not in text
 
 
 @pytest.mark.parametrize("host", ["here", "there"])
-def test_both_callbacks_go_to_the_host_that_has_the_files(
+def test_both_callbacks_go_to_the_host_that_owns_the_files(
     app: Celery, valkey: redis.Redis, settings: Settings, host: str
 ) -> None:
-    sent = parcel(host=host)
+    sent = make_parcel(host=host)
     send_parcel(app, sent, settings.inbox["drop"])
 
-    _, _, embedded = body(valkey)
+    _, _, embedded = read_body(valkey)
     (link,), (link_error,) = embedded["callbacks"], embedded["errbacks"]
     assert (link["task"], link["options"]["queue"]) == (SUCCEEDED, f"inboxd.host.{host}")
     assert (link_error["task"], link_error["options"]["queue"]) == (FAILED, f"inboxd.host.{host}")
     assert (tuple(link_error["args"]), link_error["immutable"]) == (("drop", sent.id), True)
     assert not link["immutable"]
-    # what the handlers returned is the argument of the one, and not shown either
+    # the success callback's argument is the handlers' results, which must not appear either
     assert [(call["options"]["argsrepr"], call["options"]["kwargsrepr"]) for call in (link, link_error)] == [(sent.id, "")] * 2
 
 
-def test_a_parcel_for_later_says_when(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
-    send_parcel(app, parcel(), settings.inbox["drop"], countdown=1000.0)
+def test_a_parcel_with_a_countdown_has_an_eta(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
+    send_parcel(app, make_parcel(), settings.inbox["drop"], countdown=1000.0)
 
-    assert message(valkey)["headers"]["eta"]
-
-
-def test_a_parcel_for_now_does_not(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
-    send_parcel(app, parcel(), settings.inbox["drop"])
-
-    assert message(valkey)["headers"]["eta"] is None
+    assert read_message(valkey)["headers"]["eta"]
 
 
-def test_what_is_taken_and_not_acknowledged_is_kept_under_names_of_our_own(
-    app: Celery, valkey: redis.Redis, settings: Settings
-) -> None:
-    sent = parcel()
+def test_a_parcel_without_a_countdown_has_no_eta(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
+    send_parcel(app, make_parcel(), settings.inbox["drop"])
+
+    assert read_message(valkey)["headers"]["eta"] is None
+
+
+def test_unacknowledged_messages_are_kept_under_inboxds_own_keys(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
+    sent = make_parcel()
     send_parcel(app, sent, settings.inbox["drop"])
 
     with app.connection_for_write() as connection:
-        taken = Queue(WORK_QUEUE, channel=connection.default_channel).get(no_ack=False, accept=["msgpack"])
+        received = Queue(WORK_QUEUE, channel=connection.default_channel).get(no_ack=False, accept=["msgpack"])
 
-        assert taken.headers["id"] == sent.id
+        assert received.headers["id"] == sent.id
         assert valkey.hlen("inboxd.unacked") == valkey.zcard("inboxd.unacked_index") == 1
         assert valkey.exists("unacked", "unacked_index") == 0
-        taken.ack()
+        received.ack()
 
     assert valkey.exists("inboxd.unacked") == 0
 
 
 @contextmanager
-def serving(port: int) -> Iterator[None]:
-    """Run a server on this port."""
+def running_server(port: int) -> Iterator[None]:
+    """Run a server on a port."""
     argv = [
         get_binary_path(),
         "--port",
@@ -284,57 +280,57 @@ def is_listened_on(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def quick(port: int) -> Settings:
-    """Return settings for a server on this port, which is not waited for long."""
-    patient = settings_for(f"redis://127.0.0.1:{port}/0", Path(ROOT))
-    limits = {"connect_timeout_seconds": TIMEOUT, "socket_timeout_seconds": TIMEOUT}
-    return patient.model_copy(update={"redis": patient.redis.model_copy(update=limits)})
+def quick_settings(port: int) -> Settings:
+    """Return settings with short timeouts for a server on a port."""
+    settings = settings_for(f"redis://127.0.0.1:{port}/0", Path(ROOT))
+    limits = {"connect_timeout_seconds": TIMEOUT_SECONDS, "socket_timeout_seconds": TIMEOUT_SECONDS}
+    return settings.model_copy(update={"redis": settings.redis.model_copy(update=limits)})
 
 
-def fails_in_time(app: Celery, settings: Settings) -> None:
-    begun = time.monotonic()
+def assert_sending_fails_in_time(app: Celery, settings: Settings) -> None:
+    started_at = time.monotonic()
 
     with pytest.raises(BrokerUnavailable):
-        send_parcel(app, parcel(), settings.inbox["drop"])
+        send_parcel(app, make_parcel(), settings.inbox["drop"])
 
-    assert time.monotonic() - begun < 10 * TIMEOUT
+    assert time.monotonic() - started_at < 10 * TIMEOUT_SECONDS
 
 
-def test_one_app_sends_again_and_again_to_a_server_that_comes_and_goes() -> None:
+def test_one_app_sends_before_and_after_outages() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    settings = quick(port)
+    settings = quick_settings(port)
     app = make_app(settings)
 
     for _ in range(2):
-        fails_in_time(app, settings)
-        with serving(port), make_client(settings) as client:
-            sent = parcel()
+        assert_sending_fails_in_time(app, settings)
+        with running_server(port), make_client(settings) as client:
+            sent = make_parcel()
             send_parcel(app, sent, settings.inbox["drop"])
             assert queued_task_ids(client, [WORK_QUEUE]) == {sent.id}
-    fails_in_time(app, settings)
+    assert_sending_fails_in_time(app, settings)
 
     app.close()
 
 
-def test_a_server_that_takes_all_and_never_answers_is_not_waited_for() -> None:
+def test_sending_to_a_silent_server_fails_within_the_timeouts() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        settings = quick(listener.getsockname()[1])
+        settings = quick_settings(listener.getsockname()[1])
         app = make_app(settings)
 
-        fails_in_time(app, settings)
-        fails_in_time(app, settings)
+        assert_sending_fails_in_time(app, settings)
+        assert_sending_fails_in_time(app, settings)
 
         app.close()
 
 
-def test_a_server_without_room_is_weather(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
+def test_a_full_server_raises_broker_unavailable(app: Celery, valkey: redis.Redis, settings: Settings) -> None:
     valkey.config_set("maxmemory", "1")
     try:
         with pytest.raises(BrokerUnavailable):
-            send_parcel(app, parcel(), settings.inbox["drop"])
+            send_parcel(app, make_parcel(), settings.inbox["drop"])
     finally:
         valkey.config_set("maxmemory", "0")
 
-    send_parcel(app, parcel(), settings.inbox["drop"])
+    send_parcel(app, make_parcel(), settings.inbox["drop"])
     assert len(queued_task_ids(valkey, [WORK_QUEUE])) == 1

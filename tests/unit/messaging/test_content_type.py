@@ -1,4 +1,4 @@
-"""What a file is: told by its name on the way in, and by its first bytes in the handler that comes with inboxd."""
+"""Content types: guessed by suffix when a file is packed, and by its first bytes in the built-in handler."""
 
 import mimetypes
 from pathlib import Path
@@ -12,7 +12,7 @@ from inboxd.intake.packing import pack
 from inboxd.messaging.content_type import OCTET_STREAM
 
 
-def told_by_name(path: bytes, tmp_path: Path) -> str:
+def packed_content_type(path: bytes, tmp_path: Path) -> str:
     spool = Spool.make(tmp_path / "drop")
     parcel = spool.claimed(path)
     with spool.folders() as folders:
@@ -24,15 +24,15 @@ def told_by_name(path: bytes, tmp_path: Path) -> str:
     "path",
     [b"data:text/html,x", b"data:a/b\r\nX-Evil: 1,x", b"data:image/png;base64,x", b"data:,x", b"http:/a.pdf", b"x/a.pdf?b"],
 )
-def test_a_name_that_looks_like_a_url_has_no_say_beyond_its_suffix(path: bytes, tmp_path: Path) -> None:
+def test_only_the_suffix_counts_even_if_the_name_looks_like_a_url(path: bytes, tmp_path: Path) -> None:
     suffix = path.rpartition(b"/")[2].rpartition(b".")[2].decode()
 
-    assert told_by_name(path, tmp_path) == mimetypes.types_map.get(f".{suffix}", OCTET_STREAM)
+    assert packed_content_type(path, tmp_path) == mimetypes.types_map.get(f".{suffix}", OCTET_STREAM)
 
 
 @pytest.mark.parametrize(
     "text",
     ["Dear reader,\n", "BMW drivers\n", "MZ is not a program\n", "RIFF raff\n", "Grüße\n", "\ufeffwith a mark\n", "0", " \n"],
 )
-def test_plain_text_is_text_whatever_word_it_begins_with(text: str) -> None:
+def test_text_that_begins_like_a_binary_format_is_text(text: str) -> None:
     assert sniff(text.encode(), "a.txt") == "text/plain"

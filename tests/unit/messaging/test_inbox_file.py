@@ -1,4 +1,4 @@
-"""What a handler gets: an upload as web frameworks have it, opened where nobody can lead it astray."""
+"""InboxFile behaves like a web framework's upload, and is opened without following links."""
 
 import csv
 import hashlib
@@ -28,29 +28,28 @@ def spool(tmp_path: Path) -> Spool:
     return Spool.make(tmp_path / "drop")
 
 
-def inline(path: bytes = b"x/a.txt", kind: str = "text/plain", data: bytes = TEXT, **headers: str | float) -> FilePart:
-    return FilePart(path, kind, len(data), HEADERS | headers, data)
+def inline_part(path: bytes = b"x/a.txt", mime: str = "text/plain", data: bytes = TEXT, **headers: str | float) -> FilePart:
+    return FilePart(path, mime, len(data), HEADERS | headers, data)
 
 
-def upload(part: FilePart, *, here: bool = True, attempt: int = 1) -> InboxFile:
-    return ParcelReader(Disk(), Parcel(ID, "drop", "host", b"/srv/drop", (part,)), on_this_host=here, attempt=attempt).open(
-        part
-    )
+def open_inline(part: FilePart, *, on_this_host: bool = True, attempt: int = 1) -> InboxFile:
+    parcel = Parcel(ID, "drop", "host", b"/srv/drop", (part,))
+    return ParcelReader(Disk(), parcel, on_this_host=on_this_host, attempt=attempt).open(part)
 
 
-def by_reference(spool: Spool, path: bytes, data: bytes = TEXT) -> tuple[Parcel, FilePart]:
-    """Put a file into a parcel, and return what travels."""
+def claim_file(spool: Spool, path: bytes, data: bytes = TEXT) -> tuple[Parcel, FilePart]:
+    """Create a claimed file, and return its parcel and file part."""
     part = FilePart(path, "text/plain", len(data), dict(HEADERS), None)
     return Parcel(spool.claimed(path, data=data), "drop", "host", bytes(spool.root), (part,)), part
 
 
-def opened(parcel: Parcel, part: FilePart) -> InboxFile:
-    with ParcelReader(Disk(), parcel, on_this_host=True, attempt=1) as unpacking:
-        return unpacking.open(part)
+def open_part(parcel: Parcel, part: FilePart) -> InboxFile:
+    with ParcelReader(Disk(), parcel, on_this_host=True, attempt=1) as reader:
+        return reader.open(part)
 
 
-def receive(file: Any, folder: Path) -> dict[str, object]:  # noqa: ANN401 - a FileStorage, or whatever behaves like one
-    """Do what a Flask view does with request.files["drop"], as Werkzeug's documentation has it."""
+def use_as_upload(file: Any, folder: Path) -> dict[str, object]:  # noqa: ANN401 - a FileStorage, or an object with its interface
+    """Do what a Flask view does with request.files["drop"], as in Werkzeug's documentation."""
     head = file.read(5)
     file.seek(0)
     lines = list(file)
@@ -76,63 +75,63 @@ EXPECTED = {
 }  # fmt: skip
 
 
-def test_code_written_for_a_web_frameworks_upload_works_on_a_file_that_travelled_inside(tmp_path: Path) -> None:
-    assert receive(upload(inline()), tmp_path) == EXPECTED
+def test_code_for_a_web_frameworks_upload_works_on_an_inline_file(tmp_path: Path) -> None:
+    assert use_as_upload(open_inline(inline_part()), tmp_path) == EXPECTED
 
 
-def test_code_written_for_a_web_frameworks_upload_works_on_a_file_by_reference(spool: Spool, tmp_path: Path) -> None:
-    parcel, part = by_reference(spool, b"x/a.txt")
+def test_code_for_a_web_frameworks_upload_works_on_a_file_by_reference(spool: Spool, tmp_path: Path) -> None:
+    parcel, part = claim_file(spool, b"x/a.txt")
 
-    assert receive(opened(parcel, part), tmp_path) == EXPECTED
+    assert use_as_upload(open_part(parcel, part), tmp_path) == EXPECTED
     assert spool.files("claimed") == {f"{parcel.id}/x/a.txt".encode(): TEXT}
 
 
-def test_a_file_is_saved_to_a_path_that_is_a_string(tmp_path: Path) -> None:
-    upload(inline()).save(str(tmp_path / "copy"))
+def test_a_file_is_saved_to_a_path_given_as_str(tmp_path: Path) -> None:
+    open_inline(inline_part()).save(str(tmp_path / "copy"))
 
     assert (tmp_path / "copy").read_bytes() == TEXT
 
 
-def test_a_file_tells_all_that_is_known_of_it() -> None:
-    file = upload(inline(), attempt=3)
+def test_a_file_has_the_attributes_of_its_parcel_and_part() -> None:
+    file = open_inline(inline_part(), attempt=3)
 
-    known = (file.id, file.inbox, file.parcel, file.attempt, file.size, file.filename, file.raw_filename)
-    assert known == ("id-1", "drop", ID, 3, len(TEXT), "x/a.txt", b"x/a.txt")
+    attributes = (file.id, file.inbox, file.parcel, file.attempt, file.size, file.filename, file.raw_filename)
+    assert attributes == ("id-1", "drop", ID, 3, len(TEXT), "x/a.txt", b"x/a.txt")
     assert file.path == Path("/srv/drop/claimed") / ID / "x/a.txt"
 
 
-def test_the_headers_are_those_of_an_upload_and_ours_besides() -> None:
-    file = upload(inline(sha256="ff"))
+def test_the_headers_are_those_of_an_upload_and_inboxds_own() -> None:
+    file = open_inline(inline_part(sha256="ff"))
 
-    ours = {"id": "id-1", "mtime": 1.5, "claimed-at": 2.5, "sha256": "ff"}
-    assert file.headers == {"Content-Type": "text/plain", "Content-Length": str(len(TEXT)), **ours}
+    own = {"id": "id-1", "mtime": 1.5, "claimed-at": 2.5, "sha256": "ff"}
+    assert file.headers == {"Content-Type": "text/plain", "Content-Length": str(len(TEXT)), **own}
 
 
-def test_on_another_host_a_file_has_no_place_but_its_bytes() -> None:
-    file = upload(inline(), here=False)
+def test_on_another_host_a_file_has_no_path() -> None:
+    file = open_inline(inline_part(), on_this_host=False)
 
     assert file.path is None
     assert file.read() == TEXT
 
 
 @pytest.mark.parametrize(
-    ("kind", "mimetype"),
+    ("content_type", "mimetype"),
     [("Text/HTML; charset=utf-8", "text/html"), ("image/png", "image/png"), (" A/B ;x=;y", "a/b"), ("", "")],
 )
-def test_the_mimetype_is_the_content_type_without_its_parameters(kind: str, mimetype: str) -> None:
-    assert upload(inline(kind=kind)).mimetype == mimetype
+def test_the_mimetype_is_the_content_type_without_its_parameters(content_type: str, mimetype: str) -> None:
+    assert open_inline(inline_part(mime=content_type)).mimetype == mimetype
 
 
-def test_the_sha256_that_was_sent_is_not_computed_again() -> None:
-    file = upload(inline(sha256="what was sent"))
+def test_a_sent_sha256_is_not_computed_again() -> None:
+    file = open_inline(inline_part(sha256="sent hash"))
     file.close()
 
-    assert file.sha256 == "what was sent"
+    assert file.sha256 == "sent hash"
 
 
-def test_the_sha256_of_a_large_file_is_computed_and_leaves_the_position_where_it_is(spool: Spool) -> None:
+def test_computing_the_sha256_keeps_the_position(spool: Spool) -> None:
     data = bytes(range(256)) * 10_000
-    file = opened(*by_reference(spool, b"large", data))
+    file = open_part(*claim_file(spool, b"large", data))
     file.seek(1000)
 
     digest = file.sha256
@@ -145,39 +144,39 @@ def test_the_sha256_of_a_large_file_is_computed_and_leaves_the_position_where_it
 
 
 @pytest.mark.parametrize("size", [0, 1, BUFFERED_BYTES_MAX, BUFFERED_BYTES_MAX + 1])
-def test_a_file_by_reference_has_all_its_bytes_however_they_are_read(size: int, spool: Spool) -> None:
+def test_a_file_by_reference_of_any_size_is_read_completely(size: int, spool: Spool) -> None:
     data = os.urandom(size)
 
-    with opened(*by_reference(spool, b"a", data)).stream as stream:
+    with open_part(*claim_file(spool, b"a", data)).stream as stream:
         assert (stream.read(), stream.read(), stream.seek(0), stream.read()) == (data, b"", 0, data)
 
 
-def test_a_disk_that_gives_less_than_was_asked_for_is_asked_again(spool: Spool) -> None:
-    class Stingy(Disk):
+def test_short_reads_are_continued(spool: Spool) -> None:
+    class ShortReadDisk(Disk):
         def read(self, fd: Fd, size: int) -> bytes:
             return super().read(fd, min(size, 3))
 
-    parcel, part = by_reference(spool, b"a")
+    parcel, part = claim_file(spool, b"a")
 
-    with ParcelReader(Stingy(), parcel, on_this_host=True, attempt=1) as unpacking:
-        assert unpacking.open(part).read() == TEXT
+    with ParcelReader(ShortReadDisk(), parcel, on_this_host=True, attempt=1) as reader:
+        assert reader.open(part).read() == TEXT
 
 
-def test_a_file_that_became_shorter_while_it_was_opened_has_what_is_left(spool: Spool) -> None:
-    parcel, part = by_reference(spool, b"a")
+def test_a_file_that_is_truncated_while_it_is_opened_has_the_remaining_bytes(spool: Spool) -> None:
+    parcel, part = claim_file(spool, b"a")
 
-    class Cutting(Disk):
+    class TruncatingDisk(Disk):
         def fstat(self, fd: Fd) -> Stat:
-            look = super().fstat(fd)
+            stat = super().fstat(fd)
             os.truncate(spool.where(f"claimed/{parcel.id}/a".encode()), 5)
-            return look
+            return stat
 
-    with ParcelReader(Cutting(), parcel, on_this_host=True, attempt=1) as unpacking:
-        assert unpacking.open(part).read() == TEXT[:5]
+    with ParcelReader(TruncatingDisk(), parcel, on_this_host=True, attempt=1) as reader:
+        assert reader.open(part).read() == TEXT[:5]
 
 
-def test_a_file_is_read_as_an_open_binary_file_is() -> None:
-    file = upload(inline())
+def test_a_file_has_the_methods_of_an_open_binary_file() -> None:
+    file = open_inline(inline_part())
 
     assert (file.readline(), file.tell(), file.readlines()) == (b"first line\n", 11, [b"second line\n", b"last"])
     assert (file.read(), file.seek(-4, io.SEEK_END), file.read(2)) == (b"", len(TEXT) - 4, b"la")
@@ -185,51 +184,52 @@ def test_a_file_is_read_as_an_open_binary_file_is() -> None:
 
 
 def test_a_file_is_closed_at_the_end_of_its_with_statement() -> None:
-    with upload(inline()) as file:
-        closed_within = file.closed
+    with open_inline(inline_part()) as file:
+        was_closed = file.closed
 
-    assert (closed_within, file.closed) == (False, True)
+    assert (was_closed, file.closed) == (False, True)
 
 
-def test_chunks_are_the_whole_content_wherever_it_was_read_to() -> None:
-    file = upload(inline())
+def test_chunks_are_the_whole_content_at_any_position() -> None:
+    file = open_inline(inline_part())
     file.read(5)
 
     assert [*file.chunks(10)] == [TEXT[:10], TEXT[10:20], TEXT[20:]]
 
 
 @pytest.mark.parametrize("name", ["colour", "fileno", "write", "truncate"])
-def test_what_is_not_documented_is_not_there(name: str) -> None:
+def test_undocumented_attributes_are_missing(name: str) -> None:
     with pytest.raises(AttributeError, match=name):
-        getattr(upload(inline()), name)
+        getattr(open_inline(inline_part()), name)
 
 
-@pytest.mark.parametrize("by_path", [True, False])
-def test_what_reads_archives_and_text_reads_a_file(by_path: bool, spool: Spool) -> None:
+@pytest.mark.parametrize("is_inline", [True, False])
+def test_zipfile_and_csv_read_a_file(is_inline: bool, spool: Spool) -> None:
     archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as packing:
-        packing.writestr("names.csv", "a,b\n1,2\n")
+    with zipfile.ZipFile(archive, "w") as writer:
+        writer.writestr("names.csv", "a,b\n1,2\n")
     data = archive.getvalue()
-    file = opened(*by_reference(spool, b"x.zip", data)) if by_path else upload(inline(b"x.zip", "application/zip", data))
+    part = inline_part(b"x.zip", "application/zip", data)
+    file = open_inline(part) if is_inline else open_part(*claim_file(spool, b"x.zip", data))
 
-    with file, zipfile.ZipFile(file) as packed, packed.open("names.csv") as lines:
+    with file, zipfile.ZipFile(file) as reader, reader.open("names.csv") as lines:
         assert [*csv.reader(io.TextIOWrapper(lines))] == [["a", "b"], ["1", "2"]]
 
 
 def test_text_is_decoded_line_by_line() -> None:
     text = "Grüße\nzweite\n".encode()
 
-    assert [*io.TextIOWrapper(upload(inline(data=text)).stream, "utf-8")] == ["Grüße\n", "zweite\n"]
+    assert [*io.TextIOWrapper(open_inline(inline_part(data=text)).stream, "utf-8")] == ["Grüße\n", "zweite\n"]
 
 
-def test_a_file_is_shown_by_its_name_and_kind() -> None:
-    assert repr(upload(inline())) == "<InboxFile 'x/a.txt' (text/plain)>"
+def test_the_repr_has_name_and_content_type() -> None:
+    assert repr(open_inline(inline_part())) == "<InboxFile 'x/a.txt' (text/plain)>"
 
 
-def test_a_name_that_is_no_utf8_reaches_the_handler_and_the_file(spool: Spool) -> None:
+def test_a_name_that_is_not_utf8_is_kept(spool: Spool) -> None:
     path = b"sub\xe9/caf\xe9.txt"
 
-    file = opened(*by_reference(spool, path))
+    file = open_part(*claim_file(spool, path))
 
     assert file.filename.encode("utf-8", "surrogateescape") == file.raw_filename == path
     assert file.read() == TEXT
@@ -238,80 +238,80 @@ def test_a_name_that_is_no_utf8_reaches_the_handler_and_the_file(spool: Spool) -
     file.close()
 
 
-def test_a_link_in_the_place_of_a_file_is_not_followed(spool: Spool, tmp_path: Path) -> None:
-    parcel, part = by_reference(spool, b"x/a.txt")
+def test_a_link_in_place_of_a_file_is_not_followed(spool: Spool, tmp_path: Path) -> None:
+    parcel, part = claim_file(spool, b"x/a.txt")
     (tmp_path / "secret").write_bytes(b"secret")
-    place = spool.where(f"claimed/{parcel.id}/x/a.txt".encode())
-    place.unlink()
-    place.symlink_to(tmp_path / "secret")
+    path = spool.where(f"claimed/{parcel.id}/x/a.txt".encode())
+    path.unlink()
+    path.symlink_to(tmp_path / "secret")
 
     with pytest.raises(OSError, match="symbolic links"):
-        opened(parcel, part)
+        open_part(parcel, part)
 
 
 @pytest.mark.parametrize("depth", ["x", ""])
-def test_a_link_in_the_place_of_a_folder_is_not_followed(depth: str, spool: Spool, tmp_path: Path) -> None:
-    parcel, part = by_reference(spool, b"x/a.txt")
+def test_a_link_in_place_of_a_folder_is_not_followed(depth: str, spool: Spool, tmp_path: Path) -> None:
+    parcel, part = claim_file(spool, b"x/a.txt")
     folder = spool.root / "claimed" / parcel.id / depth
     folder.rename(tmp_path / "moved")
     folder.symlink_to(tmp_path / "moved")
 
     with pytest.raises(OSError, match=r"symbolic links|Not a directory"):
-        opened(parcel, part)
+        open_part(parcel, part)
 
 
-@pytest.mark.parametrize("gone", ["claimed/{0}/x/a.txt", "claimed/{0}/x", "claimed/{0}", "claimed"])
-def test_a_file_that_is_gone_is_not_found(gone: str, spool: Spool, tmp_path: Path) -> None:
-    parcel, part = by_reference(spool, b"x/a.txt")
-    (spool.root / gone.format(parcel.id)).rename(tmp_path / "gone")
+@pytest.mark.parametrize("missing", ["claimed/{0}/x/a.txt", "claimed/{0}/x", "claimed/{0}", "claimed"])
+def test_opening_a_missing_file_raises_file_not_found(missing: str, spool: Spool, tmp_path: Path) -> None:
+    parcel, part = claim_file(spool, b"x/a.txt")
+    (spool.root / missing.format(parcel.id)).rename(tmp_path / "moved")
 
     with pytest.raises(FileNotFoundError):
-        opened(parcel, part)
+        open_part(parcel, part)
 
 
-def test_a_root_that_can_not_be_reached_from_here_is_weather(spool: Spool, tmp_path: Path) -> None:
-    parcel, part = by_reference(spool, b"x/a.txt")
-    spool.root.rename(tmp_path / "away")
+def test_a_missing_root_raises_a_transient_error(spool: Spool, tmp_path: Path) -> None:
+    parcel, part = claim_file(spool, b"x/a.txt")
+    spool.root.rename(tmp_path / "moved")
 
     with pytest.raises(TransientError, match="drop can't be reached from this host: No such file"):
-        opened(parcel, part)
+        open_part(parcel, part)
 
 
 def test_a_path_that_leads_outside_is_not_opened(spool: Spool, tmp_path: Path) -> None:
-    parcel, part = by_reference(spool, b"x/a.txt")
+    parcel, part = claim_file(spool, b"x/a.txt")
     (tmp_path / "secret").write_bytes(b"secret")
 
     with pytest.raises(ValueError, match="not a path below an inbox"):
-        opened(parcel, replace(part, filename=b"../../../secret"))
+        open_part(parcel, replace(part, filename=b"../../../secret"))
 
 
-def test_opening_leaves_no_descriptor_behind(spool: Spool) -> None:
-    parcel, part = by_reference(spool, b"x/y/a.txt")
+def test_opening_leaks_no_descriptor(spool: Spool) -> None:
+    parcel, part = claim_file(spool, b"x/y/a.txt")
     open_before = len(list(Path("/proc/self/fd").iterdir()))
 
-    opened(parcel, part).close()
+    open_part(parcel, part).close()
     with pytest.raises(FileNotFoundError):
-        opened(parcel, replace(part, filename=b"x/y/gone"))
+        open_part(parcel, replace(part, filename=b"x/y/missing"))
 
     assert len(list(Path("/proc/self/fd").iterdir())) == open_before
 
 
-def test_a_hash_that_was_packed_is_not_told_of_a_file_that_was_written_to_since(tmp_path: Path) -> None:
-    known = hashlib.sha256(b"hello").hexdigest()
-    home = tmp_path / "claimed" / ID
-    home.mkdir(parents=True)
-    lying = home / "a"
-    lying.write_bytes(b"hello")
-    headers = {"id": "i", "mtime": lying.stat().st_mtime_ns / 1e9, "sha256": known}
+def test_the_sent_hash_of_a_file_that_changed_after_packing_is_dropped(tmp_path: Path) -> None:
+    sent_hash = hashlib.sha256(b"hello").hexdigest()
+    folder = tmp_path / "claimed" / ID
+    folder.mkdir(parents=True)
+    path = folder / "a"
+    path.write_bytes(b"hello")
+    headers = {"id": "i", "mtime": path.stat().st_mtime_ns / 1e9, "sha256": sent_hash}
     part = FilePart(b"a", "text/plain", 5, headers, None)
     parcel = Parcel(ID, "drop", "host", os.fsencode(tmp_path), (part,))
 
-    with ParcelReader(Disk(), parcel, on_this_host=True, attempt=1) as unpacking:
-        same = unpacking.open(part)
-        lying.write_bytes(b"hello and more")
-        changed = unpacking.open(part)
+    with ParcelReader(Disk(), parcel, on_this_host=True, attempt=1) as reader:
+        unchanged = reader.open(part)
+        path.write_bytes(b"hello and more")
+        changed = reader.open(part)
 
-    with same.stream, changed.stream:
-        assert same.headers["sha256"] == known
+    with unchanged.stream, changed.stream:
+        assert unchanged.headers["sha256"] == sent_hash
         assert "sha256" not in changed.headers
         assert changed.sha256 == hashlib.sha256(b"hello and more").hexdigest()

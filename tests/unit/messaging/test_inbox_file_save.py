@@ -1,4 +1,4 @@
-"""Saving what a handler was given, as code for a web framework's upload does it."""
+"""InboxFile.save, as code for a web framework's upload calls it."""
 
 import io
 import os
@@ -11,8 +11,8 @@ from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import new_parcel_id
 
 
-class Somewhere(os.PathLike[str]):
-    """A path of somebody else's making."""
+class CustomPath(os.PathLike[str]):
+    """A path-like object of another library."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -26,16 +26,16 @@ def inbox_file(data: bytes) -> InboxFile:
     return InboxFile(part, Parcel(new_parcel_id(), "drop", "here", b"/srv", (part,)), io.BytesIO(data), None, attempt=1)
 
 
-@pytest.mark.parametrize("kind", [str, Path, PurePath, Somewhere])
-def test_whatever_names_a_place_will_do(kind: type, tmp_path: Path) -> None:
-    place = tmp_path / "saved"
+@pytest.mark.parametrize("path_type", [str, Path, PurePath, CustomPath])
+def test_save_accepts_every_type_of_path(path_type: type, tmp_path: Path) -> None:
+    path = tmp_path / "saved"
 
-    inbox_file(b"content").save(kind(place))
+    inbox_file(b"content").save(path_type(path))
 
-    assert place.read_bytes() == b"content"
+    assert path.read_bytes() == b"content"
 
 
-def test_an_open_file_will_do_and_stays_open(tmp_path: Path) -> None:
+def test_save_accepts_an_open_file_and_does_not_close_it(tmp_path: Path) -> None:
     with (tmp_path / "saved").open("w+b") as target:
         inbox_file(b"content").save(target, buffer_size=2)
         target.write(b", and more")
@@ -43,7 +43,7 @@ def test_an_open_file_will_do_and_stays_open(tmp_path: Path) -> None:
     assert (tmp_path / "saved").read_bytes() == b"content, and more"
 
 
-def test_a_file_that_was_read_is_saved_from_where_the_reading_ended(tmp_path: Path) -> None:
+def test_save_begins_at_the_current_position(tmp_path: Path) -> None:
     file = inbox_file(b"head and body")
     file.read(5)
 

@@ -1,4 +1,4 @@
-"""Workers as they show themselves to a watcher through a real Valkey."""
+"""Workers' registrations on a real Valkey, as a watcher reads them."""
 
 import pytest
 import redis
@@ -12,7 +12,7 @@ OWN = [WORK_QUEUE, files_queue("here"), host_queue("here")]
 
 
 @pytest.mark.parametrize(
-    ("shown", "needed"),
+    ("registered", "needs_inline"),
     [
         ([], True),
         ([("here", OWN)], False),
@@ -24,27 +24,27 @@ OWN = [WORK_QUEUE, files_queue("here"), host_queue("here")]
         ([("here", OWN), ("there", [files_queue("there"), host_queue("there")])], False),
     ],
     ids=[
-        "nobody", "our own worker", "our own, which takes nothing by reference", "a helper beside it", "a helper alone",
-        "a helper that was given our name", "a host that sees our disk", "a host that does not help",
+        "no worker", "a local worker", "a local worker for inline parcels", "a local and a remote worker", "a remote worker",
+        "a remote worker with this host's name", "a remote worker that shares the folders", "a worker of another host only",
     ],
 )  # fmt: skip
-def test_bytes_are_needed_elsewhere_or_where_nobody_sees_the_disk(
-    shown: list[tuple[str, list[str]]], needed: bool, valkey: redis.Redis
+def test_bytes_are_needed_unless_all_consumers_can_open_the_folders(
+    registered: list[tuple[str, list[str]]], needs_inline: bool, valkey: redis.Redis
 ) -> None:
     watcher = WorkerRegistry(valkey, "here")
-    for host, queues in shown:
+    for host, queues in registered:
         WorkerRegistry(valkey, host).register(queues)
 
     watcher.refresh()
 
-    assert watcher.needs_inline is needed
+    assert watcher.needs_inline is needs_inline
 
 
-def test_who_was_not_heard_of_for_too_long_does_not_count(valkey: redis.Redis) -> None:
+def test_an_expired_registration_does_not_count(valkey: redis.Redis) -> None:
     watcher = WorkerRegistry(valkey, "here")
     WorkerRegistry(valkey, "there").register([WORK_QUEUE])
-    (gone,) = valkey.zrange(KEY, 0, -1)
-    valkey.zincrby(KEY, -worker_registry.REGISTRATION_SECONDS * 1000, gone)
+    (name,) = valkey.zrange(KEY, 0, -1)
+    valkey.zincrby(KEY, -worker_registry.REGISTRATION_SECONDS * 1000, name)
     WorkerRegistry(valkey, "here").register(OWN)
 
     watcher.refresh()
@@ -53,7 +53,7 @@ def test_who_was_not_heard_of_for_too_long_does_not_count(valkey: redis.Redis) -
     assert valkey.zcard(KEY) == 1
 
 
-def test_a_worker_that_shows_itself_again_is_one(valkey: redis.Redis) -> None:
+def test_a_worker_that_registers_again_counts_once(valkey: redis.Redis) -> None:
     worker = WorkerRegistry(valkey, "here")
 
     worker.register(OWN)
@@ -62,7 +62,7 @@ def test_a_worker_that_shows_itself_again_is_one(valkey: redis.Redis) -> None:
     assert valkey.zcard(KEY) == 1
 
 
-def test_what_was_seen_counts_until_the_next_look(valkey: redis.Redis) -> None:
+def test_the_registrations_are_cached_until_the_next_refresh(valkey: redis.Redis) -> None:
     watcher = WorkerRegistry(valkey, "here")
     WorkerRegistry(valkey, "here").register(OWN)
     watcher.refresh()
@@ -73,10 +73,10 @@ def test_what_was_seen_counts_until_the_next_look(valkey: redis.Redis) -> None:
     assert watcher.needs_inline
 
 
-def test_an_absent_broker_is_an_error() -> None:
-    away = WorkerRegistry(redis.Redis(unix_socket_path="/nowhere"), "here")
+def test_a_missing_server_raises_broker_unavailable() -> None:
+    unreachable = WorkerRegistry(redis.Redis(unix_socket_path="/nowhere"), "here")
 
     with pytest.raises(BrokerUnavailable):
-        away.refresh()
+        unreachable.refresh()
     with pytest.raises(BrokerUnavailable):
-        away.register(OWN)
+        unreachable.register(OWN)

@@ -1,4 +1,4 @@
-"""New settings beside old ones: what is new, gone, changed, and what only a restart takes up."""
+"""Merging new settings into old ones: added, removed and changed inboxes, and keys that need a restart."""
 
 from pathlib import Path, PurePath
 from typing import Any
@@ -17,7 +17,7 @@ def settings(*, inbox: dict[str, dict[str, Any]] | None = None, **tables: object
     return Settings(inbox=inboxes, **tables)
 
 
-def test_inboxes_come_change_and_go() -> None:
+def test_inboxes_are_added_changed_and_removed() -> None:
     old = settings(inbox={"a": {}, "b": {"retries": 1}, "c": {}})
 
     change = merge_settings(old, settings(inbox={"b": {"retries": 2}, "c": {}, "d": {}}))
@@ -27,7 +27,7 @@ def test_inboxes_come_change_and_go() -> None:
     assert change.settings.inbox["b"].retries == 2
 
 
-def test_new_defaults_change_every_inbox_that_does_not_say_otherwise() -> None:
+def test_new_defaults_change_each_inbox_that_does_not_override_them() -> None:
     old = settings(inbox={"a": {}, "b": {"retries": 1}})
 
     change = merge_settings(old, settings(inbox={"a": {}, "b": {"retries": 1}}, defaults={"retries": 7}))
@@ -48,7 +48,7 @@ def test_new_defaults_change_every_inbox_that_does_not_say_otherwise() -> None:
         ("log.level", {"log": {"level": "debug"}}),
     ],
 )
-def test_what_only_a_restart_takes_up_is_kept_and_named(key: str, tables: dict[str, Any]) -> None:
+def test_a_restart_key_keeps_its_old_value_and_is_reported(key: str, tables: dict[str, Any]) -> None:
     old = settings()
 
     change = merge_settings(old, settings(**tables))
@@ -57,12 +57,12 @@ def test_what_only_a_restart_takes_up_is_kept_and_named(key: str, tables: dict[s
     assert serialize(change.settings) == serialize(old)
 
 
-def test_every_fixed_key_is_a_key() -> None:
+def test_each_restart_key_is_a_settings_key() -> None:
     for table, keys in RESTART_KEYS.items():
         assert set(keys) <= set(type(getattr(settings(), table)).model_fields)
 
 
-def test_sweeps_and_limits_are_taken_up() -> None:
+def test_sweeps_and_limits_are_applied() -> None:
     new = settings(sweep={"stale_seconds": 3.0}, work={"crashes_max": 9, "outage_seconds": 5.0})
 
     change = merge_settings(settings(), new)
@@ -71,7 +71,7 @@ def test_sweeps_and_limits_are_taken_up() -> None:
     assert (change.settings.work.crashes_max, change.settings.work.outage_seconds) == (9, 5.0)
 
 
-def test_an_inbox_keeps_its_root_and_takes_the_rest() -> None:
+def test_an_inbox_keeps_its_root_and_gets_the_other_keys() -> None:
     change = merge_settings(settings(), settings(inbox={"drop": {"root": "/elsewhere", "retries": 9}}))
 
     assert change.needs_restart == ("inbox.drop.root",)
@@ -80,7 +80,7 @@ def test_an_inbox_keeps_its_root_and_takes_the_rest() -> None:
     assert change.settings.inbox["drop"].retries == 9
 
 
-def test_limits_that_only_a_restart_makes_room_for_are_refused() -> None:
+def test_limits_that_depend_on_a_restart_key_are_refused() -> None:
     new = settings(redis={"visibility_timeout_seconds": 7200}, inbox={"drop": {"time_limit_seconds": 5000}})
 
     with pytest.raises(SettingsError) as caught:
@@ -92,15 +92,15 @@ def test_limits_that_only_a_restart_makes_room_for_are_refused() -> None:
     assert "restart" in finding.remedy
 
 
-def test_settings_thaw_as_they_were_frozen_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    frozen = settings(inbox={"drop": {"include": ["*.pdf", "ä"], "unsure_seconds": 3.0}, "b": {}}, host="h")
+def test_deserialized_settings_are_equal_and_ignore_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = settings(inbox={"drop": {"include": ["*.pdf", "ä"], "unsure_seconds": 3.0}, "b": {}}, host="h")
     monkeypatch.setenv("INBOXD_INBOX__DROP__RETRIES", "99")
     monkeypatch.setenv("INBOXD_HOST", "other")
 
-    thawed = deserialize(serialize(frozen))
+    deserialized = deserialize(serialize(original))
 
-    assert thawed.model_dump() == frozen.model_dump()
-    assert thawed.inbox["b"].name == "b"
+    assert deserialized.model_dump() == original.model_dump()
+    assert deserialized.inbox["b"].name == "b"
 
 
 @pytest.fixture
@@ -112,19 +112,19 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_an_inbox_that_is_leaving_comes_back_only_to_its_own_folder(file: Path, tmp_path: Path) -> None:
+def test_a_retiring_inbox_can_be_added_again_with_its_former_root_only(file: Path, tmp_path: Path) -> None:
     old = settings(inbox={"drop": {"root": "/old"}})
     file.write_text('[inbox.drop]\nroot = "drop"\n')
 
     structlog.reset_defaults()
     with structlog.testing.capture_logs() as lines:
-        refused = reload_settings(old, handlers=False, retiring=frozenset({"drop"}))
-        taken = reload_settings(
+        other_root = reload_settings(old, handlers=False, retiring=frozenset({"drop"}))
+        same_root = reload_settings(
             settings(inbox={"drop": {"root": str(tmp_path / "drop")}}), handlers=False, retiring=frozenset({"drop"})
         )
 
-    assert refused is None
-    assert taken is not None
+    assert other_root is None
+    assert same_root is not None
     assert [line["event"] for line in lines if line["event"] != events.SETTINGS_NEED_RESTART] == [
         events.SETTINGS_REJECTED,
         events.SETTINGS_APPLIED,
@@ -132,7 +132,7 @@ def test_an_inbox_that_is_leaving_comes_back_only_to_its_own_folder(file: Path, 
     assert "/old" in lines[0]["problem"]
 
 
-def test_every_finding_is_told(file: Path) -> None:
+def test_each_finding_is_logged(file: Path) -> None:
     file.write_text('[inbox.a]\nroot = "a"\nretires = 1\n[inbox.b]\nroot = "b"\nsettle_seconds = "soon"\n')
 
     structlog.reset_defaults()

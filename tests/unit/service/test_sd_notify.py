@@ -1,4 +1,4 @@
-"""Words to the service manager, heard at the other end of a real socket."""
+"""Notifications to the service manager, received on a real socket."""
 
 import time
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ PID = 4711
 
 @pytest.fixture
 def manager() -> Iterator[Manager]:
-    with Manager() as made:
-        yield made
+    with Manager() as listening:
+        yield listening
 
 
-def environment(manager: Manager, **more: str) -> dict[str, str]:
-    return {"NOTIFY_SOCKET": manager.address, "PATH": "/bin", **more}
+def environment(manager: Manager, **variables: str) -> dict[str, str]:
+    return {"NOTIFY_SOCKET": manager.address, "PATH": "/bin", **variables}
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_each_state_is_a_datagram_of_its_own(abstract: bool) -> None:
+def test_each_state_is_a_separate_datagram(abstract: bool) -> None:
     with Manager(abstract=abstract) as manager:
         notify = from_environment(environment(manager), PID)
         notify.notify_ready()
@@ -34,28 +34,28 @@ def test_each_state_is_a_datagram_of_its_own(abstract: bool) -> None:
         assert manager.look() == ["READY=1", "STATUS=watching 1 inbox", "STOPPING=1"]
 
 
-def test_a_reload_carries_the_time_of_the_managers_own_clock(manager: Manager) -> None:
+def test_a_reload_is_sent_with_the_monotonic_time(manager: Manager) -> None:
     before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
     from_environment(environment(manager), PID).notify_reloading()
     after = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
 
-    ((first, second),) = (state.split("\n") for state in manager.look())
-    assert first == "RELOADING=1"
-    assert before <= int(second.removeprefix("MONOTONIC_USEC=")) <= after
+    ((state, timestamp),) = (datagram.split("\n") for datagram in manager.look())
+    assert state == "RELOADING=1"
+    assert before <= int(timestamp.removeprefix("MONOTONIC_USEC=")) <= after
 
 
 def test_without_a_manager_nothing_is_sent_and_nothing_fails() -> None:
     notify = from_environment({"WATCHDOG_USEC": "1000000"}, PID)
 
-    for word in (notify.notify_ready, notify.ping_watchdog, notify.notify_reloading, notify.notify_stopping):
-        word()
-    notify.set_status("well")
+    for send in (notify.notify_ready, notify.ping_watchdog, notify.notify_reloading, notify.notify_stopping):
+        send()
+    notify.set_status("watching")
     notify.extend_watchdog(60.0)
 
     assert notify.watchdog_seconds is None
 
 
-def test_children_inherit_none_of_it(manager: Manager) -> None:
+def test_the_variables_are_removed_so_that_children_do_not_inherit_them(manager: Manager) -> None:
     variables = environment(manager, WATCHDOG_USEC="5000000", WATCHDOG_PID=str(PID))
 
     from_environment(variables, PID)
@@ -75,9 +75,7 @@ def test_children_inherit_none_of_it(manager: Manager) -> None:
         ({}, None),
     ],
 )
-def test_only_a_watchdog_that_is_meant_for_this_process_is_fed(
-    manager: Manager, variables: dict[str, str], seconds: float | None
-) -> None:
+def test_only_a_watchdog_of_this_process_is_pinged(manager: Manager, variables: dict[str, str], seconds: float | None) -> None:
     notify = from_environment(environment(manager, **variables), PID)
 
     notify.ping_watchdog()
@@ -86,7 +84,7 @@ def test_only_a_watchdog_that_is_meant_for_this_process_is_fed(
     assert manager.look() == (["WATCHDOG=1"] if seconds else [])
 
 
-def test_the_watchdog_is_fed_no_more_often_than_it_asks_for(manager: Manager) -> None:
+def test_the_watchdog_is_pinged_four_times_per_timeout(manager: Manager) -> None:
     notify = from_environment(environment(manager, WATCHDOG_USEC="400000"), PID)
 
     deadline = time.monotonic() + 0.5
@@ -96,17 +94,17 @@ def test_the_watchdog_is_fed_no_more_often_than_it_asks_for(manager: Manager) ->
     assert 3 <= len(manager.look()) <= 6
 
 
-def test_the_watchdog_is_fed_on_evidence_only_which_is_asked_for_when_it_is_hungry(manager: Manager) -> None:
-    notify, asked = from_environment(environment(manager, WATCHDOG_USEC="5000000"), PID), []
+def test_the_watchdog_is_pinged_if_healthy_and_health_is_checked_only_when_a_ping_is_due(manager: Manager) -> None:
+    notify, checks = from_environment(environment(manager, WATCHDOG_USEC="5000000"), PID), []
 
-    for evidence in (False, True, True):
-        notify.ping_watchdog(lambda evidence=evidence: asked.append(evidence) or evidence)
+    for is_healthy in (False, True, True):
+        notify.ping_watchdog(lambda is_healthy=is_healthy: checks.append(is_healthy) or is_healthy)
 
     assert manager.look() == ["WATCHDOG=1"]
-    assert asked == [False, True]
+    assert checks == [False, True]
 
 
-def test_a_watchdog_that_is_too_hasty_is_asked_to_wait(manager: Manager) -> None:
+def test_a_watchdog_timeout_that_is_too_short_is_extended(manager: Manager) -> None:
     notify = from_environment(environment(manager, WATCHDOG_USEC="2000000"), PID)
 
     notify.extend_watchdog(1.0)
@@ -116,7 +114,7 @@ def test_a_watchdog_that_is_too_hasty_is_asked_to_wait(manager: Manager) -> None
     assert notify.watchdog_seconds == 30.0
 
 
-def test_a_status_is_one_line_whatever_is_in_it_and_is_told_once(manager: Manager) -> None:
+def test_a_status_is_one_escaped_line_and_is_sent_once(manager: Manager) -> None:
     notify = from_environment(environment(manager), PID)
 
     for _ in range(2):
@@ -128,7 +126,7 @@ def test_a_status_is_one_line_whatever_is_in_it_and_is_told_once(manager: Manage
     assert len(state) == len("STATUS=") + STATUS_CHARS_MAX
 
 
-def test_a_manager_that_is_away_is_told_of_once_and_stops_nothing(manager: Manager) -> None:
+def test_an_unreachable_manager_is_logged_once_and_raises_nothing(manager: Manager) -> None:
     notify = from_environment(environment(manager), PID)
     manager.close()
 
@@ -143,5 +141,5 @@ def test_a_manager_that_is_away_is_told_of_once_and_stops_nothing(manager: Manag
     assert manager.look() == ["READY=1"]
 
 
-def test_an_address_of_another_family_is_left_alone() -> None:
+def test_an_address_of_another_family_is_ignored() -> None:
     assert from_environment({"NOTIFY_SOCKET": "vsock:2:1234", "WATCHDOG_USEC": "1000000"}, PID).watchdog_seconds is None

@@ -1,4 +1,4 @@
-"""The four folders, the names of parcels, and paths that could lead outside."""
+"""The four folders, parcel ids, and paths that could lead out of an inbox."""
 
 from pathlib import Path, PurePath
 
@@ -13,24 +13,24 @@ from inboxd.fs.syscalls import Disk
 from inboxd.spool.layout import created_at, is_parcel_id, new_parcel_id, open_folders, split_path
 
 
-def test_a_parcels_name_says_when_it_was_made() -> None:
+def test_a_parcel_id_contains_the_creation_time() -> None:
     parcel = new_parcel_id(1_700_000_000.123)
 
     assert is_parcel_id(parcel)
     assert created_at(parcel) == 1_700_000_000.123
 
 
-def test_names_of_parcels_sort_by_age_and_never_repeat() -> None:
-    made = [new_parcel_id(second) for second in range(100)]
+def test_parcel_ids_sort_by_age_and_never_repeat() -> None:
+    parcels = [new_parcel_id(second) for second in range(100)]
 
-    assert sorted(made) == made
+    assert sorted(parcels) == parcels
     assert len({new_parcel_id(1.0) for _ in range(1000)}) == 1000
 
 
 @pytest.mark.parametrize(
     "name", ["", "a", "0" * 27, "0" * 29, "0" * 27 + "G", "A" * 28, "0" * 28 + "\n", "../" + "0" * 25, "0" * 27 + "٣"]
 )
-def test_any_other_name_is_no_parcels(name: str) -> None:
+def test_other_names_are_no_parcel_ids(name: str) -> None:
     assert not is_parcel_id(name)
 
 
@@ -45,13 +45,13 @@ def test_a_path_is_split_into_folders_and_name(path: bytes, parts: tuple[bytes, 
 @pytest.mark.parametrize(
     "path", [b"", b".", b"..", b"/", b"/a", b"a/", b"a//b", b"../a", b"a/../b", b"a/..", b"./a", b"a\0b", b"a\0/b"]
 )
-def test_a_path_that_could_lead_outside_is_refused(path: bytes) -> None:
+def test_a_path_that_could_lead_out_of_the_inbox_raises(path: bytes) -> None:
     with pytest.raises(ValueError, match="not a path below an inbox"):
         split_path(path)
 
 
 @given(st.binary(max_size=50))
-def test_whatever_is_accepted_stays_inside_and_is_put_together_again(path: bytes) -> None:
+def test_an_accepted_path_stays_in_the_inbox_and_joins_to_itself(path: bytes) -> None:
     try:
         parts, name = split_path(path)
     except ValueError:
@@ -62,7 +62,7 @@ def test_whatever_is_accepted_stays_inside_and_is_put_together_again(path: bytes
 
 
 @pytest.mark.parametrize("missing", ["inbox", "claimed", "done", "failed"])
-def test_a_missing_folder_is_unknown_and_never_empty(missing: str, tmp_path: Path) -> None:
+def test_a_missing_folder_raises(missing: str, tmp_path: Path) -> None:
     spool = Spool.make(tmp_path)
     (tmp_path / missing).rmdir()
 
@@ -70,13 +70,13 @@ def test_a_missing_folder_is_unknown_and_never_empty(missing: str, tmp_path: Pat
         pass
 
 
-def test_a_missing_root_is_named(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_root_has_its_path(tmp_path: Path) -> None:
     with pytest.raises(FolderUnavailable, match="nowhere: No such file"), open_folders(Disk(), PurePath(tmp_path / "nowhere")):
         pass
 
 
 @pytest.mark.parametrize("name", ["inbox", "claimed", "done", "failed"])
-def test_a_link_in_the_place_of_a_folder_is_not_followed(name: str, tmp_path: Path) -> None:
+def test_a_symlink_instead_of_a_folder_is_not_followed(name: str, tmp_path: Path) -> None:
     spool = Spool.make(tmp_path / "drop")
     (tmp_path / "elsewhere").mkdir()
     (spool.root / name).rmdir()
@@ -86,7 +86,7 @@ def test_a_link_in_the_place_of_a_folder_is_not_followed(name: str, tmp_path: Pa
         pass
 
 
-def test_the_root_itself_may_be_a_link(tmp_path: Path) -> None:
+def test_the_root_may_be_a_symlink(tmp_path: Path) -> None:
     spool = Spool.make(tmp_path / "drop")
     (tmp_path / "link").symlink_to(spool.root)
 

@@ -1,4 +1,4 @@
-"""What must come before what, where the wrong order would go unseen for as long as nothing dies."""
+"""Orders of steps that matter only if a process dies in between."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,13 +22,13 @@ from inboxd.messaging.payload import Parcel
 
 @pytest.fixture
 def spool(tmp_path: Path) -> Spool:
-    """Make a spool."""
+    """Return an empty spool."""
     return Spool.make(tmp_path / "drop")
 
 
 @pytest.fixture
 def app(valkey_url: str, valkey: redis.Redis, spool: Spool) -> Iterator[Celery]:
-    """Make the workers' app on an empty server."""
+    """Return the workers' app on an empty server."""
     del valkey
     made = make_app(settings_for(valkey_url, spool.root), results=True)
     yield made
@@ -38,35 +38,35 @@ def app(valkey_url: str, valkey: redis.Redis, spool: Spool) -> Iterator[Celery]:
 def test_a_parcel_is_claimed_and_leased_before_it_is_sent(spool: Spool) -> None:
     spool.put(b"inbox/small", b"inside the message")
     spool.put(b"inbox/large", b"x" * 65)
-    leases, sent, lying = FakeLeases(), Sent(), []
+    leases, sent, found = FakeLeases(), Sent(), []
 
     def send(parcel: Parcel, inbox: Inbox) -> None:
         sent.send(parcel, inbox)
-        lying.extend((parcel.id, path) for path in spool.files())
+        found.extend((parcel.id, path) for path in spool.files())
         assert parcel.id in leases.records
 
-    means = IntakeDeps(Disk(), leases, send, HOST, 1.0)  # type: ignore[arg-type]
-    take_all(Intake(means, spool.inbox(), AT_ONCE, network=False))
+    deps = IntakeDeps(Disk(), leases, send, HOST, 1.0)  # type: ignore[arg-type]
+    take_all(Intake(deps, spool.inbox(), AT_ONCE, network=False))
 
     assert sorted(sent.paths()) == [b"large", b"small"]
     for parcel in sent.parcels:
         for part in parcel.files:
-            assert (parcel.id, b"claimed/%s/%s" % (parcel.id.encode(), part.filename)) in lying
-            assert (parcel.id, b"inbox/" + part.filename) not in lying
+            assert (parcel.id, b"claimed/%s/%s" % (parcel.id.encode(), part.filename)) in found
+            assert (parcel.id, b"inbox/" + part.filename) not in found
 
 
-def test_a_message_is_acknowledged_when_its_work_is_over_and_not_before(app: Celery) -> None:
+def test_a_message_is_acknowledged_when_its_task_has_ended_and_not_before(app: Celery) -> None:
     acknowledged: list[object] = []
 
     @app.task(name="tests.work", ignore_result=True)
     def task() -> None:
-        raise AssertionError("nobody calls it")
+        raise AssertionError("must not be called")
 
     message = Message(headers={"id": "1", "task": task.name}, delivery_info={}, properties={"reply_to": None})
     request = Request(message, app=app, task=task, decoded=True, body=((), {}, {}), on_ack=lambda *_: acknowledged.append(1))
 
     request.on_accepted(pid=1, time_accepted=0.0)
-    begun = list(acknowledged)
+    at_start = list(acknowledged)
     request.on_success((False, None, 0.1))
 
-    assert (begun, acknowledged) == ([], [1])
+    assert (at_start, acknowledged) == ([], [1])

@@ -1,4 +1,4 @@
-"""The watcher's loop, with real folders and real events, and a broker that can be away."""
+"""The watcher's loop, with real folders and events, and a broker that can be unavailable."""
 
 import errno
 import shutil
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support.disk.spools import Spool
-from support.parts.watchers import Refusing, Watcher
+from support.parts.watchers import RefusingObserver, Watcher
 from support.waiting import eventually
 
 from inboxd.errors import BrokerUnavailable
@@ -22,7 +22,7 @@ from inboxd.watcher.observer import Observer
 # files
 
 
-def test_what_lies_there_at_the_start_is_sent(watcher: Watcher) -> None:
+def test_files_that_exist_at_the_start_are_sent(watcher: Watcher) -> None:
     watcher.spool.put(b"inbox/a")
 
     with watcher.running():
@@ -31,7 +31,7 @@ def test_what_lies_there_at_the_start_is_sent(watcher: Watcher) -> None:
     assert [line["file"] for line in watcher.logs(events.FILE_CLAIMED)] == [b"a"]
 
 
-def test_what_arrives_is_sent_by_its_event(watcher: Watcher) -> None:
+def test_a_new_file_is_sent_after_its_event(watcher: Watcher) -> None:
     with watcher.running():
         eventually(watcher.is_idle)
         watcher.spool.put(b"inbox/a")
@@ -40,8 +40,8 @@ def test_what_arrives_is_sent_by_its_event(watcher: Watcher) -> None:
     assert [line["found_by"] for line in watcher.logs(events.FILE_CLAIMED)] == ["event"]
 
 
-def test_an_inbox_that_is_polled_needs_no_event(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
-    watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, Refusing, {"watch_mode": "polling"})
+def test_a_polled_inbox_needs_no_event(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
+    watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, RefusingObserver, {"watch_mode": "polling"})
 
     with watcher.running():
         eventually(watcher.is_idle)
@@ -51,8 +51,8 @@ def test_an_inbox_that_is_polled_needs_no_event(tmp_path: Path, logged: list[dic
     assert [line["mode"] for line in watcher.logs(events.WATCHING)] == ["polling"]
 
 
-def test_where_the_system_has_no_watches_left_we_poll_and_say_so(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
-    watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, Refusing)
+def test_without_inotify_watches_left_an_inbox_is_polled(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
+    watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, RefusingObserver)
 
     with watcher.running():
         eventually(watcher.is_idle)
@@ -63,11 +63,11 @@ def test_where_the_system_has_no_watches_left_we_poll_and_say_so(tmp_path: Path,
     assert [line["mode"] for line in watcher.logs(events.WATCHING)] == ["polling"]
 
 
-def test_when_the_system_has_watches_again_they_are_used(
+def test_inotify_is_used_again_once_watches_are_available(
     tmp_path: Path, logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Grudging(Observer):
-        """Has no watches left at first."""
+    class RecoveringObserver(Observer):
+        """An observer for which the kernel has no watches left at first."""
 
         refusals = 3
 
@@ -79,7 +79,7 @@ def test_when_the_system_has_watches_again_they_are_used(
 
     monkeypatch.setattr(watches, "WATCH_RETRY_SECONDS", 0.05)
     monkeypatch.setattr(folder_checks, "CHECK_SECONDS", 0.05)
-    watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, Grudging)
+    watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, RecoveringObserver)
 
     with watcher.running():
         eventually(lambda: len(watcher.logs(events.WATCHING)) == 2)
@@ -88,12 +88,12 @@ def test_when_the_system_has_watches_again_they_are_used(
     assert len(watcher.logs(events.EVENTS_LOST)) == 1
 
 
-def test_events_that_were_lost_are_told_and_the_whole_inbox_is_looked_at(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
-    class Silent(Observer):
+def test_lost_events_are_logged_and_cause_a_scan(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
+    class SilentObserver(Observer):
         def watch(self, inbox: str, root: PurePath) -> None:
-            """See nothing."""
+            """Deliver no events."""
 
-    watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, Silent)
+    watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, SilentObserver)
 
     with watcher.running():
         eventually(watcher.is_idle)
@@ -105,7 +105,7 @@ def test_events_that_were_lost_are_told_and_the_whole_inbox_is_looked_at(tmp_pat
     assert watcher.counters.counts["drop", "events_lost"] + watcher.deps.tally.counts["drop", "events_lost"] == 1
 
 
-def test_what_was_found_is_counted_with_the_next_sign_of_life(watcher: Watcher) -> None:
+def test_claimed_files_are_counted_with_the_next_heartbeat(watcher: Watcher) -> None:
     watcher.spool.put(b"inbox/a")
     watcher.spool.put(b"inbox/b")
 
@@ -115,21 +115,21 @@ def test_what_was_found_is_counted_with_the_next_sign_of_life(watcher: Watcher) 
     assert {name for _, name in watcher.counters.counts} <= {"found:start", "found:event"}
 
 
-def test_counts_that_redis_refuses_keep_nothing_from_being_taken(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_claimed_while_redis_rejects_the_counts(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_tally: object) -> None:
         raise BrokerUnavailable("redis: WRONGTYPE")
 
     monkeypatch.setattr(watcher.counters, "write", refuse)
 
     with watcher.running():
-        eventually(lambda: len(watcher.broker.beats) >= 2)
+        eventually(lambda: len(watcher.broker.heartbeats) >= 2)
         watcher.spool.put(b"inbox/a")
         eventually(lambda: watcher.has_sent(b"a"))
 
     assert not watcher.logs(events.BROKER_UNAVAILABLE)
 
 
-def test_a_parcel_that_returns_makes_room_for_the_next(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
+def test_a_filed_parcel_makes_room_for_the_next(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
     watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, rules={"in_flight_files_max": 1})
     watcher.spool.put(b"inbox/a")
     watcher.spool.put(b"inbox/b")
@@ -141,7 +141,7 @@ def test_a_parcel_that_returns_makes_room_for_the_next(tmp_path: Path, logged: l
         eventually(lambda: watcher.has_sent(b"a", b"b"))
 
 
-def test_a_hint_about_an_inbox_that_is_none_of_ours_is_passed_over(watcher: Watcher) -> None:
+def test_a_hint_about_an_unknown_inbox_is_ignored(watcher: Watcher) -> None:
     with watcher.running():
         for kind in HintKind:
             if kind is not HintKind.STOP:
@@ -150,20 +150,20 @@ def test_a_hint_about_an_inbox_that_is_none_of_ours_is_passed_over(watcher: Watc
         eventually(lambda: watcher.has_sent(b"a"))
 
 
-def test_a_quiet_inbox_keeps_nobody_busy(watcher: Watcher) -> None:
+def test_an_idle_inbox_causes_few_wake_ups(watcher: Watcher) -> None:
     with watcher.running():
         eventually(watcher.is_idle)
-        eventually(lambda: len(watcher.broker.beats) == 1)
+        eventually(lambda: len(watcher.broker.heartbeats) == 1)
         before = watcher.hints.waits
-        eventually(lambda: len(watcher.broker.beats) == 2)  # 2 s
+        eventually(lambda: len(watcher.broker.heartbeats) == 2)  # 2 s
 
     assert watcher.hints.waits - before <= 8
 
 
-# the end
+# stopping
 
 
-def test_to_stop_ends_the_loop_and_leaves_no_thread(watcher: Watcher) -> None:
+def test_a_stop_hint_ends_the_loop_and_all_threads(watcher: Watcher) -> None:
     before = set(threading.enumerate())
 
     with watcher.running():
@@ -173,7 +173,7 @@ def test_to_stop_ends_the_loop_and_leaves_no_thread(watcher: Watcher) -> None:
     assert watcher.lines[-1]["event"] == events.STOPPED
 
 
-def test_to_stop_before_anything_has_begun_takes_nothing(watcher: Watcher) -> None:
+def test_a_stop_hint_before_the_first_turn_prevents_all_claims(watcher: Watcher) -> None:
     watcher.spool.put(b"inbox/a")
     watcher.hints.put(Hint(HintKind.STOP))
 
@@ -182,7 +182,7 @@ def test_to_stop_before_anything_has_begun_takes_nothing(watcher: Watcher) -> No
     assert watcher.has_sent()
 
 
-def test_an_error_that_nobody_expected_stops_the_observer_too(watcher: Watcher) -> None:
+def test_an_unexpected_error_stops_the_observer_too(watcher: Watcher) -> None:
     before = set(threading.enumerate())
     watcher.broker.set = None  # a bug
 
@@ -195,50 +195,50 @@ def test_an_error_that_nobody_expected_stops_the_observer_too(watcher: Watcher) 
 # the broker
 
 
-def test_a_broker_that_is_away_is_said_once_and_nothing_is_claimed_until_it_is_back(watcher: Watcher) -> None:
+def test_a_broker_outage_is_logged_once_and_nothing_is_claimed_until_it_is_over(watcher: Watcher) -> None:
     with watcher.running():
         eventually(watcher.is_idle)
-        watcher.broker.away = True
+        watcher.broker.is_unavailable = True
         watcher.spool.put(b"inbox/a")
-        asked = watcher.broker.asked
-        eventually(lambda: watcher.broker.asked >= asked + 2)
-        while_away = watcher.spool.files()
-        watcher.broker.away = False
+        pings = watcher.broker.pings
+        eventually(lambda: watcher.broker.pings >= pings + 2)
+        files_in_outage = watcher.spool.files()
+        watcher.broker.is_unavailable = False
         eventually(lambda: watcher.has_sent(b"a"))
 
-    assert while_away == {b"inbox/a": b"content"}
+    assert files_in_outage == {b"inbox/a": b"content"}
     assert [line["log_level"] for line in watcher.logs(events.BROKER_UNAVAILABLE)] == ["warning"]
     assert len(watcher.logs(events.BROKER_AVAILABLE)) == 1
 
 
-def test_a_pause_is_no_busy_loop_and_asks_ever_less_often(watcher: Watcher) -> None:
+def test_the_loop_backs_off_during_a_broker_outage(watcher: Watcher) -> None:
     with watcher.running():
         eventually(watcher.is_idle)
-        watcher.broker.away = True
+        watcher.broker.is_unavailable = True
         watcher.spool.put(b"inbox/a")
         eventually(lambda: watcher.daemon.broker.error is not None)
-        asked, waits, taken = watcher.broker.asked, watcher.hints.waits, watcher.leases.asked
-        eventually(lambda: watcher.broker.asked == asked + 2)  # 0.5 s + 1 s
+        pings, waits, lease_calls = watcher.broker.pings, watcher.hints.waits, watcher.leases.calls
+        eventually(lambda: watcher.broker.pings == pings + 2)  # 0.5 s + 1 s
         rounds = watcher.hints.waits - waits
 
     assert rounds <= 10
-    assert watcher.leases.asked == taken
+    assert watcher.leases.calls == lease_calls
 
 
-def test_hints_that_come_in_a_pause_do_not_wake_the_inboxes(watcher: Watcher) -> None:
-    watcher.broker.away = True
+def test_hints_during_a_broker_outage_cause_no_turns(watcher: Watcher) -> None:
+    watcher.broker.is_unavailable = True
 
     with watcher.running():
         eventually(lambda: watcher.daemon.broker.error is not None)
         for number in range(20):
             watcher.spool.put(b"inbox/%d" % number)
-        eventually(lambda: watcher.broker.asked >= 3)
+        eventually(lambda: watcher.broker.pings >= 3)
 
-    assert watcher.leases.asked == 0
+    assert watcher.leases.calls == 0
     assert watcher.has_sent()
 
 
-def test_an_absent_broker_is_asked_once_however_many_inboxes_there_are(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
+def test_after_a_failed_call_to_the_broker_the_other_inboxes_are_skipped(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
     spools = {name: Spool.make(tmp_path / name) for name in ("a", "b", "c")}
     for spool in spools.values():
         spool.put(b"inbox/file")
@@ -246,17 +246,17 @@ def test_an_absent_broker_is_asked_once_however_many_inboxes_there_are(tmp_path:
     daemon = watcher.daemon
     daemon.watches.watch_all(daemon.settings)
     daemon.broker.update(time.monotonic(), daemon.watches.inboxes.values())
-    watcher.broker.away = True
+    watcher.broker.is_unavailable = True
 
     daemon.run_once()
 
-    assert watcher.leases.asked == 1
+    assert watcher.leases.calls == 1
     assert daemon.broker.due < time.monotonic() + RETRY_SECONDS[0]  # as after one failure, and not after three
 
 
-def test_the_sign_of_life_tells_how_inboxes_are_watched(watcher: Watcher) -> None:
+def test_the_heartbeat_contains_the_watch_mode_of_each_inbox(watcher: Watcher) -> None:
     with watcher.running():
-        eventually(lambda: watcher.broker.beats != [])
+        eventually(lambda: watcher.broker.heartbeats != [])
 
-    drop = watcher.broker.beats[0]["inboxes"]["drop"]
+    drop = watcher.broker.heartbeats[0]["inboxes"]["drop"]
     assert (drop["mode"], drop["outage"]) == (watcher.logs(events.WATCHING)[0]["mode"], None)

@@ -1,4 +1,4 @@
-"""Hints: put by any thread and by signal handlers, taken once each."""
+"""The hint queue: filled by threads and signal handlers, emptied without duplicates."""
 
 import signal
 import threading
@@ -12,28 +12,28 @@ STOP = Hint(HintKind.STOP)
 LONG = 60.0
 
 
-def test_all_hints_that_wait_are_taken_at_once_and_once_each() -> None:
+def test_wait_returns_all_queued_hints_without_duplicates() -> None:
     hints = HintQueue()
     for hint in (ARRIVED, STOP, ARRIVED, Hint(HintKind.ARRIVED, "other"), ARRIVED):
         hints.put(hint)
 
-    taken = hints.wait(LONG)
+    received = hints.wait(LONG)
 
-    assert taken == {ARRIVED, Hint(HintKind.ARRIVED, "other"), STOP}
+    assert received == {ARRIVED, Hint(HintKind.ARRIVED, "other"), STOP}
     assert hints.wait(0.0) == set()
 
 
-def test_a_wait_without_hints_ends_in_its_time() -> None:
+def test_a_wait_without_hints_ends_after_its_timeout() -> None:
     hints = HintQueue()
-    begun = time.monotonic()
+    started = time.monotonic()
 
-    taken = hints.wait(0.05)
+    received = hints.wait(0.05)
 
-    assert taken == set()
-    assert 0.05 <= time.monotonic() - begun < LONG / 2
+    assert received == set()
+    assert 0.05 <= time.monotonic() - started < LONG / 2
 
 
-def test_a_time_that_is_over_is_not_waited_for_but_hints_are_taken() -> None:
+def test_a_timeout_of_zero_or_less_does_not_block_but_returns_queued_hints() -> None:
     hints = HintQueue()
     hints.put(ARRIVED)
 
@@ -43,15 +43,15 @@ def test_a_time_that_is_over_is_not_waited_for_but_hints_are_taken() -> None:
 
 def test_a_hint_from_another_thread_ends_the_wait() -> None:
     hints = HintQueue()
-    begun = time.monotonic()
+    started = time.monotonic()
     thread = threading.Timer(0.05, hints.put, [ARRIVED])
     thread.start()
 
-    taken = hints.wait(LONG)
+    received = hints.wait(LONG)
 
     thread.join()
-    assert taken == {ARRIVED}
-    assert time.monotonic() - begun < LONG / 2
+    assert received == {ARRIVED}
+    assert time.monotonic() - started < LONG / 2
 
 
 def test_a_hint_from_a_signal_handler_ends_the_wait() -> None:
@@ -63,12 +63,12 @@ def test_a_hint_from_a_signal_handler_ends_the_wait() -> None:
     before = signal.signal(signal.SIGALRM, stop)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        taken = hints.wait(LONG)
+        received = hints.wait(LONG)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0.0)
         signal.signal(signal.SIGALRM, before)
 
-    assert taken == {STOP}
+    assert received == {STOP}
 
 
 def test_no_hint_is_lost_between_threads() -> None:
@@ -80,10 +80,10 @@ def test_no_hint_is_lost_between_threads() -> None:
 
     for sender in senders:
         sender.start()
-    taken: list[Hint] = []
-    while len(taken) < 800 and (new := hints.wait(10.0)):
-        taken += new
+    received: list[Hint] = []
+    while len(received) < 800 and (new := hints.wait(10.0)):
+        received += new
 
     for sender in senders:
         sender.join()
-    assert sorted(hint.inbox for hint in taken) == sorted(f"{name}-{n}" for name in range(4) for n in range(200))
+    assert sorted(hint.inbox for hint in received) == sorted(f"{name}-{n}" for name in range(4) for n in range(200))

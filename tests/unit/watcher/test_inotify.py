@@ -1,4 +1,4 @@
-"""Watchdog's names that we use below its observer, and what the emitter makes of the kernel's events."""
+"""Watchdog's internals that inboxd relies on, and the hints that the emitter makes of the kernel's events."""
 
 import inspect
 import os
@@ -19,7 +19,7 @@ from inboxd.watcher.inotify import CLAIMED_MASK, INBOX_MASK, HintEmitter, HintEv
 
 
 class Collector(FileSystemEventHandler):
-    """Keeps what is dispatched."""
+    """Records the kinds of dispatched events."""
 
     def __init__(self) -> None:
         self.kinds: list[HintKind] = []
@@ -44,7 +44,7 @@ def emitter_of(observer: HintObserver) -> HintEmitter:
     return emitter
 
 
-# the contract with watchdog
+# watchdog's interface
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,12 @@ def emitter_of(observer: HintObserver) -> HintEmitter:
     ],
     ids=lambda value: getattr(value, "__qualname__", None),
 )
-def test_what_we_use_of_watchdog_has_the_signature_that_we_count_on(function: object, names: list[str]) -> None:
+def test_the_used_functions_of_watchdog_have_the_expected_signatures(function: object, names: list[str]) -> None:
     assert callable(function)
     assert list(inspect.signature(function).parameters) == names
 
 
-def test_the_threads_of_watchdog_have_what_we_count_on() -> None:
+def test_the_threads_of_watchdog_have_the_expected_attributes() -> None:
     assert isinstance(BaseObserver.emitters, property)
     assert isinstance(EventEmitter.watch, property)
     assert all(issubclass(kind, threading.Thread) for kind in (BaseObserver, EventEmitter, InotifyFD))
@@ -85,26 +85,26 @@ def test_the_threads_of_watchdog_have_what_we_count_on() -> None:
 
 
 def test_the_emitter_has_every_method_of_the_callback_protocol() -> None:
-    wanted = {name for name, _ in inspect.getmembers(WatchCallback, inspect.isfunction) if name.startswith("on_")}
+    methods = {name for name, _ in inspect.getmembers(WatchCallback, inspect.isfunction) if name.startswith("on_")}
 
-    assert wanted == {"on_event", "on_watch_deleted", "on_queue_overflow"}
-    assert wanted <= set(vars(HintEmitter))
+    assert methods == {"on_event", "on_watch_deleted", "on_queue_overflow"}
+    assert methods <= set(vars(HintEmitter))
 
 
-def test_an_event_of_the_kernel_is_read_as_watchdog_reads_it() -> None:
+def test_an_inotify_event_has_the_expected_fields() -> None:
     event = InotifyEvent(1, InotifyConstants.IN_CLOSE_WRITE, 0, b"a")
 
     assert (event.wd, event.mask, event.cookie, event.name) == (1, 8, 0, b"a")
 
 
-def test_neither_mask_asks_for_the_moves_whose_pairing_would_cost_half_a_second() -> None:
+def test_no_mask_includes_moved_from_whose_pairing_would_delay_events_by_half_a_second() -> None:
     assert not (INBOX_MASK | CLAIMED_MASK) & InotifyConstants.IN_MOVED_FROM
 
 
 # the emitter
 
 
-def test_a_hint_that_repeats_the_last_one_is_dropped_while_nobody_has_read_it() -> None:
+def test_a_hint_that_equals_the_last_unread_one_is_dropped() -> None:
     queue = EventQueue()
     watch = ObservedWatch("/x", recursive=False)
 
@@ -127,7 +127,7 @@ def test_a_hint_that_repeats_the_last_one_is_dropped_while_nobody_has_read_it() 
         ("claimed", InotifyConstants.IN_UNMOUNT, HintKind.ROOT_LOST),
     ],
 )
-def test_an_event_becomes_the_hint_that_it_means(
+def test_each_event_is_converted_to_its_hint(
     folder: str, mask: int, kind: HintKind, observer: HintObserver, tmp_path: Path
 ) -> None:
     (tmp_path / folder).mkdir()
@@ -139,7 +139,7 @@ def test_an_event_becomes_the_hint_that_it_means(
     eventually(lambda: seen.kinds == [kind])
 
 
-def test_events_that_the_kernel_has_dropped_are_told(observer: HintObserver, tmp_path: Path) -> None:
+def test_a_queue_overflow_gives_a_hint(observer: HintObserver, tmp_path: Path) -> None:
     seen = Collector()
     observer.schedule(seen, str(tmp_path))
 
@@ -148,7 +148,7 @@ def test_events_that_the_kernel_has_dropped_are_told(observer: HintObserver, tmp
     eventually(lambda: seen.kinds == [HintKind.OVERFLOWED])
 
 
-def test_a_folder_that_is_none_is_not_watched(observer: HintObserver, tmp_path: Path) -> None:
+def test_a_missing_folder_or_a_link_is_not_watched(observer: HintObserver, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path)
 
@@ -159,7 +159,7 @@ def test_a_folder_that_is_none_is_not_watched(observer: HintObserver, tmp_path: 
     assert not observer.emitters
 
 
-def test_a_folder_that_the_system_keeps_from_us_is_not_watched_in_silence(
+def test_a_folder_without_permission_raises_permission_error(
     observer: HintObserver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observer.reader, "add_callback", lambda *_: -1)
@@ -170,9 +170,7 @@ def test_a_folder_that_the_system_keeps_from_us_is_not_watched_in_silence(
     assert not observer.emitters
 
 
-def test_a_folder_that_is_not_watched_any_more_gives_no_hints_and_another_still_does(
-    observer: HintObserver, tmp_path: Path
-) -> None:
+def test_after_unschedule_only_the_other_folder_gives_hints(observer: HintObserver, tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     first, second = Collector(), Collector()
@@ -187,7 +185,7 @@ def test_a_folder_that_is_not_watched_any_more_gives_no_hints_and_another_still_
     assert first.kinds == []
 
 
-def test_a_name_that_is_no_utf8_is_watched(observer: HintObserver, tmp_path: Path) -> None:
+def test_a_folder_whose_name_is_not_utf8_is_watched(observer: HintObserver, tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     folder.mkdir()
     seen = Collector()
@@ -198,9 +196,7 @@ def test_a_name_that_is_no_utf8_is_watched(observer: HintObserver, tmp_path: Pat
     eventually(lambda: HintKind.ARRIVED in seen.kinds)
 
 
-def test_files_that_pour_in_are_told_of_in_a_few_words(
-    observer: HintObserver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_burst_of_files_gives_few_hints(observer: HintObserver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inotify, "THROTTLE_SECONDS", 0.2)
     seen, files = Collector(), 500
     observer.schedule(seen, str(tmp_path))
@@ -209,12 +205,12 @@ def test_files_that_pour_in_are_told_of_in_a_few_words(
         (tmp_path / f"{number}").touch()
 
     eventually(lambda: seen.kinds)
-    time.sleep(0.5)  # the rest of them has been read
+    time.sleep(0.5)  # all events have been read
     assert len(seen.kinds) < files / 10
     assert set(seen.kinds) == {HintKind.ARRIVED}
 
 
-def test_a_lone_file_is_told_of_at_once_when_it_is_closed(
+def test_the_close_of_a_single_file_gives_a_hint_without_delay(
     observer: HintObserver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inotify, "THROTTLE_SECONDS", 3600.0)
@@ -224,12 +220,12 @@ def test_a_lone_file_is_told_of_at_once_when_it_is_closed(
     with (tmp_path / "a").open("wb") as file:
         eventually(lambda: seen.kinds)
         file.write(b"x")
-        told = len(seen.kinds)
+        count = len(seen.kinds)
 
-    eventually(lambda: len(seen.kinds) > told)
+    eventually(lambda: len(seen.kinds) > count)
 
 
-def test_an_observer_is_healthy_until_any_of_its_threads_has_ended(tmp_path: Path) -> None:
+def test_an_observer_is_healthy_until_one_of_its_threads_ends(tmp_path: Path) -> None:
     for end in (
         lambda observer: observer.stop(),
         lambda observer: observer.reader.stop(),
@@ -238,11 +234,11 @@ def test_an_observer_is_healthy_until_any_of_its_threads_has_ended(tmp_path: Pat
         observer = HintObserver()
         observer.start()
         observer.schedule(Collector(), str(tmp_path))
-        assert observer.healthy
+        assert observer.is_healthy
 
         end(observer)
 
-        eventually(lambda observer=observer: not observer.healthy)
+        eventually(lambda observer=observer: not observer.is_healthy)
         observer.stop()
         observer.join()
 
@@ -250,5 +246,5 @@ def test_an_observer_is_healthy_until_any_of_its_threads_has_ended(tmp_path: Pat
 def test_an_observer_that_was_never_started_is_not_healthy() -> None:
     observer = HintObserver()
 
-    assert not observer.healthy
+    assert not observer.is_healthy
     observer.stop()

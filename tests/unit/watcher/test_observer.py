@@ -1,4 +1,4 @@
-"""Watching on the real kernel: which change brings which hint, how soon, and what is left at the end."""
+"""The observer with the real kernel: which change gives which hint, how soon, and that nothing leaks."""
 
 import os
 import shutil
@@ -39,16 +39,16 @@ def observer(hints: HintQueue) -> Iterator[Observer]:
     made.stop()
 
 
-def first(hints: HintQueue) -> set[Hint]:
-    """Wait for the first hints."""
+def wait_for_first(hints: HintQueue) -> set[Hint]:
+    """Wait for and return the first hints."""
     return hints.wait(DEADLINE_SECONDS)
 
 
-def comes(hints: HintQueue, wanted: Hint) -> bool:
-    """Wait until this hint comes."""
+def wait_for(hints: HintQueue, expected: Hint) -> bool:
+    """Wait for a hint; return False if it is not queued before the deadline."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while (left := deadline - time.monotonic()) > 0:
-        if wanted in hints.wait(left):
+        if expected in hints.wait(left):
             return True
     return False
 
@@ -57,7 +57,7 @@ def close_after_write(spool: Spool) -> None:
     spool.put(b"inbox/new")
 
 
-def write_to_what_is_there(spool: Spool) -> None:
+def append_to_file(spool: Spool) -> None:
     with spool.where(b"inbox/old").open("ab") as file:
         file.write(b"more")
 
@@ -89,27 +89,27 @@ def make_a_named_pipe(spool: Spool) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        close_after_write, write_to_what_is_there, rename_in, rename_within, make_a_folder, make_a_hard_link,
+        close_after_write, append_to_file, rename_in, rename_within, make_a_folder, make_a_hard_link,
         make_a_symbolic_link, make_a_named_pipe,
     ],
 )  # fmt: skip
-def test_what_arrives_gives_a_hint(change: Callable[[Spool], None], spool: Spool, observer: Observer, hints: HintQueue) -> None:
+def test_each_arrival_gives_a_hint(change: Callable[[Spool], None], spool: Spool, observer: Observer, hints: HintQueue) -> None:
     spool.put(b"inbox/old")
     spool.put(b"outside")
     observer.watch("drop", PurePath(spool.root))
 
     change(spool)
 
-    assert first(hints) == {ARRIVED}
+    assert wait_for_first(hints) == {ARRIVED}
 
 
-def test_a_parcel_that_is_filed_gives_a_hint(spool: Spool, observer: Observer, hints: HintQueue) -> None:
+def test_the_removal_of_a_parcel_gives_a_hint(spool: Spool, observer: Observer, hints: HintQueue) -> None:
     parcel = spool.claimed(b"a")
     observer.watch("drop", PurePath(spool.root))
 
     shutil.rmtree(spool.root / "claimed" / parcel)
 
-    assert first(hints) == {RETURNED}
+    assert wait_for_first(hints) == {RETURNED}
 
 
 def test_a_claim_gives_no_hint(spool: Spool, observer: Observer, hints: HintQueue) -> None:
@@ -119,68 +119,66 @@ def test_a_claim_gives_no_hint(spool: Spool, observer: Observer, hints: HintQueu
 
     spool.where(b"inbox/b").rename(spool.root / "claimed" / parcel / "b")
     (spool.root / "claimed" / ("0" * 28)).mkdir()
-    shutil.rmtree(spool.root / "claimed" / parcel)  # the first that is worth a hint
+    shutil.rmtree(spool.root / "claimed" / parcel)  # the first change that gives a hint
 
-    assert first(hints) == {RETURNED}
+    assert wait_for_first(hints) == {RETURNED}
 
 
-def test_a_claim_does_not_hold_back_the_next_files_hint(spool: Spool, observer: Observer, hints: HintQueue) -> None:
+def test_a_claim_does_not_delay_the_hint_of_the_next_file(spool: Spool, observer: Observer, hints: HintQueue) -> None:
     observer.watch("drop", PurePath(spool.root))
 
     seconds = []
     for number in range(3):
         old = spool.put(b"inbox/old-%d" % number)
-        assert comes(hints, ARRIVED)
+        assert wait_for(hints, ARRIVED)
         old.rename(spool.root / "claimed" / old.name)
-        begun = time.monotonic()
+        started = time.monotonic()
         spool.put(b"inbox/new-%d" % number)
-        assert comes(hints, ARRIVED)
-        seconds.append(time.monotonic() - begun)
+        assert wait_for(hints, ARRIVED)
+        seconds.append(time.monotonic() - started)
 
     assert min(seconds) < 0.3  # watchdog's own emitter takes 0.5 s each time
 
 
 @pytest.mark.parametrize("folder", ["", "inbox"])
-def test_a_folder_that_is_moved_or_deleted_is_told(folder: str, tmp_path: Path, observer: Observer, hints: HintQueue) -> None:
-    for number, lose in enumerate((lambda place: place.rename(tmp_path / "away"), shutil.rmtree)):
+def test_a_moved_or_deleted_folder_gives_a_hint(folder: str, tmp_path: Path, observer: Observer, hints: HintQueue) -> None:
+    for number, lose in enumerate((lambda place: place.rename(tmp_path / "moved"), shutil.rmtree)):
         spool = Spool.make(tmp_path / str(number))
         observer.watch("drop", PurePath(spool.root))
 
         lose(spool.root / folder / ("inbox" if lose is not shutil.rmtree and not folder else ""))
 
-        assert comes(hints, LOST)
+        assert wait_for(hints, LOST)
 
 
-def test_a_deleted_claimed_folder_is_told(spool: Spool, observer: Observer, hints: HintQueue) -> None:
+def test_a_deleted_claimed_folder_gives_a_hint(spool: Spool, observer: Observer, hints: HintQueue) -> None:
     observer.watch("drop", PurePath(spool.root))
 
     (spool.root / "claimed").rmdir()
 
-    assert comes(hints, LOST)
+    assert wait_for(hints, LOST)
 
 
-def test_events_that_the_kernel_has_dropped_are_told_to_every_inbox(
-    tmp_path: Path, observer: Observer, hints: HintQueue
-) -> None:
+def test_a_queue_overflow_gives_overflow_hints(tmp_path: Path, observer: Observer, hints: HintQueue) -> None:
     for name in ("a", "b"):
         observer.watch(name, PurePath(Spool.make(tmp_path / name).root))
 
     observer.backend.reader.handle_event(InotifyEvent(-1, InotifyConstants.IN_Q_OVERFLOW, 0, b""))
 
-    assert comes(hints, Hint(HintKind.OVERFLOWED, "a")) or comes(hints, Hint(HintKind.OVERFLOWED, "b"))
+    assert wait_for(hints, Hint(HintKind.OVERFLOWED, "a")) or wait_for(hints, Hint(HintKind.OVERFLOWED, "b"))
 
 
-def test_hints_name_the_inbox_that_they_are_about(tmp_path: Path, observer: Observer, hints: HintQueue) -> None:
+def test_a_hint_names_its_inbox(tmp_path: Path, observer: Observer, hints: HintQueue) -> None:
     spools = {name: Spool.make(tmp_path / name) for name in ("a", "b")}
     for name, spool in spools.items():
         observer.watch(name, PurePath(spool.root))
 
     spools["b"].put(b"inbox/file")
 
-    assert first(hints) == {Hint(HintKind.ARRIVED, "b")}
+    assert wait_for_first(hints) == {Hint(HintKind.ARRIVED, "b")}
 
 
-def test_an_inbox_that_is_watched_anew_gives_hints_of_its_new_folder(
+def test_an_inbox_that_is_watched_again_gives_hints_of_its_new_folder(
     spool: Spool, observer: Observer, hints: HintQueue
 ) -> None:
     observer.watch("drop", PurePath(spool.root))
@@ -191,13 +189,11 @@ def test_an_inbox_that_is_watched_anew_gives_hints_of_its_new_folder(
     hints.wait(0.0)
     spool.put(b"inbox/new")
 
-    assert comes(hints, ARRIVED)
+    assert wait_for(hints, ARRIVED)
     assert len(observer.backend.emitters) == 2
 
 
-def test_an_inbox_that_is_forgotten_gives_no_hints_and_others_still_do(
-    tmp_path: Path, observer: Observer, hints: HintQueue
-) -> None:
+def test_after_unwatch_only_other_inboxes_give_hints(tmp_path: Path, observer: Observer, hints: HintQueue) -> None:
     spools = {name: Spool.make(tmp_path / name) for name in ("a", "b")}
     for name, spool in spools.items():
         observer.watch(name, PurePath(spool.root))
@@ -206,18 +202,18 @@ def test_an_inbox_that_is_forgotten_gives_no_hints_and_others_still_do(
     for spool in spools.values():
         spool.put(b"inbox/file")
 
-    assert first(hints) == {Hint(HintKind.ARRIVED, "b")}
-    assert observer.healthy
+    assert wait_for_first(hints) == {Hint(HintKind.ARRIVED, "b")}
+    assert observer.is_healthy
 
 
-def test_to_forget_an_inbox_that_is_not_watched_does_nothing(observer: Observer) -> None:
+def test_unwatch_of_an_inbox_that_is_not_watched_does_nothing(observer: Observer) -> None:
     observer.unwatch("drop")
 
-    assert observer.healthy
+    assert observer.is_healthy
 
 
 @pytest.mark.parametrize("missing", ["inbox", "claimed"])
-def test_an_inbox_without_its_folders_is_refused_and_can_be_watched_later(
+def test_an_inbox_with_a_missing_folder_raises_an_error_and_can_be_watched_later(
     missing: str, spool: Spool, observer: Observer, hints: HintQueue
 ) -> None:
     (spool.root / missing).rmdir()
@@ -228,38 +224,38 @@ def test_an_inbox_without_its_folders_is_refused_and_can_be_watched_later(
     observer.watch("drop", PurePath(spool.root))
     spool.put(b"inbox/file")
 
-    assert first(hints) == {ARRIVED}
-    assert observer.healthy
+    assert wait_for_first(hints) == {ARRIVED}
+    assert observer.is_healthy
 
 
-def test_an_event_that_is_no_hint_is_passed_over(hints: HintQueue) -> None:
+def test_an_event_that_is_not_a_hint_is_ignored(hints: HintQueue) -> None:
     HintHandler(hints, "drop").dispatch(FileClosedEvent("a"))
 
     assert hints.wait(0.0) == set()
 
 
-def test_without_an_inbox_there_is_nothing_that_could_be_ill(observer: Observer) -> None:
-    assert observer.healthy
+def test_an_observer_without_inboxes_is_healthy(observer: Observer) -> None:
+    assert observer.is_healthy
 
 
-def test_an_observer_whose_reader_has_ended_is_not_healthy_until_it_is_made_anew(
+def test_an_observer_without_its_reader_is_not_healthy_until_it_is_restarted(
     spool: Spool, observer: Observer, hints: HintQueue
 ) -> None:
     observer.watch("drop", PurePath(spool.root))
-    assert observer.healthy
+    assert observer.is_healthy
 
     observer.backend.reader.stop()
-    eventually(lambda: not observer.healthy)
+    eventually(lambda: not observer.is_healthy)
     observer.stop()
     observer.watch("drop", PurePath(spool.root))
     hints.wait(0.0)
     spool.put(b"inbox/file")
 
-    assert observer.healthy
-    assert comes(hints, ARRIVED)
+    assert observer.is_healthy
+    assert wait_for(hints, ARRIVED)
 
 
-def test_stopping_leaves_no_thread_and_no_descriptor(spool: Spool, hints: HintQueue) -> None:
+def test_stop_ends_all_threads_and_closes_all_descriptors(spool: Spool, hints: HintQueue) -> None:
     threads, descriptors = threading.enumerate(), len(list(Path("/proc/self/fd").iterdir()))
     observer = Observer(hints)
     observer.watch("drop", PurePath(spool.root))
@@ -271,18 +267,18 @@ def test_stopping_leaves_no_thread_and_no_descriptor(spool: Spool, hints: HintQu
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
-def test_stopping_leaves_no_thread_when_one_of_them_had_ended_before(spool: Spool, hints: HintQueue) -> None:
+def test_stop_ends_all_threads_if_the_dispatcher_had_died_before(spool: Spool, hints: HintQueue) -> None:
     threads = threading.enumerate()
     observer = Observer(hints)
     observer.watch("drop", PurePath(spool.root))
-    inner = observer.backend
+    backend = observer.backend
 
-    inner.stopped_event.set()  # its own thread ends, and nobody has told the others
-    inner.event_queue.put(EventDispatcher.stop_event)
-    eventually(lambda: not inner.is_alive())
-    assert not observer.healthy
+    backend.stopped_event.set()  # the dispatcher ends without stopping the other threads
+    backend.event_queue.put(EventDispatcher.stop_event)
+    eventually(lambda: not backend.is_alive())
+    assert not observer.is_healthy
     observer.stop()
 
     left = set(threading.enumerate()) - set(threads)
-    inner.on_thread_stop()
+    backend.on_thread_stop()
     assert left == set()

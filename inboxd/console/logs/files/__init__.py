@@ -1,1 +1,1 @@
-"""Log files: rotated, compressed, growing, and searched."""
+"""Read log files, including rotated, compressed and growing ones."""

@@ -1,4 +1,4 @@
-"""A log file's bytes, compressed or not: whole lines, many at a time, from its beginning or from its end."""
+"""Read a log file's bytes, compressed or not, in blocks of whole lines, forwards or backwards."""
 
 import bz2
 import contextlib
@@ -13,46 +13,46 @@ from typing import IO, Any, cast
 
 BLOCK_BYTES = 256 * 1024
 Block = tuple[bytes, int, int]
-"""Bytes, and from where to where whole lines lie in them."""
+"""Bytes, and the offsets at which their whole lines begin and end."""
 
 LINE_BYTES_MAX = 8 * 1024 * 1024
-"""What goes on for longer without a line feed is no line of ours, and is passed over."""
+"""Maximum length of a line of inboxd's log. Longer runs without a line feed are skipped."""
 
 _MAGIC_BYTES = 6
 _zstd: Any = importlib.import_module("compression.zstd") if sys.version_info >= (3, 14) else None
 READ_ERRORS = (OSError, EOFError, lzma.LZMAError, zlib.error, *((_zstd.ZstdError,) if _zstd else ()))
-"""What reading a file may raise."""
+"""The exceptions that reading a log file may raise."""
 
 
 def whole_lines(file: IO[bytes]) -> Iterator[Block]:
-    """Yield a file's whole lines, many at a time, uncopied; the last may be torn, and a line that is too long is left out."""
-    rest, skipping = b"", False
+    """Yield a file's lines in blocks, mostly uncopied. Overlong lines are omitted; the last line may lack its line feed."""
+    rest, is_skipping = b"", False
     while data := file.read(BLOCK_BYTES):
         first = data.find(b"\n") + 1
         if not first:
-            rest, skipping = (b"", True) if skipping or len(rest) > LINE_BYTES_MAX else (rest + data, False)
+            rest, is_skipping = (b"", True) if is_skipping or len(rest) > LINE_BYTES_MAX else (rest + data, False)
             continue
-        if not skipping and (joined := rest + data[:first]):
+        if not is_skipping and (joined := rest + data[:first]):
             yield joined, 0, len(joined)
         last = data.rfind(b"\n") + 1
         yield data, first, last
-        rest, skipping = data[last:], False
+        rest, is_skipping = data[last:], False
     if rest:
         yield rest, 0, len(rest)
 
 
 @contextlib.contextmanager
 def open_log(path: Path) -> Iterator[IO[bytes]]:
-    """Open a log file, by what its first bytes say of its compression. Raises OSError."""
+    """Open a log file for reading, decompressed as its magic number requires. Raises OSError."""
     with path.open("rb", buffering=0) as file:
         magic = file.read(_MAGIC_BYTES)
         file.seek(0)
-        yield next((how(file) for begin, how in _OPENERS.items() if magic.startswith(begin)), file)
+        yield next((opener(file) for prefix, opener in _OPENERS.items() if magic.startswith(prefix)), file)
 
 
 def _open_zstd(file: IO[bytes]) -> IO[bytes]:
     if _zstd is None:
-        raise OSError("it is compressed by zstd, which Python reads from 3.14 on: unpack it with `zstd -d`")
+        raise OSError("reading zstd needs Python 3.14 or later; decompress the file with `zstd -d`")
     return cast("IO[bytes]", _zstd.ZstdFile(file))
 
 
@@ -65,15 +65,15 @@ _OPENERS: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
 
 
 def is_compressed(path: Path) -> bool:
-    """Tell whether a file is compressed, so that it can only be read from its beginning. Raises OSError."""
+    """Return whether a file is compressed, so that it can only be read from its beginning. Raises OSError."""
     with path.open("rb", buffering=0) as file:
         return file.read(_MAGIC_BYTES).startswith(tuple(_OPENERS))
 
 
 def whole_lines_backwards(file: IO[bytes], end: int) -> Iterator[Block]:
-    """Yield the lines of an uncompressed file before a place, the last ones first; within a block in their order.
+    """Yield the lines of an uncompressed file before an offset: the last block first, within a block in file order.
 
-    Of a line that is too long a part may be yielded: it can't pass for a line of ours, since its end is missing.
+    Part of an overlong line may be yielded; its end is missing, so it is never parsed as a record.
     """
     rest = b""
     while end > 0:

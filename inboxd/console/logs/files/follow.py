@@ -1,4 +1,4 @@
-"""Following log files as they grow, across rotation: renamed, truncated, or not there yet."""
+"""Follow log files as they grow, across rotation by rename or truncation, and before they exist."""
 
 import os
 import stat
@@ -10,23 +10,23 @@ from pathlib import Path
 from inboxd.console.logs.records import LINE_START, LogFilter, Record, oldest_line_start, parse
 
 FileId = tuple[int, int]
-"""A file system's device, and a file's number there."""
+"""A file's device and inode numbers."""
 
 POLL_SECONDS = 0.2
 READ_BYTES = 1024 * 1024
 RENAMED_IDLE_SECONDS = 5.0
-"""A program goes on writing to a file that was renamed until it opens the new one: so long without a byte, and it is let go."""
+"""How long a renamed file stays open without new bytes: a program writes to the old file until it has opened the new one."""
 MARK_BYTES = 64
 LINE_BYTES_MAX = 8 * 1024 * 1024
 
 
-def follow(tails: list["Tail"], wanted: LogFilter, show: Callable[[Record], None]) -> None:
-    """Show each wanted record as it comes. Does not return."""
-    least = oldest_line_start(wanted.since)
+def follow(tails: list["Tail"], log_filter: LogFilter, show: Callable[[Record], None]) -> None:
+    """Pass each new record that matches to ``show``. Does not return."""
+    oldest = oldest_line_start(log_filter.since)
     while True:
         lines = [line for tail in tails for line in tail.lines()]
-        new = [record for line in lines if not (line.startswith(LINE_START) and line < least) and (record := parse(line))]
-        for record in sorted(filter(wanted.matches, new), key=lambda record: record.at):
+        new = [record for line in lines if not (line.startswith(LINE_START) and line < oldest) and (record := parse(line))]
+        for record in sorted(filter(log_filter.matches, new), key=lambda record: record.at):
             show(record)
         if not lines:
             time.sleep(POLL_SECONDS)
@@ -34,9 +34,9 @@ def follow(tails: list["Tail"], wanted: LogFilter, show: Callable[[Record], None
 
 @dataclass(slots=True)
 class _OpenFile:
-    """One open file: how far it is read, the bytes just before that, and a line whose end has not come yet."""
+    """An open file: the offset read up to, the bytes just before that offset, and an incomplete last line."""
 
-    file: int
+    fd: int
     position: int = 0
     mark: bytes = b""
     partial_line: bytes = b""
@@ -44,70 +44,70 @@ class _OpenFile:
 
 
 class Tail:
-    """One path, and whatever file is there at a time."""
+    """The growing end of the file at one path, whichever file is there."""
 
     def __init__(self, path: Path, *, at_end: bool) -> None:
-        """Begin behind the last whole line of what is there now, or at its beginning."""
+        """Start after the last whole line of the current file, or at its beginning."""
         self._path = path
         self._open: list[_OpenFile] = []
         self._reopen_if_replaced()
         if self._open and at_end:
             newest = self._open[-1]
-            newest.position = _end_of_last_line(newest.file)
-            newest.mark = os.pread(newest.file, MARK_BYTES, max(newest.position - MARK_BYTES, 0))[: newest.position]
+            newest.position = _end_of_last_line(newest.fd)
+            newest.mark = os.pread(newest.fd, MARK_BYTES, max(newest.position - MARK_BYTES, 0))[: newest.position]
 
     @property
     def position(self) -> tuple[FileId, int] | None:
-        """Which file it has open, and how far that is read; None while there is none."""
+        """The newest open file and the offset it is read up to; None if no file is open."""
         if not self._open:
             return None
-        look = os.fstat(self._open[-1].file)
-        return (look.st_dev, look.st_ino), self._open[-1].position
+        status = os.fstat(self._open[-1].fd)
+        return (status.st_dev, status.st_ino), self._open[-1].position
 
     def lines(self) -> list[bytes]:
-        """Return the whole lines that have come since the last call."""
+        """Return the whole lines written since the last call."""
         self._reopen_if_replaced()
-        found = [line for one in self._open for line in _read_new_lines(one)]
+        new = [line for file in self._open for line in _read_new_lines(file)]
         now = time.monotonic()
-        for gone in [one for one in self._open[:-1] if now - one.last_read > RENAMED_IDLE_SECONDS]:
-            os.close(gone.file)
-            self._open.remove(gone)
-        return found
+        for idle in [file for file in self._open[:-1] if now - file.last_read > RENAMED_IDLE_SECONDS]:
+            os.close(idle.fd)
+            self._open.remove(idle)
+        return new
 
     def _reopen_if_replaced(self) -> None:
-        """Open the file that is at the path now, if it is another than before."""
+        """Open the file at the path if it is not the newest open one."""
         try:
-            there = self._path.stat()
-            if self._open and os.path.samestat(os.fstat(self._open[-1].file), there):
-                return
-            if not stat.S_ISREG(there.st_mode):
+            status = self._path.stat()
+            is_open = bool(self._open) and os.path.samestat(os.fstat(self._open[-1].fd), status)
+            if is_open or not stat.S_ISREG(status.st_mode):
                 return
             self._open.append(_OpenFile(os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)))
-        except OSError:  # it is just being renamed, or is kept from us: what is open is followed, and the path looked at again
+        except OSError:  # being renamed, or unreadable: the open files are still followed, and the next poll tries again
             return
 
 
-def _end_of_last_line(file: int) -> int:
-    end = os.fstat(file).st_size
+def _end_of_last_line(fd: int) -> int:
+    end = os.fstat(fd).st_size
     while end > 0:
         begin = max(end - READ_BYTES, 0)
-        if (found := os.pread(file, end - begin, begin).rfind(b"\n")) >= 0:
+        if (found := os.pread(fd, end - begin, begin).rfind(b"\n")) >= 0:
             return begin + found + 1
         end = begin
     return 0
 
 
-def _read_new_lines(one: _OpenFile) -> list[bytes]:
-    """Read what has come, at most READ_BYTES of it; from the beginning if the file was truncated since."""
-    if os.fstat(one.file).st_size < one.position or os.pread(one.file, len(one.mark), one.position - len(one.mark)) != one.mark:
-        one.position, one.mark, one.partial_line = 0, b"", b""
-    data = os.pread(one.file, READ_BYTES, one.position)
+def _read_new_lines(file: _OpenFile) -> list[bytes]:
+    """Return the new whole lines, reading at most READ_BYTES; start again at offset 0 if the file was truncated."""
+    written_before = os.pread(file.fd, len(file.mark), file.position - len(file.mark))
+    if os.fstat(file.fd).st_size < file.position or written_before != file.mark:
+        file.position, file.mark, file.partial_line = 0, b"", b""
+    data = os.pread(file.fd, READ_BYTES, file.position)
     if not data:
         return []
-    one.position += len(data)
-    one.mark = (one.mark + data)[-MARK_BYTES:]
-    one.last_read = time.monotonic()
-    *whole, one.partial_line = (one.partial_line + data).split(b"\n")
-    if len(one.partial_line) > LINE_BYTES_MAX:
-        one.partial_line = b""
+    file.position += len(data)
+    file.mark = (file.mark + data)[-MARK_BYTES:]
+    file.last_read = time.monotonic()
+    *whole, file.partial_line = (file.partial_line + data).split(b"\n")
+    if len(file.partial_line) > LINE_BYTES_MAX:
+        file.partial_line = b""
     return whole

@@ -1,4 +1,4 @@
-"""Log files: which belong together, rotated and compressed ones too, and their lines in order of time."""
+"""Read groups of log files, rotated and compressed ones included, in order of time."""
 
 import heapq
 import os
@@ -25,10 +25,10 @@ from inboxd.logs.text import escape
 
 
 class FileSource:
-    """Some programs' log files. ``tell`` gets a sentence for each file that can't be read, once; the others are read."""
+    """The log files of one or more programs. Each unreadable file is reported to ``notify`` once; the others are read."""
 
-    def __init__(self, paths: Iterable[Path], tell: Callable[[str], None]) -> None:
-        self._notice = tell
+    def __init__(self, paths: Iterable[Path], notify: Callable[[str], None]) -> None:
+        self._notify = notify
         self._reported: set[Path] = set()
         self.current = current_files(paths)
 
@@ -39,29 +39,28 @@ class FileSource:
 
     @property
     def where(self) -> str:
-        """Say in words where it looks."""
+        """The log files' paths and the number of rotated ones, for messages."""
         older = sum(map(len, self._series)) - len(self.current)
         rotated = f" and {older} rotated {'file' if older == 1 else 'files'}" if older > 0 else ""
         return ", ".join(escape(str(path)) for path in self.current) + rotated
 
-    def records(self, wanted: LogFilter) -> Iterator[Record]:
-        """Yield, in order of time, at least the records that are wanted; what is surely not wanted is not looked into."""
-        look = _BlockReader(wanted)
-        return heapq.merge(*(self._read_series(files, look) for files in self._series), key=lambda record: record.at)
+    def records(self, log_filter: LogFilter) -> Iterator[Record]:
+        """Yield, in order of time, the records that match, and possibly others."""
+        reader = _BlockReader(log_filter)
+        return heapq.merge(*(self._read_series(files, reader) for files in self._series), key=lambda record: record.at)
 
-    def last(self, wanted: LogFilter, count: int, ends: Mapping[FileId, int] | None = None) -> list[Record]:
-        """Return the last so many wanted records, in order of time. The files are read from their ends.
+    def last(self, log_filter: LogFilter, count: int, ends: Mapping[FileId, int] | None = None) -> list[Record]:
+        """Return the last ``count`` matching records, in order of time. The files are read from their ends.
 
-        ``ends`` says for open files up to where; files that a program writes to and that are not among them are left out then.
+        ``ends`` gives, for open files, the offset to stop at; current files that are not in the mapping are then omitted.
         """
-        look = _BlockReader(wanted)
-        found = heapq.merge(
-            *(self._read_series_backwards(files, look, count, ends) for files in self._series), key=lambda r: r.at, reverse=True
-        )
-        return list(islice(found, count))[::-1]
+        reader = _BlockReader(log_filter)
+        series = (self._read_series_backwards(files, reader, count, ends) for files in self._series)
+        newest = heapq.merge(*series, key=lambda record: record.at, reverse=True)
+        return list(islice(newest, count))[::-1]
 
     def search(self, keys: tuple[str, ...], values: Collection[str], *, with_files: bool = True) -> list[Record]:
-        """Return the records that have one of the values at one of the keys; on request only those that name no file."""
+        """Return the records that have one of the values at one of the keys; optionally only those that name no file."""
         search = KeyedSearch(keys, values, with_files=with_files)
         found = (
             record
@@ -71,45 +70,45 @@ class FileSource:
         )
         return sorted(found, key=lambda record: record.at)
 
-    def follow(self, wanted: LogFilter, last: int, show: Callable[[Record], None]) -> None:
-        """Show the last few wanted records, or all since the wished moment, then each one as it comes. Does not return."""
-        if wanted.since is None:
+    def follow(self, log_filter: LogFilter, last: int, show: Callable[[Record], None]) -> None:
+        """Show the last matching records, or all after the filter's start, then each new one. Does not return."""
+        if log_filter.since is None:
             tails = [Tail(path, at_end=True) for path in self.current]
-            before: Iterable[Record] = self.last(wanted, last, dict(filter(None, (tail.position for tail in tails))))
+            before: Iterable[Record] = self.last(log_filter, last, dict(filter(None, (tail.position for tail in tails))))
         else:
             tails = [Tail(path, at_end=False) for path in self.current]
             older = [[path for path in files if path not in self.current] for files in self._series]
             before = heapq.merge(
-                *(self._read_series(files, _BlockReader(wanted)) for files in older), key=lambda record: record.at
+                *(self._read_series(files, _BlockReader(log_filter)) for files in older), key=lambda record: record.at
             )
         for record in before:
-            if wanted.matches(record):
+            if log_filter.matches(record):
                 show(record)
-        follow(tails, wanted, show)
+        follow(tails, log_filter, show)
 
-    def _read_series(self, files: list[Path], look: "_BlockReader") -> Iterator[Record]:
-        """Yield the records of one program's files. A file, or a line, that is older than it need be is not looked into."""
+    def _read_series(self, files: list[Path], reader: "_BlockReader") -> Iterator[Record]:
+        """Yield the records of one program's files, skipping files that are too old."""
         for path in files:
-            if not look.is_too_old(path):
+            if not reader.is_too_old(path):
                 for block in self._read_blocks(path):
-                    yield from look.records(block)
+                    yield from reader.records(block)
 
     def _read_series_backwards(
-        self, files: list[Path], look: "_BlockReader", count: int, ends: Mapping[FileId, int] | None
+        self, files: list[Path], reader: "_BlockReader", count: int, ends: Mapping[FileId, int] | None
     ) -> Iterator[Record]:
-        """Yield the wanted records of one program's files, the last first, of a compressed file no more than asked for."""
+        """Yield the matching records of one program's files, the last first; at most ``count`` of each compressed file."""
         for path in reversed(files):
-            if look.is_too_old(path):
+            if reader.is_too_old(path):
                 continue
             if _is_compressed(path):
-                there = (record for block in self._read_blocks(path) for record in look.matching_records(block))
-                yield from reversed(deque(there, maxlen=count))
+                matching = (record for block in self._read_blocks(path) for record in reader.matching_records(block))
+                yield from reversed(deque(matching, maxlen=count))
             else:
                 for block in self._read_blocks_backwards(path, ends):
-                    yield from reversed(list(look.matching_records(block)))
+                    yield from reversed(list(reader.matching_records(block)))
 
     def _first_time(self, path: Path) -> float:
-        """Return when a file begins: the time of its first record; where it has none, that of its last change."""
+        """Return the time of a file's first record, or its modification time if it has none."""
         for data, begin, end in self._read_blocks(path):
             for line in data[begin:end].split(b"\n"):
                 if (record := parse(line)) is not None:
@@ -126,32 +125,32 @@ class FileSource:
     def _read_blocks_backwards(self, path: Path, ends: Mapping[FileId, int] | None) -> Iterator[Block]:
         try:
             with path.open("rb", buffering=0) as file:
-                look = os.fstat(file.fileno())
-                unknown = look.st_size if ends is None or path not in self.current else 0
-                yield from whole_lines_backwards(file, (ends or {}).get((look.st_dev, look.st_ino), unknown))
+                status = os.fstat(file.fileno())
+                default_end = status.st_size if ends is None or path not in self.current else 0
+                yield from whole_lines_backwards(file, (ends or {}).get((status.st_dev, status.st_ino), default_end))
         except OSError as error:
             self._report_unreadable(path, error)
 
     def _report_unreadable(self, path: Path, error: BaseException) -> None:
         if path not in self._reported:
             self._reported.add(path)
-            self._notice(escape(f"{path}: can't be read to its end: {getattr(error, 'strerror', None) or error}"))
+            self._notify(escape(f"{path}: can't be read to its end: {getattr(error, 'strerror', None) or error}"))
 
 
 class _BlockReader:
-    """Finds records in blocks of lines: with as little reading as the wishes allow."""
+    """Finds records in blocks of lines, parsing as few lines as the filter allows."""
 
-    def __init__(self, wanted: LogFilter, search: KeyedSearch | None = None) -> None:
-        self._wanted = wanted
-        self._search = search or _choose_search(wanted)
-        self._oldest, self._latest = oldest_line_start(wanted.since), latest_line_start(wanted.until)
+    def __init__(self, log_filter: LogFilter, search: KeyedSearch | None = None) -> None:
+        self._filter = log_filter
+        self._search = search or _choose_search(log_filter)
+        self._oldest, self._latest = oldest_line_start(log_filter.since), latest_line_start(log_filter.until)
 
     def is_too_old(self, path: Path) -> bool:
-        """Tell whether a file was last written to before the first wanted moment."""
-        return self._wanted.since is not None and _modified_at(path) < self._wanted.since - FILE_TIME_SLACK_SECONDS
+        """Return whether a file was last modified before the filter's start."""
+        return self._filter.since is not None and _modified_at(path) < self._filter.since - FILE_TIME_SLACK_SECONDS
 
     def records(self, block: Block) -> Iterator[Record]:
-        """Yield at least the wanted records."""
+        """Yield the matching records, and possibly others."""
         data, begin, end = block
         for line in self._search.lines(data, begin, end) if self._search else data[begin:end].split(b"\n"):
             if line.startswith(LINE_START) and (line < self._oldest or (self._latest and line > self._latest)):
@@ -160,19 +159,19 @@ class _BlockReader:
                 yield record
 
     def matching_records(self, block: Block) -> Iterator[Record]:
-        """Yield the wanted records, and no others."""
-        return filter(self._wanted.matches, self.records(block))
+        """Yield only the matching records."""
+        return filter(self._filter.matches, self.records(block))
 
 
-def _choose_search(wanted: LogFilter) -> KeyedSearch | TextSearch | None:
-    """Return what the bytes of the wished lines can be told by, the rarest first; None if nothing tells them."""
-    if wanted.parcel is not None:
-        return KeyedSearch(("parcel", "out_of"), {wanted.parcel})
-    if part := wanted.literal_part:
+def _choose_search(log_filter: LogFilter) -> KeyedSearch | TextSearch | None:
+    """Return the byte search for the filter's rarest criterion; None if no criterion can be searched for."""
+    if log_filter.parcel is not None:
+        return KeyedSearch(("parcel", "out_of"), {log_filter.parcel})
+    if part := log_filter.literal_part:
         return TextSearch(part)
-    if wanted.events:
-        return KeyedSearch(("event",), wanted.events)
-    return None if wanted.inbox is None else KeyedSearch(("inbox",), {wanted.inbox})
+    if log_filter.events:
+        return KeyedSearch(("event",), log_filter.events)
+    return None if log_filter.inbox is None else KeyedSearch(("inbox",), {log_filter.inbox})
 
 
 def _modified_at(path: Path) -> float:
@@ -185,5 +184,5 @@ def _modified_at(path: Path) -> float:
 def _is_compressed(path: Path) -> bool:
     try:
         return is_compressed(path)
-    except OSError:  # whoever reads it next will tell
+    except OSError:  # reading the file reports the error
         return False

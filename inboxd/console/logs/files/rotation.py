@@ -1,4 +1,4 @@
-"""Which log files belong together: one that is written to, and those that were rotated away from it."""
+"""Group log files: one that is written to, and those rotated from it."""
 
 import re
 from collections.abc import Iterable
@@ -8,9 +8,9 @@ _ROTATED = re.compile(r"(?:[.-]\d[\dT:-]*)?(?:\.(?:gz|xz|bz2|zst))?")
 
 
 def rotated_files(path: Path) -> list[Path]:
-    """Return a log file and those that were rotated away from it (NAME.1, NAME.2.gz, NAME-20261122.xz …).
+    """Return a log file and those rotated from it (NAME.1, NAME.2.gz, NAME-20261122.xz …).
 
-    Of one that is just being compressed both copies are there: the uncompressed one is whole.
+    While a file is being compressed both copies exist; only the uncompressed one, which is complete, is returned.
     """
     try:
         names = {entry.name for entry in path.parent.iterdir() if _is_rotated(path.name, entry.name)}
@@ -25,11 +25,11 @@ def _is_rotated(base: str, name: str) -> bool:
 
 
 def current_files(paths: Iterable[Path]) -> list[Path]:
-    """Return the files that are named, or lie in a folder that is; those rotated away from another of them belong to it."""
+    """Return the given files and the log files in the given folders, without those rotated from another one of them."""
     found: dict[Path, None] = {}
     for path in paths:
-        inside = sorted(entry for entry in path.iterdir() if ".log" in entry.name) if path.is_dir() else [path]
-        found |= dict.fromkeys(entry.absolute() for entry in inside)
+        entries = sorted(entry for entry in path.iterdir() if ".log" in entry.name) if path.is_dir() else [path]
+        found |= dict.fromkeys(entry.absolute() for entry in entries)
     return [path for path in found if not any(_was_rotated_from(path, other) for other in found)]
 
 

@@ -1,4 +1,4 @@
-"""Finding the lines that have a value at a key, without looking into the others: bytes are searched, only hits are parsed."""
+"""Find the log lines that have a value at a key by searching bytes; only the hits are parsed."""
 
 import json
 import re
@@ -7,19 +7,19 @@ from collections.abc import Collection, Iterable, Iterator
 from inboxd.console.logs.records import Record
 
 SEPARATE_SEARCHES_MAX = 16
-"""So many values are searched for one after the other, at some gigabytes a second; more than that all at once, by their key."""
+"""Maximum number of values searched for one by one, at some gigabytes a second; more are searched for in one pass by key."""
 
 KEY_BYTES_MAX = 40
-"""A key, and the space behind it, are no longer than this."""
+"""Maximum length of an encoded key with its colon and space."""
 
 _FILE_KEY = re.compile(rb'"file": ?"')
 
 
 class KeyedSearch:
-    """Looks for lines that have one of some values at one of some keys."""
+    """A search for lines that have one of some values at one of some keys."""
 
     def __init__(self, keys: tuple[str, ...], values: Collection[str], *, with_files: bool = True) -> None:
-        """``with_files`` set to False passes over lines that name a file."""
+        """Set ``with_files`` to False to skip lines that name a file."""
         self._keys = keys
         self._values = frozenset(values)
         self._with_files = with_files
@@ -29,7 +29,7 @@ class KeyedSearch:
         self._any = re.compile(rb'"(?:' + names + rb')": ?("(?:[^"\\\n]|\\.)*")')
 
     def lines(self, data: bytes, begin: int, end: int) -> Iterator[bytes]:
-        """Yield of the whole lines between two places, in order, those that may be wanted: a value is at one of the keys."""
+        """Yield, in order, the whole lines between two offsets that have one of the values at one of the keys, at any depth."""
         hits = (
             sorted(self._find_each(data, begin, end))
             if len(self._encodings) <= SEPARATE_SEARCHES_MAX
@@ -40,14 +40,14 @@ class KeyedSearch:
                 yield data[line:after]
 
     def matches(self, record: Record) -> bool:
-        """Tell whether a line, now that it is read, is one of those."""
+        """Return whether a parsed record has one of the values at one of the keys, or as its result's digest."""
         if not self._with_files and record.text("file") is not None:
             return False
         return any(value in self._values for key in self._keys for value in (record.text(key), _result_value(record, key)))
 
     def _find_each(self, data: bytes, begin: int, end: int) -> Iterator[int]:
-        for spelt in self._encodings:
-            for at in _find_all(spelt, data, begin, end):
+        for encoding in self._encodings:
+            for at in _find_all(encoding, data, begin, end):
                 if data[max(at - KEY_BYTES_MAX, 0) : at].rstrip(b" ").endswith(self._key_ends):
                     yield at
 
@@ -56,28 +56,28 @@ class KeyedSearch:
 
 
 class TextSearch:
-    """Looks for lines that have some text in any of their values."""
+    """A search for lines that have some text in any of their values."""
 
     def __init__(self, text: str) -> None:
         """``text`` must not be empty."""
         self._encodings = {form[1:-1] for form in _encode_as_json(text)}
 
     def lines(self, data: bytes, begin: int, end: int) -> Iterator[bytes]:
-        """Yield of the whole lines between two places, in order, those that have the text."""
-        hits = sorted(at for spelt in self._encodings for at in _find_all(spelt, data, begin, end))
+        """Yield, in order, the whole lines between two offsets that have the text."""
+        hits = sorted(at for encoding in self._encodings for at in _find_all(encoding, data, begin, end))
         for line, after in _enclosing_lines(hits, data, begin, end):
             yield data[line:after]
 
 
-def _find_all(spelt: bytes, data: bytes, begin: int, end: int) -> Iterator[int]:
-    at = data.find(spelt, begin, end)
+def _find_all(encoding: bytes, data: bytes, begin: int, end: int) -> Iterator[int]:
+    at = data.find(encoding, begin, end)
     while at >= 0:
         yield at
-        at = data.find(spelt, at + 1, end)
+        at = data.find(encoding, at + 1, end)
 
 
 def _enclosing_lines(hits: Iterable[int], data: bytes, begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield from where to where the lines go that have these places, given in order; each line once."""
+    """Yield the begin and end offsets of the lines that contain the hits, which must be in ascending order; each line once."""
     after = begin
     for hit in hits:
         if hit >= after:
@@ -88,12 +88,12 @@ def _enclosing_lines(hits: Iterable[int], data: bytes, begin: int, end: int) -> 
 
 
 def _result_value(record: Record, key: str) -> str | None:
-    """Return the SHA-256 that a handler has answered: of files that went by reference no other line knows it."""
+    """Return the SHA-256 from a handler's result: for a file passed by reference, no other line has the digest."""
     result = record.fields.get("result")
     value = result.get(key) if key == "sha256" and isinstance(result, dict) else None
     return value if isinstance(value, str) else None
 
 
 def _encode_as_json(value: str) -> set[bytes]:
-    """Return how JSON spells a text: as we write it, in ASCII, and as other programs that pass our lines on may do."""
+    """Return the JSON encodings of a text: in ASCII, as inboxd writes it, and in UTF-8, as log shippers may rewrite it."""
     return {json.dumps(value).encode(), json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")}

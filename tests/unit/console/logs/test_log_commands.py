@@ -1,4 +1,4 @@
-"""`inboxd log` and `inboxd trace`: what they print, their exit codes, and what no name can do to them."""
+"""`inboxd log` and `inboxd trace`: output, exit codes and escaping of hostile names."""
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ AS_LOGGED = 'x\\n{"event":"file_done"}\\x1b[2J.pdf'
 
 
 @pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _empty_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.delenv("INBOXD_SETTINGS", raising=False)
@@ -67,11 +67,11 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def following(*arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command that does not end by itself, but by Ctrl-C; tests that run in the background may have that ignored."""
+    """Run a command that only Ctrl-C ends. SIGINT is reset: it is ignored in tests that run in the background."""
     argv = [sys.executable, "-m", "inboxd", *map(str, arguments)]
-    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    previous_handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(), bufsize=0) as process:
-        signal.signal(signal.SIGINT, ours)
+        signal.signal(signal.SIGINT, previous_handler)
         try:
             yield process
         finally:
@@ -81,11 +81,11 @@ def following(*arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
 def next_line(process: subprocess.Popen[bytes]) -> bytes:
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], 30)
-    assert ready, "nothing has come"
+    assert ready, "no line within 30 s"
     return bytes(process.stdout.readline())
 
 
-def test_the_log_is_shown_a_line_for_each_record_with_its_date(log: Path) -> None:
+def test_the_log_is_printed_a_line_for_each_record_with_its_date(log: Path) -> None:
     result = run("log", log)
 
     lines = result.stdout.splitlines()
@@ -95,7 +95,7 @@ def test_the_log_is_shown_a_line_for_each_record_with_its_date(log: Path) -> Non
     assert "Traceback" not in result.stdout
 
 
-def test_as_json_the_lines_are_what_was_logged(log: Path) -> None:
+def test_the_json_output_has_the_logged_fields(log: Path) -> None:
     result = run("log", "--json", log)
 
     assert [json.loads(text) for text in result.stdout.splitlines()] == [
@@ -104,7 +104,7 @@ def test_as_json_the_lines_are_what_was_logged(log: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "count"),
+    ("options", "count"),
     [
         (["--file", "*.pdf"], 5),
         (["--file", "*.txt"], 0),
@@ -123,13 +123,13 @@ def test_as_json_the_lines_are_what_was_logged(log: Path) -> None:
         (["-n", "2", "--outcome", "done"], 1),
     ],
 )
-def test_only_what_was_asked_for_is_shown(log: Path, wishes: list[str], count: int) -> None:
-    result = run("log", *wishes, log)
+def test_only_matching_records_are_printed(log: Path, options: list[str], count: int) -> None:
+    result = run("log", *options, log)
 
     assert (result.exit_code, len(result.stdout.splitlines())) == (0, count)
 
 
-def test_where_nothing_fits_it_is_told_where_was_looked(log: Path) -> None:
+def test_if_no_line_matches_the_searched_files_are_named(log: Path) -> None:
     result = run("log", "--inbox", "else", log)
 
     assert (result.exit_code, result.stdout) == (0, "")
@@ -137,50 +137,50 @@ def test_where_nothing_fits_it_is_told_where_was_looked(log: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "word"),
+    ("options", "message"),
     [
         (["-n", "so\x1b[2Jme"], "neither a number nor all"),
         (["-n", "-1"], "neither"),
         (["-f", "--until", "now"], "never ends"),
     ],
 )
-def test_wishes_that_make_no_sense_are_refused_in_words(log: Path, wishes: list[str], word: str) -> None:
-    result = run("log", *wishes, log)
+def test_invalid_options_are_refused_with_a_message(log: Path, options: list[str], message: str) -> None:
+    result = run("log", *options, log)
 
     assert result.exit_code == 2
-    assert word in result.stderr
+    assert message in result.stderr
     assert "\x1b" not in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("wishes", "count", "hinted"),
+    ("options", "count", "has_hint"),
     [([], 100, True), (["-n", "all"], 250, False), (["--since", "2026-11-22"], 250, False), (["--file", "1*"], 100, True),
      (["--file", "10?"], 10, False), (["-n", "5"], 5, False)],
 )  # fmt: skip
-def test_a_terminal_is_shown_the_last_hundred_lines(tmp_path: Path, wishes: list[str], count: int, hinted: bool) -> None:
+def test_a_terminal_is_shown_the_last_hundred_lines(tmp_path: Path, options: list[str], count: int, has_hint: bool) -> None:
     (tmp_path / "w.log").write_bytes(b"".join(line("file_done", NOON + n, file=f"{n}", parcel=P) for n in range(250)))
-    argv = [sys.executable, "-m", "inboxd", "log", *wishes, str(tmp_path / "w.log")]
-    screen, terminal = pty.openpty()
+    argv = [sys.executable, "-m", "inboxd", "log", *options, str(tmp_path / "w.log")]
+    master, terminal = pty.openpty()
 
     with subprocess.Popen(argv, stdout=terminal, stderr=subprocess.PIPE, env=environment()) as process:
         os.close(terminal)
-        shown = b"".join(_typed(screen))
+        output = b"".join(_read_terminal(master))
         assert process.stderr is not None
-        said = process.stderr.read()
-    os.close(screen)
+        errors = process.stderr.read()
+    os.close(master)
 
-    assert len(shown.splitlines()) == count
-    assert said == (b"only the last 100 lines are shown; to show all, add -n all\n" if hinted else b"")
-    assert (b"drop:249 " in shown) is (wishes[:1] != ["--file"])
+    assert len(output.splitlines()) == count
+    assert errors == (b"only the last 100 lines are shown; to show all, add -n all\n" if has_hint else b"")
+    assert (b"drop:249 " in output) is (options[:1] != ["--file"])
 
 
-def _typed(screen: int) -> Iterator[bytes]:
-    with contextlib.suppress(OSError):  # the terminal's other end is closed
-        while data := os.read(screen, 65_536):
+def _read_terminal(master: int) -> Iterator[bytes]:
+    with contextlib.suppress(OSError):  # EIO: the other end is closed
+        while data := os.read(master, 65_536):
             yield data
 
 
-def test_a_since_that_is_no_moment_is_refused_in_words(log: Path) -> None:
+def test_an_invalid_time_is_refused_with_a_message(log: Path) -> None:
     result = run("log", "--since", "so\x1b[2Jon", log)
 
     assert result.exit_code == 2
@@ -188,7 +188,7 @@ def test_a_since_that_is_no_moment_is_refused_in_words(log: Path) -> None:
     assert "\x1b" not in result.stderr
 
 
-def test_a_log_file_that_is_not_there_is_told_with_a_remedy(tmp_path: Path) -> None:
+def test_a_missing_log_file_is_an_error(tmp_path: Path) -> None:
     result = run("log", tmp_path / "none.log")
 
     assert result.exit_code == 2
@@ -196,17 +196,17 @@ def test_a_log_file_that_is_not_there_is_told_with_a_remedy(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("log")
-def test_the_settings_say_where_the_log_files_are(tmp_path: Path) -> None:
+def test_the_settings_name_the_log_files(tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text('[log]\nfiles = ["w.log"]\n[inbox.drop]\nroot = "drop"\n')
 
-    shown = run("log", "--settings", tmp_path / "settings.toml")
+    logged = run("log", "--settings", tmp_path / "settings.toml")
     traced = run("trace", tmp_path / "drop" / "done" / "a (2).pdf", "--settings", tmp_path / "settings.toml")
 
-    assert len(shown.stdout.splitlines()) == 6
+    assert len(logged.stdout.splitlines()) == 6
     assert "drop:a.pdf" in traced.stdout
 
 
-def test_broken_settings_do_not_keep_the_log_from_being_read(log: Path, tmp_path: Path) -> None:
+def test_the_log_is_readable_while_the_settings_are_broken(log: Path, tmp_path: Path) -> None:
     (tmp_path / "settings.toml").write_text("no = toml = at all")
 
     result = run("log", log, "--settings", tmp_path / "settings.toml")
@@ -214,7 +214,7 @@ def test_broken_settings_do_not_keep_the_log_from_being_read(log: Path, tmp_path
     assert (result.exit_code, len(result.stdout.splitlines())) == (0, 6)
 
 
-def test_without_files_or_a_journal_it_is_told_where_to_look(tmp_path: Path) -> None:
+def test_without_files_or_a_journal_the_error_names_log_files(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
     result = run("log", "--journal", tmp_path / "empty")
@@ -223,7 +223,7 @@ def test_without_files_or_a_journal_it_is_told_where_to_look(tmp_path: Path) -> 
     assert "set log.files" in result.stderr
 
 
-def test_a_trace_tells_the_steps_and_the_time_between_them(log: Path) -> None:
+def test_a_trace_prints_the_steps_and_the_time_between_them(log: Path) -> None:
     result = run("trace", "a.pdf", log)
 
     heading, *steps, end = result.stdout.splitlines()
@@ -239,7 +239,7 @@ def test_a_trace_tells_the_steps_and_the_time_between_them(log: Path) -> None:
     assert end == "  done after 3 min 20 s"
 
 
-def test_a_trace_as_json_has_the_same_story(log: Path) -> None:
+def test_a_trace_as_json_has_the_same_steps(log: Path) -> None:
     (life,) = json.loads(run("trace", "--json", "a.pdf", log).stdout)["lives"]
 
     assert [step["step"] for step in life["steps"]] == ["claimed", "handled", "retried", "handled", "done"]
@@ -248,14 +248,14 @@ def test_a_trace_as_json_has_the_same_story(log: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["trace", "explain"])
-def test_an_empty_word_is_refused(command: str) -> None:
+def test_an_empty_argument_is_refused(command: str) -> None:
     result = run(command, "")
 
     assert result.exit_code == 2
     assert "the value is empty" in result.stderr
 
 
-def test_a_step_that_is_unknown_is_told_with_all_that_its_line_has(tmp_path: Path) -> None:
+def test_an_unknown_step_is_printed_with_all_fields_of_its_line(tmp_path: Path) -> None:
     fields = {**table("file_done", NOON, file="a", parcel=P, colour="red"), "event": "file_painted"}
     (tmp_path / "w.log").write_text(json.dumps(fields) + "\n")
 
@@ -266,21 +266,21 @@ def test_a_step_that_is_unknown_is_told_with_all_that_its_line_has(tmp_path: Pat
     assert "no end is logged" in result.stdout
 
 
-@pytest.mark.parametrize("in_json", [True, False])
-def test_of_what_nothing_is_known_the_exit_code_is_1_and_it_is_told_where_was_looked(log: Path, in_json: bool) -> None:
-    result = run("trace", "b\x1b[2J.pdf", log, *(["--json"] if in_json else []))
+@pytest.mark.parametrize("as_json", [True, False])
+def test_the_trace_of_an_unknown_file_exits_with_1_and_names_the_searched_files(log: Path, as_json: bool) -> None:
+    result = run("trace", "b\x1b[2J.pdf", log, *(["--json"] if as_json else []))
 
     assert result.exit_code == 1
     assert str(log) in result.stderr
     assert "inboxd explain $'b\\x1b[2J.pdf'" in result.stderr
     assert "\x1b" not in result.output
-    assert (json.loads(result.stdout) == {"lives": []}) if in_json else (result.stdout == "")
+    assert (json.loads(result.stdout) == {"lives": []}) if as_json else (result.stdout == "")
 
 
 @pytest.mark.parametrize("command", [["log"], ["log", "--json"], ["trace", os.fsdecode(HOSTILE)], ["trace", "--json", P]])
-@pytest.mark.parametrize("raw", [True, False])
-def test_a_hostile_name_forges_no_line_and_moves_no_cursor(tmp_path: Path, command: list[str], raw: bool) -> None:
-    name = HOSTILE.decode() if raw else escape(HOSTILE)  # a log that other hands have passed on may hold anything
+@pytest.mark.parametrize("is_raw", [True, False])
+def test_a_hostile_name_forges_no_line_and_prints_no_escape_sequence(tmp_path: Path, command: list[str], is_raw: bool) -> None:
+    name = HOSTILE.decode() if is_raw else escape(HOSTILE)  # log shippers may unescape values
     keys = {"parcel": P, "reason": name, "exception": name, "\x1b[2J": 1, "result": {name: name}}
     (tmp_path / "w.log").write_bytes(line("file_failed", NOON, file=AS_LOGGED, filed=name, **keys))  # type: ignore[arg-type]
 
@@ -293,7 +293,7 @@ def test_a_hostile_name_forges_no_line_and_moves_no_cursor(tmp_path: Path, comma
         assert len(result.stdout.splitlines()) == 1
 
 
-def test_following_shows_the_last_lines_and_then_each_as_it_comes_across_a_rotation(log: Path) -> None:
+def test_following_prints_the_last_lines_then_each_new_one_across_a_rotation(log: Path) -> None:
     with log.open("ab") as file:
         file.write(b"".join(line("file_done", NOON + 400 + n, file=f"old {n}", parcel=P, filed="x") for n in range(20)))
     with following("log", "-f", "--json", log) as process:
@@ -304,14 +304,14 @@ def test_following_shows_the_last_lines_and_then_each_as_it_comes_across_a_rotat
         process.send_signal(signal.SIGINT)
         code = process.wait(30)
         assert process.stderr is not None
-        said = process.stderr.read()
+        errors = process.stderr.read()
 
     assert first == [f"old {n}" for n in range(10, 20)]
     assert then == "new"
-    assert (code, said) == (130, b"")
+    assert (code, errors) == (130, b"")
 
 
-def test_following_begins_with_the_last_lines_even_if_the_log_was_rotated_just_now(log: Path) -> None:
+def test_following_starts_with_the_last_lines_of_a_just_rotated_log(log: Path) -> None:
     log.rename(log.with_suffix(".log.1"))
     log.write_bytes(line("file_done", NOON + 500, file="new", parcel=P, filed="x"))
 
@@ -321,19 +321,19 @@ def test_following_begins_with_the_last_lines_even_if_the_log_was_rotated_just_n
             file.write(line("file_done", NOON + 501, file="newer", parcel=P, filed="x"))
         then = json.loads(next_line(process))
 
-    assert [(told["event"], told["file"]) for told in first] == [
+    assert [(fields["event"], fields["file"]) for fields in first] == [
         ("file_handled", "a.pdf"), ("file_done", "a.pdf"), ("file_done", "new"),
     ]  # fmt: skip
     assert then["file"] == "newer"
 
 
 @pytest.mark.parametrize("same_size", [True, False])
-def test_following_goes_on_after_a_truncation(log: Path, same_size: bool) -> None:
+def test_following_continues_after_a_truncation(log: Path, same_size: bool) -> None:
     size = log.stat().st_size
     with following("log", "-f", "--json", log) as process:
         for _ in range(6):
             next_line(process)
-        with log.open("r+b") as file:  # as logrotate's copytruncate, by one who has written again before we look
+        with log.open("r+b") as file:  # as logrotate's copytruncate, with a write before the next poll
             file.truncate(0)
             new = [
                 line("file_done", NOON + 600 + n, file=f"new {n}", parcel=P, filed="x") for n in range(30 if same_size else 1)
@@ -344,7 +344,7 @@ def test_following_goes_on_after_a_truncation(log: Path, same_size: bool) -> Non
     assert then == "new 0"
 
 
-def test_following_since_a_moment_shows_all_since_then_of_rotated_files_too(log: Path) -> None:
+def test_following_since_a_time_prints_all_later_lines_of_rotated_files_too(log: Path) -> None:
     log.rename(log.with_suffix(".log.1"))
     log.write_bytes(line("file_done", NOON + 500, file="new", parcel=P, filed="x"))
 
@@ -354,7 +354,7 @@ def test_following_since_a_moment_shows_all_since_then_of_rotated_files_too(log:
     assert found == ["a.pdf", "new"]
 
 
-def test_a_reader_that_has_seen_enough_ends_it_without_a_word(tmp_path: Path) -> None:
+def test_the_command_exits_silently_when_its_reader_closes_the_pipe(tmp_path: Path) -> None:
     (tmp_path / "w.log").write_bytes(b"".join(line("sweep_done", NOON + n, n=n) for n in range(20_000)))
 
     with following("log", tmp_path / "w.log") as process:
@@ -362,10 +362,10 @@ def test_a_reader_that_has_seen_enough_ends_it_without_a_word(tmp_path: Path) ->
         assert process.stdout is not None
         process.stdout.close()
         assert process.stderr is not None
-        said = process.stderr.read()
+        errors = process.stderr.read()
         process.wait(30)
 
-    assert said == b""
+    assert errors == b""
 
 
 @pytest.mark.parametrize(
@@ -380,5 +380,5 @@ def test_a_reader_that_has_seen_enough_ends_it_without_a_word(tmp_path: Path) ->
         (7200, "2 h 0 min"),
     ],
 )
-def test_a_duration_is_told_as_people_read_it(seconds: float, text: str) -> None:
+def test_a_duration_is_formatted_for_people(seconds: float, text: str) -> None:
     assert format_duration(seconds) == text

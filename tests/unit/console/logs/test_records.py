@@ -1,4 +1,4 @@
-"""Lines of the log that are read back, and which of them were asked for."""
+"""Parsing log lines and filtering records."""
 
 import json
 from datetime import datetime
@@ -37,11 +37,11 @@ def test_a_line_is_read_with_its_time() -> None:
     ],
     ids=lambda text: repr(text[:30]),
 )  # fmt: skip
-def test_a_foreign_line_is_passed_over(foreign: bytes) -> None:
+def test_a_foreign_line_is_skipped(foreign: bytes) -> None:
     assert parse(foreign) is None
 
 
-def test_the_first_line_after_a_torn_one_is_read() -> None:
+def test_the_line_that_follows_a_torn_one_is_parsed() -> None:
     torn = line("file_claimed", NOON, file="a.pdf")[:90]
 
     found = parse(torn + line("file_done", NOON + 1, file="b.pdf"))
@@ -50,19 +50,19 @@ def test_the_first_line_after_a_torn_one_is_read() -> None:
     assert (found.event, found.text("file")) == ("file_done", "b.pdf")
 
 
-def test_a_name_that_looks_like_a_line_can_not_pass_for_one_behind_a_torn_end() -> None:
+def test_a_file_name_that_looks_like_a_line_is_not_parsed_as_one_when_its_line_is_torn() -> None:
     name = '{"timestamp": "2026-11-22T12:00:00Z", "event": "file_done", "module": "inboxd.tasks.outcomes.apply", "file": "b"}'
     whole = line("file_claimed", NOON, file=name, found_by="event")
 
     found = [parse(whole[:cut]) for cut in range(len(whole) - 1)]
 
-    assert [one for one in found[:-1] if one is not None] == []
+    assert [record for record in found[:-1] if record is not None] == []
 
 
-def test_words_of_a_library_are_not_taken_for_an_event_of_ours() -> None:
-    told = {key: value for key, value in table("file_done", NOON).items() if key != "module"}
+def test_a_library_s_message_is_not_mistaken_for_an_event_of_inboxd() -> None:
+    fields = {key: value for key, value in table("file_done", NOON).items() if key != "module"}
 
-    found = parse(json.dumps(told).encode())
+    found = parse(json.dumps(fields).encode())
 
     assert found is not None
     assert not found.is_ours
@@ -70,7 +70,7 @@ def test_words_of_a_library_are_not_taken_for_an_event_of_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "fits"),
+    ("log_filter", "matches"),
     [
         (LogFilter(), True),
         (LogFilter(since=NOON), True),
@@ -92,15 +92,15 @@ def test_words_of_a_library_are_not_taken_for_an_event_of_ours() -> None:
         (LogFilter(inbox="drop", file="b*"), False),
     ],
 )
-def test_only_what_fits_every_wish_is_admitted(wanted: LogFilter, fits: bool) -> None:
-    assert wanted.matches(record("file_done", file="x/a.pdf", parcel=P)) is fits
+def test_a_record_matches_if_it_meets_every_criterion(log_filter: LogFilter, matches: bool) -> None:
+    assert log_filter.matches(record("file_done", file="x/a.pdf", parcel=P)) is matches
 
 
-def test_a_name_with_glob_characters_is_found_by_itself() -> None:
+def test_a_name_with_glob_characters_matches_itself() -> None:
     assert LogFilter(file="scan [1].pdf").matches(record("file_done", file="scan [1].pdf"))
 
 
-def test_a_parcel_s_wish_admits_what_was_split_out_of_it() -> None:
+def test_a_parcel_filter_matches_records_of_parcels_split_out_of_it() -> None:
     assert LogFilter(parcel=P).matches(record("parcel_split", file="a", parcel=parcel(2, NOON), out_of=P))
 
 
@@ -111,9 +111,9 @@ def test_a_file_that_was_split_off_counts_as_retried_if_it_raised(why: str | Non
     assert LogFilter(outcomes=("retried",)).matches(split) is retried
 
 
-@pytest.mark.parametrize(("later", "old"), [(10.0, True), (0.0, False), (-10.0, False), (1.0, False)])
-def test_a_line_is_known_to_be_too_old_by_its_first_bytes(later: float, old: bool) -> None:
-    assert (line("file_done", NOON) < oldest_line_start(NOON + later)) is old
+@pytest.mark.parametrize(("since", "is_too_old"), [(10.0, True), (0.0, False), (-10.0, False), (1.0, False)])
+def test_a_line_s_first_bytes_show_whether_the_line_is_too_old(since: float, is_too_old: bool) -> None:
+    assert (line("file_done", NOON) < oldest_line_start(NOON + since)) is is_too_old
 
 
 def test_without_a_since_no_line_is_too_old() -> None:
@@ -121,14 +121,14 @@ def test_without_a_since_no_line_is_too_old() -> None:
 
 
 @pytest.mark.parametrize("key", ["level", "program", "module", "inbox", "file", "exception"])
-def test_a_key_without_a_value_keeps_no_line_from_being_shown(key: str) -> None:
+def test_a_line_with_a_null_value_is_rendered(key: str) -> None:
     found = record("file_done", **{"file": "a.pdf", "parcel": P, key: None})
 
     assert "file_done" in render.render_line(found)
 
 
 @pytest.mark.parametrize("at", [NOON + 0.038, NOON + 0.999999, NOON + 0.0005, NOON - 0.001])
-def test_a_moment_is_shown_to_the_millisecond(at: float) -> None:
+def test_a_time_is_rendered_in_milliseconds(at: float) -> None:
     local = datetime.fromtimestamp(at).astimezone().isoformat(sep=" ", timespec="milliseconds")[:23]
 
     assert render.render_line(Record(at, {"event": "e"})).startswith(local)

@@ -1,4 +1,4 @@
-"""What an installation writes, switches and removes."""
+"""The files and releases of an installation."""
 
 import configparser
 import os
@@ -17,7 +17,7 @@ from inboxd.errors import SettingsError
 SETTINGS = Settings(inbox={"drop": Inbox(root=PurePath("/srv/drop"), name="drop")})
 
 
-def test_a_file_is_written_only_when_it_differs(tmp_path: Path) -> None:
+def test_a_file_is_written_only_if_its_text_differs(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "unit"
 
     first, second, third = write_file(path, "a"), write_file(path, "a"), write_file(path, "b", 0o600)
@@ -25,10 +25,10 @@ def test_a_file_is_written_only_when_it_differs(tmp_path: Path) -> None:
     assert (first, second, third) == (True, False, True)
     assert path.read_text() == "b"
     assert path.stat().st_mode & 0o777 == 0o600
-    assert os.listdir(path.parent) == ["unit"]  # noqa: PTH208 - nothing half-made beside it
+    assert os.listdir(path.parent) == ["unit"]  # noqa: PTH208 - no temporary file is left
 
 
-def test_the_units_call_the_environment_that_installs_them(tmp_path: Path) -> None:
+def test_the_units_use_the_environment_that_installs_them(tmp_path: Path) -> None:
     texts = unit_files(SETTINGS, system_paths(tmp_path), Path("/opt/other"))
 
     for service in SERVICES:
@@ -38,22 +38,21 @@ def test_the_units_call_the_environment_that_installs_them(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("places", [system_paths, user_paths])
-def test_what_was_written_is_removed_and_nothing_else(tmp_path: Path, places: type) -> None:
+def test_only_files_of_the_installation_are_removed(tmp_path: Path, places: type) -> None:
     installed = places(tmp_path)
     write_all(unit_files(SETTINGS, installed, Path("/opt/inboxd/current")))
-    admins = installed.drop_in(SERVICES[1]).with_name("99-mine.conf")
-    admins.touch()
+    admin_drop_in = installed.drop_in(SERVICES[1]).with_name("99-mine.conf")
+    admin_drop_in.touch()
 
     remove_all(installed)
 
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [admins]
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [admin_drop_in]
 
 
-def test_system_and_user_services_have_the_same_commands_and_stop(tmp_path: Path) -> None:
-    """A user's units are a copy without most of the sandbox; what is not sandbox must not drift apart."""
-    del tmp_path
+def test_system_and_user_units_have_the_same_service_options() -> None:
+    """User units are copies without most sandbox options; the other options must be equal."""
     for unit in (*SERVICES, TARGET):
-        ours, theirs = (_read(folder / unit) for folder in (templates(), templates() / "user"))
+        system, user = (_read(folder / unit) for folder in (templates(), templates() / "user"))
         for key in (
             "type",
             "killmode",
@@ -62,9 +61,9 @@ def test_system_and_user_services_have_the_same_commands_and_stop(tmp_path: Path
             "watchdogsec",
             "restart",
             "restartsec",
-            "lograteLimitburst".lower(),
+            "logratelimitburst",
         ):
-            assert ours.get(key) == theirs.get(key), (unit, key)
+            assert system.get(key) == user.get(key), (unit, key)
 
 
 def _read(path: Path) -> dict[str, str]:
@@ -80,7 +79,7 @@ def _release(top: Path, name: str) -> Path:
     return release
 
 
-def test_a_switch_replaces_the_link_in_one_step_and_knows_what_was_before(tmp_path: Path) -> None:
+def test_a_switch_replaces_the_symlink_and_keeps_the_previous_release(tmp_path: Path) -> None:
     link, old, new = tmp_path / "current", _release(tmp_path, "1"), _release(tmp_path, "2")
 
     releases.switch_to(link, old)
@@ -91,17 +90,17 @@ def test_a_switch_replaces_the_link_in_one_step_and_knows_what_was_before(tmp_pa
     assert not link.readlink().is_absolute()
 
 
-def test_two_releases_are_kept_and_the_current_one_always(tmp_path: Path) -> None:
+def test_the_current_and_the_newest_other_release_are_kept(tmp_path: Path) -> None:
     link = tmp_path / "current"
-    made = [_release(tmp_path, str(number)) for number in range(4)]
-    releases.switch_to(link, made[0])
+    created = [_release(tmp_path, str(number)) for number in range(4)]
+    releases.switch_to(link, created[0])
 
     releases.remove_old_releases(link)
 
-    assert sorted((tmp_path / "releases").iterdir()) == [made[0], made[3]]
+    assert sorted((tmp_path / "releases").iterdir()) == [created[0], created[3]]
 
 
-def test_with_one_release_there_is_nothing_to_prune_or_go_back_to(tmp_path: Path) -> None:
+def test_a_single_release_is_kept_and_has_no_previous_one(tmp_path: Path) -> None:
     link, only = tmp_path / "current", _release(tmp_path, "1")
     releases.switch_to(link, only)
 
@@ -111,19 +110,19 @@ def test_with_one_release_there_is_nothing_to_prune_or_go_back_to(tmp_path: Path
     assert releases.previous_release(link) is None
 
 
-def test_the_services_settings_are_read_without_our_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_services_settings_ignore_this_process_variables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     places = system_paths(tmp_path)
     write_file(places.settings, '[inbox.drop]\nroot = "/srv/drop"\n')
-    write_file(places.redis_url, "redis://there\n", 0o600)
-    monkeypatch.setenv("INBOXD_REDIS__URL", "redis://mine")
+    write_file(places.redis_url, "redis://credential\n", 0o600)
+    monkeypatch.setenv("INBOXD_REDIS__URL", "redis://environment")
 
     settings = load_service_settings(places)
 
-    assert settings.redis.url == "redis://there"
-    assert os.environ["INBOXD_REDIS__URL"] == "redis://mine"
+    assert settings.redis.url == "redis://credential"
+    assert os.environ["INBOXD_REDIS__URL"] == "redis://environment"
 
 
-def test_services_without_a_redis_are_refused(tmp_path: Path) -> None:
+def test_settings_without_a_redis_are_refused(tmp_path: Path) -> None:
     places = system_paths(tmp_path)
     write_file(places.settings, '[inbox.drop]\nroot = "/srv/drop"\n')
 
@@ -131,9 +130,9 @@ def test_services_without_a_redis_are_refused(tmp_path: Path) -> None:
         load_service_settings(places)
 
 
-@pytest.mark.parametrize("place", ["/root/.pyenv/bin/python", "/home/alice/venv/bin/python", "/tmp/venv/bin/python"])
-def test_a_python_that_the_services_could_not_see_is_refused(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", place)
+@pytest.mark.parametrize("path", ["/root/.pyenv/bin/python", "/home/alice/venv/bin/python", "/tmp/venv/bin/python"])
+def test_a_python_that_the_sandbox_hides_is_refused(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", path)
 
-    assert [finding.where for finding in check_interpreter(system_paths())] == [place]
+    assert [finding.where for finding in check_interpreter(system_paths())] == [path]
     assert list(check_interpreter(user_paths())) == []

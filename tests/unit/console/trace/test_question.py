@@ -1,4 +1,4 @@
-"""What `inboxd trace` is asked for, and how it is looked for."""
+"""Parsing the argument of `inboxd trace`, and finding the lives that it names."""
 
 import os
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ SHA, ID = "5" * 64, "a" * 32
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
-    """A company of three: a.pdf is done, b.pdf split off and failed, c.pdf done under another name; later another a.pdf."""
+    """A parcel of three files: a.pdf is done, b.pdf split off and failed, c.pdf done under another name; a.pdf comes again."""
     sha_of = {"a.pdf": SHA, "b.pdf": "6" * 64, "c.pdf": "7" * 64}
     lines = [line("file_claimed", NOON, file=f, parcel=P, sha256=s, file_id=s[:32]) for f, s in sha_of.items()]
     lines += [
@@ -36,12 +36,12 @@ def log(tmp_path: Path) -> Path:
     return path
 
 
-def ask(log: Path, asked: str, *, here: Path | None = None) -> list[FileLife]:
+def find_lives(log: Path, argument: str, *, working_folder: Path | None = None) -> list[FileLife]:
     roots = {"drop": log.parent / "drop", "other": log.parent / "other"}
-    return run_queries(FileSource([log], pytest.fail), parse_queries(asked, roots, here or log.parent))
+    return run_queries(FileSource([log], pytest.fail), parse_queries(argument, roots, working_folder or log.parent))
 
 
-def told(lives: Iterable[FileLife]) -> list[tuple[str | None, str | None, list[str]]]:
+def summarize(lives: Iterable[FileLife]) -> list[tuple[str | None, str | None, list[str]]]:
     return [(life.inbox, life.file, [step.event for step in life.steps]) for life in lives]
 
 
@@ -54,7 +54,7 @@ OTHER = ("other", "a.pdf", ["file_claimed"])
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"),
+    ("argument", "found"),
     [
         ("a.pdf", [A, A_AGAIN, OTHER]),
         ("./a.pdf", [A, A_AGAIN, OTHER]),
@@ -71,8 +71,8 @@ OTHER = ("other", "a.pdf", ["file_claimed"])
         ("file_done", []),
     ],
 )
-def test_a_file_is_found_by_each_of_its_names(log: Path, asked: str, found: object) -> None:
-    assert sorted(told(ask(log, asked))) == sorted(found)  # type: ignore[call-overload]
+def test_a_file_is_found_by_each_of_its_names(log: Path, argument: str, found: object) -> None:
+    assert sorted(summarize(find_lives(log, argument))) == sorted(found)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(
@@ -90,43 +90,43 @@ def test_a_file_is_found_by_each_of_its_names(log: Path, asked: str, found: obje
         ("elsewhere/inbox/a.pdf", []),
     ],
 )
-@pytest.mark.parametrize("absolute", [True, False])
-def test_a_path_into_an_inbox_s_folders_is_understood(log: Path, path: str, found: object, absolute: bool) -> None:
-    asked = str(log.parent / path) if absolute else path
+@pytest.mark.parametrize("is_absolute", [True, False])
+def test_a_file_is_found_by_a_path_into_an_inbox_s_folders(log: Path, path: str, found: object, is_absolute: bool) -> None:
+    argument = str(log.parent / path) if is_absolute else path
 
-    assert sorted(told(ask(log, asked))) == sorted(found)  # type: ignore[call-overload]
-
-
-def test_a_name_in_the_current_folder_is_understood(log: Path) -> None:
-    here = log.parent / "drop" / "failed" / "sub"
-    here.mkdir(parents=True)
-
-    assert told(ask(log, "b.pdf", here=here)) == [B]
+    assert sorted(summarize(find_lives(log, argument))) == sorted(found)  # type: ignore[call-overload]
 
 
-def test_a_root_behind_a_link_is_recognised(log: Path) -> None:
+def test_a_file_is_found_by_its_name_in_the_working_folder(log: Path) -> None:
+    folder = log.parent / "drop" / "failed" / "sub"
+    folder.mkdir(parents=True)
+
+    assert summarize(find_lives(log, "b.pdf", working_folder=folder)) == [B]
+
+
+def test_a_file_is_found_by_a_path_through_a_link_to_the_root(log: Path) -> None:
     (log.parent / "drop" / "done").mkdir(parents=True)
     (log.parent / "link").symlink_to(log.parent / "drop")
 
-    assert told(ask(log, str(log.parent / "link" / "done" / "c (2).pdf"))) == [C]
+    assert summarize(find_lives(log, str(log.parent / "link" / "done" / "c (2).pdf"))) == [C]
 
 
-@pytest.mark.parametrize("asked", ["a\\n\\x1b[2J\\xff", os.fsdecode(b"a\n\x1b[2J\xff")], ids=["as logged", "raw"])
-def test_a_hostile_name_is_found_as_the_log_spells_it_and_as_it_is(tmp_path: Path, asked: str) -> None:
+@pytest.mark.parametrize("argument", ["a\\n\\x1b[2J\\xff", os.fsdecode(b"a\n\x1b[2J\xff")], ids=["as logged", "raw"])
+def test_a_name_with_control_characters_is_found_escaped_and_raw(tmp_path: Path, argument: str) -> None:
     path = tmp_path / "all.log"
     path.write_bytes(line("file_claimed", NOON, file="a\\n\\x1b[2J\\xff", parcel=P))
 
-    assert [life.file for life in ask(path, asked)] == ["a\\n\\x1b[2J\\xff"]
+    assert [life.file for life in find_lives(path, argument)] == ["a\\n\\x1b[2J\\xff"]
 
 
-def test_a_file_that_is_named_like_a_parcel_is_found_when_no_parcel_is(tmp_path: Path) -> None:
+def test_a_file_named_like_a_parcel_is_found_if_no_parcel_has_that_id(tmp_path: Path) -> None:
     path = tmp_path / "all.log"
     path.write_bytes(line("file_claimed", NOON, file=Q, parcel=P))
 
-    assert [life.file for life in ask(path, Q)] == [Q]
+    assert [life.file for life in find_lives(path, Q)] == [Q]
 
 
-def test_of_many_lives_each_has_what_is_told_of_its_parcel(tmp_path: Path) -> None:
+def test_each_of_many_lives_has_the_records_of_its_own_parcel(tmp_path: Path) -> None:
     path = tmp_path / "all.log"
     lives = [
         line(event, NOON + n + after, parcel=parcel(n, NOON), **file)
@@ -135,4 +135,4 @@ def test_of_many_lives_each_has_what_is_told_of_its_parcel(tmp_path: Path) -> No
     ]
     path.write_bytes(b"".join(lives))
 
-    assert told(ask(path, "daily")) == [("drop", "daily", ["file_claimed", "parcel_sent"])] * 50
+    assert summarize(find_lives(path, "daily")) == [("drop", "daily", ["file_claimed", "parcel_sent"])] * 50

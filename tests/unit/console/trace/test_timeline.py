@@ -1,4 +1,4 @@
-"""From records to lives: what belongs together, in which order, and how it ended."""
+"""Grouping records into lives: membership, order and outcome."""
 
 from support.live.log_lines import NOON, parcel, table
 
@@ -18,16 +18,16 @@ def events(life: FileLife) -> list[str]:
     return [step.event for step in life.steps]
 
 
-def a_life(file: str, one: str, begin: float = 0.0) -> list[Record]:
+def successful_life(file: str, parcel: str, begin: float = 0.0) -> list[Record]:
     return [
-        record("file_claimed", begin, file=file, parcel=one, size=7, sha256="5" * 64),
-        record("file_handled", begin + 1, file=file, parcel=one, attempt=1),
-        record("file_done", begin + 1.5, file=file, parcel=one, filed=file),
+        record("file_claimed", begin, file=file, parcel=parcel, size=7, sha256="5" * 64),
+        record("file_handled", begin + 1, file=file, parcel=parcel, attempt=1),
+        record("file_done", begin + 1.5, file=file, parcel=parcel, filed=file),
     ]
 
 
-def test_a_file_s_usual_way_is_one_life() -> None:
-    (life,) = build_lives(reversed(a_life("a", P)))
+def test_the_records_of_a_successful_file_are_one_life() -> None:
+    (life,) = build_lives(reversed(successful_life("a", P)))
 
     assert events(life) == ["file_claimed", "file_handled", "file_done"]
     assert (life.inbox, life.file, life.parcels, life.outcome, life.seconds) == ("drop", "a", [P], "done", 1.5)
@@ -35,14 +35,14 @@ def test_a_file_s_usual_way_is_one_life() -> None:
 
 
 def test_a_path_that_is_dropped_again_has_another_life() -> None:
-    found = build_lives([*a_life("a", P), *a_life("a", Q, 10.0)])
+    found = build_lives([*successful_life("a", P), *successful_life("a", Q, 10.0)])
 
     assert [life.parcels for life in found] == [[P], [Q]]
     assert [life.outcome for life in found] == ["done", "done"]
 
 
-def test_two_files_of_one_name_that_are_in_flight_at_a_time_are_told_apart() -> None:
-    found = build_lives([*a_life("a", P), *a_life("a", Q, 0.5)])
+def test_two_files_of_one_name_in_flight_together_are_two_lives() -> None:
+    found = build_lives([*successful_life("a", P), *successful_life("a", Q, 0.5)])
 
     assert [(life.parcels, events(life)) for life in found] == [
         ([P], ["file_claimed", "file_handled", "file_done"]),
@@ -53,13 +53,13 @@ def test_two_files_of_one_name_that_are_in_flight_at_a_time_are_told_apart() -> 
 def test_the_same_path_in_two_inboxes_is_two_files() -> None:
     other = record("file_claimed", 1.0, inbox="other", file="a", parcel=Q)
 
-    found = build_lives([*a_life("a", P), other])
+    found = build_lives([*successful_life("a", P), other])
 
     assert [(life.inbox, len(life.steps)) for life in found] == [("drop", 3), ("other", 1)]
 
 
-def test_a_split_is_followed_into_its_parcel_though_clocks_differ() -> None:
-    told = [
+def test_a_life_continues_in_the_new_parcel_after_a_split_even_if_clocks_differ() -> None:
+    records = [
         record("file_claimed", 0.0, file="a", parcel=P),
         record("file_handled", 1.0, file="a", parcel=P, raised="bad"),
         record("parcel_split", 2.0, file="a", parcel=Q, out_of=P, why="bad"),
@@ -67,37 +67,37 @@ def test_a_split_is_followed_into_its_parcel_though_clocks_differ() -> None:
         record("file_done", 4.0, file="a", parcel=Q, filed="a"),
     ]
 
-    (life,) = build_lives(told)
+    (life,) = build_lives(records)
 
     assert life.parcels == [P, Q]
     assert life.outcome == "done"
 
 
-def test_a_split_of_a_split_is_followed() -> None:
-    told = [
+def test_a_life_continues_after_a_second_split() -> None:
+    records = [
         record("file_claimed", 0.0, file="a", parcel=P),
         record("parcel_split", 1.0, file="a", parcel=Q, out_of=P),
         record("parcel_split", 2.0, file="a", parcel=R, out_of=Q),
         record("file_failed", 3.0, file="a", parcel=R, filed="a"),
     ]
 
-    (life,) = build_lives(told)
+    (life,) = build_lives(records)
 
     assert (life.parcels, life.outcome, life.seconds) == ([P, Q, R], "failed", 3.0)
 
 
-def test_splits_that_go_round_in_circles_end() -> None:
-    told = [
+def test_circular_splits_do_not_loop_forever() -> None:
+    records = [
         record("parcel_split", 1.0, file="a", parcel=Q, out_of=P),
         record("parcel_split", 2.0, file="a", parcel=P, out_of=Q),
     ]
 
-    assert sum(len(life.steps) for life in build_lives(told)) == 2
+    assert sum(len(life.steps) for life in build_lives(records)) == 2
 
 
-def test_what_is_told_of_a_parcel_counts_for_its_files_while_they_are_in_it() -> None:
-    told = [
-        *a_life("b", P),
+def test_records_of_a_parcel_belong_to_its_files_while_they_are_in_it() -> None:
+    records = [
+        *successful_life("b", P),
         record("file_claimed", 0.0, file="a", parcel=P),
         record("parcel_crashed", 0.5, parcel=P, crashes=1),
         record("parcel_split", 0.6, file="a", parcel=Q, out_of=P),
@@ -105,32 +105,32 @@ def test_what_is_told_of_a_parcel_counts_for_its_files_while_they_are_in_it() ->
         record("parcel_recovered", 5.0, parcel=P),
     ]
 
-    by_name = {life.file: life for life in build_lives(told)}
+    by_name = {life.file: life for life in build_lives(records)}
 
     assert events(by_name["a"]) == ["file_claimed", "parcel_crashed", "parcel_split", "parcel_sent"]
     assert events(by_name["b"]) == ["file_claimed", "parcel_crashed", "file_handled", "file_done", "parcel_recovered"]
 
 
-def test_a_claim_after_a_release_is_the_same_life() -> None:
-    told = [
+def test_a_claim_after_a_release_continues_the_life() -> None:
+    records = [
         record("file_claimed", 0.0, file="a", parcel=P),
         record("file_released", 1.0, file="a", parcel=P, why="open"),
-        *a_life("a", Q, 5.0),
+        *successful_life("a", Q, 5.0),
     ]
 
-    (life,) = build_lives(told)
+    (life,) = build_lives(records)
 
     assert (life.parcels, life.outcome, life.seconds) == ([P, Q], "done", 6.5)
 
 
-def test_a_file_that_was_released_and_not_claimed_again_is_told_so() -> None:
+def test_the_outcome_of_a_released_file_that_is_not_claimed_again_is_released() -> None:
     (life,) = build_lives([record("file_claimed", 0.0, file="a", parcel=P), record("file_released", 1.0, file="a", parcel=P)])
 
     assert (life.outcome, life.end) == ("released", None)
 
 
-def test_what_kept_a_file_from_being_claimed_belongs_to_the_claim_that_followed() -> None:
-    (life,) = build_lives([record("file_denied", -5.0, file="a", error="no"), *a_life("a", P)])
+def test_a_denied_claim_belongs_to_the_life_of_the_claim_that_follows() -> None:
+    (life,) = build_lives([record("file_denied", -5.0, file="a", error="no"), *successful_life("a", P)])
 
     assert events(life)[:2] == ["file_denied", "file_claimed"]
 
@@ -141,8 +141,8 @@ def test_a_file_that_was_only_denied_is_a_life_without_an_end() -> None:
     assert (life.outcome, life.parcels) == (None, [])
 
 
-def test_what_retention_deleted_belongs_to_who_was_filed_there() -> None:
-    first, second = a_life("a", P), a_life("a", Q, 10.0)
+def test_an_expiry_belongs_to_the_life_that_was_filed_at_the_path() -> None:
+    first, second = successful_life("a", P), successful_life("a", Q, 10.0)
     second[-1] = record("file_done", 11.5, file="a", parcel=Q, filed="a (2)")
 
     found = build_lives([*first, *second, record("file_expired", 99.0, file="a (2)", why="old")])
@@ -151,21 +151,21 @@ def test_what_retention_deleted_belongs_to_who_was_filed_there() -> None:
     assert [(life.outcome, life.seconds) for life in found] == [("done", 1.5), ("done", 1.5)]
 
 
-def test_a_parcel_of_which_no_file_is_known_is_told_by_itself() -> None:
+def test_a_parcel_without_known_files_is_a_life_without_a_file() -> None:
     (life,) = build_lives([record("parcel_crashed", 0.0, parcel=P, crashes=1)])
 
     assert (life.file, life.parcels, life.outcome) == (None, [P], None)
 
 
-def test_steps_that_were_not_logged_are_not_invented() -> None:
+def test_a_life_has_only_the_steps_that_were_logged() -> None:
     (life,) = build_lives([record("file_failed", 0.0, file="a", parcel=P, filed="a")])
 
     assert (events(life), life.outcome, life.seconds) == (["file_failed"], "failed", 0.0)
 
 
-def test_lines_of_folders_and_of_libraries_are_no_steps() -> None:
+def test_records_of_folders_and_of_libraries_are_not_steps() -> None:
     forged = {key: value for key, value in table("file_done", NOON, file="a", parcel=P).items() if key != "module"}
-    words = from_fields(forged)
-    assert words is not None
+    library_record = from_fields(forged)
+    assert library_record is not None
 
-    assert build_lives([words, record("folder_pruned", 0.0, file="a")]) == []
+    assert build_lives([library_record, record("folder_pruned", 0.0, file="a")]) == []

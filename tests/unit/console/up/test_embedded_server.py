@@ -1,4 +1,4 @@
-"""The embedded server, for real: where it listens, what it keeps, and that there is never a second one."""
+"""The embedded server as a real process: its address, its persistence, and its lock."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ PASSWORD = 'pass "word" \\ # é'
 def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, "the condition did not hold in time"
         time.sleep(0.01)
 
 
@@ -45,8 +45,8 @@ def client(address: ServerAddress) -> redis.Redis:
     return redis.Redis("127.0.0.1", address.port, password=address.password)
 
 
-class Started:
-    """Starts servers, waits for their answer, and leaves none behind."""
+class ServerStarter:
+    """Starts servers and waits until they listen; the fixture kills the remaining ones."""
 
     def __init__(self) -> None:
         self.running: list[subprocess.Popen[bytes]] = []
@@ -65,28 +65,28 @@ class Started:
 
 
 @pytest.fixture
-def started() -> Iterator[Started]:
-    made = Started()
-    yield made
-    for process in made.running:
+def starter() -> Iterator[ServerStarter]:
+    starter = ServerStarter()
+    yield starter
+    for process in starter.running:
         reap(process)
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> EmbeddedServer:
-    # a hostile name: spaces, quotes, a newline, and bytes that are no text
+    # a difficult name: spaces, quotes, a newline, and bytes that are not UTF-8
     folder = tmp_path / os.fsdecode(b'a "b" \\ \n # \xff')
     make_private_folder(folder)
     return EmbeddedServer(find_binary(), folder, ServerAddress(folder / "s.sock"))
 
 
 @pytest.mark.live
-def test_data_survive_a_clean_stop(server: EmbeddedServer, started: Started) -> None:
-    process = started.start(server)
+def test_data_persist_after_a_clean_stop(server: EmbeddedServer, starter: ServerStarter) -> None:
+    process = starter.start(server)
     with client(server.address) as connection:
         connection.set("key", "value")
-    code = started.stop(process)
-    started.start(server)
+    code = starter.stop(process)
+    starter.start(server)
 
     with client(server.address) as connection:
         eventually(lambda: bool(connection.ping()))
@@ -94,50 +94,50 @@ def test_data_survive_a_clean_stop(server: EmbeddedServer, started: Started) -> 
 
 
 @pytest.mark.live
-def test_data_survive_a_kill(server: EmbeddedServer, started: Started) -> None:
-    process = started.start(server)
+def test_data_persist_after_a_kill(server: EmbeddedServer, starter: ServerStarter) -> None:
+    process = starter.start(server)
     with client(server.address) as connection:
         connection.set("key", "value")
-    started.stop(process, signal.SIGKILL)
-    started.start(server)
+    starter.stop(process, signal.SIGKILL)
+    starter.start(server)
 
     with client(server.address) as connection:
         assert connection.get("key") == b"value"
 
 
 @pytest.mark.live
-def test_a_second_start_finds_the_first_and_starts_nothing(server: EmbeddedServer, started: Started) -> None:
+def test_a_second_start_starts_nothing_while_the_first_server_runs(server: EmbeddedServer, starter: ServerStarter) -> None:
     before = is_running(server.folder)
-    process = started.start(server)
+    process = starter.start(server)
 
     assert server.start() is None
     assert not before
     assert is_running(server.folder)
-    started.stop(process)
+    starter.stop(process)
     assert not is_running(server.folder)
 
 
 @pytest.mark.live
-def test_a_start_finds_a_server_on_the_same_data_that_listens_elsewhere(
-    server: EmbeddedServer, started: Started, tmp_path: Path
+def test_a_start_with_another_address_starts_nothing_while_a_server_uses_the_data(
+    server: EmbeddedServer, starter: ServerStarter, tmp_path: Path
 ) -> None:
-    started.start(server)
+    starter.start(server)
 
     assert EmbeddedServer(server.binary, server.folder, ServerAddress(tmp_path / "other.sock")).start() is None
 
 
 @pytest.mark.live
-def test_a_start_finds_somebody_else_s_server(server: EmbeddedServer) -> None:
+def test_a_start_starts_nothing_if_another_server_has_the_address(server: EmbeddedServer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        taken = ServerAddress(None, "127.0.0.1", listener.getsockname()[1])
+        in_use = ServerAddress(None, "127.0.0.1", listener.getsockname()[1])
 
-        assert EmbeddedServer(server.binary, server.folder, taken).start() is None
+        assert EmbeddedServer(server.binary, server.folder, in_use).start() is None
         assert not is_running(server.folder)
 
 
 @pytest.mark.live
-def test_the_socket_the_data_and_the_configuration_are_private(server: EmbeddedServer, started: Started) -> None:
-    started.start(server)
+def test_socket_data_and_configuration_are_private(server: EmbeddedServer, starter: ServerStarter) -> None:
+    starter.start(server)
 
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in server.folder.iterdir()}
     assert modes["s.sock"] == 0o700
@@ -146,23 +146,23 @@ def test_the_socket_the_data_and_the_configuration_are_private(server: EmbeddedS
 
 
 @pytest.mark.live
-def test_a_loopback_port_takes_the_password_of_the_url_and_nobody_sees_it(server: EmbeddedServer, started: Started) -> None:
+def test_a_server_on_a_loopback_port_requires_the_password_and_hides_it(server: EmbeddedServer, starter: ServerStarter) -> None:
     address = ServerAddress(None, "localhost", free_port(), PASSWORD, database=20)
-    process = started.start(EmbeddedServer(server.binary, server.folder, address))
+    process = starter.start(EmbeddedServer(server.binary, server.folder, address))
 
     with client(address) as connection:
         settings = connection.config_get("*")
-    stranger = redis.Redis("127.0.0.1", address.port, retry=Retry(NoBackoff(), 0))
-    with stranger, pytest.raises(redis.AuthenticationError):
-        stranger.ping()
+    unauthenticated = redis.Redis("127.0.0.1", address.port, retry=Retry(NoBackoff(), 0))
+    with unauthenticated, pytest.raises(redis.AuthenticationError):
+        unauthenticated.ping()
     assert settings["databases"] == "21"
     assert settings["bind"] == "127.0.0.1 -::1"
     assert "pass" not in Path(f"/proc/{process.pid}/cmdline").read_text()
 
 
 @pytest.mark.live
-def test_the_server_keeps_every_write_and_evicts_nothing(server: EmbeddedServer, started: Started) -> None:
-    started.start(server)
+def test_the_server_persists_writes_and_evicts_nothing(server: EmbeddedServer, starter: ServerStarter) -> None:
+    starter.start(server)
 
     with client(server.address) as connection:
         settings = connection.config_get("*")
@@ -173,29 +173,29 @@ def test_the_server_keeps_every_write_and_evicts_nothing(server: EmbeddedServer,
 
 
 @pytest.mark.live
-def test_why_a_server_did_not_start_is_in_its_last_words(server: EmbeddedServer, tmp_path: Path) -> None:
+def test_the_last_log_lines_say_why_a_server_did_not_start(server: EmbeddedServer, tmp_path: Path) -> None:
     impossible = EmbeddedServer(server.binary, server.folder, ServerAddress(tmp_path / "missing" / "s.sock"))
-    silent = impossible.last_log_lines()
+    log_before = impossible.last_log_lines()
     process = impossible.start()
     assert process is not None
 
     assert process.wait(timeout=20) == 1
-    assert silent == ""
+    assert log_before == ""
     assert "No such file or directory" in impossible.last_log_lines()
 
 
-def test_the_quotes_of_the_configuration_hold_any_bytes() -> None:
+def test_any_bytes_are_quoted() -> None:
     assert quote(b'a "b"\\\n\xff') == r'"a \x22b\x22\x5c\x0a\xff"'
 
 
-def test_a_configuration_has_one_setting_on_each_line(tmp_path: Path) -> None:
+def test_a_configuration_has_one_directive_per_line(tmp_path: Path) -> None:
     text = configuration(tmp_path / "a\nport 1", ServerAddress(None, "::1", 6400, "x\nport 2"))
 
     assert [line for line in text.splitlines() if line.startswith("port")] == ["port 6400"]
     assert "bind ::1\n" in text
 
 
-def test_without_a_wheel_the_server_on_the_path_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_wheel_the_server_on_the_path_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "redis-server"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -205,7 +205,7 @@ def test_without_a_wheel_the_server_on_the_path_is_taken(monkeypatch: pytest.Mon
     assert find_binary() == program
 
 
-def test_without_any_server_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_server_the_remedy_is_an_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded_server, "get_binary_path", None)
     monkeypatch.setenv("PATH", "")
 
@@ -213,7 +213,7 @@ def test_without_any_server_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch)
         find_binary()
 
 
-def test_a_private_folder_that_others_may_enter_is_closed(tmp_path: Path) -> None:
+def test_an_existing_folder_is_made_private(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     folder.mkdir(mode=0o755)
 
@@ -222,28 +222,28 @@ def test_a_private_folder_that_others_may_enter_is_closed(tmp_path: Path) -> Non
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
-def test_a_link_in_the_place_of_a_private_folder_is_refused(tmp_path: Path) -> None:
+def test_a_symlink_in_place_of_a_private_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path)
 
-    with pytest.raises(SettingsError, match="not a folder of ours"):
+    with pytest.raises(SettingsError, match="not a folder that this user owns"):
         make_private_folder(tmp_path / "link")
 
 
-def test_somebody_else_s_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_dir.os, "geteuid", lambda: os.getuid() + 1)
 
-    with pytest.raises(SettingsError, match="not a folder of ours"):
+    with pytest.raises(SettingsError, match="not a folder that this user owns"):
         make_private_folder(tmp_path)
 
 
-def test_a_private_folder_that_can_not_be_made_is_a_finding(tmp_path: Path) -> None:
+def test_a_private_folder_that_can_not_be_created_is_a_finding(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(SettingsError, match="can't be made"):
+    with pytest.raises(SettingsError, match="can't be created"):
         make_private_folder(tmp_path / "file" / "folder")
 
 
-def test_a_second_up_is_told_who_the_first_is(tmp_path: Path) -> None:
+def test_a_second_up_is_refused_with_the_pid_of_the_first(tmp_path: Path) -> None:
     settings = Settings(state_dir=tmp_path / "new" / "var")
 
     with (
@@ -256,7 +256,7 @@ def test_a_second_up_is_told_who_the_first_is(tmp_path: Path) -> None:
         pass
 
 
-def test_a_state_dir_that_can_not_be_made_is_a_finding(tmp_path: Path) -> None:
+def test_a_state_dir_that_can_not_be_created_is_a_finding(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with (
@@ -267,8 +267,8 @@ def test_a_state_dir_that_can_not_be_made_is_a_finding(tmp_path: Path) -> None:
 
 
 @pytest.mark.live
-def test_the_lock_outlives_an_up_that_is_killed_as_long_as_its_server_lives(server: EmbeddedServer) -> None:
-    """The server is stopped (SIGSTOP) first, so that it can't obey the SIGTERM which it gets when its parent dies."""
+def test_after_a_kill_of_up_the_lock_is_held_while_the_server_runs(server: EmbeddedServer) -> None:
+    """A SIGSTOP first suspends the server, so that it does not handle the SIGTERM that it gets when its parent dies."""
     script = """
 import sys
 from pathlib import Path

@@ -12,7 +12,7 @@ from inboxd.console.up.interrupts import StopSignals
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_that_comes_before_the_wait_still_ends_it(signum: signal.Signals) -> None:
+def test_a_signal_before_the_wait_ends_it(signum: signal.Signals) -> None:
     with StopSignals() as interrupts:
         os.kill(os.getpid(), signum)
         started = time.monotonic()
@@ -23,23 +23,23 @@ def test_a_signal_that_comes_before_the_wait_still_ends_it(signum: signal.Signal
         assert interrupts.count == 1
 
 
-def test_signals_that_come_close_together_are_one() -> None:
-    with StopSignals(apart_seconds=30) as interrupts:
+def test_signals_within_the_debounce_time_count_as_one() -> None:
+    with StopSignals(debounce_seconds=30) as interrupts:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGHUP)
 
         assert interrupts.count == 1
 
 
-def test_signals_that_come_apart_are_two() -> None:
-    with StopSignals(apart_seconds=0) as interrupts:
+def test_signals_after_the_debounce_time_are_counted() -> None:
+    with StopSignals(debounce_seconds=0) as interrupts:
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
 
         assert interrupts.count == 2
 
 
-def test_the_death_of_a_child_ends_the_wait_and_is_no_stop() -> None:
+def test_the_exit_of_a_child_ends_the_wait_and_is_not_counted() -> None:
     with StopSignals() as interrupts:
         process = subprocess.Popen([sys.executable, "-c", ""])
         started = time.monotonic()
@@ -51,14 +51,14 @@ def test_the_death_of_a_child_ends_the_wait_and_is_no_stop() -> None:
         process.wait()
 
 
-def test_a_wait_ends_by_itself() -> None:
+def test_a_wait_ends_after_its_timeout() -> None:
     with StopSignals() as interrupts:
         interrupts.wait(0.01)
 
         assert interrupts.count == 0
 
 
-def test_who_was_started_with_nohup_does_not_hear_a_hangup() -> None:
+def test_an_ignored_hangup_is_not_counted() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with StopSignals() as interrupts:
@@ -69,7 +69,7 @@ def test_who_was_started_with_nohup_does_not_hear_a_hangup() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_the_handlers_are_put_back() -> None:
+def test_the_previous_handlers_are_restored() -> None:
     before = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)]
 
     with StopSignals():

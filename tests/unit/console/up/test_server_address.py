@@ -1,4 +1,4 @@
-"""Which redis.url a server may be started for, and whether somebody is there already."""
+"""The URLs that an embedded server can serve, and the check whether an address is in use."""
 
 import socket
 from pathlib import Path, PurePath
@@ -21,7 +21,7 @@ from inboxd.console.up.server_address import ServerAddress, has_listener, is_blo
         ("redis://[::1]:6400?password=pw", ServerAddress(None, "::1", 6400, "pw")),
     ],
 )
-def test_a_server_can_be_started_for_a_plain_local_url(url: str, address: ServerAddress) -> None:
+def test_a_local_url_has_a_server_address(url: str, address: ServerAddress) -> None:
     assert parse_local_address(url) == address
 
 
@@ -42,46 +42,46 @@ def test_a_server_can_be_started_for_a_plain_local_url(url: str, address: Server
         "memory://",
     ],
 )
-def test_no_server_is_started_for_any_other_url(url: str) -> None:
+def test_another_url_has_no_server_address(url: str) -> None:
     assert parse_local_address(url) is None
 
 
-def test_a_url_is_shown_without_its_password() -> None:
+def test_the_password_is_removed_from_a_url() -> None:
     assert without_password("redis://user:secret@[::1]:6379/0?password=secret") == "redis://[::1]:6379/0"
     assert without_password("unix://:secret@/run/s.sock") == "unix:///run/s.sock"
 
 
-def test_a_port_where_nobody_listens_is_told_from_one_where_somebody_does() -> None:
+def test_a_listener_on_a_port_is_detected() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = ServerAddress(None, "localhost", listener.getsockname()[1])
-        before = has_listener(address)
+        during = has_listener(address)
 
-    assert before
+    assert during
     assert not has_listener(address)
 
 
-def test_a_socket_where_nobody_listens_is_told_from_one_where_somebody_does(tmp_path: Path) -> None:
+def test_a_listener_on_a_socket_is_detected(tmp_path: Path) -> None:
     address = ServerAddress(tmp_path / "s.sock")
-    never = has_listener(address)
+    before = has_listener(address)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(address.socket))
         listener.listen()
         during = has_listener(address)
 
-    assert (never, during) == (False, True)
-    assert not has_listener(address)  # its file is still there
+    assert (before, during) == (False, True)
+    assert not has_listener(address)  # the socket file remains
 
 
-def test_what_can_not_be_reached_for_another_reason_counts_as_somebody(tmp_path: Path) -> None:
+def test_an_error_other_than_a_refusal_counts_as_a_listener(tmp_path: Path) -> None:
     assert has_listener(ServerAddress(tmp_path / ("long" * 50)))
 
 
-def test_a_file_in_the_place_of_the_socket_is_noticed(tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_socket_is_detected(tmp_path: Path) -> None:
     (tmp_path / "precious").touch()
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "s.sock"))
 
     assert is_blocked_by_file(ServerAddress(tmp_path / "precious"))
     assert not is_blocked_by_file(ServerAddress(tmp_path / "s.sock"))
-    assert not is_blocked_by_file(ServerAddress(tmp_path / "nothing"))
+    assert not is_blocked_by_file(ServerAddress(tmp_path / "missing"))
     assert not is_blocked_by_file(ServerAddress(None, "localhost", 1))

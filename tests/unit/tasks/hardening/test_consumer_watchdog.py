@@ -7,97 +7,97 @@ from inboxd.messaging.queues import WORK_QUEUE
 from inboxd.tasks.hardening.consumer_watchdog import ConsumerWatchdog
 
 
-class Broker:
-    """A Redis that answers, or is away."""
+class FakeRedis:
+    """A client whose ``ping`` succeeds, or fails as during an outage."""
 
     def __init__(self) -> None:
-        self.away = False
+        self.is_unavailable = False
 
     def ping(self) -> bool:
-        if self.away:
-            raise redis.ConnectionError("gone fishing")
+        if self.is_unavailable:
+            raise redis.ConnectionError("unavailable")
         return True
 
 
-class Patient:
-    """A pulse with a clock and a broker of its own."""
+class Watched:
+    """A watchdog with a clock and a Redis of its own."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.broker = Broker()
-        self.pulse = ConsumerWatchdog(self.broker, 60.0, lambda: self.now)
+        self.redis = FakeRedis()
+        self.watchdog = ConsumerWatchdog(self.redis, 60.0, lambda: self.now)
 
-    def is_silent_at(self, now: float, *, busy: bool = False) -> bool:
+    def is_silent_at(self, now: float, *, is_busy: bool = False) -> bool:
         self.now = now
-        return self.pulse.is_silent(busy=busy)
+        return self.watchdog.is_silent(is_busy=is_busy)
 
 
-def test_a_worker_that_hears_nothing_for_too_long_is_silent() -> None:
-    patient = Patient()
+def test_a_worker_without_a_reply_for_too_long_is_silent() -> None:
+    watched = Watched()
 
-    assert [patient.is_silent_at(now) for now in (1, 60, 61)] == [False, False, True]
-
-
-def test_an_answer_counts_even_if_it_is_empty() -> None:
-    patient = Patient()
-    patient.now = 50.0
-    patient.pulse.record_reply()
-
-    assert [patient.is_silent_at(now) for now in (61, 110, 111)] == [False, False, True]
+    assert [watched.is_silent_at(now) for now in (1, 60, 61)] == [False, False, True]
 
 
-def test_a_busy_worker_does_not_ask_and_gets_its_time_when_it_is_not() -> None:
-    patient = Patient()
+def test_each_reply_restarts_the_timeout() -> None:
+    watched = Watched()
+    watched.now = 50.0
+    watched.watchdog.record_reply()
 
-    assert not patient.is_silent_at(1000, busy=True)
-    assert [patient.is_silent_at(now) for now in (1060, 1061)] == [False, True]
-
-
-def test_while_the_broker_is_away_there_is_nothing_to_hear() -> None:
-    patient = Patient()
-    patient.broker.away = True
-
-    assert not patient.is_silent_at(1000)
-    patient.broker.away = False
-    assert [patient.is_silent_at(now) for now in (1060, 1061)] == [False, True]
+    assert [watched.is_silent_at(now) for now in (61, 110, 111)] == [False, False, True]
 
 
-class Shows:
-    """Keeps what the worker has shown."""
+def test_the_timeout_starts_when_a_busy_worker_becomes_idle() -> None:
+    watched = Watched()
+
+    assert not watched.is_silent_at(1000, is_busy=True)
+    assert [watched.is_silent_at(now) for now in (1060, 1061)] == [False, True]
+
+
+def test_the_timeout_starts_when_an_outage_of_redis_ends() -> None:
+    watched = Watched()
+    watched.redis.is_unavailable = True
+
+    assert not watched.is_silent_at(1000)
+    watched.redis.is_unavailable = False
+    assert [watched.is_silent_at(now) for now in (1060, 1061)] == [False, True]
+
+
+class FakeRegistry:
+    """Keeps the queues that a worker has registered."""
 
     def __init__(self) -> None:
         self.queues: list[list[str]] = []
-        self.away = False
+        self.is_unavailable = False
 
     def register(self, queues: list[str]) -> None:
-        if self.away:
-            raise BrokerUnavailable("gone fishing")
+        if self.is_unavailable:
+            raise BrokerUnavailable("unavailable")
         self.queues.append(queues)
 
 
 def consuming(*queues: str) -> SimpleNamespace:
-    """A consumer that takes from these queues, and has slots free."""
-    takes = SimpleNamespace(queues=[SimpleNamespace(name=queue) for queue in queues])
-    return SimpleNamespace(task_consumer=takes, is_connecting=False, pool=SimpleNamespace(num_processes=2))
+    """Return a consumer of these queues, with free slots."""
+    task_consumer = SimpleNamespace(queues=[SimpleNamespace(name=queue) for queue in queues])
+    return SimpleNamespace(task_consumer=task_consumer, is_connecting=False, pool=SimpleNamespace(num_processes=2))
 
 
-def test_a_worker_shows_from_which_queues_it_takes_at_its_start_and_at_each_look() -> None:
-    shown = Shows()
-    pulse = ConsumerWatchdog(Broker(), 60.0, registry=shown)
-    assert pulse.check()
-    assert shown.queues == []
+def test_a_worker_registers_its_queues_at_its_start_and_at_each_check() -> None:
+    registry = FakeRegistry()
+    watchdog = ConsumerWatchdog(FakeRedis(), 60.0, registry=registry)
+    assert watchdog.check()
+    assert registry.queues == []
 
-    pulse.watch(consuming(WORK_QUEUE, "inboxd.host.here"))
-    assert shown.queues == [[WORK_QUEUE, "inboxd.host.here"]]
-    assert pulse.check()
+    watchdog.watch(consuming(WORK_QUEUE, "inboxd.host.here"))
+    assert registry.queues == [[WORK_QUEUE, "inboxd.host.here"]]
+    assert watchdog.check()
 
-    assert len(shown.queues) == 2
+    assert len(registry.queues) == 2
 
 
-def test_a_worker_that_can_not_show_itself_lives_on() -> None:
-    shown = Shows()
-    shown.away = True
-    pulse = ConsumerWatchdog(Broker(), 60.0, registry=shown)
-    pulse.watch(consuming(WORK_QUEUE))
+def test_a_check_succeeds_even_if_the_registration_fails() -> None:
+    registry = FakeRegistry()
+    registry.is_unavailable = True
+    watchdog = ConsumerWatchdog(FakeRedis(), 60.0, registry=registry)
+    watchdog.watch(consuming(WORK_QUEUE))
 
-    assert pulse.check()
+    assert watchdog.check()

@@ -1,4 +1,4 @@
-"""What the live tests of poison do not reach: real messages pass, and what becomes of the parcels of those that do not."""
+"""The message filter, beyond the live tests: real messages are accepted, and parcels of quarantined messages recover."""
 
 import json
 from collections.abc import Iterator
@@ -31,13 +31,13 @@ def leases(valkey: redis.Redis) -> Leases:
 
 
 @pytest.fixture
-def screen(valkey: redis.Redis, leases: Leases) -> MessageFilter:
+def message_filter(valkey: redis.Redis, leases: Leases) -> MessageFilter:
     return MessageFilter(valkey, leases, lambda: [TASK])
 
 
 @pytest.fixture
 def sent(valkey: redis.Redis, valkey_url: str, tmp_path) -> Iterator[tuple[str, bytes]]:  # noqa: ANN001
-    """Send one message with all that ours may carry, and take it out of its queue; returns its id too."""
+    """Send a message with every header that inboxd uses; return its id, and the raw message from the queue."""
     parcel = new_parcel_id()
     with make_app(settings_for(valkey_url, tmp_path)) as app:
         app.send_task(
@@ -48,23 +48,23 @@ def sent(valkey: redis.Redis, valkey_url: str, tmp_path) -> Iterator[tuple[str, 
 
 
 def redelivered(raw: bytes) -> bytes:
-    """Return a message as Kombu puts it back."""
+    """Return a message as Kombu requeues it."""
     message = json.loads(raw)
     message["headers"]["redelivered"] = True
     return json.dumps(message).encode()
 
 
-def test_a_message_as_celery_sends_it_passes(screen: MessageFilter, sent: tuple[str, bytes]) -> None:
+def test_a_message_as_celery_sends_it_is_accepted(message_filter: MessageFilter, sent: tuple[str, bytes]) -> None:
     parcel, raw = sent
 
     assert parse_headers(raw, [TASK])["id"] == parcel
-    assert screen.accepts("inboxd.work", raw)
-    assert screen.accepts("inboxd.work", redelivered(raw))
+    assert message_filter.accepts("inboxd.work", raw)
+    assert message_filter.accepts("inboxd.work", redelivered(raw))
 
 
 @pytest.mark.parametrize("header", ["eta", "expires", "retries", "timelimit", "id", "task"])
 @pytest.mark.parametrize("value", [["x"], {"x": 1}, 1.5], ids=str)
-def test_a_header_of_the_wrong_type_does_not(header: str, value: object, sent: tuple[str, bytes]) -> None:
+def test_a_header_of_the_wrong_type_is_refused(header: str, value: object, sent: tuple[str, bytes]) -> None:
     message = json.loads(sent[1])
     message["headers"][header] = value
 
@@ -73,7 +73,7 @@ def test_a_header_of_the_wrong_type_does_not(header: str, value: object, sent: t
 
 
 @pytest.mark.parametrize("part", ["headers", "properties", "body", "content-type", "content-encoding"])
-def test_a_message_that_lacks_a_part_does_not(part: str, sent: tuple[str, bytes]) -> None:
+def test_a_message_that_lacks_a_part_is_refused(part: str, sent: tuple[str, bytes]) -> None:
     message = json.loads(sent[1])
     del message[part]
 
@@ -81,14 +81,14 @@ def test_a_message_that_lacks_a_part_does_not(part: str, sent: tuple[str, bytes]
         parse_headers(json.dumps(message).encode(), [TASK])
 
 
-def test_the_parcel_of_a_bad_message_is_free_for_the_sweep_at_once(
-    screen: MessageFilter, leases: Leases, sent: tuple[str, bytes]
+def test_the_lease_of_a_bad_messages_parcel_expires_at_once(
+    message_filter: MessageFilter, leases: Leases, sent: tuple[str, bytes]
 ) -> None:
     parcel, raw = sent
     leases.queue(parcel, "drop", 60.0)
 
     with capture_logs() as lines:
-        assert not screen.accepts("inboxd.work", raw.replace(b"base64", b"base63"))
+        assert not message_filter.accepts("inboxd.work", raw.replace(b"base64", b"base63"))
 
     lease = leases.read([parcel])[parcel]
     assert (lease.state, lease.seconds_left < 0) == (LeaseState.QUEUED, True)
@@ -96,37 +96,37 @@ def test_the_parcel_of_a_bad_message_is_free_for_the_sweep_at_once(
     assert (line["event"], line["parcel"], line["queue"]) == (events.MESSAGE_QUARANTINED, parcel, "inboxd.work")
 
 
-def test_a_running_parcel_is_not_disturbed_by_a_bad_copy_of_its_message(
-    screen: MessageFilter, leases: Leases, sent: tuple[str, bytes]
+def test_a_bad_copy_of_its_message_does_not_end_a_running_parcels_lease(
+    message_filter: MessageFilter, leases: Leases, sent: tuple[str, bytes]
 ) -> None:
     parcel, raw = sent
     leases.start(parcel, "me", 60.0)
 
-    assert not screen.accepts("inboxd.work", raw.replace(b"base64", b"base63"))
+    assert not message_filter.accepts("inboxd.work", raw.replace(b"base64", b"base63"))
 
     assert leases.read([parcel])[parcel].seconds_left > 0
 
 
-def test_a_message_that_comes_back_from_worker_after_worker_counts_as_their_death(
-    screen: MessageFilter, valkey: redis.Redis, leases: Leases, sent: tuple[str, bytes]
+def test_a_message_redelivered_to_too_many_workers_counts_as_a_crash(
+    message_filter: MessageFilter, valkey: redis.Redis, leases: Leases, sent: tuple[str, bytes]
 ) -> None:
     parcel, raw = sent
     leases.queue(parcel, "drop", 60.0)
 
     workers = [MessageFilter(valkey, leases, lambda: [TASK]) for _ in range(REDELIVERIES_MAX)]
-    passed = [worker.accepts("inboxd.work", redelivered(raw)) for worker in workers]
+    accepted = [worker.accepts("inboxd.work", redelivered(raw)) for worker in workers]
 
-    assert passed == [True] * (REDELIVERIES_MAX - 1) + [False]
+    assert accepted == [True] * (REDELIVERIES_MAX - 1) + [False]
     lease = leases.read([parcel])[parcel]
     assert (lease.state, lease.seconds_left < 0) == (LeaseState.RUNNING, True)
-    assert screen.accepts("inboxd.work", redelivered(raw)), "the count begins anew"
+    assert message_filter.accepts("inboxd.work", redelivered(raw)), "the count is reset"
 
 
-def test_a_message_that_comes_back_to_the_same_worker_has_ended_nobody(screen: MessageFilter, sent: tuple[str, bytes]) -> None:
-    assert all(screen.accepts("inboxd.work", redelivered(sent[1])) for _ in range(3 * REDELIVERIES_MAX))
+def test_redeliveries_to_the_same_worker_do_not_count(message_filter: MessageFilter, sent: tuple[str, bytes]) -> None:
+    assert all(message_filter.accepts("inboxd.work", redelivered(sent[1])) for _ in range(3 * REDELIVERIES_MAX))
 
 
-def test_a_worker_that_stops_in_order_is_not_counted(valkey: redis.Redis, leases: Leases, sent: tuple[str, bytes]) -> None:
+def test_redeliveries_to_a_stopping_worker_do_not_count(valkey: redis.Redis, leases: Leases, sent: tuple[str, bytes]) -> None:
     for _ in range(3 * REDELIVERIES_MAX):
         worker = MessageFilter(valkey, leases, lambda: [TASK])
         assert worker.accepts("inboxd.work", redelivered(sent[1]))
@@ -138,7 +138,7 @@ def test_a_worker_that_stops_in_order_is_not_counted(valkey: redis.Redis, leases
     [{"eta": ""}, {"expires": "soon"}, {"id": "\ud800"}, {"id": ""}, {"id": "a\nb"}, {"stamps": [[[[[[[[[[]]]]]]]]]]}],
     ids=str,
 )
-def test_a_header_that_would_end_the_worker_is_refused(headers: dict[str, object], sent: tuple[str, bytes]) -> None:
+def test_a_header_that_would_crash_the_worker_is_refused(headers: dict[str, object], sent: tuple[str, bytes]) -> None:
     message = json.loads(sent[1])
     message["headers"].update(headers)
 
@@ -146,22 +146,22 @@ def test_a_header_that_would_end_the_worker_is_refused(headers: dict[str, object
         parse_headers(json.dumps(message).encode(), [TASK])
 
 
-def test_what_comes_from_no_queue_of_tasks_passes(screen: MessageFilter) -> None:
-    assert screen.accepts("0b1c.reply.inboxd.pidbox", b"an answer to inspect")
+def test_a_message_from_a_queue_without_tasks_is_accepted(message_filter: MessageFilter) -> None:
+    assert message_filter.accepts("0b1c.reply.inboxd.pidbox", b"an answer to inspect")
 
 
-def test_what_is_set_aside_is_bounded(screen: MessageFilter, valkey: redis.Redis) -> None:
+def test_the_quarantine_is_bounded(message_filter: MessageFilter, valkey: redis.Redis) -> None:
     for _ in range(QUARANTINED_MESSAGES_MAX + 5):
-        screen.accepts("inboxd.work", b"x" * (QUARANTINED_BYTES_MAX + 5))
+        message_filter.accepts("inboxd.work", b"x" * (QUARANTINED_BYTES_MAX + 5))
 
     assert valkey.llen(QUARANTINE_KEY) == QUARANTINED_MESSAGES_MAX
     assert valkey.lindex(QUARANTINE_KEY, 0) == b"x" * QUARANTINED_BYTES_MAX
 
 
-def test_without_a_broker_a_bad_message_is_refused_all_the_same(leases: Leases) -> None:
-    screen = MessageFilter(redis.Redis(unix_socket_path="/nowhere"), leases, lambda: [TASK])
+def test_a_bad_message_is_refused_even_if_redis_is_unavailable(leases: Leases) -> None:
+    message_filter = MessageFilter(redis.Redis(unix_socket_path="/nowhere"), leases, lambda: [TASK])
 
     with capture_logs() as lines:
-        assert not screen.accepts("inboxd.work", b"not JSON")
+        assert not message_filter.accepts("inboxd.work", b"not JSON")
 
     assert [line["event"] for line in lines] == [events.MESSAGE_QUARANTINED, events.BROKER_UNAVAILABLE]

@@ -1,4 +1,4 @@
-"""What remote control, and so Flower, tells of the tasks that a worker holds."""
+"""What remote control, and so Flower, reports about a worker's tasks."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,32 +21,32 @@ SECRET = "what a handler returned"
 
 @pytest.fixture
 def registered(tmp_path: Path) -> dict[str, dict[str, Any]]:
-    """Return the options of all tasks about parcels, as they are registered."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return the options with which the tasks about parcels are registered."""
+    options_by_name: dict[str, dict[str, Any]] = {}
 
     def task(**options: object) -> Callable[[object], object]:
-        found[str(options["name"])] = options
+        options_by_name[str(options["name"])] = options
         return lambda function: function
 
     app: Any = SimpleNamespace(task=task)
     current = CurrentContext(make_worker_context(Spool.make(tmp_path / "drop").inbox(), FakeLeases(), Sent()))
     process_parcel.register(app, current)
     callbacks.register(app, current)
-    return found
+    return options_by_name
 
 
 def _nothing(_wire: object) -> None:
-    """Stand for a task's function."""
+    """Serve as a task's function."""
 
 
 @pytest.mark.parametrize("name", [PROCESS, SUCCEEDED, FAILED])
-def test_of_its_arguments_no_more_is_told_than_the_sender_wrote(name: str, registered: dict[str, dict[str, Any]]) -> None:
+def test_a_request_reports_only_the_senders_text_for_its_arguments(name: str, registered: dict[str, dict[str, Any]]) -> None:
     app = Celery("alone", set_as_current=False)
     task = app.task(shared=False, **registered[name])(_nothing)
     headers = {"id": "1", "task": name, "argsrepr": "shown", "kwargsrepr": ""}
     message: Any = SimpleNamespace(headers=headers, delivery_info={}, properties={})
 
-    held = task.Request(message, app=app, task=task, decoded=True, body=([SECRET], {}, {}), headers=headers)
+    request = task.Request(message, app=app, task=task, decoded=True, body=([SECRET], {}, {}), headers=headers)
 
-    assert held.info()["args"] == "shown"
-    assert SECRET not in str(held.info())
+    assert request.info()["args"] == "shown"
+    assert SECRET not in str(request.info())

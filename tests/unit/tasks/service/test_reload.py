@@ -1,4 +1,4 @@
-"""A worker's removed inboxes: kept while anything of them is in flight, and then let go."""
+"""A worker's removed inboxes: kept while their parcels are in flight, and then dropped."""
 
 import dataclasses
 from collections.abc import Callable
@@ -24,11 +24,11 @@ from inboxd.tasks.worker.sweep_locks import SweepLocks
 
 
 @dataclass
-class Broker:
-    """A Redis with a watcher's report, or none, or none of its own."""
+class FakeRedis:
+    """A fake Redis client, which may hold a watcher's report, and may be unavailable."""
 
     values: dict[str, bytes] = field(default_factory=dict)
-    away: bool = False
+    is_unavailable: bool = False
     locks: list[str] = field(default_factory=list)
 
     def eval(self, _script: str, keys: int, key: str, token: str, *_rest: str) -> bytes:
@@ -40,8 +40,8 @@ class Broker:
         self.values[key] = value.encode()
 
     def get(self, key: str) -> bytes | None:
-        if self.away:
-            raise redis.ConnectionError("gone fishing")
+        if self.is_unavailable:
+            raise redis.ConnectionError("unavailable")
         return self.values.get(key)
 
     def mget(self, keys: list[str]) -> list[bytes | None]:
@@ -53,26 +53,26 @@ class Worker:
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
-        self.broker = Broker()
-        made = dataclasses.replace(
+        self.redis = FakeRedis()
+        context = dataclasses.replace(
             make_worker_context(spool.inbox(), FakeLeases(), Sent()),
-            client=self.broker,
-            sweep_locks=SweepLocks(self.broker, HOST),
+            client=self.redis,
+            sweep_locks=SweepLocks(self.redis, HOST),
         )
-        self.current = CurrentContext(made)
-        self.current.update(made.settings, ["drop"])
+        self.current = CurrentContext(context)
+        self.current.update(context.settings, ["drop"])
         self.reload = Reloader(self.current, ServiceManager())
 
-    def knows(self) -> bool:
+    def has_inbox(self) -> bool:
         return "drop" in self.current.get().settings.inbox
 
-    def look(self, times: int = 2) -> None:
+    def check_retired(self, times: int = 2) -> None:
         for _ in range(times):
             self.reload.drop_retired()
 
-    def watch(self, *names: str) -> None:
+    def report_watcher(self, *names: str) -> None:
         report = Heartbeat(0.0, {name: InboxReport("inotify", "", is_busy=False, outage=None) for name in names})
-        write_heartbeat(self.broker, HOST, report)
+        write_heartbeat(self.redis, HOST, report)
 
 
 @pytest.fixture
@@ -80,62 +80,62 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
     return Worker(Spool.make(tmp_path_factory.mktemp("spool") / "drop"))
 
 
-def test_a_removed_inbox_that_is_empty_twice_is_let_go(worker: Worker) -> None:
+def test_a_removed_inbox_found_empty_twice_is_dropped(worker: Worker) -> None:
     structlog.reset_defaults()
     with structlog.testing.capture_logs() as lines:
-        worker.look(1)
-        known = worker.knows()
-        worker.look(1)
+        worker.check_retired(1)
+        had_inbox = worker.has_inbox()
+        worker.check_retired(1)
 
-    assert known
-    assert not worker.knows()
+    assert had_inbox
+    assert not worker.has_inbox()
     assert worker.current.get().retiring == frozenset()
     assert [(line["event"], line["inbox"]) for line in lines] == [(events.INBOX_RETIRED, "drop")]
 
 
-def test_one_with_files_in_flight_is_kept(worker: Worker) -> None:
+def test_a_removed_inbox_with_files_in_flight_is_kept(worker: Worker) -> None:
     parcel = new_parcel_id()
     worker.spool.put(b"claimed/%s/a" % parcel.encode())
 
-    worker.look(5)
+    worker.check_retired(5)
 
-    assert worker.knows()
-
-
-def test_one_that_a_watcher_still_watches_is_kept(worker: Worker) -> None:
-    worker.watch("drop")
-    worker.look(5)
-    known = worker.knows()
-    worker.watch("other")
-    worker.look()
-
-    assert known
-    assert not worker.knows()
+    assert worker.has_inbox()
 
 
-def test_one_whose_folders_are_away_is_kept(worker: Worker) -> None:
-    worker.spool.root.rename(worker.spool.root.with_name("away"))
+def test_a_removed_inbox_that_a_watcher_still_watches_is_kept(worker: Worker) -> None:
+    worker.report_watcher("drop")
+    worker.check_retired(5)
+    had_inbox = worker.has_inbox()
+    worker.report_watcher("other")
+    worker.check_retired()
 
-    worker.look(5)
+    assert had_inbox
+    assert not worker.has_inbox()
 
-    assert worker.knows()
+
+def test_a_removed_inbox_whose_folders_are_missing_is_kept(worker: Worker) -> None:
+    worker.spool.root.rename(worker.spool.root.with_name("moved"))
+
+    worker.check_retired(5)
+
+    assert worker.has_inbox()
 
 
-def test_while_redis_is_away_nobody_knows_who_watches(worker: Worker) -> None:
-    worker.broker.away = True
+def test_a_removed_inbox_is_kept_while_redis_is_unavailable(worker: Worker) -> None:
+    worker.redis.is_unavailable = True
 
-    worker.look(5)
+    worker.check_retired(5)
 
-    assert worker.knows()
+    assert worker.has_inbox()
 
 
 @pytest.mark.parametrize("sweep", [sweep_missed, sweep_expired])
-def test_no_sweep_takes_its_files_in_or_deletes_them(sweep: Callable[[WorkerContext], None], worker: Worker) -> None:
+def test_a_removed_inbox_is_only_swept_for_stale_files(sweep: Callable[[WorkerContext], None], worker: Worker) -> None:
     retired, active = worker.current.get(), dataclasses.replace(worker.current.get(), retiring=frozenset())
 
     sweep(retired)
-    locks_of_retired = [*worker.broker.locks]
+    locks_of_retired = [*worker.redis.locks]
     sweep(active)
 
     assert locks_of_retired == []
-    assert len(worker.broker.locks) == 1
+    assert len(worker.redis.locks) == 1

@@ -1,4 +1,4 @@
-"""The stale sweep, on a real Valkey: every parcel that nobody looks after gets the help that it needs, and no other."""
+"""The stale sweep, on a real Valkey: each stale parcel gets the recovery action that it needs."""
 
 import dataclasses
 import errno
@@ -8,7 +8,7 @@ import pytest
 from celery.states import FAILURE, RETRY, SUCCESS
 from structlog.testing import capture_logs
 from support.disk.spools import Spool
-from support.parts import fake_context as rooms
+from support.parts import fake_context
 from support.parts.fakes import FakeLeases, Sent
 from support.parts.real_context import context, lapse, lease, outcome, queued, spool, store, sweep
 from support.processes import dead_token
@@ -34,18 +34,18 @@ SHORT = 0.001
 LONG = 1000.0
 
 
-def test_a_claimed_parcel_without_a_lease_is_published_under_its_own_name(context: WorkerContext, spool: Spool) -> None:
+def test_a_claimed_parcel_without_a_lease_is_published_with_its_own_id(context: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"x/a")
 
     assert sweep(context, spool) == {RecoveryAction.REPUBLISH: 1}
 
     assert queued(context) == {parcel}
-    known = lease(context, parcel)
-    assert known is not None
-    assert known.state is LeaseState.QUEUED
+    found = lease(context, parcel)
+    assert found is not None
+    assert found.state is LeaseState.QUEUED
 
 
-def test_a_parcel_whose_message_still_waits_is_not_published_again(context: WorkerContext, spool: Spool) -> None:
+def test_a_parcel_whose_message_is_still_queued_is_not_published_again(context: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     sweep(context, spool)
     lapse(context, parcel)
@@ -66,20 +66,20 @@ def test_a_parcel_whose_message_was_lost_is_published_again(context: WorkerConte
     assert queued(context) == {parcel}
 
 
-def test_after_redis_lost_all_it_knew_every_parcel_is_published_again(context: WorkerContext, spool: Spool) -> None:
+def test_every_parcel_is_published_again_after_redis_lost_its_dataset(context: WorkerContext, spool: Spool) -> None:
     parcels = {spool.claimed(b"a"), spool.claimed(b"b")}
     sweep(context, spool)
     context.client.flushall()
-    assert sweep(context, spool) == {}, "running workers may still take their leases anew"
+    assert sweep(context, spool) == {}, "running workers may still renew their leases"
     context.client.set("inboxd:dataset", 0)
 
-    helped: Counter[str] = Counter()
-    eventually(lambda: helped.update(sweep(context, spool)) or helped[RecoveryAction.REPUBLISH] == 2)
+    recovered: Counter[str] = Counter()
+    eventually(lambda: recovered.update(sweep(context, spool)) or recovered[RecoveryAction.REPUBLISH] == 2)
 
     assert queued(context) == parcels
 
 
-def test_a_parcel_by_reference_is_published_to_those_who_see_its_folders(context: WorkerContext, spool: Spool) -> None:
+def test_a_parcel_by_reference_is_published_to_workers_on_its_host(context: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a", data=b"x" * 100)
 
     sweep(context, spool)
@@ -87,7 +87,7 @@ def test_a_parcel_by_reference_is_published_to_those_who_see_its_folders(context
     assert queued_task_ids(context.client, [files_queue("here")]) == {parcel}
 
 
-def test_a_success_whose_callback_was_lost_is_carried_out_for_each_file(context: WorkerContext, spool: Spool) -> None:
+def test_a_stored_success_whose_callback_was_lost_is_applied_to_each_file(context: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"good", b"bad", b"alone", b"again")
     verdicts = {"good": Verdict.DONE, "bad": Verdict.REJECTED, "alone": Verdict.RETRY_ISOLATED, "again": Verdict.REQUEUE}
     store(context, parcel, outcome(parcel, **verdicts, gone=Verdict.MISSING))
@@ -100,13 +100,13 @@ def test_a_success_whose_callback_was_lost_is_carried_out_for_each_file(context:
     in_flight = spool.files("claimed")
     assert {path.partition(b"/")[2] for path in in_flight} == {b"alone", b"again"}
     assert queued(context) == {path.partition(b"/")[0].decode() for path in in_flight}
-    known = lease(context, parcel)
-    assert known is not None
-    assert known.state is LeaseState.FILED
+    found = lease(context, parcel)
+    assert found is not None
+    assert found.state is LeaseState.FILED
 
 
 @pytest.mark.parametrize(("error", "reason"), [(HandlerFailed("ValueError: no"), b"no"), (RejectFile("not ours"), b"not ours")])
-def test_a_failure_whose_callback_was_lost_is_carried_out_with_its_reason(
+def test_a_stored_failure_whose_callback_was_lost_is_applied_with_its_reason(
     error: Exception, reason: bytes, context: WorkerContext, spool: Spool
 ) -> None:
     parcel = spool.claimed(b"x/a")
@@ -120,11 +120,9 @@ def test_a_failure_whose_callback_was_lost_is_carried_out_with_its_reason(
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(FAILURE, ConnectionError("away")), (FAILURE, InvalidMessage("no")), (RETRY, ValueError())]
+    ("status", "error"), [(FAILURE, ConnectionError("unavailable")), (FAILURE, InvalidMessage("no")), (RETRY, ValueError())]
 )
-def test_a_failure_that_is_the_workers_own_fails_no_file(
-    status: str, error: Exception, context: WorkerContext, spool: Spool
-) -> None:
+def test_a_failure_of_the_worker_fails_no_file(status: str, error: Exception, context: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     store(context, parcel, error, status)
 
@@ -134,19 +132,19 @@ def test_a_failure_that_is_the_workers_own_fails_no_file(
 
 
 @pytest.mark.parametrize("seconds", [SHORT, LONG], ids=["a lapsed lease", "a running lease"])
-def test_a_parcel_whose_worker_died_gets_another_chance(seconds: float, context: WorkerContext, spool: Spool) -> None:
+def test_a_parcel_whose_worker_died_is_published_again(seconds: float, context: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     context.leases.start(parcel, dead_token("here"), seconds)
 
     assert sweep(context, spool) == {RecoveryAction.COUNT_CRASH: 1}
 
     assert queued(context) == {parcel}
-    known = lease(context, parcel)
-    assert known is not None
-    assert (known.state, known.crashes) == (LeaseState.QUEUED, 1)
+    found = lease(context, parcel)
+    assert found is not None
+    assert (found.state, found.crashes) == (LeaseState.QUEUED, 1)
 
 
-def test_a_file_that_takes_its_worker_down_again_and_again_fails(context: WorkerContext, spool: Spool) -> None:
+def test_a_file_that_crashes_too_many_workers_fails(context: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     for _ in range(context.settings.work.crashes_max):
         context.leases.start(parcel, dead_token("here"), SHORT)
@@ -158,29 +156,29 @@ def test_a_file_that_takes_its_worker_down_again_and_again_fails(context: Worker
     assert queued(context) == set()
 
 
-def test_files_that_were_in_company_when_their_worker_died_are_tried_alone(context: WorkerContext, spool: Spool) -> None:
+def test_the_files_of_a_multi_file_parcel_whose_worker_died_are_retried_alone(context: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a", b"b")
     context.leases.start(parcel, dead_token("here"), SHORT)
 
     assert sweep(context, spool) == {RecoveryAction.COUNT_CRASH: 1}
 
-    homes = {path.partition(b"/")[2]: path.partition(b"/")[0].decode() for path in spool.files("claimed")}
-    assert homes.keys() == {b"a", b"b"}
-    assert parcel not in homes.values()
-    assert queued(context) == set(homes.values())
+    parcels = {path.partition(b"/")[2]: path.partition(b"/")[0].decode() for path in spool.files("claimed")}
+    assert parcels.keys() == {b"a", b"b"}
+    assert parcel not in parcels.values()
+    assert queued(context) == set(parcels.values())
     assert len(queued(context)) == 2
 
 
-def test_a_parcel_that_somebody_works_on_is_left_alone(context: WorkerContext, spool: Spool) -> None:
+def test_a_running_parcel_is_left_alone(context: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
-    context.leases.start(parcel, "elsewhere/world/1/1/1", LONG)
+    context.leases.start(parcel, "elsewhere/namespace/1/1/1", LONG)
 
     assert sweep(context, spool) == {}
 
     assert queued(context) == set()
 
 
-def test_a_living_worker_that_could_not_renew_for_a_while_keeps_its_parcel(context: WorkerContext, spool: Spool) -> None:
+def test_a_living_worker_whose_lease_lapsed_keeps_its_parcel(context: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     context.leases.start(parcel, process_token("here"), SHORT)
     lapse(context, parcel)
@@ -189,22 +187,22 @@ def test_a_living_worker_that_could_not_renew_for_a_while_keeps_its_parcel(conte
 
 
 @pytest.mark.parametrize("has_outcome", [True, False], ids=["with its outcome stored", "without"])
-def test_a_parcel_that_a_living_worker_has_left_lying_is_helped_in_the_end(has_outcome: bool, spool: Spool) -> None:
-    """As when Redis was away for so long that the worker gave up saying that it had finished, and took the next parcel."""
+def test_a_parcel_that_a_living_worker_has_abandoned_is_recovered(has_outcome: bool, spool: Spool) -> None:
+    """This happens if an outage of Redis exceeds outage_seconds: the worker proceeds without marking the parcel finished."""
     leases, sent = FakeLeases(), Sent()
     parcel = spool.claimed(b"a")
-    leases.start(parcel, process_token(rooms.HOST), 15.0)
+    leases.start(parcel, process_token(fake_context.HOST), 15.0)
     if has_outcome:
         sent.results[parcel] = {"status": SUCCESS, "result": outcome(parcel, a=Verdict.DONE)}
 
     leases.now += 100_000.0
     with spool.folders() as folders:
-        helped = Repair(rooms.make_worker_context(spool.inbox(), leases, sent), spool.inbox(), folders).run()
+        recovered = Repair(fake_context.make_worker_context(spool.inbox(), leases, sent), spool.inbox(), folders).run()
 
-    assert helped == {RecoveryAction.FILE if has_outcome else RecoveryAction.COUNT_CRASH: 1}
+    assert recovered == {RecoveryAction.FILE if has_outcome else RecoveryAction.COUNT_CRASH: 1}
 
 
-def test_what_is_left_in_a_filed_parcel_is_adopted(context: WorkerContext, spool: Spool) -> None:
+def test_a_file_left_in_a_filed_parcel_is_split_off(context: WorkerContext, spool: Spool) -> None:
     parcel = spool.claimed(b"a")
     context.leases.mark_filed(parcel)
 
@@ -223,48 +221,48 @@ def test_an_empty_parcel_is_removed(context: WorkerContext, spool: Spool) -> Non
     assert list((spool.root / "claimed").iterdir()) == []
 
 
-def test_a_parcel_in_trouble_does_not_keep_the_others_from_being_helped(context: WorkerContext, spool: Spool) -> None:
-    stuck, fine = spool.claimed(b"a"), spool.claimed(b"b")
-    store(context, stuck, {"no": "outcome"})
+def test_a_parcel_that_can_not_be_recovered_does_not_block_the_others(context: WorkerContext, spool: Spool) -> None:
+    blocked, recoverable = spool.claimed(b"a"), spool.claimed(b"b")
+    store(context, blocked, {"no": "outcome"})
 
     with capture_logs() as lines:
-        helped = sweep(context, spool)
+        recovered = sweep(context, spool)
 
-    assert helped == {RecoveryAction.REPUBLISH: 1}
-    assert queued(context) == {fine}
-    assert [line["parcel"] for line in lines if line["event"] == events.PARCEL_BLOCKED] == [stuck]
+    assert recovered == {RecoveryAction.REPUBLISH: 1}
+    assert queued(context) == {recoverable}
+    assert [line["parcel"] for line in lines if line["event"] == events.PARCEL_BLOCKED] == [blocked]
 
 
 class FullDisk(Disk):
-    """Has no room for another folder."""
+    """A disk without room for another folder."""
 
-    asked = 0
+    mkdir_calls = 0
 
     def mkdir(self, *_: object) -> None:
-        self.asked += 1
+        self.mkdir_calls += 1
         raise OSError(errno.ENOSPC, "no room")
 
 
-def finished(context: WorkerContext, spool: Spool, count: int) -> None:
+def claim_finished(context: WorkerContext, spool: Spool, count: int) -> None:
     for number in range(count):
         parcel = spool.claimed(b"x/%d" % number)
         store(context, parcel, outcome(parcel, **{f"x/{number}": Verdict.DONE}))
 
 
-def test_at_the_first_sign_of_a_full_disk_the_others_are_not_tried(context: WorkerContext, spool: Spool) -> None:
-    finished(context, spool, 20)
-    full = dataclasses.replace(context, disk=FullDisk())
+def test_a_full_disk_ends_the_sweep_at_the_first_parcel(context: WorkerContext, spool: Spool) -> None:
+    claim_finished(context, spool, 20)
+    on_full_disk = dataclasses.replace(context, disk=FullDisk())
 
     with pytest.raises(OSError, match="no room"), spool.folders() as folders:
-        Repair(full, context.settings.inbox["drop"], folders).run()
+        Repair(on_full_disk, context.settings.inbox["drop"], folders).run()
 
-    assert full.disk.asked == 1
+    assert on_full_disk.disk.mkdir_calls == 1
     sweep(context, spool)
     assert len(spool.files("done")) == 20
 
 
 class BadSector(Disk):
-    """Can't read one file, as on a disk with a bad sector."""
+    """A disk on which one file can't be read, because of a bad sector."""
 
     def read(self, fd: Fd, size: int) -> bytes:
         data = super().read(fd, size)
@@ -273,17 +271,17 @@ class BadSector(Disk):
         return data
 
 
-def test_a_file_that_can_not_be_read_does_not_stop_its_inbox(context: WorkerContext, spool: Spool) -> None:
+def test_an_unreadable_file_does_not_block_its_inbox(context: WorkerContext, spool: Spool) -> None:
     spool.claimed(b"bad", data=b"bad")
     good = spool.claimed(b"good")
 
-    helped = sweep(dataclasses.replace(context, disk=BadSector()), spool)
+    recovered = sweep(dataclasses.replace(context, disk=BadSector()), spool)
 
-    assert helped == {RecoveryAction.REPUBLISH: 1}
+    assert recovered == {RecoveryAction.REPUBLISH: 1}
     assert queued(context) == {good}
 
 
-def test_what_has_just_finished_is_not_handed_out_again_before_its_outcome_is_stored(
+def test_a_parcel_that_has_just_finished_is_not_published_again_before_its_outcome_is_stored(
     context: WorkerContext, spool: Spool
 ) -> None:
     parcel = spool.claimed(b"a")
@@ -291,13 +289,13 @@ def test_what_has_just_finished_is_not_handed_out_again_before_its_outcome_is_st
     context.leases.finish(parcel, "me", 60.0)
 
     with spool.folders() as folders:
-        helped = Repair(context, context.settings.inbox["drop"], folders, finished_now=True).run()
+        recovered = Repair(context, context.settings.inbox["drop"], folders, finished_now=True).run()
 
-    assert helped == {}
+    assert recovered == {}
     assert queued(context) == set()
 
 
-def test_what_a_dead_worker_had_done_is_filed_even_if_the_first_to_split_its_parcel_dies_too(
+def test_recorded_verdicts_are_applied_even_if_the_first_sweep_to_split_the_parcel_dies(
     context: WorkerContext, spool: Spool
 ) -> None:
     parcel = spool.claimed(b"done", b"rejected", b"in hand")
@@ -315,7 +313,7 @@ def test_what_a_dead_worker_had_done_is_filed_even_if_the_first_to_split_its_par
     assert len(queued(context)) == 1
 
 
-def test_what_many_parcels_are_stuck_with_is_told_once(context: WorkerContext, spool: Spool) -> None:
+def test_an_error_of_many_parcels_is_logged_once(context: WorkerContext, spool: Spool) -> None:
     for number in range(20):
         store(context, spool.claimed(b"%d" % number), {"no": "outcome"})
 
@@ -325,7 +323,7 @@ def test_what_many_parcels_are_stuck_with_is_told_once(context: WorkerContext, s
     assert [line["parcels"] for line in lines if line["event"] == events.PARCEL_BLOCKED] == [20]
 
 
-def test_a_parcel_that_was_emptied_by_hand_is_told_and_not_worked_on(context: WorkerContext, spool: Spool) -> None:
+def test_a_parcel_emptied_by_hand_is_logged_and_not_processed(context: WorkerContext, spool: Spool) -> None:
     parcel = new_parcel_id()
     context.leases.queue(parcel, "drop", 1e-6)
     (spool.root / "claimed" / parcel).mkdir()
@@ -338,10 +336,10 @@ def test_a_parcel_that_was_emptied_by_hand_is_told_and_not_worked_on(context: Wo
     assert context.leases.start(parcel, "me", 1.0).verdict == "finished"
 
 
-def test_a_parcel_with_more_files_than_a_message_may_carry_gets_to_the_handler_all_the_same(
+def test_a_parcel_with_too_many_files_for_one_message_is_split(
     context: WorkerContext, spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As after a folder that was refused as a whole, when its claimer died before it had moved it on."""
+    """Such a parcel remains if a process dies while it refuses a whole folder."""
     monkeypatch.setattr(apply, "FILES_MAX", 3)
     spool.claimed(*[b"%d" % number for number in range(7)])
 
@@ -355,7 +353,7 @@ def test_a_parcel_with_more_files_than_a_message_may_carry_gets_to_the_handler_a
     assert max(sent.values()) <= 3
 
 
-def test_the_stored_results_of_many_parcels_are_read_at_once(context: WorkerContext) -> None:
+def test_the_stored_results_of_many_parcels_are_read_together(context: WorkerContext) -> None:
     parcels = [new_parcel_id() for _ in range(3)]
     store(context, parcels[0], "yes")
 

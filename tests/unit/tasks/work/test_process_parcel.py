@@ -1,4 +1,4 @@
-"""What a worker makes of a parcel, where the disk is slow or the time is up while a file is read."""
+"""Processing a parcel if the disk is slow, or if the time limit is exceeded while a file is read."""
 
 import time
 from pathlib import Path
@@ -21,16 +21,16 @@ PATHS = (b"a", b"b", b"c")
 
 
 class SlowDisk(Disk):
-    """Takes its time to read; at one of the reads the time limit strikes."""
+    """A disk that reads slowly; the read number ``limit_at`` exceeds the time limit."""
 
-    def __init__(self, strikes_at: int = 0) -> None:
+    def __init__(self, limit_at: int = 0) -> None:
         super().__init__()
-        self._strikes_at = strikes_at
+        self._limit_at = limit_at
         self._reads = 0
 
     def read(self, fd: Fd, size: int) -> bytes:
         self._reads += 1
-        if self._reads == self._strikes_at:
+        if self._reads == self._limit_at:
             raise SoftTimeLimitExceeded
         time.sleep(READ_SECONDS)
         return super().read(fd, size)
@@ -41,10 +41,10 @@ def spool(tmp_path: Path) -> Spool:
     return Spool.make(tmp_path / "drop")
 
 
-def work_on(
+def process(
     spool: Spool, leases: FakeLeases, disk: Disk, handler: str = "support.crash.handler:handle", **rules: object
 ) -> dict[bytes, FileOutcome]:
-    """Have a parcel by reference worked on, and return what became of each file."""
+    """Process a parcel by reference, and return each file's outcome by path."""
     parcel_id = spool.claimed(*PATHS)
     parts = tuple(FilePart(path, "text/plain", 7, {"id": "x", "mtime": 1.5, "claimed-at": 2.5}, None) for path in PATHS)
     parcel = Parcel(parcel_id, "drop", HOST, bytes(spool.root), parts)
@@ -54,46 +54,46 @@ def work_on(
     return {file.path: file for file in outcome.files}
 
 
-def test_to_read_a_file_is_part_of_the_handlers_pace(spool: Spool) -> None:
+def test_the_seconds_per_file_include_reading(spool: Spool) -> None:
     leases = FakeLeases()
 
-    done = work_on(spool, leases, SlowDisk())
+    outcomes = process(spool, leases, SlowDisk())
 
-    assert {file.verdict for file in done.values()} == {Verdict.DONE}
+    assert {file.verdict for file in outcomes.values()} == {Verdict.DONE}
     assert leases.paces["drop"] >= READ_SECONDS
 
 
-def test_nobody_is_to_blame_for_a_parcels_time_that_is_up_while_a_file_is_read(spool: Spool) -> None:
-    became = work_on(spool, FakeLeases(), SlowDisk(strikes_at=2))
+def test_a_time_limit_used_up_by_earlier_files_is_not_blamed_on_the_file_being_read(spool: Spool) -> None:
+    outcomes = process(spool, FakeLeases(), SlowDisk(limit_at=2))
 
-    assert [became[path].verdict for path in PATHS] == [Verdict.DONE, Verdict.REQUEUE, Verdict.REQUEUE]
+    assert [outcomes[path].verdict for path in PATHS] == [Verdict.DONE, Verdict.REQUEUE, Verdict.REQUEUE]
 
 
-def test_a_file_that_can_not_be_read_leaves_no_descriptor_behind(spool: Spool) -> None:
+def test_an_unreadable_file_leaks_no_descriptor(spool: Spool) -> None:
     class Broken(Disk):
         def read(self, fd: Fd, size: int) -> bytes:
             del fd, size
             raise OSError(5, "Input/output error")
 
-    work_on(spool, FakeLeases(), Broken())  # what is opened once for all is open now
+    process(spool, FakeLeases(), Broken())  # opens what a process opens only once
     before = len(list(Path("/proc/self/fd").iterdir()))
 
-    became = work_on(spool, FakeLeases(), Broken())
+    outcomes = process(spool, FakeLeases(), Broken())
 
-    assert {file.reason for file in became.values()} == {"[Errno 5] Input/output error"}
+    assert {file.reason for file in outcomes.values()} == {"[Errno 5] Input/output error"}
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_a_module_that_takes_all_the_time_to_be_imported_is_to_blame(
+def test_a_time_limit_exceeded_by_the_handlers_import_is_blamed_on_the_file(
     spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else its file would be handed out again and again."""
-    (tmp_path / "takes_long.py").write_text(
+    """Otherwise the file would be requeued again and again."""
+    (tmp_path / "slow_import.py").write_text(
         "import time\nfrom billiard.exceptions import SoftTimeLimitExceeded\ntime.sleep(1)\nraise SoftTimeLimitExceeded\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
 
-    became = work_on(spool, FakeLeases(), Disk(), "takes_long:handle", time_limit_seconds=1)
+    outcomes = process(spool, FakeLeases(), Disk(), "slow_import:handle", time_limit_seconds=1)
 
-    assert [became[path].verdict for path in PATHS] == [Verdict.RETRY_ISOLATED, Verdict.REQUEUE, Verdict.REQUEUE]
-    assert became[b"a"].reason == "it took longer than 1 s"
+    assert [outcomes[path].verdict for path in PATHS] == [Verdict.RETRY_ISOLATED, Verdict.REQUEUE, Verdict.REQUEUE]
+    assert outcomes[b"a"].reason == "processing took longer than 1 s"

@@ -1,4 +1,4 @@
-"""One handler call, and whatever it throws."""
+"""One handler call, whatever the handler returns or raises."""
 
 import io
 import math
@@ -22,12 +22,12 @@ from inboxd.tasks.work.run_handler import RESULT_BYTES_MAX, Handler, HandlerCall
 LIMIT = 7
 
 
-class Unspeakable(Exception):
+class BrokenStrError(Exception):
     def __str__(self) -> str:
-        raise RuntimeError("no words")
+        raise RuntimeError("no message")
 
 
-class Fatal(Exception):
+class ExitingStrError(Exception):
     def __str__(self) -> str:
         raise SystemExit(3)
 
@@ -50,66 +50,66 @@ def raising(error: BaseException) -> Callable[[InboxFile], NoReturn]:
     return handler
 
 
-def call(handler: Handler, given: InboxFile) -> HandlerCall:
-    return run_handler.run_handler(handler, given, LIMIT, time.monotonic())
+def call(handler: Handler, inbox_file: InboxFile) -> HandlerCall:
+    return run_handler.run_handler(handler, inbox_file, LIMIT, time.monotonic())
 
 
-def test_the_handlers_answer_is_kept() -> None:
-    answer = call(lambda given: {"read": given.read(), "name": given.filename}, file())
+def test_the_handlers_result_is_kept() -> None:
+    handler_call = call(lambda inbox_file: {"read": inbox_file.read(), "name": inbox_file.filename}, file())
 
-    assert answer.verdict is Verdict.DONE
-    assert answer.result == {"read": b"content", "name": "a.txt"}
-    assert 0 <= answer.seconds < 5
+    assert handler_call.verdict is Verdict.DONE
+    assert handler_call.result == {"read": b"content", "name": "a.txt"}
+    assert 0 <= handler_call.seconds < 5
 
 
 @pytest.mark.parametrize("result", [None, 0, 1.5, "ü\n", b"\xff", [1, [2]], {"a": {"b": None}}, "a" * (RESULT_BYTES_MAX - 3)])
-def test_an_answer_that_can_travel_does(result: object) -> None:
-    answer = call(lambda _: result, file())
+def test_a_serializable_result_is_kept(result: object) -> None:
+    handler_call = call(lambda _: result, file())
 
-    assert answer.verdict is Verdict.DONE
-    assert answer.result == result
+    assert handler_call.verdict is Verdict.DONE
+    assert handler_call.result == result
 
 
-def looped() -> list[object]:
-    loop: list[object] = []
-    loop.append(loop)
-    return loop
+def make_loop() -> list[object]:
+    items: list[object] = []
+    items.append(items)
+    return items
 
 
 @pytest.mark.parametrize(
     "result",
     [
-        object(), {1, 2}, Path("/srv"), 2**64, "\udcff", {1: "a"}, {(1, 2): 3}, looped(), socket.AF_INET.__class__, math.sin,
+        object(), {1, 2}, Path("/srv"), 2**64, "\udcff", {1: "a"}, {(1, 2): 3}, make_loop(), socket.AF_INET.__class__, math.sin,
         "a" * (RESULT_BYTES_MAX + 1), b"a" * 10**7, [0] * RESULT_BYTES_MAX,
     ],
     ids=lambda result: type(result).__name__,
 )  # fmt: skip
-def test_an_answer_that_can_not_travel_or_is_too_large_is_left_out(result: object) -> None:
-    answer = call(lambda _: result, file())
+def test_a_result_that_is_not_serializable_or_too_large_is_discarded(result: object) -> None:
+    handler_call = call(lambda _: result, file())
 
-    assert answer.verdict is Verdict.DONE
-    assert answer.result is None
-
-
-def test_a_rejection_is_the_last_word() -> None:
-    answer = call(raising(RejectFile("not an\ninvoice")), file())
-
-    assert answer.verdict is Verdict.REJECTED
-    assert answer.reason == "not an\\ninvoice"
+    assert handler_call.verdict is Verdict.DONE
+    assert handler_call.result is None
 
 
-def test_a_rejection_without_a_reason_says_so() -> None:
-    answer = call(raising(RejectFile()), file())
+def test_a_rejection_is_final() -> None:
+    handler_call = call(raising(RejectFile("not an\ninvoice")), file())
 
-    assert answer.verdict is Verdict.REJECTED
-    assert "without a reason" in answer.reason
+    assert handler_call.verdict is Verdict.REJECTED
+    assert handler_call.reason == "not an\\ninvoice"
 
 
-def test_a_rejection_whose_reason_can_not_be_shown_is_still_a_rejection() -> None:
-    answer = call(raising(RejectFile(Unspeakable())), file())
+def test_a_rejection_without_a_reason_gets_a_default_reason() -> None:
+    handler_call = call(raising(RejectFile()), file())
 
-    assert answer.verdict is Verdict.REJECTED
-    assert answer.reason
+    assert handler_call.verdict is Verdict.REJECTED
+    assert "without a reason" in handler_call.reason
+
+
+def test_a_rejection_whose_reason_can_not_be_read_is_still_a_rejection() -> None:
+    handler_call = call(raising(RejectFile(BrokenStrError())), file())
+
+    assert handler_call.verdict is Verdict.REJECTED
+    assert handler_call.reason
 
 
 @pytest.mark.parametrize(
@@ -124,56 +124,56 @@ def test_a_rejection_whose_reason_can_not_be_shown_is_still_a_rejection() -> Non
         (RecursionError("deep"), "RecursionError: deep"),
         (GeneratorExit(), "GeneratorExit"),
         (StopIteration(5), "StopIteration: 5"),
-        (Unspeakable(), "Unspeakable: (its message can't be shown)"),
-        (Fatal(), "Fatal: (its message can't be shown)"),
+        (BrokenStrError(), "BrokenStrError: (the exception's message can't be read)"),
+        (ExitingStrError(), "ExitingStrError: (the exception's message can't be read)"),
         (ExceptionGroup("two", [ValueError(1), ValueError(2)]), "ExceptionGroup: two (2 sub-exceptions)"),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_whatever_is_raised_is_an_answer_with_the_reason_on_one_line(error: BaseException, reason: str) -> None:
-    answer = call(raising(error), file())
+def test_any_exception_is_caught_with_a_reason_on_one_line(error: BaseException, reason: str) -> None:
+    handler_call = call(raising(error), file())
 
-    assert answer.verdict is Verdict.RETRY_ISOLATED
-    assert (answer.reason, answer.error, answer.timed_out) == (reason, error, False)
-
-
-def test_a_reason_is_no_longer_than_a_note_can_bear() -> None:
-    answer = call(raising(ValueError("a" * 10**6)), file())
-
-    assert answer.verdict is Verdict.RETRY_ISOLATED
-    assert len(answer.reason) == 2000
+    assert handler_call.verdict is Verdict.RETRY_ISOLATED
+    assert (handler_call.reason, handler_call.error, handler_call.timed_out) == (reason, error, False)
 
 
-def test_a_handler_that_the_clock_has_stopped_timed_out() -> None:
-    answer = call(raising(SoftTimeLimitExceeded()), file())
+def test_a_long_reason_is_truncated() -> None:
+    handler_call = call(raising(ValueError("a" * 10**6)), file())
 
-    assert answer.verdict is Verdict.RETRY_ISOLATED
-    assert answer.timed_out
-    assert answer.reason == f"it took longer than {LIMIT} s"
+    assert handler_call.verdict is Verdict.RETRY_ISOLATED
+    assert len(handler_call.reason) == run_handler.REASON_CHARS_MAX
+
+
+def test_a_handler_that_exceeds_the_time_limit_has_timed_out() -> None:
+    handler_call = call(raising(SoftTimeLimitExceeded()), file())
+
+    assert handler_call.verdict is Verdict.RETRY_ISOLATED
+    assert handler_call.timed_out
+    assert handler_call.reason == f"processing took longer than {LIMIT} s"
 
 
 @pytest.mark.parametrize("error", [None, ValueError(), RejectFile(), SystemExit(), SoftTimeLimitExceeded()], ids=repr)
-def test_the_stream_is_closed_whatever_happens(error: BaseException | None) -> None:
-    given = file()
+def test_the_stream_is_always_closed(error: BaseException | None) -> None:
+    inbox_file = file()
 
-    call(raising(error) if error else lambda _: None, given)
+    call(raising(error) if error else lambda _: None, inbox_file)
 
-    assert given.stream.closed
+    assert inbox_file.stream.closed
 
 
 def test_a_handler_may_close_the_file_itself() -> None:
-    assert call(lambda given: given.close(), file()).verdict is Verdict.DONE
+    assert call(lambda inbox_file: inbox_file.close(), file()).verdict is Verdict.DONE
 
 
-def test_a_stream_that_can_not_be_closed_is_an_answer_too() -> None:
-    answer = call(lambda _: None, file(BadStream()))
+def test_an_error_while_closing_the_stream_is_caught() -> None:
+    handler_call = call(lambda _: None, file(BadStream()))
 
-    assert answer.verdict is Verdict.RETRY_ISOLATED
-    assert "can't be closed" in answer.reason
+    assert handler_call.verdict is Verdict.RETRY_ISOLATED
+    assert "can't be closed" in handler_call.reason
 
 
-def test_a_handler_that_wants_other_arguments_is_an_answer_too() -> None:
-    answer = call(lambda: None, file())  # type: ignore[arg-type, misc]
+def test_a_handler_with_other_parameters_is_caught() -> None:
+    handler_call = call(lambda: None, file())  # type: ignore[arg-type, misc]
 
-    assert answer.verdict is Verdict.RETRY_ISOLATED
-    assert answer.reason.startswith("TypeError")
+    assert handler_call.verdict is Verdict.RETRY_ISOLATED
+    assert handler_call.reason.startswith("TypeError")

@@ -1,4 +1,4 @@
-"""Settings that reach processes which were forked before they were known."""
+"""Settings that reach processes which were forked before a reload."""
 
 import dataclasses
 import itertools
@@ -18,7 +18,7 @@ from inboxd.tasks.worker.shared_settings import CurrentContext, SharedBuffer
 
 
 @pytest.fixture
-def made(tmp_path_factory: pytest.TempPathFactory) -> WorkerContext:
+def first(tmp_path_factory: pytest.TempPathFactory) -> WorkerContext:
     return make_worker_context(Spool.make(tmp_path_factory.mktemp("spool") / "drop").inbox(), FakeLeases(), Sent())
 
 
@@ -27,59 +27,59 @@ def with_retries(context: WorkerContext, retries: int) -> Settings:
     return context.settings.model_copy(update={"inbox": {"drop": inbox}})
 
 
-def in_a_child(tell: Callable[[], str], ask: Callable[[], None]) -> str:
-    """Fork, then do ``ask`` here, then return what ``tell`` says there."""
-    go, gone = os.pipe(), os.pipe()
+def fork_and_describe(describe: Callable[[], str], update: Callable[[], None]) -> str:
+    """Fork, then call ``update`` in the parent, then return what ``describe`` returns in the child."""
+    start, result = os.pipe(), os.pipe()
     if (child := os.fork()) == 0:
-        os.read(go[0], 1)
-        os.write(gone[1], tell().encode())
+        os.read(start[0], 1)
+        os.write(result[1], describe().encode())
         os._exit(0)
-    ask()
-    os.write(go[1], b".")
-    said = os.read(gone[0], 1000).decode()
+    update()
+    os.write(start[1], b".")
+    description = os.read(result[0], 1000).decode()
     os.waitpid(child, 0)
-    for end in (*go, *gone):
+    for end in (*start, *result):
         os.close(end)
-    return said
+    return description
 
 
-def test_until_something_changes_the_workshop_is_the_first(made: WorkerContext) -> None:
-    assert CurrentContext(made).get() is made
+def test_the_context_is_the_first_one_until_an_update(first: WorkerContext) -> None:
+    assert CurrentContext(first).get() is first
 
 
-def test_a_child_that_was_forked_before_gets_the_new_settings(made: WorkerContext) -> None:
-    current = CurrentContext(made)
+def test_a_child_forked_before_an_update_gets_the_new_settings(first: WorkerContext) -> None:
+    current = CurrentContext(first)
 
-    def tell() -> str:
-        now = current.get()
-        return f"{now.settings.inbox['drop'].retries} {sorted(now.retiring)} {now.leases is made.leases}"
+    def describe() -> str:
+        context = current.get()
+        return f"{context.settings.inbox['drop'].retries} {sorted(context.retiring)} {context.leases is first.leases}"
 
-    said = in_a_child(tell, lambda: current.update(with_retries(made, 77), ["b", "a"]))
+    description = fork_and_describe(describe, lambda: current.update(with_retries(first, 77), ["b", "a"]))
 
-    assert said == "77 ['a', 'b'] True"
+    assert description == "77 ['a', 'b'] True"
 
 
-def test_a_workshop_that_a_task_has_begun_with_stays_as_it_is(made: WorkerContext) -> None:
-    current = CurrentContext(made)
-    begun_with = current.get()
+def test_an_update_does_not_change_the_context_of_a_running_task(first: WorkerContext) -> None:
+    current = CurrentContext(first)
+    before_update = current.get()
 
-    current.update(with_retries(made, 77), [])
+    current.update(with_retries(first, 77), [])
 
-    assert begun_with.settings.inbox["drop"].retries == made.settings.inbox["drop"].retries
+    assert before_update.settings.inbox["drop"].retries == first.settings.inbox["drop"].retries
     assert current.get() is current.get()
-    assert dataclasses.replace(current.get(), settings=made.settings) == made
+    assert dataclasses.replace(current.get(), settings=first.settings) == first
 
 
-def test_settings_that_no_slate_holds_are_refused_and_the_old_ones_stay(made: WorkerContext) -> None:
-    current = CurrentContext(made, SharedBuffer(100))
+def test_settings_larger_than_the_buffer_are_refused_and_change_nothing(first: WorkerContext) -> None:
+    current = CurrentContext(first, SharedBuffer(100))
 
     with pytest.raises(SettingsError, match="restart"):
-        current.update(with_retries(made, 77), [])
+        current.update(with_retries(first, 77), [])
 
-    assert current.get() is made
+    assert current.get() is first
 
 
-def test_a_slate_holds_the_last_text_be_it_longer_or_shorter() -> None:
+def test_a_buffer_holds_the_latest_text_longer_or_shorter() -> None:
     shared = SharedBuffer()
     texts = [b"a" * size for size in (10, 100_000, 0, 3)]
 
@@ -91,7 +91,7 @@ def test_a_slate_holds_the_last_text_be_it_longer_or_shorter() -> None:
     assert read == [(number, text) for number, text in enumerate(texts, 1)]
 
 
-def test_a_reader_never_sees_half_of_a_text() -> None:
+def test_a_reader_never_gets_a_partial_text() -> None:
     shared = SharedBuffer()
     shared.write(b"0")
     if (writer := os.fork()) == 0:
@@ -101,7 +101,7 @@ def test_a_reader_never_sees_half_of_a_text() -> None:
     read = [shared.read()]
     while read[-1][0] < 300:
         read.append(shared.read())
-        read[-2:-1] = [] if read[-2] == read[-1] else read[-2:-1]  # the same again tells nothing
+        read[-2:-1] = [] if read[-2] == read[-1] else read[-2:-1]  # keep each text once
     os.kill(writer, signal.SIGKILL)
     os.waitpid(writer, 0)
 

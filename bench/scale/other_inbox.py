@@ -1,4 +1,4 @@
-"""A thread that drops lone files into another inbox while something large goes on."""
+"""Measure the latency of another inbox during a large load."""
 
 import threading
 import time
@@ -6,19 +6,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.measure.trials import Lone, lone
+from bench.measure.trials import LoneFiles, lone
 from bench.peers.running import Running
 
 PAUSES = (0.5, 2.0)
-FOR_EVER = 1_000_000
-LONGEST_SECONDS = 7200.0
+FILES_MAX = 1_000_000
+SECONDS_MAX = 7200.0
 
 
-class Beside:
-    """Lone files in the inbox below ``root``, for as long as the ``with`` lasts; ``found`` has their latencies afterwards."""
+class OtherInboxProbe:
+    """A thread that drops lone files into the inbox at ``root`` while the ``with`` block runs; then sets ``result``."""
 
     def __init__(self, running: Running, root: Path) -> None:
-        self.found = Lone()
+        self.result = LoneFiles()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._drop, args=(running, root))
 
@@ -32,9 +32,9 @@ class Beside:
 
     @property
     def worst_seconds(self) -> float:
-        """The longest that a file took; one that never arrived counts as for ever."""
-        return float("inf") if self.found.missing or not self.found.milliseconds else max(self.found.milliseconds) / 1000
+        """The longest latency of a file; infinite if one never arrived."""
+        return float("inf") if self.result.missing or not self.result.milliseconds else max(self.result.milliseconds) / 1000
 
     def _drop(self, running: Running, root: Path) -> None:
         prefix = f"beside{time.monotonic_ns()}-"
-        self.found = lone(running, FOR_EVER, LONGEST_SECONDS, prefix, until=self._stop.is_set, root=root, pauses=PAUSES)
+        self.result = lone(running, FILES_MAX, SECONDS_MAX, prefix, should_stop=self._stop.is_set, root=root, pauses=PAUSES)
