@@ -95,7 +95,7 @@ def test_links_and_special_files_go_to_failed_unread_and_block_no_other_file(sta
 
     assert stand.is_at_rest()
     for name, kind in traps.items():
-        assert f"it is a {kind}" in stand.note(name)
+        assert f"not a regular file but a {kind}" in stand.note(name)
         assert name not in stand.names("done")
     output = "".join(stand.note(name) for name in traps) + "".join(program.text() for program in stand.programs.values())
     assert "root:" not in output
