@@ -25,7 +25,7 @@ class Case:
 
 
 CASES = {
-    "an unknown key": Case(("redis.ulr", "is no setting", "did you mean url?"), {"redis": {"ulr": "redis://x"}}),
+    "an unknown key": Case(("redis.ulr", "is not a known setting", "did you mean url?"), {"redis": {"ulr": "redis://x"}}),
     "a wrong type": Case(
         ("inbox.drop.settle_seconds = 'soon'", "remedy: set inbox.drop.settle_seconds"),
         {"inbox": {"settle_seconds": "soon"}},
