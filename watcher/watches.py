@@ -1,6 +1,7 @@
 """Hold the watched inboxes; watch them by inotify if possible, again after a loss, and by new settings."""
 
 import dataclasses
+import errno
 import time
 
 from inboxd.config.settings import Inbox, Settings
@@ -17,6 +18,9 @@ from inboxd.watcher.watched_inbox import REBUILT, WatchedInbox, folder_identity
 
 WATCH_RETRY_SECONDS = 30.0
 """Seconds until inotify is tried again after the kernel had no watches left."""
+
+_LIMIT_ERRORS = {errno.ENOSPC, errno.EMFILE}
+"""Errors of inotify for too many watches, and for too many instances."""
 
 
 class Watches:
@@ -53,7 +57,8 @@ class Watches:
             self._observer.watch(inbox.name, inbox.root)
         except OSError as error:
             self._observer.unwatch(inbox.name)
-            reason = f"{error.strerror}: raise fs.inotify.max_user_watches or max_user_instances"
+            limits = ": raise fs.inotify.max_user_watches or max_user_instances" if error.errno in _LIMIT_ERRORS else ""
+            reason = f"{error.strerror}{limits}"
             if inbox.name not in self._without_watches:
                 remedy = "the inbox is polled meanwhile; the watcher tries inotify again by itself"
                 self._log.warning(events.EVENTS_LOST, inbox=inbox.name, error=reason, remedy=remedy)

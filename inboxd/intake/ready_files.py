@@ -31,6 +31,9 @@ DENIED_SECONDS = 60.0
 DENIED_MAX = 10_000
 """Maximum such files remembered: a bound on memory."""
 
+_PERMISSION_REMEDY = "make the service the owner of inbox/ and its sub-folders, or give its group write permission there"
+_OTHER_REMEDY = "check the disk or the mount; the file is tried again after a minute"
+
 
 @dataclass(slots=True)
 class ScanResult:
@@ -104,7 +107,7 @@ class ReadyFiles:
             self._denied.clear()
         if not self._is_denied(path):
             self._denied[path] = time.monotonic() + DENIED_SECONDS
-            remedy = "make the service the owner of inbox/ and its sub-folders, or give its group write permission there"
+            remedy = _PERMISSION_REMEDY if isinstance(error, PermissionError) else _OTHER_REMEDY
             self._log.warning(events.FILE_DENIED, file=path, error=error.strerror, remedy=remedy)
 
     def _advance(self, folders: Folders, files_max: int) -> ScanResult:

@@ -11,7 +11,7 @@ OUTCOME_BY_EVENT = {
     events.FILE_DONE: "done",
     events.FILE_FAILED: "failed",
     events.FILE_REFUSED: "refused",
-    events.FILE_MISSING: "gone",
+    events.FILE_MISSING: "missing",
     events.FILE_EXPIRED: "expired",
     events.FILE_RELEASED: "released",
 }

@@ -106,7 +106,7 @@ def test_a_file_without_permission_is_logged_once_and_stays(spool: Spool) -> Non
             drop_intake.run_turn("scan")
 
     denied = [line for line in lines if line["event"] == events.FILE_DENIED]
-    assert [(line["file"], "remedy" in line) for line in denied] == [(b"x/b", True)]
+    assert [(line["file"], "make the service the owner" in line["remedy"]) for line in denied] == [(b"x/b", True)]
     assert sent.paths() == [b"a"]
     assert spool.files("inbox") == {b"x/b": b"content"}
 
@@ -130,9 +130,11 @@ def test_a_file_that_can_not_be_moved_does_not_affect_others(code: int, spool: S
     spool.put(b"inbox/b")
     leases, sent = FakeLeases(), Sent()
 
-    intake(spool, leases, sent, RefusingDisk("rename_over", b"a", code)).run_turn("event")
+    with capture_logs() as lines:
+        intake(spool, leases, sent, RefusingDisk("rename_over", b"a", code)).run_turn("event")
 
     assert spool.files("inbox") == {b"a": b"content"}
+    assert ["check the disk" in line["remedy"] for line in lines if line["event"] == events.FILE_DENIED] == [True]
     assert sent.paths() == [b"b"]
 
 

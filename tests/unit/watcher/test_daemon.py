@@ -63,6 +63,21 @@ def test_without_inotify_watches_left_an_inbox_is_polled(tmp_path: Path, logged:
     assert [line["mode"] for line in watcher.logs(events.WATCHING)] == ["polling"]
 
 
+def test_another_error_of_inotify_does_not_advise_to_raise_limits(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
+    class DeniedObserver(Observer):
+        """An observer that may not watch."""
+
+        def watch(self, inbox: str, root: PurePath) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied", str(root / inbox))
+
+    watcher = Watcher({"drop": Spool.make(tmp_path / "drop")}, logged, DeniedObserver)
+
+    with watcher.running():
+        eventually(watcher.is_idle)
+
+    assert [line["error"] for line in watcher.logs(events.EVENTS_LOST)] == ["Permission denied"]
+
+
 def test_inotify_is_used_again_once_watches_are_available(
     tmp_path: Path, logged: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
