@@ -65,7 +65,7 @@ class Run:
     def settle(self) -> float:
         """Wait until all files are filed; return the seconds that took."""
         begun = time.monotonic()
-        while not self.stand.is_at_rest() and time.monotonic() < begun + SETTLED_SECONDS:
+        while not self.stand.has_no_pending_files() and time.monotonic() < begun + SETTLED_SECONDS:
             time.sleep(0.1)
         return time.monotonic() - begun
 

@@ -66,7 +66,7 @@ class Drill:
             self.faults.advance(now)
             time.sleep(POLL_SECONDS)
         last = time.monotonic()
-        while time.monotonic() < last + SETTLED_SECONDS and not self.stand.is_at_rest():
+        while time.monotonic() < last + SETTLED_SECONDS and not self.stand.has_no_pending_files():
             self.faults.advance(time.monotonic() - begun)
             time.sleep(POLL_SECONDS)
         return time.monotonic() - last

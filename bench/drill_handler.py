@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from support.live.stand_handlers import obey
+from support.live.stand_handlers import execute_command
 
 from inboxd import InboxFile
 
@@ -17,7 +17,7 @@ def handle(file: InboxFile) -> Any:  # noqa: ANN401 - whatever the file asks for
     """Handle a file and record the call. If the process dies, only the start is recorded."""
     _record(file, "begun")
     try:
-        result = obey(file)
+        result = execute_command(file)
     except BaseException:
         _record(file, "raised")
         raise

@@ -50,7 +50,7 @@ class Outage:
     def wait_until_filed(self) -> float:
         """Wait until all files are filed; return the seconds that took."""
         begun = time.monotonic()
-        while not self.stand.is_at_rest() and time.monotonic() < begun + FILED_SECONDS:
+        while not self.stand.has_no_pending_files() and time.monotonic() < begun + FILED_SECONDS:
             time.sleep(0.1)
         return time.monotonic() - begun
 

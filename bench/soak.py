@@ -122,7 +122,7 @@ class Soak:
             time.sleep(0.02)
         self._sample()
         ended = time.monotonic()
-        while time.monotonic() < ended + SETTLED_SECONDS and not self.stand.is_at_rest():
+        while time.monotonic() < ended + SETTLED_SECONDS and not self.stand.has_no_pending_files():
             time.sleep(0.1)
         return time.monotonic() - ended
 

@@ -56,7 +56,7 @@ class Lease:
     expires_ms: int = 0
 
     @property
-    def used_retries(self) -> int:
+    def attempts_used(self) -> int:
         """The number of attempts that count against the retries: those in which the worker died do not."""
         return max(self.attempt - self.crashes, 0)
 

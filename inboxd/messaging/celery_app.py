@@ -16,9 +16,9 @@ from inboxd.messaging.queues import UNACKED_KEY, WORK_QUEUE, files_queue, host_q
 PROCESS = "inboxd.process"
 SUCCEEDED = "inboxd.succeeded"
 FAILED = "inboxd.failed"
-MISSED = "inboxd.sweep_missed"
-STALE = "inboxd.sweep_stale"
-EXPIRED = "inboxd.sweep_expired"
+SWEEP_MISSED = "inboxd.sweep_missed"
+SWEEP_STALE = "inboxd.sweep_stale"
+SWEEP_EXPIRED = "inboxd.sweep_expired"
 
 
 def make_app(settings: Settings, *, results: bool = False) -> Celery:

@@ -80,7 +80,7 @@ class OutcomeApplier:
                 self.apply_progress(parcel, lease)
             case RecoveryAction.REPUBLISH:
                 started = int(bool(lease.owner))  # a worker that crashed on the message itself has started no attempt
-                self.republish(parcel, paths, retries=max(lease.used_retries - started, 0))
+                self.republish(parcel, paths, retries=max(lease.attempts_used - started, 0))
             case _:
                 reason = f"the worker process died while it processed this file, {crashes} times in a row"
                 self._fail(parcel, paths[0], reason, lease.attempt)

@@ -11,7 +11,7 @@ from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, InvalidMessage, TransientError
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
-from inboxd.messaging.celery_app import FAILED, STALE, SUCCEEDED
+from inboxd.messaging.celery_app import FAILED, SUCCEEDED, SWEEP_STALE
 from inboxd.messaging.outcome import outcome_from_wire
 from inboxd.messaging.results import read_results
 from inboxd.spool.layout import is_parcel_id, open_folders
@@ -65,7 +65,7 @@ def _log_if_unavailable(context: WorkerContext, inbox: Inbox, parcel: str) -> It
     except BrokerUnavailable as error:
         _log.warning(events.BROKER_UNAVAILABLE, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)
     except (TransientError, OSError, InvalidMessage) as error:
-        if context.record_if_outage(inbox, error, STALE):
+        if context.record_if_outage(inbox, error, SWEEP_STALE):
             return
         _log.warning(events.PARCEL_BLOCKED, inbox=inbox.name, parcel=parcel, error=str(error), remedy=_REMEDY)
 

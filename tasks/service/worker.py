@@ -18,7 +18,7 @@ from inboxd.config.settings import Settings
 from inboxd.errors import SettingsError
 from inboxd.fs.syscalls import ignore_lease_breaks
 from inboxd.logs.setup import configure_logging
-from inboxd.messaging.celery_app import EXPIRED, STALE
+from inboxd.messaging.celery_app import SWEEP_EXPIRED, SWEEP_STALE
 from inboxd.messaging.queues import host_queue
 from inboxd.messaging.worker_registry import WorkerRegistry
 from inboxd.service import sd_notify
@@ -105,7 +105,7 @@ class Worker(CelerysWorker):
         self._watchdog.watch(consumer)
         with contextlib.suppress(OperationalError):
             # beat counts intervals from its own start: if it restarts often, a rare sweep never becomes due
-            for sweep in (STALE, EXPIRED):
+            for sweep in (SWEEP_STALE, SWEEP_EXPIRED):
                 self.app.send_task(sweep, queue=host_queue(self._context.host), ignore_result=True)
 
     def _on_child_start(self, **_kwargs: object) -> None:

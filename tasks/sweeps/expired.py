@@ -5,7 +5,7 @@ import time
 from inboxd.config.settings import Inbox
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
-from inboxd.messaging.celery_app import EXPIRED
+from inboxd.messaging.celery_app import SWEEP_EXPIRED
 from inboxd.spool.layout import open_folders
 from inboxd.spool.retention import delete_expired
 from inboxd.tasks.sweeps.each_inbox import active_inboxes, sweep_each
@@ -26,4 +26,4 @@ def sweep_expired(context: WorkerContext) -> None:
                 for deleted in delete_expired(context.disk, folder, time.time(), days * DAY_SECONDS, has_notes=has_notes):
                     _log.info(events.FILE_EXPIRED, inbox=inbox.name, file=deleted.path, why=deleted.reason)
 
-    sweep_each(context, EXPIRED, active_inboxes(context), sweep)
+    sweep_each(context, SWEEP_EXPIRED, active_inboxes(context), sweep)

@@ -12,7 +12,7 @@ from inboxd.intake.intake import Intake, IntakeDeps
 from inboxd.intake.watch_mode import wait_times
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
-from inboxd.messaging.celery_app import MISSED, send_parcel
+from inboxd.messaging.celery_app import SWEEP_MISSED, send_parcel
 from inboxd.messaging.payload import Parcel
 from inboxd.spool.layout import open_folders
 from inboxd.tasks.sweeps.each_inbox import active_inboxes, end_outage, sweep_each
@@ -31,13 +31,13 @@ def sweep_missed(context: WorkerContext) -> None:
     """Claim and send the files that the watcher has missed. Raises BrokerUnavailable."""
     watcher = read_heartbeat(context.client, context.host)
     filing_outages = read_outages(context.client, context.host, context.settings.inbox)
-    folder_outages = read_outages(context.client, context.host, context.settings.inbox, MISSED)
+    folder_outages = read_outages(context.client, context.host, context.settings.inbox, SWEEP_MISSED)
     watched = watcher.inboxes if watcher else {}
 
     def sweep(inbox: Inbox) -> None:
         claimed = _claim_complete_files(context, inbox)
         if inbox.name in folder_outages:
-            end_outage(context, inbox, MISSED)
+            end_outage(context, inbox, SWEEP_MISSED)
         if claimed and inbox.name in watched and watched[inbox.name].mode == "inotify":
             _log.warning(events.EVENTS_MISSED, inbox=inbox.name, files=claimed)
 
@@ -45,7 +45,7 @@ def sweep_missed(context: WorkerContext) -> None:
         """Return False if files can't be filed now, or if the watcher is busy with the inbox: then it misses nothing."""
         return inbox.name not in filing_outages and not (inbox.name in watched and watched[inbox.name].is_busy)
 
-    sweep_each(context, MISSED, filter(may_have_missed_files, active_inboxes(context)), sweep)
+    sweep_each(context, SWEEP_MISSED, filter(may_have_missed_files, active_inboxes(context)), sweep)
 
 
 def _claim_complete_files(context: WorkerContext, inbox: Inbox) -> int:

@@ -144,7 +144,7 @@ class Repair:
     def _republish(self, parcel: str, paths: list[bytes], lease: Lease | None) -> None:
         grace = self._context.settings.sweep.grace_seconds
         if self._context.leases.take_over(parcel, lease, grace) is not None:
-            used = min(lease.used_retries, self._inbox.retries) if lease else 0
+            used = min(lease.attempts_used, self._inbox.retries) if lease else 0
             self._applier.republish(parcel, paths, retries=used)
 
     def _remove(self, parcel: str, lease: Lease | None) -> None:

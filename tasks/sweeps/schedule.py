@@ -5,16 +5,16 @@ from typing import Any
 from celery.schedules import schedule
 
 from inboxd.config.settings import Settings
-from inboxd.messaging.celery_app import EXPIRED, MISSED, STALE
+from inboxd.messaging.celery_app import SWEEP_EXPIRED, SWEEP_MISSED, SWEEP_STALE
 from inboxd.messaging.queues import host_queue
 
 
 def beat_schedule(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return beat's schedule in Celery's format. A sweep that no worker starts in time expires: the next one follows."""
     intervals = {
-        MISSED: settings.sweep.missed_seconds,
-        STALE: settings.sweep.stale_seconds,
-        EXPIRED: settings.sweep.expired_seconds,
+        SWEEP_MISSED: settings.sweep.missed_seconds,
+        SWEEP_STALE: settings.sweep.stale_seconds,
+        SWEEP_EXPIRED: settings.sweep.expired_seconds,
     }
     return {
         name: {

@@ -10,7 +10,7 @@ from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
-from inboxd.messaging.celery_app import STALE
+from inboxd.messaging.celery_app import SWEEP_STALE
 from inboxd.spool.layout import open_folders
 from inboxd.tasks.sweeps.each_inbox import end_outage, sweep_each
 from inboxd.tasks.sweeps.repair import Repair
@@ -26,7 +26,7 @@ def sweep_stale(context: WorkerContext) -> None:
     """Recover stale parcels, and end the outages that are over. Raises BrokerUnavailable."""
     after_outage = _grant_extra_lease(context)
     filing_outages = read_outages(context.client, context.host, context.settings.inbox)
-    folder_outages = read_outages(context.client, context.host, context.settings.inbox, STALE)
+    folder_outages = read_outages(context.client, context.host, context.settings.inbox, SWEEP_STALE)
 
     def sweep(inbox: Inbox) -> None:
         with open_folders(context.disk, inbox.root) as folders:
@@ -34,9 +34,9 @@ def sweep_stale(context: WorkerContext) -> None:
             if recovered := repair.run():
                 _log.info(events.SWEEP_DONE, inbox=inbox.name, **recovered)
         if inbox.name in filing_outages or inbox.name in folder_outages:
-            end_outage(context, inbox, "", STALE)
+            end_outage(context, inbox, "", SWEEP_STALE)
 
-    sweep_each(context, STALE, context.settings.inbox.values(), sweep)
+    sweep_each(context, SWEEP_STALE, context.settings.inbox.values(), sweep)
 
 
 def file_finished(context: WorkerContext) -> None:
@@ -49,7 +49,7 @@ def file_finished(context: WorkerContext) -> None:
             Repair(context, inbox, folders, finished_now=True).run(only=RecoveryAction.FILE)
 
     with contextlib.suppress(BrokerUnavailable):
-        sweep_each(context, STALE, context.settings.inbox.values(), sweep)
+        sweep_each(context, SWEEP_STALE, context.settings.inbox.values(), sweep)
 
 
 def _grant_extra_lease(context: WorkerContext) -> bool:

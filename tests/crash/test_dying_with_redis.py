@@ -1,17 +1,17 @@
 """Each fault at each disk and Redis operation of each program: recovery loses nothing, and a worker completes the work."""
 
 import itertools
-import time
 from pathlib import Path
 
 import pytest
-from support.crash.crash_points import walked
+from support.crash.crash_points import record_crash_point
 from support.crash.faults import DIES, FAULTS, Fault
 from support.crash.programs import Program
-from support.crash.scenarios import LIVES, Life
+from support.crash.scenarios import SCENARIOS, Scenario
 from support.disk.disks import kind_of
 
 from inboxd.tasks.sweeps import missed
+from inboxd.tasks.work import process_parcel
 
 POINTS_MIN = 4
 """Minimum operations of a scenario: with fewer, its action was not executed."""
@@ -19,18 +19,18 @@ POINTS_MIN = 4
 STRIDE = 37
 """Operations by which the second fault moves through the recovery from one point to the next."""
 
-CASES = [(scenario, fault) for scenario in LIVES for fault in FAULTS]
+CASES = [(scenario, fault) for scenario in SCENARIOS for fault in FAULTS]
 
 
 @pytest.fixture(autouse=True)
 def without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skip the waits for files to settle and for Redis to recover."""
     monkeypatch.setattr(missed, "HEAD_START_SECONDS", 0.0)
-    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(process_parcel, "OUTAGE_CHECK_SECONDS", 0.0)
 
 
-def case_id(value: Life | Fault) -> str:
-    return f"{value.name}, {kind_of(value.disk)}" if isinstance(value, Life) else value.name
+def case_id(value: Scenario | Fault) -> str:
+    return f"{value.name}, {kind_of(value.disk)}" if isinstance(value, Scenario) else value.name
 
 
 def recover_and_settle(program: Program) -> None:
@@ -39,10 +39,10 @@ def recover_and_settle(program: Program) -> None:
 
 
 @pytest.mark.parametrize(("scenario", "fault"), CASES, ids=case_id)
-def test_after_a_fault_at_any_operation_each_file_is_filed_once(scenario: Life, fault: Fault, tmp_path: Path) -> None:
+def test_after_a_fault_at_any_operation_each_file_is_filed_once(scenario: Scenario, fault: Fault, tmp_path: Path) -> None:
     for point in itertools.count(1):
         world = scenario.arrange(tmp_path / str(point))
-        has_point = world.meet(scenario.act, fault, point)
+        has_point = world.run_with_fault(scenario.act, fault, point)
         world.assert_nothing_is_lost()
 
         world.program().recover()
@@ -54,24 +54,24 @@ def test_after_a_fault_at_any_operation_each_file_is_filed_once(scenario: Life, 
         world.assert_copies_change_nothing()
         if not has_point:
             break
-        walked(scenario.name, fault.name, point, kind_of(scenario.disk))
+        record_crash_point(scenario.name, fault.name, point, kind_of(scenario.disk))
     assert point > POINTS_MIN or not fault.kills
 
 
-@pytest.mark.parametrize("scenario", LIVES, ids=case_id)
-def test_after_a_fault_during_a_recovery_the_next_recovery_completes_it(scenario: Life, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=case_id)
+def test_after_a_fault_during_a_recovery_the_next_recovery_completes_it(scenario: Scenario, tmp_path: Path) -> None:
     operations = 0
     for point in itertools.count(1):
         world = scenario.arrange(tmp_path / str(point))
-        if not world.meet(scenario.act, DIES, point):
+        if not world.run_with_fault(scenario.act, DIES, point):
             break
         if not operations:  # the first recovery has no fault: it counts the operations
             program = world.program(DIES)
             recover_and_settle(program)
             operations = program.fuse.count
             continue
-        if world.meet(recover_and_settle, FAULTS[point % len(FAULTS)], 1 + point * STRIDE % operations):
-            walked(scenario.name, "a second fault", point, kind_of(scenario.disk))
+        if world.run_with_fault(recover_and_settle, FAULTS[point % len(FAULTS)], 1 + point * STRIDE % operations):
+            record_crash_point(scenario.name, "a second fault", point, kind_of(scenario.disk))
         world.assert_nothing_is_lost()
 
         recover_and_settle(world.program())

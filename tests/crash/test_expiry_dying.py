@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.crash.crash_points import walked
+from support.crash.crash_points import record_crash_point
 from support.crash.faults import FAULTS, Fault
 from support.crash.programs import Program
 from support.crash.spool_scenarios import P, note
@@ -43,7 +43,7 @@ def test_after_a_fault_the_next_expiry_completes_without_waiting(fault: Fault, t
     for point in itertools.count(1):
         world = World(tmp_path / str(point), keep_done_days=SHORTEST_DAYS, keep_failed_days=SHORTEST_DAYS)
         put(world, {**EXPIRED, **UNAFFECTED})
-        has_point = world.meet(Program.expired, fault, point)
+        has_point = world.run_with_fault(Program.expired, fault, point)
         files = world.spool.files()
         assert files.items() >= UNAFFECTED.items()
         assert max(Counter(files.values()).values()) == 1
@@ -53,7 +53,7 @@ def test_after_a_fault_the_next_expiry_completes_without_waiting(fault: Fault, t
         assert world.spool.files() == UNAFFECTED
         if not has_point:
             break
-        walked("sweep: expired", fault.name, point)
+        record_crash_point("sweep: expired", fault.name, point)
     assert point > 2 or fault.only  # the sweep lock is acquired and released
 
 
@@ -62,7 +62,7 @@ def test_deleting_leftovers_with_a_fault_deletes_no_users_file(fault: Fault, tmp
     for point in itertools.count(1):
         world = World(tmp_path / str(point))
         put(world, {**EXPIRED, **UNAFFECTED, **LEFTOVERS})
-        has_point = world.meet(delete_leftovers, fault, point)
+        has_point = world.run_with_fault(delete_leftovers, fault, point)
         assert world.spool.files().items() >= {**EXPIRED, **UNAFFECTED}.items()
 
         delete_leftovers(world.program())
@@ -70,5 +70,5 @@ def test_deleting_leftovers_with_a_fault_deletes_no_users_file(fault: Fault, tmp
         assert world.spool.files() == {**EXPIRED, **UNAFFECTED}
         if not has_point:
             break
-        walked("retention: leftovers", fault.name, point)
+        record_crash_point("retention: leftovers", fault.name, point)
     assert point > 4 or not fault.kills

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from support.crash.spool_scenarios import FAR, MOVING, Way, crashes
+from support.crash.spool_scenarios import FAR_FUTURE, MOVING, SpoolScenario, crashes
 from support.disk.disks import LinkingDisk, TwoDisks
-from support.disk.spools import AT_ONCE
+from support.disk.spools import NO_WAITS
 
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.readiness import Ready, Refuse
@@ -17,15 +17,15 @@ CASES += [(scenario, TwoDisks()) for scenario in MOVING if scenario.name == "cla
 
 
 def case_id(value: object) -> str:
-    return value.name if isinstance(value, Way) else type(value).__name__
+    return value.name if isinstance(value, SpoolScenario) else type(value).__name__
 
 
 @pytest.mark.parametrize(("scenario", "disk"), CASES, ids=case_id)
-def test_the_next_pass_finds_complete_files_only(scenario: Way, disk: Disk, tmp_path: Path) -> None:
+def test_the_next_pass_finds_complete_files_only(scenario: SpoolScenario, disk: Disk, tmp_path: Path) -> None:
     for spool in crashes(scenario, tmp_path, disk):
         files = spool.files()
         with spool.folders() as folders:
-            entries = list(scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR))
+            entries = list(scan(Disk(), folders.inbox, spool.inbox(), NO_WAITS, lambda: FAR_FUTURE))
             paths = [
                 b"inbox/" + entry.path
                 for entry in entries

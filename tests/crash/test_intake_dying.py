@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.crash.crash_points import walked
-from support.crash.fuse import Blown, Fuse
+from support.crash.crash_points import record_crash_point
+from support.crash.fuse import Fuse, ProcessDied
 from support.disk.spools import Spool
-from support.parts.fake_context import intake, make_worker_context, take_all
-from support.parts.fakes import FakeLeases, Sent
+from support.parts.fake_context import intake, make_worker_context, run_all_turns
+from support.parts.fakes import FakeLeases, FakePublisher
 
 from inboxd.errors import FolderUnavailable
 from inboxd.fs.syscalls import Disk
@@ -28,16 +28,16 @@ def arrange(root: Path) -> Spool:
     return spool
 
 
-def recover(spool: Spool, leases: FakeLeases, sent: Sent) -> None:
+def recover(spool: Spool, leases: FakeLeases, sent: FakePublisher) -> None:
     """Restart after the old leases have lapsed: a new watcher scans inbox/, and the sweep checks claimed/."""
     leases.now += 1000.0
-    take_all(intake(spool, leases, sent))
+    run_all_turns(intake(spool, leases, sent))
     leases.now += 1000.0
     with spool.folders() as folders:
         Repair(make_worker_context(spool.inbox(), leases, sent), spool.inbox(), folders).run()
 
 
-def assert_nothing_is_lost(spool: Spool, sent: Sent) -> None:
+def assert_nothing_is_lost(spool: Spool, sent: FakePublisher) -> None:
     """Assert that each good file is claimed in a published parcel, and that the refused one is in failed/ with its note."""
     claimed = spool.files("claimed")
     in_flight = Counter(path.partition(b"/")[2] for path in claimed)
@@ -54,17 +54,17 @@ def assert_nothing_is_lost(spool: Spool, sent: Sent) -> None:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_watcher_that_dies_at_any_disk_operation_loses_no_file(after: bool, tmp_path: Path) -> None:
     for point in itertools.count(1):
-        spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), Sent()
+        spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), FakePublisher()
         fuse = Fuse(Disk(), point, after=after)
         try:
-            take_all(intake(spool, leases, sent, fuse))
-        except Blown:
+            run_all_turns(intake(spool, leases, sent, fuse))
+        except ProcessDied:
             recover(spool, leases, sent)
 
         assert_nothing_is_lost(spool, sent)
         if not fuse.blown:
             break
-        walked("intake", "dies after" if after else "dies", point)
+        record_crash_point("intake", "dies after" if after else "dies", point)
 
     assert point > 100
 
@@ -72,17 +72,17 @@ def test_a_watcher_that_dies_at_any_disk_operation_loses_no_file(after: bool, tm
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_a_watcher_that_dies_at_any_redis_operation_loses_no_file(after: bool, tmp_path: Path) -> None:
     for point in itertools.count(1):
-        spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), Sent()
+        spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), FakePublisher()
         fuse, send = Fuse(leases, point, after=after), Fuse(sent, point, after=after)
         try:
-            take_all(intake(spool, fuse, send))
-        except Blown:
+            run_all_turns(intake(spool, fuse, send))
+        except ProcessDied:
             recover(spool, leases, sent)
 
         assert_nothing_is_lost(spool, sent)
         if not fuse.blown:
             break
-        walked("intake: Redis", "dies after" if after else "dies", point)
+        record_crash_point("intake: Redis", "dies after" if after else "dies", point)
 
     assert point > len(GOOD)
 
@@ -90,30 +90,30 @@ def test_a_watcher_that_dies_at_any_redis_operation_loses_no_file(after: bool, t
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=errno.errorcode.get)
 def test_after_a_disk_error_the_next_turn_continues(code: int, tmp_path: Path) -> None:
     for point in itertools.count(1):
-        spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), Sent()
+        spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), FakePublisher()
         fuse = Fuse(Disk(), point, error=OSError(code, "on purpose"))
         watcher_intake = intake(spool, leases, sent, fuse)
         try:
-            take_all(watcher_intake)
+            run_all_turns(watcher_intake)
         except FolderUnavailable:
-            take_all(watcher_intake)
+            run_all_turns(watcher_intake)
         recover(spool, leases, sent)
 
         assert_nothing_is_lost(spool, sent)
         if not fuse.blown:
             break
-        walked("intake", errno.errorcode[code], point)
+        record_crash_point("intake", errno.errorcode[code], point)
 
     assert point > 100
 
 
 def test_a_flushed_redis_at_any_operation_loses_no_file(tmp_path: Path) -> None:
     for point in itertools.count(1):
-        spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), Sent()
+        spool, leases, sent = arrange(tmp_path / str(point)), FakeLeases(), FakePublisher()
         fuse = Fuse(Disk(), point)
         try:
-            take_all(intake(spool, leases, sent, fuse))
-        except Blown:
+            run_all_turns(intake(spool, leases, sent, fuse))
+        except ProcessDied:
             leases.flush()
             sent.parcels.clear()  # the queues are in the same Redis
             recover(spool, leases, sent)
@@ -121,6 +121,6 @@ def test_a_flushed_redis_at_any_operation_loses_no_file(tmp_path: Path) -> None:
             assert_nothing_is_lost(spool, sent)
         if not fuse.blown:
             break
-        walked("intake", "a flushed Redis", point)
+        record_crash_point("intake", "a flushed Redis", point)
 
     assert point > 100

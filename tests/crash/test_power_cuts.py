@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
-from support.crash.fuse import Blown, Fuse
-from support.crash.spool_scenarios import FILING, Way, places
+from support.crash.fuse import Fuse, ProcessDied
+from support.crash.spool_scenarios import FILING, SpoolScenario, places
 from support.disk.disks import TwoDisks
 from support.disk.spools import Spool
 
@@ -53,12 +53,12 @@ def _path(at: Fd) -> Path:
     return Path(f"/proc/self/fd/{at}").readlink()
 
 
-def act_until_blown(scenario: Way, spool: Spool, disk: object) -> bool:
+def act_until_blown(scenario: SpoolScenario, spool: Spool, disk: object) -> bool:
     """Run a scenario's action; return whether the fuse blew."""
     try:
         with spool.folders() as folders:
             scenario.act(disk, folders, spool.inbox())  # type: ignore[arg-type]
-    except Blown:
+    except ProcessDied:
         return True
     return False
 
@@ -66,7 +66,7 @@ def act_until_blown(scenario: Way, spool: Spool, disk: object) -> bool:
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_a_power_cut_at_any_operation_of_a_copy_loses_nothing_and_the_next_pass_files_it(
-    scenario: Way, after: bool, tmp_path: Path
+    scenario: SpoolScenario, after: bool, tmp_path: Path
 ) -> None:
     for point in itertools.count(1):
         spool, disk = scenario.arrange(tmp_path / str(point)), PowerlessDisk()

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from celery.states import FAILURE, SUCCESS
-from support.crash.crash_points import walked
-from support.crash.fuse import Blown, Fuse
-from support.crash.spool_scenarios import away, is_begun, notes_found, notes_wanted, places
+from support.crash.crash_points import record_crash_point
+from support.crash.fuse import Fuse, ProcessDied
+from support.crash.spool_scenarios import away, existing_notes, expected_notes, is_begun, places
 from support.disk.disks import LinkingDisk
 from support.disk.spools import Spool
 from support.parts.fake_context import make_worker_context
-from support.parts.fakes import FakeLeases, Sent
+from support.parts.fakes import FakeLeases, FakePublisher
 
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_to_wire
@@ -24,7 +24,7 @@ class StaleInbox:
     """An inbox with one parcel for each recovery action."""
 
     def __init__(self, root: Path) -> None:
-        self.spool, self.leases, self.sent = Spool.make(root), FakeLeases(), Sent()
+        self.spool, self.leases, self.sent = Spool.make(root), FakeLeases(), FakePublisher()
         self._parcels = 0
         self._add_outcome()
         failure = {"exc_type": "HandlerFailed", "exc_message": ["ValueError: no"]}
@@ -58,7 +58,7 @@ class StaleInbox:
         # the crash is counted before the file fails, so it may get another attempt, and its note may precede it
         optional_notes = {b"failed/sub/out of attempts.error.txt"}
         assert self.spool.failed_files().keys() - {b"sub/out of attempts"} == {b"bad", b"failure"}
-        assert notes_found(files) | optional_notes == notes_wanted(files) | optional_notes
+        assert existing_notes(files) | optional_notes == expected_notes(files) | optional_notes
         claimed = {path for path, data in self.spool.files("claimed").items() if not is_begun(path, data)}
         assert claimed <= {parcel.id.encode() + b"/" + part.filename for parcel in self.sent.parcels for part in parcel.files}
         assert {path.partition(b"/")[2] for path in claimed} | {b"sub/out of attempts"} == {
@@ -94,13 +94,13 @@ def test_a_sweep_that_dies_at_any_disk_operation_is_completed_by_the_next(tmp_pa
         fuse = Fuse(Disk(), point)
         try:
             stale_inbox.sweep(fuse)
-        except Blown:
+        except ProcessDied:
             stale_inbox.sweep_twice(Disk())
 
         stale_inbox.assert_each_parcel_recovered()
         if not fuse.blown:
             break
-        walked("sweep: all recovery actions", "dies", point)
+        record_crash_point("sweep: all recovery actions", "dies", point)
 
     assert point > 100
 
@@ -111,7 +111,7 @@ def test_a_sweep_that_dies_between_two_links_of_a_file_leaves_one_after_filing(t
         fuse = Fuse(LinkingDisk(), point)
         try:
             stale_inbox.sweep(fuse)
-        except Blown:
+        except ProcessDied:
             stale_inbox.sweep_twice(LinkingDisk())
         with stale_inbox.spool.folders() as folders:
             away(LinkingDisk(), folders, stale_inbox.spool.inbox())
@@ -119,7 +119,7 @@ def test_a_sweep_that_dies_between_two_links_of_a_file_leaves_one_after_filing(t
         stale_inbox.assert_nothing_is_lost()
         if not fuse.blown:
             break
-        walked("sweep: all recovery actions", "dies", point, "link")
+        record_crash_point("sweep: all recovery actions", "dies", point, "link")
 
     assert point > 100
 
@@ -131,13 +131,13 @@ def test_a_sweep_that_dies_at_any_redis_operation_is_completed_by_the_next(after
         fuse = Fuse(stale_inbox.leases, point, after=after)
         try:
             stale_inbox.sweep(Disk(), fuse)
-        except Blown:
+        except ProcessDied:
             stale_inbox.sweep_twice(Disk())
 
         stale_inbox.assert_each_parcel_recovered()
         if not fuse.blown:
             break
-        walked("sweep: all recovery actions, Redis", "dies after" if after else "dies", point)
+        record_crash_point("sweep: all recovery actions, Redis", "dies after" if after else "dies", point)
 
     assert point > 10
 
@@ -148,7 +148,7 @@ def test_two_sweeps_interleaved_at_any_operation_file_each_file_once(tmp_path: P
         first = Fuse(Disk(), point)
         try:
             stale_inbox.sweep(first)
-        except Blown:
+        except ProcessDied:
             stale_inbox.sweep(Disk())  # at once, while the leases are unchanged
         stale_inbox.assert_nothing_is_lost()
         stale_inbox.sweep_twice(Disk())
@@ -156,6 +156,6 @@ def test_two_sweeps_interleaved_at_any_operation_file_each_file_once(tmp_path: P
         stale_inbox.assert_each_parcel_recovered()
         if not first.blown:
             break
-        walked("two interleaved sweeps", "dies", point)
+        record_crash_point("two interleaved sweeps", "dies", point)
 
     assert point > 100

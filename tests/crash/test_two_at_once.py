@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.crash.crash_points import walked
-from support.crash.spool_scenarios import PARCEL, P, away, note, notes_found, notes_wanted, places, take
+from support.crash.crash_points import record_crash_point
+from support.crash.spool_scenarios import PARCEL, P, away, existing_notes, expected_notes, note, places, take
 from support.disk.disks import LinkingDisk, RacingDisk, TwoDisks, kind_of
 from support.disk.spools import Spool
 
@@ -54,7 +54,7 @@ def case_id(value: object) -> str:
 def assert_each_content_exists_once(spool: Spool) -> None:
     files = spool.files()
     assert [len(paths) for paths in places(files).values()] == [1, 1]
-    assert notes_wanted(files) <= notes_found(files)
+    assert expected_notes(files) <= existing_notes(files)
 
 
 @pytest.mark.parametrize(("first", "second", "disk"), PAIRS, ids=case_id)
@@ -69,10 +69,10 @@ def test_of_two_actions_on_one_file_exactly_one_wins(first: Action, second: Acti
 
         assert_each_content_exists_once(spool)
         if not isinstance(disk, TwoDisks):  # with two disks, the loser leaves its note to retention
-            assert notes_found(spool.files()) == notes_wanted(spool.files())
+            assert existing_notes(spool.files()) == expected_notes(spool.files())
         if not racing.raced:
             break
-        walked("two actions on one file", "a race", (case_id(first), case_id(second), point), kind_of(disk))
+        record_crash_point("two actions on one file", "a race", (case_id(first), case_id(second), point), kind_of(disk))
 
     assert point > 4
 
@@ -93,6 +93,6 @@ def test_of_two_claims_on_the_same_files_one_gets_each_file(disk: Disk, tmp_path
         assert spool.files() == {b"done/" + path: path for path in (b"a", b"x/b", b"x/y/c")}
         if not racing.raced:
             break
-        walked("two claims", "a race", point, kind_of(disk))
+        record_crash_point("two claims", "a race", point, kind_of(disk))
 
     assert point > 10

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
-from support.disk.spools import AT_ONCE, Spool
+from support.disk.spools import NO_WAITS, Spool
 
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.pruning import innermost_first, prune_folders
@@ -72,7 +72,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(target=scanned)
     def scan_inbox(self) -> list[bytes]:
-        entries = scan(self.disk, self.folders.inbox, self.rules, AT_ONCE, lambda: FAR_FUTURE)
+        entries = scan(self.disk, self.folders.inbox, self.rules, NO_WAITS, lambda: FAR_FUTURE)
         return [entry.path for entry in entries if isinstance(entry, ScannedEntry) and isinstance(entry.decision, Ready)]
 
     @rule(target=claimed, paths=scanned)
@@ -160,7 +160,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule()
     def prune_all(self) -> None:
-        entries = list(scan(self.disk, self.folders.inbox, self.rules, AT_ONCE, lambda: FAR_FUTURE))
+        entries = list(scan(self.disk, self.folders.inbox, self.rules, NO_WAITS, lambda: FAR_FUTURE))
         subfolders = innermost_first(entry for entry in entries if isinstance(entry, ScannedFolder))
         prune_folders(self.disk, self.folders, subfolders, FAR_FUTURE, 1.0)
 

@@ -87,7 +87,7 @@ class Ledger:
         """Add records; skip those that name no parcel, and those that a handler or a library wrote."""
         for record in records:
             parcel = record.text("parcel")
-            if parcel is None or not record.is_ours:
+            if parcel is None or not record.is_from_inboxd:
                 continue
             position = FileInParcel(record.text("inbox") or "", parcel, record.text("file") or "")
             position = self._interned.setdefault(position, position)  # of a million lines, each name is kept once

@@ -49,7 +49,7 @@ class Record:
         return self.text("event") or ""
 
     @property
-    def is_ours(self) -> bool:
+    def is_from_inboxd(self) -> bool:
         """Whether inboxd wrote the line, not a library or a handler, whose message could equal an event's name."""
         return (self.text("module") or "").startswith(_PACKAGE)
 
@@ -156,7 +156,7 @@ class LogFilter:
 
     def _has_outcome(self, record: Record) -> bool:
         """Return whether a record logs one of the outcomes: a file that was split off counts as retried only if it failed."""
-        if not record.is_ours or record.event not in self.events:
+        if not record.is_from_inboxd or record.event not in self.events:
             return False
         return record.event != events.PARCEL_SPLIT or record.fields.get("why") is not None
 

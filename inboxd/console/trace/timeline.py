@@ -62,7 +62,9 @@ def build_lives(records: Iterable[Record]) -> list[FileLife]:
     Files of one name may be in flight together, so parcels tell lives apart; time only says which claim follows a release.
     A record that names a parcel but no file belongs to each life that was in that parcel at the time.
     """
-    ours = sorted((record for record in records if record.is_ours and record.event not in _FOLDER_EVENTS), key=lambda r: r.at)
+    ours = sorted(
+        (record for record in records if record.is_from_inboxd and record.event not in _FOLDER_EVENTS), key=lambda r: r.at
+    )
     by_file: defaultdict[tuple[str | None, str], list[Record]] = defaultdict(list)
     by_parcel: defaultdict[str, list[Record]] = defaultdict(list)
     for record in ours:

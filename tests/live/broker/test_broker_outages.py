@@ -25,12 +25,12 @@ def pids(stand: Stand) -> tuple[int, ...]:
 def wait_until_some_are_done(stand: Stand, dropped: dict[bytes, str]) -> None:
     """Wait until a tenth of these files is done; fail the test if all are."""
     stand.wait_until(lambda: len(stand.names("done") & dropped.keys()) >= len(dropped) // 10)
-    assert not stand.is_at_rest(), "all files were done before the outage"
+    assert not stand.has_no_pending_files(), "all files were done before the outage"
 
 
 def assert_all_done_once(stand: Stand, dropped: dict[bytes, str], seconds: float = 60.0) -> None:
     """Wait until all files are filed; assert that done/ contains each of them once and unchanged, and failed/ none."""
-    stand.wait_until(lambda: stand.is_at_rest() and dropped.keys() <= stand.names("done"), seconds)
+    stand.wait_until(lambda: stand.has_no_pending_files() and dropped.keys() <= stand.names("done"), seconds)
     assert stand.tree("done") == dropped
     assert stand.names("failed") == set()
 
@@ -109,7 +109,7 @@ def test_while_redis_is_out_of_memory_nothing_is_claimed_and_log_and_status_say_
     (outage,) = stand.log_events("broker_unavailable", stand.watcher)
     waiting, claimed_since = stand.names("inbox"), stand.names("claimed") - claimed
     restore_memory(stand)
-    stand.wait_until(lambda: restart_if_exited(stand.worker) and stand.is_at_rest(), 60)
+    stand.wait_until(lambda: restart_if_exited(stand.worker) and stand.has_no_pending_files(), 60)
     assert_all_done_once(stand, dropped)
 
     assert claimed_since == set()
@@ -148,7 +148,7 @@ def test_a_worker_that_receives_a_message_while_redis_is_out_of_memory_continues
     stand.worker.send(signal.SIGCONT)
     stand.wait_until(lambda: "OutOfMemoryError" in stand.worker.text())
     restore_memory(stand)
-    stand.wait_until(lambda: stand.is_at_rest() or not stand.worker.running)
+    stand.wait_until(lambda: stand.has_no_pending_files() or not stand.worker.running)
 
     assert stand.worker.running
     assert stand.worker.pid == worker_pid
@@ -165,7 +165,7 @@ def test_a_worker_started_while_redis_is_out_of_memory_waits(make_stand: MakeSta
     stand.drop(b"early.txt", b"content")
     stand.watcher.start()
     restore_memory(stand)
-    stand.wait_until(lambda: stand.is_at_rest() or not stand.worker.running)
+    stand.wait_until(lambda: stand.has_no_pending_files() or not stand.worker.running)
 
     assert stand.worker.running
     assert stand.names("done") == {b"early.txt"}

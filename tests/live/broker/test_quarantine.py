@@ -111,7 +111,7 @@ def test_the_file_of_a_corrupted_message_is_processed_again(make_stand: MakeStan
 
     stand.worker.start()
     stand.beat.start()
-    stand.wait_until(stand.is_at_rest)
+    stand.wait_until(stand.has_no_pending_files)
 
     assert stand.names("done") == {b"corrupted.txt"}
     assert [line["parcel"] for line in stand.log_events("message_quarantined")] == [sent["headers"]["id"]]
@@ -126,7 +126,7 @@ def test_a_message_that_repeatedly_kills_its_worker_is_quarantined_and_its_file_
     stand.drop(b"deadly.txt", b"content")
     deaths = 0
     deadline = time.monotonic() + 90
-    while not stand.is_at_rest():
+    while not stand.has_no_pending_files():
         assert time.monotonic() < deadline, stand.describe_state()
         if not stand.worker.running:
             deaths += 1
@@ -148,7 +148,7 @@ def test_a_message_on_which_celery_raises_is_quarantined_its_file_fails_and_the_
 
     stand.drop(b"odd.txt", b"content")
     stand.wait_until(lambda: stand.names("failed") == {b"odd.txt", b"odd.txt.error.txt"})
-    stand.wait_until(stand.is_at_rest)
+    stand.wait_until(stand.has_no_pending_files)
 
     assert stand.worker.running
     assert stand.worker.pid == worker_pid

@@ -23,13 +23,13 @@ def drop_burst(stand: Stand, name: bytes, count: int) -> dict[bytes, str]:
     """Drop ``count`` files at once and wait until a tenth of them is done; fail the test if all are."""
     dropped = stand.drop_folder(name, {b"%d.txt" % number: b"content %d" % number for number in range(count)})
     stand.wait_until(lambda: sum(done.startswith(name) for done in stand.names("done")) >= count // 10)
-    assert not stand.is_at_rest(), "all files were done before the outage"
+    assert not stand.has_no_pending_files(), "all files were done before the outage"
     return dropped
 
 
 def assert_filed_once(stand: Stand, name: bytes, dropped: dict[bytes, str]) -> None:
     """Wait until a burst is done; assert that done/ contains each of its files once and unchanged, and failed/ none."""
-    stand.wait_until(lambda: stand.is_at_rest() and dropped.keys() <= stand.names("done"), 45)
+    stand.wait_until(lambda: stand.has_no_pending_files() and dropped.keys() <= stand.names("done"), 45)
     assert {path: digest for path, digest in stand.tree("done").items() if path.startswith(name)} == dropped
     assert stand.names("failed") == set()
 
@@ -107,7 +107,7 @@ def test_a_redis_outage_during_a_handler_does_not_count_as_a_crash_of_its_file(m
     stand.wait_until(lambda: len(stand.log_events("file_handled", stand.worker)) == 3)
     time.sleep(1)  # the outcome can't be stored
     stand.redis.start()
-    stand.wait_until(stand.is_at_rest)
+    stand.wait_until(stand.has_no_pending_files)
 
     assert stand.names("failed") == set()
     assert stand.names("done") == {b"1.txt", b"2.txt", b"running.txt"}
@@ -134,7 +134,7 @@ def test_a_worker_with_a_running_handler_and_a_free_slot_survives_the_loss_of_re
 
     assert stand.worker.running
     assert stand.worker.pid == worker_pid
-    stand.wait_until(stand.is_at_rest)
+    stand.wait_until(stand.has_no_pending_files)
 
 
 def test_celerys_own_consumer_still_exits_on_the_loss_of_redis(make_stand: MakeStand) -> None:
@@ -167,7 +167,7 @@ def test_a_flush_with_two_thousand_files_in_flight_loses_none(make_stand: MakeSt
     stand.client.flushall()
     stand.worker.start()
     stand.beat.start()
-    stand.wait_until(stand.is_at_rest, 60)
+    stand.wait_until(stand.has_no_pending_files, 60)
 
     assert stand.tree("done") == dropped
     assert stand.duplicates() == {}

@@ -65,7 +65,7 @@ def test_a_record_has_the_keys_and_values_of_its_log_line(journal: JournalSource
     for record, line in zip(records, LINES, strict=True):
         expected = {key: value for key, value in line.items() if key not in ("timestamp", "reason")}
         assert {key: record.fields.get(key) for key in expected} == expected
-        assert record.is_ours
+        assert record.is_from_inboxd
     assert records[7].fields["reason"] == "two\\nlines"
 
 
@@ -214,7 +214,7 @@ def test_an_entry_under_our_name_is_read_only_if_root_or_the_reader_has_sent_it(
 
 
 @pytest.mark.parametrize(
-    ("fields", "is_ours"),
+    ("fields", "is_from_inboxd"),
     [
         ({"_UID": "0"}, True),
         ({"_UID": "987654", "_SYSTEMD_UNIT": "inboxd-worker.service"}, True),
@@ -224,8 +224,8 @@ def test_an_entry_under_our_name_is_read_only_if_root_or_the_reader_has_sent_it(
         ({}, False),
     ],
 )
-def test_only_entries_of_root_and_of_our_units_are_trusted(fields: dict[str, str], is_ours: bool) -> None:
-    assert is_trusted(fields) is is_ours
+def test_only_entries_of_root_and_of_our_units_are_trusted(fields: dict[str, str], is_from_inboxd: bool) -> None:
+    assert is_trusted(fields) is is_from_inboxd
 
 
 @pytest.mark.parametrize("invalid", [{}, {"MESSAGE": None}, {"MESSAGE": "x", "__REALTIME_TIMESTAMP": "soon"}])

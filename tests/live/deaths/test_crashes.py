@@ -23,7 +23,7 @@ def test_a_watcher_killed_while_it_claims_files_loses_and_duplicates_none(make_s
         assert stand.names("inbox"), "the watcher had already claimed every file"
         stand.watcher.kill9()
         stand.watcher.start()
-    stand.wait_until(lambda: stand.is_at_rest() and len(stand.names("done")) == 500)
+    stand.wait_until(lambda: stand.has_no_pending_files() and len(stand.names("done")) == 500)
 
     assert stand.tree("done") == dropped
     assert stand.names("failed") == set()
@@ -41,7 +41,7 @@ def test_the_next_worker_handles_the_files_of_a_worker_killed_during_its_handler
     stand.worker.kill9()
     stand.worker.start()
     restarted_at = time.monotonic()
-    stand.wait_until(stand.is_at_rest)
+    stand.wait_until(stand.has_no_pending_files)
     recovery_seconds = time.monotonic() - restarted_at
 
     assert recovery_seconds < LEASE_SECONDS + 2 * SWEEP_SECONDS + handler_seconds + 1

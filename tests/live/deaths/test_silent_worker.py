@@ -34,7 +34,7 @@ def test_a_worker_that_has_stopped_consuming_exits_and_the_next_one_continues(ma
     assert stand.names("done") == set()
     stand.worker.argv = original_argv
     stand.worker.start()
-    stand.wait_until(stand.is_at_rest)
+    stand.wait_until(stand.has_no_pending_files)
 
     assert stand.names("done") == {b"waiting.txt"}
 

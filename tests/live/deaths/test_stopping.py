@@ -58,7 +58,7 @@ def start_again(stand: Stand, *programs: Program) -> float:
     started_at = time.monotonic()
     for program in programs:
         program.spawn()
-    stand.wait_until(lambda: stand.is_at_rest() and not list(stand.path("claimed").iterdir()), 45)
+    stand.wait_until(lambda: stand.has_no_pending_files() and not list(stand.path("claimed").iterdir()), 45)
     assert stand.names("done") == {*RUNNING, *WAITING}
     assert stand.names("failed") == set()
     return time.monotonic() - started_at
@@ -81,7 +81,7 @@ def test_a_watcher_under_load_stops_within_two_seconds_and_claims_no_more_files(
     assert max(claims) < 0.5
     for program in (stand.worker, stand.watcher, stand.beat):
         program.spawn()
-    stand.wait_until(lambda: stand.is_at_rest() and stand.tree("done") == dropped)
+    stand.wait_until(lambda: stand.has_no_pending_files() and stand.tree("done") == dropped)
     assert stand.duplicates() == {}
 
 

@@ -61,7 +61,7 @@ def test_a_full_done_folder_loses_no_file_and_pauses_the_inbox_until_there_is_ro
     assert len(stand.log_events("folder_unavailable")) == 2  # from the worker with the error, and from the watcher
     assert 10 <= len(stand.names("done")) <= 20
     mount(stand.path("done"), "size=64m")
-    stand.wait_until(stand.is_at_rest)
+    stand.wait_until(stand.has_no_pending_files)
     digests = stand.tree("done")
     assert b"late.bin" in digests
     assert {name: digest for name, digest in digests.items() if name != b"late.bin"} == dropped
@@ -101,7 +101,7 @@ def test_a_rejected_file_stays_claimed_while_failed_is_read_only(make_stand: Mak
     stand.wait_until(lambda: stand.log_events("folder_unavailable", stand.watcher))
     assert [name.partition(b"/")[2] for name in stand.names("claimed")] == [b"bad.txt"]
     mount(stand.path("failed"), "rw")
-    stand.wait_until(stand.is_at_rest)
+    stand.wait_until(stand.has_no_pending_files)
 
     assert stand.names("failed") == {b"bad.txt", b"bad.txt.error.txt"}
     assert len(stand.calls()) == 1
@@ -116,7 +116,7 @@ def test_a_file_is_filed_once_the_missing_done_folder_is_back(make_stand: MakeSt
     stand.wait_until(lambda: stand.log_events("folder_unavailable"))
     stand.drop(b"late.txt", b"content")
     (stand.root() / "elsewhere").rename(stand.path("done"))
-    stand.wait_until(stand.is_at_rest)
+    stand.wait_until(stand.has_no_pending_files)
 
     assert stand.names("done") == {b"good.txt", b"late.txt"}
     assert len(stand.calls(b"good.txt")) == 1

@@ -56,7 +56,7 @@ def test_two_hundred_files_with_all_kinds_of_names_and_sizes_arrive_unchanged(st
     assert len(dropped) == 200
 
     subprocess.run(["cp", "-r", f"{source}/.", stand.path("inbox")], check=True)
-    stand.wait_until(lambda: stand.names("done") >= dropped.keys() and stand.is_at_rest())
+    stand.wait_until(lambda: stand.names("done") >= dropped.keys() and stand.has_no_pending_files())
 
     assert stand.tree("done") == dropped
     assert stand.names("failed") == set()
@@ -93,7 +93,7 @@ def test_links_and_special_files_go_to_failed_unread_and_block_no_other_file(sta
     stand.drop(b"good.txt", b"a regular file")
     stand.wait_until(lambda: stand.path("done", b"good.txt").exists() and stand.names("failed") >= traps.keys())
 
-    assert stand.is_at_rest()
+    assert stand.has_no_pending_files()
     for name, kind in traps.items():
         assert f"not a regular file but a {kind}" in stand.note(name)
         assert name not in stand.names("done")
@@ -136,7 +136,7 @@ def test_a_browser_download_is_handled_once_and_only_when_complete(stand: Stand)
 
     assert stand.path("done", b"film.mkv").read_bytes() == b"half and half"
     assert [len(stand.calls(name)) for name in (b"film", b"song", b"Unconfirmed")] == [1, 1, 0]
-    assert stand.is_at_rest()
+    assert stand.has_no_pending_files()
 
 
 def test_files_in_new_sub_folders_are_found_by_events_and_in_old_ones_by_polling(stand: Stand) -> None:

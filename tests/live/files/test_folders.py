@@ -28,7 +28,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 def test_files_dropped_before_the_start_are_filed(stand: Stand) -> None:
     stand.wait_until(lambda: stand.names("done") >= {b"early.txt", *(b"early/" + name for name in EARLY)})
 
-    assert stand.is_at_rest()
+    assert stand.has_no_pending_files()
     assert stand.duplicates(b"early") == {}
 
 

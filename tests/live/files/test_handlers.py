@@ -116,7 +116,7 @@ def test_one_bad_file_of_a_shared_parcel_does_not_delay_the_others(stand: Stand)
     assert second.parcel != first.parcel
     assert [len(stand.calls(name)) for name in good] == [1] * 50
     assert "broken" in stand.note(bad, "shared")
-    stand.wait_until(lambda: stand.is_at_rest("shared"))
+    stand.wait_until(lambda: stand.has_no_pending_files("shared"))
 
 
 def test_only_the_file_that_kills_its_worker_fails(stand: Stand) -> None:
@@ -137,7 +137,7 @@ def test_only_the_file_that_kills_its_worker_fails(stand: Stand) -> None:
     assert all(len(stand.calls(name)) <= 2 for name in good)
     assert stand.worker.pid == worker_pid
     assert stand.worker.running
-    stand.wait_until(lambda: stand.is_at_rest("shared"))
+    stand.wait_until(lambda: stand.has_no_pending_files("shared"))
 
 
 @pytest.mark.parametrize(("command", "reason"), [(b"exit", "SystemExit: 3"), (b"memory", "MemoryError")])
@@ -166,7 +166,7 @@ def test_a_handler_that_exceeds_its_time_limit_is_stopped_and_its_file_fails(sta
 
 
 def test_a_handler_that_ignores_its_time_limit_is_killed_and_its_file_fails_once(stand: Stand) -> None:
-    stand.wait_until(lambda: stand.is_at_rest("short_limit"), 60)
+    stand.wait_until(lambda: stand.has_no_pending_files("short_limit"), 60)
 
     assert is_failed(stand, IGNORES_LIMIT, "short_limit")
     filed = stand.names("failed", "short_limit") | stand.names("done", "short_limit")

@@ -141,6 +141,6 @@ def test_files_in_flight_in_a_removed_root_are_filed_once_after_it_is_restored(m
     stand.wait_until(lambda: stand.names("done") == {b"running.txt", b"waiting.txt"})
 
     assert new_lines <= 8  # one line per sweep that finds the root missing
-    assert stand.is_at_rest()
+    assert stand.has_no_pending_files()
     assert stand.duplicates() == {}
     assert stand.names("failed") == set()

@@ -32,7 +32,7 @@ def test_after_a_kill_only_unfinished_files_are_handled_again(victim: str, make_
         stand.worker.start()
     else:
         os.kill(stand.calls()[-1].pid, signal.SIGKILL)
-    stand.wait_until(stand.is_at_rest)
+    stand.wait_until(stand.has_no_pending_files)
 
     handled_again = {path: count for path, count in stand.duplicates().items() if path != b"parcel/04.txt"}
     assert set(handled_again) <= {call.path for call in last_calls.values()}

@@ -29,4 +29,4 @@ def test_system_exit_and_memory_error_in_a_handler_end_no_thread(stand: Stand, c
     assert all(reason in stand.note(name) for name in bad)
     assert [[call.attempt for call in stand.calls(name)] for name in bad] == [[1, 2]] * len(bad)
     assert stand.worker.pid == worker_pid
-    stand.wait_until(stand.is_at_rest)
+    stand.wait_until(stand.has_no_pending_files)

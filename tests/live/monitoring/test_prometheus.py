@@ -127,4 +127,4 @@ def test_a_redis_outage_triggers_its_alert_and_no_other(inboxd: tuple[Stand, Ser
 
     stand.redis.kill9()
 
-    stand.wait_until(lambda: prometheus.alerts() == {"InboxdBrokerAway": "pending"})
+    stand.wait_until(lambda: prometheus.alerts() == {"InboxdBrokerUnavailable": "pending"})

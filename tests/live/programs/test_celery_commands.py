@@ -44,7 +44,7 @@ def test_the_sweeps_of_an_embedded_beat_recover_a_stranded_parcel(stand: Stand) 
 
     stand.wait_until(lambda: stand.path("done", b"sub/stranded.txt").exists())
 
-    assert stand.is_at_rest()
+    assert stand.has_no_pending_files()
     assert [call.parcel for call in stand.calls()] == [parcel]
 
 

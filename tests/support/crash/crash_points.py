@@ -12,7 +12,7 @@ KINDS = ("rename", "link", "copy")
 """How disks move a file, in the order in which the table lists a scenario's operation counts."""
 
 
-def walked(scenario: str, fault: str, operation: int | tuple[object, ...], kind: str = KINDS[0]) -> None:
+def record_crash_point(scenario: str, fault: str, operation: int | tuple[object, ...], kind: str = KINDS[0]) -> None:
     """Record that a scenario met a fault at one of its operations."""
     _recorded.add((scenario, kind, fault, operation if isinstance(operation, int) else str(operation)))
 

@@ -10,16 +10,16 @@ UNCOUNTED = frozenset({"close", "get_key_for_task", "decode_result"})
 Operation = Callable[[], object]
 
 
-class Blown(BaseException):
+class ProcessDied(BaseException):
     """The simulated death of the process: ``except Exception`` does not catch it, and every later operation raises it too."""
 
 
 class Fuse:
-    """Counts and forwards every operation of one process, and raises Blown at operation number ``blow_at`` and all later ones.
+    """Counts and forwards every operation of one process, and raises ProcessDied from operation number ``blow_at`` on.
 
     With ``after`` that operation is executed before the exception is raised. With ``error`` this error is raised once, instead
-    of Blown; with ``runs_twice`` the operation is executed twice, as by a client that retries after a lost reply. With ``only``
-    other operations than these are not counted.
+    of ProcessDied; with ``runs_twice`` the operation is executed twice, as by a client that retries after a lost reply. With
+    ``only`` other operations than these are not counted.
     """
 
     def __init__(
@@ -60,10 +60,10 @@ class Fuse:
         if not self._is_fatal:
             return self._run_faulty(operation, error) if is_target else operation()
         if self.count > self._blow_at or (is_target and not self._after):
-            raise Blown
+            raise ProcessDied
         result = operation()
         if is_target:
-            raise Blown
+            raise ProcessDied
         return result
 
     def _run_faulty(self, operation: Operation, error: Exception | None) -> object:

@@ -11,8 +11,8 @@ from celery.states import FAILURE, RETRY, SUCCESS
 from kombu.exceptions import OperationalError
 from support.crash.fake_server import FakeTask, Message
 from support.crash.faults import DIES, Fault
-from support.disk.spools import AT_ONCE
-from support.parts.fake_context import GRACE_SECONDS, HOST, take_all
+from support.disk.spools import NO_WAITS
+from support.parts.fake_context import GRACE_SECONDS, HOST, run_all_turns
 from support.parts.fakes import FakeProgress
 
 from inboxd.broker.counters import Tally
@@ -100,7 +100,7 @@ class Program:
         deps = IntakeDeps(
             context.disk, context.leases, lambda parcel, inbox: send_parcel(context.app, parcel, inbox), HOST, GRACE_SECONDS
         )
-        take_all(Intake(deps, self.world.inbox, AT_ONCE, network=False))
+        run_all_turns(Intake(deps, self.world.inbox, NO_WAITS, network=False))
 
     def publish(self, parcel: str) -> None:
         """Publish a claimed parcel."""

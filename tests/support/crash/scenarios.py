@@ -22,7 +22,7 @@ Act = Callable[[Program], object]
 
 
 @dataclass(frozen=True)
-class Life:
+class Scenario:
     """One scenario: ``before`` makes the state in which ``act``, the program that meets the fault, begins."""
 
     name: str
@@ -155,35 +155,35 @@ def watch_and_work(program: Program) -> None:
 IN_DONE = {b"done/a.pdf": b"good, filed earlier"}
 IN_FAILED = {b"failed/a.pdf": b"raise, filed earlier", b"failed/a.pdf.error.txt": b"a person's note"}
 
-LIVES = (
-    Life("watch: scan, claim, pack, publish", drop_files, Program.watch),
-    Life("work: a file inline", published_parcel({b"a": GOOD}), work_once),
-    Life("work: a file by reference", published_parcel({b"x/a": LARGE}), work_once),
-    Life("work: a four-file parcel", published_parcel(FOUR_FILES), work_once),
-    Life("work: the handler raises", published_parcel({b"a": RAISES}), work_once),
-    Life("work: the handler raises on its last attempt", parcel_on_last_attempt, work_once),
-    Life("work: the handler rejects the file", published_parcel({b"x/a": REJECTED}), work_once),
-    Life("success: done", handled_parcel({b"a.pdf": GOOD}), work_once),
-    Life("success: a four-file parcel, one split off", handled_parcel(FOUR_FILES), work_once),
-    Life("success: a duplicate message comes first", duplicate_message, Program.work),
-    Life("failure: failed", handled_parcel({b"x/a.pdf": REJECTED}), work_once),
-    Life("failure: its name exists in failed/", handled_parcel({b"a.pdf": REJECTED}, IN_FAILED), work_once),
-    Life("failure: a worker died, one-file parcel", parcel_of_lost_worker(b"a"), work_once),
-    Life("failure: a worker died, two-file parcel", parcel_of_lost_worker(b"a", b"x/b"), work_once),
-    Life("failure: a third worker died", parcel_of_lost_worker(b"a", crashes=2), work_once),
-    Life("sweep: missed", drop_files, Program.missed),
-    Life("sweep: stale, its callback was lost", parcel_without_callback({b"x/a.pdf": GOOD, b"b": RAISES}), Program.stale),
-    Life("sweep: stale, its error callback was lost", parcel_without_callback({b"a": REJECTED}), Program.stale),
-    Life("sweep: stale, its message was lost", parcel_without_message, Program.stale),
-    Life("sweep: stale, never published", lambda world: world.claim({b"x/a": GOOD}), Program.stale),
-    Life("sweep: stale, still queued", parcel_queued_too_long, Program.stale),
-    Life("sweep: stale, its worker died", lambda world: parcel_of_dead_worker(world, b"a", b"x/b"), Program.stale),
-    Life("sweep: stale, its lease says filed", parcel_marked_filed, Program.stale),
-    Life("sweep: stale, an empty parcel", empty_parcel, Program.stale),
-    Life("sweep: stale, open for writing", lambda world: world.claim({b"a": GOOD}), sweep_during_write),
-    Life("requeued by hand, failed again", requeued_file, watch_and_work),
-    *(Life("success: its name exists in done/", handled_parcel({b"a.pdf": GOOD}, IN_DONE), work_once, disk)
+SCENARIOS = (
+    Scenario("watch: scan, claim, pack, publish", drop_files, Program.watch),
+    Scenario("work: a file inline", published_parcel({b"a": GOOD}), work_once),
+    Scenario("work: a file by reference", published_parcel({b"x/a": LARGE}), work_once),
+    Scenario("work: a four-file parcel", published_parcel(FOUR_FILES), work_once),
+    Scenario("work: the handler raises", published_parcel({b"a": RAISES}), work_once),
+    Scenario("work: the handler raises on its last attempt", parcel_on_last_attempt, work_once),
+    Scenario("work: the handler rejects the file", published_parcel({b"x/a": REJECTED}), work_once),
+    Scenario("success: done", handled_parcel({b"a.pdf": GOOD}), work_once),
+    Scenario("success: a four-file parcel, one split off", handled_parcel(FOUR_FILES), work_once),
+    Scenario("success: a duplicate message comes first", duplicate_message, Program.work),
+    Scenario("failure: failed", handled_parcel({b"x/a.pdf": REJECTED}), work_once),
+    Scenario("failure: its name exists in failed/", handled_parcel({b"a.pdf": REJECTED}, IN_FAILED), work_once),
+    Scenario("failure: a worker died, one-file parcel", parcel_of_lost_worker(b"a"), work_once),
+    Scenario("failure: a worker died, two-file parcel", parcel_of_lost_worker(b"a", b"x/b"), work_once),
+    Scenario("failure: a third worker died", parcel_of_lost_worker(b"a", crashes=2), work_once),
+    Scenario("sweep: missed", drop_files, Program.missed),
+    Scenario("sweep: stale, its callback was lost", parcel_without_callback({b"x/a.pdf": GOOD, b"b": RAISES}), Program.stale),
+    Scenario("sweep: stale, its error callback was lost", parcel_without_callback({b"a": REJECTED}), Program.stale),
+    Scenario("sweep: stale, its message was lost", parcel_without_message, Program.stale),
+    Scenario("sweep: stale, never published", lambda world: world.claim({b"x/a": GOOD}), Program.stale),
+    Scenario("sweep: stale, still queued", parcel_queued_too_long, Program.stale),
+    Scenario("sweep: stale, its worker died", lambda world: parcel_of_dead_worker(world, b"a", b"x/b"), Program.stale),
+    Scenario("sweep: stale, its lease says filed", parcel_marked_filed, Program.stale),
+    Scenario("sweep: stale, an empty parcel", empty_parcel, Program.stale),
+    Scenario("sweep: stale, open for writing", lambda world: world.claim({b"a": GOOD}), sweep_during_write),
+    Scenario("requeued by hand, failed again", requeued_file, watch_and_work),
+    *(Scenario("success: its name exists in done/", handled_parcel({b"a.pdf": GOOD}, IN_DONE), work_once, disk)
       for disk in (Disk(), LinkingDisk(), TwoDisks())),
-    *(Life("failure: failed, other disks", handled_parcel({b"x/a.pdf": REJECTED}), work_once, disk)
+    *(Scenario("failure: failed, other disks", handled_parcel({b"x/a.pdf": REJECTED}), work_once, disk)
       for disk in (LinkingDisk(), TwoDisks())),
 )  # fmt: skip

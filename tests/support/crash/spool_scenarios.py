@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.crash.crash_points import walked
-from support.crash.fuse import Blown, Fuse
+from support.crash.crash_points import record_crash_point
+from support.crash.fuse import Fuse, ProcessDied
 from support.disk.disks import kind_of
-from support.disk.spools import AT_ONCE, RESERVED, Spool
+from support.disk.spools import NO_WAITS, RESERVED, Spool
 
 from inboxd.config.settings import Inbox
 from inboxd.fs.names import TEMP_PREFIX
@@ -29,7 +29,7 @@ from inboxd.spool.retention import LEFTOVER_SECONDS, delete_expired
 PARCEL, OTHER_PARCEL = f"{1:028x}", f"{2:028x}"
 P = b"claimed/" + PARCEL.encode() + b"/"
 LONG_NAME = b"\xc3\xbc" * 125 + b".pdf"
-FAR = 1e12
+FAR_FUTURE = 1e12
 """A time at which every file is old enough, in unix seconds."""
 
 Step = Callable[[Disk, Folders, Inbox], object]
@@ -44,7 +44,7 @@ def take(parcel: str) -> Step:
     """Return a step that claims every ready file in inbox/ into this parcel and packs it."""
 
     def step(disk: Disk, folders: Folders, inbox: Inbox) -> None:
-        entries = scan(Disk(), folders.inbox, inbox, AT_ONCE, lambda: FAR)
+        entries = scan(Disk(), folders.inbox, inbox, NO_WAITS, lambda: FAR_FUTURE)
         ready = [entry.path for entry in entries if isinstance(entry, ScannedEntry) and isinstance(entry.decision, Ready)]
         pack(disk, folders, inbox, parcel, claim(disk, folders, parcel, ready).claimed)
 
@@ -90,12 +90,16 @@ def requeue_file(path: bytes) -> Step:
 
 
 def _delete_leftover_notes(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
-    list(delete_expired(disk, folders.failed, FAR, 0.0, has_notes=True))
+    list(delete_expired(disk, folders.failed, FAR_FUTURE, 0.0, has_notes=True))
 
 
 def _prune(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
     prune_folders(
-        disk, folders, [ScannedFolder(b"sub/deep", 0.0), ScannedFolder(b"sub", 0.0), ScannedFolder(b"kept", 0.0)], FAR, 1.0
+        disk,
+        folders,
+        [ScannedFolder(b"sub/deep", 0.0), ScannedFolder(b"sub", 0.0), ScannedFolder(b"kept", 0.0)],
+        FAR_FUTURE,
+        1.0,
     )
 
 
@@ -105,7 +109,7 @@ def in_order(*steps: Step) -> Step:
 
 
 @dataclass(frozen=True)
-class Way:
+class SpoolScenario:
     """One scenario: the files before, the operation ``act``, the later pass ``recover``, and ``empty`` sub-folders.
 
     ``moved`` is the path that the operation moves out of done/ or failed/, if it does so.
@@ -140,31 +144,31 @@ class Way:
 
 
 FILING = (
-    Way("done", {P + b"a.pdf": b"A"}, to_done(b"a.pdf"), to_done(b"a.pdf")),
-    Way("done, its name taken", {P + b"a.pdf": b"A", b"done/a.pdf": b"B"}, to_done(b"a.pdf"), to_done(b"a.pdf")),
-    Way("done, in sub-folders", {P + b"x/y/a": b"A", b"done/x/b": b"B"}, to_done(b"x/y/a"), away),
-    Way("done, a sub-folder's name taken", {P + b"x/a": b"A", b"done/x": b"B"}, to_done(b"x/a"), to_done(b"x/a")),
-    Way("failed", {P + b"a.pdf": b"A"}, to_failed(b"a.pdf"), to_failed(b"a.pdf")),
-    Way(
+    SpoolScenario("done", {P + b"a.pdf": b"A"}, to_done(b"a.pdf"), to_done(b"a.pdf")),
+    SpoolScenario("done, its name taken", {P + b"a.pdf": b"A", b"done/a.pdf": b"B"}, to_done(b"a.pdf"), to_done(b"a.pdf")),
+    SpoolScenario("done, in sub-folders", {P + b"x/y/a": b"A", b"done/x/b": b"B"}, to_done(b"x/y/a"), away),
+    SpoolScenario("done, a sub-folder's name taken", {P + b"x/a": b"A", b"done/x": b"B"}, to_done(b"x/a"), to_done(b"x/a")),
+    SpoolScenario("failed", {P + b"a.pdf": b"A"}, to_failed(b"a.pdf"), to_failed(b"a.pdf")),
+    SpoolScenario(
         "failed, its name taken",
         {P + b"a.pdf": b"A", b"failed/a.pdf": b"B", b"failed/a.pdf.error.txt": note(b"a.pdf", OTHER_PARCEL)},
         to_failed(b"a.pdf"),
         to_failed(b"a.pdf"),
     ),
-    Way("failed, in sub-folders", {P + b"x/a": b"A"}, to_failed(b"x/a"), to_failed(b"x/a")),
-    Way("failed, with a name of 254 bytes", {P + LONG_NAME: b"A"}, to_failed(LONG_NAME), to_failed(LONG_NAME)),
+    SpoolScenario("failed, in sub-folders", {P + b"x/a": b"A"}, to_failed(b"x/a"), to_failed(b"x/a")),
+    SpoolScenario("failed, with a name of 254 bytes", {P + LONG_NAME: b"A"}, to_failed(LONG_NAME), to_failed(LONG_NAME)),
 )
 
 DROPPED = {b"inbox/a": b"A", b"inbox/x/y/b": b"B", b"inbox/x/c": b"C" * 99, b"done/a": b"D"}
-MOVING: tuple[Way, ...] = (
-    Way("claim", DROPPED, take(PARCEL), drain),
-    Way(
+MOVING: tuple[SpoolScenario, ...] = (
+    SpoolScenario("claim", DROPPED, take(PARCEL), drain),
+    SpoolScenario(
         "release",
         {P + b"x/a": b"A", b"inbox/x/a": b"B"},
         lambda disk, folders, _: release_file(disk, folders, PARCEL, b"x/a"),
         in_order(lambda disk, folders, _: release_file(disk, folders, PARCEL, b"x/a"), drain),
     ),
-    Way(
+    SpoolScenario(
         "split",
         {P + b"x/a": b"A", P + b"x/b": b"B"},
         lambda disk, folders, _: split_off(disk, folders, PARCEL, b"x/b", OTHER_PARCEL),
@@ -173,14 +177,14 @@ MOVING: tuple[Way, ...] = (
 )
 
 MOVING += (
-    Way(
+    SpoolScenario(
         "requeue",
         {b"failed/x/a": b"A", b"failed/x/a.error.txt": note(b"x/a", PARCEL), b"inbox/x/a": b"B"},
         requeue_file(b"x/a"),
         in_order(requeue_file(b"x/a"), _delete_leftover_notes, drain),
         moved=b"failed/x/a",
     ),
-    Way(
+    SpoolScenario(
         "requeue under the original name",
         {
             b"failed/a (2)": b"A",
@@ -195,14 +199,14 @@ MOVING += (
 )
 
 TIDYING = (
-    Way(
+    SpoolScenario(
         "remove empty parcels",
         {b"claimed/" + OTHER_PARCEL.encode() + b"/x/a": b"A"},
         lambda disk, folders, _: [remove_if_empty(disk, folders, parcel) for parcel in (PARCEL, OTHER_PARCEL)],
         away,
         empty=(P + b"x/y", P + b"z"),
     ),
-    Way(
+    SpoolScenario(
         "prune",
         {b"inbox/kept/a": b"A"},
         _prune,
@@ -218,13 +222,13 @@ def crash(step: Step, spool: Spool, disk: Disk, point: int, **options: object) -
     try:
         with spool.folders() as folders:
             step(fuse, folders, spool.inbox())
-    except (Blown, OSError):
+    except (ProcessDied, OSError):
         if not fuse.blown:
             raise
     return fuse.blown
 
 
-def crashes(way: Way, root: Path, disk: Disk, **options: object) -> Iterator[Spool]:
+def crashes(way: SpoolScenario, root: Path, disk: Disk, **options: object) -> Iterator[Spool]:
     """Run a scenario with a fault at operation 1, 2, 3 …, each in a new spool; yield the spool after the fault."""
     for point in itertools.count(1):
         spool = way.arrange(root / str(point))
@@ -232,7 +236,7 @@ def crashes(way: Way, root: Path, disk: Disk, **options: object) -> Iterator[Spo
             return
         error = options.get("error")
         fault = errno.errorcode[error.errno] if isinstance(error, OSError) else "dies after" if options.get("after") else "dies"
-        walked(way.name, fault, point, kind_of(disk))
+        record_crash_point(way.name, fault, point, kind_of(disk))
         yield spool
 
 
@@ -245,14 +249,14 @@ def places(files: Mapping[bytes, bytes]) -> dict[bytes, list[bytes]]:
     return paths
 
 
-def notes_wanted(files: Mapping[bytes, bytes]) -> set[bytes]:
+def expected_notes(files: Mapping[bytes, bytes]) -> set[bytes]:
     """Return the paths of the expected error notes: one per failed file."""
     failed = [path for paths in places(files).values() for path in paths if path.startswith(b"failed/")]
     split = [path.rpartition(b"/") for path in failed]
     return {folder + slash + note_name(name) for folder, slash, name in split}
 
 
-def notes_found(files: Mapping[bytes, bytes]) -> set[bytes]:
+def existing_notes(files: Mapping[bytes, bytes]) -> set[bytes]:
     """Return the paths of the existing error notes."""
     return {path for path, data in files.items() if _is_note(path, data)}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from support.crash import handler as handling
 from support.crash.fake_server import FakeQueue, FakeRedis, FakeResults
 from support.crash.faults import Fault
-from support.crash.fuse import Blown
+from support.crash.fuse import ProcessDied
 from support.crash.handler import calls, fails
 from support.crash.programs import NEVER, Program
-from support.crash.spool_scenarios import notes_found, notes_wanted, places
+from support.crash.spool_scenarios import existing_notes, expected_notes, places
 from support.disk.disks import TwoDisks
 from support.disk.spools import Spool
 from support.parts.fake_context import HOST, settings
@@ -86,12 +86,12 @@ class World:
             if value.startswith(own_prefix.encode()):
                 self.redis.values[key] = dead_owner.encode(), expires_at
 
-    def meet(self, act: Callable[[Program], object], fault: Fault, point: int) -> bool:
+    def run_with_fault(self, act: Callable[[Program], object], fault: Fault, point: int) -> bool:
         """Run ``act`` with a fault at operation ``point``; return whether it has so many operations."""
         program = self.program(fault, point)
         try:
             act(program)
-        except (Blown, TransientError, OSError):
+        except (ProcessDied, TransientError, OSError):
             if not program.fuse.blown:
                 raise
         if fault.kills and program.fuse.blown:
@@ -114,7 +114,7 @@ class World:
         if not isinstance(self.disk, TwoDisks):  # a move between two disks names the copy before it deletes the source
             assert {content: len(paths) for content, paths in paths_by_content.items()} == dict.fromkeys(self.contents, 1)
         assert self.filed_before.items() <= files.items()
-        assert notes_wanted(files) <= notes_found(files)
+        assert expected_notes(files) <= existing_notes(files)
 
     def assert_all_is_filed(self) -> None:
         """Assert that each content is once in the folder of its outcome, and that nothing is in flight."""

@@ -13,7 +13,7 @@ from inboxd.intake.readiness import WaitTimes
 from inboxd.spool.error_note import SUFFIX
 from inboxd.spool.layout import Folders, new_parcel_id, open_folders
 
-AT_ONCE = WaitTimes(settle_seconds=0.0, unsure_seconds=0.0, empty_seconds=0.0)
+NO_WAITS = WaitTimes(settle_seconds=0.0, unsure_seconds=0.0, empty_seconds=0.0)
 """Every file is complete as soon as it exists."""
 
 RESERVED = b"(only reserves its name)"

@@ -46,7 +46,7 @@ DEFAULTS: dict[str, Table] = {
     "sweep": {"missed_seconds": 1.0, "stale_seconds": 1.0, "grace_seconds": 1.0},
     "log": {"format": "json"},
     "defaults": {
-        "handler": f"{HANDLERS}:obey",
+        "handler": f"{HANDLERS}:execute_command",
         "settle_seconds": 0.1,
         "empty_file_seconds": 1.0,
         "empty_folder_seconds": 1.0,
@@ -329,7 +329,7 @@ class Stand:
         """Return the text of a failed file's error note."""
         return self.path("failed", name + b".error.txt", inbox).read_text("utf-8")
 
-    def is_at_rest(self, inbox: str = DROP) -> bool:
+    def has_no_pending_files(self, inbox: str = DROP) -> bool:
         """Return whether inbox/ and claimed/ contain no files."""
         return not self.names("inbox", inbox) and not self.names("claimed", inbox)
 

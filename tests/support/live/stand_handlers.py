@@ -14,7 +14,7 @@ from inboxd.handlers import describe
 FOLDER = Path(os.environ["STAND_FOLDER"])
 
 
-def obey(file: InboxFile) -> Any:  # noqa: ANN401 - any result
+def execute_command(file: InboxFile) -> Any:  # noqa: ANN401 - any result
     """Record the call and execute the file's command, such as "sleep 2"; without a known command describe the file."""
     record_call(file)
     words = file.stream.read(200).split(b"\n")[0].decode("utf-8", "replace").split(" ", 1)

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import PurePath
 
-from support.disk.spools import AT_ONCE, Spool
-from support.parts.fakes import FakeCounters, FakeLeases, FakeProgress, NoQueues, Sent
+from support.disk.spools import NO_WAITS, Spool
+from support.parts.fakes import FakeCounters, FakeLeases, FakeProgress, FakePublisher, FakeRedis
 
 from inboxd.config.settings import Inbox, Settings
 from inboxd.fs.syscalls import Disk
@@ -19,7 +19,7 @@ GRACE_SECONDS = 1e-6
 HOST = "here"
 
 
-def means(disk: Disk, leases: FakeLeases, sent: Sent) -> IntakeDeps:
+def make_intake_deps(disk: Disk, leases: FakeLeases, sent: FakePublisher) -> IntakeDeps:
     """Return an intake's dependencies."""
     return IntakeDeps(disk, leases, sent.send, HOST, GRACE_SECONDS)
 
@@ -27,18 +27,18 @@ def means(disk: Disk, leases: FakeLeases, sent: Sent) -> IntakeDeps:
 def intake(
     spool: Spool,
     leases: FakeLeases,
-    sent: Sent,
+    sent: FakePublisher,
     disk: Disk | None = None,
     *,
     registry: WorkerRegistry | None = None,
     **rules: object,
 ) -> Intake:
     """Return an inbox's intake, for which every file is complete at once; ``rules`` are inbox settings."""
-    deps = replace(means(disk or Disk(), leases, sent), registry=registry)
-    return Intake(deps, spool.inbox(**rules), AT_ONCE, network=False)
+    deps = replace(make_intake_deps(disk or Disk(), leases, sent), registry=registry)
+    return Intake(deps, spool.inbox(**rules), NO_WAITS, network=False)
 
 
-def take_all(intake: Intake) -> int:
+def run_all_turns(intake: Intake) -> int:
     """Run turns until the scan is complete; return the number of claimed files."""
     claimed = 0
     while True:
@@ -54,8 +54,8 @@ def settings(inbox: Inbox) -> Settings:
     return Settings(host=HOST, sweep={"grace_seconds": GRACE_SECONDS}, inbox={inbox.name: table})
 
 
-def make_worker_context(inbox: Inbox, leases: FakeLeases, sent: Sent, disk: Disk | None = None) -> WorkerContext:
+def make_worker_context(inbox: Inbox, leases: FakeLeases, sent: FakePublisher, disk: Disk | None = None) -> WorkerContext:
     """Return a worker context; ``sent`` keeps the messages that tasks send, and provides the stored results."""
-    client = NoQueues()
+    client = FakeRedis()
     locks = SweepLocks(client, HOST)
     return WorkerContext(settings(inbox), sent, disk or Disk(), client, leases, FakeProgress(), FakeCounters(), locks)

@@ -114,7 +114,7 @@ class FakeLeases:
 
 
 @dataclass
-class Sent:
+class FakePublisher:
     """A fake Celery app: keeps the parcels sent by an intake or by ``send_task``, and the stored results by task id."""
 
     parcels: list[Parcel] = field(default_factory=list)
@@ -130,7 +130,7 @@ class Sent:
         self.options.append({"name": name, **options})
 
     @property
-    def backend(self) -> "Sent":
+    def backend(self) -> "FakePublisher":
         return self
 
     def get_key_for_task(self, task_id: str) -> str:
@@ -174,7 +174,7 @@ class FakeCounters:
         tally.counts.clear()
 
 
-class NoQueues:
+class FakeRedis:
     """A fake Redis client with empty queues, which stores plain keys."""
 
     def __init__(self) -> None:

@@ -13,8 +13,8 @@ import pytest
 import redis
 import structlog
 from support.disk.spools import Spool
-from support.parts.fake_context import means
-from support.parts.fakes import FakeCounters, FakeLeases, Sent
+from support.parts.fake_context import make_intake_deps
+from support.parts.fakes import FakeCounters, FakeLeases, FakePublisher
 from support.waiting import eventually
 
 from inboxd.config.settings import Settings
@@ -102,9 +102,9 @@ class Watcher:
     def __post_init__(self) -> None:
         self.broker = Broker()
         self.leases = Leases(broker=self.broker)
-        self.sent = Sent()
+        self.sent = FakePublisher()
         self.counters = FakeCounters()
-        self.deps = means(Disk(), self.leases, self.sent)
+        self.deps = make_intake_deps(Disk(), self.leases, self.sent)
         self.hints = CountingHints()
         self.observer = self.make_observer(self.hints)
         rules = {**FAST, **self.rules}

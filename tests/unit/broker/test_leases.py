@@ -273,7 +273,7 @@ def test_a_crash_uses_up_no_retry(leases: AnyLeases) -> None:
     leases.take_over(P, read_lease(leases), LONG, crashed=True)
     leases.start(P, RIVAL, LONG)
 
-    assert (read_lease(leases).attempt, read_lease(leases).crashes, read_lease(leases).used_retries) == (2, 1, 1)
+    assert (read_lease(leases).attempt, read_lease(leases).crashes, read_lease(leases).attempts_used) == (2, 1, 1)
 
 
 def test_several_leases_are_read_in_order(leases: AnyLeases) -> None:

@@ -149,7 +149,7 @@ def test_the_state_follows_from_lease_and_outcome(state: LeaseState | None, has_
 
 @pytest.mark.parametrize(("attempt", "crashes", "retries"), [(0, 0, 0), (1, 0, 1), (3, 2, 1), (1, 2, 0)])
 def test_an_attempt_in_which_the_worker_died_uses_up_no_retry(attempt: int, crashes: int, retries: int) -> None:
-    assert make_lease(LeaseState.RUNNING, attempt=attempt, crashes=crashes).used_retries == retries
+    assert make_lease(LeaseState.RUNNING, attempt=attempt, crashes=crashes).attempts_used == retries
 
 
 def test_a_parcel_whose_split_was_interrupted_is_split() -> None:

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 from support.disk.spools import Spool
-from support.parts.fake_context import HOST, intake, means, take_all
-from support.parts.fakes import FakeLeases, Sent
+from support.parts.fake_context import HOST, intake, make_intake_deps, run_all_turns
+from support.parts.fakes import FakeLeases, FakePublisher
 
 from inboxd.broker.leases import LeaseState
 from inboxd.fs.mounts import Mount
@@ -65,7 +65,7 @@ def known_rate(seconds_per_file: float = 0.001) -> FakeLeases:
 
 def test_a_ready_file_is_claimed_leased_and_sent_with_its_content(spool: Spool) -> None:
     spool.put(b"inbox/x/a.txt", b"hello")
-    leases, sent = FakeLeases(), Sent()
+    leases, sent = FakeLeases(), FakePublisher()
 
     result = intake(spool, leases, sent).run_turn("event")
 
@@ -85,7 +85,7 @@ def test_a_ready_file_is_claimed_leased_and_sent_with_its_content(spool: Spool) 
 def test_a_multi_file_parcel_carries_content_only_if_a_worker_needs_it(
     needs_inline: bool | None, files: int, is_inline: bool, spool: Spool
 ) -> None:
-    sent = Sent()
+    sent = FakePublisher()
     registry = None if needs_inline is None else SimpleNamespace(needs_inline=needs_inline)
     drop_intake = intake(spool, known_rate(), sent, registry=registry)
     spool.put(b"inbox/first")
@@ -101,7 +101,7 @@ def test_a_multi_file_parcel_carries_content_only_if_a_worker_needs_it(
 
 def test_a_large_file_is_sent_by_reference(spool: Spool) -> None:
     spool.put(b"inbox/a", b"x" * 65)
-    sent = Sent()
+    sent = FakePublisher()
 
     intake(spool, FakeLeases(), sent, inline_bytes_max=64).run_turn("event")
 
@@ -109,7 +109,7 @@ def test_a_large_file_is_sent_by_reference(spool: Spool) -> None:
 
 
 def test_from_an_empty_inbox_nothing_is_claimed(spool: Spool) -> None:
-    sent = Sent()
+    sent = FakePublisher()
 
     result = intake(spool, FakeLeases(), sent).run_turn("scan")
 
@@ -120,8 +120,8 @@ def test_from_an_empty_inbox_nothing_is_claimed(spool: Spool) -> None:
 
 def test_ready_in_is_the_time_until_an_incomplete_file_is_complete(spool: Spool) -> None:
     spool.put(b"inbox/a")
-    sent = Sent()
-    waiting = Intake(means(Disk(), FakeLeases(), sent), spool.inbox(), WaitTimes(100.0, 100.0, 100.0), network=False)
+    sent = FakePublisher()
+    waiting = Intake(make_intake_deps(Disk(), FakeLeases(), sent), spool.inbox(), WaitTimes(100.0, 100.0, 100.0), network=False)
 
     result = waiting.run_turn("event")
 
@@ -132,11 +132,11 @@ def test_ready_in_is_the_time_until_an_incomplete_file_is_complete(spool: Spool)
 def test_rescan_seconds_is_the_time_spent_on_entries_that_stay(spool: Spool) -> None:
     drop(spool, 30)
     waits, disk = WaitTimes(1e6, 1e6, 1e6), SlowDisk()
-    waiting = Intake(means(disk, known_rate(10.0), Sent()), spool.inbox(), waits, network=False)
+    waiting = Intake(make_intake_deps(disk, known_rate(10.0), FakePublisher()), spool.inbox(), waits, network=False)
 
     assert waiting.run_turn("scan").scan.rescan_seconds > 30 * SlowDisk.SECONDS
 
-    assert intake(spool, known_rate(10.0), Sent(), disk).run_turn("scan").scan.rescan_seconds < 30 * SlowDisk.SECONDS
+    assert intake(spool, known_rate(10.0), FakePublisher(), disk).run_turn("scan").scan.rescan_seconds < 30 * SlowDisk.SECONDS
 
 
 def test_rescan_seconds_covers_all_turns_of_one_scan_only(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,9 @@ def test_rescan_seconds_covers_all_turns_of_one_scan_only(spool: Spool, monkeypa
     clock = Clock()
     monkeypatch.setattr(ready_files, "time", clock)
     drop(spool, 25)
-    drop_intake = Intake(means(Disk(), known_rate(), Sent()), spool.inbox(), WaitTimes(1e6, 1e6, 1e6), network=False)
+    drop_intake = Intake(
+        make_intake_deps(Disk(), known_rate(), FakePublisher()), spool.inbox(), WaitTimes(1e6, 1e6, 1e6), network=False
+    )
     durations = [drop_intake.run_turn("scan").scan.rescan_seconds for _ in range(3)]
 
     for number in range(24):
@@ -172,17 +174,22 @@ class SlowListDisk(Disk):
 def test_rescan_seconds_excludes_refused_entries_and_includes_sub_folders(spool: Spool) -> None:
     for number in range(9):
         spool.where(b"inbox/link%d" % number).symlink_to("nowhere")
-    refused = intake(spool, known_rate(), Sent(), SlowListDisk()).run_turn("scan").scan.rescan_seconds
+    refused = intake(spool, known_rate(), FakePublisher(), SlowListDisk()).run_turn("scan").scan.rescan_seconds
     for number in range(9):
         spool.where(b"inbox/folder%d" % number).mkdir()
-    kept = intake(spool, known_rate(), Sent(), SlowListDisk(), empty_folders="keep").run_turn("scan").scan.rescan_seconds
+    kept = (
+        intake(spool, known_rate(), FakePublisher(), SlowListDisk(), empty_folders="keep").run_turn("scan").scan.rescan_seconds
+    )
 
     assert refused * 2 < kept
     assert kept > 9 * SlowListDisk.SECONDS
 
 
 def test_rescan_seconds_includes_the_listing_of_an_empty_folder(spool: Spool) -> None:
-    assert intake(spool, known_rate(), Sent(), SlowListDisk()).run_turn("scan").scan.rescan_seconds >= SlowListDisk.SECONDS
+    assert (
+        intake(spool, known_rate(), FakePublisher(), SlowListDisk()).run_turn("scan").scan.rescan_seconds
+        >= SlowListDisk.SECONDS
+    )
 
 
 def test_a_parcel_is_smaller_if_packing_is_slow(spool: Spool) -> None:
@@ -192,9 +199,9 @@ def test_a_parcel_is_smaller_if_packing_is_slow(spool: Spool) -> None:
             return super().open_file(at, name)
 
     drop(spool, 60)
-    sent = Sent()
+    sent = FakePublisher()
 
-    take_all(intake(spool, known_rate(), sent, SlowOpenDisk()))
+    run_all_turns(intake(spool, known_rate(), sent, SlowOpenDisk()))
 
     assert 1 < max(len(parcel.files) for parcel in sent.parcels) <= 25
 
@@ -209,19 +216,19 @@ def test_a_lost_claim_does_not_count_as_packing_time(spool: Spool) -> None:
         rename_over = rename
 
     drop(spool, 1)
-    sent = Sent()
+    sent = FakePublisher()
     drop_intake = intake(spool, known_rate(), sent, LostRaceDisk())
     drop_intake.run_turn("event")
     drop(spool, 60)
 
-    take_all(drop_intake)
+    run_all_turns(drop_intake)
 
     assert [len(parcel.files) for parcel in sent.parcels][:1] == [1]
 
 
 def test_an_open_file_is_checked_again_and_has_no_known_completion(spool: Spool) -> None:
     with spool.put(b"inbox/a").open("ab"):
-        scan = intake(spool, known_rate(), Sent()).run_turn("scan").scan
+        scan = intake(spool, known_rate(), FakePublisher()).run_turn("scan").scan
 
     assert scan.ready_in is None
     assert scan.recheck_in == pytest.approx(BUSY_RECHECK_SECONDS, abs=0.5)
@@ -229,7 +236,7 @@ def test_an_open_file_is_checked_again_and_has_no_known_completion(spool: Spool)
 
 def test_before_the_speed_is_known_a_limited_number_of_single_file_parcels_is_sent(spool: Spool) -> None:
     drop(spool, UNKNOWN_RATE_PARCELS_MAX + 5)
-    sent = Sent()
+    sent = FakePublisher()
 
     result = intake(spool, FakeLeases(), sent).run_turn("event")
 
@@ -239,10 +246,10 @@ def test_before_the_speed_is_known_a_limited_number_of_single_file_parcels_is_se
 
 def test_files_for_a_fast_handler_share_parcels(spool: Spool) -> None:
     drop(spool, 251)
-    sent = Sent()
+    sent = FakePublisher()
 
     drop_intake = intake(spool, known_rate(), sent, parcel_files_max=100)
-    take_all(drop_intake)
+    run_all_turns(drop_intake)
     drop_intake.run_turn("returned", scan=False)
 
     sizes = [len(parcel.files) for parcel in sent.parcels]
@@ -253,18 +260,18 @@ def test_files_for_a_fast_handler_share_parcels(spool: Spool) -> None:
 
 def test_files_for_a_slow_handler_are_sent_in_single_file_parcels(spool: Spool) -> None:
     drop(spool, 5)
-    sent = Sent()
+    sent = FakePublisher()
 
-    take_all(intake(spool, known_rate(10.0), sent))
+    run_all_turns(intake(spool, known_rate(10.0), sent))
 
     assert [len(parcel.files) for parcel in sent.parcels] == [1] * 5
 
 
 def test_no_parcel_exceeds_parcel_bytes_max(spool: Spool) -> None:
     drop(spool, 60, size=60)
-    sent = Sent()
+    sent = FakePublisher()
 
-    take_all(intake(spool, known_rate(), sent, parcel_bytes_max=1024))
+    run_all_turns(intake(spool, known_rate(), sent, parcel_bytes_max=1024))
 
     assert max(parcel.inline_bytes for parcel in sent.parcels) <= 1024
     assert max(len(parcel.files) for parcel in sent.parcels) == 1024 // 60
@@ -273,16 +280,16 @@ def test_no_parcel_exceeds_parcel_bytes_max(spool: Spool) -> None:
 def test_parcel_bytes_max_does_not_limit_parcels_without_content(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batching, "PACKING_SECONDS_MAX", 1e3)  # however slow this machine packs just now
     drop(spool, 60, size=60)
-    sent = Sent()
+    sent = FakePublisher()
 
-    take_all(intake(spool, known_rate(), sent, registry=SimpleNamespace(needs_inline=False), parcel_bytes_max=1024))
+    run_all_turns(intake(spool, known_rate(), sent, registry=SimpleNamespace(needs_inline=False), parcel_bytes_max=1024))
 
     assert [len(parcel.files) for parcel in sent.parcels] == [1, 59]  # the first determines the seconds per file
 
 
 def test_no_more_files_are_claimed_than_in_flight_files_max(spool: Spool) -> None:
     drop(spool, 30)
-    sent = Sent()
+    sent = FakePublisher()
     drop_intake = intake(spool, known_rate(), sent, in_flight_files_max=10)
 
     are_waiting = [drop_intake.run_turn("event").is_waiting for _ in range(3)]
@@ -294,16 +301,16 @@ def test_no_more_files_are_claimed_than_in_flight_files_max(spool: Spool) -> Non
 
 def test_claims_stop_once_in_flight_bytes_max_is_reached(spool: Spool) -> None:
     drop(spool, 60, size=64)
-    sent = Sent()
+    sent = FakePublisher()
 
-    take_all(intake(spool, known_rate(0.05), sent, in_flight_bytes_max=1024))
+    run_all_turns(intake(spool, known_rate(0.05), sent, in_flight_bytes_max=1024))
 
     assert 1024 <= sum(parcel.inline_bytes for parcel in sent.parcels) < 2 * 1024
 
 
 def test_after_a_parcel_is_filed_the_next_one_is_sent(spool: Spool) -> None:
     drop(spool, 3)
-    sent = Sent()
+    sent = FakePublisher()
     drop_intake = intake(spool, known_rate(), sent, in_flight_files_max=1)
     drop_intake.run_turn("event")
     for place in (spool.root / "claimed").iterdir():
@@ -319,7 +326,7 @@ def test_after_a_parcel_is_filed_the_next_one_is_sent(spool: Spool) -> None:
 def test_parcels_of_other_processes_count_as_in_flight(spool: Spool) -> None:
     spool.claimed(*[b"%d" % number for number in range(10)])
     drop(spool, 1)
-    sent = Sent()
+    sent = FakePublisher()
 
     result = intake(spool, known_rate(), sent, in_flight_files_max=10).run_turn("event")
 
@@ -329,14 +336,14 @@ def test_parcels_of_other_processes_count_as_in_flight(spool: Spool) -> None:
 def test_a_turn_scans_a_limited_number_of_entries(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ready_files, "ENTRIES_PER_TURN", 4)
     drop(spool, 10)
-    sent = Sent()
+    sent = FakePublisher()
     drop_intake = intake(spool, known_rate(10.0), sent)
 
     first = drop_intake.run_turn("event")
 
     assert first.has_more
     assert not drop_intake.is_between_scans
-    take_all(drop_intake)
+    run_all_turns(drop_intake)
     assert drop_intake.is_between_scans
     drop_intake.run_turn("returned", scan=False)
     assert len(sent.paths()) == 10
@@ -345,7 +352,7 @@ def test_a_turn_scans_a_limited_number_of_entries(spool: Spool, monkeypatch: pyt
 def test_a_turn_ends_when_its_time_is_up(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "TURN_SECONDS", -1.0)
     drop(spool, 3)
-    sent = Sent()
+    sent = FakePublisher()
     drop_intake = intake(spool, known_rate(10.0), sent)
 
     turns = [(drop_intake.run_turn("event").has_more, len(sent.parcels)) for _ in range(3)]
@@ -356,7 +363,7 @@ def test_a_turn_ends_when_its_time_is_up(spool: Spool, monkeypatch: pytest.Monke
 def test_the_files_of_an_interrupted_turn_are_sent_before_the_next_scan(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intake_module, "TURN_SECONDS", -1.0)
     drop(spool, 3)
-    drop_intake = intake(spool, known_rate(10.0), Sent())
+    drop_intake = intake(spool, known_rate(10.0), FakePublisher())
     mode = WatchMode(uses_events=True, reason="")
     watched = WatchedInbox(spool.inbox(), drop_intake, Mount(1, "ext4", "/"), mode, (0, 0, 0, 0), requested_reason=None)
 
@@ -372,7 +379,7 @@ def test_the_files_of_an_interrupted_turn_are_sent_before_the_next_scan(spool: S
 @pytest.mark.parametrize(("wait_for_more", "sent_at_once"), [(True, 31), (False, 33)])
 def test_without_wait_for_more_every_ready_file_is_sent(wait_for_more: bool, sent_at_once: int, spool: Spool) -> None:
     drop(spool, 33)
-    sent = Sent()
+    sent = FakePublisher()
 
     result = intake(spool, known_rate(), sent, parcel_files_max=10).run_turn("sweep", wait_for_more=wait_for_more)
 
@@ -388,7 +395,7 @@ def test_sub_folders_are_pruned_a_few_at_a_time_and_the_scan_ends_with_the_last(
     for name in names:
         spool.where(b"inbox/" + name).mkdir(parents=True)
         spool.put(b"done/%s/a" % name)
-    drop_intake = intake(spool, known_rate(), Sent(), empty_folder_seconds=0.0)
+    drop_intake = intake(spool, known_rate(), FakePublisher(), empty_folder_seconds=0.0)
 
     turns = [
         (drop_intake.run_turn("scan").has_more, len(spool.folders_in("inbox")), drop_intake.is_between_scans) for _ in range(3)
@@ -404,12 +411,12 @@ def test_a_scan_continues_in_the_same_inbox_if_descriptor_numbers_are_reused(
     monkeypatch.setattr(ready_files, "ENTRIES_PER_TURN", 2)
     for path in (b"a", b"b", b"c", b"x/d", b"x/y/e"):
         spool.put(b"inbox/" + path)
-    sent = Sent()
+    sent = FakePublisher()
     drop_intake = intake(spool, FakeLeases(), sent)
     drop_intake.run_turn("event")
 
     opened = [os.open("/", os.O_RDONLY) for _ in range(opened_count)]
-    take_all(drop_intake)
+    run_all_turns(drop_intake)
 
     for descriptor in opened:
         os.close(descriptor)
@@ -418,7 +425,7 @@ def test_a_scan_continues_in_the_same_inbox_if_descriptor_numbers_are_reused(
 
 def test_every_claimed_file_is_logged(spool: Spool) -> None:
     spool.put(b"inbox/\xff\n", b"hello")
-    sent = Sent()
+    sent = FakePublisher()
 
     with capture_logs() as lines:
         intake(spool, FakeLeases(), sent).run_turn("event")

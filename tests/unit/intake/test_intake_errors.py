@@ -9,8 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 from support.disk.disks import MovingDisk, RacingDisk, RefusingDisk
 from support.disk.spools import Spool
-from support.parts.fake_context import intake, means, take_all
-from support.parts.fakes import FakeLeases, Sent
+from support.parts.fake_context import intake, make_intake_deps, run_all_turns
+from support.parts.fakes import FakeLeases, FakePublisher
 
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
@@ -26,7 +26,7 @@ def spool(tmp_path: Path) -> Spool:
     return Spool.make(tmp_path / "drop")
 
 
-class UnavailableBroker(Sent):
+class UnavailableBroker(FakePublisher):
     """A broker that is unavailable until a test changes that."""
 
     is_unavailable = True
@@ -47,7 +47,7 @@ def test_refused_entries_are_moved_to_failed_with_their_reasons(spool: Spool) ->
     spool.where(b"inbox/link").symlink_to("/etc/passwd")
     os.mkfifo(spool.where(b"inbox/pipe"))
     spool.put(b"inbox/1/2/deep")
-    sent = Sent()
+    sent = FakePublisher()
 
     result = intake(spool, FakeLeases(), sent, size_bytes_max=100, depth_max=1).run_turn("event")
 
@@ -66,7 +66,7 @@ def test_refused_entries_are_moved_to_failed_with_their_reasons(spool: Spool) ->
 
 def test_a_file_that_is_opened_for_writing_again_is_released(spool: Spool) -> None:
     place = spool.put(b"inbox/a")
-    sent = Sent()
+    sent = FakePublisher()
     writers = []
 
     def reopen(_name: bytes) -> None:
@@ -83,7 +83,7 @@ def test_a_file_that_is_opened_for_writing_again_is_released(spool: Spool) -> No
 
 def test_a_file_that_was_rewritten_after_the_scan_is_released(spool: Spool) -> None:
     place = spool.put(b"inbox/a", b"old")
-    sent = Sent()
+    sent = FakePublisher()
 
     def rewrite(_name: bytes) -> None:
         if place.exists():
@@ -98,7 +98,7 @@ def test_a_file_that_was_rewritten_after_the_scan_is_released(spool: Spool) -> N
 def test_a_file_without_permission_is_logged_once_and_stays(spool: Spool) -> None:
     spool.put(b"inbox/a")
     spool.put(b"inbox/x/b")
-    sent = Sent()
+    sent = FakePublisher()
     drop_intake = intake(spool, FakeLeases(), sent, MovingDisk(_not_permitted))
 
     with capture_logs() as lines:
@@ -114,13 +114,13 @@ def test_a_file_without_permission_is_logged_once_and_stays(spool: Spool) -> Non
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS], ids=errno.errorcode.get)
 def test_an_inbox_wide_error_ends_the_turn_and_the_next_turn_claims_the_file(code: int, spool: Spool) -> None:
     spool.put(b"inbox/a")
-    leases, sent = FakeLeases(), Sent()
+    leases, sent = FakeLeases(), FakePublisher()
 
     with pytest.raises(FolderUnavailable, match="drop"):
         intake(spool, leases, sent, MovingDisk(_raise_error(code))).run_turn("event")
 
     assert spool.files() == {b"inbox/a": b"content"}
-    take_all(intake(spool, leases, sent))
+    run_all_turns(intake(spool, leases, sent))
     assert sent.paths() == [b"a"]
 
 
@@ -128,7 +128,7 @@ def test_an_inbox_wide_error_ends_the_turn_and_the_next_turn_claims_the_file(cod
 def test_a_file_that_can_not_be_moved_does_not_affect_others(code: int, spool: Spool) -> None:
     spool.put(b"inbox/a")
     spool.put(b"inbox/b")
-    leases, sent = FakeLeases(), Sent()
+    leases, sent = FakeLeases(), FakePublisher()
 
     with capture_logs() as lines:
         intake(spool, leases, sent, RefusingDisk("rename_over", b"a", code)).run_turn("event")
@@ -140,7 +140,7 @@ def test_a_file_that_can_not_be_moved_does_not_affect_others(code: int, spool: S
 
 @pytest.mark.parametrize("missing", ["inbox", "claimed", "done", "failed"])
 def test_after_a_missing_folder_a_new_scan_begins(missing: str, spool: Spool) -> None:
-    sent = Sent()
+    sent = FakePublisher()
     drop_intake = intake(spool, FakeLeases(), sent)
     (spool.root / missing).rmdir()
     with pytest.raises(FolderUnavailable, match=missing):
@@ -182,7 +182,7 @@ def test_nothing_more_is_claimed_while_the_broker_is_unavailable(spool: Spool) -
 
 def test_a_claim_without_files_leaves_no_lease_and_no_parcel(spool: Spool) -> None:
     place = spool.put(b"inbox/a")
-    leases, sent = FakeLeases(), Sent()
+    leases, sent = FakeLeases(), FakePublisher()
 
     intake(spool, leases, sent, RacingDisk(Disk(), place.unlink, only="mkdir")).run_turn("event")
 
@@ -195,20 +195,20 @@ def test_emptied_sub_folders_are_removed_unless_the_settings_keep_them(keep: str
     (spool.root / "inbox" / "x" / "y").mkdir(parents=True)
     (spool.root / "done" / "x" / "y").mkdir(parents=True)
 
-    result = intake(spool, FakeLeases(), Sent(), empty_folders=keep, empty_folder_seconds=0.0).run_turn("scan")
+    result = intake(spool, FakeLeases(), FakePublisher(), empty_folders=keep, empty_folder_seconds=0.0).run_turn("scan")
 
     assert result.scan.has_folders
     assert spool.folders_in("inbox") - folders in (set(), {b"x"})  # each scan removes one level
-    take_all(intake(spool, FakeLeases(), Sent(), empty_folders=keep, empty_folder_seconds=0.0))
+    run_all_turns(intake(spool, FakeLeases(), FakePublisher(), empty_folders=keep, empty_folder_seconds=0.0))
     assert spool.folders_in("inbox") == folders
 
 
 def test_on_a_network_mount_the_servers_clock_is_used(spool: Spool) -> None:
     """The server's clock is an hour slow: by the local clock, its new files would be an hour old."""
     spool.put(b"inbox/a")
-    sent = Sent()
+    sent = FakePublisher()
     waits = WaitTimes(settle_seconds=5.0, unsure_seconds=5.0, empty_seconds=5.0)
-    drop_intake = Intake(means(SlowClockDisk(), FakeLeases(), sent), spool.inbox(), waits, network=True)
+    drop_intake = Intake(make_intake_deps(SlowClockDisk(), FakeLeases(), sent), spool.inbox(), waits, network=True)
 
     assert drop_intake.run_turn("scan").claimed == 0
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from support.disk.deep_trees import deep_tree
 from support.disk.disks import RacingDisk, RefusingDisk
-from support.disk.scanned import FAR, decisions, look
-from support.disk.spools import AT_ONCE, Spool
+from support.disk.scanned import FAR_FUTURE, decisions, look
+from support.disk.spools import NO_WAITS, Spool
 
 from inboxd.fs.syscalls import Disk, FileKind
 from inboxd.intake.readiness import Ignore, Ready, Refuse
@@ -147,7 +147,7 @@ def test_a_folder_that_vanishes_during_the_scan_is_skipped(spool: Spool) -> None
     (spool.root / "inbox" / "x").mkdir()
     disk = Disk()
     with spool.folders() as folders:
-        entries = scan(disk, folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR)
+        entries = scan(disk, folders.inbox, spool.inbox(), NO_WAITS, lambda: FAR_FUTURE)
         seen = [next(entries)]
 
         (spool.root / "inbox" / "x").rmdir()
@@ -160,7 +160,7 @@ def test_a_folder_that_is_replaced_by_a_link_during_the_scan_is_not_followed(spo
     spool.put(b"inbox/a")
     (spool.root / "inbox" / "x").mkdir()
     with spool.folders() as folders:
-        entries = scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR)
+        entries = scan(Disk(), folders.inbox, spool.inbox(), NO_WAITS, lambda: FAR_FUTURE)
         seen = [next(entries)]
 
         (spool.root / "inbox" / "x").rmdir()

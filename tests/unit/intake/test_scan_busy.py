@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from support.descriptors import open_descriptors
 from support.disk.disks import RefusingDisk
-from support.disk.scanned import FAR, decisions, look
-from support.disk.spools import AT_ONCE, Spool
+from support.disk.scanned import FAR_FUTURE, decisions, look
+from support.disk.spools import NO_WAITS, Spool
 
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.readiness import Ready, Wait, WaitTimes
@@ -75,7 +75,7 @@ def test_a_scan_continues_after_the_descriptors_of_its_first_turn_are_closed(spo
     for path in (b"a", b"x/b", b"x/y/c"):
         spool.put(b"inbox/" + path)
     with spool.folders() as folders:
-        entries = scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR)
+        entries = scan(Disk(), folders.inbox, spool.inbox(), NO_WAITS, lambda: FAR_FUTURE)
         seen = [next(entries)]
     reused = [os.open("/", os.O_RDONLY) for _ in range(5)]  # the numbers of the closed descriptors
 
@@ -113,7 +113,7 @@ def test_an_abandoned_scan_closes_its_descriptors(spool: Spool) -> None:
     open_before = open_descriptors()
 
     with spool.folders() as folders:
-        entries: Iterator[object] = scan(Disk(), folders.inbox, spool.inbox(), AT_ONCE, lambda: FAR)
+        entries: Iterator[object] = scan(Disk(), folders.inbox, spool.inbox(), NO_WAITS, lambda: FAR_FUTURE)
         next(entries)
         del entries
 

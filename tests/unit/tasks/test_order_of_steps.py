@@ -8,9 +8,9 @@ import redis
 from celery import Celery
 from celery.worker.request import Request
 from kombu.message import Message
-from support.disk.spools import AT_ONCE, Spool
-from support.parts.fake_context import HOST, take_all
-from support.parts.fakes import FakeLeases, Sent
+from support.disk.spools import NO_WAITS, Spool
+from support.parts.fake_context import HOST, run_all_turns
+from support.parts.fakes import FakeLeases, FakePublisher
 from support.valkey import settings_for
 
 from inboxd.config.settings import Inbox
@@ -38,7 +38,7 @@ def app(valkey_url: str, valkey: redis.Redis, spool: Spool) -> Iterator[Celery]:
 def test_a_parcel_is_claimed_and_leased_before_it_is_sent(spool: Spool) -> None:
     spool.put(b"inbox/small", b"inside the message")
     spool.put(b"inbox/large", b"x" * 65)
-    leases, sent, found = FakeLeases(), Sent(), []
+    leases, sent, found = FakeLeases(), FakePublisher(), []
 
     def send(parcel: Parcel, inbox: Inbox) -> None:
         sent.send(parcel, inbox)
@@ -46,7 +46,7 @@ def test_a_parcel_is_claimed_and_leased_before_it_is_sent(spool: Spool) -> None:
         assert parcel.id in leases.records
 
     deps = IntakeDeps(Disk(), leases, send, HOST, 1.0)  # type: ignore[arg-type]
-    take_all(Intake(deps, spool.inbox(), AT_ONCE, network=False))
+    run_all_turns(Intake(deps, spool.inbox(), NO_WAITS, network=False))
 
     assert sorted(sent.paths()) == [b"large", b"small"]
     for parcel in sent.parcels:

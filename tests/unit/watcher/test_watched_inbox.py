@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 import pytest
 from support.disk.spools import Spool
 from support.parts.fake_context import intake
-from support.parts.fakes import FakeLeases, Sent
+from support.parts.fakes import FakeLeases, FakePublisher
 
 from inboxd.fs.mounts import Mount
 from inboxd.fs.syscalls import Disk
@@ -43,7 +43,7 @@ def spool(tmp_path: Path) -> Spool:
 def make_idle_inbox(spool: Spool, mode: WatchMode = EVENTS) -> WatchedInbox:
     """Return a watched inbox whose first scan has started."""
     inbox = spool.inbox(poll_seconds=POLL, settle_seconds=SETTLE)
-    watched = WatchedInbox(inbox, intake(spool, FakeLeases(), Sent()), Mount(1, "ext4", "/"), mode, (0, 0, 0, 0))
+    watched = WatchedInbox(inbox, intake(spool, FakeLeases(), FakePublisher()), Mount(1, "ext4", "/"), mode, (0, 0, 0, 0))
     watched.on_scan_start()
     return watched
 
@@ -71,7 +71,9 @@ def rescan() -> NextTurn:
 
 
 def test_a_new_inbox_is_scanned_at_once(spool: Spool) -> None:
-    watched = WatchedInbox(spool.inbox(), intake(spool, FakeLeases(), Sent()), Mount(1, "ext4", "/"), EVENTS, (0, 0, 0, 0))
+    watched = WatchedInbox(
+        spool.inbox(), intake(spool, FakeLeases(), FakePublisher()), Mount(1, "ext4", "/"), EVENTS, (0, 0, 0, 0)
+    )
 
     assert (watched.next_turn, watched.outage) == (NextTurn(-math.inf, START), None)
 

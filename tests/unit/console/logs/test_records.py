@@ -22,7 +22,7 @@ def test_a_line_is_read_with_its_time() -> None:
     found = record("file_done", file="a.pdf", parcel=P)
 
     assert found.at == NOON
-    assert (found.event, found.text("file"), found.parcels, found.is_ours) == ("file_done", "a.pdf", {P}, True)
+    assert (found.event, found.text("file"), found.parcels, found.is_from_inboxd) == ("file_done", "a.pdf", {P}, True)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_library_s_message_is_not_mistaken_for_an_event_of_inboxd() -> None:
     found = parse(json.dumps(fields).encode())
 
     assert found is not None
-    assert not found.is_ours
+    assert not found.is_from_inboxd
     assert not LogFilter(outcomes=("done",)).matches(found)
 
 

@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 from support.disk.spools import Spool
 from support.parts.fake_context import make_worker_context
-from support.parts.fakes import FakeLeases, Sent
+from support.parts.fakes import FakeLeases, FakePublisher
 
 from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED
 from inboxd.tasks.outcomes import callbacks
@@ -29,7 +29,7 @@ def registered(tmp_path: Path) -> dict[str, dict[str, Any]]:
         return lambda function: function
 
     app: Any = SimpleNamespace(task=task)
-    current = CurrentContext(make_worker_context(Spool.make(tmp_path / "drop").inbox(), FakeLeases(), Sent()))
+    current = CurrentContext(make_worker_context(Spool.make(tmp_path / "drop").inbox(), FakeLeases(), FakePublisher()))
     process_parcel.register(app, current)
     callbacks.register(app, current)
     return options_by_name

@@ -7,7 +7,7 @@ from celery.states import FAILURE, SUCCESS
 from structlog.testing import capture_logs
 from support.disk.spools import Spool
 from support.parts import fake_context
-from support.parts.fakes import FakeLeases, Sent
+from support.parts.fakes import FakeLeases, FakePublisher
 from support.processes import dead_token
 
 from inboxd.broker.leases import LeaseState
@@ -26,7 +26,7 @@ class InboxWithParcel:
     """One inbox with a parcel, and the worker context of its callbacks."""
 
     def __init__(self, root: Path) -> None:
-        self.spool, self.leases, self.sent = Spool.make(root), FakeLeases(), Sent()
+        self.spool, self.leases, self.sent = Spool.make(root), FakeLeases(), FakePublisher()
         self.parcel = self.spool.claimed(b"x/a.pdf")
 
     @property

@@ -9,7 +9,7 @@ import redis
 import structlog
 from support.disk.spools import Spool
 from support.parts.fake_context import HOST, make_worker_context
-from support.parts.fakes import FakeLeases, Sent
+from support.parts.fakes import FakeLeases, FakePublisher
 
 from inboxd.broker.heartbeat import Heartbeat, InboxReport, write_heartbeat
 from inboxd.logs import events
@@ -55,7 +55,7 @@ class Worker:
         self.spool = spool
         self.redis = FakeRedis()
         context = dataclasses.replace(
-            make_worker_context(spool.inbox(), FakeLeases(), Sent()),
+            make_worker_context(spool.inbox(), FakeLeases(), FakePublisher()),
             client=self.redis,
             sweep_locks=SweepLocks(self.redis, HOST),
         )

@@ -9,7 +9,7 @@ from celery.states import FAILURE, RETRY, SUCCESS
 from structlog.testing import capture_logs
 from support.disk.spools import Spool
 from support.parts import fake_context
-from support.parts.fakes import FakeLeases, Sent
+from support.parts.fakes import FakeLeases, FakePublisher
 from support.parts.real_context import context, lapse, lease, outcome, queued, spool, store, sweep
 from support.processes import dead_token
 from support.waiting import eventually
@@ -189,7 +189,7 @@ def test_a_living_worker_whose_lease_lapsed_keeps_its_parcel(context: WorkerCont
 @pytest.mark.parametrize("has_outcome", [True, False], ids=["with its outcome stored", "without"])
 def test_a_parcel_that_a_living_worker_has_abandoned_is_recovered(has_outcome: bool, spool: Spool) -> None:
     """This happens if an outage of Redis exceeds outage_seconds: the worker proceeds without marking the parcel finished."""
-    leases, sent = FakeLeases(), Sent()
+    leases, sent = FakeLeases(), FakePublisher()
     parcel = spool.claimed(b"a")
     leases.start(parcel, process_token(fake_context.HOST), 15.0)
     if has_outcome:

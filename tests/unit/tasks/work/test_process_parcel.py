@@ -9,7 +9,7 @@ import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
 from support.disk.spools import Spool
 from support.parts.fake_context import HOST, make_worker_context
-from support.parts.fakes import FakeLeases, Sent
+from support.parts.fakes import FakeLeases, FakePublisher
 
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.messaging.outcome import FileOutcome, Verdict, outcome_from_wire
@@ -48,7 +48,7 @@ def process(
     parcel_id = spool.claimed(*PATHS)
     parts = tuple(FilePart(path, "text/plain", 7, {"id": "x", "mtime": 1.5, "claimed-at": 2.5}, None) for path in PATHS)
     parcel = Parcel(parcel_id, "drop", HOST, bytes(spool.root), parts)
-    context = make_worker_context(spool.inbox(handler=handler, **rules), leases, Sent(), disk)
+    context = make_worker_context(spool.inbox(handler=handler, **rules), leases, FakePublisher(), disk)
     task: Any = SimpleNamespace(request=SimpleNamespace(id=parcel_id, retries=0))
     outcome = outcome_from_wire(ParcelProcessor(context).run(task, parcel_to_wire(parcel)))
     return {file.path: file for file in outcome.files}

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgpack
 import pytest
 import redis
-from support.crash.fuse import Blown, Fuse
+from support.crash.fuse import Fuse, ProcessDied
 from support.repository import REPOSITORY
 from support.valkey import settings_for
 from support.waiting import eventually
@@ -223,7 +223,7 @@ def test_a_death_at_any_operation_loses_no_record_of_the_current_parcel(after: b
         for file in folder.iterdir():
             file.unlink()
         fuse, written = Fuse(Disk(), point, after=after), {PARCEL: 0, OTHER: 0}
-        with contextlib.suppress(Blown):
+        with contextlib.suppress(ProcessDied):
             journal = ProgressJournal(fuse, folder)
             for parcel in written:
                 written = dict.fromkeys(written, 0)  # the previous parcel is finished

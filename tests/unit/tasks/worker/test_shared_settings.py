@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from support.disk.spools import Spool
 from support.parts.fake_context import make_worker_context
-from support.parts.fakes import FakeLeases, Sent
+from support.parts.fakes import FakeLeases, FakePublisher
 
 from inboxd.config.settings import Settings
 from inboxd.errors import SettingsError
@@ -19,7 +19,7 @@ from inboxd.tasks.worker.shared_settings import CurrentContext, SharedBuffer
 
 @pytest.fixture
 def first(tmp_path_factory: pytest.TempPathFactory) -> WorkerContext:
-    return make_worker_context(Spool.make(tmp_path_factory.mktemp("spool") / "drop").inbox(), FakeLeases(), Sent())
+    return make_worker_context(Spool.make(tmp_path_factory.mktemp("spool") / "drop").inbox(), FakeLeases(), FakePublisher())
 
 
 def with_retries(context: WorkerContext, retries: int) -> Settings:
