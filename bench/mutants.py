@@ -41,15 +41,17 @@ MUTANTS = (
         "a move copies and unlinks instead of renaming",
         "inboxd/fs/rename.py",
         "        disk.rename(src_at, src, dst_at, dst)\n",
-        "        with held(disk, disk.open_file(src_at, src)) as old, held(disk, disk.create(dst_at, dst, 0o600)) as new:\n"
-        "            disk.write(new, disk.read(old, 1 << 30))\n"
+        "        old, new = disk.open_file(src_at, src), disk.create(dst_at, dst, 0o600)\n"
+        "        disk.write(new, disk.read(old, 1 << 30))\n"
+        "        disk.close(old)\n"
+        "        disk.close(new)\n"
         "        disk.unlink(src_at, src)\n",
         (DYING,),
     ),
     Mutant(
         "a rename links and unlinks",
         "inboxd/fs/syscalls.py",
-        "        if _renameat2(src_at, src, dst_at, dst, _NOREPLACE) == 0:\n",
+        "        if _renameat2(src_at, src, dst_at, dst, _RENAME_NOREPLACE) == 0:\n",
         "        os.link(src, dst, src_dir_fd=src_at, dst_dir_fd=dst_at, follow_symlinks=False)\n"
         "        os.unlink(src, dir_fd=src_at)\n"
         "        if True:\n",
@@ -58,14 +60,14 @@ MUTANTS = (
     Mutant(
         "a rename overwrites",
         "inboxd/fs/syscalls.py",
-        "_NOREPLACE = 1\n",
-        "_NOREPLACE = 0\n",
+        "_RENAME_NOREPLACE = 1\n",
+        "_RENAME_NOREPLACE = 0\n",
         ("tests/unit/fs/test_syscalls.py",),
     ),
     Mutant(
         "on file systems without RENAME_NOREPLACE, names are not reserved",
-        "inboxd/fs/rename.py",
-        "    _reserve(disk, look, dst_at, dst)\n",
+        "inboxd/fs/reserve.py",
+        "    _reserve(disk, stat, dst_at, dst)\n",
         "",
         ("tests/unit/fs/test_rename.py",),
     ),
@@ -73,45 +75,45 @@ MUTANTS = (
         "a claim copies and unlinks instead of renaming",
         "inboxd/fs/rename.py",
         "        disk.rename_over(src_at, src, dst_at, dst)\n    except OSError as error:\n",
-        "        _copy_across(disk, src_at, src, dst_at, dst)\n    except OSError as error:\n",
+        "        move_by_copy(disk, src_at, src, dst_at, dst)\n    except OSError as error:\n",
         (DYING,),
     ),
     Mutant(
         "a parcel is sent before it is claimed",
         "inboxd/intake/intake.py",
-        "        got = self._claim(folders, parcel, [file.path for file in bundle])\n",
+        "        result = self._claim(folders, parcel, [file.path for file in batch])\n",
         "        from inboxd.messaging.payload import FilePart\n"
-        "        early = tuple(FilePart(file.path, 'text/plain', file.size, {}, None) for file in bundle)\n"
-        "        whole = Parcel(parcel, self._inbox.name, self._means.host, bytes(self._inbox.root), early)\n"
-        "        self._means.send(whole, self._inbox)\n"
-        "        got = self._claim(folders, parcel, [file.path for file in bundle])\n",
+        "        early = tuple(FilePart(file.path, 'text/plain', file.size, {}, None) for file in batch)\n"
+        "        whole = Parcel(parcel, self._inbox.name, self._deps.host, bytes(self._inbox.root), early)\n"
+        "        self._deps.send(whole, self._inbox)\n"
+        "        result = self._claim(folders, parcel, [file.path for file in batch])\n",
         (ORDER,),
     ),
     Mutant(
         "a copy is not synced before its source is removed",
-        "inboxd/fs/rename.py",
+        "inboxd/fs/copy.py",
         "            disk.fsync(target)\n",
         "",
         (POWER,),
     ),
     Mutant(
         "a copy's folder is not synced before its source is removed",
-        "inboxd/fs/rename.py",
+        "inboxd/fs/copy.py",
         "            disk.fsync(dst_at)\n",
         "",
         (POWER,),
     ),
     Mutant(
         "a source is removed before its copy is linked",
-        "inboxd/fs/rename.py",
+        "inboxd/fs/copy.py",
         "            try:\n                disk.link(dst_at, temp, dst_at, dst)\n",
         "            disk.unlink(src_at, src)\n            try:\n                disk.link(dst_at, temp, dst_at, dst)\n",
         (DYING,),
     ),
     Mutant(
         "a copy is not compared with its source",
-        "inboxd/fs/rename.py",
-        "        if read.digest() != copied.digest():\n",
+        "inboxd/fs/copy.py",
+        "        if source_digest.digest() != copy_digest.digest():\n",
         "        if False:\n",
         ("tests/unit/fs/test_rename.py",),
     ),
@@ -125,14 +127,14 @@ MUTANTS = (
     Mutant(
         "a second worker starts a parcel that another is working on",
         "inboxd/broker/lua.py",
-        "if state == 'running' and tonumber(till) > now and token ~= ARGV[4] then",
+        "if state == 'running' and tonumber(expires) > now and token ~= ARGV[4] then",
         "if false then",
         ("tests/unit/broker/test_leases.py",),
     ),
     Mutant(
         "a lease is taken over without a check for changes",
         "inboxd/broker/lua.py",
-        "if (state or '') ~= ARGV[1] or (till or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then",
+        "if (state or '') ~= ARGV[1] or (expires or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then",
         "if false then",
         ("tests/unit/broker/test_leases.py",),
     ),
@@ -146,7 +148,7 @@ MUTANTS = (
     Mutant(
         "an error note is written after its file is moved",
         "inboxd/spool/filing.py",
-        "        if not there and not _place(disk, home, candidate, note, signature):\n            continue\n",
+        "        if not is_taken and not _place_note(disk, dst_at, candidate, note, signature):\n            continue\n",
         "",
         (DYING,),
     ),
@@ -175,21 +177,21 @@ MUTANTS = (
         "the scan accepts files that are open for writing",
         "inboxd/intake/scan.py",
         "            return disk.check_writers(file)\n",
-        "            return Idle.FREE\n",
+        "            return WriterCheck.FREE\n",
         ("tests/unit/intake/test_scan_busy.py",),
     ),
     Mutant(
         "a claim keeps files that were opened for writing meanwhile",
-        "inboxd/intake/packing.py",
-        "    if disk.check_writers(file) is Idle.BUSY:\n",
+        "inboxd/intake/inspection.py",
+        "    if disk.check_writers(file) is WriterCheck.BUSY:\n",
         "    if False:\n",
         ("tests/unit/intake/test_packing.py",),
     ),
     Mutant(
         "a claim keeps files that were written to after the scan",
-        "inboxd/intake/packing.py",
-        "        if expected and expected.get(",
-        "        if False and expected.get(",
+        "inboxd/intake/inspection.py",
+        "    if isinstance(result, Accepted) and expected not in",
+        "    if False and expected not in",
         ("tests/unit/intake/test_packing.py",),
     ),
     Mutant(
@@ -216,8 +218,8 @@ MUTANTS = (
     Mutant(
         "a link is followed when it is opened",
         "inboxd/fs/syscalls.py",
-        "_READ_FILE = os.O_RDONLY | os.O_NOFOLLOW",
-        "_READ_FILE = os.O_RDONLY",
+        "_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW",
+        "_READ_FLAGS = os.O_RDONLY",
         ("tests/unit/fs/test_syscalls.py",),
     ),
 )
