@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -58,8 +57,8 @@ def test_a_wheel_contains_every_module_of_the_tree(wheel: set[str]) -> None:
 def test_a_wheel_built_from_the_source_archive_is_the_same(wheel: set[str], tmp_path: Path) -> None:
     for folder in ("archive", "tree", "wheel"):
         (tmp_path / folder).mkdir()
-    with tarfile.open(build("sdist", tmp_path / "archive")) as archive:
-        archive.extractall(tmp_path / "tree", filter="data")
+    archive = build("sdist", tmp_path / "archive")
+    subprocess.run(["tar", "-xzf", archive, "-C", tmp_path / "tree"], check=True)  # tarfile's filters are new in Python 3.11.4
     [tree] = (tmp_path / "tree").iterdir()
 
     assert list_names(build("wheel", tmp_path / "wheel", tree)) == wheel

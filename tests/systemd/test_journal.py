@@ -11,11 +11,11 @@ import pytest
 from support.live.journald import Journald, entry
 from support.live.log_lines import NOON, parcel, table
 
-from inboxd.console.logs.journalctl import JournalSource, is_trusted, to_record
+from inboxd.console.logs.journalctl import JournalSource
 from inboxd.console.logs.records import LogFilter, Record
 from inboxd.console.trace.question import parse_queries, run_queries
 
-pytestmark = pytest.mark.live
+pytestmark = pytest.mark.systemd
 
 P, Q = parcel(1, NOON), parcel(2, NOON)
 SHA = "5" * 64
@@ -211,23 +211,3 @@ def test_an_entry_under_our_name_is_read_only_if_root_or_the_reader_has_sent_it(
     argv = ["journalctl", f"--directory={journald.folder}", "--output=cat", "--quiet", "FILE=forged"]
     assert subprocess.run(argv, capture_output=True, check=True).stdout == b"forged\n"
     assert bool(journal.search(("file",), {"forged"})) is (sender == os.getuid())
-
-
-@pytest.mark.parametrize(
-    ("fields", "is_from_inboxd"),
-    [
-        ({"_UID": "0"}, True),
-        ({"_UID": "987654", "_SYSTEMD_UNIT": "inboxd-worker.service"}, True),
-        ({"_UID": "987654", "_SYSTEMD_UNIT": "session-3.scope"}, False),
-        ({"_UID": "987654", "_SYSTEMD_UNIT": "user@987654.service"}, False),
-        ({"_UID": "987654"}, False),
-        ({}, False),
-    ],
-)
-def test_only_entries_of_root_and_of_our_units_are_trusted(fields: dict[str, str], is_from_inboxd: bool) -> None:
-    assert is_trusted(fields) is is_from_inboxd
-
-
-@pytest.mark.parametrize("invalid", [{}, {"MESSAGE": None}, {"MESSAGE": "x", "__REALTIME_TIMESTAMP": "soon"}])
-def test_an_entry_without_message_or_valid_time_is_skipped(invalid: dict[str, object]) -> None:
-    assert to_record(invalid) is None
