@@ -119,10 +119,10 @@ MUTANTS = (
     ),
     Mutant(
         "a lease is never renewed",
-        "tasks/work/lease_renewer.py",
+        "tasks/processing/lease_renewer.py",
         "            for parcel, token in renewed:\n",
         "            for parcel, token in renewed[:0]:\n",
-        ("tests/unit/tasks/work/test_lease_renewer.py",),
+        ("tests/unit/tasks/processing/test_lease_renewer.py",),
     ),
     Mutant(
         "a second worker starts a parcel that another is working on",

@@ -1,6 +1,6 @@
 """Run the command line program: ``python -m inboxd`` is the command ``inboxd``."""
 
-from inboxd.safe_path import distrust_current_folder
+from inboxd.import_path import distrust_current_folder
 
 distrust_current_folder()
 

@@ -1,6 +1,6 @@
 """The Celery app under the name that ``celery -A inboxd`` looks up (``worker``, ``beat``, ``inspect``, ``flower``)."""
 
-from inboxd.safe_path import distrust_current_folder
+from inboxd.import_path import distrust_current_folder
 
 distrust_current_folder()
 

@@ -1,6 +1,6 @@
 """``python -m inboxd.watcher``: run the watcher."""
 
-from inboxd.safe_path import distrust_current_folder
+from inboxd.import_path import distrust_current_folder
 
 distrust_current_folder()
 

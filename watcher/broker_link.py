@@ -10,7 +10,7 @@ from inboxd.broker import heartbeat
 from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.counters import Counters
 from inboxd.broker.heartbeat import Heartbeat, InboxReport, write_heartbeat
-from inboxd.broker.outages import read_outages
+from inboxd.broker.inbox_outages import read_inbox_outages
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.intake.intake import IntakeDeps
 from inboxd.logs import events
@@ -76,7 +76,7 @@ class BrokerLink:
         write_heartbeat(self._client, self._host, Heartbeat(time.time(), reports, self._started_at))
         with contextlib.suppress(BrokerUnavailable):  # statistics can wait; the other calls detect an outage
             self._counters.write(self._deps.tally)
-        self.outages = read_outages(self._client, self._host, reports)
+        self.outages = read_inbox_outages(self._client, self._host, reports)
         if self._deps.registry:
             self._deps.registry.refresh()
         if self.error is not None:  # a cached reply must not end an outage

@@ -13,7 +13,7 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.service import reloading
 from inboxd.service.reloading import SettingsChange
-from inboxd.service.sd_notify import ServiceManager
+from inboxd.service.sd_notify import ServiceNotifier
 from inboxd.watcher.broker_link import BrokerLink
 from inboxd.watcher.folder_checks import FolderChecks
 from inboxd.watcher.hints import Hint, HintKind, HintQueue
@@ -36,7 +36,7 @@ class Daemon:
 
     def __init__(
         self, settings: Settings, deps: IntakeDeps, client: redis.Redis, counters: Counters, hints: HintQueue,
-        observer: Observer, service_manager: ServiceManager | None = None, reload_settings: ReloadSettings = _reload_settings,
+        observer: Observer, service_manager: ServiceNotifier | None = None, reload_settings: ReloadSettings = _reload_settings,
     ) -> None:  # fmt: skip
         """``reload_settings`` gets the old settings and returns what the new ones change; None if they are invalid."""
         self.settings = settings
@@ -47,7 +47,7 @@ class Daemon:
         self._tally = deps.tally
         self._hints = hints
         self._observer = observer
-        self._service_manager = service_manager or ServiceManager()
+        self._service_manager = service_manager or ServiceNotifier()
         self._reload_settings = reload_settings
         self._stopping = self._reloading = self._ready = False
 
@@ -110,8 +110,8 @@ class Daemon:
         match hint.kind:
             case HintKind.ARRIVED:
                 watched.on_arrival(now)
-            case HintKind.PARCEL_RETURNED:
-                watched.on_parcel_returned(now)
+            case HintKind.PARCEL_REMOVED:
+                watched.on_parcel_removed(now)
             case HintKind.OVERFLOWED:
                 _log.warning(events.EVENTS_LOST, inbox=hint.inbox, remedy="raise fs.inotify.max_queued_events")
                 self._tally.count_lost_events(hint.inbox)

@@ -9,7 +9,7 @@ class HintKind(StrEnum):
     """What the loop must react to."""
 
     ARRIVED = "arrived"  # an entry was written, moved or created in inbox/
-    PARCEL_RETURNED = "returned"  # a parcel was removed from claimed/: another may be sent
+    PARCEL_REMOVED = "returned"  # a parcel was removed from claimed/: another may be sent
     OVERFLOWED = "overflowed"  # the kernel dropped events
     ROOT_LOST = "root_lost"  # a watched folder was moved, deleted or unmounted
     RELOAD = "reload"  # the settings file must be read again

@@ -75,7 +75,7 @@ class HintEmitter(EventEmitter):
         if event.mask & (_FOLDER_LOST | _UNMOUNT):
             self._hint(HintKind.ROOT_LOST)
         else:
-            self._hint(HintKind.PARCEL_RETURNED if self._watches_claimed else HintKind.ARRIVED)
+            self._hint(HintKind.PARCEL_REMOVED if self._watches_claimed else HintKind.ARRIVED)
 
     def on_watch_deleted(self, wd: WatchDescriptor) -> None:
         """Queue a hint that the kernel removed the watch."""

@@ -107,7 +107,7 @@ class WatchedInbox:
         self.arrived_at = min(self.arrived_at, now + self.inbox.settle_seconds)
         self.next_turn = self._choose()
 
-    def on_parcel_returned(self, now: float) -> None:
+    def on_parcel_removed(self, now: float) -> None:
         """Schedule a turn without a scan if files wait for a parcel to be filed."""
         if self.send_at < math.inf:
             self.send_at = min(self.send_at, now)

@@ -1,4 +1,4 @@
-"""Statistics in Redis: files by outcome and by detection (event, sweep), latencies, lost events.
+"""Statistics in Redis: files by outcome and by what found them, latencies, lost events.
 
 A program collects counts in a Tally and writes them from time to time, in one round trip. No algorithm depends on them: they
 may be lost (FLUSHALL).
@@ -47,7 +47,7 @@ class Tally:
             self.counts[inbox, _SUM] += seconds
 
     def count_found(self, inbox: str, found_by: str, files: int) -> None:
-        """Count claimed files, by what detected them: an event or a sweep."""
+        """Count claimed files, by what found them: the reason of the watcher's turn, or the sweep for missed files."""
         self.counts[inbox, _FOUND + found_by] += files
 
     def count_lost_events(self, inbox: str) -> None:

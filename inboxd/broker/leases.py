@@ -80,7 +80,7 @@ class Leases:
         self._queue = client.register_script(lua.QUEUE)
         self._start = client.register_script(lua.START)
         self._update = client.register_script(lua.TRANSITION)
-        self._take_over = client.register_script(lua.TAKE_OVER)
+        self._take_over = client.register_script(lua.REQUEUE_IF_UNCHANGED)
         self._average = client.register_script(lua.AVERAGE)
         self._dataset_age = client.register_script(lua.DATASET_AGE)
         self._expire = client.register_script(lua.EXPIRE)
@@ -97,7 +97,7 @@ class Leases:
             )
         return float(mean) if mean else None
 
-    def take_over(self, parcel: str, expected: Lease | None, seconds: float, *, crashed: bool = False) -> int | None:
+    def requeue_if_unchanged(self, parcel: str, expected: Lease | None, seconds: float, *, crashed: bool = False) -> int | None:
         """Requeue a parcel for ``seconds`` if its lease is unchanged (compare and set); with ``crashed``, count a dead worker.
 
         Return the number of crashes so far, or None if the lease has changed: then another process takes care of the parcel.

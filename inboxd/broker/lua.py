@@ -19,7 +19,7 @@ return redis.call('GET', KEYS[2]) or ''
 
 # ARGV expected state, until and token, ms, keep ms, crashes to add, id of this call -> 1 + crashes, or 0 if not as expected
 # The call's id makes a retry idempotent whose first reply was lost.
-TAKE_OVER = _timed("""
+REQUEUE_IF_UNCHANGED = _timed("""
 local state, expires, token, call = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token', 'call'))
 if call == ARGV[7] then return 1 + redis.call('HGET', KEYS[1], 'crashes') end
 if (state or '') ~= ARGV[1] or (expires or '') ~= ARGV[2] or (token or '') ~= ARGV[3] then return 0 end

@@ -10,7 +10,7 @@ from inboxd.broker.leases import Lease, LeaseState
 class ParcelState(StrEnum):
     """The state of a claimed parcel; docs/architecture.md has the table of all states."""
 
-    CLAIMED = "claimed"  # S1: no message was sent
+    CLAIMED = "claimed"  # S1: no lease: its message was not sent, or the lease was lost
     QUEUED = "queued"  # S2: its message waits for a worker
     RUNNING = "running"  # S3: a worker holds the lease
     FINISHED = "finished"  # S4: the outcome is known
@@ -25,7 +25,7 @@ class RecoveryAction(StrEnum):
     FILE = "file"  # its outcome is stored, its callback was lost: file it
     COUNT_CRASH = "count_crash"  # its worker died: count that, then publish again, split or fail it
     REMOVE = "remove"  # it holds no file
-    SPLIT = "split"  # it holds files that its outcome does not name: move each into a new parcel
+    SPLIT = "split"  # several files after a crash, or files without a verdict: move each into a new parcel
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def _choose_action(
 
 
 def action_after_crash(crashes: int, files: int, crashes_max: int) -> RecoveryAction:
-    """Return the action after a crash: split a parcel of many files; publish a lone file again, until ``crashes_max``."""
+    """Return the action after a crash: split a parcel of many files; republish a lone file, and fail it at ``crashes_max``."""
     if files > 1:
         return RecoveryAction.SPLIT
     return RecoveryAction.FILE if crashes >= crashes_max else RecoveryAction.REPUBLISH

@@ -139,7 +139,7 @@ class Inbox(Rules):
 
 
 class Settings(BaseSettings):
-    """All settings. Only the programs' entry points build them, with ``inboxd.config.loading.load_settings``."""
+    """All settings, as built by ``inboxd.config.loading.load_settings`` and by ``inboxd.service.reloading``."""
 
     model_config = SettingsConfigDict(
         extra="forbid", frozen=True, env_prefix="INBOXD_", env_nested_delimiter="__", validate_default=True

@@ -6,7 +6,7 @@ import errno
 from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, is_same_file
 
 RESERVATION_PREFIX = b"inboxd-reserved-"
-"""How the target of a symlink begins that only reserves its name."""
+"""Prefix of the target of a symlink that only reserves its name."""
 
 
 def move_onto_reservation(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:

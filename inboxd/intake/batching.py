@@ -61,7 +61,7 @@ def next_batch(ready: Iterable[Candidate], files_max: int, bytes_max: int) -> li
 
 
 def may_send(files: int, target: int, seconds_per_file: float | None, in_flight: int) -> bool:
-    """Return whether a parcel of ``files`` files is sent now, given ``in_flight`` recent parcels; ``target`` files are full."""
+    """Return whether to send a parcel of ``files`` files now, given ``in_flight`` recent parcels; ``target`` files fill one."""
     if seconds_per_file is None:
         return in_flight < UNKNOWN_RATE_PARCELS_MAX
     steps = PARCELS_IN_FLIGHT_MAX - PARCELS_SENT_AT_ONCE + 1

@@ -6,7 +6,7 @@ from inboxd.fs.syscalls import Disk, Fd
 from inboxd.spool.layout import Folders
 
 
-def scan_time(disk: Disk, folders: Folders, *, network: bool) -> float:
+def folder_clock_now(disk: Disk, folders: Folders, *, network: bool) -> float:
     """Return the current unix time by the clock of the machine that stores the inbox's folders."""
     return file_system_time(disk, folders.claimed) if network else time.time()
 

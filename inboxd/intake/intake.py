@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from inboxd.broker.counters import REFUSED, Tally
+from inboxd.broker.inbox_outages import is_inbox_wide
 from inboxd.broker.leases import Leases
-from inboxd.broker.outages import is_inbox_wide
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
@@ -84,7 +84,7 @@ class Intake:
     """Claims and sends the files of one inbox, in bounded turns."""
 
     def __init__(self, deps: IntakeDeps, inbox: Inbox, waits: WaitTimes, *, network: bool) -> None:
-        """``network``: the folders are on another machine, whose clock sets the files' times."""
+        """``network``: the folders' times may be set by another machine's clock (a network, FUSE or unknown file system)."""
         self._deps = deps
         self._inbox = inbox
         self._ready_files = ReadyFiles(deps.disk, inbox, waits, network=network)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from inboxd.config.settings import Inbox
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.batching import Candidate
-from inboxd.intake.clock import scan_time
+from inboxd.intake.clock import folder_clock_now
 from inboxd.intake.inspection import file_version
 from inboxd.intake.pruning import innermost_first, prune_folders
 from inboxd.intake.readiness import Ready, Refuse, Wait, WaitTimes
@@ -55,7 +55,7 @@ class ReadyFiles:
     """The scan of one inbox and its results: ``small`` and ``large`` ready files, and ``refused`` entries with reasons."""
 
     def __init__(self, disk: Disk, inbox: Inbox, waits: WaitTimes, *, network: bool) -> None:
-        """``network``: the folders are on another machine, whose clock sets the files' times."""
+        """``network``: the folders' times may be set by another machine's clock (a network, FUSE or unknown file system)."""
         self.small: dict[bytes, Candidate] = {}
         self.large: dict[bytes, Candidate] = {}
         self.refused: dict[bytes, str] = {}
@@ -114,7 +114,7 @@ class ReadyFiles:
         if self._unpruned:
             return self._prune(folders)
         if self._cursor is None:
-            self._scan_time = scan_time(self._disk, folders, network=self._network)
+            self._scan_time = folder_clock_now(self._disk, folders, network=self._network)
             self._scan_started = time.monotonic()
             self._ready_at = self._recheck_at = None
             self._scan_seconds = 0.0

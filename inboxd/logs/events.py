@@ -13,7 +13,7 @@ FILE_DENIED = "file_denied"
 FILE_EXPIRED = "file_expired"
 FILE_REQUEUED = "file_requeued"
 # Parcels
-PARCEL_SENT = "parcel_sent"
+PARCEL_REPUBLISHED = "parcel_republished"
 DUPLICATE_IGNORED = "duplicate_ignored"
 LEASE_LOST = "lease_lost"
 PARCEL_CRASHED = "parcel_crashed"

@@ -14,8 +14,8 @@ from inboxd.messaging.payload import Parcel, parcel_to_wire
 from inboxd.messaging.queues import UNACKED_KEY, WORK_QUEUE, files_queue, host_queue
 
 PROCESS = "inboxd.process"
-SUCCEEDED = "inboxd.succeeded"
-FAILED = "inboxd.failed"
+SUCCESS_CALLBACK = "inboxd.succeeded"
+FAILURE_CALLBACK = "inboxd.failed"
 SWEEP_MISSED = "inboxd.sweep_missed"
 SWEEP_STALE = "inboxd.sweep_stale"
 SWEEP_EXPIRED = "inboxd.sweep_expired"
@@ -122,8 +122,8 @@ def send_parcel(app: Celery, parcel: Parcel, inbox: Inbox, *, retries: int = 0, 
             retry=False,
             soft_time_limit=inbox.time_limit_seconds,
             time_limit=inbox.time_limit_seconds + HARD_LIMIT_GRACE_SECONDS,
-            link=signature(SUCCEEDED, options=callback, app=app),
-            link_error=signature(FAILED, args=(parcel.inbox, parcel.id), immutable=True, options=callback, app=app),
+            link=signature(SUCCESS_CALLBACK, options=callback, app=app),
+            link_error=signature(FAILURE_CALLBACK, args=(parcel.inbox, parcel.id), immutable=True, options=callback, app=app),
             **reprs,
         )
     except (OperationalError, redis.RedisError, ConnectionError, TimeoutError) as error:

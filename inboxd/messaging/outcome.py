@@ -16,14 +16,14 @@ class Verdict(StrEnum):
 
     DONE = "done"  # move to done/
     REJECTED = "rejected"  # move to failed/: the handler rejected the file
-    RETRY_ISOLATED = "retry_isolated"  # the handler raised in a parcel of many files: retry in a parcel of its own
+    RETRY_ISOLATED = "retry_isolated"  # the handler raised: retry, a file of many in a parcel of its own
     REQUEUE = "requeue"  # the files before it have used up the time limit: send it again
     MISSING = "missing"  # the file was not in claimed/
 
 
 @dataclass(frozen=True, slots=True)
 class FileOutcome:
-    """One file's path below inbox/, its verdict, the reason if it is not DONE, and the handler's return value if it is."""
+    """One file's path below inbox/, its verdict, the reason of a rejection or an exception, and the handler's return value."""
 
     path: bytes
     verdict: Verdict

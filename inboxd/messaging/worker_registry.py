@@ -31,7 +31,7 @@ class WorkerRegistry:
 
     @property
     def needs_inline(self) -> bool:
-        """Whether messages must carry bytes: at the last refresh, one worker could not open this host's folders, or none."""
+        """Whether messages must carry bytes: if a worker can't open this host's folders, or if none can."""
         has_remote = any(WORK_QUEUE in queues and self._files_queue not in queues for queues in self._queues_by_worker)
         return has_remote or not any(self._files_queue in queues for queues in self._queues_by_worker)
 

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector as PrometheusCollector
 from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.counters import DONE, FAILED, LATENCY_BUCKETS, REFUSED, Counters, InboxCounts
 from inboxd.broker.heartbeat import read_heartbeat, seconds_since_sweep
-from inboxd.broker.outages import read_outages
+from inboxd.broker.inbox_outages import read_inbox_outages
 from inboxd.config.settings import Inbox, Settings
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
@@ -85,7 +85,10 @@ class Collector(PrometheusCollector):
         except (ValueError, KeyError, TypeError):  # written by another version
             heartbeat = None
         reports = heartbeat.inboxes if heartbeat else {}
-        outages = {*read_outages(self._client, host, inboxes), *(name for name, report in reports.items() if report.outage)}
+        outages = {
+            *read_inbox_outages(self._client, host, inboxes),
+            *(name for name, report in reports.items() if report.outage),
+        }
         return _RedisState(
             Counters(self._client, host).read(inboxes),
             dict(zip(queues, lengths, strict=True)),
@@ -152,7 +155,7 @@ def _count_metrics(counts: Mapping[str, InboxCounts]) -> Iterator[Metric]:
         "inboxd_files_total", "Files by outcome; no handler was called for refused ones.", labels=["inbox", "outcome"]
     )
     found = CounterMetricFamily(
-        "inboxd_found_total", "Files claimed, by what found them; sweep: without a file event.",
+        "inboxd_found_total", "Claimed files by what found them: the watcher's reason, or sweep: missed by the watcher.",
         labels=["inbox", "found_by"],
     )  # fmt: skip
     lost = CounterMetricFamily(

@@ -17,7 +17,7 @@ STATUS_CHARS_MAX = 500
 _log = get_logger(__name__)
 
 
-class ServiceManager:
+class ServiceNotifier:
     """Connection to the service manager: one datagram for each state. With an empty address, methods do nothing."""
 
     def __init__(self, address: str = "", watchdog_seconds: float | None = None) -> None:
@@ -78,10 +78,10 @@ class ServiceManager:
             self._failed = False
 
 
-def from_environment(environment: MutableMapping[str, str], pid: int) -> ServiceManager:
+def from_environment(environment: MutableMapping[str, str], pid: int) -> ServiceNotifier:
     """Return the manager that ``environment`` names for process ``pid``; remove its variables, so children don't notify."""
     address, period, watched_pid = (environment.pop(name, "") for name in (SOCKET_VARIABLE, PERIOD_VARIABLE, PID_VARIABLE))
     if not address.startswith(("/", "@")):
         address = ""
     is_watched = address and period.isdigit() and int(period) > 0 and watched_pid in ("", str(pid))
-    return ServiceManager(address, int(period) / 1e6 if is_watched else None)
+    return ServiceNotifier(address, int(period) / 1e6 if is_watched else None)

@@ -1,6 +1,6 @@
 """The parcels in an inbox's claimed/ folder: claim files, list them, split parcels, and release files.
 
-Paths are bytes, relative to inbox/ and to claimed/<parcel>/. The result reports a lost race; only open_folder_of raises for it.
+Paths are bytes, relative to inbox/ and to claimed/<parcel>/. Results report lost races; only open_folder_of raises.
 """
 
 import contextlib

@@ -8,7 +8,7 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.spool.claims import open_folder_of
 from inboxd.spool.error_note import format_note
-from inboxd.spool.filing import file_failed
+from inboxd.spool.filing import move_to_failed
 from inboxd.spool.history import delete_history, load_history
 from inboxd.spool.layout import Folders
 
@@ -25,7 +25,7 @@ def fail_file(
     stat = _stat_file(disk, folders, parcel, path)
     earlier = load_history(disk, folders.failed, stat) if stat else ()
     note = format_note(path, reason, inbox=inbox.name, parcel=parcel, attempts=attempts, failed_at=time.time(), earlier=earlier)
-    filed = file_failed(disk, folders, parcel, path, note)
+    filed = move_to_failed(disk, folders, parcel, path, note)
     if stat and earlier and filed is not None:
         # If we die here: an unneeded history, which retention removes.
         delete_history(disk, folders.failed, stat)

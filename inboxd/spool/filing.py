@@ -21,7 +21,7 @@ STALE_NOTE_SECONDS = 60.0
 """Age from which a note without its file is replaced, in seconds; a newer one may be followed by its file's move."""
 
 
-class FilingTarget:
+class FilingFolders:
     """The open source and destination folders of a move out of claimed/, kept open from one file to the next."""
 
     def __init__(self, disk: Disk, folders: Folders, destination: Fd) -> None:
@@ -36,7 +36,7 @@ class FilingTarget:
         self.destination.close()
 
 
-def file_done(disk: Disk, folders: Folders, parcel: str, path: bytes, target: FilingTarget | None = None) -> bytes | None:
+def move_to_done(disk: Disk, folders: Folders, parcel: str, path: bytes, target: FilingFolders | None = None) -> bytes | None:
     """Move a claimed file to done/, under its own path or the next free name.
 
     Returns its path below done/, or None if another process has filed it. Raises OSError, with the file still claimed.
@@ -45,14 +45,14 @@ def file_done(disk: Disk, folders: Folders, parcel: str, path: bytes, target: Fi
     # If we die here: the file is still claimed, its outcome is stored, and a sweep files it.
     with (
         _naming_folder(DONE),
-        contextlib.nullcontext(target) if target else FilingTarget(disk, folders, folders.done) as open_target,
+        contextlib.nullcontext(target) if target else FilingFolders(disk, folders, folders.done) as open_target,
     ):
         return _file(
             disk, open_target, parcel, path, lambda src_at, name, dst_at: move_to_free_name(disk, src_at, name, dst_at, name)
         )
 
 
-def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: bytes) -> bytes | None:
+def move_to_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: bytes) -> bytes | None:
     """Move a claimed file to failed/, under its own path or the next free name, with its note next to it.
 
     The note is written first, so that failed/ never has a file without one. Returns the file's path below failed/, or None if
@@ -62,7 +62,7 @@ def file_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: by
     def move_with_note(src_at: Fd, name: bytes, dst_at: Fd) -> bytes:
         return _move_with_note(disk, src_at, name, dst_at, note, signature(path, parcel))
 
-    with _naming_folder(FAILED), FilingTarget(disk, folders, folders.failed) as target:
+    with _naming_folder(FAILED), FilingFolders(disk, folders, folders.failed) as target:
         return _file(disk, target, parcel, path, move_with_note, writes_note=True)
 
 
@@ -98,7 +98,7 @@ class _naming_folder:  # noqa: N801 - used like a function: with _naming_folder(
 
 def _file(
     disk: Disk,
-    target: FilingTarget,
+    target: FilingFolders,
     parcel: str,
     path: bytes,
     mover: Callable[[Fd, bytes, Fd], bytes],

@@ -19,13 +19,13 @@ from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.messaging.worker_registry import REGISTRATION_SECONDS, WorkerRegistry
-from inboxd.service.sd_notify import PINGS_PER_PERIOD, ServiceManager
+from inboxd.service.sd_notify import PINGS_PER_PERIOD, ServiceNotifier
 
 CHECKS_PER_SILENCE = 10
 CHECK_SECONDS_DEFAULT = 5.0
 """Interval of the checks if ``silent_seconds`` is 0, which switches the detection off."""
 EXIT_CODE = 70
-"""EX_SOFTWARE: a supervisor that restarts programs only on failure must see one."""
+"""EX_SOFTWARE: a supervisor that restarts programs only on failure must see a failure."""
 
 COLD_STOP_SECONDS = 10.0
 """Maximum time for a cold stop, in which the worker requeues its unacknowledged messages; then it is killed."""
@@ -41,11 +41,11 @@ class ConsumerWatchdog:
         client: redis.Redis,
         silent_seconds: float,
         clock: Callable[[], float] = time.monotonic,
-        service_manager: ServiceManager | None = None,
+        service_manager: ServiceNotifier | None = None,
         registry: WorkerRegistry | None = None,
     ) -> None:
         """``silent_seconds`` 0: never; ``registry`` is updated with the worker's queues at each check."""
-        self._service_manager = service_manager or ServiceManager()
+        self._service_manager = service_manager or ServiceNotifier()
         self._registry = registry
         self._consumer: Any = None
         self._is_broker_unavailable = False
@@ -58,7 +58,7 @@ class ConsumerWatchdog:
         """Record that a reply has arrived now."""
         self._last_reply = self._clock()
 
-    def is_silent(self, *, is_busy: bool) -> bool:
+    def check_silence(self, *, is_busy: bool) -> bool:
         """Return whether no reply has arrived for too long; ``is_busy``: the consumer has a reason not to poll."""
         self._is_broker_unavailable = not is_busy and not self._is_broker_answering()
         if is_busy or self._is_broker_unavailable:
@@ -92,14 +92,14 @@ class ConsumerWatchdog:
     def check(self) -> bool:
         """Check once, and report the result to the service manager; return False if the worker must end."""
         consumer = self._consumer
-        is_silent = self.is_silent(is_busy=consumer is not None and is_busy(consumer))
-        if not is_silent:
+        check_silence = self.check_silence(is_busy=consumer is not None and is_busy(consumer))
+        if not check_silence:
             self._service_manager.ping_watchdog()
             self._register(consumer)
         if consumer is None:  # it has not started yet: without pings, the service manager restarts the worker
             return True
         self._service_manager.set_status("Redis is unavailable, reconnecting" if self._is_broker_unavailable else "consuming")
-        return not is_silent
+        return not check_silence
 
     def _register(self, consumer: Any) -> None:  # noqa: ANN401
         if self._registry and consumer is not None and not self._is_broker_unavailable:

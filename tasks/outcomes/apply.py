@@ -18,10 +18,10 @@ from inboxd.messaging.payload import FILES_MAX
 from inboxd.messaging.results import ResultRecord
 from inboxd.spool.claims import list_files, remove_if_empty
 from inboxd.spool.failing import fail_file
-from inboxd.spool.filing import FilingTarget, file_done, is_filed
+from inboxd.spool.filing import FilingFolders, is_filed, move_to_done
 from inboxd.spool.layout import Folders, created_at
 from inboxd.tasks.outcomes.republish import Republisher
-from inboxd.tasks.worker.context import WorkerContext
+from inboxd.tasks.process_state.context import WorkerContext
 
 _FINAL_ERRORS = {RejectFile.__name__, HandlerFailed.__name__}
 """Task errors that fail a file for good; after any other error the parcel is published again."""
@@ -47,7 +47,7 @@ class OutcomeApplier:
         """Apply the handler's verdict on each file of a parcel, and close the parcel."""
         # files to retry come last: splitting the last file off removes the parcel's folder
         in_order = sorted(outcome.files, key=lambda file: file.verdict in (Verdict.RETRY_ISOLATED, Verdict.REQUEUE))
-        with FilingTarget(self._disk, self._folders, self._folders.done) as done:
+        with FilingFolders(self._disk, self._folders, self._folders.done) as done:
             missing = [file.path for file in in_order if not self._apply_to_file(outcome, file, done)]
         if self._close(outcome.parcel) is not LeaseState.FILED:
             self._log_missing(outcome.parcel, missing)
@@ -67,7 +67,9 @@ class OutcomeApplier:
 
     def apply_crash(self, parcel: str, lease: Lease) -> None:
         """Count a worker's crash on a parcel; retry the files, or fail a lone file that has crashed too many workers."""
-        crashes = self._context.leases.take_over(parcel, lease, self._context.settings.sweep.grace_seconds, crashed=True)
+        crashes = self._context.leases.requeue_if_unchanged(
+            parcel, lease, self._context.settings.sweep.grace_seconds, crashed=True
+        )
         # If we die here, or below: the crash is counted, the lease lapses, and the sweep continues with the remaining files.
         paths = list_files(self._disk, self._folders, parcel)
         if crashes is None or not paths:
@@ -106,7 +108,7 @@ class OutcomeApplier:
             self._republisher.split_off(parcel, path)
         self._close(parcel)
 
-    def _apply_to_file(self, outcome: Outcome, file: FileOutcome, done: FilingTarget | None = None) -> bool:
+    def _apply_to_file(self, outcome: Outcome, file: FileOutcome, done: FilingFolders | None = None) -> bool:
         """Apply one file's verdict; return False if a file that should be moved is not in claimed/."""
         match file.verdict:
             case Verdict.DONE:
@@ -123,8 +125,8 @@ class OutcomeApplier:
                 self._republisher.split_off(outcome.parcel, file.path)
         return True  # a file to retry that is missing may have been split off before
 
-    def _file_done(self, outcome: Outcome, path: bytes, done: FilingTarget | None) -> bool:
-        filed = file_done(self._disk, self._folders, outcome.parcel, path, done)
+    def _file_done(self, outcome: Outcome, path: bytes, done: FilingFolders | None) -> bool:
+        filed = move_to_done(self._disk, self._folders, outcome.parcel, path, done)
         if filed is None:
             return False
         seconds = max(time.time() - created_at(outcome.parcel), 0.0)

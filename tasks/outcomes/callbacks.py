@@ -11,15 +11,15 @@ from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, InvalidMessage, TransientError
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
-from inboxd.messaging.celery_app import FAILED, SUCCEEDED, SWEEP_STALE
+from inboxd.messaging.celery_app import FAILURE_CALLBACK, SUCCESS_CALLBACK, SWEEP_STALE
 from inboxd.messaging.outcome import outcome_from_wire
 from inboxd.messaging.results import read_results
 from inboxd.spool.layout import is_parcel_id, open_folders
 from inboxd.tasks.hardening.redacted_request import RedactedRequest
 from inboxd.tasks.outcomes.apply import OutcomeApplier, is_final_result
-from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.process_identity import Liveness, liveness
-from inboxd.tasks.worker.shared_settings import CurrentContext
+from inboxd.tasks.process_state.context import WorkerContext
+from inboxd.tasks.process_state.process_identity import Liveness, liveness
+from inboxd.tasks.process_state.shared_settings import CurrentContext
 
 _log = get_logger(__name__)
 _REMEDY = "the next sweep tries again"
@@ -31,7 +31,7 @@ def succeeded(context: WorkerContext, wire: object) -> None:
         outcome = outcome_from_wire(wire)
         inbox = context.settings.inbox[outcome.inbox]
     except (InvalidMessage, KeyError) as error:
-        _log.error(events.MESSAGE_INVALID, task=SUCCEEDED, error=repr(error))
+        _log.error(events.MESSAGE_INVALID, task=SUCCESS_CALLBACK, error=repr(error))
         return
     with _log_if_unavailable(context, inbox, outcome.parcel), open_folders(context.disk, inbox.root) as folders:
         OutcomeApplier(context, inbox, folders).apply(outcome)
@@ -45,7 +45,9 @@ def failed(context: WorkerContext, name: object, parcel: object) -> None:
     """
     inbox = context.settings.inbox.get(name) if isinstance(name, str) else None
     if inbox is None or not isinstance(parcel, str) or not is_parcel_id(parcel):
-        _log.error(events.MESSAGE_INVALID, task=FAILED, error=f"unknown inbox or invalid parcel id: {name!r}, {parcel!r}")
+        _log.error(
+            events.MESSAGE_INVALID, task=FAILURE_CALLBACK, error=f"unknown inbox or invalid parcel id: {name!r}, {parcel!r}"
+        )
         return
     with _log_if_unavailable(context, inbox, parcel), open_folders(context.disk, inbox.root) as folders:
         applier = OutcomeApplier(context, inbox, folders)
@@ -79,5 +81,5 @@ def register(app: Celery, current: CurrentContext) -> None:
     def on_error(_self: Task[..., Any], inbox: object, parcel: object) -> None:
         failed(current.get(), inbox, parcel)
 
-    app.task(name=SUCCEEDED, ignore_result=True, Request=RedactedRequest)(on_success)
-    app.task(name=FAILED, bind=True, ignore_result=True, Request=RedactedRequest)(on_error)
+    app.task(name=SUCCESS_CALLBACK, ignore_result=True, Request=RedactedRequest)(on_success)
+    app.task(name=FAILURE_CALLBACK, bind=True, ignore_result=True, Request=RedactedRequest)(on_error)

@@ -8,7 +8,7 @@ from inboxd.logs.setup import get_logger
 from inboxd.messaging.celery_app import send_parcel
 from inboxd.spool.claims import split_off
 from inboxd.spool.layout import Folders, new_parcel_id
-from inboxd.tasks.worker.context import WorkerContext
+from inboxd.tasks.process_state.context import WorkerContext
 
 _log = get_logger(__name__)
 
@@ -32,8 +32,8 @@ class Republisher:
         if packed.parts:
             message = build_parcel(packed, parcel, inbox, self._context.host)
             send_parcel(self._context.app, message, inbox, retries=retries, countdown=countdown)
+            _log.info(events.PARCEL_REPUBLISHED, inbox=inbox.name, parcel=parcel, files=len(packed.parts))
         self._tally.count_filed(inbox.name, REFUSED, files=dispose_of_unpacked(disk, folders, inbox, parcel, packed))
-        _log.info(events.PARCEL_SENT, inbox=inbox.name, parcel=parcel, files=len(packed.parts))
 
     def split_off(self, parcel: str, path: bytes, *, failure: str | None = None) -> None:
         """Send one file in a parcel of its own; no-op if the file is missing. Raises OSError, BrokerUnavailable.
@@ -42,7 +42,7 @@ class Republisher:
         """
         used = int(failure is not None)
         new_parcel = new_parcel_id()
-        # If we die here: see split_off. If we die below: a parcel with no lease, or one that lapses; the sweep publishes it.
+        # If we die here: see claims.split_off. Below: a parcel with no lease, or one that lapses; the sweep publishes it.
         if not split_off(self._context.disk, self._folders, parcel, path, new_parcel):
             return
         _log.info(events.PARCEL_SPLIT, inbox=self._inbox.name, file=path, parcel=new_parcel, out_of=parcel, why=failure)

@@ -17,7 +17,7 @@ from inboxd.config.settings import Settings
 from inboxd.logs.setup import configure_logging
 from inboxd.service import sd_notify
 from inboxd.service.reloading import reload_settings
-from inboxd.service.sd_notify import ServiceManager
+from inboxd.service.sd_notify import ServiceNotifier
 from inboxd.tasks.sweeps.schedule import beat_schedule
 
 TICK_SECONDS_MAX = 2.0
@@ -83,7 +83,7 @@ class Scheduler(celery.beat.Scheduler):
 class TickHook:
     """Beat's duties at each tick: ping the watchdog, and reload the settings if that was requested."""
 
-    def __init__(self, app: Celery, settings: Settings, service_manager: ServiceManager) -> None:
+    def __init__(self, app: Celery, settings: Settings, service_manager: ServiceNotifier) -> None:
         self._app = app
         self._settings = settings
         self._service_manager = service_manager

@@ -28,12 +28,12 @@ from inboxd.tasks.hardening.consumer import SteadyConsumer
 from inboxd.tasks.hardening.consumer_watchdog import ConsumerWatchdog
 from inboxd.tasks.hardening.message_filter import MessageFilter
 from inboxd.tasks.outcomes import callbacks
-from inboxd.tasks.service.reload import Reloader
+from inboxd.tasks.process_state.context import make_context
+from inboxd.tasks.process_state.shared_settings import CurrentContext
+from inboxd.tasks.processing import process_parcel
+from inboxd.tasks.service.worker_reload import Reloader
 from inboxd.tasks.sweeps import tasks as sweep_tasks
-from inboxd.tasks.sweeps.stale import file_finished
-from inboxd.tasks.work import process_parcel
-from inboxd.tasks.worker.context import make_context
-from inboxd.tasks.worker.shared_settings import CurrentContext
+from inboxd.tasks.sweeps.stale import file_finished_parcels
 
 
 class Worker(CelerysWorker):
@@ -121,7 +121,7 @@ class Worker(CelerysWorker):
     def _on_shutdown(self, **_kwargs: object) -> None:
         """File the finished parcels, if this worker consumes its host's own queue."""
         if host_queue(self._context.host) in self.app.amqp.queues.consume_from:
-            file_finished(self._current.get())
+            file_finished_parcels(self._current.get())
 
 
 class AfterPool(bootsteps.StartStopStep):

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable
 
-from inboxd.broker.outages import clear_outage
+from inboxd.broker.inbox_outages import clear_inbox_outage
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, TransientError
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
-from inboxd.tasks.worker.context import WorkerContext
+from inboxd.tasks.process_state.context import WorkerContext
 
 _REMEDY = "the next sweep tries again"
 
@@ -44,7 +44,7 @@ def active_inboxes(context: WorkerContext) -> list[Inbox]:
     return [inbox for name, inbox in context.settings.inbox.items() if name not in context.retiring]
 
 
-def end_outage(context: WorkerContext, inbox: Inbox, *seen_by: str) -> None:
+def end_outage(context: WorkerContext, inbox: Inbox, *sweeps: str) -> None:
     """Clear an inbox's outage as recorded by these sweeps (see ``outages``), and log its end."""
-    if clear_outage(context.client, context.host, inbox.name, *seen_by):
+    if clear_inbox_outage(context.client, context.host, inbox.name, *sweeps):
         _log.info(events.FOLDER_AVAILABLE, inbox=inbox.name)

@@ -8,8 +8,8 @@ from inboxd.logs.setup import get_logger
 from inboxd.messaging.celery_app import SWEEP_EXPIRED
 from inboxd.spool.layout import open_folders
 from inboxd.spool.retention import delete_expired
+from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.sweeps.each_inbox import active_inboxes, sweep_each
-from inboxd.tasks.worker.context import WorkerContext
 
 DAY_SECONDS = 86_400.0
 

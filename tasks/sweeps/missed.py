@@ -4,7 +4,7 @@ import contextlib
 
 from inboxd.broker.counters import Tally
 from inboxd.broker.heartbeat import read_heartbeat
-from inboxd.broker.outages import read_outages
+from inboxd.broker.inbox_outages import read_inbox_outages
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable
 from inboxd.fs.mounts import find_mount_of_path
@@ -15,8 +15,8 @@ from inboxd.logs.setup import get_logger
 from inboxd.messaging.celery_app import SWEEP_MISSED, send_parcel
 from inboxd.messaging.payload import Parcel
 from inboxd.spool.layout import open_folders
+from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.sweeps.each_inbox import active_inboxes, end_outage, sweep_each
-from inboxd.tasks.worker.context import WorkerContext
 
 HEAD_START_SECONDS = 5.0
 """How much longer than the watcher this sweep waits for a file to be complete, so that the watcher claims it first."""
@@ -30,8 +30,8 @@ _log = get_logger(__name__)
 def sweep_missed(context: WorkerContext) -> None:
     """Claim and send the files that the watcher has missed. Raises BrokerUnavailable."""
     watcher = read_heartbeat(context.client, context.host)
-    filing_outages = read_outages(context.client, context.host, context.settings.inbox)
-    folder_outages = read_outages(context.client, context.host, context.settings.inbox, SWEEP_MISSED)
+    filing_outages = read_inbox_outages(context.client, context.host, context.settings.inbox)
+    folder_outages = read_inbox_outages(context.client, context.host, context.settings.inbox, SWEEP_MISSED)
     watched = watcher.inboxes if watcher else {}
 
     def sweep(inbox: Inbox) -> None:

@@ -4,8 +4,8 @@ import dataclasses
 import time
 from collections import Counter
 
+from inboxd.broker.inbox_outages import is_inbox_wide
 from inboxd.broker.leases import Lease, LeaseState
-from inboxd.broker.outages import is_inbox_wide
 from inboxd.broker.recovery import ClaimedParcel, GracePeriods, RecoveryAction, choose_actions
 from inboxd.config.settings import Inbox
 from inboxd.errors import InvalidMessage
@@ -16,9 +16,9 @@ from inboxd.messaging.results import ResultRecord, read_results
 from inboxd.spool.claims import list_files, list_parcels, remove_if_empty
 from inboxd.spool.layout import Folders, created_at
 from inboxd.tasks.outcomes.apply import OutcomeApplier, is_final_result
-from inboxd.tasks.work.lease_renewer import RENEWALS_PER_LEASE
-from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.process_identity import Liveness, liveness
+from inboxd.tasks.process_state.context import WorkerContext
+from inboxd.tasks.process_state.process_identity import Liveness, liveness
+from inboxd.tasks.processing.lease_renewer import RENEWALS_PER_LEASE
 
 _log = get_logger(__name__)
 
@@ -131,7 +131,7 @@ class Repair:
             case RecoveryAction.REPUBLISH:
                 self._republish(parcel, paths, lease)
             case RecoveryAction.RENEW:
-                self._context.leases.take_over(parcel, lease, self._context.settings.sweep.stale_seconds)
+                self._context.leases.requeue_if_unchanged(parcel, lease, self._context.settings.sweep.stale_seconds)
             case RecoveryAction.FILE:
                 self._applier.apply_result(parcel, stored, lease.attempt if lease else 1)
             case RecoveryAction.COUNT_CRASH if lease:
@@ -143,7 +143,7 @@ class Repair:
 
     def _republish(self, parcel: str, paths: list[bytes], lease: Lease | None) -> None:
         grace = self._context.settings.sweep.grace_seconds
-        if self._context.leases.take_over(parcel, lease, grace) is not None:
+        if self._context.leases.requeue_if_unchanged(parcel, lease, grace) is not None:
             used = min(lease.attempts_used, self._inbox.retries) if lease else 0
             self._applier.republish(parcel, paths, retries=used)
 

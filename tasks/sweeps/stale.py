@@ -4,7 +4,7 @@ import contextlib
 
 from inboxd.broker.connection import is_answering, translate_redis_errors
 from inboxd.broker.heartbeat import record_sweep, sweep_deadline_seconds
-from inboxd.broker.outages import read_outages
+from inboxd.broker.inbox_outages import read_inbox_outages
 from inboxd.broker.recovery import RecoveryAction
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable
@@ -12,9 +12,9 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.messaging.celery_app import SWEEP_STALE
 from inboxd.spool.layout import open_folders
+from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.sweeps.each_inbox import end_outage, sweep_each
 from inboxd.tasks.sweeps.repair import Repair
-from inboxd.tasks.worker.context import WorkerContext
 
 FINAL_PING_SECONDS = 0.5
 """Maximum time that a stopping worker waits for Redis to answer: short, so that it does not delay the stop."""
@@ -25,8 +25,8 @@ _log = get_logger(__name__)
 def sweep_stale(context: WorkerContext) -> None:
     """Recover stale parcels, and end the outages that are over. Raises BrokerUnavailable."""
     after_outage = _grant_extra_lease(context)
-    filing_outages = read_outages(context.client, context.host, context.settings.inbox)
-    folder_outages = read_outages(context.client, context.host, context.settings.inbox, SWEEP_STALE)
+    filing_outages = read_inbox_outages(context.client, context.host, context.settings.inbox)
+    folder_outages = read_inbox_outages(context.client, context.host, context.settings.inbox, SWEEP_STALE)
 
     def sweep(inbox: Inbox) -> None:
         with open_folders(context.disk, inbox.root) as folders:
@@ -39,7 +39,7 @@ def sweep_stale(context: WorkerContext) -> None:
     sweep_each(context, SWEEP_STALE, context.settings.inbox.values(), sweep)
 
 
-def file_finished(context: WorkerContext) -> None:
+def file_finished_parcels(context: WorkerContext) -> None:
     """File the finished parcels when a worker stops: their success callbacks would wait for the next worker."""
     if not is_answering(context.settings, FINAL_PING_SECONDS):
         return
@@ -53,7 +53,7 @@ def file_finished(context: WorkerContext) -> None:
 
 
 def _grant_extra_lease(context: WorkerContext) -> bool:
-    """Return whether no sweep has reached Redis for longer than a lease, so that workers on other hosts may not have renewed.
+    """Return whether no sweep has reached Redis within the sweep deadline, so that workers on other hosts may not have renewed.
 
     True once per outage: sweeps that are rare because all workers are busy are no outage.
     """

@@ -7,11 +7,11 @@ from celery import Celery
 
 from inboxd.errors import BrokerUnavailable
 from inboxd.messaging.celery_app import SWEEP_EXPIRED, SWEEP_MISSED, SWEEP_STALE
+from inboxd.tasks.process_state.context import WorkerContext
+from inboxd.tasks.process_state.shared_settings import CurrentContext
 from inboxd.tasks.sweeps.expired import sweep_expired
 from inboxd.tasks.sweeps.missed import sweep_missed
 from inboxd.tasks.sweeps.stale import sweep_stale
-from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.shared_settings import CurrentContext
 
 SWEEPS = {SWEEP_MISSED: sweep_missed, SWEEP_STALE: sweep_stale, SWEEP_EXPIRED: sweep_expired}
 

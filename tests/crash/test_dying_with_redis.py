@@ -10,8 +10,8 @@ from support.crash.programs import Program
 from support.crash.scenarios import SCENARIOS, Scenario
 from support.disk.disks import kind_of
 
+from inboxd.tasks.processing import process_parcel
 from inboxd.tasks.sweeps import missed
-from inboxd.tasks.work import process_parcel
 
 POINTS_MIN = 4
 """Minimum operations of a scenario: with fewer, its action was not executed."""

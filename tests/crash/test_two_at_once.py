@@ -13,7 +13,7 @@ from support.disk.spools import Spool
 
 from inboxd.fs.syscalls import Disk
 from inboxd.spool.claims import release_file, split_off
-from inboxd.spool.filing import file_done, file_failed
+from inboxd.spool.filing import move_to_done, move_to_failed
 from inboxd.spool.layout import Folders, new_parcel_id
 
 PATH = b"x/a.pdf"
@@ -21,11 +21,11 @@ Action = Callable[[Disk, Folders], object]
 
 
 def succeed(disk: Disk, folders: Folders) -> None:
-    file_done(disk, folders, PARCEL, PATH)
+    move_to_done(disk, folders, PARCEL, PATH)
 
 
 def fail(disk: Disk, folders: Folders) -> None:
-    file_failed(disk, folders, PARCEL, PATH, note(PATH, PARCEL))
+    move_to_failed(disk, folders, PARCEL, PATH, note(PATH, PARCEL))
 
 
 def release(disk: Disk, folders: Folders) -> None:

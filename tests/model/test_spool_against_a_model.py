@@ -17,7 +17,7 @@ from inboxd.intake.readiness import Ready
 from inboxd.intake.scan import ScannedEntry, ScannedFolder, scan
 from inboxd.spool.claims import claim, list_files, list_parcels, release_file, remove_if_empty, split_off
 from inboxd.spool.error_note import format_note, is_note, note_name
-from inboxd.spool.filing import file_done, file_failed
+from inboxd.spool.filing import move_to_done, move_to_failed
 from inboxd.spool.layout import Folders, is_parcel_id, new_parcel_id, open_folders
 from inboxd.spool.retention import delete_expired
 
@@ -106,7 +106,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(parcel=claimed, index=st.integers(0, 9))
     def succeed(self, parcel: str, index: int) -> None:
         for path, content in self._pick_file(parcel, index):
-            filed_path = file_done(self.disk, self.folders, parcel, path)
+            filed_path = move_to_done(self.disk, self.folders, parcel, path)
 
             assert filed_path is not None
             assert self.spool.files("done")[filed_path] == content
@@ -117,7 +117,7 @@ class SpoolMachine(RuleBasedStateMachine):
         filed_path = None
         for path, content in self._pick_file(parcel, index):
             note = format_note(path, "a reason", inbox="drop", parcel=parcel, attempts=1, failed_at=0.0)
-            filed_path = file_failed(self.disk, self.folders, parcel, path, note)
+            filed_path = move_to_failed(self.disk, self.folders, parcel, path, note)
 
             assert filed_path is not None
             assert self.spool.files("failed")[filed_path] == content
@@ -127,8 +127,8 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(parcel=claimed, path=odd_paths)
     def file_a_missing_file(self, parcel: str, path: bytes) -> None:
         if not os.path.lexists(self.spool.where(b"claimed/" + parcel.encode() + b"/" + path)):
-            assert file_done(self.disk, self.folders, parcel, path) is None
-            assert file_failed(self.disk, self.folders, parcel, path, b"") is None
+            assert move_to_done(self.disk, self.folders, parcel, path) is None
+            assert move_to_failed(self.disk, self.folders, parcel, path, b"") is None
 
     @rule(parcel=claimed, index=st.integers(0, 9))
     def release(self, parcel: str, index: int) -> None:

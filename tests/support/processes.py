@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from inboxd.tasks.worker.process_identity import process_token
+from inboxd.tasks.process_state.process_identity import process_token
 
 
 def dead_token(host: str) -> str:

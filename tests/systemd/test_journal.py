@@ -11,9 +11,9 @@ import pytest
 from support.live.journald import Journald, entry
 from support.live.log_lines import NOON, parcel, table
 
-from inboxd.console.logs.journalctl import JournalSource
-from inboxd.console.logs.records import LogFilter, Record
-from inboxd.console.trace.question import parse_queries, run_queries
+from inboxd.console.log_reading.journalctl import JournalSource
+from inboxd.console.log_reading.records import LogFilter, Record
+from inboxd.console.trace.query import parse_queries, run_queries
 
 pytestmark = pytest.mark.systemd
 
@@ -27,7 +27,7 @@ LINES = [
     table("file_claimed", NOON, file=HOSTILE, parcel=P),
     table("parcel_crashed", NOON, parcel=P, files=3, crashes=1),
     table("parcel_split", NOON, file="a.pdf", parcel=Q, out_of=P, why="ValueError: bad"),
-    table("parcel_sent", NOON, parcel=Q, files=1),
+    table("parcel_republished", NOON, parcel=Q, files=1),
     table("file_handled", NOON, file="a.pdf", parcel=Q, attempt=2, took_ms=4.5, result={"n": 1}),
     table("file_failed", NOON, file="a.pdf", parcel=Q, filed="a (2).pdf", reason="two\nlines"),
     table("sweep_done", NOON, crashed=1),
@@ -116,7 +116,7 @@ def test_a_trace_follows_a_file_across_its_parcels(journal: JournalSource, query
     (life,) = run_queries(journal, parse_queries(query, {}, Path("/")))
 
     assert events(life.steps) == [
-        "file_claimed", "parcel_crashed", "parcel_split", "parcel_sent", "file_handled", "file_failed",
+        "file_claimed", "parcel_crashed", "parcel_split", "parcel_republished", "file_handled", "file_failed",
     ]  # fmt: skip
     assert (life.parcels, life.outcome) == ([P, Q], "failed")
 

@@ -66,7 +66,7 @@ def test_another_users_process_is_hidden_from_the_worker_and_its_liveness_is_unk
     in_sandbox = ("nsenter", "--mount", f"--target={shared_box.pid(WORKER)}")
     as_inboxd = ("setpriv", "--reuid=inboxd", "--regid=inboxd", "--clear-groups")
     script = (
-        "from inboxd.tasks.worker.process_identity import liveness, process_token\n"
+        "from inboxd.tasks.process_state.process_identity import liveness, process_token\n"
         "namespace = process_token('box').split('/')[1]\n"
         "print(*(liveness(f'box/{namespace}/{pid}/1/1') for pid in (1, 4194303)))"
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from inboxd.config.settings import Settings
 from inboxd.console.audit.ledger import Balance, FileInParcel, Ledger, OpenEntry
-from inboxd.console.logs.records import Record
+from inboxd.console.log_reading.records import Record
 from inboxd.console.times import format_iso
 from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk, Fd, FileKind, closing
@@ -195,7 +195,7 @@ def to_json(report: AuditReport) -> dict[str, object]:
         "failed": report.failed,
         "refused": report.refused,
         "in_flight": report.in_flight,
-        "given_back": report.released,
+        "released": report.released,
         "unaccounted": [
             {
                 **entry.position._asdict(),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from inboxd.console.logs.records import Record
+from inboxd.console.log_reading.records import Record
 from inboxd.console.times import format_local
 from inboxd.logs import events
 

@@ -9,8 +9,8 @@ import click
 
 from inboxd.console.audit import audit as accounting
 from inboxd.console.audit.ledger import render_unaccounted
-from inboxd.console.logs.records import LogFilter
-from inboxd.console.logs.sources import LogSelection, choose_source
+from inboxd.console.log_reading.records import LogFilter
+from inboxd.console.log_reading.sources import LogSelection, choose_source
 from inboxd.console.options import EXIT_ATTENTION, files_argument, journal_option, json_option, read_settings, settings_option
 from inboxd.console.times import format_local
 from inboxd.logs.text import escape
@@ -24,7 +24,7 @@ from inboxd.logs.text import escape
 def audit(files: tuple[Path, ...], settings_file: Path | None, journal: Path | None, as_json: bool) -> None:
     """Account for every file. Files that are not done, failed or in flight are listed as unaccounted for.
 
-    The figures come from the folders and from the log, which is found as by `inboxd log`: LOGFILEs with their rotated and
+    The figures come from the folders and from the log, which is chosen as for `inboxd log`: LOGFILEs with their rotated and
     compressed files, log.files of the settings, or the systemd journal. A file that was filed, and moved or deleted since, is
     accounted for. Exit code 1 if a file is unaccounted for, if the log mentions no file, or if a log can't be read to its end.
     """

@@ -9,7 +9,7 @@ from inboxd.config.settings import Settings
 from inboxd.console.options import read_settings, settings_option
 from inboxd.console.ping import ping_broker
 from inboxd.console.systemd import sandbox
-from inboxd.console.systemd.places import system_paths
+from inboxd.console.systemd.install_paths import system_paths
 from inboxd.console.up.server_address import parse_local_address
 from inboxd.errors import SettingsError
 from inboxd.logs.text import escape

@@ -20,7 +20,7 @@ from inboxd.logs.text import escape
 @click.argument("path", callback=require_not_empty)
 @json_option
 def explain(settings_file: Path | None, path: str, as_json: bool) -> None:
-    """Say why a file is where it is. The state is waiting (until when), ignored (by which rule), claimed, done or failed (why).
+    """Say why a file is where it is. The states in inbox/ are waiting, ready, held back, ignored, refused and denied.
 
     PATH is absolute, or relative to the current folder or to an inbox. Nothing is changed. Exit code 1 if no file is found.
     """

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from inboxd.console.logs import render
-from inboxd.console.logs.records import OUTCOMES, LogFilter, LogSource, Record
-from inboxd.console.logs.sources import LogSelection, choose_source, load_settings_if_any
+from inboxd.console.log_reading import render
+from inboxd.console.log_reading.records import OUTCOMES, LogFilter, LogSource, Record
+from inboxd.console.log_reading.sources import LogSelection, choose_source, load_settings_if_any
 from inboxd.console.options import files_argument, journal_option, json_option, settings_option
 from inboxd.console.output import print_lines, print_notice
 from inboxd.console.times import TIME_FORMATS, parse_time

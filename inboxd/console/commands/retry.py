@@ -22,7 +22,7 @@ from inboxd.logs.setup import configure_logging
 def retry(
     settings_file: Path | None, files: tuple[str, ...], inboxes: tuple[str, ...], error: str | None, is_all: bool, dry_run: bool
 ) -> None:
-    """Move failed files back into inbox/. Each gets the path under which it was dropped.
+    """Move failed files back into inbox/. Each gets the path under which it was dropped, or the next free name.
 
     FILE is a path in failed/ (a file, its error note or a sub-folder), absolute or relative. Nothing is overwritten. If a file
     fails again, its note lists the earlier failures. Exit code 1 if nothing was moved, or if a file could not be moved.

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from inboxd.console.logs.sources import LogSelection, choose_source, load_settings_if_any
+from inboxd.console.log_reading.sources import LogSelection, choose_source, load_settings_if_any
 from inboxd.console.options import files_argument, journal_option, json_option, require_not_empty, settings_option
 from inboxd.console.output import print_lines, print_notice
 from inboxd.console.paths import quote_for_shell
 from inboxd.console.trace import render
-from inboxd.console.trace.question import parse_queries, run_queries
+from inboxd.console.trace.query import parse_queries, run_queries
 from inboxd.logs.text import escape
 
 EXIT_NOT_FOUND = 1

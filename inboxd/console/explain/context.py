@@ -6,7 +6,7 @@ import redis
 
 from inboxd.broker.connection import make_client
 from inboxd.broker.heartbeat import Heartbeat, InboxReport, read_heartbeat
-from inboxd.broker.outages import read_outages
+from inboxd.broker.inbox_outages import read_inbox_outages
 from inboxd.config.settings import Settings
 from inboxd.console.ping import ping_broker
 from inboxd.errors import BrokerUnavailable
@@ -42,7 +42,7 @@ class ExplainContext:
     def outages(self) -> dict[str, str]:
         """The recorded outages: for each affected inbox, why nothing can be filed."""
         try:
-            return {} if self.broker_error else read_outages(self.client, self.settings.host, self.settings.inbox)
+            return {} if self.broker_error else read_inbox_outages(self.client, self.settings.host, self.settings.inbox)
         except BrokerUnavailable:
             return {}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from inboxd.config.settings import Inbox, Settings
 from inboxd.console.explain.context import ExplainContext
-from inboxd.console.explain.in_flight import explain_parcel
+from inboxd.console.explain.parcel import explain_parcel
 from inboxd.console.paths import FOLDERS, SpoolPath, find_spool_paths, quote_for_shell
 from inboxd.console.times import format_local
 from inboxd.fs.folders import opened_path

@@ -10,7 +10,7 @@ from kombu.exceptions import OperationalError
 from inboxd.broker.connection import broker_url, make_client, translate_redis_errors, without_password
 from inboxd.broker.counters import Counters, InboxCounts
 from inboxd.broker.heartbeat import Heartbeat, InboxReport, read_heartbeat, seconds_since_sweep, sweep_deadline_seconds
-from inboxd.broker.outages import read_outages
+from inboxd.broker.inbox_outages import read_inbox_outages
 from inboxd.config.settings import Settings
 from inboxd.console.ping import ping_broker
 from inboxd.console.status.stuck import find_stuck
@@ -133,7 +133,7 @@ def _read_redis(settings: Settings, now: float) -> _RedisState:
         is_long_up = watcher is not None and now - watcher.started_at > 2 * sweep_deadline_seconds(settings)
         is_overdue = swept_seconds is None and bool(worker_queues) and is_long_up and not queued_sweeps
         totals = Counters(client, settings.host).read(settings.inbox)
-        outages = read_outages(client, settings.host, settings.inbox)
+        outages = read_inbox_outages(client, settings.host, settings.inbox)
     unconsumed = tuple(_find_unconsumed(settings, worker_queues))
     return _RedisState(len(worker_queues), unconsumed, watcher, swept_seconds, is_overdue, int(quarantined), totals, outages)
 

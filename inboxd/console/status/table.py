@@ -92,13 +92,13 @@ def to_json(status: Status) -> dict[str, Any]:
     watcher = status.watcher
     return {
         "at": status.at,
-        "troubles": status.problems(),
+        "problems": status.problems(),
         "inboxes": {inbox.name: _inbox_as_json(inbox) for inbox in status.inboxes},
         "broker": {"answers": not status.broker_error, "why": status.broker_error or None, "url": status.broker},
         "workers": None if status.broker_error else status.workers,
         "watcher": None if watcher is None else {"at": watcher.at, "since": watcher.started_at},
         "beat": None if status.broker_error else {"swept_seconds_ago": status.seconds_since_sweep},
-        "set_aside": None if status.broker_error else status.quarantined,
+        "quarantined": None if status.broker_error else status.quarantined,
     }
 
 

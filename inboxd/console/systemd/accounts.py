@@ -7,8 +7,8 @@ from pathlib import Path
 
 from inboxd.config.settings import Settings
 from inboxd.console.systemd.files import account_files, write_all
+from inboxd.console.systemd.install_paths import ACCOUNT, DROP_GROUP, InstallPaths, templates
 from inboxd.console.systemd.manager import run
-from inboxd.console.systemd.places import ACCOUNT, DROP_GROUP, InstallPaths, templates
 from inboxd.errors import Finding, SettingsError
 from inboxd.service import preflight
 from inboxd.spool import layout

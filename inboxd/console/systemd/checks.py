@@ -11,7 +11,7 @@ from inboxd.config.settings import Redis, Settings
 from inboxd.console.ping import ping_broker
 from inboxd.console.systemd import sandbox
 from inboxd.console.systemd.accounts import group_ids
-from inboxd.console.systemd.places import ACCOUNT, InstallPaths, interpreters
+from inboxd.console.systemd.install_paths import ACCOUNT, InstallPaths, interpreters
 from inboxd.errors import Finding, SettingsError
 
 LOCAL_REDIS_URL = "redis://127.0.0.1:6379/0"

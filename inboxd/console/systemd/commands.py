@@ -7,8 +7,8 @@ import click
 
 from inboxd.console.systemd import checks
 from inboxd.console.systemd import install as steps
+from inboxd.console.systemd.install_paths import InstallPaths, system_paths, user_paths
 from inboxd.console.systemd.manager import Systemctl
-from inboxd.console.systemd.places import InstallPaths, system_paths, user_paths
 from inboxd.errors import SettingsError
 from inboxd.logs.text import escape
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from inboxd.config.settings import Settings
 from inboxd.console.systemd import sandbox
-from inboxd.console.systemd.places import FOLDER_SERVICES, SERVICES, TARGET, TEMPLATE_PREFIX, InstallPaths, templates
+from inboxd.console.systemd.install_paths import FOLDER_SERVICES, SERVICES, TARGET, TEMPLATE_PREFIX, InstallPaths, templates
 
 PUBLIC_MODE = 0o644
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
 from inboxd.console.systemd import accounts, checks, files, releases, sandbox
+from inboxd.console.systemd.install_paths import FOLDER_SERVICES, RELOAD_ORDER, SERVICES, InstallPaths, prefix, templates
 from inboxd.console.systemd.manager import Systemctl
-from inboxd.console.systemd.places import FOLDER_SERVICES, RELOAD_ORDER, SERVICES, InstallPaths, prefix, templates
 from inboxd.errors import Finding, SettingsError
 from inboxd.logs.text import escape
 from inboxd.spool import layout

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from inboxd.console.systemd.places import SERVICES, TARGET, InstallPaths
+from inboxd.console.systemd.install_paths import SERVICES, TARGET, InstallPaths
 from inboxd.errors import Finding, SettingsError
 
 COMMAND_TIMEOUT_SECONDS = 300

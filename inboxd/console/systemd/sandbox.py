@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath
 
 from inboxd.config.settings import Settings
-from inboxd.console.systemd.places import FOLDER_SERVICES, InstallPaths
+from inboxd.console.systemd.install_paths import FOLDER_SERVICES, InstallPaths
 from inboxd.errors import Finding
 from inboxd.logs.text import escape
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from inboxd.console.logs.records import Record
+from inboxd.console.log_reading.records import Record
 from inboxd.console.times import format_duration, to_local
 from inboxd.console.trace.timeline import OUTCOME_BY_EVENT, FileLife
 from inboxd.logs import events
@@ -26,7 +26,7 @@ _STEP_TEXTS = {
     events.FILE_MISSING: ("missing", "{why}"),
     events.FILE_DENIED: ("denied", "{error}", "{remedy}"),
     events.FILE_EXPIRED: ("expired", "{why}"),
-    events.PARCEL_SENT: ("sent", "by the worker or the sweep", "files in the parcel: {files}"),
+    events.PARCEL_REPUBLISHED: ("sent", "by the worker or the sweep", "files in the parcel: {files}"),
     events.DUPLICATE_IGNORED: ("duplicate ignored", "{why}"),
     events.LEASE_LOST: ("lease lost", "{why}"),
     events.PARCEL_CRASHED: ("crashed", "the worker process died: crash {crashes}", "{worker}"),

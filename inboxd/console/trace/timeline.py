@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from inboxd.console.logs.records import Record
+from inboxd.console.log_reading.records import Record
 from inboxd.logs import events
 
 OUTCOME_BY_EVENT = {
@@ -40,7 +40,7 @@ class FileLife:
 
     @property
     def outcome(self) -> str | None:
-        """The outcome: done, failed, refused or gone; expired or released if that is the last step; None otherwise."""
+        """The outcome: done, failed, refused or missing; expired or released if that is the last step; None otherwise."""
         if (end := self.end) is not None:
             return OUTCOME_BY_EVENT[end.event]
         return OUTCOME_BY_EVENT.get(self.steps[-1].event) if self.steps else None

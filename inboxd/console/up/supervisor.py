@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from subprocess import Popen
 
 from inboxd.console.up.child_process import describe_exit, has_ended, kill_group, reap
-from inboxd.console.up.interrupts import StopSignals
+from inboxd.console.up.stop_signals import StopSignals
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 

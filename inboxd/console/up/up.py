@@ -16,9 +16,9 @@ from inboxd.config.settings import Settings
 from inboxd.console.ping import ping_broker
 from inboxd.console.up.child_process import spawn
 from inboxd.console.up.embedded_server import EmbeddedServer, find_binary, is_running
-from inboxd.console.up.interrupts import StopSignals
 from inboxd.console.up.server_address import ServerAddress, has_listener, is_blocked_by_file, parse_local_address
 from inboxd.console.up.state_dir import locked_state_dir, make_private_folder
+from inboxd.console.up.stop_signals import StopSignals
 from inboxd.console.up.supervisor import Child, Program, StopSteps, Supervisor
 from inboxd.errors import Finding, SettingsError
 from inboxd.logs import events

@@ -21,20 +21,20 @@ def status(stand: Stand) -> tuple[int, Any]:
     return result.returncode, json.loads(result.stdout)
 
 
-def troubles(stand: Stand) -> list[str]:
-    """Return the troubles that status reports; assert that the exit code is 1 if there are any, else 0."""
+def problems(stand: Stand) -> list[str]:
+    """Return the problems that status reports; assert that the exit code is 1 if there are any, else 0."""
     code, report = status(stand)
-    assert code == (1 if report["troubles"] else 0)
-    return report["troubles"]
+    assert code == (1 if report["problems"] else 0)
+    return report["problems"]
 
 
 def wait_for_trouble(stand: Stand, prefix: str) -> None:
     """Wait until status reports one trouble, which begins with ``prefix``."""
-    stand.wait_until(lambda: [trouble.startswith(prefix) for trouble in troubles(stand)] == [True], awaited=prefix)
+    stand.wait_until(lambda: [trouble.startswith(prefix) for trouble in problems(stand)] == [True], awaited=prefix)
 
 
 def wait_for_no_trouble(stand: Stand) -> None:
-    stand.wait_until(lambda: not troubles(stand), awaited="a status without troubles")
+    stand.wait_until(lambda: not problems(stand), awaited="a status without problems")
 
 
 def test_status_reports_each_missing_program_until_it_is_back(make_stand: Callable[..., Stand]) -> None:
@@ -71,7 +71,7 @@ def test_status_reports_the_queues_that_no_worker_consumes(make_stand: Callable[
     stand.beat.start()
     stand.worker.start()
 
-    assert [trouble.split(" (")[0] for trouble in troubles(stand)] == [
+    assert [trouble.split(" (")[0] for trouble in problems(stand)] == [
         "no worker for large files",
         "no worker for callbacks and sweeps",
     ]

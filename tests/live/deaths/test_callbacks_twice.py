@@ -10,7 +10,7 @@ from support.live.stand import Stand
 
 from inboxd.config.settings import Settings
 from inboxd.errors import HandlerFailed
-from inboxd.messaging.celery_app import FAILED, SUCCEEDED, make_app
+from inboxd.messaging.celery_app import FAILURE_CALLBACK, SUCCESS_CALLBACK, make_app
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_to_wire
 from inboxd.messaging.queues import host_queue
 from inboxd.spool.layout import new_parcel_id
@@ -49,7 +49,7 @@ def claim_file(stand: Stand, name: bytes) -> str:
 def deliver(stand: Stand, app: Celery, parcel: str, name: bytes) -> None:
     """Send both callbacks twice, in random order, and wait until the worker has run all of them."""
     outcome = outcome_to_wire(Outcome(parcel, "drop", 1, (FileOutcome(name, Verdict.DONE),)))
-    messages = [(SUCCEEDED, [outcome]), (FAILED, ["drop", parcel])] * 2
+    messages = [(SUCCESS_CALLBACK, [outcome]), (FAILURE_CALLBACK, ["drop", parcel])] * 2
     random.Random(parcel).shuffle(messages)
     queue = host_queue("stand")
     for task, args in messages:

@@ -19,18 +19,18 @@ from inboxd.broker.counters import Tally
 from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.intake import Intake, IntakeDeps
-from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED, send_parcel
+from inboxd.messaging.celery_app import FAILURE_CALLBACK, PROCESS, SUCCESS_CALLBACK, send_parcel
 from inboxd.messaging.outcome import FileOutcome
 from inboxd.spool.claims import list_files
 from inboxd.tasks.outcomes import callbacks
 from inboxd.tasks.outcomes.republish import Republisher
+from inboxd.tasks.process_state.context import WorkerContext
+from inboxd.tasks.process_state.sweep_locks import SweepLocks
+from inboxd.tasks.processing.lease_renewer import LeaseRenewer
+from inboxd.tasks.processing.process_parcel import ParcelProcessor
 from inboxd.tasks.sweeps.expired import sweep_expired
 from inboxd.tasks.sweeps.missed import sweep_missed
 from inboxd.tasks.sweeps.stale import sweep_stale
-from inboxd.tasks.work.lease_renewer import LeaseRenewer
-from inboxd.tasks.work.process_parcel import ParcelProcessor
-from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.sweep_locks import SweepLocks
 
 if TYPE_CHECKING:
     from support.crash.world import World
@@ -148,9 +148,9 @@ class Program:
         match message.name:
             case name if name == PROCESS:
                 self._process_parcel(message)
-            case name if name == SUCCEEDED:
+            case name if name == SUCCESS_CALLBACK:
                 callbacks.succeeded(self.context, *message.args)
-            case name if name == FAILED:
+            case name if name == FAILURE_CALLBACK:
                 callbacks.failed(self.context, *message.args)
 
     def _process_parcel(self, message: Message) -> None:
@@ -158,13 +158,13 @@ class Program:
         task: Any = FakeTask(self._queue, message)
         try:
             outcome = self._processor.run(task, *message.args)
-            self._queue.send_task(SUCCEEDED, args=[outcome])
+            self._queue.send_task(SUCCESS_CALLBACK, args=[outcome])
         except (Ignore, Reject):
             return
         except Retry:
             self._results.store_result(message.id, RETRY, None)
         except Exception as error:  # noqa: BLE001 - as Celery does
             self._results.store_result(message.id, FAILURE, error)
-            self._queue.send_task(FAILED, args=["drop", message.id])
+            self._queue.send_task(FAILURE_CALLBACK, args=["drop", message.id])
         else:
             self._results.store_result(message.id, SUCCESS, outcome)

@@ -20,7 +20,7 @@ from inboxd.intake.readiness import Ready
 from inboxd.intake.scan import ScannedEntry, ScannedFolder, scan
 from inboxd.spool.claims import claim, list_files, list_parcels, release_file, remove_if_empty, split_off
 from inboxd.spool.error_note import SUFFIX, format_note, note_name
-from inboxd.spool.filing import file_done, file_failed
+from inboxd.spool.filing import move_to_done, move_to_failed
 from inboxd.spool.history import KEEP_SECONDS
 from inboxd.spool.layout import Folders, new_parcel_id
 from inboxd.spool.requeue import find_failed_file, requeue
@@ -55,7 +55,7 @@ def away(disk: Disk, folders: Folders, _inbox: Inbox) -> None:
     """Move every claimed file to done/ and remove the parcels, as the sweep does with parcels whose outcome is stored."""
     for parcel in list_parcels(disk, folders):
         for path in list_files(disk, folders, parcel):
-            file_done(disk, folders, parcel, path)
+            move_to_done(disk, folders, parcel, path)
         remove_if_empty(disk, folders, parcel)
 
 
@@ -68,13 +68,13 @@ def drain(disk: Disk, folders: Folders, inbox: Inbox) -> None:
 
 def to_done(path: bytes) -> Step:
     """Return a step that moves one file of PARCEL to done/."""
-    return lambda disk, folders, _: (file_done(disk, folders, PARCEL, path), remove_if_empty(disk, folders, PARCEL))
+    return lambda disk, folders, _: (move_to_done(disk, folders, PARCEL, path), remove_if_empty(disk, folders, PARCEL))
 
 
 def to_failed(path: bytes) -> Step:
     """Return a step that moves one file of PARCEL to failed/."""
     return lambda disk, folders, _: (
-        file_failed(disk, folders, PARCEL, path, note(path, PARCEL)),
+        move_to_failed(disk, folders, PARCEL, path, note(path, PARCEL)),
         remove_if_empty(disk, folders, PARCEL),
     )
 

@@ -22,7 +22,7 @@ from inboxd.errors import TransientError
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.outcome import Verdict
 from inboxd.spool.layout import new_parcel_id
-from inboxd.tasks.worker.process_identity import process_token
+from inboxd.tasks.process_state.process_identity import process_token
 
 INBOX_RULES = {"handler": f"{handling.__name__}:{handling.handle.__name__}", "retries": 1, "retry_backoff_seconds": 0.01}
 NO_WAITS = {"settle_seconds": 0.0, "unsure_seconds": 0.0, "empty_file_seconds": 0.0}

@@ -9,8 +9,8 @@ from typing import Any
 
 MODULES = {
     "file_claimed": ("watcher", "inboxd.intake.intake"),
-    "file_handled": ("worker", "inboxd.tasks.work.handler_runs"),
-    "file_retried": ("worker", "inboxd.tasks.work.process_parcel"),
+    "file_handled": ("worker", "inboxd.tasks.processing.handler_runs"),
+    "file_retried": ("worker", "inboxd.tasks.processing.process_parcel"),
     "file_done": ("worker", "inboxd.tasks.outcomes.apply"),
     "file_failed": ("worker", "inboxd.spool.failing"),
     "file_refused": ("watcher", "inboxd.spool.failing"),
@@ -19,7 +19,7 @@ MODULES = {
     "file_denied": ("watcher", "inboxd.intake.ready_files"),
     "file_expired": ("worker", "inboxd.tasks.sweeps.expired"),
     "folder_pruned": ("watcher", "inboxd.intake.ready_files"),
-    "parcel_sent": ("worker", "inboxd.tasks.outcomes.apply"),
+    "parcel_republished": ("worker", "inboxd.tasks.outcomes.apply"),
     "parcel_split": ("worker", "inboxd.tasks.outcomes.apply"),
     "parcel_crashed": ("worker", "inboxd.tasks.outcomes.apply"),
     "parcel_recovered": ("worker", "inboxd.tasks.sweeps.repair"),
@@ -86,7 +86,7 @@ def _parcel_lines(dice: random.Random, names: list[str], first: str, second: str
     parcel_id = second if len(names) > 1 else first
     if len(names) > 1:
         yield table("parcel_split", at + 0.011, file=raising, parcel=parcel_id, out_of=first, why=ERROR)
-        yield table("parcel_sent", at + 0.012, parcel=parcel_id, files=1)
+        yield table("parcel_republished", at + 0.012, parcel=parcel_id, files=1)
     else:
         yield table("file_retried", at + 0.011, file=raising, parcel=parcel_id, retry=1, of=3, in_seconds=2.0)
     yield table("file_handled", at + 2, file=raising, parcel=parcel_id, attempt=2, took_ms=0.7, result="booked")

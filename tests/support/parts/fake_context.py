@@ -10,8 +10,8 @@ from inboxd.config.settings import Inbox, Settings
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.intake import Intake, IntakeDeps
 from inboxd.messaging.worker_registry import WorkerRegistry
-from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.sweep_locks import SweepLocks
+from inboxd.tasks.process_state.context import WorkerContext
+from inboxd.tasks.process_state.sweep_locks import SweepLocks
 
 GRACE_SECONDS = 1e-6
 """Grace period of a parcel without a lease: the sweep recovers such a parcel at once."""

@@ -36,7 +36,7 @@ class FakeLeases:
         record.held, record.until, record.token, record.attempt = LeaseState.QUEUED, self.now + seconds, "", attempts
         return self.paces.get(inbox)
 
-    def take_over(self, parcel: str, seen: Lease | None, seconds: float, *, crashed: bool = False) -> int | None:
+    def requeue_if_unchanged(self, parcel: str, seen: Lease | None, seconds: float, *, crashed: bool = False) -> int | None:
         lease = self.read([parcel])[parcel]
         if (lease and (lease.state, lease.expires_ms, lease.owner)) != (seen and (seen.state, seen.expires_ms, seen.owner)):
             return None

@@ -16,8 +16,8 @@ from inboxd.broker.leases import Lease
 from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_to_wire
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, queued_task_ids
+from inboxd.tasks.process_state.context import WorkerContext, make_context
 from inboxd.tasks.sweeps.repair import Repair
-from inboxd.tasks.worker.context import WorkerContext, make_context
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.service.reloading import SettingsChange
-from inboxd.service.sd_notify import ServiceManager
+from inboxd.service.sd_notify import ServiceNotifier
 from inboxd.watcher.daemon import Daemon
 from inboxd.watcher.hints import Hint, HintKind, HintQueue
 from inboxd.watcher.observer import Observer
@@ -95,7 +95,7 @@ class Watcher:
     lines: list[dict[str, Any]]
     make_observer: Callable[[HintQueue], Observer] = Observer
     rules: dict[str, object] = field(default_factory=dict)
-    service_manager: ServiceManager = field(default_factory=ServiceManager)
+    service_manager: ServiceNotifier = field(default_factory=ServiceNotifier)
     change: SettingsChange | None = None
     """The change that the next reload returns."""
 

@@ -126,7 +126,7 @@ def test_a_deleted_lease_is_missing(leases: AnyLeases) -> None:
 def test_an_unchanged_running_lease_is_taken_over(leases: AnyLeases) -> None:
     leases.start(P, ME, LONG)
 
-    assert leases.take_over(P, read_lease(leases), 30.0) == 0
+    assert leases.requeue_if_unchanged(P, read_lease(leases), 30.0) == 0
     assert (read_lease(leases).state, read_lease(leases).owner, read_lease(leases).attempt) == (LeaseState.QUEUED, "", 1)
     assert 25 < read_lease(leases).seconds_left <= 30
     assert not leases.renew(P, ME, LONG)
@@ -137,12 +137,12 @@ def test_an_unchanged_lease_in_any_state_is_taken_over(leases: AnyLeases, operat
     leases.start(P, ME, LONG)
     getattr(leases, operation)(*((P,) if operation == "mark_filed" else (P, ME, LONG)))
 
-    assert leases.take_over(P, read_lease(leases), LONG) == 0
+    assert leases.requeue_if_unchanged(P, read_lease(leases), LONG) == 0
     assert read_lease(leases).state is LeaseState.QUEUED
 
 
 def test_a_lease_that_is_still_missing_is_taken_over(leases: AnyLeases) -> None:
-    assert leases.take_over(P, None, LONG) == 0
+    assert leases.requeue_if_unchanged(P, None, LONG) == 0
     assert read_lease(leases).state is LeaseState.QUEUED
 
 
@@ -150,9 +150,9 @@ def test_only_the_first_of_two_take_overs_succeeds(leases: AnyLeases) -> None:
     leases.start(P, ME, LONG)
     expected = read_lease(leases)
 
-    assert leases.take_over(P, expected, LONG) == 0
-    assert leases.take_over(P, expected, LONG) is None
-    assert leases.take_over(P, None, LONG) is None
+    assert leases.requeue_if_unchanged(P, expected, LONG) == 0
+    assert leases.requeue_if_unchanged(P, expected, LONG) is None
+    assert leases.requeue_if_unchanged(P, None, LONG) is None
 
 
 @pytest.mark.parametrize("operation", ["renew", "finish", "retry", "mark_filed", "delete"])
@@ -162,7 +162,7 @@ def test_a_changed_lease_is_not_taken_over(leases: AnyLeases, operation: str) ->
     getattr(leases, operation)(*((P,) if operation in ("mark_filed", "delete") else (P, ME, 2 * LONG)))
     changed = leases.read([P])[P]
 
-    assert leases.take_over(P, expected, LONG, crashed=True) is None
+    assert leases.requeue_if_unchanged(P, expected, LONG, crashed=True) is None
     current = leases.read([P])[P]
     assert (current and (current.state, current.owner, current.crashes)) == (changed and (changed.state, changed.owner, 0))
 
@@ -172,7 +172,7 @@ def test_a_lease_with_a_new_owner_is_not_taken_over(leases: AnyLeases) -> None:
     expected = read_lease(leases)
     leases.start(P, RIVAL, LONG, dead_owner=ME)
 
-    assert leases.take_over(P, expected, LONG) is None
+    assert leases.requeue_if_unchanged(P, expected, LONG) is None
     assert read_lease(leases).owner == RIVAL
 
 
@@ -253,24 +253,24 @@ def test_a_crash_is_counted_once_per_owner(leases: AnyLeases) -> None:
     leases.start(P, ME, LONG)
     first = read_lease(leases)
 
-    assert leases.take_over(P, first, LONG, crashed=True) == 1
-    assert leases.take_over(P, first, LONG, crashed=True) is None
+    assert leases.requeue_if_unchanged(P, first, LONG, crashed=True) == 1
+    assert leases.requeue_if_unchanged(P, first, LONG, crashed=True) is None
     leases.start(P, RIVAL, LONG)
-    assert leases.take_over(P, first, LONG, crashed=True) is None
-    assert leases.take_over(P, read_lease(leases), LONG, crashed=True) == 2
+    assert leases.requeue_if_unchanged(P, first, LONG, crashed=True) is None
+    assert leases.requeue_if_unchanged(P, read_lease(leases), LONG, crashed=True) == 2
     assert read_lease(leases).crashes == 2
 
 
 def test_a_take_over_without_a_crash_returns_the_crashes_so_far(leases: AnyLeases) -> None:
     leases.start(P, ME, LONG)
-    leases.take_over(P, read_lease(leases), LONG, crashed=True)
+    leases.requeue_if_unchanged(P, read_lease(leases), LONG, crashed=True)
 
-    assert leases.take_over(P, read_lease(leases), LONG + 1) == 1
+    assert leases.requeue_if_unchanged(P, read_lease(leases), LONG + 1) == 1
 
 
 def test_a_crash_uses_up_no_retry(leases: AnyLeases) -> None:
     leases.start(P, ME, LONG)
-    leases.take_over(P, read_lease(leases), LONG, crashed=True)
+    leases.requeue_if_unchanged(P, read_lease(leases), LONG, crashed=True)
     leases.start(P, RIVAL, LONG)
 
     assert (read_lease(leases).attempt, read_lease(leases).crashes, read_lease(leases).attempts_used) == (2, 1, 1)
@@ -329,7 +329,7 @@ CHANGES: dict[str, Callable[[Leases], object]] = {
     "finish": lambda leases: leases.finish(P, ME, LONG),
     "retry": lambda leases: leases.retry(P, ME, LONG),
     "mark_filed": lambda leases: leases.mark_filed(P),
-    "take_over": lambda leases: leases.take_over(P, None, LONG),
+    "requeue_if_unchanged": lambda leases: leases.requeue_if_unchanged(P, None, LONG),
 }
 
 
@@ -387,6 +387,6 @@ def test_a_crash_repeated_because_its_reply_was_lost_counts_once(redis_leases: L
     expected = redis_leases.read([P])[P]
     monkeypatch.setattr(secrets, "token_hex", lambda _: "the same call")
 
-    assert [redis_leases.take_over(P, expected, 60.0, crashed=True) for _ in range(2)] == [1, 1]
+    assert [redis_leases.requeue_if_unchanged(P, expected, 60.0, crashed=True) for _ in range(2)] == [1, 1]
     monkeypatch.undo()
-    assert redis_leases.take_over(P, expected, 60.0, crashed=True) is None
+    assert redis_leases.requeue_if_unchanged(P, expected, 60.0, crashed=True) is None

@@ -20,14 +20,14 @@ from support.disk.spools import Spool
 from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
 from inboxd.console.audit.audit import AuditReport, audit
-from inboxd.console.logs.records import from_fields
+from inboxd.console.log_reading.records import from_fields
 from inboxd.console.main import cli
 from inboxd.console.times import format_iso
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.logs.text import escape
 from inboxd.service import preflight
-from inboxd.spool.filing import file_done
+from inboxd.spool.filing import move_to_done
 from inboxd.spool.layout import new_parcel_id
 
 HOSTILE = b'x\n{"event":"file_done"}\x1b[2J\xff.pdf'
@@ -190,7 +190,7 @@ class TestMissingLines:
         if is_name_taken:
             spool.put(b"done/" + path, b"another")
         with spool.folders() as folders:
-            file_done(Disk(), folders, parcel, path)
+            move_to_done(Disk(), folders, parcel, path)
 
         assert audit_totals(settings, *lines) == (1, 1, 0, 0, 0)
 
@@ -323,7 +323,7 @@ def test_the_json_has_the_totals_and_the_unaccounted_files(logs: list[Path]) -> 
 
     (missing,) = result.pop("unaccounted")
     log = result.pop("log")
-    assert result == {"arrived": 3, "done": 2, "failed": 0, "refused": 0, "in_flight": 0, "given_back": 0, "unread": []}
+    assert result == {"arrived": 3, "done": 2, "failed": 0, "refused": 0, "in_flight": 0, "released": 0, "unread": []}
     assert log["lines"] == 5
     assert log["first"] <= missing["claimed_at"] == missing["last_step_at"] <= log["last"]
     assert (missing["inbox"], missing["parcel"], missing["file"]) == ("drop", Q, escape(HOSTILE))

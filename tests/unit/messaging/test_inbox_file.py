@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.descriptors import open_descriptors
 from support.disk.spools import Spool
 
 from inboxd.errors import TransientError
@@ -287,13 +288,13 @@ def test_a_path_that_leads_outside_is_not_opened(spool: Spool, tmp_path: Path) -
 
 def test_opening_leaks_no_descriptor(spool: Spool) -> None:
     parcel, part = claim_file(spool, b"x/y/a.txt")
-    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    open_before = open_descriptors()
 
     open_part(parcel, part).close()
     with pytest.raises(FileNotFoundError):
         open_part(parcel, replace(part, filename=b"x/y/missing"))
 
-    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+    assert open_descriptors() == open_before
 
 
 def test_the_sent_hash_of_a_file_that_changed_after_packing_is_dropped(tmp_path: Path) -> None:

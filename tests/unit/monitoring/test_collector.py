@@ -16,7 +16,7 @@ from support.valkey import settings_for
 from inboxd.broker.connection import make_client
 from inboxd.broker.counters import DONE, FAILED, Counters, Tally
 from inboxd.broker.heartbeat import Heartbeat, InboxReport, record_sweep, write_heartbeat
-from inboxd.broker.outages import clear_outage, record_outage
+from inboxd.broker.inbox_outages import clear_inbox_outage, record_inbox_outage
 from inboxd.config.settings import Settings
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.queues import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE
@@ -116,9 +116,9 @@ def test_watcher_and_sweeps_are_up_after_a_heartbeat_and_a_sweep(settings: Setti
 
 
 def test_an_outage_is_reported_by_a_worker_or_by_the_watcher(settings: Settings, valkey: redis.Redis) -> None:
-    record_outage(valkey, "here", "drop", "No space left on device")
+    record_inbox_outage(valkey, "here", "drop", "No space left on device")
     from_worker = page(settings, valkey)
-    clear_outage(valkey, "here", "drop", "")
+    clear_inbox_outage(valkey, "here", "drop", "")
     write_heartbeat(valkey, "here", Heartbeat(time.time(), {"drop": replace(HEALTHY_REPORT, outage="Stale file handle")}))
 
     from_watcher = page(settings, valkey)

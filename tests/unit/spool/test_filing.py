@@ -11,7 +11,7 @@ from support.disk.spools import Spool
 
 from inboxd.fs.syscalls import Disk, Fd, Stat
 from inboxd.spool.error_note import format_note, note_name
-from inboxd.spool.filing import STALE_NOTE_SECONDS, file_done, file_failed, read_note
+from inboxd.spool.filing import STALE_NOTE_SECONDS, move_to_done, move_to_failed, read_note
 from inboxd.spool.layout import new_parcel_id
 
 LONG_NAME = b"n" * 255
@@ -29,12 +29,12 @@ def note_for(path: bytes, parcel: str) -> bytes:
 
 def file_to_done(spool: Spool, parcel: str, path: bytes, disk: Disk | None = None) -> bytes | None:
     with spool.folders() as folders:
-        return file_done(disk or Disk(), folders, parcel, path)
+        return move_to_done(disk or Disk(), folders, parcel, path)
 
 
 def file_to_failed(spool: Spool, parcel: str, path: bytes, disk: Disk | None = None) -> bytes | None:
     with spool.folders() as folders:
-        return file_failed(disk or Disk(), folders, parcel, path, note_for(path, parcel))
+        return move_to_failed(disk or Disk(), folders, parcel, path, note_for(path, parcel))
 
 
 @pytest.mark.parametrize("path", [b"a", b"x/y/a.pdf", b"\xff/\n", LONG_NAME])

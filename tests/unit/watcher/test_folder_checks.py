@@ -17,7 +17,7 @@ from inboxd.config.settings import Settings
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.service.reloading import SettingsChange, merge_settings
-from inboxd.service.sd_notify import ServiceManager
+from inboxd.service.sd_notify import ServiceNotifier
 from inboxd.watcher import folder_checks
 from inboxd.watcher.hints import Hint, HintKind
 
@@ -239,7 +239,7 @@ def test_settings_with_an_inbox_that_can_not_be_watched_change_nothing(watcher: 
 def test_the_status_names_the_watched_inboxes_and_why_nothing_is_claimed(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
     with Manager() as manager:
         spools = {"drop": Spool.make(tmp_path / "drop")}
-        watcher = Watcher(spools, logged, service_manager=ServiceManager(manager.address))
+        watcher = Watcher(spools, logged, service_manager=ServiceNotifier(manager.address))
         with watcher.running():
             manager.wait_for(lambda states: "STATUS=watching drop (inotify)" in states)
             watcher.broker.is_unavailable = watcher.daemon.broker.due = True

@@ -123,7 +123,7 @@ def test_a_hint_that_equals_the_last_unread_one_is_dropped() -> None:
         ("inbox", InotifyConstants.IN_DELETE_SELF, HintKind.ROOT_LOST),
         ("inbox", InotifyConstants.IN_MOVE_SELF, HintKind.ROOT_LOST),
         ("inbox", InotifyConstants.IN_UNMOUNT, HintKind.ROOT_LOST),
-        ("claimed", InotifyConstants.IN_DELETE | InotifyConstants.IN_ISDIR, HintKind.PARCEL_RETURNED),
+        ("claimed", InotifyConstants.IN_DELETE | InotifyConstants.IN_ISDIR, HintKind.PARCEL_REMOVED),
         ("claimed", InotifyConstants.IN_UNMOUNT, HintKind.ROOT_LOST),
     ],
 )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
 
 import pytest
+from support.descriptors import open_descriptors
 from support.disk.spools import Spool
 from support.waiting import DEADLINE_SECONDS, eventually
 from watchdog.events import FileClosedEvent
@@ -18,7 +19,7 @@ from inboxd.watcher.hints import Hint, HintKind, HintQueue
 from inboxd.watcher.observer import HintHandler, Observer
 
 ARRIVED = Hint(HintKind.ARRIVED, "drop")
-RETURNED = Hint(HintKind.PARCEL_RETURNED, "drop")
+RETURNED = Hint(HintKind.PARCEL_REMOVED, "drop")
 LOST = Hint(HintKind.ROOT_LOST, "drop")
 
 
@@ -256,7 +257,7 @@ def test_an_observer_without_its_reader_is_not_healthy_until_it_is_restarted(
 
 
 def test_stop_ends_all_threads_and_closes_all_descriptors(spool: Spool, hints: HintQueue) -> None:
-    threads, descriptors = threading.enumerate(), len(list(Path("/proc/self/fd").iterdir()))
+    threads, descriptors = threading.enumerate(), open_descriptors()
     observer = Observer(hints)
     observer.watch("drop", PurePath(spool.root))
 
@@ -264,7 +265,7 @@ def test_stop_ends_all_threads_and_closes_all_descriptors(spool: Spool, hints: H
     observer.stop()
 
     assert threading.enumerate() == threads
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+    assert open_descriptors() == descriptors
 
 
 def test_stop_ends_all_threads_if_the_dispatcher_had_died_before(spool: Spool, hints: HintQueue) -> None:

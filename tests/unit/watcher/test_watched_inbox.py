@@ -241,7 +241,7 @@ def test_neither_waiting_files_nor_a_filed_parcel_shorten_the_pause(spool: Spool
 
     watched.on_arrival(NOW)
     assert watched.next_turn == turn_in(SEND_RETRY_SECONDS, EVENT, scan=False)
-    watched.on_parcel_returned(NOW + 0.1)
+    watched.on_parcel_removed(NOW + 0.1)
     watched.on_arrival(NOW + 0.1)
     assert watched.next_turn == turn_in(0.1, EVENT, scan=False)
 
@@ -252,7 +252,7 @@ def test_filed_parcels_do_not_delay_the_scan_for_an_announced_file(spool: Spool)
     watched.on_arrival(NOW)
 
     for elapsed in (0.1, 0.2):
-        watched.on_parcel_returned(NOW + elapsed)
+        watched.on_parcel_removed(NOW + elapsed)
         end_sending(watched, NOW + elapsed, is_waiting=True)
 
     assert watched.next_turn == turn_in(SETTLE, EVENT)
@@ -295,7 +295,7 @@ def test_a_filed_parcel_causes_a_turn_for_waiting_files_at_once(spool: Spool) ->
     watched = make_idle_inbox(spool)
     end_turn(watched, is_waiting=True)
 
-    watched.on_parcel_returned(NOW + 0.1)
+    watched.on_parcel_removed(NOW + 0.1)
 
     assert watched.next_turn == turn_in(0.1, SCAN, scan=False)
 
@@ -304,7 +304,7 @@ def test_a_filed_parcel_causes_no_turn_if_no_file_waits(spool: Spool) -> None:
     watched = make_idle_inbox(spool)
     end_turn(watched)
 
-    watched.on_parcel_returned(NOW + 0.1)
+    watched.on_parcel_removed(NOW + 0.1)
 
     assert watched.next_turn == rescan()
 
@@ -313,7 +313,7 @@ def test_a_filed_parcel_does_not_delay_a_due_turn(spool: Spool) -> None:
     watched = make_idle_inbox(spool)
     end_turn(watched, has_more=True)
 
-    watched.on_parcel_returned(NOW + 0.1)
+    watched.on_parcel_removed(NOW + 0.1)
 
     assert watched.next_turn == turn_in(0.0, SCAN)
 

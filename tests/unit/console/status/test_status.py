@@ -13,7 +13,7 @@ from inboxd.broker import heartbeat
 from inboxd.broker.connection import make_client
 from inboxd.broker.counters import DONE, FAILED, REFUSED, Counters, Tally
 from inboxd.broker.heartbeat import Heartbeat, InboxReport, record_sweep, write_heartbeat
-from inboxd.broker.outages import record_outage
+from inboxd.broker.inbox_outages import record_inbox_outage
 from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
 from inboxd.console.main import cli
@@ -80,7 +80,7 @@ def test_missing_workers_and_a_missing_watcher_are_problems(settings_file: Path)
     assert (status["broker"]["answers"], status["broker"]["why"]) == (True, None)
     assert status["broker"]["url"].startswith("unix://")
     assert (status["workers"], status["watcher"]) == (0, None)
-    assert len(status["troubles"]) == 2
+    assert len(status["problems"]) == 2
 
 
 @pytest.mark.live
@@ -159,7 +159,7 @@ def test_a_missing_beat_is_a_problem(
 
     status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
 
-    assert any("is beat running?" in trouble for trouble in status["troubles"]) is is_problem
+    assert any("is beat running?" in trouble for trouble in status["problems"]) is is_problem
     assert (status["beat"]["swept_seconds_ago"] is not None) is has_swept
 
 
@@ -169,12 +169,12 @@ def test_an_outage_is_a_problem_although_the_watcher_reports_none(settings_file:
     settings = load_settings(settings_file)
     with make_client(settings) as client:
         write_heartbeat(client, settings.host, Heartbeat(time.time(), {"drop": HEALTHY}))
-        record_outage(client, settings.host, "drop", "done/: Operation not permitted")
+        record_inbox_outage(client, settings.host, "drop", "done/: Operation not permitted")
 
     status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
 
     assert status["inboxes"]["drop"]["problem"] == "done/: Operation not permitted"
-    assert "drop: done/: Operation not permitted" in status["troubles"]
+    assert "drop: done/: Operation not permitted" in status["problems"]
 
 
 @pytest.mark.live
@@ -185,11 +185,11 @@ def test_an_outage_that_several_programs_report_is_shown_once(settings_file: Pat
     with make_client(settings) as client:
         report = InboxReport("inotify", "", is_busy=False, outage="done: No such file or directory")
         write_heartbeat(client, settings.host, Heartbeat(time.time(), {"drop": report}))
-        record_outage(client, settings.host, "drop", "done: it is missing")
+        record_inbox_outage(client, settings.host, "drop", "done: it is missing")
 
     status = json.loads(run("status", "--settings", settings_file, "--json").stdout)
 
-    assert sum(trouble.startswith("drop: ") for trouble in status["troubles"]) == 1
+    assert sum(trouble.startswith("drop: ") for trouble in status["problems"]) == 1
 
 
 @pytest.mark.live
@@ -226,9 +226,9 @@ def test_a_queue_that_no_worker_consumes_is_a_problem(
         lambda current: {n: all_queues(current) if queues is None else queues for n, queues in enumerate(worker_queues)},
     )
 
-    troubles = json.loads(run("status", "--settings", settings_file, "--json").stdout)["troubles"]
+    problems = json.loads(run("status", "--settings", settings_file, "--json").stdout)["problems"]
 
-    found = [trouble for trouble in troubles if trouble.startswith("no worker for")]
+    found = [trouble for trouble in problems if trouble.startswith("no worker for")]
     assert len(found) == len(missing)
     assert all(any(purpose in trouble for trouble in found) for purpose in missing)
 

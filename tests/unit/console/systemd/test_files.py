@@ -11,7 +11,7 @@ from inboxd.config.settings import Inbox, Settings
 from inboxd.console.systemd import releases
 from inboxd.console.systemd.checks import check_interpreter, load_service_settings
 from inboxd.console.systemd.files import remove_all, unit_files, write_all, write_file
-from inboxd.console.systemd.places import SERVICES, TARGET, system_paths, templates, user_paths
+from inboxd.console.systemd.install_paths import SERVICES, TARGET, system_paths, templates, user_paths
 from inboxd.errors import SettingsError
 
 SETTINGS = Settings(inbox={"drop": Inbox(root=PurePath("/srv/drop"), name="drop")})

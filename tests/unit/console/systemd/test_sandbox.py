@@ -5,7 +5,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from inboxd.config.settings import Inbox, Settings, Work
-from inboxd.console.systemd.places import FOLDER_SERVICES, SERVICES, InstallPaths, system_paths, user_paths
+from inboxd.console.systemd.install_paths import FOLDER_SERVICES, SERVICES, InstallPaths, system_paths, user_paths
 from inboxd.console.systemd.sandbox import (
     added_roots,
     find_missing_roots,

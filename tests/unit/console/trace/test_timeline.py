@@ -2,7 +2,7 @@
 
 from support.live.log_lines import NOON, parcel, table
 
-from inboxd.console.logs.records import Record, from_fields
+from inboxd.console.log_reading.records import Record, from_fields
 from inboxd.console.trace.timeline import FileLife, build_lives
 
 P, Q, R = (parcel(number, NOON) for number in (1, 2, 3))
@@ -101,13 +101,13 @@ def test_records_of_a_parcel_belong_to_its_files_while_they_are_in_it() -> None:
         record("file_claimed", 0.0, file="a", parcel=P),
         record("parcel_crashed", 0.5, parcel=P, crashes=1),
         record("parcel_split", 0.6, file="a", parcel=Q, out_of=P),
-        record("parcel_sent", 0.7, parcel=Q),
+        record("parcel_republished", 0.7, parcel=Q),
         record("parcel_recovered", 5.0, parcel=P),
     ]
 
     by_name = {life.file: life for life in build_lives(records)}
 
-    assert events(by_name["a"]) == ["file_claimed", "parcel_crashed", "parcel_split", "parcel_sent"]
+    assert events(by_name["a"]) == ["file_claimed", "parcel_crashed", "parcel_split", "parcel_republished"]
     assert events(by_name["b"]) == ["file_claimed", "parcel_crashed", "file_handled", "file_done", "parcel_recovered"]
 
 

@@ -12,7 +12,7 @@ import pytest
 from support.repository import REPOSITORY
 
 from inboxd.console.up.child_process import describe_exit, has_ended, spawn
-from inboxd.console.up.interrupts import StopSignals
+from inboxd.console.up.stop_signals import StopSignals
 from inboxd.console.up.supervisor import Child, Program, Supervisor, restart_delay
 
 pytestmark = pytest.mark.live
@@ -263,7 +263,7 @@ if not first:
 def test_a_child_is_terminated_when_the_supervisor_is_killed(records: RecordFile) -> None:
     script = f"""
 import sys
-from inboxd.console.up.interrupts import StopSignals
+from inboxd.console.up.stop_signals import StopSignals
 from inboxd.console.up.child_process import spawn
 from inboxd.console.up.supervisor import Program, Supervisor
 with StopSignals() as interrupts:

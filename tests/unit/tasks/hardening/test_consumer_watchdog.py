@@ -29,7 +29,7 @@ class Watched:
 
     def is_silent_at(self, now: float, *, is_busy: bool = False) -> bool:
         self.now = now
-        return self.watchdog.is_silent(is_busy=is_busy)
+        return self.watchdog.check_silence(is_busy=is_busy)
 
 
 def test_a_worker_without_a_reply_for_too_long_is_silent() -> None:

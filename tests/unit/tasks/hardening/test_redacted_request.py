@@ -11,10 +11,10 @@ from support.disk.spools import Spool
 from support.parts.fake_context import make_worker_context
 from support.parts.fakes import FakeLeases, FakePublisher
 
-from inboxd.messaging.celery_app import FAILED, PROCESS, SUCCEEDED
+from inboxd.messaging.celery_app import FAILURE_CALLBACK, PROCESS, SUCCESS_CALLBACK
 from inboxd.tasks.outcomes import callbacks
-from inboxd.tasks.work import process_parcel
-from inboxd.tasks.worker.shared_settings import CurrentContext
+from inboxd.tasks.process_state.shared_settings import CurrentContext
+from inboxd.tasks.processing import process_parcel
 
 SECRET = "what a handler returned"
 
@@ -39,7 +39,7 @@ def _nothing(_wire: object) -> None:
     """Serve as a task's function."""
 
 
-@pytest.mark.parametrize("name", [PROCESS, SUCCEEDED, FAILED])
+@pytest.mark.parametrize("name", [PROCESS, SUCCESS_CALLBACK, FAILURE_CALLBACK])
 def test_a_request_reports_only_the_senders_text_for_its_arguments(name: str, registered: dict[str, dict[str, Any]]) -> None:
     app = Celery("alone", set_as_current=False)
     task = app.task(shared=False, **registered[name])(_nothing)

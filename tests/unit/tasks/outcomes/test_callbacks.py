@@ -15,11 +15,11 @@ from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_to_wire
-from inboxd.spool.filing import file_done
+from inboxd.spool.filing import move_to_done
 from inboxd.spool.layout import new_parcel_id
 from inboxd.tasks.outcomes.callbacks import failed, succeeded
-from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.process_identity import process_token
+from inboxd.tasks.process_state.context import WorkerContext
+from inboxd.tasks.process_state.process_identity import process_token
 
 
 class InboxWithParcel:
@@ -189,7 +189,7 @@ def test_a_file_removed_from_claimed_by_another_program_is_logged_once(verdict: 
 def test_a_file_filed_by_a_process_that_died_is_not_logged_as_missing(setup: InboxWithParcel) -> None:
     setup.leases.start(setup.parcel, "me", 60.0)
     with setup.spool.folders() as folders:
-        file_done(Disk(), folders, setup.parcel, b"x/a.pdf")
+        move_to_done(Disk(), folders, setup.parcel, b"x/a.pdf")
 
     with capture_logs() as lines:
         succeeded(setup.context, setup.outcome())

@@ -24,9 +24,9 @@ from inboxd.messaging.queues import WORK_QUEUE, files_queue, queued_task_ids
 from inboxd.messaging.results import read_results
 from inboxd.spool.layout import new_parcel_id
 from inboxd.tasks.outcomes import apply
+from inboxd.tasks.process_state.context import WorkerContext
+from inboxd.tasks.process_state.process_identity import process_token
 from inboxd.tasks.sweeps.repair import Repair
-from inboxd.tasks.worker.context import WorkerContext
-from inboxd.tasks.worker.process_identity import process_token
 
 __all__ = ["context", "spool"]
 
@@ -303,7 +303,7 @@ def test_recorded_verdicts_are_applied_even_if_the_first_sweep_to_split_the_parc
     context.progress.record(parcel, FileOutcome(b"rejected", Verdict.REJECTED, "no good"))
     eventually(lambda: len(context.progress.read(parcel)) == 2)
     context.leases.start(parcel, dead_token("here"), 1e-6)
-    context.leases.take_over(parcel, lease(context, parcel), 1e-6, crashed=True)
+    context.leases.requeue_if_unchanged(parcel, lease(context, parcel), 1e-6, crashed=True)
     lapse(context, parcel)
 
     sweep(context, spool)
