@@ -9,7 +9,7 @@ __all__ = ["InboxFile", "RejectFile"]
 
 
 def __getattr__(name: str) -> object:
-    """Import a name on first access: a program must set its import path before anything is imported (see ``safe_path``)."""
+    """Import a name on first access: a program must set its import path before anything is imported (see ``import_path``)."""
     if name == "InboxFile":
         from inboxd.messaging.inbox_file import InboxFile  # noqa: PLC0415
 

@@ -160,6 +160,10 @@ class WatchedInbox:
             return NextTurn(-math.inf, self.requested_reason)
         if self.unfinished_turn is not None:
             return self.unfinished_turn
+        if (
+            self.send_at < math.inf and not self.intake.is_between_scans
+        ):  # full in-flight limits stop a scan: no other can begin
+            return NextTurn(self.send_at, SCAN, scan=False)
         completion = EVENT if self.mode.uses_events else SCAN
         reason, at = min(((SCAN, self.rescan_at), (EVENT, self.arrived_at), (completion, self.complete_at)), key=itemgetter(1))
         slack = self.rescan_slack if at == self.rescan_at else 0.0

@@ -22,9 +22,10 @@ class RecoveryAction(StrEnum):
     LEAVE = "leave"  # it needs no recovery
     REPUBLISH = "republish"  # its message is lost: publish it again
     RENEW = "renew"  # its message still waits in a queue: extend the lease
-    FILE = "file"  # its outcome is stored, its callback was lost: file it
+    APPLY = "apply"  # its outcome is stored, its callback was lost: apply it
     COUNT_CRASH = "count_crash"  # its worker died: count that, then publish again, split or fail it
     REMOVE = "remove"  # it holds no file
+    FAIL = "fail"  # a lone file has crashed too many workers: move it to failed/
     SPLIT = "split"  # several files after a crash, or files without a verdict: move each into a new parcel
 
 
@@ -86,7 +87,7 @@ def _choose_action(
     if lease is not None and lease.state is LeaseState.FILED:
         return RecoveryAction.SPLIT
     if parcel.has_outcome:
-        return RecoveryAction.FILE
+        return RecoveryAction.APPLY
     match parcel_state(lease, has_outcome=parcel.has_outcome):
         case ParcelState.QUEUED | ParcelState.RUNNING if parcel.id in queued:
             return RecoveryAction.RENEW
@@ -102,4 +103,4 @@ def action_after_crash(crashes: int, files: int, crashes_max: int) -> RecoveryAc
     """Return the action after a crash: split a parcel of many files; republish a lone file, and fail it at ``crashes_max``."""
     if files > 1:
         return RecoveryAction.SPLIT
-    return RecoveryAction.FILE if crashes >= crashes_max else RecoveryAction.REPUBLISH
+    return RecoveryAction.FAIL if crashes >= crashes_max else RecoveryAction.REPUBLISH

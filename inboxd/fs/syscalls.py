@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from enum import Enum, StrEnum
 from pathlib import PurePath
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 Fd = int
 
@@ -180,7 +180,7 @@ class Disk:
         """Open a file for reading. Raises ELOOP for a symlink; does not block on a FIFO without a writer."""
         return os.open(name, _READ_FLAGS, dir_fd=at)
 
-    def reader(self, fd: Fd) -> BinaryIO:
+    def reader(self, fd: Fd) -> io.BufferedReader:
         """Return a buffered reader of an open file; closing the reader closes the file."""
         return io.BufferedReader(io.FileIO(fd), _BUFFER_BYTES)
 

@@ -5,23 +5,26 @@ import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Self
+from typing import IO, TYPE_CHECKING, Any
 
 from inboxd.messaging.payload import FilePart, Parcel
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _CHUNK_BYTES = 1024 * 1024
 
 
-class InboxFile:
+class InboxFile(io.BufferedIOBase):
     """One dropped file, open for reading in binary mode.
 
     Attributes: ``stream`` (the open binary file, for code that needs a real one), ``name`` (the inbox, as an upload's form
     field), ``filename``, ``raw_filename`` (bytes), ``content_type``, ``content_length`` (in bytes), ``headers``, ``id`` (the
-    same at every attempt), ``inbox``, ``parcel``, ``attempt`` (1, 2 …). A context manager, and an iterator over lines. inboxd
-    closes the file when the handler returns.
+    same at every attempt), ``inbox``, ``parcel``, ``attempt`` (1, 2 …). A binary file object, which ``io.TextIOWrapper``,
+    ``zipfile`` and ``email`` accept, too. inboxd closes the file when the handler returns.
     """
 
-    def __init__(self, part: FilePart, parcel: Parcel, stream: BinaryIO, folder: Path | None, attempt: int) -> None:
+    def __init__(self, part: FilePart, parcel: Parcel, stream: io.BufferedIOBase, folder: Path | None, attempt: int) -> None:
         """``folder`` is the parcel's folder in claimed/, None on another host."""
         self.stream = stream
         self.name = parcel.inbox
@@ -76,25 +79,31 @@ class InboxFile:
         with open(dst, "wb") as target:  # noqa: PTH123 - the handler chooses the path
             shutil.copyfileobj(self.stream, target, buffer_size)
 
-    def read(self, size: int = -1) -> bytes:
-        """Read at most ``size`` bytes, or the rest of the file."""
-        return self.stream.read(size)
-
-    def readline(self, size: int = -1) -> bytes:
-        """Read one line with its line end; b"" at the end of the file."""
-        return self.stream.readline(size)
-
-    def readlines(self, hint: int = -1) -> list[bytes]:
-        """Read the remaining lines, or as many as have at least ``hint`` bytes."""
-        return self.stream.readlines(hint)
-
     def chunks(self, size: int = _CHUNK_BYTES) -> Iterator[bytes]:
         """Yield the whole content in chunks of ``size`` bytes, from the beginning."""
         self.seek(0)
         while chunk := self.read(size):
             yield chunk
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+    # the methods of io.BufferedIOBase that its other methods build on
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read at most ``size`` bytes, or the rest of the file."""
+        return self.stream.read(size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Read at most ``size`` bytes with at most one system call."""
+        return self.stream.read1(size)
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Read bytes into a buffer; return their number."""
+        return self.stream.readinto(buffer)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Read one line with its line end; b"" at the end of the file."""
+        return self.stream.readline(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Set the position and return it, in bytes from the beginning."""
         return self.stream.seek(offset, whence)
 
@@ -110,9 +119,9 @@ class InboxFile:
         """Return True."""
         return True
 
-    def writable(self) -> bool:
-        """Return False."""
-        return False
+    def fileno(self) -> int:
+        """Return the file descriptor. Raises io.UnsupportedOperation if the content is in memory."""
+        return self.stream.fileno()
 
     def close(self) -> None:
         """Close the stream; the file is neither moved nor deleted."""
@@ -123,14 +132,8 @@ class InboxFile:
         """Whether the stream is closed."""
         return self.stream.closed
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
-        self.close()
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.stream)
+    def __del__(self) -> None:
+        """Do not close: ``stream`` may be used for longer than this object, and closes itself."""
 
     def __repr__(self) -> str:
         return f"<InboxFile {self.filename!r} ({self.content_type})>"

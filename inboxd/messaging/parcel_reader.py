@@ -3,7 +3,7 @@
 import io
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from inboxd.errors import TransientError
 from inboxd.fs.folders import open_path, opened_path
@@ -54,7 +54,7 @@ class ParcelReader:
             part = replace(part, headers={key: value for key, value in part.headers.items() if key != "sha256"})
         return InboxFile(part, self._parcel, stream, self._folder, self._attempt)
 
-    def _open_stream(self, file: Fd) -> tuple[Stat, BinaryIO]:
+    def _open_stream(self, file: Fd) -> tuple[Stat, io.BufferedIOBase]:
         """Return an open file's stat and a stream that owns the descriptor; close the descriptor on an error."""
         try:
             stat = self._disk.fstat(file)

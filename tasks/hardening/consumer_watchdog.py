@@ -92,14 +92,14 @@ class ConsumerWatchdog:
     def check(self) -> bool:
         """Check once, and report the result to the service manager; return False if the worker must end."""
         consumer = self._consumer
-        check_silence = self.check_silence(is_busy=consumer is not None and is_busy(consumer))
-        if not check_silence:
+        is_silent = self.check_silence(is_busy=consumer is not None and is_busy(consumer))
+        if not is_silent:
             self._service_manager.ping_watchdog()
             self._register(consumer)
         if consumer is None:  # it has not started yet: without pings, the service manager restarts the worker
             return True
         self._service_manager.set_status("Redis is unavailable, reconnecting" if self._is_broker_unavailable else "consuming")
-        return not check_silence
+        return not is_silent
 
     def _register(self, consumer: Any) -> None:  # noqa: ANN401
         if self._registry and consumer is not None and not self._is_broker_unavailable:
@@ -112,6 +112,7 @@ class ConsumerWatchdog:
             seconds=round(self._clock() - self._last_reply, 1),
             remedy=f"the worker exits with code {EXIT_CODE} so that its service manager restarts it",
         )
+        self._consumer.controller.exitcode = EXIT_CODE  # Celery exits with 0 otherwise
         state.should_terminate = EXIT_CODE  # type: ignore[assignment]  # a cold stop: messages are requeued
         time.sleep(COLD_STOP_SECONDS)
         signal.raise_signal(signal.SIGKILL)

@@ -49,19 +49,19 @@ class Worker(CelerysWorker):
         queues = options.get("queues")
         names = queues.split(",") if isinstance(queues, str) else queues
         has_folders = not names or host_queue(settings.host) in names
+        self._service_manager = sd_notify.from_environment(os.environ, os.getpid())
+        self._context = make_context(settings, self.app)
+        self._install_safeguards()  # before handlers are imported: one that connects to Redis makes Kombu cache its transport
         try:
             require_no_problems(settings, folders=has_folders)
         except SettingsError as error:
             sys.stderr.write(f"inboxd can't start:\n{error}\n")
             raise SystemExit(2) from None
         ignore_lease_breaks()
-        self._service_manager = sd_notify.from_environment(os.environ, os.getpid())
-        self._context = make_context(settings, self.app)
         self._current = CurrentContext(self._context)
         for module in (process_parcel, callbacks, sweep_tasks):
             module.register(self.app, self._current)
         self._reload = Reloader(self._current, self._service_manager, has_folders=has_folders)
-        self._install_safeguards()
         self._connect_signals()
         self.app.steps["worker"].add(AfterPool)
         super().on_before_init(quiet, **options)

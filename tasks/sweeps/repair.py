@@ -132,7 +132,7 @@ class Repair:
                 self._republish(parcel, paths, lease)
             case RecoveryAction.RENEW:
                 self._context.leases.requeue_if_unchanged(parcel, lease, self._context.settings.sweep.stale_seconds)
-            case RecoveryAction.FILE:
+            case RecoveryAction.APPLY:
                 self._applier.apply_result(parcel, stored, lease.attempt if lease else 1)
             case RecoveryAction.COUNT_CRASH if lease:
                 self._applier.apply_crash(parcel, lease)

@@ -46,7 +46,7 @@ def file_finished_parcels(context: WorkerContext) -> None:
 
     def sweep(inbox: Inbox) -> None:
         with open_folders(context.disk, inbox.root) as folders:
-            Repair(context, inbox, folders, finished_now=True).run(only=RecoveryAction.FILE)
+            Repair(context, inbox, folders, finished_now=True).run(only=RecoveryAction.APPLY)
 
     with contextlib.suppress(BrokerUnavailable):
         sweep_each(context, SWEEP_STALE, context.settings.inbox.values(), sweep)

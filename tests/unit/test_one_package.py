@@ -1,6 +1,7 @@
 """An installation has the package inboxd only, and no module of it is loaded under two names."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -78,3 +79,23 @@ def test_an_installation_has_no_other_top_level_name(name: str, tmp_path: Path) 
     result = subprocess.run([sys.executable, "-c", f"import {name}"], cwd=tmp_path, capture_output=True, text=True, check=False)
 
     assert "ModuleNotFoundError" in result.stderr
+
+
+@pytest.mark.parametrize("options", [("-P",), ()], ids=["safe path", "python -m"])
+def test_a_folder_named_by_pythonpath_stays_on_the_import_path_of_a_program_started_in_it(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "named.py").touch()
+    (tmp_path / "program.py").write_text(
+        "from inboxd.import_path import distrust_current_folder\ndistrust_current_folder()\nimport sys; print(sys.path)\n"
+    )
+
+    def run(**environment: str) -> bool:
+        argv = [sys.executable, *options, "-c", (tmp_path / "program.py").read_text()]
+        path = subprocess.run(
+            argv, cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True, check=True
+        ).stdout
+        return repr(str(tmp_path)) in path or "''" in path
+
+    assert run(PYTHONPATH=str(tmp_path))
+    assert not run()

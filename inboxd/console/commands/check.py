@@ -21,19 +21,21 @@ from inboxd.service import preflight
 @click.option("--no-broker", is_flag=True, help="Don't check whether Redis answers.")
 @click.option("--no-folders", is_flag=True, help="Don't check the inboxes' folders: for users who may not read them.")
 def check(settings_file: Path | None, no_broker: bool, no_folders: bool) -> None:
-    """Check the settings and the folders. Every problem is printed; exit code 2 if there is one."""
+    """Check the settings and the folders. Every problem is printed; exit code 2 if one prevents a start."""
     file, settings = read_settings(settings_file)
     note = "" if no_broker else _describe_broker(settings)
-    if findings := [
+    findings = [
         *preflight.find_problems(settings, folders=not no_folders),
         *sandbox.find_missing_roots(settings, system_paths(), file),
-    ]:
+    ]
+    if any(finding.blocks for finding in findings):
         raise SettingsError(findings)
     click.echo(escape(f"{file}: ok"))
     for name, inbox in settings.inbox.items():
         click.echo(escape(f"inbox {name}: ok ({inbox.root}, handler {inbox.handler})"))
-    if note:
-        click.echo(escape(note))
+    for text in (*(f"note: {finding}" for finding in findings), note):
+        if text:
+            click.echo("\n".join(map(escape, text.splitlines())))
 
 
 def _describe_broker(settings: Settings) -> str:

@@ -100,6 +100,21 @@ def test_an_invalid_message_is_quarantined_and_the_worker_continues(invalid: byt
     stand.wait_until(lambda: stand.client.hlen("inboxd.unacked") == 0)
 
 
+def test_messages_are_filtered_for_a_handler_that_uses_kombu_when_it_is_imported(make_stand: MakeStand) -> None:
+    """Kombu keeps the transport class of its first connection for all later ones of the process."""
+    stand = make_stand(defaults={"handler": "connecting:handle"})
+    (stand.folder / "connecting.py").write_text(
+        'import kombu\nkombu.Connection("redis://127.0.0.1:1").get_transport_cls()\ndef handle(file): pass\n'
+    )
+    stand.start()
+
+    stand.client.lpush(WORK, b"{}")
+
+    stand.wait_until(lambda: stand.log_events("message_quarantined") != [])
+    stand.drop(b"after.txt", b"content")
+    stand.wait_until(lambda: b"after.txt" in stand.names("done"))
+
+
 def test_the_file_of_a_corrupted_message_is_processed_again(make_stand: MakeStand) -> None:
     stand = make_stand()
     stand.redis.start()

@@ -1,6 +1,7 @@
 """Which claimed parcels need recovery, and how: every row of the decision table."""
 
 import pytest
+from support.live.log_lines import NOON, line
 
 from inboxd.broker.leases import Lease, LeaseState
 from inboxd.broker.recovery import (
@@ -12,6 +13,8 @@ from inboxd.broker.recovery import (
     choose_actions,
     parcel_state,
 )
+from inboxd.console.log_reading.records import parse
+from inboxd.logs import events
 
 GRACE = 5.0
 RENEWAL = GRACE + 3.0
@@ -64,7 +67,7 @@ def test_a_new_parcel_with_an_expired_lease_is_recovered(state: LeaseState) -> N
 
 
 def test_a_parcel_without_a_lease_whose_outcome_is_stored_is_filed() -> None:
-    assert action_for(None, has_outcome=True) is RecoveryAction.FILE
+    assert action_for(None, has_outcome=True) is RecoveryAction.APPLY
 
 
 def test_a_parcel_whose_message_is_lost_is_published_again() -> None:
@@ -83,7 +86,7 @@ def test_a_running_parcel_whose_lease_expired_counts_as_a_crash() -> None:
 @pytest.mark.parametrize("state", [LeaseState.QUEUED, LeaseState.RUNNING, LeaseState.FINISHED])
 @pytest.mark.parametrize("queued", [False, True])
 def test_a_stored_outcome_is_filed_whatever_the_state_of_the_expired_lease(state: LeaseState, queued: bool) -> None:
-    assert action_for(make_lease(state), has_outcome=True, queued=queued) is RecoveryAction.FILE
+    assert action_for(make_lease(state), has_outcome=True, queued=queued) is RecoveryAction.APPLY
 
 
 def test_a_finished_parcel_whose_outcome_is_lost_is_published_again() -> None:
@@ -122,8 +125,8 @@ def test_each_parcel_gets_an_action() -> None:
     [
         (1, 1, RecoveryAction.REPUBLISH),
         (1, 2, RecoveryAction.REPUBLISH),
-        (1, 3, RecoveryAction.FILE),
-        (1, 4, RecoveryAction.FILE),
+        (1, 3, RecoveryAction.FAIL),
+        (1, 4, RecoveryAction.FAIL),
         (2, 1, RecoveryAction.SPLIT),
         (9, 9, RecoveryAction.SPLIT),
     ],
@@ -156,3 +159,13 @@ def test_a_parcel_whose_split_was_interrupted_is_split() -> None:
     assert action_for(make_lease(LeaseState.QUEUED, crashes=1), files=3) is RecoveryAction.SPLIT
     assert action_for(make_lease(LeaseState.QUEUED, crashes=1), files=1) is RecoveryAction.REPUBLISH
     assert action_for(make_lease(LeaseState.QUEUED, crashes=0), files=3) is RecoveryAction.REPUBLISH
+
+
+def test_the_sweeps_line_that_counts_its_actions_is_read_back() -> None:
+    """A key such as ``file`` with a number for its value is no line of inboxd's."""
+    counts = {str(action): 1 for action in RecoveryAction}
+
+    record = parse(line(events.SWEEP_DONE, NOON, **counts))
+
+    assert record is not None
+    assert record.fields.items() >= counts.items()

@@ -1,6 +1,7 @@
 """InboxFile behaves like a web framework's upload, and is opened without following links."""
 
 import csv
+import email
 import hashlib
 import io
 import os
@@ -198,10 +199,35 @@ def test_chunks_are_the_whole_content_at_any_position() -> None:
     assert [*file.chunks(10)] == [TEXT[:10], TEXT[10:20], TEXT[20:]]
 
 
-@pytest.mark.parametrize("name", ["colour", "fileno", "write", "truncate"])
-def test_undocumented_attributes_are_missing(name: str) -> None:
-    with pytest.raises(AttributeError, match=name):
-        getattr(open_inline(inline_part()), name)
+def test_a_file_is_read_only_and_has_no_other_attributes() -> None:
+    file = open_inline(inline_part())
+
+    for write in (lambda: file.write(b"x"), file.truncate, file.detach):
+        with pytest.raises(io.UnsupportedOperation):
+            write()
+    with pytest.raises(AttributeError, match="colour"):
+        _ = file.colour
+
+
+@pytest.mark.parametrize("is_inline", [True, False])
+def test_a_file_is_accepted_where_the_standard_library_takes_a_binary_file(is_inline: bool, spool: Spool) -> None:
+    mail = b"Subject: invoice\r\n\r\n" + b"line\r\n" * 20_000  # too large to be read at its opening
+
+    def open_mail() -> InboxFile:
+        return open_inline(inline_part(data=mail)) if is_inline else open_part(*claim_file(spool, b"mail", mail))
+
+    buffer = bytearray(7)
+    with open_mail() as file:
+        assert (file.readinto(buffer), buffer) == (7, b"Subject")
+        assert file.read1(3) == b": i"
+    with open_mail() as file:
+        assert email.message_from_binary_file(file)["Subject"] == "invoice"
+    with open_mail() as file, io.TextIOWrapper(file, "ascii", newline="") as text:
+        assert text.read().encode() == mail
+    with open_mail() as file:
+        assert hashlib.file_digest(file, "sha256").hexdigest() == hashlib.sha256(mail).hexdigest() == file.sha256
+        if not is_inline:
+            assert os.fstat(file.fileno()).st_size == len(mail)
 
 
 @pytest.mark.parametrize("is_inline", [True, False])

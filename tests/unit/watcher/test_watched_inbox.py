@@ -382,3 +382,14 @@ def test_the_identity_of_an_inbox_with_a_missing_folder_raises_an_error(folder: 
 
     with pytest.raises(FileNotFoundError):
         folder_identity(Disk(), PurePath(spool.root))
+
+
+def test_an_arrival_waits_while_the_in_flight_limits_stop_a_scan(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A turn that can neither scan nor send would be due again at once, for ever."""
+    watched = make_idle_inbox(spool)
+    monkeypatch.setattr(type(watched.intake), "is_between_scans", property(lambda _intake: False))
+    end_sending(watched, NOW, is_waiting=True)
+
+    watched.on_arrival(NOW)
+
+    assert watched.next_turn == NextTurn(NOW + SEND_RETRY_SECONDS, SCAN, scan=False)

@@ -92,7 +92,7 @@ def test_a_stored_success_whose_callback_was_lost_is_applied_to_each_file(contex
     verdicts = {"good": Verdict.DONE, "bad": Verdict.REJECTED, "alone": Verdict.RETRY_ISOLATED, "again": Verdict.REQUEUE}
     store(context, parcel, outcome(parcel, **verdicts, gone=Verdict.MISSING))
 
-    assert sweep(context, spool) == {RecoveryAction.FILE: 1}
+    assert sweep(context, spool) == {RecoveryAction.APPLY: 1}
 
     assert spool.files("done") == {b"good": b"content"}
     assert spool.failed_files() == {b"bad": b"content"}
@@ -112,7 +112,7 @@ def test_a_stored_failure_whose_callback_was_lost_is_applied_with_its_reason(
     parcel = spool.claimed(b"x/a")
     store(context, parcel, error, FAILURE)
 
-    assert sweep(context, spool) == {RecoveryAction.FILE: 1}
+    assert sweep(context, spool) == {RecoveryAction.APPLY: 1}
 
     assert spool.failed_files() == {b"x/a": b"content"}
     assert reason in spool.notes()[b"x/a.error.txt"]
@@ -199,7 +199,7 @@ def test_a_parcel_that_a_living_worker_has_abandoned_is_recovered(has_outcome: b
     with spool.folders() as folders:
         recovered = Repair(fake_context.make_worker_context(spool.inbox(), leases, sent), spool.inbox(), folders).run()
 
-    assert recovered == {RecoveryAction.FILE if has_outcome else RecoveryAction.COUNT_CRASH: 1}
+    assert recovered == {RecoveryAction.APPLY if has_outcome else RecoveryAction.COUNT_CRASH: 1}
 
 
 def test_a_file_left_in_a_filed_parcel_is_split_off(context: WorkerContext, spool: Spool) -> None:
