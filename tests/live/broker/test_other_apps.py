@@ -95,6 +95,8 @@ def test_a_broadcast_in_json_on_our_own_exchange_is_refused(make_stand: MakeStan
 
 def broadcast(stand: Stand, control_exchange: str) -> None:
     """Send commands, such as shutdown, to all workers on this control exchange."""
+    client = stand.client
+    stand.wait_until(lambda: client.pubsub_channels() or client.pubsub_numpat(), awaited="a worker's subscription")
     with make_other_app(stand, control_exchange) as app:
         for command in ("ping", "no_such_command", "shutdown"):
             app.control.broadcast(command)
