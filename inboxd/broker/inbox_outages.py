@@ -24,11 +24,11 @@ UNAVAILABLE_KEY = "inboxd:unavailable:"
 EXPIRES_SECONDS = 300
 """Each sweep that meets the outage records it again; the record of a host that was removed expires."""
 
-INBOX_WIDE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+INBOX_WIDE_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 """Error numbers that affect all files of an inbox."""
 
-_AMBIGUOUS_ERRORS = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)
-"""Error numbers that may affect one file only, such as one on a bad sector or in a folder without write permission."""
+_AMBIGUOUS_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO)
+"""Error numbers that may affect one file only, such as one on a bad sector or on a read-only sub-mount."""
 
 
 def is_inbox_wide(disk: Disk, root: PurePath, error: Exception) -> bool:

@@ -1,25 +1,23 @@
-"""Move a file to another file system: copy, sync, compare, link, and only then remove the source."""
+"""Move a file to another file system: copy, sync, compare, link, check the source again, and only then remove it."""
 
 import contextlib
 import errno
 import hashlib
 
 from inboxd.fs.names import TEMP_PREFIX
-from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, closing, is_same_file
+from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, WriterCheck, closing, is_same_file
 
 _CHUNK_BYTES = 1024 * 1024
 
 
 def move_by_copy(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
-    """Move a file to another file system. Raises OSError, with the source untouched; EXDEV if the source is not a file."""
+    """Move a file to another file system. Raises OSError, with the source untouched and no copy left.
+
+    The error is EXDEV if the source is not a file, and BlockingIOError if a program writes to it, or has done so meanwhile. A
+    kernel lease on the source shows writers on a local file system; elsewhere only the file's size and times do.
+    """
     with closing(disk, disk.open_file(src_at, src)) as source:
-        stat = disk.fstat(source)
-        if stat.kind is not FileKind.FILE:
-            raise OSError(errno.EXDEV, f"a {stat.kind} can't be moved to another file system", src)
-        if not disk.lock(source):
-            raise BlockingIOError(errno.EAGAIN, "another process is moving this file", src)
-        if not is_same_file(disk.stat(src_at, src), stat):  # moved by another process between the open and the lock
-            raise FileNotFoundError(errno.ENOENT, "another process has moved this file", src)
+        stat, writers = _lock(disk, source, src_at, src)
         key = f"{stat.dev}:{stat.ino}:{stat.size}:{stat.mtime_ns}".encode()
         temp = TEMP_PREFIX + hashlib.sha256(key).hexdigest()[:16].encode() + b".part"
         if not _has_final_name(disk, dst_at, temp):
@@ -32,8 +30,48 @@ def move_by_copy(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> 
                 raise
             disk.fsync(dst_at)
         # If we die here: the second link of temp shows the next attempt that the copy is complete and has its final name.
-        disk.unlink(src_at, src)
+        try:
+            if not _is_unchanged(disk, source, stat, writers):
+                raise BlockingIOError(errno.EAGAIN, "the file was written to while it was copied", src)
+            disk.unlink(src_at, src)
+        except OSError:
+            _undo(disk, dst_at, dst, temp)
+            raise
         # If we die here: the moved file has temp as an additional name; retention removes that.
+        disk.unlink(dst_at, temp)
+
+
+def _lock(disk: Disk, source: Fd, src_at: Fd, src: bytes) -> tuple[Stat, WriterCheck]:
+    """Lock an open source against other copies and, if its file system can, against writers; return its stat."""
+    stat = disk.fstat(source)
+    if stat.kind is not FileKind.FILE:
+        raise OSError(errno.EXDEV, f"a {stat.kind} can't be moved to another file system", src)
+    if not disk.lock(source):
+        raise BlockingIOError(errno.EAGAIN, "another process is moving this file", src)
+    if not is_same_file(disk.stat(src_at, src), stat):  # moved by another process between the open and the lock
+        raise FileNotFoundError(errno.ENOENT, "another process has moved this file", src)
+    writers = disk.hold_lease(source)
+    if writers is WriterCheck.BUSY:
+        raise BlockingIOError(errno.EAGAIN, "a program has this file open for writing", src)
+    return stat, writers
+
+
+def _is_unchanged(disk: Disk, source: Fd, stat: Stat, writers: WriterCheck) -> bool:
+    """Return whether nobody has written to the source, or waits for its lease to do so."""
+    has_lease = writers is not WriterCheck.FREE or disk.has_lease(source)
+    return has_lease and _version(disk.fstat(source)) == _version(stat)
+
+
+def _version(stat: Stat) -> tuple[int, int, int]:
+    return stat.size, stat.mtime_ns, stat.ctime_ns
+
+
+def _undo(disk: Disk, dst_at: Fd, dst: bytes, temp: bytes) -> None:
+    """Remove a complete copy whose source stays."""
+    with contextlib.suppress(FileNotFoundError):
+        if is_same_file(disk.stat(dst_at, dst), disk.stat(dst_at, temp)):
+            # If we die here: the next attempt removes the copy, which has only its temporary name.
+            disk.unlink(dst_at, dst)
         disk.unlink(dst_at, temp)
 
 

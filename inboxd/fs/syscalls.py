@@ -223,6 +223,16 @@ class Disk:
 
         Another user's file requires CAP_LEASE. Call ``ignore_lease_breaks`` before.
         """
+        writers = self.hold_lease(fd)
+        if writers is WriterCheck.FREE:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return writers
+
+    def hold_lease(self, fd: Fd) -> WriterCheck:
+        """Acquire a read lease (fcntl) and hold it until the file is closed, so that a writer's open waits; see check_writers.
+
+        Returns FREE if the lease is held.
+        """
         if sys.platform != "linux":
             return WriterCheck.UNKNOWN
         try:
@@ -231,8 +241,11 @@ class Disk:
             return WriterCheck.BUSY
         except OSError:
             return WriterCheck.UNKNOWN
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return WriterCheck.FREE
+
+    def has_lease(self, fd: Fd) -> bool:
+        """Return whether a lease is held that no writer waits for."""
+        return fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK
 
     # mounts
 

@@ -246,8 +246,13 @@ class Intake:
         return count
 
     def _set_denied(self, denied: list[tuple[bytes, OSError]]) -> None:
-        """Skip files that could not be claimed for a while. Raises FolderUnavailable if the error concerns the whole inbox."""
+        """Skip files that could not be claimed for a while. Raises FolderUnavailable if the error concerns the whole inbox.
+
+        A file that was written to while it was copied from another mount waits for the next scan only.
+        """
         for path, error in denied:
+            if isinstance(error, BlockingIOError):
+                continue
             if is_inbox_wide(self._deps.disk, self._inbox.root, error):
                 raise FolderUnavailable(f"{self._inbox.root}: {error.strerror}") from error
             self._ready_files.set_denied(path, error)

@@ -1,5 +1,6 @@
 """Build the payload of a claimed parcel: inspect each file, and put the content of small files into the message."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -115,9 +116,11 @@ def dispose_of_unpacked(disk: Disk, folders: Folders, inbox: Inbox, parcel: str,
     for path, reason in packed.refused:
         refused += fail_file(disk, folders, inbox, parcel, path, reason, attempts=0) is not None
     for path in packed.busy:
-        if release_file(disk, folders, parcel, path):
-            why = "the file was changed, or opened for writing, after the scan"
-            _log.info(events.FILE_RELEASED, inbox=inbox.name, file=path, parcel=parcel, why=why)
+        # a move to another mount must wait for the writer: the stale sweep tries again
+        with contextlib.suppress(BlockingIOError):
+            if release_file(disk, folders, parcel, path):
+                why = "the file was changed, or opened for writing, after the scan"
+                _log.info(events.FILE_RELEASED, inbox=inbox.name, file=path, parcel=parcel, why=why)
     if not packed.parts:
         remove_if_empty(disk, folders, parcel)
     return refused

@@ -9,6 +9,7 @@ from inboxd.config.settings import Log, Settings
 from inboxd.console.options import EXIT_ATTENTION, read_settings, settings_option
 from inboxd.console.requeue import Selection, render_result, requeue_selected
 from inboxd.errors import Finding, SettingsError
+from inboxd.fs.syscalls import ignore_lease_breaks
 from inboxd.logs.setup import configure_logging
 
 
@@ -31,6 +32,7 @@ def retry(
     if bool(files) == bool(inboxes or error or is_all):
         remedy = "give either files, or any of --inbox, --error and --all"
         raise SettingsError([Finding("inboxd retry", "the files to move are not specified, or specified twice", remedy)])
+    ignore_lease_breaks()  # a move to another mount holds a lease
     _configure_logging(settings)
     moved = kept = 0
     for result in requeue_selected(settings, Selection(files, inboxes, error or "*"), dry_run=dry_run):

@@ -1,19 +1,21 @@
 """Moves that never overwrite, on each kind of disk, and the creation and opening of folders."""
 
+import contextlib
 import errno
 import os
+import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support.descriptors import open_descriptors
-from support.disk.disks import LinkingDisk, RefusingDisk, TwoDisks
+from support.disk.disks import LinkingDisk, RacingDisk, RefusingDisk, TwoDisks
 
 from inboxd.fs.folders import DirHandle, make_path, open_path
 from inboxd.fs.rename import move, move_to_free_name
-from inboxd.fs.syscalls import Disk, Fd
+from inboxd.fs.syscalls import Disk, Fd, WriterCheck, ignore_lease_breaks
 
 DISKS = [Disk(), LinkingDisk(), TwoDisks()]
 RENAMING_DISKS = [Disk(), LinkingDisk()]
@@ -164,6 +166,78 @@ def test_a_copy_that_differs_from_its_source_is_removed(folders: MoveFolders) ->
 
     assert (folders.src / "f").read_bytes() == b"content"
     assert list(folders.dst.iterdir()) == []
+
+
+def append(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b", and more")
+
+
+def open_for_writing(path: Path) -> None:
+    """Open like a program that does not wait for the holder of a lease, who is notified."""
+    with contextlib.suppress(BlockingIOError):
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+
+
+@pytest.fixture
+def without_lease_signals() -> Iterator[None]:
+    """Ignore SIGIO, as all programs do that hold leases."""
+    before = signal.getsignal(signal.SIGIO)
+    ignore_lease_breaks()
+    yield
+    signal.signal(signal.SIGIO, before)
+
+
+@pytest.mark.usefixtures("without_lease_signals")
+@pytest.mark.parametrize(("write", "shows_writers"), [(append, False), (open_for_writing, True)])
+@pytest.mark.parametrize("operation", ["read", "link", "fsync"])
+def test_a_file_that_is_written_to_while_it_is_copied_stays_without_a_copy(
+    operation: str, write: Callable[[Path], None], shows_writers: bool, folders: MoveFolders
+) -> None:
+    source = folders.src / "f"
+    source.write_bytes(b"content")
+
+    class WatchedDisk(TwoDisks):
+        def hold_lease(self, fd: Fd) -> WriterCheck:
+            return super().hold_lease(fd) if shows_writers else WriterCheck.UNKNOWN
+
+    disk = RacingDisk(WatchedDisk(), lambda: write(source), only=operation)
+    with pytest.raises(BlockingIOError, match="while it was copied"):
+        move(disk, folders.src_at, b"f", folders.dst_at, b"f")
+
+    assert source.read_bytes() == (b"content" if shows_writers else b"content, and more")
+    assert list(folders.dst.iterdir()) == []
+
+
+def test_a_file_that_is_open_for_writing_is_not_copied(folders: MoveFolders) -> None:
+    with (folders.src / "f").open("wb"), pytest.raises(BlockingIOError, match="open for writing"):
+        move(TwoDisks(), folders.src_at, b"f", folders.dst_at, b"f")
+
+    assert list(folders.dst.iterdir()) == []
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_copy_whose_source_can_not_be_removed_is_undone(attempts: int, folders: MoveFolders) -> None:
+    (folders.src / "f").write_bytes(b"content")
+
+    for _ in range(attempts):
+        with pytest.raises(OSError, match="refused"):
+            move(SourceKeepingDisk(folders.src_at), folders.src_at, b"f", folders.dst_at, b"f")
+
+    assert (folders.src / "f").read_bytes() == b"content"
+    assert list(folders.dst.iterdir()) == []
+
+
+class SourceKeepingDisk(TwoDisks):
+    """A read-only source folder next to a writable destination."""
+
+    def __init__(self, source: Fd) -> None:
+        self._source = source
+
+    def unlink(self, at: Fd, name: bytes) -> None:
+        if at == self._source:
+            raise OSError(errno.EROFS, "refused")
+        super().unlink(at, name)
 
 
 def test_a_full_disk_leaves_no_incomplete_copy(folders: MoveFolders) -> None:
