@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from bench.measure.figures import ratio
 from bench.report.results import Summary
 
-SETTLE_MS = 500.0
+SETTLE_MS = 2000.0
 """The default settle_seconds."""
 
 

@@ -100,13 +100,15 @@ class Rules(Section):
     # selection
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
+    case_sensitive: bool = False
+    temporary_names: tuple[str, ...] = ()
     recursive: bool = True
     depth_max: Annotated[int, Field(ge=1, le=100)] = 32
     size_bytes_max: Bytes = 0
     # readiness
     watch_mode: Literal["auto", "inotify", "polling"] = "auto"
     poll_seconds: Interval = 1.0
-    settle_seconds: Seconds = 0.5
+    settle_seconds: Seconds = 2.0
     unsure_seconds: Seconds | Literal["auto"] = "auto"
     empty_file_seconds: Seconds = 10.0
     # retries and time limit
@@ -124,7 +126,7 @@ class Rules(Section):
     keep_done_days: Days = 0.0
     keep_failed_days: Days = 0.0
     empty_folders: Literal["remove", "keep"] = "remove"
-    empty_folder_seconds: Seconds = 30.0
+    empty_folder_seconds: Seconds = 600.0
 
     def retry_delay(self, retries: int) -> float:
         """Return the seconds before the next attempt: doubled with each retry, at most ``retry_backoff_max_seconds``."""

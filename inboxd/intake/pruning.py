@@ -22,7 +22,7 @@ def prune_folders(disk: Disk, folders: Folders, scanned: list[ScannedFolder], no
     """
     removed = []
     for folder in scanned:
-        if now - folder.mtime < quiet_seconds or not _has_filed(disk, folders, folder.path):
+        if now - folder.changed_at < quiet_seconds or not _has_filed(disk, folders, folder.path):
             continue
         parts, name = split_path(folder.path)
         try:

@@ -2,10 +2,13 @@
 
 import fnmatch
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
+from inboxd.config.settings import Rules
 from inboxd.fs.syscalls import FileKind, Stat, WriterCheck
+from inboxd.intake.temporary_names import SHORTCUTS, Meaning, folder_meaning, name_table
 
 BUSY_RECHECK_SECONDS = 1.0
 """Seconds until a busy file is checked again, in case the event of its closing is lost."""
@@ -13,20 +16,10 @@ BUSY_RECHECK_SECONDS = 1.0
 CLOCK_SKEW_SECONDS = 60.0
 """How many seconds a file's ctime may be in the future before it counts as written by a clock that was set back."""
 
+_PARTIAL_MTIME_NS = 10**9
+"""`rsync --partial` gives a file that it did not complete an mtime in the first second of 1970, with nanoseconds."""
+
 _GIB = 1024**3
-
-_PARTIAL_SUFFIXES = (
-    b".part", b".partial", b".filepart", b".crdownload", b".download", b".opdownload", b".aria2", b".upload", b".!ut",
-)  # fmt: skip
-"""Suffixes that browsers and WinSCP append to the final name of a file while they transfer it."""
-
-_TEMPORARY = re.compile(
-    rb"\..*"                                  # a leading dot: rsync, editors, inboxd's own probes
-    rb"|~.*|.*~|\#.*\#"                       # lock files of office programs, backups of editors
-    rb"|.*\.(?:tmp|temp|swp|swx|part|partial|filepart|crdownload|download|opdownload|aria2|upload|!ut)"
-    rb"|4913|Thumbs\.db|desktop\.ini|Icon\r|@eaDir",
-    re.IGNORECASE | re.DOTALL | re.VERBOSE,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,35 +72,35 @@ class WaitTimes:
         )
 
 
-def decide_by_name(path: bytes, include: tuple[str, ...], exclude: tuple[str, ...]) -> Ignore | None:
+def decide_by_name(path: bytes, rules: Rules) -> Ignore | None:
     """Return why a name is ignored, or None. ``path`` is relative to inbox/; patterns without a slash match its last part."""
-    if _TEMPORARY.fullmatch(path.rpartition(b"/")[2]):
-        return Ignore("a temporary name: the file is claimed once it has its final name")
-    if include != ("*",) and not any(_matches(path, pattern) for pattern in include):
-        return Ignore(f"no pattern of include = {list(include)} matches")
-    for pattern in exclude:
-        if _matches(path, pattern):
+    if meaning := name_table(rules.temporary_names).meaning(path.rpartition(b"/")[2]):
+        return Ignore(meaning.value)
+    if rules.include != ("*",) and not any(_matches(path, pattern, rules.case_sensitive) for pattern in rules.include):
+        return Ignore(f"no pattern of include = {list(rules.include)} matches")
+    for pattern in rules.exclude:
+        if _matches(path, pattern, rules.case_sensitive):
             return Ignore(f"exclude = {pattern!r} matches")
     return None
 
 
 def decide_by_folder_name(name: bytes) -> Ignore | None:
     """Return why a sub-folder is not scanned, or None: programs store their own data in folders such as .git and @eaDir."""
-    if name.startswith(b".") or name == b"@eaDir":
-        return Ignore("a hidden folder")
-    return None
+    match folder_meaning(name):
+        case None:
+            return None
+        case Meaning.IN_PROGRESS:
+            return Ignore("a folder with a temporary name: it is scanned once it has its final name")
+        case _:
+            return Ignore("a folder that programs store for themselves")
 
 
-def partial_download_names(name: bytes) -> tuple[bytes, ...]:
-    """Return the names that a download in progress of ``name`` may have, next to it."""
-    return tuple(name + suffix for suffix in _PARTIAL_SUFFIXES)
-
-
-def decide(stat: Stat, writers: WriterCheck, now: float, waits: WaitTimes, *, is_downloading: bool = False) -> Decision:
+def decide(stat: Stat, writers: WriterCheck, now: float, waits: WaitTimes, *, is_incomplete: bool = False) -> Decision:
     """Decide about an entry whose name is accepted.
 
     ``now`` is unix seconds of the file system's clock. The age counts from ctime, which a dropper can't set. ``writers`` may be
-    UNKNOWN for a file that has not settled; ``is_downloading`` says that a partial download's name exists next to the file.
+    UNKNOWN for a file that has not settled; ``is_incomplete`` says that a name next to the file marks it as such, or that rsync
+    has left it half transferred.
     """
     changed = _changed_at(stat, now)
     if now < changed + waits.settle_seconds:
@@ -116,13 +109,19 @@ def decide(stat: Stat, writers: WriterCheck, now: float, waits: WaitTimes, *, is
         return Refuse(_not_a_file(stat.kind))
     if writers is WriterCheck.BUSY:
         return Wait(now + BUSY_RECHECK_SECONDS, "a program has the file open for writing", is_certain=False)
-    if is_downloading:
-        return Wait(now + BUSY_RECHECK_SECONDS, "a download of the file is in progress", is_certain=False)
+    if is_incomplete or 0 < stat.mtime_ns < _PARTIAL_MTIME_NS:
+        return Wait(now + BUSY_RECHECK_SECONDS, "a transfer of the file is in progress", is_certain=False)
     if stat.size == 0 and now < changed + waits.empty_seconds:
         return Wait(changed + waits.empty_seconds, f"empty so far: changed {_format_age(now - changed)}")
     if (writers is WriterCheck.UNKNOWN or not waits.trusts_leases) and now < changed + waits.unsure_seconds:
         return Wait(changed + waits.unsure_seconds, f"a writer may be undetected: changed {_format_age(now - changed)}")
     return Ready()
+
+
+def shortcut_reason(path: bytes) -> str | None:
+    """Return why a file that only refers to another one is refused, for its error note; None if it does not."""
+    suffix = path[path.rfind(b".") :].lower() if b"." in path else b""
+    return f"a shortcut ({SHORTCUTS[suffix]}): drop the file itself" if suffix in SHORTCUTS else None
 
 
 def refusal_reason(stat: Stat, size_bytes_max: int) -> str | None:
@@ -156,10 +155,12 @@ def _format_age(seconds: float) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _compile(pattern: str) -> re.Pattern[str]:
-    return re.compile(fnmatch.translate(pattern), re.DOTALL)
+def _compile(pattern: str, case_sensitive: bool) -> re.Pattern[str]:
+    flags = re.DOTALL if case_sensitive else re.DOTALL | re.IGNORECASE
+    return re.compile(fnmatch.translate(unicodedata.normalize("NFC", pattern)), flags)
 
 
-def _matches(path: bytes, pattern: str) -> bool:
-    name = path if "/" in pattern else path.rpartition(b"/")[2]
-    return _compile(pattern).fullmatch(name.decode("utf-8", "surrogateescape")) is not None
+def _matches(path: bytes, pattern: str, case_sensitive: bool) -> bool:
+    """Return whether a path matches a pattern in Unicode's composed form (NFC): macOS stores names decomposed."""
+    name = (path if "/" in pattern else path.rpartition(b"/")[2]).decode("utf-8", "surrogateescape")
+    return _compile(pattern, case_sensitive).fullmatch(unicodedata.normalize("NFC", name)) is not None

@@ -11,7 +11,7 @@ from inboxd.intake.clock import folder_clock_now
 from inboxd.intake.inspection import file_version
 from inboxd.intake.pruning import innermost_first, prune_folders
 from inboxd.intake.readiness import Ready, Refuse, Wait, WaitTimes
-from inboxd.intake.scan import DeniedEntry, ScannedEntry, ScannedFolder, scan
+from inboxd.intake.scan import DeniedEntry, ListedNames, ScannedEntry, ScannedFolder, scan
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.spool.layout import Folders
@@ -25,14 +25,15 @@ PRUNED_PER_TURN = 500
 FOLDERS_MAX = 100_000
 """Maximum sub-folders remembered during one scan, to be pruned at its end: a bound on memory."""
 
-DENIED_SECONDS = 60.0
-"""Seconds for which a file that can't be read or moved is skipped."""
+DENIED_SECONDS = (60.0, 3600.0)
+"""First and longest time for which a file that can't be read or moved is skipped, in seconds; it doubles in between: a file
+whose removal fails is copied to another mount at each attempt."""
 
 DENIED_MAX = 10_000
 """Maximum such files remembered: a bound on memory."""
 
 _PERMISSION_REMEDY = "make the service the owner of inbox/ and its sub-folders, or give its group write permission there"
-_OTHER_REMEDY = "check the disk or the mount; the file is tried again after a minute"
+_OTHER_REMEDY = "check the disk or the mount, which must be writable; the file is tried again later"
 
 
 @dataclass(slots=True)
@@ -64,15 +65,17 @@ class ReadyFiles:
         self._waits = waits
         self._network = network
         self._log = get_logger(__name__).bind(inbox=inbox.name)
-        self._cursor: Iterator[ScannedEntry | ScannedFolder | DeniedEntry] | None = None
+        self._cursor: Iterator[ScannedEntry | ScannedFolder | DeniedEntry | ListedNames] | None = None
         self._sub_folders: list[ScannedFolder] = []
         self._unpruned: list[ScannedFolder] = []
+        self._kept_folders: frozenset[bytes] | None = None
+        """The sub-folders that the first complete scan found: their owner made them for later use, too."""
         self._result = ScanResult()
         self._scan_time = self._scan_started = self._scan_seconds = 0.0
         self._entries = self._ready_entries = 0
         self._ready_at: float | None = None
         self._recheck_at: float | None = None
-        self._denied: dict[bytes, float] = {}
+        self._denied: dict[bytes, tuple[float, float]] = {}
 
     @property
     def is_between_scans(self) -> bool:
@@ -102,11 +105,13 @@ class ReadyFiles:
         return result
 
     def set_denied(self, path: bytes, error: OSError) -> None:
-        """Skip a file for DENIED_SECONDS, and log that once in this time."""
+        """Skip a file for some time, and log that once in this time."""
         if len(self._denied) >= DENIED_MAX:
             self._denied.clear()
         if not self._is_denied(path):
-            self._denied[path] = time.monotonic() + DENIED_SECONDS
+            _, last_wait = self._denied.get(path, (0.0, 0.0))
+            wait = min(max(DENIED_SECONDS[0], 2 * last_wait), DENIED_SECONDS[1])
+            self._denied[path] = time.monotonic() + wait, wait
             remedy = _PERMISSION_REMEDY if isinstance(error, PermissionError) else _OTHER_REMEDY
             self._log.warning(events.FILE_DENIED, file=path, error=error.strerror, remedy=remedy)
 
@@ -137,9 +142,10 @@ class ReadyFiles:
         return None if moment is None else max(moment - self._now(), 0.0)
 
     def _is_denied(self, path: bytes) -> bool:
-        return self._denied.get(path, 0.0) > time.monotonic()
+        until, _ = self._denied.get(path, (0.0, 0.0))
+        return until > time.monotonic()
 
-    def _add(self, entry: ScannedEntry | ScannedFolder | DeniedEntry) -> None:
+    def _add(self, entry: ScannedEntry | ScannedFolder | DeniedEntry | ListedNames) -> None:
         self._entries += 1
         match entry:
             case ScannedFolder():
@@ -173,8 +179,10 @@ class ReadyFiles:
             ready_in=self._seconds_until(self._ready_at),
             recheck_in=self._seconds_until(self._recheck_at),
         )
-        if self._inbox.empty_folders == "remove":
-            self._unpruned = innermost_first(self._sub_folders)
+        if self._kept_folders is None:
+            self._kept_folders = frozenset(folder.path for folder in self._sub_folders)
+        elif self._inbox.empty_folders == "remove":
+            self._unpruned = innermost_first(folder for folder in self._sub_folders if folder.path not in self._kept_folders)
         self._sub_folders = []
         return self._prune(folders)
 

@@ -55,7 +55,7 @@ def count_active(disk: Disk, inbox: Inbox) -> ActiveCounts:
         oldest: tuple[float, bytes] | None = None
         waiting = 0
         for file in _list_files(disk, folders.inbox, inbox):
-            if decide_by_name(file.path, inbox.include, inbox.exclude):
+            if decide_by_name(file.path, inbox):
                 continue
             try:
                 changed_at = disk.stat(file.at, file.name).ctime_ns / 1e9

@@ -102,7 +102,7 @@ def test_an_empty_file_waits(settings: Settings, spool: Spool) -> None:
         (b"a.part", {}, "a temporary name"),
         (b"a.pdf", {"include": ("*.txt",)}, "no pattern of include = ['*.txt'] matches"),
         (b"x/a.pdf", {"exclude": ("x/*",)}, "exclude = 'x/*' matches"),
-        (b".git/x/a.pdf", {}, ".git/ is not scanned: a hidden folder"),
+        (b".git/x/a.pdf", {}, ".git/ is not scanned: a folder that programs store for themselves"),
         (b"x/a.pdf", {"recursive": False}, "x/ is not scanned: a sub-folder, and recursive = false"),
     ],
 )

@@ -392,10 +392,11 @@ def test_sub_folders_are_pruned_a_few_at_a_time_and_the_scan_ends_with_the_last(
 ) -> None:
     monkeypatch.setattr(ready_files, "PRUNED_PER_TURN", 2)
     names = [b"x/%d" % number for number in range(4)]
+    drop_intake = intake(spool, known_rate(), FakePublisher(), empty_folder_seconds=0.0)
+    drop_intake.run_turn("start")  # folders that are there now would stay
     for name in names:
         spool.where(b"inbox/" + name).mkdir(parents=True)
         spool.put(b"done/%s/a" % name)
-    drop_intake = intake(spool, known_rate(), FakePublisher(), empty_folder_seconds=0.0)
 
     turns = [
         (drop_intake.run_turn("scan").has_more, len(spool.folders_in("inbox")), drop_intake.is_between_scans) for _ in range(3)

@@ -89,10 +89,10 @@ def test_an_empty_file_must_be_unchanged_for_longer(seconds: float, is_ready: bo
     assert (decide_after(seconds, size=0) == Ready()) is is_ready
 
 
-def test_a_file_next_to_its_partial_download_is_not_ready() -> None:
-    decision = decide(make_stat(), WriterCheck.FREE, CHANGED + 100.0, WAITS, is_downloading=True)
+def test_a_file_that_another_name_marks_as_incomplete_is_not_ready() -> None:
+    decision = decide(make_stat(), WriterCheck.FREE, CHANGED + 100.0, WAITS, is_incomplete=True)
 
-    assert decision == Wait(CHANGED + 100.0 + BUSY_RECHECK_SECONDS, "a download of the file is in progress", is_certain=False)
+    assert decision == Wait(CHANGED + 100.0 + BUSY_RECHECK_SECONDS, "a transfer of the file is in progress", is_certain=False)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FileKind if kind is not FileKind.FILE], ids=str)
@@ -129,16 +129,16 @@ def test_a_changed_mtime_does_not_make_a_file_older() -> None:
     writers=st.sampled_from(WriterCheck),
     size=st.sampled_from([0, 1]),
     kind=st.sampled_from(FileKind),
-    is_downloading=st.booleans(),
+    is_incomplete=st.booleans(),
     trusts_leases=st.booleans(),
 )
 def test_every_wait_ends_in_the_future(
-    seconds: float, writers: WriterCheck, size: int, kind: FileKind, is_downloading: bool, trusts_leases: bool
+    seconds: float, writers: WriterCheck, size: int, kind: FileKind, is_incomplete: bool, trusts_leases: bool
 ) -> None:
     now = CHANGED + seconds
     waits = dataclasses.replace(WAITS, trusts_leases=trusts_leases)
 
-    decision = decide(make_stat(kind=kind, size=size), writers, now, waits, is_downloading=is_downloading)
+    decision = decide(make_stat(kind=kind, size=size), writers, now, waits, is_incomplete=is_incomplete)
 
     assert not isinstance(decision, Wait) or decision.until > now
     assert not isinstance(decision, Ignore)

@@ -13,8 +13,8 @@ from support.disk.scanned import FAR_FUTURE, decisions, look
 from support.disk.spools import NO_WAITS, Spool
 
 from inboxd.fs.syscalls import Disk
-from inboxd.intake.readiness import Ready, Wait, WaitTimes
-from inboxd.intake.scan import DeniedEntry, ScannedEntry, scan
+from inboxd.intake.readiness import Ready, Refuse, Wait, WaitTimes
+from inboxd.intake.scan import NAMES_PER_STEP, DeniedEntry, ListedNames, ScannedEntry, scan
 
 
 @pytest.fixture
@@ -100,12 +100,48 @@ def test_a_file_that_has_not_settled_is_not_opened(spool: Spool) -> None:
     assert isinstance(young[0].decision, Wait)
 
 
-@pytest.mark.parametrize(("size", "is_ready"), [(0, False), (1, True)])
-def test_an_empty_file_next_to_its_partial_download_waits(size: int, is_ready: bool, spool: Spool) -> None:
+@pytest.mark.parametrize("size", [0, 1])
+@pytest.mark.parametrize("marker", [b"a.pdf.part", b"a.pdf.aria2", b"a.pdf.ST", b"a.pdf.lock"])
+def test_a_file_waits_while_another_name_marks_it_as_incomplete(marker: bytes, size: int, spool: Spool) -> None:
+    """aria2 allocates the whole file first, and axel writes several parts of it at once."""
     spool.put(b"inbox/x/a.pdf", b"1" * size)
-    spool.put(b"inbox/x/a.pdf.part")
+    spool.put(b"inbox/x/b.pdf")
+    control = spool.put(b"inbox/x/" + marker)
 
-    assert (decisions(spool)[b"x/a.pdf"] == Ready()) is is_ready
+    before = decisions(spool)
+    control.unlink()
+
+    assert isinstance(before[b"x/a.pdf"], Wait)
+    assert before[b"x/b.pdf"] == Ready()
+    assert decisions(spool)[b"x/a.pdf"] == Ready()
+
+
+@pytest.mark.parametrize(("size", "is_ready"), [(0, False), (1, True)])
+def test_an_empty_file_waits_while_davfs_has_its_content_elsewhere(size: int, is_ready: bool, spool: Spool) -> None:
+    spool.put(b"inbox/a.docx", b"1" * size)
+    spool.put(b"inbox/.davfs.tmp1a2b3c")
+
+    assert (decisions(spool)[b"a.docx"] == Ready()) is is_ready
+
+
+@pytest.mark.parametrize(("mtime_ns", "is_ready"), [(0, True), (1, False), (999_999_999, False), (10**9, True)])
+def test_a_file_that_rsync_has_left_half_transferred_waits(mtime_ns: int, is_ready: bool, spool: Spool) -> None:
+    os.utime(spool.put(b"inbox/a.pdf"), ns=(mtime_ns, mtime_ns))
+
+    assert (decisions(spool)[b"a.pdf"] == Ready()) is is_ready
+
+
+def test_a_shortcut_is_refused(spool: Spool) -> None:
+    spool.put(b"inbox/Invoice.pdf.lnk")
+
+    assert decisions(spool)[b"Invoice.pdf.lnk"] == Refuse("a shortcut (Windows): drop the file itself")
+
+
+def test_a_scan_can_be_interrupted_while_it_reads_the_names_of_a_large_folder(spool: Spool) -> None:
+    for number in range(2 * NAMES_PER_STEP):
+        spool.put(b"inbox/%d" % number)
+
+    assert [type(entry) for entry in look(spool)][:3] == [ListedNames, ListedNames, ScannedEntry]
 
 
 def test_an_abandoned_scan_closes_its_descriptors(spool: Spool) -> None:
