@@ -9,6 +9,7 @@ from inboxd.console.explain.context import ExplainContext
 from inboxd.console.explain.parcel import explain_parcel
 from inboxd.console.paths import FOLDERS, SpoolPath, find_spool_paths, quote_for_shell
 from inboxd.console.times import format_local
+from inboxd.errors import FolderUnavailable
 from inboxd.fs.folders import opened_path
 from inboxd.fs.mounts import find_mount_of_path
 from inboxd.fs.syscalls import FileKind, closing
@@ -46,9 +47,21 @@ class Explanation:
 
 
 def explain(settings: Settings, typed_path: str) -> list[Explanation]:
-    """Explain every file that a typed path can mean; [] if there is none. Raises FolderUnavailable, OSError."""
+    """Explain every file that a typed path can mean; [] if there is none.
+
+    Raises OSError, and FolderUnavailable if an inbox that may have the file is missing and no other one has it.
+    """
     context = ExplainContext(settings)
-    return [found for spool_path in find_spool_paths(settings, typed_path) for found in _explain(context, spool_path)]
+    found: list[Explanation] = []
+    unavailable: FolderUnavailable | None = None
+    for spool_path in find_spool_paths(settings, typed_path):
+        try:
+            found += _explain(context, spool_path)
+        except FolderUnavailable as error:
+            unavailable = error
+    if unavailable and not found:
+        raise unavailable
+    return found
 
 
 def _explain(context: ExplainContext, spool_path: SpoolPath) -> Iterator[Explanation]:

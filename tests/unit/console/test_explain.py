@@ -6,7 +6,7 @@ import os
 import secrets
 import subprocess
 import time
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 import redis
@@ -24,6 +24,7 @@ from inboxd.config.settings import Settings
 from inboxd.console.explain.explain import Explanation, explain
 from inboxd.console.main import cli
 from inboxd.console.paths import quote_for_shell
+from inboxd.errors import FolderUnavailable
 from inboxd.fs.syscalls import Disk, ignore_lease_breaks
 from inboxd.intake.packing import build_parcel, pack
 from inboxd.messaging.celery_app import make_app, send_parcel
@@ -67,6 +68,16 @@ def explain_one(settings: Settings, spool: Spool, path: bytes) -> Explanation:
 def snapshot(root: Path) -> dict[Path, tuple[int, ...]]:
     stats = {path: path.lstat() for path in (root, *root.rglob("*"))}
     return {path: (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_atime_ns, stat.st_size) for path, stat in stats.items()}
+
+
+def test_a_missing_inbox_hides_no_other_inboxs_file(settings: Settings, spool: Spool) -> None:
+    spool.put(b"failed/d.pdf")
+    missing = settings.inbox["drop"].model_copy(update={"name": "gone", "root": PurePath("/nowhere")})
+    both = settings.model_copy(update={"inbox": {"gone": missing, **settings.inbox}})
+
+    assert [(found.inbox, found.folder) for found in explain(both, "d.pdf")] == [("drop", "failed")]
+    with pytest.raises(FolderUnavailable, match="nowhere"):
+        explain(both, "unknown.pdf")
 
 
 def test_a_new_file_settles_until_the_given_time(settings: Settings, spool: Spool) -> None:
