@@ -6,6 +6,9 @@ from enum import StrEnum
 
 from inboxd.broker.leases import Lease, LeaseState
 
+CLOCK_SKEW_SECONDS = 1.0
+"""How many seconds a parcel's id may be in the future before the clock counts as set back."""
+
 
 class ParcelState(StrEnum):
     """The state of a claimed parcel; docs/architecture.md has the table of all states."""
@@ -78,7 +81,8 @@ def choose_actions(
 def _choose_action(
     parcel: ClaimedParcel, lease: Lease | None, queued: frozenset[str], dataset_age: float, grace: GracePeriods
 ) -> RecoveryAction:
-    is_new = parcel.age_seconds < grace.parcel_seconds or dataset_age < grace.dataset_seconds
+    # a negative age is that of a clock that was set back since, and says nothing: what waits counts as old
+    is_new = -CLOCK_SKEW_SECONDS <= parcel.age_seconds < grace.parcel_seconds or 0 <= dataset_age < grace.dataset_seconds
     is_protected = is_new if lease is None else lease.seconds_left >= 0
     if is_protected:
         return RecoveryAction.LEAVE

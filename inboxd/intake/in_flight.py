@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from inboxd.broker.recovery import CLOCK_SKEW_SECONDS
 from inboxd.config.settings import Inbox
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.batching import RECENT_SECONDS
@@ -48,5 +49,5 @@ class InFlight:
     @property
     def recent_parcels(self) -> int:
         """How many parcels were made less than RECENT_SECONDS ago, so that a small batch may wait for one to be filed."""
-        since = time.time() - RECENT_SECONDS
-        return sum(1 for parcel in self._parcels if created_at(parcel) > since)
+        now = time.time()  # a parcel from the future was made before the clock was set back
+        return sum(1 for parcel in self._parcels if now - RECENT_SECONDS < created_at(parcel) <= now + CLOCK_SKEW_SECONDS)

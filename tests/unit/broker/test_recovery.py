@@ -169,3 +169,19 @@ def test_the_sweeps_line_that_counts_its_actions_is_read_back() -> None:
 
     assert record is not None
     assert record.fields.items() >= counts.items()
+
+
+@pytest.mark.parametrize(
+    ("age", "dataset_age", "action"),
+    [
+        (-86_400.0, OLD, RecoveryAction.REPUBLISH),
+        (-0.5, OLD, RecoveryAction.LEAVE),
+        (OLD, -86_400.0, RecoveryAction.REPUBLISH),
+    ],
+)
+def test_a_parcel_from_before_the_clock_was_set_back_counts_as_old(
+    age: float, dataset_age: float, action: RecoveryAction
+) -> None:
+    parcel = ClaimedParcel(PARCEL, age, 1, has_outcome=False)
+
+    assert choose_actions([parcel], {}, frozenset(), dataset_age, GracePeriods(GRACE, RENEWAL)) == {PARCEL: action}
