@@ -39,15 +39,21 @@ def pack(
     *,
     inline: bool = True,
 ) -> Packed:
-    """Inspect each claimed file and build its part of the message; skip files that no longer exist. Raises OSError.
+    """Inspect each claimed file and build its part of the message; skip files that no longer exist.
+
+    A file that can't be read stays in the parcel; once the others are filed, the sweep moves it into a parcel of its own.
+    Raises OSError if no file can be read, or the parcel's folder can't.
 
     A file with another version than ``expected`` was changed since the scan found it complete, and counts as busy. With
     ``inline`` the message carries the content of small files, up to ``parcel_bytes_max`` in total.
     """
     bytes_left = inbox.parcel_bytes_max if inline else 0
     packed = Packed()
+    unreadable: list[OSError] = []
     for path, inspection in _inspect_all(disk, folders, inbox, parcel, paths, expected or {}):
         match inspection:
+            case OSError():
+                unreadable.append(inspection)
             case Accepted(stat, content):
                 part = _build_part(path, stat, inbox.name, parcel, content, bytes_left)
                 bytes_left -= len(part.stream or b"")
@@ -56,13 +62,15 @@ def pack(
                 packed.refused.append((path, reason))
             case Busy():
                 packed.busy.append(path)
+    if unreadable and not (packed.parts or packed.refused or packed.busy):
+        raise unreadable[0]
     return packed
 
 
 def _inspect_all(
     disk: Disk, folders: Folders, inbox: Inbox, parcel: str, paths: Iterable[bytes], expected: Mapping[bytes, FileVersion]
-) -> Iterator[tuple[bytes, Inspection]]:
-    """Yield the path and the inspection of each file that exists."""
+) -> Iterator[tuple[bytes, Inspection | OSError]]:
+    """Yield the path and the inspection of each file that exists, or the error that prevents it."""
     try:
         home = disk.open_folder(folders.claimed, parcel.encode())
     except OSError as error:
@@ -78,8 +86,12 @@ def _inspect_all(
                 if error.errno not in MOVED_AWAY:
                     raise
                 continue
+            inspection: Inspection | OSError | None
             with opened as folder:
-                inspection = inspect(disk, folder, name, inbox, expected.get(path))
+                try:
+                    inspection = inspect(disk, folder, name, inbox, expected.get(path))
+                except OSError as error:
+                    inspection = error
             if inspection is not None:
                 yield path, inspection
 

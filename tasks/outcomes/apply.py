@@ -6,6 +6,7 @@ import time
 from celery.states import FAILURE, SUCCESS
 
 from inboxd.broker.counters import DONE, FAILED, REFUSED, Tally
+from inboxd.broker.inbox_outages import is_inbox_wide
 from inboxd.broker.leases import Lease, LeaseState
 from inboxd.broker.recovery import RecoveryAction, action_after_crash
 from inboxd.config.settings import Inbox
@@ -44,13 +45,33 @@ class OutcomeApplier:
         self._republisher = Republisher(context, inbox, folders, self._tally)
 
     def apply(self, outcome: Outcome) -> None:
-        """Apply the handler's verdict on each file of a parcel, and close the parcel."""
+        """Apply the handler's verdict on each file of a parcel, and close the parcel.
+
+        A file that can't be moved keeps its parcel open, and no other file from being filed.
+        """
         # files to retry come last: splitting the last file off removes the parcel's folder
         in_order = sorted(outcome.files, key=lambda file: file.verdict in (Verdict.RETRY_ISOLATED, Verdict.REQUEUE))
         with FilingFolders(self._disk, self._folders, self._folders.done) as done:
-            missing = [file.path for file in in_order if not self._apply_to_file(outcome, file, done)]
+            missing, errors = self._apply_to_each(outcome, in_order, done)
+        if errors:
+            raise errors[0]
         if self._close(outcome.parcel) is not LeaseState.FILED:
             self._log_missing(outcome.parcel, missing)
+
+    def _apply_to_each(
+        self, outcome: Outcome, files: list[FileOutcome], done: FilingFolders
+    ) -> tuple[list[bytes], list[OSError]]:
+        """Apply the verdict on each file; return the missing files and the errors. Raises an error of the inbox as a whole."""
+        missing, errors = [], []
+        for file in files:
+            try:
+                if not self._apply_to_file(outcome, file, done):
+                    missing.append(file.path)
+            except OSError as error:
+                if is_inbox_wide(self._disk, self._inbox.root, error):
+                    raise
+                errors.append(error)
+        return missing, errors
 
     def apply_result(self, parcel: str, stored: ResultRecord, attempts: int) -> None:
         """Apply a parcel's final result as Celery stored it: an outcome, or a failure after ``attempts`` attempts."""

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 import pytest
 from support.descriptors import open_descriptors
-from support.disk.disks import LinkingDisk, RacingDisk
+from support.disk.disks import LinkingDisk, RacingDisk, RefusingDisk
 from support.disk.spools import Spool
 
 from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, closing
@@ -137,6 +137,20 @@ def test_missing_files_are_skipped(spool: Spool) -> None:
 
     assert [part.filename for part in result.parts] == [b"a"]
     assert (result.refused, result.busy) == ([], [])
+
+
+def test_an_unreadable_file_stays_in_the_parcel_and_the_others_are_packed(spool: Spool) -> None:
+    parcel = spool.claimed(b"a")
+    for name in (b"b", b"c"):
+        spool.put(b"claimed/%s/%s" % (parcel.encode(), name))
+    disk = RefusingDisk("open_file", b"b", errno.EIO)
+
+    packed = pack_all(spool, parcel, b"a", b"b", b"c", disk=disk)
+
+    assert [part.filename for part in packed.parts] == [b"a", b"c"]
+    assert (packed.refused, packed.busy) == ([], [])
+    with pytest.raises(OSError, match="refused"):
+        pack_all(spool, parcel, b"b", disk=disk)
 
 
 def test_a_missing_parcel_has_no_files(spool: Spool) -> None:
