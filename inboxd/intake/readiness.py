@@ -72,9 +72,12 @@ class WaitTimes:
         )
 
 
-def decide_by_name(path: bytes, rules: Rules) -> Ignore | None:
-    """Return why a name is ignored, or None. ``path`` is relative to inbox/; patterns without a slash match its last part."""
-    if meaning := name_table(rules.temporary_names).meaning(path.rpartition(b"/")[2]):
+def decide_by_name(path: bytes, rules: Rules, *, is_final: bool = False) -> Ignore | None:
+    """Return why a name is ignored, or None. ``path`` is relative to inbox/; patterns without a slash match its last part.
+
+    With ``is_final`` the name is known not to be temporary, whatever it looks like.
+    """
+    if not is_final and (meaning := name_table(rules.temporary_names).meaning(path.rpartition(b"/")[2])):
         return Ignore(meaning.value)
     if rules.include != ("*",) and not any(_matches(path, pattern, rules.case_sensitive) for pattern in rules.include):
         return Ignore(f"no pattern of include = {list(rules.include)} matches")

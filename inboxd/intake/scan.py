@@ -179,7 +179,8 @@ def _scan_file(
     neighbours: "Neighbours",
 ) -> ScannedEntry | DeniedEntry:  # fmt: skip
     """Decide about one entry that is not a folder; an error with it does not end the scan."""
-    if ignored := decide_by_name(path, rules):
+    is_final = _is_control_file_of_none(disk, folder, name, name_table(rules.temporary_names))
+    if ignored := decide_by_name(path, rules, is_final=is_final):
         return ScannedEntry(path, ignored, None)
     try:
         stat, now = disk.stat(folder, name), clock()
@@ -193,6 +194,17 @@ def _scan_file(
         return ScannedEntry(path, decision, stat)
     except OSError as error:
         return ScannedEntry(path, Ignore("the file is missing"), None) if error.errno in _VANISHED else DeniedEntry(path, error)
+
+
+def _is_control_file_of_none(disk: Disk, folder: Fd, name: bytes, table: NameTable) -> bool:
+    """Return whether a name such as ``poetry.lock`` looks like a control file's, without a file that it belongs to."""
+    if not name.lower().endswith(table.ambiguous):
+        return False
+    try:
+        disk.stat(folder, table.incomplete_name(name) or name)
+    except OSError as error:
+        return error.errno in _VANISHED
+    return False
 
 
 def _check_writers(disk: Disk, folder: Fd, name: bytes) -> WriterCheck:

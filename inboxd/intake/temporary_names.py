@@ -20,13 +20,15 @@ class TemporaryName:
     """A glob pattern for names, without regard to case; the programs that use it; what it means.
 
     If ``marks_incomplete``, the name is another file's with a suffix (the pattern without its asterisk), and that file is
-    incomplete while this one exists.
+    incomplete while this one exists. If ``is_also_final``, the suffix has other uses, too (``poetry.lock``): without that other
+    file the name is a final one.
     """
 
     pattern: str
     programs: str
     meaning: Meaning
     marks_incomplete: bool = False
+    is_also_final: bool = False
 
 
 _IN_PROGRESS, _CONTROL, _LITTER = Meaning.IN_PROGRESS, Meaning.CONTROL, Meaning.LITTER
@@ -51,9 +53,9 @@ TEMPORARY_NAMES = (
     TemporaryName("*.xltd", "Thunder", _IN_PROGRESS, marks_incomplete=True),
     TemporaryName("*.ffs_tmp", "FreeFileSync", _IN_PROGRESS),
     TemporaryName("*.aria2", "aria2", _CONTROL, marks_incomplete=True),
-    TemporaryName("*.st", "axel", _CONTROL, marks_incomplete=True),
+    TemporaryName("*.st", "axel", _CONTROL, marks_incomplete=True, is_also_final=True),
     TemporaryName("*.lftp-pget-status", "lftp", _CONTROL, marks_incomplete=True),
-    TemporaryName("*.lock", "programs that lock what they write", _CONTROL, marks_incomplete=True),
+    TemporaryName("*.lock", "programs that lock what they write", _CONTROL, marks_incomplete=True, is_also_final=True),
     TemporaryName("~*", "office programs: lock files; Syncthing on Windows", _LITTER),
     TemporaryName("*~", "editors: backups", _LITTER),
     TemporaryName("[#]*[#]", "Emacs: autosave", _LITTER),
@@ -93,6 +95,8 @@ class NameTable:
     any_name: re.Pattern[bytes]
     markers: tuple[bytes, ...]
     """The suffixes, in lower case, of names that mark another file as incomplete."""
+    ambiguous: tuple[bytes, ...]
+    """Those of them that final names may have, too."""
 
     def meaning(self, name: bytes) -> Meaning | None:
         """Return what a name means; None if it is a final name."""
@@ -117,7 +121,8 @@ def name_table(changes: tuple[str, ...]) -> NameTable:
     names = tuple((_compile(row.pattern), row.meaning) for row in rows)
     any_name = re.compile(b"|".join(b"(?:%s)" % pattern.pattern for pattern, _ in names) or b"(?!)", _FLAGS)
     markers = tuple(row.pattern.removeprefix("*").lower().encode() for row in rows if row.marks_incomplete)
-    return NameTable(names, any_name, markers)
+    ambiguous = tuple(row.pattern.removeprefix("*").lower().encode() for row in rows if row.is_also_final)
+    return NameTable(names, any_name, markers, ambiguous)
 
 
 _FLAGS = re.IGNORECASE | re.DOTALL

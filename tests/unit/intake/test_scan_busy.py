@@ -13,7 +13,7 @@ from support.disk.scanned import FAR_FUTURE, decisions, look
 from support.disk.spools import NO_WAITS, Spool
 
 from inboxd.fs.syscalls import Disk
-from inboxd.intake.readiness import Ready, Refuse, Wait, WaitTimes
+from inboxd.intake.readiness import Ignore, Ready, Refuse, Wait, WaitTimes
 from inboxd.intake.scan import NAMES_PER_STEP, DeniedEntry, ListedNames, ScannedEntry, scan
 
 
@@ -114,6 +114,15 @@ def test_a_file_waits_while_another_name_marks_it_as_incomplete(marker: bytes, s
     assert isinstance(before[b"x/a.pdf"], Wait)
     assert before[b"x/b.pdf"] == Ready()
     assert decisions(spool)[b"x/a.pdf"] == Ready()
+
+
+@pytest.mark.parametrize("name", [b"poetry.lock", b"x/program.ST"])
+def test_a_name_like_a_control_files_is_accepted_without_the_file_that_it_would_belong_to(name: bytes, spool: Spool) -> None:
+    spool.put(b"inbox/" + name)
+    spool.put(b"inbox/a.iso")
+
+    assert decisions(spool)[name] == Ready()
+    assert isinstance(decisions(spool, exclude=("*.lock", "*.st"))[name], Ignore)
 
 
 @pytest.mark.parametrize(("size", "is_ready"), [(0, False), (1, True)])
