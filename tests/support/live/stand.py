@@ -356,7 +356,8 @@ class Stand:
     def log_lines(self, *programs: Program) -> list[Table]:
         """Return the JSON lines of these programs' logs, by default of all programs."""
         texts = (program.text() for program in programs or self.programs.values())
-        return [json.loads(line) for text in texts for line in text.splitlines() if line.startswith("{")]
+        whole_lines = (line for text in texts for line in text.splitlines(keepends=True) if line.endswith("\n"))
+        return [json.loads(line) for line in whole_lines if line.startswith("{")]
 
     def log_events(self, name: str, *programs: Program) -> list[Table]:
         """Return the log lines of one event, from these programs or from all."""
