@@ -70,7 +70,13 @@ class BrokerLink:
 
     def _synchronize(self, inboxes: list[WatchedInbox]) -> None:
         reports = {
-            watched.inbox.name: InboxReport(watched.mode.name, watched.mode.reason, watched.is_busy, watched.outage)
+            watched.inbox.name: InboxReport(
+                watched.mode.name,
+                watched.mode.reason,
+                watched.is_busy,
+                watched.outage,
+                watched.intake.describe_sub_mounts(),
+            )
             for watched in inboxes
         }
         write_heartbeat(self._client, self._host, Heartbeat(time.time(), reports, self._started_at))

@@ -13,6 +13,7 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.service import reloading
 from inboxd.service.reloading import SettingsChange
+from inboxd.spool.layout import INBOX
 from inboxd.watcher.observer import Observer
 from inboxd.watcher.watched_inbox import REBUILT, WatchedInbox, folder_identity
 
@@ -41,7 +42,7 @@ class Watches:
     def watch(self, inbox: Inbox) -> WatchedInbox:
         """Watch an inbox, by inotify if its mount supports it and watches are left, else by polling. Raises OSError."""
         disk = self._deps.disk
-        mount = find_mount_of_path(disk, inbox.root)
+        mount = find_mount_of_path(disk, inbox.root / INBOX.decode())
         mode = choose_watch_mode(inbox, mount)
         if mode.uses_events:
             mode = self._try_events(inbox, mode)

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,12 +19,16 @@ EVERY_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class InboxReport:
-    """One watched inbox: how its changes are detected and why, whether complete files are not claimed yet, and its outage."""
+    """One watched inbox: how its changes are detected and why, whether complete files are not claimed yet, and its outage.
+
+    ``sub_mounts`` has a sentence for each mount below inbox/.
+    """
 
     mode: str
     mode_reason: str
     is_busy: bool
     outage: str | None
+    sub_mounts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,13 @@ class Heartbeat:
 def write_heartbeat(client: redis.Redis, host: str, heartbeat: Heartbeat) -> None:
     """Store a report. Raises BrokerUnavailable."""
     inboxes = {  # not asdict, which copies each value: a thousand inboxes are reported every two seconds
-        name: {"mode": report.mode, "mode_reason": report.mode_reason, "is_busy": report.is_busy, "outage": report.outage}
+        name: {
+            "mode": report.mode,
+            "mode_reason": report.mode_reason,
+            "is_busy": report.is_busy,
+            "outage": report.outage,
+            "sub_mounts": report.sub_mounts,
+        }
         for name, report in heartbeat.inboxes.items()
     }
     table = {"at": heartbeat.at, "started_at": heartbeat.started_at, "inboxes": inboxes}
@@ -54,7 +64,9 @@ def read_heartbeat(client: redis.Redis, host: str) -> Heartbeat | None:
     if raw is None:
         return None
     table: dict[str, Any] = json.loads(raw)
-    inboxes = {name: InboxReport(**report) for name, report in table["inboxes"].items()}
+    inboxes = {
+        name: InboxReport(**{**report, "sub_mounts": tuple(report["sub_mounts"])}) for name, report in table["inboxes"].items()
+    }
     return Heartbeat(table["at"], inboxes, table["started_at"])
 
 

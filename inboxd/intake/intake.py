@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 
 from inboxd.broker.counters import REFUSED, Tally
@@ -16,6 +16,7 @@ from inboxd.intake.in_flight import InFlight
 from inboxd.intake.packing import build_parcel, dispose_of_unpacked, pack
 from inboxd.intake.readiness import WaitTimes
 from inboxd.intake.ready_files import ReadyFiles, ScanResult
+from inboxd.intake.watch_mode import describe_sub_mount
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.messaging.payload import Parcel
@@ -62,6 +63,19 @@ class _SendResult:
     is_waiting: bool = False
     is_out_of_time: bool = False
 
+    @classmethod
+    def total(cls, parts: list["_SendResult"]) -> "_SendResult":
+        """Return the sum of several results."""
+        return cls(
+            sum(part.claimed for part in parts),
+            sum(part.refused for part in parts),
+            any(part.is_waiting for part in parts),
+            any(part.is_out_of_time for part in parts),
+        )
+
+
+_NOTHING_SENT = _SendResult()
+
 
 @dataclass(frozen=True, slots=True)
 class IntakeDeps:
@@ -83,11 +97,11 @@ class IntakeDeps:
 class Intake:
     """Claims and sends the files of one inbox, in bounded turns."""
 
-    def __init__(self, deps: IntakeDeps, inbox: Inbox, waits: WaitTimes, *, network: bool) -> None:
-        """``network``: the folders' times may be set by another machine's clock (a network, FUSE or unknown file system)."""
+    def __init__(self, deps: IntakeDeps, inbox: Inbox, waits: WaitTimes, *, network: bool, later_by: float = 0.0) -> None:
+        """See ReadyFiles for ``waits``, ``network`` and ``later_by``."""
         self._deps = deps
         self._inbox = inbox
-        self._ready_files = ReadyFiles(deps.disk, inbox, waits, network=network)
+        self._ready_files = ReadyFiles(deps.disk, inbox, waits, network=network, later_by=later_by)
         self._in_flight = InFlight(inbox)
         self._log = get_logger(__name__).bind(inbox=inbox.name)
         self._seconds_per_file: float | None = None
@@ -98,6 +112,10 @@ class Intake:
     def is_between_scans(self) -> bool:
         """Whether the next turn begins a new scan, which includes all files that arrive before it."""
         return self._ready_files.is_between_scans
+
+    def describe_sub_mounts(self) -> list[str]:
+        """Return a sentence about each mount below inbox/ that the last scan has met."""
+        return [describe_sub_mount(self._inbox, path, mount) for path, mount in self._ready_files.sub_mounts.items()]
 
     def run_turn(self, found_by: str, *, scan: bool = True, wait_for_more: bool = True) -> IntakeResult:
         """Scan some entries, and send ready files within the limits; without ``scan`` only an unfinished scan is continued.
@@ -122,19 +140,24 @@ class Intake:
         scanned = None
         if scan or not self._ready_files.is_between_scans:
             scanned = self._ready_files.advance(folders, self._in_flight.capacity)
-        refused = self._file_refused(folders)
+        refused = self._file_refused(folders) if self._ready_files.refused else 0
+        sent = self._send_all_ready(folders, found_by, wait_for_more=wait_for_more)
+        is_interrupted = sent.is_out_of_time and self._ready_files.count > 0
+        has_more = is_interrupted or (scanned is not None and scanned.has_more)
+        is_out_of_capacity = not self._ready_files.is_between_scans and not has_more
+        is_waiting = is_out_of_capacity or self._ready_files.count > 0 or sent.is_waiting
+        return IntakeResult(scanned, sent.claimed, refused + sent.refused, is_waiting, is_interrupted)
+
+    def _send_all_ready(self, folders: Folders, found_by: str, *, wait_for_more: bool) -> _SendResult:
+        """Send small files, whose content is in the message, and large ones, in parcels of their own."""
+        if not self._ready_files.count:
+            return _NOTHING_SENT
         deadline = time.monotonic() + TURN_SECONDS
         small_bytes_max = self._inbox.parcel_bytes_max if self._deps.sends_inline(files=2) else UNLIMITED_BYTES
-        sent = [
+        return _SendResult.total([
             self._send_ready(folders, files, bytes_max, found_by, deadline, wait_for_more=wait_for_more)
             for files, bytes_max in ((self._ready_files.small, small_bytes_max), (self._ready_files.large, UNLIMITED_BYTES))
-        ]
-        is_interrupted = any(part.is_out_of_time for part in sent) and self._ready_files.count > 0
-        claimed, refused = sum(part.claimed for part in sent), refused + sum(part.refused for part in sent)
-        result = IntakeResult(scanned, claimed, refused, is_interrupted=is_interrupted)
-        is_out_of_capacity = not self._ready_files.is_between_scans and not result.has_more
-        is_waiting = is_out_of_capacity or self._ready_files.count > 0 or any(part.is_waiting for part in sent)
-        return replace(result, is_waiting=is_waiting)
+        ])  # fmt: skip
 
     def _send_ready(
         self,

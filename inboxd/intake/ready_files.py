@@ -1,17 +1,19 @@
 """Scan an inbox in bounded steps and collect the files that are complete."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from inboxd.config.settings import Inbox
+from inboxd.fs.mounts import Mount
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.batching import Candidate
-from inboxd.intake.clock import folder_clock_now
+from inboxd.intake.folder_clock import folder_clock_now
 from inboxd.intake.inspection import file_version
 from inboxd.intake.pruning import innermost_first, prune_folders
 from inboxd.intake.readiness import Ready, Refuse, Wait, WaitTimes
-from inboxd.intake.scan import DeniedEntry, ListedNames, ScannedEntry, ScannedFolder, scan
+from inboxd.intake.scan import DeniedEntry, QuietFolder, ScannedEntry, ScannedFolder, ScanStep, scan
+from inboxd.intake.sub_mounts import SubMounts
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.spool.layout import Folders
@@ -55,17 +57,23 @@ class ScanResult:
 class ReadyFiles:
     """The scan of one inbox and its results: ``small`` and ``large`` ready files, and ``refused`` entries with reasons."""
 
-    def __init__(self, disk: Disk, inbox: Inbox, waits: WaitTimes, *, network: bool) -> None:
-        """``network``: the folders' times may be set by another machine's clock (a network, FUSE or unknown file system)."""
+    def __init__(self, disk: Disk, inbox: Inbox, waits: WaitTimes, *, network: bool, later_by: float = 0.0) -> None:
+        """Use ``waits`` and ``network`` for the mount of inbox/; the mounts below it have their own.
+
+        ``network``: other machines may write there, by their own clock (a network, FUSE or unknown file system). ``later_by``:
+        seconds that are added to all wait times.
+        """
         self.small: dict[bytes, Candidate] = {}
         self.large: dict[bytes, Candidate] = {}
         self.refused: dict[bytes, str] = {}
         self._disk = disk
         self._inbox = inbox
-        self._waits = waits
+        self._waits = waits.plus(later_by)
         self._network = network
+        self._sub_mounts = SubMounts(disk, inbox, later_by=later_by)
+        self._quiet: dict[bytes, QuietFolder] = {}
         self._log = get_logger(__name__).bind(inbox=inbox.name)
-        self._cursor: Iterator[ScannedEntry | ScannedFolder | DeniedEntry | ListedNames] | None = None
+        self._cursor: Iterator[ScanStep] | None = None
         self._sub_folders: list[ScannedFolder] = []
         self._unpruned: list[ScannedFolder] = []
         self._kept_folders: frozenset[bytes] | None = None
@@ -81,6 +89,11 @@ class ReadyFiles:
     def is_between_scans(self) -> bool:
         """Whether the next step begins a new scan, which includes all files that arrive before it."""
         return self._cursor is None and not self._unpruned
+
+    @property
+    def sub_mounts(self) -> Mapping[bytes, Mount]:
+        """The mounts below inbox/ that the current or last scan has met, by path."""
+        return self._sub_mounts.mounts
 
     @property
     def count(self) -> int:
@@ -124,7 +137,10 @@ class ReadyFiles:
             self._ready_at = self._recheck_at = None
             self._scan_seconds = 0.0
             self._entries = self._ready_entries = 0
-            self._cursor = scan(self._disk, folders.inbox, self._inbox, self._waits, self._now)
+            self._cursor = scan(
+                self._disk, folders.inbox, self._inbox, self._waits, self._now,
+                sub_mounts=self._sub_mounts, quiet=None if self._network else self._quiet,
+            )  # fmt: skip
         for _ in range(ENTRIES_PER_TURN):
             if self.count >= files_max:
                 return ScanResult()
@@ -145,7 +161,7 @@ class ReadyFiles:
         until, _ = self._denied.get(path, (0.0, 0.0))
         return until > time.monotonic()
 
-    def _add(self, entry: ScannedEntry | ScannedFolder | DeniedEntry | ListedNames) -> None:
+    def _add(self, entry: ScanStep) -> None:
         self._entries += 1
         match entry:
             case ScannedFolder():

@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from inboxd.config.settings import Rules
@@ -20,27 +21,43 @@ from inboxd.intake.readiness import (
     is_settled,
     shortcut_reason,
 )
+from inboxd.intake.sub_mounts import FolderTiming, SubMounts
 from inboxd.intake.temporary_names import EMPTY_WHILE_PREFIX, NameTable, name_table
 from inboxd.spool.layout import split_path
 
 NAMES_PER_STEP = 50
 """Names that are read in the time of one scanned entry: reading one takes about 0.5 µs."""
 
+NAMES_KEPT = 10_000
+"""Names of a folder that are kept in memory; a larger folder is listed twice."""
+
+QUIET_SECONDS = 3.0
+"""How long a folder must be unchanged before its ctime tells whether it is still the same: some clocks have steps of 2 s."""
+
+QUIET_FOLDERS_MAX, QUIET_SUB_FOLDERS_MAX = 10_000, 1000
+"""Maximum folders that are remembered as quiet, and sub-folders of each: a bound on memory."""
+
 _VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Errors that concern this process or host, not one folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScannedEntry:
-    """One entry of an inbox: its path relative to inbox/, the decision, and its stat; None if the name alone decided."""
+    """One entry of an inbox: its path relative to inbox/, the decision, and its stat; None if the name alone decided.
+
+    ``by_name``: the entry is ignored for as long as the names in its folder are the same.
+    """
 
     path: bytes
     decision: Decision
     stat: Stat | None
+    by_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DeniedEntry:
-    """A sub-folder or file that can't be opened or checked, and why: usually permission denied."""
+    """A sub-folder or file that can't be opened or checked, and why: permission denied, or a mount that is gone."""
 
     path: bytes
     error: OSError
@@ -48,7 +65,7 @@ class DeniedEntry:
 
 @dataclass(frozen=True, slots=True)
 class ScannedFolder:
-    """A scanned sub-folder, yielded after its own entries; ``changed_at`` is its ctime in unix seconds.
+    """A scanned sub-folder, yielded after its own entries; ``changed_at`` is its ctime in unix seconds, by the clock of inbox/.
 
     Its mtime says less: rsync and tar set it to the source's when they make the folder.
     """
@@ -77,57 +94,113 @@ class ListedNames:
     """Yielded while the names of a large folder are read, so that the caller can interrupt the scan."""
 
 
+@dataclass(frozen=True, slots=True)
+class QuietFolder:
+    """A folder of sub-folders and names that are ignored; until its device, inode number or ctime changes it is not listed."""
+
+    version: tuple[int, int, int]
+    sub_folders: tuple[bytes, ...]
+
+
+ScanStep = ScannedEntry | ScannedFolder | DeniedEntry | ListedNames
+
+
 def scan(
-    disk: Disk, inbox: Fd, rules: Rules, waits: WaitTimes, clock: Callable[[], float]
-) -> Iterator[ScannedEntry | ScannedFolder | DeniedEntry | ListedNames]:
+    disk: Disk, inbox: Fd, rules: Rules, waits: WaitTimes, clock: Callable[[], float], *,
+    sub_mounts: SubMounts | None = None, quiet: dict[bytes, QuietFolder] | None = None,
+) -> Iterator[ScanStep]:  # fmt: skip
     """Yield every entry of an inbox, and of its sub-folders if ``rules.recursive``; skip folders that vanish meanwhile.
 
     Depth first and iterative, because a dropped tree may be as deep as the disk allows. A folder deeper than ``depth_max`` is
-    refused as one entry. ``clock`` is called for each entry, because a scan may take long. Raises OSError if the inbox itself
-    can't be read.
+    refused as one entry. ``clock`` is called for each entry, because a scan may take long; ``sub_mounts`` have their own clocks
+    and wait times. Folders that the scan adds to ``quiet`` are not listed by the next one while they are unchanged. Raises
+    OSError if the inbox itself can't be read.
     """
     with closing(disk, disk.open_folder(inbox, b".")) as top:  # a descriptor of its own: a scan outlives its first turn
-        yield from _scan(disk, top, rules, waits, clock)
+        home = FolderTiming(waits, clock)
+        yield from _Scan(disk, top, rules, home, sub_mounts, quiet).steps()
 
 
-def _scan(
-    disk: Disk, inbox: Fd, rules: Rules, waits: WaitTimes, clock: Callable[[], float]
-) -> Iterator[ScannedEntry | ScannedFolder | DeniedEntry | ListedNames]:
-    pending = [b""]
-    while pending:
-        prefix = pending.pop()
-        try:
-            folder = _open_folder(disk, inbox, prefix)
-        except OSError as error:
-            if prefix and error.errno in _VANISHED:
-                continue
-            if prefix and error.errno == errno.EACCES:
-                yield DeniedEntry(prefix[:-1], error)
-                continue
-            raise
-        with closing(disk, folder):
-            changed_at = disk.fstat(folder).ctime_ns / 1e9
-            yield from _scan_folder(disk, folder, prefix, rules, waits, clock, pending)
+class _Scan:
+    """The state of one scan."""
+
+    def __init__(
+        self, disk: Disk, top: Fd, rules: Rules, home: FolderTiming,
+        sub_mounts: SubMounts | None, quiet: dict[bytes, QuietFolder] | None,
+    ) -> None:  # fmt: skip
+        self._disk = disk
+        self._top = top
+        self._rules = rules
+        self._home = home
+        self._sub_mounts = sub_mounts
+        self._quiet = quiet
+        self._pending = [b""]
+
+    def steps(self) -> Iterator[ScanStep]:
+        """Yield the steps of the whole scan."""
+        home_device = self._disk.fstat(self._top).dev
+        if self._sub_mounts:
+            self._sub_mounts.start_scan()
+        while self._pending:
+            prefix = self._pending.pop()
+            try:
+                yield from self._visit(prefix, home_device)
+            except OSError as error:
+                if not prefix or error.errno in _OUT_OF_RESOURCES:
+                    raise
+                if error.errno not in _VANISHED:
+                    yield DeniedEntry(prefix[:-1], error)
+
+    def _visit(self, prefix: bytes, home_device: int) -> Iterator[ScanStep]:
+        """Open a folder, and yield its entries and itself. Raises OSError."""
+        folder = _open_folder(self._disk, self._top, prefix) if prefix else self._top
+        with closing(self._disk, folder) if prefix else nullcontext():
+            stat, timing = self._disk.fstat(folder), self._home
+            if self._sub_mounts and stat.dev != home_device:
+                timing = self._sub_mounts.timing(folder, prefix[:-1], stat.dev)
+            yield from self._folder(folder, prefix, stat, timing)
         if prefix:
-            yield ScannedFolder(prefix[:-1], changed_at)
+            ahead = 0.0 if timing is self._home else timing.clock() - self._home.clock()
+            yield ScannedFolder(prefix[:-1], stat.ctime_ns / 1e9 - ahead)
 
+    def _folder(self, folder: Fd, prefix: bytes, stat: Stat, timing: FolderTiming) -> Iterator[ScanStep]:
+        """Yield the entries of one folder, or nothing if it is known to hold nothing but ignored names and sub-folders."""
+        version = stat.dev, stat.ino, stat.ctime_ns
+        known = self._quiet.get(prefix) if self._quiet else None
+        if known is not None and known.version == version:
+            self._pending += [prefix + name + b"/" for name in known.sub_folders]
+            return
+        before = len(self._pending)
+        is_quiet = self._quiet is not None and not timing.is_network and timing.clock() - stat.ctime_ns / 1e9 > QUIET_SECONDS
+        for entry in self._entries(folder, prefix, timing):
+            is_quiet = is_quiet and (isinstance(entry, ListedNames) or (isinstance(entry, ScannedEntry) and entry.by_name))
+            yield entry
+        if self._quiet is not None:
+            sub_folders = tuple(path[len(prefix) : -1] for path in self._pending[before:])
+            self._quiet.pop(prefix, None)
+            if is_quiet and len(sub_folders) <= QUIET_SUB_FOLDERS_MAX:
+                if len(self._quiet) >= QUIET_FOLDERS_MAX:
+                    self._quiet.clear()
+                self._quiet[prefix] = QuietFolder(version, sub_folders)
 
-def _scan_folder(
-    disk: Disk, folder: Fd, prefix: bytes, rules: Rules, waits: WaitTimes, clock: Callable[[], float], pending: list[bytes]
-) -> Iterator[ScannedEntry | DeniedEntry | ListedNames]:
-    neighbours, table = Neighbours(), name_table(rules.temporary_names)
-    for number, (name, _) in enumerate(disk.entries(folder), 1):
-        neighbours.add(name, table)
-        if number % NAMES_PER_STEP == 0:
-            yield ListedNames()
-    for name, is_folder in disk.entries(folder):
-        path = prefix + name
-        if not is_folder:
-            yield _scan_file(disk, folder, name, path, rules, waits, clock, neighbours)
-        elif decision := _decide_folder(name, path, rules):
-            yield ScannedEntry(path, decision, None)
-        else:
-            pending.append(path + b"/")
+    def _entries(self, folder: Fd, prefix: bytes, timing: FolderTiming) -> Iterator[ScannedEntry | DeniedEntry | ListedNames]:
+        neighbours, table = Neighbours(), name_table(self._rules.temporary_names)
+        names: list[tuple[bytes, bool]] = []
+        number = 0
+        for number, entry in enumerate(self._disk.entries(folder), 1):
+            neighbours.add(entry[0], table)
+            if number <= NAMES_KEPT:
+                names.append(entry)
+            if number % NAMES_PER_STEP == 0:
+                yield ListedNames()
+        for name, is_folder in names if number <= NAMES_KEPT else self._disk.entries(folder):
+            path = prefix + name
+            if not is_folder:
+                yield _scan_file(self._disk, folder, name, path, self._rules, timing, neighbours)
+            elif decision := _decide_folder(name, path, self._rules):
+                yield ScannedEntry(path, decision, None, by_name=isinstance(decision, Ignore))
+            else:
+                self._pending.append(path + b"/")
 
 
 def _decide_folder(name: bytes, path: bytes, rules: Rules) -> Ignore | Refuse | None:
@@ -142,13 +215,15 @@ def _decide_folder(name: bytes, path: bytes, rules: Rules) -> Ignore | Refuse | 
 
 
 def scan_path(
-    disk: Disk, inbox: Fd, path: bytes, rules: Rules, waits: WaitTimes, clock: Callable[[], float]
-) -> ScannedEntry | DeniedEntry | None:
+    disk: Disk, inbox: Fd, path: bytes, rules: Rules, waits: WaitTimes, clock: Callable[[], float], *,
+    sub_mounts: SubMounts | None = None,
+) -> ScannedEntry | DeniedEntry | None:  # fmt: skip
     """Return what a scan yields for one path, or for the first folder above it that a scan skips; None if there is no entry.
 
     Raises ValueError for a path that could lead outside inbox/.
     """
     parts, name = split_path(path)
+    timing = FolderTiming(waits, clock)
     try:
         with opened_path(disk, inbox, parts) as folder:
             is_folder = disk.stat(folder, name).kind is FileKind.FOLDER
@@ -158,10 +233,12 @@ def scan_path(
                     return ScannedEntry(above, decision, None)
             if is_folder:
                 return ScannedEntry(path, Ignore("a sub-folder: each file in it is claimed separately"), None)
+            if sub_mounts and (device := disk.fstat(folder).dev) != disk.fstat(inbox).dev:
+                timing = sub_mounts.timing(folder, b"/".join(parts), device)
             neighbours = Neighbours()
             for neighbour, _ in disk.entries(folder):
                 neighbours.add(neighbour, name_table(rules.temporary_names))
-            return _scan_file(disk, folder, name, path, rules, waits, clock, neighbours)
+            return _scan_file(disk, folder, name, path, rules, timing, neighbours)
     except OSError as error:
         return None if error.errno in _VANISHED else DeniedEntry(path, error)
 
@@ -175,15 +252,16 @@ def _open_folder(disk: Disk, inbox: Fd, prefix: bytes) -> Fd:
 
 
 def _scan_file(
-    disk: Disk, folder: Fd, name: bytes, path: bytes, rules: Rules, waits: WaitTimes, clock: Callable[[], float],
-    neighbours: "Neighbours",
+    disk: Disk, folder: Fd, name: bytes, path: bytes, rules: Rules, timing: FolderTiming, neighbours: Neighbours,
 ) -> ScannedEntry | DeniedEntry:  # fmt: skip
     """Decide about one entry that is not a folder; an error with it does not end the scan."""
-    is_final = _is_control_file_of_none(disk, folder, name, name_table(rules.temporary_names))
-    if ignored := decide_by_name(path, rules, is_final=is_final):
-        return ScannedEntry(path, ignored, None)
     try:
-        stat, now = disk.stat(folder, name), clock()
+        ignored = decide_by_name(path, rules)
+        if ignored and _is_control_file_of_none(disk, folder, name, name_table(rules.temporary_names)):
+            ignored = decide_by_name(path, rules, is_final=True)
+        if ignored:
+            return ScannedEntry(path, ignored, None, by_name=True)
+        stat, waits, now = disk.stat(folder, name), timing.waits, timing.clock()
         if stat.kind is FileKind.LINK and is_reserved(disk, folder, name):
             return ScannedEntry(path, Ignore("a link that reserves the name for a file that inboxd moves back"), stat)
         writers = _check_writers(disk, folder, name) if is_settled(stat, now, waits) else WriterCheck.UNKNOWN

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from inboxd.config.settings import Rules
 from inboxd.fs.mounts import Mount
 from inboxd.intake.readiness import WaitTimes
+from inboxd.logs.text import escape
 
 UNSURE_LOCAL_SECONDS, UNSURE_NETWORK_SECONDS = 2.0, 10.0
 """``unsure_seconds = "auto"`` by kind of mount: how long a file must be unchanged where writers can't be detected reliably."""
@@ -46,3 +47,11 @@ def wait_times(rules: Rules, mount: Mount) -> WaitTimes:
         empty_seconds=max(rules.empty_file_seconds, rules.settle_seconds),
         trusts_leases=not mount.is_network,
     )
+
+
+def describe_sub_mount(rules: Rules, path: bytes, mount: Mount) -> str:
+    """Return a sentence about a mount below inbox/: its files may have to be unchanged for longer than others."""
+    waits = wait_times(rules, mount)
+    seconds = waits.unsure_seconds if mount.is_network else waits.settle_seconds
+    kind = "another host or process may write there unseen" if mount.is_network else "a local file system"
+    return f"inbox/{escape(path)} is on {mount.file_system} ({kind}): a file is complete if unchanged for {seconds:g} s"

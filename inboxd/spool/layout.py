@@ -36,17 +36,16 @@ class Folders:
 def open_folders(disk: Disk, root: PurePath) -> Iterator[Folders]:
     """Open the four folders below ``root`` for a with block. Raises FolderUnavailable if one can't be opened."""
     with contextlib.ExitStack() as stack:
-        fds = []
-        path = root
+        fds: list[Fd] = []
+        name = b""
         try:
             top = disk.open_root(root)
             stack.callback(disk.close, top)
             for name in FOLDER_NAMES:
-                path = root / name.decode()
                 fds.append(disk.open_folder(top, name))
                 stack.callback(disk.close, fds[-1])
         except OSError as error:
-            raise FolderUnavailable(f"{path}: {error.strerror}") from error
+            raise FolderUnavailable(f"{root / name.decode()}: {error.strerror}") from error
         yield Folders(*fds)
 
 

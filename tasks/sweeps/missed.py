@@ -14,7 +14,7 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.messaging.celery_app import SWEEP_MISSED, send_parcel
 from inboxd.messaging.payload import Parcel
-from inboxd.spool.layout import open_folders
+from inboxd.spool.layout import INBOX, open_folders
 from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.sweeps.each_inbox import active_inboxes, end_outage, sweep_each
 
@@ -71,7 +71,6 @@ def _make_intake(context: WorkerContext, inbox: Inbox, tally: Tally) -> Intake:
     def send(parcel: Parcel, inbox: Inbox) -> None:
         send_parcel(context.app, parcel, inbox)
 
-    mount = find_mount_of_path(context.disk, inbox.root)
-    waits = wait_times(inbox, mount).plus(HEAD_START_SECONDS)
+    mount = find_mount_of_path(context.disk, inbox.root / INBOX.decode())
     deps = IntakeDeps(context.disk, context.leases, send, context.host, context.settings.sweep.grace_seconds, tally)
-    return Intake(deps, inbox, waits, network=mount.is_network)
+    return Intake(deps, inbox, wait_times(inbox, mount), network=mount.is_network, later_by=HEAD_START_SECONDS)

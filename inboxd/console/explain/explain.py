@@ -11,12 +11,13 @@ from inboxd.console.paths import FOLDERS, SpoolPath, find_spool_paths, quote_for
 from inboxd.console.times import format_local
 from inboxd.errors import FolderUnavailable
 from inboxd.fs.folders import opened_path
-from inboxd.fs.mounts import find_mount_of_path
+from inboxd.fs.mounts import find_mount
 from inboxd.fs.syscalls import FileKind, closing
 from inboxd.intake.in_flight import InFlight
 from inboxd.intake.readiness import Ignore, Ready, Refuse, Wait
 from inboxd.intake.scan import DeniedEntry, ScannedEntry, scan_path
-from inboxd.intake.watch_mode import wait_times
+from inboxd.intake.sub_mounts import SubMounts
+from inboxd.intake.watch_mode import describe_sub_mount, wait_times
 from inboxd.logs.text import count_in_words, escape
 from inboxd.spool.claims import MOVED_AWAY, list_parcels, open_folder_of
 from inboxd.spool.error_note import SUFFIX
@@ -83,8 +84,9 @@ def _explain(context: ExplainContext, spool_path: SpoolPath) -> Iterator[Explana
 
 
 def _explain_in_inbox(context: ExplainContext, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
-    waits = wait_times(inbox, find_mount_of_path(context.disk, inbox.root))
-    match scan_path(context.disk, folders.inbox, path, inbox, waits, time.time):
+    waits = wait_times(inbox, find_mount(context.disk, folders.inbox))
+    sub_mounts = SubMounts(context.disk, inbox, reads_only=True)
+    match scan_path(context.disk, folders.inbox, path, inbox, waits, time.time, sub_mounts=sub_mounts):
         case None:
             return
         case DeniedEntry(_, error):
@@ -97,7 +99,8 @@ def _explain_in_inbox(context: ExplainContext, inbox: Inbox, folders: Folders, p
         case ScannedEntry(_, Refuse(why), _):
             yield Explanation(inbox.name, "inbox", path, "refused", [why, "the next scan moves the file to failed/"])
         case ScannedEntry(_, Wait(until, why), stat):
-            sentences = [f"not complete yet: {why}", *_blocking_reasons(context, inbox, folders)]
+            mounts = [describe_sub_mount(inbox, folder, mount) for folder, mount in sub_mounts.mounts.items()]
+            sentences = [f"not complete yet: {why}", *mounts, *_blocking_reasons(context, inbox, folders)]
             since = stat.ctime_ns / 1e9 if stat else None
             yield Explanation(inbox.name, "inbox", path, "waiting", sentences, since, until)
         case ScannedEntry(_, Ready(), stat):

@@ -38,7 +38,7 @@ def render(status: Status) -> RenderableType:
         table.add_column(heading, justify="right", no_wrap=True)
     for inbox in status.inboxes:
         table.add_row(*map(Text, (inbox.name, *_format_counts(inbox))))
-    modes = [] if status.broker_error else [Text(f"{inbox.name} is {_describe_watching(inbox)}") for inbox in status.inboxes]
+    modes = [] if status.broker_error else [Text(line) for inbox in status.inboxes for line in _describe_watching(inbox)]
     programs = [Text(line) for line in _describe_programs(status)]
     problems = [Text(escape(f"! {problem}"), style="bold red") for problem in status.problems()]
     return Group(table, Text(), *modes, *programs, *problems)
@@ -65,11 +65,12 @@ def _or_dash(number: int | None) -> str:
     return "-" if number is None else str(number)
 
 
-def _describe_watching(inbox: InboxStatus) -> str:
+def _describe_watching(inbox: InboxStatus) -> list[str]:
     if inbox.report is None:
-        return "not watched"
+        return [f"{inbox.name} is not watched"]
     reason = f" ({inbox.report.mode_reason})" if inbox.report.mode_reason else ""
-    return escape(f"watched by {inbox.report.mode}{reason}")
+    lines = [f"is watched by {inbox.report.mode}{reason}", *inbox.report.sub_mounts]
+    return [escape(f"{inbox.name} {lines[0]}"), *(escape(f"{inbox.name}: {line}") for line in lines[1:])]
 
 
 def _describe_programs(status: Status) -> list[str]:
@@ -116,6 +117,7 @@ def _inbox_as_json(inbox: InboxStatus) -> dict[str, Any]:
         "oldest_claimed_seconds": counts and counts.oldest_claimed_seconds,
         "watching": report and report.mode,
         "watching_why": report and report.mode_reason,
+        "sub_mounts": list(report.sub_mounts) if report else None,
         "problem": inbox.problem_or_outage or None,
         "oldest_waiting_file": _path(counts.oldest_waiting if counts else None),
         "oldest_claimed_file": _path(counts.oldest_claimed if counts else None),

@@ -14,7 +14,7 @@ from support.disk.disks import LinkingDisk, RacingDisk, RefusingDisk
 from support.disk.spools import Spool
 
 from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, closing
-from inboxd.intake.clock import file_system_time, folder_clock_now
+from inboxd.intake.folder_clock import file_system_time, folder_clock_now
 from inboxd.intake.inspection import file_version
 from inboxd.intake.packing import Packed, build_parcel, file_id, pack
 from inboxd.messaging.payload import parcel_from_wire, parcel_to_wire
