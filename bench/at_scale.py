@@ -37,7 +37,7 @@ def parse(argv: Sequence[str] | None) -> list[argparse.Namespace]:
     add("idle", idle.run, idle.__doc__, inboxes=100, seconds=60)
     add("parallel", parallel.run, parallel.__doc__)
     add("large", large.run, large.__doc__, gigabytes=2, repeats=5)
-    add("inboxes", many.inboxes, many.inboxes.__doc__, inboxes=1000)
+    add("inboxes", many.inboxes, many.inboxes.__doc__, inboxes=2000)
     add("tree", many.tree, many.tree.__doc__, folders=10_000, files=100_000)
     add("million", million.run, million.__doc__, files=1_000_000)
     arguments = parser.parse_args(argv)

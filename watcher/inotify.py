@@ -42,7 +42,7 @@ class HintEvent(FileSystemEvent):
 
 
 class HintEmitter(EventEmitter):
-    """Converts the kernel's events of one folder to hints, in the reader's thread."""
+    """Converts the kernel's events of one folder to hints, in the reader's thread; it starts no thread of its own."""
 
     def __init__(self, event_queue: EventQueue, watch: ObservedWatch, *, reader: InotifyFD, **kwargs: Any) -> None:  # noqa: ANN401 - watchdog's signature
         super().__init__(event_queue, watch, **kwargs)
@@ -51,7 +51,7 @@ class HintEmitter(EventEmitter):
         self._watches_claimed = PurePath(watch.path).name == "claimed"
         self._descriptor: WatchDescriptor | None = None
 
-    def on_thread_start(self) -> None:
+    def start(self) -> None:
         """Add the inotify watch. Raises OSError if the kernel refuses, or no watches are left."""
         mask = CLAIMED_MASK if self._watches_claimed else INBOX_MASK
         descriptor = self._reader.add_callback(os.fsencode(self.watch.path), mask, self, self._id)
@@ -64,11 +64,6 @@ class HintEmitter(EventEmitter):
         if self._descriptor is not None:
             self._reader.remove_callbacks([(self._descriptor, self._id)])
             self._descriptor = None
-
-    def queue_events(self, timeout: float) -> None:
-        """Wait for the stop: events are queued by the reader's thread."""
-        del timeout
-        self.stopped_event.wait()
 
     def on_event(self, event: InotifyEvent) -> None:
         """Queue the hint for one event."""
@@ -127,5 +122,5 @@ class HintObserver(BaseObserver):
 
     @property
     def is_healthy(self) -> bool:
-        """Whether every thread is alive; is_alive() checks the dispatcher only."""
-        return self.is_alive() and self.reader.is_alive() and all(emitter.is_alive() for emitter in self.emitters)
+        """Whether both threads are alive; is_alive() checks the dispatcher only."""
+        return self.is_alive() and self.reader.is_alive()

@@ -74,7 +74,11 @@ class MetricsServer:
 
     def start(self) -> None:
         """Start serving. If the address can't be bound, log that once and retry."""
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the limit of the service's tasks: files matter more than metrics
+            remedy = "raise TasksMax of the watcher's service, then restart it"
+            _log.warning(events.METRICS_UNAVAILABLE, error=str(error), remedy=remedy)
 
     def stop(self) -> None:
         """Stop serving, without waiting for a scrape in progress."""

@@ -39,13 +39,15 @@ class Observer:
         return self.backend is None or self.backend.is_healthy
 
     def watch(self, inbox: str, root: PurePath) -> None:
-        """Watch an inbox; if it is watched already, replace its watches. Raises OSError if the kernel refuses."""
+        """Watch an inbox; if it is watched already, replace its watches.
+
+        Raises OSError if the kernel refuses a watch, or a thread (EAGAIN).
+        """
         if sys.platform != "linux":
             raise OSError(errno.ENOSYS, "inotify is available on Linux only")
         self.unwatch(inbox)
         if self.backend is None:
-            self.backend = HintObserver()
-            self.backend.start()
+            self.backend = _start_backend()
         handler = HintHandler(self._hints, inbox)
         watches = self._watches.setdefault(inbox, [])
         for folder in ("inbox", "claimed"):
@@ -65,3 +67,16 @@ class Observer:
                 self.backend.join()
         self.backend = None
         self._watches.clear()
+
+
+def _start_backend() -> HintObserver:
+    try:
+        backend = HintObserver()
+    except RuntimeError as error:
+        raise OSError(errno.EAGAIN, str(error)) from error
+    try:
+        backend.start()
+    except RuntimeError as error:
+        backend.on_thread_stop()
+        raise OSError(errno.EAGAIN, str(error)) from error
+    return backend

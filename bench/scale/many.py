@@ -21,7 +21,7 @@ LONE_FILES = 100
 TOP_FOLDERS = 100
 """The number of folders at the top of the tree; all others are below these."""
 
-WATCHER_MIB_MAX, SERVER_MIB_MAX = 120, 200
+WATCHER_MIB_MAX, WATCHER_THREADS_MAX, SERVER_MIB_MAX = 120, 19, 200
 
 
 def inboxes(folder: Path, arguments: argparse.Namespace) -> list[LimitCheck]:
@@ -38,10 +38,12 @@ def inboxes(folder: Path, arguments: argparse.Namespace) -> list[LimitCheck]:
         print(f"  {len(others)} files in as many inboxes: {seconds:.1f} s", flush=True)
         lone_files = trials.lone(running, LONE_FILES, 60.0, root=root_of(running, others[len(others) // 2]))
         p50, p99 = (percentile(lone_files.milliseconds, share) for share in (0.5, 0.99))
+        threads = len(list(Path(f"/proc/{watcher_pid(running)}/task").iterdir()))
         print(f"  lone files: p50 {p50:.1f} ms, p99 {p99:.1f} ms, {lone_files.missing} lost")
         return [
             LimitCheck(f"{arguments.inboxes} inboxes: lone file, p99 in ms", p99, 1000, is_minimum=False),
             LimitCheck("watcher's peak memory, MiB", peak_mib(watcher_pid(running)), WATCHER_MIB_MAX, is_minimum=False),
+            LimitCheck("watcher's threads", threads, WATCHER_THREADS_MAX, is_minimum=False),
             LimitCheck("server's peak memory, MiB", server_peak_mib(running), SERVER_MIB_MAX, is_minimum=False),
         ]
 

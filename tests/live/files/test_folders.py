@@ -1,12 +1,15 @@
 """Inboxes with files from before the start, with missing or replaced folders, and with more files than the in-flight limit."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from support.live.stand import FOLDERS, HANDLERS, Stand, names
 
 pytestmark = pytest.mark.live
+
+MakeStand = Callable[..., Stand]
 
 EARLY = {b"%d.txt" % number: b"early %d" % number for number in range(20)}
 IN_FLIGHT_MAX = 10
@@ -112,3 +115,13 @@ def test_a_replaced_root_is_watched_by_events_again(stand: Stand) -> None:
 
 def test_no_test_of_this_module_has_caused_an_unexpected_error(stand: Stand) -> None:
     assert [line for line in stand.log_lines() if line["level"] in {"error", "critical"} or "exception" in line] == []
+
+
+def test_a_watcher_of_many_inboxes_has_few_threads(make_stand: MakeStand) -> None:
+    stand = make_stand({f"inbox{number}": {} for number in range(60)}).start()
+
+    for name in ("inbox0", "inbox59"):
+        stand.drop(b"a.txt", b"x", inbox=name)
+
+    stand.wait_until(lambda: all(stand.names("done", inbox=name) == {b"a.txt"} for name in ("inbox0", "inbox59")))
+    assert len(list(Path(f"/proc/{stand.watcher.pid}/task").iterdir())) < 20

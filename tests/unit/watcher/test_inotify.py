@@ -52,8 +52,7 @@ def emitter_of(observer: HintObserver) -> HintEmitter:
     [
         (EventEmitter.__init__, ["self", "event_queue", "watch", "timeout", "event_filter"]),
         (EventEmitter.queue_event, ["self", "event"]),
-        (EventEmitter.queue_events, ["self", "timeout"]),
-        (EventEmitter.on_thread_start, ["self"]),
+        (EventEmitter.start, ["self"]),
         (EventEmitter.on_thread_stop, ["self"]),
         (BaseObserver.__init__, ["self", "emitter_class", "timeout", "kwargs"]),
         (BaseObserver.schedule, ["self", "event_handler", "path", "recursive", "event_filter", "follow_symlink"]),
@@ -226,11 +225,7 @@ def test_the_close_of_a_single_file_gives_a_hint_without_delay(
 
 
 def test_an_observer_is_healthy_until_one_of_its_threads_ends(tmp_path: Path) -> None:
-    for end in (
-        lambda observer: observer.stop(),
-        lambda observer: observer.reader.stop(),
-        lambda observer: emitter_of(observer).stop(),
-    ):
+    for end in (lambda observer: observer.stop(), lambda observer: observer.reader.stop()):
         observer = HintObserver()
         observer.start()
         observer.schedule(Collector(), str(tmp_path))
@@ -241,6 +236,16 @@ def test_an_observer_is_healthy_until_one_of_its_threads_ends(tmp_path: Path) ->
         eventually(lambda observer=observer: not observer.is_healthy)
         observer.stop()
         observer.join()
+
+
+def test_watched_folders_need_no_threads_of_their_own(observer: HintObserver, tmp_path: Path) -> None:
+    before = threading.active_count()
+
+    for number in range(200):
+        (tmp_path / str(number)).mkdir()
+        observer.schedule(Collector(), str(tmp_path / str(number)))
+
+    assert threading.active_count() == before
 
 
 def test_an_observer_that_was_never_started_is_not_healthy() -> None:

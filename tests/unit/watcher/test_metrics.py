@@ -1,6 +1,7 @@
 """The metrics endpoint: its replies, and slow, hasty and failing clients or collectors."""
 
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from pydantic import ValidationError
+from structlog.testing import capture_logs
 from support.free_port import free_port
 from support.waiting import eventually
 
@@ -139,3 +141,17 @@ def test_other_addresses_need_remote_true(listen: str) -> None:
 def test_an_invalid_address_is_rejected(listen: str) -> None:
     with pytest.raises(ValidationError):
         Metrics(listen=listen)
+
+
+def test_a_refused_thread_is_logged_and_the_watcher_goes_on_without_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    endpoint = MetricsServer("127.0.0.1:1", FakeCollector())
+
+    with capture_logs() as logs:
+        endpoint.start()
+
+    assert [(line["event"], "TasksMax" in line["remedy"]) for line in logs] == [("metrics_unavailable", True)]
+    assert not endpoint.is_running

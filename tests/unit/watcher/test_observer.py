@@ -1,5 +1,6 @@
 """The observer with the real kernel: which change gives which hint, how soon, and that nothing leaks."""
 
+import errno
 import os
 import shutil
 import threading
@@ -283,3 +284,29 @@ def test_stop_ends_all_threads_if_the_dispatcher_had_died_before(spool: Spool, h
     left = set(threading.enumerate()) - set(threads)
     backend.on_thread_stop()
     assert left == set()
+
+
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_a_refused_thread_is_an_error_that_the_watcher_tries_again_after(
+    spool: Spool, observer: Observer, hints: HintQueue, monkeypatch: pytest.MonkeyPatch, allowed: int
+) -> None:
+    """The kernel refuses threads at the limit of a service's tasks: of two, the first may have been started."""
+    started: list[threading.Thread] = []
+
+    def start(thread: threading.Thread) -> None:
+        if len(started) == allowed:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        real_start(thread)
+
+    real_start = threading.Thread.start
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(OSError, match="can't start new thread") as raised:
+            observer.watch("drop", PurePath(spool.root))
+
+    assert raised.value.errno == errno.EAGAIN
+    eventually(lambda: not any(thread.is_alive() for thread in started))
+    observer.watch("drop", PurePath(spool.root))
+    spool.put(b"inbox/new")
+    assert wait_for(hints, ARRIVED)
