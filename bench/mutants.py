@@ -81,12 +81,12 @@ MUTANTS = (
     Mutant(
         "a parcel is sent before it is claimed",
         "inboxd/intake/intake.py",
-        "        result = self._claim(folders, parcel, [file.path for file in batch])\n",
+        "        result = self._claim(folders, parcel, [file.path for file in batch], by_copy)\n",
         "        from inboxd.messaging.payload import FilePart\n"
         "        early = tuple(FilePart(file.path, 'text/plain', file.size, {}, None) for file in batch)\n"
         "        whole = Parcel(parcel, self._inbox.name, self._deps.host, bytes(self._inbox.root), early)\n"
         "        self._deps.send(whole, self._inbox)\n"
-        "        result = self._claim(folders, parcel, [file.path for file in batch])\n",
+        "        result = self._claim(folders, parcel, [file.path for file in batch], by_copy)\n",
         (ORDER,),
     ),
     Mutant(
@@ -190,8 +190,8 @@ MUTANTS = (
     Mutant(
         "a claim keeps files that were written to after the scan",
         "inboxd/intake/inspection.py",
-        "    if isinstance(result, Accepted) and expected not in",
-        "    if False and expected not in",
+        "    return file_version(stat) != expected or stat.links > 1\n",
+        "    return False\n",
         ("tests/unit/intake/test_packing.py",),
     ),
     Mutant(

@@ -3,6 +3,7 @@
 Losing all leases (FLUSHALL) loses no file: a claimed parcel without a lease is published again.
 """
 
+import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ KEY = "inboxd:parcel:"
 SECONDS_PER_FILE_KEY = "inboxd:seconds_per_file:"
 DATASET_KEY = "inboxd:dataset"
 PROGRESS_KEY = "inboxd:progress:"
+CHANGES_KEY = "inboxd:changes:"
+CHANGES_SECONDS = 600
+"""Seconds after which a file's changes are no longer counted: a later file may have the same name."""
 OUTCOME_KEY = "celery-task-meta-"  # Celery's key prefix for results
 NEWEST_WEIGHT = 0.3
 """Weight of the newest parcel in an inbox's moving average of seconds per file."""
@@ -45,7 +49,8 @@ class Lease:
     """A lease as read from Redis.
 
     ``seconds_left`` is negative once it has expired, and ``expires_ms`` is that time by Redis's clock; ``owner`` is the running
-    worker's token, "" if there is none; ``attempt`` counts starts, and ``crashes`` the workers that died.
+    worker's token, "" if there is none; ``attempt`` counts starts, and ``crashes`` the workers that died. ``lone_file`` is
+    what the last start said about the parcel's only file, b"" if it has several.
     """
 
     state: LeaseState
@@ -54,6 +59,7 @@ class Lease:
     attempt: int
     crashes: int
     expires_ms: int = 0
+    lone_file: bytes = b""
 
     @property
     def attempts_used(self) -> int:
@@ -113,15 +119,14 @@ class Leases:
         with translate_redis_errors():
             self._client.delete(KEY + parcel)
 
-    def start(self, parcel: str, token: str, seconds: float, *, dead_owner: str = "") -> StartAnswer:
+    def start(self, parcel: str, token: str, seconds: float, *, dead_owner: str = "", lone_file: bytes = b"") -> StartAnswer:
         """Acquire a parcel's lease for ``token``; STARTED counts an attempt.
 
-        ``dead_owner`` is the token of a process that has died: its lease counts as expired.
+        ``dead_owner`` is the token of a process that has died: its lease counts as expired. ``lone_file`` is kept in the lease.
         """
+        args: list[str | int | bytes] = [token, _to_ms(seconds), self._keep_ms, dead_owner, lone_file]
         with translate_redis_errors():
-            reply = cast(
-                "list[Any]", self._start(keys=[KEY + parcel], args=[token, _to_ms(seconds), self._keep_ms, dead_owner])
-            )
+            reply = cast("list[Any]", self._start(keys=[KEY + parcel], args=args))
         verdict, attempt, owner = reply
         return StartAnswer(StartVerdict(verdict.decode()), int(attempt), owner.decode())
 
@@ -141,6 +146,15 @@ class Leases:
         with translate_redis_errors():
             args = [token, state.value, _to_ms(seconds), next_token, self._keep_ms]
             return bool(self._update(keys=[KEY + parcel], args=args))
+
+    def count_change(self, inbox: str, path: bytes) -> int:
+        """Count a change of a file while it was claimed; return how many there were, each within CHANGES_SECONDS."""
+        key = f"{CHANGES_KEY}{inbox}:{hashlib.blake2b(path, digest_size=16).hexdigest()}"
+        with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
+            pipe.incr(key)
+            pipe.expire(key, CHANGES_SECONDS)
+            count, _ = pipe.execute()
+        return int(count)
 
     def mark_filed(self, parcel: str) -> LeaseState | None:
         """Record that a parcel's files are filed, so that later copies of its message are dropped; delete its other keys.
@@ -166,7 +180,7 @@ class Leases:
         with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
             pipe.time()
             for parcel in parcels:
-                pipe.hmget(KEY + parcel, ["state", "until", "token", "attempt", "crashes"])
+                pipe.hmget(KEY + parcel, ["state", "until", "token", "attempt", "crashes", "lone_file"])
             (seconds, micros), *rows = pipe.execute()
         now = seconds * 1000 + micros // 1000
         return {parcel: _to_lease(row, now) for parcel, row in zip(parcels, rows, strict=True)}
@@ -183,12 +197,13 @@ class Leases:
 
 
 def _to_lease(row: list[bytes | None], now_ms: int) -> Lease | None:
-    state, until, token, attempt, crashes = row
+    state, until, token, attempt, crashes, lone_file = row
     if state is None or until is None:
         return None
     seconds_left = (int(until) - now_ms) / 1000
     owner = (token or b"").decode()
-    return Lease(LeaseState(state.decode()), seconds_left, owner, int(attempt or 0), int(crashes or 0), int(until))
+    counts = int(attempt or 0), int(crashes or 0)
+    return Lease(LeaseState(state.decode()), seconds_left, owner, *counts, int(until), lone_file or b"")
 
 
 def _to_ms(seconds: float) -> int:

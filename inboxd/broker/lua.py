@@ -1,7 +1,8 @@
 """Lua scripts for Redis: leases, the age of the dataset, registered workers and sweep locks.
 
 A comment above each script gives its KEYS and ARGV and, after ->, its reply. KEYS[1] is a lease, unless stated otherwise: a
-hash with state, until (ms by Redis's clock), token, attempt, crashes, call. "keep ms" is the time until the hash is deleted.
+hash with state, until (ms by Redis's clock), token, attempt, crashes, call, lone_file. "keep ms" is the time until the hash is
+deleted.
 """
 
 
@@ -28,13 +29,13 @@ redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 1 + redis.call('HINCRBY', KEYS[1], 'crashes', ARGV[6])
 """)
 
-# ARGV token, ms, keep ms, a dead owner's token or "" -> verdict, attempt, owner
+# ARGV token, ms, keep ms, a dead owner's token or "", the only file or "" -> verdict, attempt, owner
 START = _timed("""
 local state, expires, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token'))
 if state == 'finished' or state == 'filed' then return {'finished', 0, ''} end
 if state == 'running' and token == ARGV[1] then return {'started', tonumber(redis.call('HGET', KEYS[1], 'attempt')), ''} end
 if state == 'running' and tonumber(expires) > now and token ~= ARGV[4] then return {'busy', 0, token} end
-redis.call('HSET', KEYS[1], 'state', 'running', 'until', now + ARGV[2], 'token', ARGV[1])
+redis.call('HSET', KEYS[1], 'state', 'running', 'until', now + ARGV[2], 'token', ARGV[1], 'lone_file', ARGV[5])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return {'started', redis.call('HINCRBY', KEYS[1], 'attempt', 1), ''}
 """)

@@ -111,6 +111,10 @@ class Rules(Section):
     settle_seconds: Seconds = 2.0
     unsure_seconds: Seconds | Literal["auto"] = "auto"
     empty_file_seconds: Seconds = 10.0
+    # changes after the claim
+    claim: Literal["rename", "copy"] = "rename"
+    changes_max: Annotated[int, Field(ge=0, le=100)] = 3
+    ignore_changes: bool = False
     # retries and time limit
     retries: Annotated[int, Field(ge=0, le=100)] = 3
     retry_backoff_seconds: Seconds = 2.0

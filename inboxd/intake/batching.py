@@ -24,11 +24,15 @@ UNKNOWN_RATE_PARCELS_MAX = 16
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A ready file: its path relative to inbox/, its size in bytes, and its version (see inspection.FileVersion)."""
+    """A ready file: its path relative to inbox/, its size in bytes, and its version (see inspection.FileVersion).
+
+    ``by_copy``: it is claimed by a copy, so that nobody can reach the claimed file by another name or an open descriptor.
+    """
 
     path: bytes
     size: int
     version: tuple[int, int] = (0, 0)
+    by_copy: bool = False
 
 
 def files_per_parcel(seconds_per_file: float | None, files_max: int, packing_seconds_per_file: float | None) -> int:

@@ -65,9 +65,14 @@ def inspect(disk: Disk, folder: Fd, name: bytes, inbox: Inbox, expected: FileVer
         if expected is not None and error.errno in _NOT_A_FILE:  # replaced since the scan
             return inspect(disk, folder, name, inbox)
         raise
-    if isinstance(result, Accepted) and expected not in (None, file_version(result.stat)):
+    if isinstance(result, Accepted) and expected is not None and _has_changed(result.stat, expected):
         return Busy()
     return result
+
+
+def _has_changed(stat: Stat, expected: FileVersion) -> bool:
+    """Return whether a file was written to, or got a second name, since the scan, which has linked files claimed by a copy."""
+    return file_version(stat) != expected or stat.links > 1
 
 
 def _inspect_open(disk: Disk, file: Fd, inbox: Inbox) -> Inspection:

@@ -1,7 +1,7 @@
 """Scan, decide, claim, pack, send: the intake of one inbox, run by the watcher and by the sweep for missed files."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -200,7 +200,8 @@ class Intake:
         # If we die here: a lease without a parcel remains, and expires.
         self._seconds_per_file = self._deps.leases.queue(parcel, self._inbox.name, self._deps.grace_seconds)
         started = time.monotonic()
-        result = self._claim(folders, parcel, [file.path for file in batch])
+        by_copy = {file.path for file in batch if file.by_copy}
+        result = self._claim(folders, parcel, [file.path for file in batch], by_copy)
         for file in batch:
             del ready[file.path]
         claimed = refused = 0
@@ -216,8 +217,8 @@ class Intake:
         self._set_denied(result.denied)
         return claimed, refused
 
-    def _claim(self, folders: Folders, parcel: str, paths: list[bytes]) -> ClaimResult:
-        result = claim(self._deps.disk, folders, parcel, paths)
+    def _claim(self, folders: Folders, parcel: str, paths: list[bytes], by_copy: Collection[bytes] = ()) -> ClaimResult:
+        result = claim(self._deps.disk, folders, parcel, paths, by_copy)
         if not result.claimed:
             self._deps.leases.delete(parcel)
         return result

@@ -16,17 +16,22 @@ from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.claims import MOVED_AWAY, release_file, remove_if_empty
 from inboxd.spool.failing import fail_file
 from inboxd.spool.layout import Folders, created_at, split_path
+from inboxd.spool.packed_version import packed_version
 
 _log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A parcel's files: the parts of its message, the refused files with their reasons, and those that are not complete."""
+    """A parcel's files: the parts of its message, the refused files with their reasons, and those that are not complete.
+
+    ``unreadable`` has the files that stay in the parcel.
+    """
 
     parts: list[FilePart] = field(default_factory=list)
     refused: list[tuple[bytes, str]] = field(default_factory=list)
     busy: list[bytes] = field(default_factory=list)
+    unreadable: list[bytes] = field(default_factory=list)
 
 
 def pack(
@@ -49,11 +54,12 @@ def pack(
     """
     bytes_left = inbox.parcel_bytes_max if inline else 0
     packed = Packed()
-    unreadable: list[OSError] = []
+    errors: list[OSError] = []
     for path, inspection in _inspect_all(disk, folders, inbox, parcel, paths, expected or {}):
         match inspection:
             case OSError():
-                unreadable.append(inspection)
+                errors.append(inspection)
+                packed.unreadable.append(path)
             case Accepted(stat, content):
                 part = _build_part(path, stat, inbox.name, parcel, content, bytes_left)
                 bytes_left -= len(part.stream or b"")
@@ -62,8 +68,8 @@ def pack(
                 packed.refused.append((path, reason))
             case Busy():
                 packed.busy.append(path)
-    if unreadable and not (packed.parts or packed.refused or packed.busy):
-        raise unreadable[0]
+    if errors and not (packed.parts or packed.refused or packed.busy):
+        raise errors[0]
     return packed
 
 
@@ -105,7 +111,7 @@ def _build_part(path: bytes, stat: Stat, inbox: str, parcel: str, content: bytes
     if content is not None:
         headers["sha256"] = hashlib.sha256(content).hexdigest()
     stream = content if content is not None and len(content) <= bytes_left else None
-    return FilePart(path, guess_content_type(path), stat.size, headers, stream)
+    return FilePart(path, guess_content_type(path), stat.size, headers, stream, packed_version(stat))
 
 
 def file_id(inbox: str, path: bytes, stat: Stat) -> str:
@@ -119,7 +125,7 @@ def file_id(inbox: str, path: bytes, stat: Stat) -> str:
 
 def build_parcel(packed: Packed, parcel: str, inbox: Inbox, host: str) -> Parcel:
     """Return the payload of the packed files."""
-    return Parcel(parcel, inbox.name, host, bytes(inbox.root), tuple(packed.parts))
+    return Parcel(parcel, inbox.name, host, bytes(inbox.root), tuple(packed.parts), tuple(packed.unreadable))
 
 
 def dispose_of_unpacked(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, packed: Packed) -> int:

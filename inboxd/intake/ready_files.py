@@ -176,7 +176,8 @@ class ReadyFiles:
         match entry.decision:
             case Ready() if entry.stat:
                 files = self.small if entry.stat.size <= self._inbox.inline_bytes_max else self.large
-                files[entry.path] = Candidate(entry.path, entry.stat.size, file_version(entry.stat))
+                by_copy = entry.stat.links > 1 or self._inbox.claim == "copy"
+                files[entry.path] = Candidate(entry.path, entry.stat.size, file_version(entry.stat), by_copy)
                 self._ready_entries += 1
             case Refuse(reason):
                 self.refused[entry.path] = reason

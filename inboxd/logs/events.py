@@ -12,6 +12,8 @@ FILE_MISSING = "file_missing"
 FILE_DENIED = "file_denied"
 FILE_EXPIRED = "file_expired"
 FILE_REQUEUED = "file_requeued"
+FILE_CHANGED = "file_changed"
+OUTPUT_FILED = "output_filed"
 # Parcels
 PARCEL_REPUBLISHED = "parcel_republished"
 DUPLICATE_IGNORED = "duplicate_ignored"

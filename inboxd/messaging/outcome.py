@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
+
+import msgpack
 
 from inboxd.errors import InvalidMessage
-from inboxd.messaging.payload import expect_type
+from inboxd.messaging.payload import expect_type, paths_from_wire, version_from_wire
 from inboxd.spool.layout import is_parcel_id, split_path
+from inboxd.spool.packed_version import PackedVersion
 
 VERSION = 1
 
@@ -23,12 +26,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileOutcome:
-    """One file's path below inbox/, its verdict, the reason of a rejection or an exception, and the handler's return value."""
+    """One file's path below inbox/, its verdict, the reason of a rejection or an exception, and the handler's return value.
+
+    ``version`` is that of the claimed file when it was packed; None if unknown.
+    """
 
     path: bytes
     verdict: Verdict
     reason: str | None = None
     result: Any = None
+    version: PackedVersion | None = None
 
     @property
     def is_from_handler(self) -> bool:
@@ -38,22 +45,30 @@ class FileOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A parcel's outcome; ``attempt`` is the number of starts so far."""
+    """A parcel's outcome; ``attempt`` is the number of starts so far; for ``unreadable`` see Parcel."""
 
     parcel: str
     inbox: str
     attempt: int
     files: tuple[FileOutcome, ...]
+    unreadable: tuple[bytes, ...] = ()
 
 
 def outcome_to_wire(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as the map that is stored as the task's result."""
     files = [
-        {"filename": file.path, "verdict": file.verdict.value, "reason": file.reason, "result": file.result}
+        {
+            "filename": file.path,
+            "verdict": file.verdict.value,
+            "reason": file.reason,
+            "result": file.result,
+            "version": file.version and list(file.version),
+        }
         for file in outcome.files
     ]
     return {
         "version": VERSION, "parcel": outcome.parcel, "inbox": outcome.inbox, "attempt": outcome.attempt, "files": files,
+        "unreadable": list(outcome.unreadable),
     }  # fmt: skip
 
 
@@ -63,7 +78,8 @@ def outcome_from_wire(wire: object) -> Outcome:
         if not isinstance(wire, dict) or wire["version"] != VERSION or not is_parcel_id(wire["parcel"]):
             raise InvalidMessage(f"malformed outcome: not a map of version {VERSION} with the id of a parcel")
         files = tuple(map(_to_file_outcome, wire["files"]))
-        return Outcome(wire["parcel"], str(wire["inbox"]), int(wire["attempt"]), files)
+        unreadable = paths_from_wire(wire["unreadable"])
+        return Outcome(wire["parcel"], str(wire["inbox"]), int(wire["attempt"]), files, unreadable)
     except KeyError as error:
         raise InvalidMessage(f"malformed outcome: key {error} is missing") from error
     except (TypeError, ValueError, OverflowError) as error:
@@ -74,4 +90,21 @@ def _to_file_outcome(wire: object) -> FileOutcome:
     table = expect_type(dict, wire)
     path, reason = expect_type(bytes, table["filename"]), table["reason"]
     split_path(path)
-    return FileOutcome(path, Verdict(table["verdict"]), None if reason is None else expect_type(str, reason), table["result"])
+    version = version_from_wire(table["version"])
+    reason = None if reason is None else expect_type(str, reason)
+    return FileOutcome(path, Verdict(table["verdict"]), reason, table["result"], version)
+
+
+def lone_file_to_bytes(path: bytes, version: PackedVersion | None) -> bytes:
+    """Return the path and version of a parcel's only file, for its lease."""
+    return cast("bytes", msgpack.packb([path, version]))
+
+
+def lone_file_from_bytes(packed: bytes) -> tuple[bytes, PackedVersion | None] | None:
+    """Return the path and version of a parcel's only file; None if the parcel has several, or is not known."""
+    try:
+        path, version = msgpack.unpackb(packed)
+        split_path(expect_type(bytes, path))
+        return path, version_from_wire(version)
+    except (ValueError, TypeError, msgpack.UnpackException):
+        return None

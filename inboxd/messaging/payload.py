@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from inboxd.errors import InvalidMessage
 from inboxd.spool.layout import is_parcel_id, split_path
+from inboxd.spool.packed_version import PackedVersion
 
 _T = TypeVar("_T")
 
@@ -23,6 +24,7 @@ class FilePart:
 
     ``stream`` is its content, or None if it goes by reference: then workers read it in claimed/ on its host. ``filename`` is
     the path below inbox/. ``headers`` has id (str), mtime and claimed-at (float, unix seconds), sha256 (hex, small files).
+    ``version`` is that of the claimed file; None if unknown.
     """
 
     filename: bytes
@@ -30,17 +32,22 @@ class FilePart:
     content_length: int
     headers: dict[str, str | float]
     stream: bytes | None
+    version: PackedVersion | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """One folder in claimed/, one Celery message, one task id."""
+    """One folder in claimed/, one Celery message, one task id.
+
+    ``unreadable`` has the paths of further files in the folder, which can't be read now and go into another parcel later.
+    """
 
     id: str
     inbox: str
     host: str
     root: bytes
     files: tuple[FilePart, ...]
+    unreadable: tuple[bytes, ...] = ()
 
     @property
     def inline_bytes(self) -> int:
@@ -64,10 +71,11 @@ def parcel_to_wire(parcel: Parcel) -> Wire:
         "files": [
             {
                 "filename": part.filename, "content_type": part.content_type, "content_length": part.content_length,
-                "headers": part.headers, "stream": part.stream,
+                "headers": part.headers, "stream": part.stream, "version": part.version and list(part.version),
             }
             for part in parcel.files
         ],
+        "unreadable": list(parcel.unreadable),
     }  # fmt: skip
 
 
@@ -83,6 +91,7 @@ def parcel_from_wire(wire: object) -> Parcel:
             host=expect_type(str, wire["host"]),
             root=expect_type(bytes, wire["root"]),
             files=tuple(_to_part(part) for part in expect_type(list, wire["files"])),
+            unreadable=paths_from_wire(wire["unreadable"]),
         )
     except KeyError as error:
         raise InvalidMessage(f"malformed parcel: key {error} is missing") from error
@@ -104,12 +113,29 @@ def _to_part(wire: object) -> FilePart:
         content_length=expect_type(int, table["content_length"]),
         headers=expect_type(dict, table["headers"]),
         stream=None if stream is None else expect_type(bytes, stream),
+        version=version_from_wire(table["version"]),
     )
     split_path(part.filename)
     expect_type(str, part.headers["id"])
     if part.stream is not None and len(part.stream) != part.content_length:
         raise ValueError(f"stream has {len(part.stream)} bytes, but content_length is {part.content_length}")
     return part
+
+
+def version_from_wire(wire: object) -> PackedVersion | None:
+    """Return a file's version from a message. Raises TypeError or ValueError if it is malformed."""
+    if wire is None:
+        return None
+    size, mtime_ns, ctime_ns = (expect_type(int, value) for value in expect_type(list, wire))
+    return PackedVersion(size, mtime_ns, ctime_ns)
+
+
+def paths_from_wire(wire: object) -> tuple[bytes, ...]:
+    """Return a list of paths from a message. Raises TypeError or ValueError if one could lead out of the inbox."""
+    paths = tuple(expect_type(bytes, path) for path in expect_type(list, wire))
+    for path in paths:
+        split_path(path)
+    return paths
 
 
 def expect_type(expected: type[_T], value: object) -> _T:

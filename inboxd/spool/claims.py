@@ -5,9 +5,10 @@ Paths are bytes, relative to inbox/ and to claimed/<parcel>/. Results report los
 
 import contextlib
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from inboxd.fs.copy import move_by_copy
 from inboxd.fs.folders import DirHandle, open_path
 from inboxd.fs.names import TEMP_NAME
 from inboxd.fs.rename import move_into_new, move_to_free_name
@@ -19,6 +20,9 @@ MOVED_AWAY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """Errors for a path of which another process has moved or deleted a part."""
 
 
+Mover = Callable[[Disk, Fd, bytes, Fd, bytes], None]
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
     """The result of a claim: the paths that are in the parcel now, and the paths whose rename failed, with the error."""
@@ -27,8 +31,11 @@ class ClaimResult:
     denied: list[tuple[bytes, OSError]]
 
 
-def claim(disk: Disk, folders: Folders, parcel: str, paths: Iterable[bytes]) -> ClaimResult:
-    """Rename files from inbox/ into a new parcel. Raises OSError if the parcel's folder can't be created."""
+def claim(disk: Disk, folders: Folders, parcel: str, paths: Iterable[bytes], by_copy: Collection[bytes] = ()) -> ClaimResult:
+    """Rename files from inbox/ into a new parcel, or copy those in ``by_copy``: then other names and descriptors stay outside.
+
+    Raises OSError if the parcel's folder can't be created.
+    """
     name = parcel.encode()
     # If we die here: nothing has happened.
     disk.mkdir(folders.claimed, name, CLAIMED_MODE)
@@ -41,7 +48,7 @@ def claim(disk: Disk, folders: Folders, parcel: str, paths: Iterable[bytes]) -> 
         for path in paths:
             try:
                 # If we die here: the renamed files are in a parcel without a lease, which recovery publishes.
-                claimed_path = _rename(disk, src, dst, path)
+                claimed_path = _rename(disk, src, dst, path, move_by_copy if path in by_copy else move_into_new)
                 if claimed_path is not None:
                     result.claimed.append(claimed_path)
             except OSError as error:
@@ -51,7 +58,7 @@ def claim(disk: Disk, folders: Folders, parcel: str, paths: Iterable[bytes]) -> 
     return result
 
 
-def _rename(disk: Disk, src: DirHandle, dst: DirHandle, path: bytes) -> bytes | None:
+def _rename(disk: Disk, src: DirHandle, dst: DirHandle, path: bytes, mover: Mover = move_into_new) -> bytes | None:
     """Move one file from ``src`` to ``dst``, under its own relative path if its folders' names are free there.
 
     Returns its path below ``dst``, or None if another process has moved the file.
@@ -62,7 +69,7 @@ def _rename(disk: Disk, src: DirHandle, dst: DirHandle, path: bytes) -> bytes | 
         if parts:
             disk.stat(src_at, name)  # raises for a missing file before any folder is created for it
         dst_at, dst_parts = dst.open(parts)
-        move_into_new(disk, src_at, name, dst_at, name)
+        mover(disk, src_at, name, dst_at, name)
     except OSError as error:
         if error.errno in MOVED_AWAY:
             return None
@@ -145,8 +152,8 @@ def release_file(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bool
     return True
 
 
-def remove_if_empty(disk: Disk, folders: Folders, parcel: str) -> None:
-    """Remove a parcel's empty folders and temporary files, and the parcel itself if no file is left in it."""
+def remove_if_empty(disk: Disk, folders: Folders, parcel: str) -> bool:
+    """Remove a parcel's empty folders and temporary files, and the parcel itself; return False if a file is left in it."""
     try:
         for entry in _walk_parcel(disk, folders, parcel):
             # If we die here: an empty folder (or an incomplete copy) in claimed/, which the next sweep removes.
@@ -158,3 +165,5 @@ def remove_if_empty(disk: Disk, folders: Folders, parcel: str) -> None:
     except OSError as error:
         if error.errno not in (*MOVED_AWAY, errno.ENOTEMPTY, errno.EEXIST):
             raise
+        return error.errno in MOVED_AWAY
+    return True

@@ -21,6 +21,8 @@ _PATH = "inboxd path: "
 _REASON = "Reason: "
 _EARLIER = "Before it was put back into inbox/:"
 _ITEM = "  - "
+_CORRECT = "  - Correct the cause named above, then move the file from failed/ back into inbox/, so that it is processed again."
+_OUTPUT = "  - Nothing, if you know how the file came about. It is not processed again with the others in failed/."
 _TRIED = re.compile(r"It was tried (?:once|([0-9]+) times)\.")
 _FAILED_AT = re.compile(r"For the administrator: inbox \S+, (.+)\.")
 _SIGNED = re.compile(_SIGNATURE + r": parcel ([0-9a-f]{28}), file ([0-9a-f]{32})")
@@ -31,6 +33,7 @@ class ParsedNote:
     """The content of a note: the file's path below inbox/, its parcel, and why, when and after how many attempts it failed.
 
     ``attempts`` is 0 for a refused file; ``earlier`` has a line for each failure before the file was requeued, oldest first.
+    ``is_output``: a handler made the file, nobody dropped it.
     """
 
     path: bytes
@@ -39,6 +42,7 @@ class ParsedNote:
     attempts: int
     failed_at: str
     earlier: tuple[str, ...]
+    is_output: bool = False
 
     @property
     def history(self) -> tuple[str, ...]:
@@ -57,11 +61,13 @@ def note_name(file: bytes) -> bytes:
 
 
 def format_note(
-    path: bytes, reason: str, *, inbox: str, parcel: str, attempts: int, failed_at: float, earlier: Sequence[str] = ()
-) -> bytes:
+    path: bytes, reason: str, *, inbox: str, parcel: str, attempts: int, failed_at: float, earlier: Sequence[str] = (),
+    is_output: bool = False,
+) -> bytes:  # fmt: skip
     """Return a note's text in UTF-8.
 
-    ``reason`` is for the person who dropped the file; ``failed_at`` is in Unix seconds; ``earlier`` is as in ParsedNote.
+    ``reason`` is for the person who dropped the file; ``failed_at`` is in Unix seconds; for ``earlier`` and ``is_output`` see
+    ParsedNote.
     """
     local_time = datetime.fromtimestamp(failed_at, tz=UTC).astimezone()
     tried = "It was not passed to the handler." if attempts == 0 else f"It was tried {count_in_words(attempts)}."
@@ -73,7 +79,7 @@ def format_note(
         *([_EARLIER, *(_ITEM + line for line in trim_history(earlier))] if earlier else []),
         "",
         "What you can do:",
-        "  - Correct the cause named above, then move the file from failed/ back into inbox/, so that it is processed again.",
+        *([_OUTPUT] if is_output else [_CORRECT]),
         "  - If you don't need the file, delete it together with this note.",
         "The file itself is unchanged. It is stored next to this note.",
         "",
@@ -94,7 +100,7 @@ def parse_note(text: bytes) -> ParsedNote | None:
     tried_line = next((match for line in lines if (match := _TRIED.fullmatch(line))), None)
     failed_at = next((match[1] for line in lines if (match := _FAILED_AT.fullmatch(line))), "")
     attempts = 0 if tried_line is None else int(tried_line[1] or 1)
-    return ParsedNote(path, signed_line[1], reason, attempts, failed_at, _parse_earlier(lines))
+    return ParsedNote(path, signed_line[1], reason, attempts, failed_at, _parse_earlier(lines), is_output=_OUTPUT in lines)
 
 
 def _parse_earlier(lines: list[str]) -> tuple[str, ...]:

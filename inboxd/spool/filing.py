@@ -14,6 +14,7 @@ from inboxd.fs.syscalls import Disk, Fd, closing
 from inboxd.spool.claims import MOVED_AWAY
 from inboxd.spool.error_note import NOTE_BYTES_MAX, is_note, note_name, signature
 from inboxd.spool.layout import DONE, FAILED, FOLDER_MODE, Folders, split_path
+from inboxd.spool.packed_version import PackedVersion, raise_if_changed
 
 NOTE_MODE = 0o666
 _ATTEMPTS = 5
@@ -36,20 +37,28 @@ class FilingFolders:
         self.destination.close()
 
 
-def move_to_done(disk: Disk, folders: Folders, parcel: str, path: bytes, target: FilingFolders | None = None) -> bytes | None:
+def move_to_done(
+    disk: Disk, folders: Folders, parcel: str, path: bytes, target: FilingFolders | None = None, *,
+    expected: PackedVersion | None = None,
+) -> bytes | None:  # fmt: skip
     """Move a claimed file to done/, under its own path or the next free name.
 
-    Returns its path below done/, or None if another process has filed it. Raises OSError, with the file still claimed.
-    A caller that files several files passes one ``target`` for all of them.
+    Returns its path below done/, or None if another process has filed it. Raises OSError, with the file still claimed, and
+    FileChanged if it has another version than ``expected``. A caller that files several files passes one ``target`` for all
+    of them.
     """
+
+    def move_unchanged(src_at: Fd, name: bytes, dst_at: Fd) -> bytes:
+        if expected is not None:
+            raise_if_changed(disk, folders, disk.stat(src_at, name), expected)
+        return move_to_free_name(disk, src_at, name, dst_at, name)
+
     # If we die here: the file is still claimed, its outcome is stored, and a sweep files it.
     with (
         _naming_folder(DONE),
         contextlib.nullcontext(target) if target else FilingFolders(disk, folders, folders.done) as open_target,
     ):
-        return _file(
-            disk, open_target, parcel, path, lambda src_at, name, dst_at: move_to_free_name(disk, src_at, name, dst_at, name)
-        )
+        return _file(disk, open_target, parcel, path, move_unchanged)
 
 
 def move_to_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note: bytes) -> bytes | None:

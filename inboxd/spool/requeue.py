@@ -35,7 +35,7 @@ class FailedFile:
 
 
 def list_failed_files(disk: Disk, folders: Folders) -> Iterator[FailedFile]:
-    """Yield what can be requeued: files, and folders that were refused as a whole. Raises OSError."""
+    """Yield what can be requeued: dropped files, and folders that were refused as a whole. Raises OSError."""
     refused_folders: set[bytes] = set()
 
     def enter(folder: Entry) -> bool:
@@ -49,7 +49,9 @@ def list_failed_files(disk: Disk, folders: Folders) -> Iterator[FailedFile]:
                 refused_folders.remove(entry.path)
                 yield _to_failed_file(disk, entry.at, entry.path, entry.name, is_folder=True)
         elif not _is_own_file(disk, entry.at, entry.name):
-            yield _to_failed_file(disk, entry.at, entry.path, entry.name)
+            failed = _to_failed_file(disk, entry.at, entry.path, entry.name)
+            if failed.note is None or not failed.note.is_output:
+                yield failed
 
 
 def find_failed_file(disk: Disk, folders: Folders, path: bytes) -> FailedFile | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Collection, Sequence
 
 from celery.states import FAILURE, SUCCESS
 
@@ -11,16 +12,18 @@ from inboxd.broker.leases import Lease, LeaseState
 from inboxd.broker.recovery import RecoveryAction, action_after_crash
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, HandlerFailed, RejectFile
+from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
-from inboxd.logs.text import escape
-from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_from_wire
+from inboxd.logs.text import count_in_words, escape
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_from_bytes, outcome_from_wire
 from inboxd.messaging.payload import FILES_MAX
 from inboxd.messaging.results import ResultRecord
-from inboxd.spool.claims import list_files, remove_if_empty
-from inboxd.spool.failing import fail_file
+from inboxd.spool.claims import list_files, release_file, remove_if_empty
+from inboxd.spool.failing import fail_file, file_failed_output
 from inboxd.spool.filing import FilingFolders, is_filed, move_to_done
 from inboxd.spool.layout import Folders, created_at
+from inboxd.spool.packed_version import FileChanged, PackedVersion
 from inboxd.tasks.outcomes.republish import Republisher
 from inboxd.tasks.process_state.context import WorkerContext
 
@@ -55,7 +58,7 @@ class OutcomeApplier:
             missing, errors = self._apply_to_each(outcome, in_order, done)
         if errors:
             raise errors[0]
-        if self._close(outcome.parcel) is not LeaseState.FILED:
+        if self._close(outcome.parcel, outcome.files, outcome.unreadable) is not LeaseState.FILED:
             self._log_missing(outcome.parcel, missing)
 
     def _apply_to_each(
@@ -65,7 +68,7 @@ class OutcomeApplier:
         missing, errors = [], []
         for file in files:
             try:
-                if not self._apply_to_file(outcome, file, done):
+                if not self._apply_unless_changed(outcome, file, done):
                     missing.append(file.path)
             except OSError as error:
                 if is_inbox_wide(self._disk, self._inbox.root, error):
@@ -73,18 +76,22 @@ class OutcomeApplier:
                 errors.append(error)
         return missing, errors
 
-    def apply_result(self, parcel: str, stored: ResultRecord, attempts: int) -> None:
-        """Apply a parcel's final result as Celery stored it: an outcome, or a failure after ``attempts`` attempts."""
+    def apply_result(self, parcel: str, stored: ResultRecord, lease: Lease | None) -> None:
+        """Apply a parcel's final result as Celery stored it: an outcome, or a failure."""
         if stored["status"] == SUCCESS:
             self.apply(outcome_from_wire(stored["result"]))
             return
-        paths = list_files(self._disk, self._folders, parcel)
+        paths = list_dropped(self._disk, self._folders, parcel, lease)
         if len(paths) > 1:  # only a parcel of one file fails as a whole: for more files, retry each
             self._split_all(parcel, paths)
             return
-        for path in paths:
-            self._fail(parcel, path, escape(str(stored.get("result"))), attempts)
-        self._close(parcel)
+        lone = lone_file_from_bytes(lease.lone_file) if lease else None
+        version = lone[1] if lone and [lone[0]] == paths else None
+        attempts = lease.attempt if lease else 1
+        files = [FileOutcome(path, Verdict.REJECTED, escape(str(stored.get("result"))), version=version) for path in paths]
+        for file in files:
+            self._apply_unless_changed(Outcome(parcel, self._inbox.name, attempts, ()), file)
+        self._close(parcel, files)
 
     def apply_crash(self, parcel: str, lease: Lease) -> None:
         """Count a worker's crash on a parcel; retry the files, or fail a lone file that has crashed too many workers."""
@@ -92,7 +99,7 @@ class OutcomeApplier:
             parcel, lease, self._context.settings.sweep.grace_seconds, crashed=True
         )
         # If we die here, or below: the crash is counted, the lease lapses, and the sweep continues with the remaining files.
-        paths = list_files(self._disk, self._folders, parcel)
+        paths = list_dropped(self._disk, self._folders, parcel, lease)
         if crashes is None or not paths:
             return
         _log.warning(
@@ -107,13 +114,13 @@ class OutcomeApplier:
             case _:
                 reason = f"the worker process died while it processed this file, {crashes} times in a row"
                 self._fail(parcel, paths[0], reason, lease.attempt)
-                self._close(parcel)
+                self._close(parcel, [FileOutcome(paths[0], Verdict.REJECTED)])
 
     def apply_progress(self, parcel: str, lease: Lease) -> None:
         """Apply the verdicts that a worker recorded before it died, and split off each of the other files."""
         recorded = tuple(self._context.progress.read(parcel).values())
         for file in recorded:
-            self._apply_to_file(Outcome(parcel, self._inbox.name, lease.attempt, recorded), file)
+            self._apply_unless_changed(Outcome(parcel, self._inbox.name, lease.attempt, recorded), file)
         self._split_all(parcel, list_files(self._disk, self._folders, parcel))
 
     def republish(self, parcel: str, paths: list[bytes], *, retries: int = 0) -> None:
@@ -129,13 +136,20 @@ class OutcomeApplier:
             self._republisher.split_off(parcel, path)
         self._close(parcel)
 
-    def _apply_to_file(self, outcome: Outcome, file: FileOutcome, done: FilingFolders | None = None) -> bool:
-        """Apply one file's verdict; return False if a file that should be moved is not in claimed/."""
+    def _apply_unless_changed(self, outcome: Outcome, file: FileOutcome, done: FilingFolders | None = None) -> bool:
+        """Apply one file's verdict, unless it was given to another version of the file; return as ``_apply_to_file``."""
+        try:
+            return self._apply_to_file(outcome, file, done)
+        except FileChanged:
+            return self._hand_out_again(outcome, file.path)
+
+    def _apply_to_file(self, outcome: Outcome, file: FileOutcome, done: FilingFolders | None) -> bool:
+        """Apply one file's verdict; return False if a file that should be moved is not in claimed/. Raises FileChanged."""
         match file.verdict:
             case Verdict.DONE:
-                return self._file_done(outcome, file.path, done)
+                return self._file_done(outcome, file, done)
             case Verdict.REJECTED:
-                return self._fail(outcome.parcel, file.path, file.reason or "", outcome.attempt)
+                return self._fail(outcome.parcel, file.path, file.reason or "", outcome.attempt, self._expected(file))
             case Verdict.MISSING:
                 return False
             case Verdict.RETRY_ISOLATED if self._inbox.retries == 0:
@@ -146,8 +160,32 @@ class OutcomeApplier:
                 self._republisher.split_off(outcome.parcel, file.path)
         return True  # a file to retry that is missing may have been split off before
 
-    def _file_done(self, outcome: Outcome, path: bytes, done: FilingFolders | None) -> bool:
-        filed = move_to_done(self._disk, self._folders, outcome.parcel, path, done)
+    def _expected(self, file: FileOutcome) -> PackedVersion | None:
+        return None if self._inbox.ignore_changes else file.version
+
+    def _hand_out_again(self, outcome: Outcome, path: bytes) -> bool:
+        """Move a file that was changed after it was packed back to inbox/, as a new file; after several changes, fail it.
+
+        Return False if it is not in claimed/.
+        """
+        changes = self._context.leases.count_change(self._inbox.name, path)
+        _log.warning(
+            events.FILE_CHANGED, inbox=self._inbox.name, file=path, parcel=outcome.parcel, changes=changes,
+            changes_max=self._inbox.changes_max,
+            remedy="none if it is complete next time; else raise settle_seconds, or have it uploaded under a temporary name",
+        )  # fmt: skip
+        if changes <= self._inbox.changes_max:
+            # If we die here: the file is in inbox/ again, or still claimed, and the change is counted twice.
+            return release_file(self._disk, self._folders, outcome.parcel, path)
+        reason = (
+            f"the file was changed {count_in_words(changes)} while it was processed, so that its result is not that of its "
+            "content: drop it again when it is complete"
+        )
+        return self._fail(outcome.parcel, path, reason, outcome.attempt)
+
+    def _file_done(self, outcome: Outcome, file: FileOutcome, done: FilingFolders | None) -> bool:
+        path = file.path
+        filed = move_to_done(self._disk, self._folders, outcome.parcel, path, done, expected=self._expected(file))
         if filed is None:
             return False
         seconds = max(time.time() - created_at(outcome.parcel), 0.0)
@@ -158,17 +196,21 @@ class OutcomeApplier:
         )  # fmt: skip
         return True
 
-    def _fail(self, parcel: str, path: bytes, reason: str, attempts: int) -> bool:
-        filed = fail_file(self._disk, self._folders, self._inbox, parcel, path, reason, attempts=attempts) is not None
+    def _fail(self, parcel: str, path: bytes, reason: str, attempts: int, expected: PackedVersion | None = None) -> bool:
+        filed = (
+            fail_file(self._disk, self._folders, self._inbox, parcel, path, reason, attempts=attempts, expected=expected)
+            is not None
+        )
         self._tally.count_filed(self._inbox.name, FAILED if attempts else REFUSED, files=int(filed))
         return filed
 
-    def _close(self, parcel: str) -> LeaseState | None:
+    def _close(self, parcel: str, files: Sequence[FileOutcome] = (), unreadable: Collection[bytes] = ()) -> LeaseState | None:
         """Remove the parcel's empty folders, and mark it filed, so that copies of its message are ignored.
 
-        Returns the previous state of its lease.
+        ``files`` are all files that were handed out: what else is left, a handler has made. Returns the lease's previous state.
         """
-        remove_if_empty(self._disk, self._folders, parcel)
+        if not remove_if_empty(self._disk, self._folders, parcel) and files:
+            self._file_outputs(parcel, files, unreadable)
         # If we die here: a lease that expires, and perhaps a message whose files are missing.
         before = self._context.leases.mark_filed(parcel)
         # If we die here: the statistics lack these files.
@@ -176,12 +218,41 @@ class OutcomeApplier:
             self._context.counters.write(self._tally)
         return before
 
+    def _file_outputs(self, parcel: str, files: Sequence[FileOutcome], unreadable: Collection[bytes]) -> None:
+        """Move what handlers left in a parcel to where its file is, without handling it."""
+        verdicts = {file.path: file.verdict for file in files}
+        for path in list_files(self._disk, self._folders, parcel):
+            if path in verdicts or path in unreadable:
+                continue
+            beside = max(verdicts, key=lambda file: _common_prefix(file, path))
+            if verdicts[beside] is Verdict.DONE:
+                filed = move_to_done(self._disk, self._folders, parcel, path)
+            else:
+                filed = file_failed_output(self._disk, self._folders, self._inbox, parcel, path, beside)
+            remedy = "the handler left it in claimed/: it should write its results elsewhere"
+            _log.warning(
+                events.OUTPUT_FILED, inbox=self._inbox.name, file=path, parcel=parcel, beside=beside, filed=filed, remedy=remedy
+            )
+        remove_if_empty(self._disk, self._folders, parcel)
+
     def _log_missing(self, parcel: str, paths: list[bytes]) -> None:
         """Log each of these files, which are not in claimed/, that is not in done/ or failed/, either."""
         for path in paths:
             if not is_filed(self._disk, self._folders, path):
                 why = "the file is no longer in claimed/: another program moved or deleted it"
                 _log.warning(events.FILE_MISSING, inbox=self._inbox.name, file=path, parcel=parcel, why=why)
+
+
+def list_dropped(disk: Disk, folders: Folders, parcel: str, lease: Lease | None) -> list[bytes]:
+    """Return the paths of a parcel's files without a handler's outputs, as far as its lease tells them apart."""
+    paths = list_files(disk, folders, parcel)
+    lone = lone_file_from_bytes(lease.lone_file) if lease else None
+    return [lone[0]] if lone and lone[0] in paths else paths
+
+
+def _common_prefix(first: bytes, second: bytes) -> int:
+    """Return how many bytes two paths have in common at their beginning."""
+    return next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
 
 
 def is_final_result(stored: ResultRecord) -> bool:

@@ -54,7 +54,7 @@ def failed(context: WorkerContext, name: object, parcel: object) -> None:
         lease = context.leases.read([parcel])[parcel]
         stored = read_results(context.app, [parcel])[parcel]
         if is_final_result(stored):  # perhaps a success, of an attempt after the one that failed
-            applier.apply_result(parcel, stored, lease.attempt if lease else 1)
+            applier.apply_result(parcel, stored, lease)
         elif lease and lease.state is LeaseState.RUNNING and liveness(lease.owner) is Liveness.DEAD:
             applier.apply_crash(parcel, lease)
 

@@ -49,7 +49,7 @@ class HandlerRuns:
         if call.timed_out and call.seconds < self._inbox.time_limit_seconds * OWN_TIME_SHARE:
             return FileOutcome(part.filename, Verdict.REQUEUE)  # earlier files used up the parcel's time
         self._log_call(part, call)
-        return FileOutcome(part.filename, call.verdict, call.reason, call.result)
+        return FileOutcome(part.filename, call.verdict, call.reason, call.result, part.version)
 
     def _call(self, part: FilePart) -> HandlerCall | None:
         """Call the handler with one file; return None if the file is missing. A file that can't be opened is retried, too."""

@@ -14,7 +14,7 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.logs.text import escape
 from inboxd.messaging.celery_app import PROCESS
-from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_to_wire
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_to_bytes, outcome_to_wire
 from inboxd.messaging.parcel_reader import ParcelReader
 from inboxd.messaging.payload import Parcel, parcel_from_wire
 from inboxd.tasks.hardening.redacted_request import RedactedRequest
@@ -54,7 +54,7 @@ class ParcelProcessor:
         if inbox is None:  # until the settings are corrected, the sweep publishes the parcel again and again
             raise TransientError(f"this worker's settings have no [inbox.{parcel.inbox}]")
         token = process_identity.process_token(self._context.host)
-        start = self._start(parcel.id, token)
+        start = self._start(parcel, token)
         if start.verdict is not StartVerdict.STARTED:
             is_busy = start.verdict is StartVerdict.BUSY
             why = "another worker is processing the parcel" if is_busy else "the parcel is already finished"
@@ -74,7 +74,7 @@ class ParcelProcessor:
                 self._raise_if_failed(task, inbox, parcel, token, outcomes[0])
             self._finish(parcel, token)
         # If we die here: a finished parcel without a stored outcome; its lease lapses, and it is published again.
-        return outcome_to_wire(Outcome(parcel.id, parcel.inbox, start.attempt, tuple(outcomes)))
+        return outcome_to_wire(Outcome(parcel.id, parcel.inbox, start.attempt, tuple(outcomes), parcel.unreadable))
 
     def _read(self, task: Task[..., Any], wire: object) -> Parcel:
         try:
@@ -111,11 +111,14 @@ class ParcelProcessor:
                 return self._context.progress.read(parcel.id)
         return {}
 
-    def _start(self, parcel: str, token: str) -> StartAnswer:
+    def _start(self, parcel: Parcel, token: str) -> StartAnswer:
         """Request the lease; if its owner is known to be dead, take the lease over."""
-        start = self._context.leases.start(parcel, token, self._lease_seconds)
+        leases, seconds = self._context.leases, self._lease_seconds
+        (first, *others) = parcel.files
+        lone_file = b"" if others or parcel.unreadable else lone_file_to_bytes(first.filename, first.version)
+        start = leases.start(parcel.id, token, seconds, lone_file=lone_file)
         if start.verdict is StartVerdict.BUSY and process_identity.liveness(start.owner) is Liveness.DEAD:
-            start = self._context.leases.start(parcel, token, self._lease_seconds, dead_owner=start.owner)
+            start = leases.start(parcel.id, token, seconds, dead_owner=start.owner, lone_file=lone_file)
         return start
 
     def _finish(self, parcel: Parcel, token: str) -> None:

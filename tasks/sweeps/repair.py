@@ -13,9 +13,9 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, queued_task_ids
 from inboxd.messaging.results import ResultRecord, read_results
-from inboxd.spool.claims import list_files, list_parcels, remove_if_empty
+from inboxd.spool.claims import list_parcels, remove_if_empty
 from inboxd.spool.layout import Folders, created_at
-from inboxd.tasks.outcomes.apply import OutcomeApplier, is_final_result
+from inboxd.tasks.outcomes.apply import OutcomeApplier, is_final_result, list_dropped
 from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.process_state.process_identity import Liveness, liveness
 from inboxd.tasks.processing.lease_renewer import RENEWALS_PER_LEASE
@@ -56,7 +56,7 @@ class Repair:
         leases = {parcel: self._with_liveness(lease) for parcel, lease in self._context.leases.read(parcels).items()}
         unattended = [parcel for parcel in parcels if (lease := leases[parcel]) is None or lease.seconds_left < 0]
         stored = read_results(self._context.app, unattended)
-        claimed = [self._inspect(parcel, stored[parcel]) for parcel in unattended]
+        claimed = [self._inspect(parcel, leases[parcel], stored[parcel]) for parcel in unattended]
         actions = choose_actions(claimed, leases, queued, self._context.leases.dataset_age(), self._grace_periods())
         recovered: Counter[str] = Counter()
         for parcel, action in actions.items():
@@ -102,8 +102,8 @@ class Repair:
         renewal = 2 * self._context.settings.work.lease_seconds / RENEWALS_PER_LEASE
         return GracePeriods(grace, max(grace, renewal))
 
-    def _inspect(self, parcel: str, stored: ResultRecord) -> ClaimedParcel:
-        files = len(list_files(self._context.disk, self._folders, parcel))
+    def _inspect(self, parcel: str, lease: Lease | None, stored: ResultRecord) -> ClaimedParcel:
+        files = len(list_dropped(self._context.disk, self._folders, parcel, lease))
         return ClaimedParcel(parcel, time.time() - created_at(parcel), files, is_final_result(stored))
 
     def _is_just_finished(self, lease: Lease | None) -> bool:
@@ -112,7 +112,7 @@ class Repair:
     def _recover(self, parcel: str, action: RecoveryAction, lease: Lease | None, stored: ResultRecord) -> bool:
         """Recover one parcel; return False after an error of its own. Raises BrokerUnavailable, and inbox-wide OSErrors."""
         try:
-            paths = list_files(self._context.disk, self._folders, parcel)
+            paths = list_dropped(self._context.disk, self._folders, parcel, lease)
             self._carry_out(action, parcel, paths, lease, stored)
         except (OSError, InvalidMessage) as error:
             if is_inbox_wide(self._context.disk, self._inbox.root, error):
@@ -133,7 +133,7 @@ class Repair:
             case RecoveryAction.RENEW:
                 self._context.leases.requeue_if_unchanged(parcel, lease, self._context.settings.sweep.stale_seconds)
             case RecoveryAction.APPLY:
-                self._applier.apply_result(parcel, stored, lease.attempt if lease else 1)
+                self._applier.apply_result(parcel, stored, lease)
             case RecoveryAction.COUNT_CRASH if lease:
                 self._applier.apply_crash(parcel, lease)
             case RecoveryAction.SPLIT if lease:

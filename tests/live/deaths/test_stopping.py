@@ -170,7 +170,9 @@ def test_handlers_that_run_longer_than_stop_seconds_are_interrupted_and_called_a
 
 
 def test_handlers_that_ignore_signals_are_killed_and_called_again_at_the_next_start(make_stand: MakeStand) -> None:
-    stand = make_stand({"drop": {"parcel_files_max": 1}}, **SHORT_STOP)
+    stand = make_stand(
+        {"drop": {"parcel_files_max": 1, "ignore_changes": True}}, **SHORT_STOP
+    )  # the test changes claimed files
     all_programs = up(stand)
     all_programs.start()
     fill_worker(stand, b"ignore_stop")

@@ -81,7 +81,7 @@ def test_files_whose_events_the_kernel_dropped_are_found_within_two_seconds(stan
     assert are_found_by_events(stand, "other")
 
 
-@pytest.mark.parametrize("thread", ["reader", "emitter", "handler"])
+@pytest.mark.parametrize("thread", ["reader", "handler"])
 def test_a_watchdog_thread_that_raises_is_replaced_and_the_file_of_its_event_is_claimed(stand: Stand, thread: str) -> None:
     stand.watcher.start()
     assert are_found_by_events(stand)

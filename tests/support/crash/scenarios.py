@@ -66,6 +66,24 @@ def handled_parcel(files: dict[bytes, bytes], existing: dict[bytes, bytes] | Non
     return before
 
 
+def changed_file(world: World) -> None:
+    """Leave a handled parcel whose file was written to after it was packed."""
+    handled_parcel({b"x/a": GOOD})(world)
+    (place,) = (world.spool.root / "claimed").glob("*/x/a")
+    place.write_bytes(place.read_bytes() + b", and more")
+
+
+def handler_output(content: bytes) -> Callable[[World], None]:
+    """Return a function that leaves a handled parcel, with a file that the handler wrote beside its file."""
+
+    def before(world: World) -> None:
+        handled_parcel({b"x/a": content})(world)
+        (place,) = (world.spool.root / "claimed").glob("*/x/a")
+        place.with_name("a.out").write_bytes(content + b", its output")
+
+    return before
+
+
 def duplicate_message(world: World) -> None:
     """Queue a duplicate of a parcel's message after the parcel was handled and before its callback."""
     handled_parcel({b"a": GOOD})(world)
@@ -166,6 +184,10 @@ SCENARIOS = (
     Scenario("success: done", handled_parcel({b"a.pdf": GOOD}), work_once),
     Scenario("success: a four-file parcel, one split off", handled_parcel(FOUR_FILES), work_once),
     Scenario("success: a duplicate message comes first", duplicate_message, Program.work),
+    Scenario("success: the file was changed", changed_file, work_once),
+    Scenario("success: the file was changed, other disks", changed_file, work_once, LinkingDisk()),
+    Scenario("success: the handler left an output", handler_output(GOOD), work_once),
+    Scenario("failure: the handler left an output", handler_output(REJECTED), work_once),
     Scenario("failure: failed", handled_parcel({b"x/a.pdf": REJECTED}), work_once),
     Scenario("failure: its name exists in failed/", handled_parcel({b"a.pdf": REJECTED}, IN_FAILED), work_once),
     Scenario("failure: a worker died, one-file parcel", parcel_of_lost_worker(b"a"), work_once),

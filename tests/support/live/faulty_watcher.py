@@ -13,14 +13,13 @@ from typing import Any
 
 from watchdog.observers import inotify_c
 
-from inboxd.watcher import inotify, observer, watches
 from inboxd.watcher import main as program
+from inboxd.watcher import observer, watches
 
 FAULT = Path(os.environ["STAND_FOLDER"]) / "fault"
-ONCE = ("reader", "emitter", "handler")
+ONCE = ("reader", "handler")
 LASTING = ("no watches", "no instances")
 
-_POLL_SECONDS = 0.05
 _WATCH_RETRY_SECONDS = 1.0
 
 
@@ -57,15 +56,9 @@ def _refusing(fault: str, code: int, function: Callable[..., int]) -> Callable[.
     return wrapped
 
 
-def _sleep(emitter: inotify.HintEmitter, _timeout: float) -> None:
-    while not emitter.stopped_event.wait(_POLL_SECONDS):
-        _raise_once("emitter")
-
-
 def main() -> int:
     """Run the watcher with the faults patched in."""
     inotify_c.InotifyFD.handle_event = _raising("reader", inotify_c.InotifyFD.handle_event)
-    inotify.HintEmitter.queue_events = _sleep
     observer.HintHandler.dispatch = _raising("handler", observer.HintHandler.dispatch)
     inotify_c.inotify_add_watch = _refusing("no watches", errno.ENOSPC, inotify_c.inotify_add_watch)
     inotify_c.inotify_init = _refusing("no instances", errno.EMFILE, inotify_c.inotify_init)

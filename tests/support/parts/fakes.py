@@ -19,6 +19,7 @@ class _Record:
     token: str = ""
     attempt: int = 0
     crashes: int = 0
+    lone_file: bytes = b""
 
 
 @dataclass
@@ -30,6 +31,7 @@ class FakeLeases:
     records: dict[str, _Record] = field(default_factory=dict)
     paces: dict[str, float] = field(default_factory=dict)
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    changes: dict[tuple[str, bytes], int] = field(default_factory=dict)
 
     def queue(self, parcel: str, inbox: str, seconds: float, *, attempts: int = 0) -> float | None:
         record = self.records.setdefault(parcel, _Record(LeaseState.QUEUED, 0.0))
@@ -48,7 +50,7 @@ class FakeLeases:
     def delete(self, parcel: str) -> None:
         self.records.pop(parcel, None)
 
-    def start(self, parcel: str, token: str, seconds: float, *, dead_owner: str = "") -> StartAnswer:
+    def start(self, parcel: str, token: str, seconds: float, *, dead_owner: str = "", lone_file: bytes = b"") -> StartAnswer:
         record = self.records.setdefault(parcel, _Record(LeaseState.QUEUED, 0.0))
         if record.held in (LeaseState.FINISHED, LeaseState.FILED):
             return StartAnswer(StartVerdict.FINISHED, 0)
@@ -58,6 +60,7 @@ class FakeLeases:
             return StartAnswer(StartVerdict.BUSY, 0, record.token)
         record.held, record.until, record.token = LeaseState.RUNNING, self.now + seconds, token
         record.attempt += 1
+        record.lone_file = lone_file
         return StartAnswer(StartVerdict.STARTED, record.attempt)
 
     def renew(self, parcel: str, token: str, seconds: float) -> bool:
@@ -76,6 +79,10 @@ class FakeLeases:
         record = self.records.setdefault(parcel, _Record(state, 0.0))
         record.held, record.until, record.token = state, self.now + seconds, next_token
         return True
+
+    def count_change(self, inbox: str, path: bytes) -> int:
+        self.changes[inbox, path] = self.changes.get((inbox, path), 0) + 1
+        return self.changes[inbox, path]
 
     def mark_filed(self, parcel: str) -> LeaseState | None:
         before = self.records[parcel].held if parcel in self.records else None
@@ -97,7 +104,9 @@ class FakeLeases:
         if record is None:
             return None
         seconds_left = record.until - self.now
-        return Lease(record.held, seconds_left, record.token, record.attempt, record.crashes, int(record.until * 1000))
+        return Lease(
+            record.held, seconds_left, record.token, record.attempt, record.crashes, int(record.until * 1000), record.lone_file
+        )
 
     def dataset_age(self) -> float:
         return self.now - self.epoch

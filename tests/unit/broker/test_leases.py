@@ -112,6 +112,24 @@ def test_queueing_a_finished_parcel_resets_its_lease(leases: AnyLeases) -> None:
     assert leases.start(P, RIVAL, LONG).verdict is StartVerdict.STARTED
 
 
+def test_a_lease_keeps_what_the_last_start_said_about_its_only_file(leases: AnyLeases) -> None:
+    leases.queue(P, "drop", LONG)
+    assert read_lease(leases).lone_file == b""
+
+    leases.start(P, ME, LONG, lone_file=b"a file \xff")
+    leases.retry(P, ME, LONG)
+
+    assert read_lease(leases).lone_file == b"a file \xff"
+    leases.mark_filed(P)
+    assert read_lease(leases).lone_file == b""
+
+
+def test_the_changes_of_each_path_of_each_inbox_are_counted(leases: AnyLeases) -> None:
+    counts = [leases.count_change(inbox, path) for inbox, path in (("a", b"x"), ("a", b"x"), ("a", b"y"), ("b", b"x"))]
+
+    assert counts == [1, 2, 1, 1]
+
+
 def test_a_deleted_lease_is_missing(leases: AnyLeases) -> None:
     leases.queue(P, "drop", LONG)
     leases.queue(OTHER, "drop", LONG)

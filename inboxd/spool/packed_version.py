@@ -1,0 +1,37 @@
+"""The version of a claimed file, which filing compares: a file that was changed after it was packed was not handled."""
+
+from typing import NamedTuple
+
+from inboxd.fs.mounts import find_mount
+from inboxd.fs.syscalls import Disk, Stat
+from inboxd.spool.layout import Folders
+
+
+class PackedVersion(NamedTuple):
+    """A file's size in bytes and its times in nanoseconds, after its claim. A new inode has another ctime, too."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+class FileChanged(Exception):
+    """A claimed file is not as it was when it was packed."""
+
+
+def packed_version(stat: Stat) -> PackedVersion:
+    """Return the version of the file with this ``stat``."""
+    return PackedVersion(stat.size, stat.mtime_ns, stat.ctime_ns)
+
+
+def raise_if_changed(disk: Disk, folders: Folders, stat: Stat, expected: PackedVersion | None) -> None:
+    """Raise FileChanged if a claimed file has another version than ``expected``; None: it is not known.
+
+    On network and FUSE mounts the ctime does not count: there a client may learn late that its own rename has changed it.
+    """
+    version = packed_version(stat)
+    if expected in (None, version):
+        return
+    if version[:2] == expected[:2] and find_mount(disk, folders.claimed).is_network:
+        return
+    raise FileChanged
