@@ -51,6 +51,8 @@ NOTIFY_FAILED = "notify_failed"
 SETTINGS_APPLIED = "settings_applied"
 SETTINGS_NEED_RESTART = "settings_need_restart"
 SETTINGS_REJECTED = "settings_rejected"
+CLOCK_JUMPED = "clock_jumped"
+MANY_EXPIRED = "many_expired"
 INBOX_RETIRING = "inbox_retiring"
 INBOX_RETIRED = "inbox_retired"
 

@@ -19,6 +19,7 @@ from inboxd.fs.syscalls import Disk
 from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.queues import QUARANTINE_KEY, WORK_QUEUE, files_queue, host_queue
 from inboxd.monitoring.file_counts import FileCounts, count_files
+from inboxd.service.clock_guard import describe_pause, load_record
 
 WORKER_ANSWER_SECONDS = 1.0
 
@@ -50,7 +51,8 @@ class Status:
 
     ``broker_error`` is why Redis at ``broker`` is unavailable, or "". ``seconds_since_sweep`` is None if the record of the last
     sweep has expired. ``quarantined`` is the number of quarantined messages. ``unconsumed`` describes the queues without a
-    worker while some worker answers. ``removed_inboxes`` are watched, but not in the settings.
+    worker while some worker answers. ``removed_inboxes`` are watched, but not in the settings. ``clock_problem`` is "" or why
+    no file is deleted.
     """
 
     at: float
@@ -64,10 +66,12 @@ class Status:
     unconsumed: tuple[str, ...] = ()
     removed_inboxes: tuple[str, ...] = ()
     broker: str = ""
+    clock_problem: str = ""
 
     def problems(self) -> list[str]:
         """Return what needs attention, a sentence each."""
         found = [f"{inbox.name}: {inbox.problem_or_outage}" for inbox in self.inboxes if inbox.problem_or_outage]
+        found += [self.clock_problem] if self.clock_problem else []
         if self.broker_error:
             return [*found, f"the broker is unavailable, so workers and watcher can't be checked: {self.broker_error}"]
         if not self.workers:
@@ -119,6 +123,7 @@ def take_snapshot(settings: Settings, now: float) -> Status:
     return Status(
         now, inboxes, broker_error, state.workers, state.watcher, state.seconds_since_sweep, state.is_sweep_overdue,
         state.quarantined, state.unconsumed, removed, without_password(broker_url(settings)),
+        describe_pause(load_record(Disk(), settings.state_dir)),
     )  # fmt: skip
 
 

@@ -51,7 +51,9 @@ def run_all_turns(intake: Intake) -> int:
 def settings(inbox: Inbox) -> Settings:
     """Return settings with one inbox."""
     table = {**inbox.model_dump(exclude={"name"}), "root": PurePath(inbox.root)}
-    return Settings(host=HOST, sweep={"grace_seconds": GRACE_SECONDS}, inbox={inbox.name: table})
+    return Settings(
+        host=HOST, state_dir=inbox.root.parent / "state", sweep={"grace_seconds": GRACE_SECONDS}, inbox={inbox.name: table}
+    )
 
 
 def make_worker_context(inbox: Inbox, leases: FakeLeases, sent: FakePublisher, disk: Disk | None = None) -> WorkerContext:

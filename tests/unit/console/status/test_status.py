@@ -1,5 +1,6 @@
 """`inboxd status`: the output, and what counts as a problem."""
 
+import dataclasses
 import json
 import time
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from inboxd.console.up.up import choose_server
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue
 from inboxd.monitoring.file_counts import FileCounts
 from inboxd.service import preflight
+from inboxd.service.clock_guard import ClockReading, ClockRecord
 from inboxd.spool.layout import new_parcel_id
 
 HEALTHY = InboxReport("inotify", "", is_busy=False, outage=None)
@@ -67,6 +69,17 @@ def test_an_unavailable_broker_is_a_problem(settings_file: Path) -> None:
     assert "broker   unavailable" in result.stdout
     assert "! the broker is unavailable" in result.stdout
     assert "\x1b" not in result.stdout
+
+
+def test_a_pause_after_a_jump_of_the_clock_is_a_problem(settings_file: Path) -> None:
+    record = ClockRecord(ClockReading("boot", 1.0, 1e9), 7200.0, 40 * 86_400.0)
+    state_dir = load_settings(settings_file).state_dir
+    Path(state_dir).mkdir(parents=True, exist_ok=True)
+    (Path(state_dir) / "clock.json").write_text(json.dumps(dataclasses.asdict(record)))
+
+    result = run("status", "--settings", settings_file)
+
+    assert "! the clock was set forward by 960.0 hours: no file is deleted for 2.0 hours" in result.stdout
 
 
 @pytest.mark.live
