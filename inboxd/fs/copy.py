@@ -10,6 +10,16 @@ from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, WriterCheck, closing, i
 _CHUNK_BYTES = 1024 * 1024
 
 
+def move_to_other_mount(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+    """Move a file or a symbolic link to another file system; see ``move_by_copy``."""
+    if disk.stat(src_at, src).kind is not FileKind.LINK:
+        move_by_copy(disk, src_at, src, dst_at, dst)
+        return
+    # If we die before the unlink: the link is in both folders, and is refused twice.
+    disk.symlink(disk.readlink(src_at, src), dst_at, dst)
+    disk.unlink(src_at, src)
+
+
 def move_by_copy(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
     """Move a file to another file system. Raises OSError, with the source untouched and no copy left.
 

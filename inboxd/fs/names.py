@@ -1,27 +1,48 @@
 """File names: alternatives for a name that is taken, and the pattern of inboxd's temporary files."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import count, islice
 
 NAME_BYTES_MAX = 255
 TEMP_PREFIX = b".inboxd-"
 TEMP_NAME = re.compile(rb"\.inboxd-[0-9a-f]{16}\.(?:part|note)")
 """The names of inboxd's own unfinished files. Retention removes old ones from done/ and failed/."""
 
+NAMES_IN_ORDER = 8
+"""How many names are tried one after the other before larger steps."""
+
 _EXTENSION_BYTES_MAX = 16
 
 
 def candidate_names(name: bytes) -> Iterator[bytes]:
     """Yield the name, then "name (2)", "name (3)" … without end: the counter before the extension, each cut to 255 bytes."""
-    yield _truncate(name, NAME_BYTES_MAX)
+    return (_numbered(name, number) for number in count(1))
+
+
+def free_names(name: bytes, is_taken: Callable[[bytes], bool]) -> Iterator[bytes]:
+    """Yield the names to try for a new entry: as ``candidate_names``, but in few steps past thousands that are taken.
+
+    After the first few, a number is searched that is free and follows one that is taken: smaller ones may be free, too.
+    """
+    yield from islice(candidate_names(name), NAMES_IN_ORDER)
+    taken, free = NAMES_IN_ORDER, 2 * NAMES_IN_ORDER
+    while is_taken(_numbered(name, free)):
+        taken, free = free, 2 * free
+    while free - taken > 1:
+        middle = (taken + free) // 2
+        taken, free = (middle, free) if is_taken(_numbered(name, middle)) else (taken, middle)
+    yield from (_numbered(name, number) for number in count(free))
+
+
+def _numbered(name: bytes, number: int) -> bytes:
+    if number == 1:
+        return _truncate(name, NAME_BYTES_MAX)
     stem, dot, extension = name.rpartition(b".")
     if not stem or len(extension) > _EXTENSION_BYTES_MAX:
         stem, dot, extension = name, b"", b""
-    count = 2
-    while True:
-        tail = b" (%d)" % count + dot + extension
-        yield _truncate(stem, NAME_BYTES_MAX - len(tail)) + tail
-        count += 1
+    tail = b" (%d)" % number + dot + extension
+    return _truncate(stem, NAME_BYTES_MAX - len(tail)) + tail
 
 
 def _truncate(name: bytes, size: int) -> bytes:

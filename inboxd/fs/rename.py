@@ -2,8 +2,8 @@
 
 import errno
 
-from inboxd.fs.copy import move_by_copy
-from inboxd.fs.names import candidate_names
+from inboxd.fs.copy import move_to_other_mount
+from inboxd.fs.names import free_names
 from inboxd.fs.reserve import move_onto_reservation
 from inboxd.fs.syscalls import Disk, Fd, NoReplaceUnsupported
 
@@ -22,7 +22,16 @@ def move(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        move_by_copy(disk, src_at, src, dst_at, dst)
+        move_to_other_mount(disk, src_at, src, dst_at, dst)
+
+
+def exists(disk: Disk, at: Fd, name: bytes) -> bool:
+    """Return whether an entry of any type has a name. Raises OSError other than FileNotFoundError."""
+    try:
+        disk.stat(at, name)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def move_into_new(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
@@ -36,15 +45,15 @@ def move_into_new(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) ->
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        move_by_copy(disk, src_at, src, dst_at, dst)
+        move_to_other_mount(disk, src_at, src, dst_at, dst)
 
 
 def move_to_free_name(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, wanted_name: bytes) -> bytes:
-    """Move an entry to ``wanted_name`` or, if that is taken, the next of ``candidate_names``; return the name it got."""
-    for name in candidate_names(wanted_name):
+    """Move an entry to ``wanted_name`` or, if that is taken, the next of ``free_names``; return the name it got."""
+    for name in free_names(wanted_name, lambda name: exists(disk, dst_at, name)):
         try:
             move(disk, src_at, src, dst_at, name)
         except FileExistsError:
             continue
         return name
-    raise AssertionError("candidate_names is infinite")
+    raise AssertionError("free_names is infinite")

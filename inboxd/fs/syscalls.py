@@ -198,6 +198,13 @@ class Disk:
         while view:
             view = view[os.write(fd, view) :]
 
+    def has_holes(self, fd: Fd, size: int) -> bool:
+        """Return whether a file of ``size`` bytes has a hole; False on file systems that don't know. Moves the position."""
+        try:
+            return os.lseek(fd, 0, os.SEEK_HOLE) < size
+        except OSError:
+            return False
+
     def truncate(self, fd: Fd) -> None:
         """Truncate an open file to 0 bytes."""
         os.ftruncate(fd, 0)

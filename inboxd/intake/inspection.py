@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from inboxd.config.settings import Inbox
 from inboxd.fs.syscalls import Disk, Fd, Stat, WriterCheck, closing
-from inboxd.intake.readiness import refusal_reason
+from inboxd.intake.readiness import looks_sparse, refusal_reason
 
 _NOT_A_FILE = (errno.ELOOP, errno.ENXIO)
 """Error numbers of opening a symbolic link or a socket."""
@@ -79,6 +79,8 @@ def _inspect_open(disk: Disk, file: Fd, inbox: Inbox) -> Inspection:
     stat = disk.fstat(file)
     if reason := refusal_reason(stat, inbox.size_bytes_max):
         return Refused(reason)
+    if looks_sparse(stat) and disk.has_holes(file, stat.size):
+        return Refused(f"a sparse file: its size is {stat.size} bytes, but only {stat.allocated} bytes are stored on disk")
     if disk.check_writers(file) is WriterCheck.BUSY:
         return Busy()
     if stat.size > inbox.inline_bytes_max:

@@ -140,19 +140,19 @@ class Intake:
         scanned = None
         if scan or not self._ready_files.is_between_scans:
             scanned = self._ready_files.advance(folders, self._in_flight.capacity)
-        refused = self._file_refused(folders) if self._ready_files.refused else 0
-        sent = self._send_all_ready(folders, found_by, wait_for_more=wait_for_more)
-        is_interrupted = sent.is_out_of_time and self._ready_files.count > 0
+        deadline = time.monotonic() + TURN_SECONDS
+        refused = self._file_refused(folders, deadline) if self._ready_files.refused else 0
+        sent = self._send_all_ready(folders, found_by, deadline, wait_for_more=wait_for_more)
+        is_interrupted = (sent.is_out_of_time and self._ready_files.count > 0) or bool(self._ready_files.refused)
         has_more = is_interrupted or (scanned is not None and scanned.has_more)
         is_out_of_capacity = not self._ready_files.is_between_scans and not has_more
         is_waiting = is_out_of_capacity or self._ready_files.count > 0 or sent.is_waiting
         return IntakeResult(scanned, sent.claimed, refused + sent.refused, is_waiting, is_interrupted)
 
-    def _send_all_ready(self, folders: Folders, found_by: str, *, wait_for_more: bool) -> _SendResult:
+    def _send_all_ready(self, folders: Folders, found_by: str, deadline: float, *, wait_for_more: bool) -> _SendResult:
         """Send small files, whose content is in the message, and large ones, in parcels of their own."""
         if not self._ready_files.count:
             return _NOTHING_SENT
-        deadline = time.monotonic() + TURN_SECONDS
         small_bytes_max = self._inbox.parcel_bytes_max if self._deps.sends_inline(files=2) else UNLIMITED_BYTES
         return _SendResult.total([
             self._send_ready(folders, files, bytes_max, found_by, deadline, wait_for_more=wait_for_more)
@@ -250,10 +250,10 @@ class Intake:
             self._deps.send(self._unsent[0], self._inbox)
             del self._unsent[0]
 
-    def _file_refused(self, folders: Folders) -> int:
-        """Move refused entries to failed/, through a parcel like every file; return how many were moved."""
+    def _file_refused(self, folders: Folders, deadline: float) -> int:
+        """Move refused entries to failed/, through a parcel like every file, until the deadline; return how many were moved."""
         pending, count = self._ready_files.refused, 0
-        while pending:
+        while pending and (not count or time.monotonic() < deadline):
             reasons = dict(islice(pending.items(), REFUSED_PER_PARCEL))
             parcel = new_parcel_id()
             self._deps.leases.queue(parcel, self._inbox.name, self._deps.grace_seconds)

@@ -133,9 +133,12 @@ def refusal_reason(stat: Stat, size_bytes_max: int) -> str | None:
         return _not_a_file(stat.kind)
     if size_bytes_max and stat.size > size_bytes_max:
         return f"the file has {stat.size} bytes: this inbox accepts at most {size_bytes_max} bytes"
-    if stat.size > _GIB and stat.allocated < stat.size // 100:
-        return f"a sparse file: its size is {stat.size} bytes, but only {stat.allocated} bytes are stored on disk"
     return None
+
+
+def looks_sparse(stat: Stat) -> bool:
+    """Return whether a file is large and has few blocks; some FUSE file systems report none for any file."""
+    return stat.size > _GIB and stat.allocated < stat.size // 100
 
 
 def is_settled(stat: Stat, now: float, waits: WaitTimes) -> bool:

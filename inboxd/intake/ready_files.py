@@ -31,8 +31,11 @@ DENIED_SECONDS = (60.0, 3600.0)
 """First and longest time for which a file that can't be read or moved is skipped, in seconds; it doubles in between: a file
 whose removal fails is copied to another mount at each attempt."""
 
-DENIED_MAX = 10_000
+DENIED_MAX = 100_000
 """Maximum such files remembered: a bound on memory."""
+
+DENIED_LINES_MAX, DENIED_LINES_SECONDS = 20, 60.0
+"""At most 20 lines in a minute name such files; the next line has the number of the others."""
 
 _PERMISSION_REMEDY = "make the service the owner of inbox/ and its sub-folders, or give its group write permission there"
 _OTHER_REMEDY = "check the disk or the mount, which must be writable; the file is tried again later"
@@ -84,6 +87,8 @@ class ReadyFiles:
         self._ready_at: float | None = None
         self._recheck_at: float | None = None
         self._denied: dict[bytes, tuple[float, float]] = {}
+        self._denied_lines_reset_at = 0.0
+        self._denied_lines = self._denied_unlogged = 0
 
     @property
     def is_between_scans(self) -> bool:
@@ -118,15 +123,29 @@ class ReadyFiles:
         return result
 
     def set_denied(self, path: bytes, error: OSError) -> None:
-        """Skip a file for some time, and log that once in this time."""
+        """Skip a file for some time, and log that once in this time, unless many others are denied, too."""
+        if self._is_denied(path):
+            return
+        now = time.monotonic()
+        _, last_wait = self._denied.get(path, (0.0, 0.0))
+        wait = min(max(DENIED_SECONDS[0], 2 * last_wait), DENIED_SECONDS[1])
         if len(self._denied) >= DENIED_MAX:
-            self._denied.clear()
-        if not self._is_denied(path):
-            _, last_wait = self._denied.get(path, (0.0, 0.0))
-            wait = min(max(DENIED_SECONDS[0], 2 * last_wait), DENIED_SECONDS[1])
-            self._denied[path] = time.monotonic() + wait, wait
-            remedy = _PERMISSION_REMEDY if isinstance(error, PermissionError) else _OTHER_REMEDY
-            self._log.warning(events.FILE_DENIED, file=path, error=error.strerror, remedy=remedy)
+            self._denied = {other: (until, wait) for other, (until, wait) in self._denied.items() if until > now}
+        if len(self._denied) < DENIED_MAX:
+            self._denied[path] = now + wait, wait
+        self._log_denied(path, error, now)
+
+    def _log_denied(self, path: bytes, error: OSError, now: float) -> None:
+        """Log one denied file, or only count it if many were logged within the last minute."""
+        if now >= self._denied_lines_reset_at:
+            self._denied_lines_reset_at, self._denied_lines = now + DENIED_LINES_SECONDS, 0
+        if self._denied_lines >= DENIED_LINES_MAX:
+            self._denied_unlogged += 1
+            return
+        remedy = _PERMISSION_REMEDY if isinstance(error, PermissionError) else _OTHER_REMEDY
+        others = {"others": self._denied_unlogged} if self._denied_unlogged else {}
+        self._log.warning(events.FILE_DENIED, file=path, error=error.strerror, remedy=remedy, **others)
+        self._denied_lines, self._denied_unlogged = self._denied_lines + 1, 0
 
     def _advance(self, folders: Folders, files_max: int) -> ScanResult:
         if self._unpruned:

@@ -10,8 +10,8 @@ from inboxd.fs.syscalls import Disk, Fd
 from inboxd.fs.walk import Entry, walk
 from inboxd.intake.readiness import decide_by_folder_name, decide_by_name
 from inboxd.spool.claims import list_files, list_parcels
-from inboxd.spool.error_note import SUFFIX
 from inboxd.spool.layout import created_at, open_folders
+from inboxd.spool.requeue import is_own_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def count_files(disk: Disk, inbox: Inbox) -> FileCounts:
     active = count_active(disk, inbox)
     with open_folders(disk, inbox.root) as folders:
         done = sum(1 for file in _list_files(disk, folders.done) if not file.name.startswith(TEMP_PREFIX))
-        failed = sum(1 for file in _list_files(disk, folders.failed) if not _is_own_file(file.name))
+        failed = sum(1 for file in _list_files(disk, folders.failed) if not _is_own_file(disk, file))
     return FileCounts(done=done, failed=failed, **asdict(active))
 
 
@@ -75,8 +75,11 @@ def _seconds_since(moment: float | None) -> float | None:
     return None if moment is None else max(time.time() - moment, 0.0)
 
 
-def _is_own_file(name: bytes) -> bool:
-    return name.startswith(TEMP_PREFIX) or name.endswith(SUFFIX)
+def _is_own_file(disk: Disk, file: Entry) -> bool:
+    try:
+        return is_own_file(disk, file.at, file.name)
+    except FileNotFoundError:  # moved meanwhile
+        return True
 
 
 def _list_files(disk: Disk, top: Fd, rules: Rules | None = None) -> Iterator[Entry]:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Self
 
 from inboxd.fs.folders import DirHandle, opened_path
-from inboxd.fs.names import TEMP_PREFIX, candidate_names
-from inboxd.fs.rename import move, move_to_free_name
+from inboxd.fs.names import TEMP_PREFIX, free_names
+from inboxd.fs.rename import exists, move, move_to_free_name
 from inboxd.fs.syscalls import Disk, Fd, closing
 from inboxd.spool.claims import MOVED_AWAY
 from inboxd.spool.error_note import NOTE_BYTES_MAX, is_note, note_name, signature
@@ -139,7 +139,7 @@ def _file(
 
 
 def _move_with_note(disk: Disk, src_at: Fd, name: bytes, dst_at: Fd, note: bytes, signature: bytes) -> bytes:
-    for candidate in candidate_names(name):
+    for candidate in free_names(name, lambda candidate: exists(disk, dst_at, candidate)):
         is_taken = exists(disk, dst_at, candidate)
         # a taken name with this file's own note: an earlier attempt died between the two names, and the move completes it
         if is_taken and not _has_note(disk, dst_at, candidate, signature):
@@ -160,7 +160,7 @@ def _move_with_note(disk: Disk, src_at: Fd, name: bytes, dst_at: Fd, note: bytes
         # another process that moves the same file may have removed the shared note
         _place_note(disk, dst_at, candidate, note, signature)
         return candidate
-    raise AssertionError("candidate_names is infinite")
+    raise AssertionError("free_names is infinite")
 
 
 def _has_note(disk: Disk, at: Fd, candidate: bytes, signature: bytes) -> bool:
@@ -210,12 +210,3 @@ def read_note(disk: Disk, at: Fd, name: bytes) -> bytes:
             return disk.read(file, NOTE_BYTES_MAX)
     except OSError:
         return b""
-
-
-def exists(disk: Disk, at: Fd, name: bytes) -> bool:
-    """Return whether an entry of any type has a name. Raises OSError other than FileNotFoundError."""
-    try:
-        disk.stat(at, name)
-    except FileNotFoundError:
-        return False
-    return True

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from inboxd.fs.folders import make_path, open_path, opened_path
 from inboxd.fs.names import TEMP_PREFIX
-from inboxd.fs.rename import move_to_free_name
+from inboxd.fs.rename import exists, move_to_free_name
 from inboxd.fs.reserve import is_reserved
 from inboxd.fs.syscalls import Disk, Fd, FileKind, closing
 from inboxd.fs.walk import Entry, walk
 from inboxd.spool.claims import MOVED_AWAY
 from inboxd.spool.error_note import SUFFIX, ParsedNote, is_note, note_name, parse_note
-from inboxd.spool.filing import exists, read_note
+from inboxd.spool.filing import read_note
 from inboxd.spool.history import save_history
 from inboxd.spool.layout import FOLDER_MODE, Folders, split_path
 
@@ -48,7 +48,7 @@ def list_failed_files(disk: Disk, folders: Folders) -> Iterator[FailedFile]:
             if entry.path in refused_folders:
                 refused_folders.remove(entry.path)
                 yield _to_failed_file(disk, entry.at, entry.path, entry.name, is_folder=True)
-        elif not _is_own_file(disk, entry.at, entry.name):
+        elif not is_own_file(disk, entry.at, entry.name):
             failed = _to_failed_file(disk, entry.at, entry.path, entry.name)
             if failed.note is None or not failed.note.is_output:
                 yield failed
@@ -62,7 +62,7 @@ def find_failed_file(disk: Disk, folders: Folders, path: bytes) -> FailedFile | 
     parts, name = split_path(path)
     try:
         with opened_path(disk, folders.failed, parts) as at:
-            if _is_own_file(disk, at, name):
+            if is_own_file(disk, at, name):
                 return None
             return _to_failed_file(disk, at, path, name, is_folder=disk.stat(at, name).kind is FileKind.FOLDER)
     except OSError as error:
@@ -121,7 +121,7 @@ def _to_failed_file(disk: Disk, at: Fd, path: bytes, name: bytes, *, is_folder: 
     return FailedFile(path, note, is_folder)
 
 
-def _is_own_file(disk: Disk, at: Fd, name: bytes) -> bool:
+def is_own_file(disk: Disk, at: Fd, name: bytes) -> bool:
     """Return whether an entry is one of inboxd's own: a note, an unfinished file, a history, or a reserved name.
 
     A file with a note of its own was dropped by a user, whatever it contains. Raises FileNotFoundError for a missing file.

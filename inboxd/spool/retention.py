@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from inboxd.fs.names import TEMP_NAME
+from inboxd.fs.rename import exists
 from inboxd.fs.reserve import is_reserved
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.fs.walk import SKIPPED_ERRORS, Entry, walk
 from inboxd.spool.error_note import SUFFIX, is_note, note_name
-from inboxd.spool.filing import exists, read_note
+from inboxd.spool.filing import read_note
 from inboxd.spool.history import HISTORY_NAME, KEEP_SECONDS
 
 LEFTOVER_SECONDS = 3600.0

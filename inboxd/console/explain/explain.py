@@ -12,6 +12,7 @@ from inboxd.console.times import format_local
 from inboxd.errors import FolderUnavailable
 from inboxd.fs.folders import opened_path
 from inboxd.fs.mounts import find_mount
+from inboxd.fs.rename import exists
 from inboxd.fs.syscalls import FileKind, closing
 from inboxd.intake.in_flight import InFlight
 from inboxd.intake.readiness import Ignore, Ready, Refuse, Wait
@@ -21,7 +22,6 @@ from inboxd.intake.watch_mode import describe_sub_mount, wait_times
 from inboxd.logs.text import count_in_words, escape
 from inboxd.spool.claims import MOVED_AWAY, list_parcels, open_folder_of
 from inboxd.spool.error_note import SUFFIX
-from inboxd.spool.filing import exists
 from inboxd.spool.layout import Folders, is_parcel_id, open_folders, split_path
 from inboxd.spool.requeue import find_failed_file
 

@@ -87,8 +87,8 @@ class Box:
             if self._leader:
                 # systemd's halt signal for a consistent snapshot; otherwise like a power failure
                 os.kill(self._leader, signal.SIGRTMIN + 3 if self._snapshot else signal.SIGKILL)
-            else:
-                self._process.terminate()
+            else:  # with its supervisor, the box's process 1 is killed, too
+                os.killpg(self._process.pid, signal.SIGKILL)
             try:
                 self._process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -142,7 +142,7 @@ class Box:
                 if not children:
                     return 0
                 pid = int(children[0])
-        except FileNotFoundError:  # a command between them has just exited
+        except (FileNotFoundError, ProcessLookupError):  # a command between them has just exited
             return 0
         return pid
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inboxd.fs.names import candidate_names
+from inboxd.fs.names import candidate_names, free_names
 
 file_names = st.binary(min_size=1, max_size=255).filter(lambda name: not set(name) & set(b"/\0") and name not in (b".", b".."))
 
@@ -55,3 +55,19 @@ def test_candidates_of_any_name_are_valid_and_distinct(name: bytes) -> None:
     assert candidates[0] == name
     assert len(set(candidates) - {b".", b".."}) == 12
     assert all(1 <= len(candidate) <= 255 and b"/" not in candidate for candidate in candidates)
+
+
+@given(st.sets(st.integers(1, 300)), st.integers(0, 400))
+def test_a_free_name_is_found_past_any_taken_ones(gaps: set[int], taken_max: int) -> None:
+    names = take(candidate_names(b"a.pdf"), 1000)
+    taken = {name for number, name in enumerate(names, 1) if number <= taken_max and number not in gaps}
+    asked: list[bytes] = []
+
+    def is_taken(name: bytes) -> bool:
+        asked.append(name)
+        return name in taken
+
+    found = next(name for name in free_names(b"a.pdf", is_taken) if name not in taken)
+
+    assert found == b"a.pdf" or names[names.index(found) - 1] in taken
+    assert len(asked) < 20

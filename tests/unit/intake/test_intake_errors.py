@@ -15,6 +15,8 @@ from support.parts.fakes import FakeLeases, FakePublisher
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk, Fd, Stat
+from inboxd.intake import intake as intake_module
+from inboxd.intake import ready_files
 from inboxd.intake.intake import Intake
 from inboxd.intake.readiness import WaitTimes
 from inboxd.logs import events
@@ -237,3 +239,38 @@ class SlowClockDisk(Disk):
 def _shift_times(stat: Stat) -> Stat:
     hour_ns = 3600 * 10**9
     return stat._replace(ctime_ns=stat.ctime_ns - hour_ns, mtime_ns=stat.mtime_ns - hour_ns)
+
+
+def test_a_flood_of_files_without_permission_is_a_few_lines_that_count_the_others(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ready_files, "DENIED_MAX", 10)  # the others are tried again at each scan
+    for number in range(60):
+        spool.put(b"inbox/%d" % number)
+
+    def deny(_name: bytes) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    drop_intake = intake(spool, FakeLeases(), FakePublisher(), MovingDisk(deny))
+    with capture_logs() as lines:
+        for _ in range(3):
+            run_all_turns(drop_intake)
+    with capture_logs() as later_lines:
+        drop_intake._ready_files._denied_lines_reset_at = 0.0  # noqa: SLF001 - a minute later
+        run_all_turns(drop_intake)
+
+    assert [line["event"] for line in lines] == ["file_denied"] * ready_files.DENIED_LINES_MAX
+    assert later_lines[0]["others"] >= 60 + 50 + 50 - ready_files.DENIED_LINES_MAX
+
+
+def test_a_flood_of_refused_entries_leaves_other_inboxes_their_turn(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(intake_module, "REFUSED_PER_PARCEL", 10)
+    for number in range(35):
+        (spool.root / "inbox" / str(number)).symlink_to("/etc/passwd")
+    drop_intake = intake(spool, FakeLeases(), FakePublisher())
+
+    turns = [drop_intake.run_turn("scan") for _ in range(4)]
+
+    assert [turn.refused for turn in turns] == [10, 10, 10, 5]
+    assert [turn.has_more for turn in turns] == [True, True, True, False]

@@ -331,6 +331,27 @@ def test_a_large_sparse_file_is_refused(spool: Spool) -> None:
     assert reason.startswith(f"a sparse file: its size is {2 * GIB} bytes, but only ")
 
 
+def test_a_whole_file_on_a_file_system_that_reports_no_blocks_is_accepted(spool: Spool) -> None:
+    """Some FUSE file systems report 0 blocks for any file, and no holes."""
+
+    class BlocklessDisk(Disk):
+        def fstat(self, fd: Fd) -> Stat:
+            return super().fstat(fd)._replace(size=2 * GIB, allocated=0)
+
+        def stat(self, at: Fd, name: bytes) -> Stat:
+            return super().stat(at, name)._replace(size=2 * GIB, allocated=0)
+
+        def has_holes(self, _fd: Fd, _size: int) -> bool:
+            return False
+
+    with spool.folders() as folders:
+        parcel = spool.claimed(b"large.bin")
+        packed = pack(BlocklessDisk(), folders, spool.inbox(), parcel, [b"large.bin"])
+
+    assert [part.filename for part in packed.parts] == [b"large.bin"]
+    assert packed.refused == []
+
+
 @pytest.mark.parametrize(("size", "target"), [(10, "parts"), (11, "refused")])
 def test_a_file_above_size_bytes_max_is_refused(size: int, target: str, spool: Spool) -> None:
     parcel = spool.claimed(b"a", data=b"x" * size)

@@ -11,7 +11,8 @@ from inboxd.errors import FolderUnavailable
 from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk
 from inboxd.monitoring.file_counts import FileCounts, count_files
-from inboxd.spool.error_note import SUFFIX
+from inboxd.spool.error_note import SUFFIX, format_note
+from inboxd.spool.requeue import list_failed_files
 
 
 @pytest.fixture
@@ -83,9 +84,18 @@ def test_temporary_files_of_inboxd_are_neither_done_nor_failed(spool: Spool) -> 
 def test_error_notes_are_not_counted_as_failed(spool: Spool) -> None:
     for name in (b"failed/a", b"failed/x/b"):
         spool.put(name)
-        spool.put(name + SUFFIX)
+        spool.put(name + SUFFIX, format_note(name, "why", inbox="drop", parcel="0" * 28, attempts=1, failed_at=0.0))
 
     assert count(spool).failed == 2
+
+
+def test_a_dropped_file_that_is_named_like_a_note_is_counted_as_retry_counts_it(spool: Spool) -> None:
+    spool.put(b"failed/a" + SUFFIX, b"a user's own report")
+    spool.put(b"failed/a" + SUFFIX + SUFFIX, format_note(b"a", "why", inbox="drop", parcel="0" * 28, attempts=1, failed_at=0.0))
+    with spool.folders() as folders:
+        listed = list(list_failed_files(Disk(), folders))
+
+    assert count(spool).failed == len(listed) == 1
 
 
 def test_files_named_like_error_notes_are_counted_in_other_folders(spool: Spool) -> None:
