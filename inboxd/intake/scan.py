@@ -4,16 +4,19 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import islice
 
 from inboxd.config.settings import Rules
 from inboxd.fs.folders import opened_path
 from inboxd.fs.reserve import is_reserved
 from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, WriterCheck, closing
+from inboxd.fs.walk import walk
 from inboxd.intake.readiness import (
     Decision,
     Ignore,
     Ready,
     Refuse,
+    Wait,
     WaitTimes,
     decide,
     decide_by_folder_name,
@@ -27,6 +30,9 @@ from inboxd.spool.layout import split_path
 
 NAMES_PER_STEP = 50
 """Names that are read in the time of one scanned entry: reading one takes about 0.5 µs."""
+
+TREE_SECONDS, TREE_ENTRIES = 10.0, 1000
+"""A folder that is refused as a whole must be unchanged for 10 s, as far as the times of its first 1,000 entries tell."""
 
 NAMES_KEPT = 10_000
 """Names of a folder that are kept in memory; a larger folder is listed twice."""
@@ -197,8 +203,10 @@ class _Scan:
             path = prefix + name
             if not is_folder:
                 yield _scan_file(self._disk, folder, name, path, self._rules, timing, neighbours)
-            elif decision := _decide_folder(name, path, self._rules):
-                yield ScannedEntry(path, decision, None, by_name=isinstance(decision, Ignore))
+            elif isinstance(decision := _decide_folder(name, path, self._rules), Refuse):
+                yield ScannedEntry(path, _wait_until_filled(self._disk, folder, name, timing) or decision, None)
+            elif decision:
+                yield ScannedEntry(path, decision, None, by_name=True)
             else:
                 self._pending.append(path + b"/")
 
@@ -212,6 +220,23 @@ def _decide_folder(name: bytes, path: bytes, rules: Rules) -> Ignore | Refuse | 
     if path.count(b"/") >= rules.depth_max:
         return Refuse(f"folders are nested more than {rules.depth_max} deep")
     return None
+
+
+def _wait_until_filled(disk: Disk, at: Fd, name: bytes, timing: FolderTiming) -> Wait | None:
+    """Return until when a folder that is refused as a whole must be unchanged; None if it is.
+
+    A folder that is moved while it is being filled would be made again, and refused again, several times.
+    """
+    try:
+        with closing(disk, disk.open_folder(at, name)) as folder:
+            found = [
+                disk.fstat(folder),
+                *(disk.stat(entry.at, entry.name) for entry in islice(walk(disk, folder), TREE_ENTRIES)),
+            ]
+    except OSError:
+        return None
+    until = max(stat.ctime_ns for stat in found) / 1e9 + max(timing.waits.unsure_seconds, TREE_SECONDS)
+    return Wait(until, "the folder is nested too deep, and is still being filled") if timing.clock() < until else None
 
 
 def scan_path(

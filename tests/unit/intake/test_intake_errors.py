@@ -16,7 +16,7 @@ from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk, Fd, Stat
 from inboxd.intake import intake as intake_module
-from inboxd.intake import ready_files
+from inboxd.intake import ready_files, scan
 from inboxd.intake.intake import Intake
 from inboxd.intake.readiness import WaitTimes
 from inboxd.logs import events
@@ -44,7 +44,8 @@ def drop(spool: Spool, count: int, size: int = 1) -> None:
         spool.put(b"inbox/%04d" % number, b"%d" % (number % 10) * size)
 
 
-def test_refused_entries_are_moved_to_failed_with_their_reasons(spool: Spool) -> None:
+def test_refused_entries_are_moved_to_failed_with_their_reasons(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "TREE_SECONDS", 0.0)
     spool.put(b"inbox/large", b"x" * 101)
     spool.where(b"inbox/link").symlink_to("/etc/passwd")
     os.mkfifo(spool.where(b"inbox/pipe"))

@@ -12,7 +12,7 @@ from support.disk.scanned import FAR_FUTURE, decisions, look
 from support.disk.spools import NO_WAITS, Spool
 
 from inboxd.fs.syscalls import Disk, FileKind
-from inboxd.intake.readiness import Ignore, Ready, Refuse
+from inboxd.intake.readiness import Ignore, Ready, Refuse, Wait
 from inboxd.intake.scan import DeniedEntry, ScannedEntry, ScannedFolder, scan
 
 
@@ -121,6 +121,17 @@ def test_a_folder_that_is_nested_too_deep_is_refused_as_a_whole(spool: Spool) ->
     found = decisions(spool, depth_max=2)
 
     assert found == {b"1/2/a": Ready(), b"1/2/3": Refuse("folders are nested more than 2 deep")}
+
+
+def test_a_folder_that_is_nested_too_deep_is_not_moved_while_it_is_filled(spool: Spool) -> None:
+    """It would be made again, and refused again, with each further file."""
+    spool.put(b"inbox/1/2/a")
+    changed = spool.put(b"inbox/1/2/3/4/5").stat().st_ctime
+
+    early, late = (decisions(spool, now=changed + age, depth_max=2)[b"1/2/3"] for age in (9.0, 11.0))
+
+    assert isinstance(early, Wait)
+    assert isinstance(late, Refuse)
 
 
 def test_a_tree_of_3000_levels_is_refused_at_the_depth_limit(spool: Spool) -> None:
