@@ -75,6 +75,12 @@ build/trixie: # Debian 13, with systemd 257 and Python 3.13; needs root and mmde
 	mmdebstrap --quiet --mode=root --variant=minbase \
 		--include=systemd-sysv,dbus-user-session,libpam-systemd,python3-venv,iproute2,procps trixie $@ || { rm -rf $@; exit 1; }
 
+.PHONY: test-mounts
+test-mounts: $(VENV)/.installed-dev ## test on real FUSE mounts that hang and die, and with wrong clocks; needs bindfs and cc
+	@command -v bindfs >/dev/null && command -v cc >/dev/null || { echo "make test-mounts needs bindfs and a C compiler" >&2; exit 1; }
+	unshare $$([ "$$(id -u)" = 0 ] || echo --user --map-root-user) --mount --propagation private \
+		$(BIN)/python -m pytest -m mounts tests/mounts $(ARGS)
+
 .PHONY: test-systemd
 test-systemd: $(VENV)/.installed-dev $(WHEELS)/.filled $(filter-out /,$(BOXES)) ## test on systemd 252 and 257, booted in boxes (root); BOXES=/: only this machine's systemd
 	@[ "$$(id -u)" = 0 ] || { echo "make test-systemd needs root to boot systemd in a box" >&2; exit 1; }

@@ -9,12 +9,13 @@ import redis
 from inboxd.broker import heartbeat
 from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.counters import Counters
-from inboxd.broker.heartbeat import Heartbeat, InboxReport, write_heartbeat
+from inboxd.broker.heartbeat import Heartbeat, write_heartbeat
 from inboxd.broker.inbox_outages import read_inbox_outages
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.intake.intake import IntakeDeps
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
+from inboxd.watcher.mount_watchers import MountWatchers
 from inboxd.watcher.watched_inbox import WatchedInbox
 
 RETRY_SECONDS = (0.5, 5.0)
@@ -30,7 +31,11 @@ class BrokerLink:
     inbox whose files can't be filed to the reason.
     """
 
-    def __init__(self, client: redis.Redis, host: str, counters: Counters, deps: IntakeDeps) -> None:
+    def __init__(
+        self, client: redis.Redis, host: str, counters: Counters, deps: IntakeDeps, mounts: MountWatchers | None = None,
+        *, is_main: bool = True,
+    ) -> None:  # fmt: skip
+        """``mounts`` have reports of their own; only the main loop writes the heartbeat, for all, and logs outages of Redis."""
         self.error: str | None = None
         self.outages: dict[str, str] = {}
         self.due = 0.0
@@ -38,12 +43,14 @@ class BrokerLink:
         self._host = host
         self._counters = counters
         self._deps = deps
+        self._mounts = mounts
+        self._is_main = is_main
         self._started_at = time.time()
         self._retry_seconds = RETRY_SECONDS[0]
 
     def set_unavailable(self, error: str) -> None:
         """Record that Redis is unavailable, and schedule the next try."""
-        if self.error is None:
+        if self.error is None and self._is_main:
             _log.warning(events.BROKER_UNAVAILABLE, error=error, remedy="make Redis available; until then nothing is claimed")
         self.error = error
         self.due = time.monotonic() + self._retry_seconds
@@ -65,25 +72,20 @@ class BrokerLink:
         self.error, self._retry_seconds = None, RETRY_SECONDS[0]
         if previous_error is None:
             return False
-        _log.info(events.BROKER_AVAILABLE)
+        if self._is_main:
+            _log.info(events.BROKER_AVAILABLE)
         return True
 
     def _synchronize(self, inboxes: list[WatchedInbox]) -> None:
-        reports = {
-            watched.inbox.name: InboxReport(
-                watched.mode.name,
-                watched.mode.reason,
-                watched.is_busy,
-                watched.outage,
-                watched.intake.describe_sub_mounts(),
-            )
-            for watched in inboxes
-        }
-        write_heartbeat(self._client, self._host, Heartbeat(time.time(), reports, self._started_at))
+        names = [watched.inbox.name for watched in inboxes]
+        if self._is_main:
+            whole, parts = self._mounts.reports() if self._mounts else ({}, {})
+            own = {watched.inbox.name: watched.report(parts=parts.get(watched.inbox.name, ())) for watched in inboxes}
+            write_heartbeat(self._client, self._host, Heartbeat(time.time(), {**whole, **own}, self._started_at))
         with contextlib.suppress(BrokerUnavailable):  # statistics can wait; the other calls detect an outage
             self._counters.write(self._deps.tally)
-        self.outages = read_inbox_outages(self._client, self._host, reports)
-        if self._deps.registry:
+        self.outages = read_inbox_outages(self._client, self._host, names)
+        if self._deps.registry and self._is_main:
             self._deps.registry.refresh()
         if self.error is not None:  # a cached reply must not end an outage
             with translate_redis_errors():

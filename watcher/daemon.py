@@ -6,6 +6,7 @@ from collections.abc import Callable
 import redis
 
 from inboxd.broker.counters import Counters
+from inboxd.broker.heartbeat import InboxReport
 from inboxd.config.settings import Settings
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.intake.intake import IntakeDeps
@@ -17,6 +18,7 @@ from inboxd.service.sd_notify import ServiceNotifier
 from inboxd.watcher.broker_link import BrokerLink
 from inboxd.watcher.folder_checks import FolderChecks
 from inboxd.watcher.hints import Hint, HintKind, HintQueue
+from inboxd.watcher.mount_watchers import MountWatchers, Parts
 from inboxd.watcher.observer import Observer
 from inboxd.watcher.status_line import status_line
 from inboxd.watcher.watched_inbox import OVERFLOW, SCAN, START, WatchedInbox
@@ -37,12 +39,20 @@ class Daemon:
     def __init__(
         self, settings: Settings, deps: IntakeDeps, client: redis.Redis, counters: Counters, hints: HintQueue,
         observer: Observer, service_manager: ServiceNotifier | None = None, reload_settings: ReloadSettings = _reload_settings,
+        *, mounts: MountWatchers | None = None, on_loop: Callable[[], None] | None = None, parts: Parts | None = None,
     ) -> None:  # fmt: skip
-        """``reload_settings`` gets the old settings and returns what the new ones change; None if they are invalid."""
+        """``reload_settings`` gets the old settings and returns what the new ones change; None if they are invalid.
+
+        The main loop has ``mounts``, which have loops of their own; such a loop calls ``on_loop`` whenever it goes on, and
+        scans only the ``parts`` of its inboxes.
+        """
         self.settings = settings
         """The current settings, a frozen object that any thread may read."""
         self.watches = Watches(deps, observer)
-        self.broker = BrokerLink(client, settings.host, counters, deps)
+        self.watches.parts = parts or {}
+        self.broker = BrokerLink(client, settings.host, counters, deps, mounts, is_main=on_loop is None)
+        self._mounts = mounts
+        self._on_loop = on_loop
         self.checks = FolderChecks(deps.disk, self.watches, observer)
         self._tally = deps.tally
         self._hints = hints
@@ -53,35 +63,64 @@ class Daemon:
 
     def run(self) -> None:
         """Watch first, then scan, so that a file that arrives in between is found. Return after a STOP hint."""
-        self.watches.watch_all(self.settings)
-        _log.info(events.STARTED, inboxes=len(self.watches.inboxes))
+        self._start()
+        if self._on_loop is None:
+            _log.info(events.STARTED, inboxes=len(self.settings.inbox))
         self._handle_hints(0.0)
         try:
             while not self._stopping:
                 self.run_once()
         finally:
             self._observer.stop()
-        _log.info(events.STOPPED)
+            if self._mounts:
+                self._mounts.stop()
+        if self._on_loop is None:
+            _log.info(events.STOPPED)
+
+    def _start(self) -> None:
+        """Watch the inboxes of this loop, and start the loops of the mounts that have one."""
+        inboxes = self.settings.inbox
+        if self._mounts:
+            partition = self._mounts.partition(self.settings)
+            self.watches.parts = partition.own
+            inboxes = {name: inboxes[name] for name in partition.own}
+            self._mounts.apply(self.settings, partition)
+        self.watches.watch_all(inboxes.values())
+
+    def reports(self, outage: str = "") -> dict[str, InboxReport]:
+        """Return a report for each inbox of this loop; ``outage`` precedes its own."""
+        return {name: watched.report(outage) for name, watched in list(self.watches.inboxes.items())}
 
     def run_once(self) -> None:
         """Run everything that is due, then wait for the next hint or due time."""
         if self._reloading:
             self._reload()
         now = time.monotonic()
+        self._stamp()
+        self._check_mounts(now)
         self.checks.run(now)
         self._ping_watchdog()
         if now >= self.broker.due:
             self._update_broker(now)
-        if self.broker.error is None:
-            for watched in sorted(self.watches.inboxes.values(), key=lambda watched: watched.next_turn.at):
-                if watched.next_turn.is_due(time.monotonic()) and not self._stopping and self.broker.error is None:
-                    self._run_turn(watched)
-                    self._ping_watchdog()
-                    self._handle_hints(0.0)
+        self._run_due_turns()
         if not self._ready:
             self._ready = True
             self._service_manager.notify_ready()
         self._handle_hints(self._next_due() - time.monotonic())
+
+    def _run_due_turns(self) -> None:
+        for watched in sorted(self.watches.inboxes.values(), key=lambda watched: watched.next_turn.at):
+            if self.broker.error is not None or self._stopping:
+                return
+            if watched.next_turn.is_due(time.monotonic()):
+                self._stamp()
+                self._run_turn(watched)
+                self._ping_watchdog()
+                self._handle_hints(0.0)
+
+    def _stamp(self) -> None:
+        if self._on_loop:
+            self._on_loop()
 
     def _ping_watchdog(self) -> None:
         """Ping the service manager's watchdog, if the threads that deliver events are alive."""
@@ -154,10 +193,36 @@ class Daemon:
         self._reloading = False
         self._service_manager.notify_reloading()
         change = self._reload_settings(self.settings)
-        if change is not None and self.watches.apply_settings(change):
+        if change is not None and self._apply(change):
             self.settings = change.settings
             self._update_status()
         self._service_manager.notify_ready()
+
+    def _apply(self, change: SettingsChange) -> bool:
+        """Watch by new settings, or by a new mount table, and return True; on an error change nothing and return False."""
+        if self._mounts is None:
+            return self.watches.apply_settings(change)
+        partition = self._mounts.partition(change.settings)
+        before, self.watches.parts = self.watches.parts, partition.own
+        moved = {name for name in before.keys() & partition.own.keys() if before[name] != partition.own[name]}
+        own = SettingsChange(
+            change.settings.model_copy(update={"inbox": {name: change.settings.inbox[name] for name in partition.own}}),
+            added=tuple(sorted(partition.own.keys() - before.keys())),
+            removed=tuple(sorted(before.keys() - partition.own.keys())),
+            changed=tuple(sorted(moved | (set(change.changed) & before.keys() & partition.own.keys()))),
+        )
+        if not self.watches.apply_settings(own):
+            self.watches.parts = before
+            return False
+        self._mounts.apply(change.settings, partition)
+        return True
+
+    def _check_mounts(self, now: float) -> None:
+        """Start what has ended, and assign the inboxes to loops again if mounts were added or removed."""
+        if self._mounts and now >= self.checks.due:
+            self._mounts.keep_running()
+            if self._mounts.has_new_mounts():
+                self._apply(SettingsChange(self.settings))
 
     def _update_status(self) -> None:
         self._service_manager.set_status(status_line(self.watches.inboxes.values(), self.broker.error))

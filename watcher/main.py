@@ -3,10 +3,11 @@
 import os
 import signal
 import sys
+from dataclasses import replace
 from types import FrameType
 
 from inboxd.broker.connection import blocking_seconds_max, make_client
-from inboxd.broker.counters import Counters
+from inboxd.broker.counters import Counters, Tally
 from inboxd.broker.leases import Leases
 from inboxd.config.loading import load_settings
 from inboxd.config.settings import Inbox
@@ -23,6 +24,7 @@ from inboxd.service.preflight import require_no_problems
 from inboxd.watcher.daemon import Daemon
 from inboxd.watcher.hints import Hint, HintKind, HintQueue
 from inboxd.watcher.metrics import MetricsServer
+from inboxd.watcher.mount_watchers import MountWatcher, MountWatchers, StampingDisk
 from inboxd.watcher.observer import Observer
 
 
@@ -52,7 +54,17 @@ def main() -> int:
         Disk(), leases, send, settings.host, settings.sweep.grace_seconds, registry=WorkerRegistry(client, settings.host)
     )
     counters = Counters(client, settings.host)
-    daemon = Daemon(settings, deps, client, counters, hints, Observer(hints), manager)
+
+    def make_loop(watcher: MountWatcher) -> Daemon:
+        disk = StampingDisk(watcher.stamp)
+        own_deps = replace(deps, disk=disk, send=lambda parcel, inbox: send_parcel(app, parcel, inbox), tally=Tally())
+        observer = Observer(watcher.hints)
+        return Daemon(
+            watcher.settings, own_deps, client, counters, watcher.hints, observer, on_loop=watcher.stamp, parts=watcher.parts
+        )
+
+    mounts = MountWatchers(deps.disk, make_loop)
+    daemon = Daemon(settings, deps, client, counters, hints, Observer(hints), manager, mounts=mounts)
     endpoint = _start_metrics(daemon)
     daemon.run()
     if endpoint:

@@ -1,10 +1,12 @@
 """One watched inbox: when its next turn is due, and why. All times are seconds of the monotonic clock."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import PurePath
 
+from inboxd.broker.heartbeat import InboxReport
 from inboxd.config.settings import Inbox
 from inboxd.fs.mounts import Mount
 from inboxd.fs.syscalls import Disk, closing
@@ -91,6 +93,17 @@ class WatchedInbox:
     retry_seconds: float = UNAVAILABLE_SECONDS[0]
     next_turn: NextTurn = NextTurn(-math.inf, START)
     """Cached choice, renewed whenever a field above changes, because the daemon reads it of all inboxes at each wake-up."""
+
+    def report(self, outage: str = "", parts: Sequence[InboxReport] = ()) -> InboxReport:
+        """Return the report of this inbox; ``outage`` precedes its own; ``parts`` of it have other loops."""
+        return InboxReport(
+            self.mode.name,
+            self.mode.reason,
+            self.is_busy,
+            outage or self.outage,
+            [*self.intake.describe_sub_mounts(), *(sentence for part in parts for sentence in part.sub_mounts)],
+            [part.outage for part in parts if part.outage],
+        )
 
     @property
     def is_busy(self) -> bool:

@@ -3,17 +3,20 @@
 import dataclasses
 import errno
 import time
+from collections.abc import Iterable
 
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.settings import Inbox
 from inboxd.errors import Finding, SettingsError
 from inboxd.fs.mounts import find_mount_of_path
 from inboxd.intake.intake import Intake, IntakeDeps
+from inboxd.intake.scan import WHOLE
 from inboxd.intake.watch_mode import WatchMode, choose_watch_mode, wait_times
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.service import reloading
 from inboxd.service.reloading import SettingsChange
 from inboxd.spool.layout import INBOX
+from inboxd.watcher.mount_watchers import Parts
 from inboxd.watcher.observer import Observer
 from inboxd.watcher.watched_inbox import REBUILT, WatchedInbox, folder_identity
 
@@ -28,29 +31,33 @@ class Watches:
     """The watched inboxes by name."""
 
     def __init__(self, deps: IntakeDeps, observer: Observer) -> None:
+        self.parts: Parts = {}
+        """What is scanned of each inbox; all of those without an entry."""
         self.inboxes: dict[str, WatchedInbox] = {}
         self._deps = deps
         self._observer = observer
         self._log = get_logger(__name__)
         self._without_watches: dict[str, float] = {}
 
-    def watch_all(self, settings: Settings) -> None:
-        """Watch all inboxes of the settings. Raises OSError."""
-        for inbox in settings.inbox.values():
+    def watch_all(self, inboxes: Iterable[Inbox]) -> None:
+        """Watch these inboxes. Raises OSError."""
+        for inbox in inboxes:
             self.inboxes[inbox.name] = self.watch(inbox)
 
     def watch(self, inbox: Inbox) -> WatchedInbox:
         """Watch an inbox, by inotify if its mount supports it and watches are left, else by polling. Raises OSError."""
         disk = self._deps.disk
+        part = self.parts.get(inbox.name, WHOLE)
         mount = find_mount_of_path(disk, inbox.root / INBOX.decode())
-        mode = choose_watch_mode(inbox, mount)
+        mode = WatchMode(uses_events=False, reason="a mount below inbox/") if part.below else choose_watch_mode(inbox, mount)
         if mode.uses_events:
             mode = self._try_events(inbox, mode)
         else:
             self._observer.unwatch(inbox.name)
             self._without_watches.pop(inbox.name, None)
-        intake = Intake(self._deps, inbox, wait_times(inbox, mount), network=mount.is_network)
-        self._log.info(events.WATCHING, inbox=inbox.name, root=str(inbox.root), mode=mode.name, why=mode.reason)
+        intake = Intake(self._deps, inbox, wait_times(inbox, mount), network=mount.is_network, part=part)
+        below = {"below": part.below} if part.below else {}
+        self._log.info(events.WATCHING, inbox=inbox.name, root=str(inbox.root), mode=mode.name, why=mode.reason, **below)
         return WatchedInbox(inbox, intake, mount, mode, folder_identity(disk, inbox.root))
 
     def _try_events(self, inbox: Inbox, mode: WatchMode) -> WatchMode:

@@ -21,7 +21,7 @@ EVERY_SECONDS = 2.0
 class InboxReport:
     """One watched inbox: how its changes are detected and why, whether complete files are not claimed yet, and its outage.
 
-    ``sub_mounts`` has a sentence for each mount below inbox/.
+    ``sub_mounts`` has a sentence for each mount below inbox/, ``problems`` one for each part that can't be scanned.
     """
 
     mode: str
@@ -29,6 +29,7 @@ class InboxReport:
     is_busy: bool
     outage: str | None
     sub_mounts: Sequence[str] = ()
+    problems: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ def write_heartbeat(client: redis.Redis, host: str, heartbeat: Heartbeat) -> Non
             "is_busy": report.is_busy,
             "outage": report.outage,
             "sub_mounts": report.sub_mounts,
+            "problems": report.problems,
         }
         for name, report in heartbeat.inboxes.items()
     }
@@ -65,7 +67,8 @@ def read_heartbeat(client: redis.Redis, host: str) -> Heartbeat | None:
         return None
     table: dict[str, Any] = json.loads(raw)
     inboxes = {
-        name: InboxReport(**{**report, "sub_mounts": tuple(report["sub_mounts"])}) for name, report in table["inboxes"].items()
+        name: InboxReport(**{**report, "sub_mounts": tuple(report["sub_mounts"]), "problems": tuple(report["problems"])})
+        for name, report in table["inboxes"].items()
     }
     return Heartbeat(table["at"], inboxes, table["started_at"])
 

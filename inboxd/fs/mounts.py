@@ -1,6 +1,8 @@
 """Find the mount that a folder is on and the type of its file system."""
 
+import re
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -13,6 +15,7 @@ LOCAL_FILE_SYSTEMS = frozenset({
 """File systems that only this kernel changes. Overlay is included because droppers write through the same mount."""
 
 _UNKNOWN = "unknown"
+_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +37,29 @@ def find_mount(disk: Disk, folder: Fd) -> Mount:
     mount_id = disk.mount_id(folder)
     if sys.platform != "linux":
         return Mount(mount_id, _UNKNOWN, "")
-    for line in filter(None, read_mount_table(disk).split("\n")):
+    found = (mount for mount in parse_mount_table(read_mount_table(disk)) if mount.id == mount_id)
+    return next(found, Mount(mount_id, _UNKNOWN, ""))
+
+
+def parse_mount_table(table: str) -> Iterator[Mount]:
+    """Yield the mounts of a mount table in its order: of two on one point, the later one covers the earlier."""
+    for line in filter(None, table.split("\n")):
         fields = line.split(" ")
-        if int(fields[0]) == mount_id:
-            return Mount(mount_id, fields[fields.index("-") + 1], fields[4])
-    return Mount(mount_id, _UNKNOWN, "")
+        yield Mount(int(fields[0]), fields[fields.index("-") + 1], _OCTAL.sub(lambda found: chr(int(found[1], 8)), fields[4]))
+
+
+def covering_mount(mounts: Iterable[Mount], path: PurePath) -> Mount:
+    """Return the mount that an absolute path without links is on, without touching it."""
+    covering = [mount for mount in mounts if path.is_relative_to(mount.point)]
+    longest = max((len(PurePath(mount.point).parts) for mount in covering), default=0)
+    deepest = [mount for mount in covering if len(PurePath(mount.point).parts) == longest]
+    return deepest[-1] if deepest else Mount(0, _UNKNOWN, "")
+
+
+def mounts_below(mounts: Iterable[Mount], path: PurePath) -> dict[PurePath, Mount]:
+    """Return the mounts below an absolute path without links, by their path relative to it."""
+    points = {mount.point: mount for mount in mounts if PurePath(path) in PurePath(mount.point).parents}
+    return {PurePath(point).relative_to(path): mount for point, mount in points.items()}
 
 
 def read_mount_table(disk: Disk) -> str:

@@ -121,6 +121,10 @@ class Disk:
         """Remove an empty folder. Raises ENOTEMPTY for a folder with contents."""
         os.rmdir(name, dir_fd=at)
 
+    def real_path(self, path: PurePath) -> PurePath:
+        """Return an absolute path with its links resolved, as far as it exists."""
+        return PurePath(os.path.realpath(path))
+
     def make_path(self, path: PurePath) -> None:
         """Create a folder and its parents by path; symlinks are followed."""
         os.makedirs(path, exist_ok=True)  # noqa: PTH103 - PurePath by design

@@ -16,6 +16,7 @@ from inboxd.intake.in_flight import InFlight
 from inboxd.intake.packing import build_parcel, dispose_of_unpacked, pack
 from inboxd.intake.readiness import WaitTimes
 from inboxd.intake.ready_files import ReadyFiles, ScanResult
+from inboxd.intake.scan import WHOLE, ScanPart
 from inboxd.intake.watch_mode import describe_sub_mount
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
@@ -97,11 +98,13 @@ class IntakeDeps:
 class Intake:
     """Claims and sends the files of one inbox, in bounded turns."""
 
-    def __init__(self, deps: IntakeDeps, inbox: Inbox, waits: WaitTimes, *, network: bool, later_by: float = 0.0) -> None:
-        """See ReadyFiles for ``waits``, ``network`` and ``later_by``."""
+    def __init__(
+        self, deps: IntakeDeps, inbox: Inbox, waits: WaitTimes, *, network: bool, later_by: float = 0.0, part: ScanPart = WHOLE
+    ) -> None:
+        """See ReadyFiles for ``waits``, ``network``, ``later_by`` and ``part``."""
         self._deps = deps
         self._inbox = inbox
-        self._ready_files = ReadyFiles(deps.disk, inbox, waits, network=network, later_by=later_by)
+        self._ready_files = ReadyFiles(deps.disk, inbox, waits, network=network, later_by=later_by, part=part)
         self._in_flight = InFlight(inbox)
         self._log = get_logger(__name__).bind(inbox=inbox.name)
         self._seconds_per_file: float | None = None

@@ -12,7 +12,7 @@ from inboxd.intake.folder_clock import folder_clock_now
 from inboxd.intake.inspection import file_version
 from inboxd.intake.pruning import innermost_first, prune_folders
 from inboxd.intake.readiness import Ready, Refuse, Wait, WaitTimes
-from inboxd.intake.scan import DeniedEntry, QuietFolder, ScannedEntry, ScannedFolder, ScanStep, scan
+from inboxd.intake.scan import WHOLE, DeniedEntry, QuietFolder, ScannedEntry, ScannedFolder, ScanPart, ScanStep, scan
 from inboxd.intake.sub_mounts import SubMounts
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
@@ -60,11 +60,13 @@ class ScanResult:
 class ReadyFiles:
     """The scan of one inbox and its results: ``small`` and ``large`` ready files, and ``refused`` entries with reasons."""
 
-    def __init__(self, disk: Disk, inbox: Inbox, waits: WaitTimes, *, network: bool, later_by: float = 0.0) -> None:
+    def __init__(
+        self, disk: Disk, inbox: Inbox, waits: WaitTimes, *, network: bool, later_by: float = 0.0, part: ScanPart = WHOLE
+    ) -> None:
         """Use ``waits`` and ``network`` for the mount of inbox/; the mounts below it have their own.
 
         ``network``: other machines may write there, by their own clock (a network, FUSE or unknown file system). ``later_by``:
-        seconds that are added to all wait times.
+        seconds that are added to all wait times. ``part``: what is scanned.
         """
         self.small: dict[bytes, Candidate] = {}
         self.large: dict[bytes, Candidate] = {}
@@ -73,6 +75,7 @@ class ReadyFiles:
         self._inbox = inbox
         self._waits = waits.plus(later_by)
         self._network = network
+        self._part = part
         self._sub_mounts = SubMounts(disk, inbox, later_by=later_by)
         self._quiet: dict[bytes, QuietFolder] = {}
         self._log = get_logger(__name__).bind(inbox=inbox.name)
@@ -158,7 +161,7 @@ class ReadyFiles:
             self._entries = self._ready_entries = 0
             self._cursor = scan(
                 self._disk, folders.inbox, self._inbox, self._waits, self._now,
-                sub_mounts=self._sub_mounts, quiet=None if self._network else self._quiet,
+                sub_mounts=self._sub_mounts, quiet=None if self._network else self._quiet, part=self._part,
             )  # fmt: skip
         for _ in range(ENTRIES_PER_TURN):
             if self.count >= files_max:

@@ -1,7 +1,7 @@
 """Walk through an inbox and yield each entry with the decision about it, in constant memory."""
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
@@ -108,12 +108,22 @@ class QuietFolder:
     sub_folders: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ScanPart:
+    """The part of inbox/ that a scan visits: what is ``below`` a sub-folder, b"" for all, without the ``skipped`` ones."""
+
+    below: bytes = b""
+    skipped: frozenset[bytes] = frozenset()
+
+
+WHOLE = ScanPart()
+
 ScanStep = ScannedEntry | ScannedFolder | DeniedEntry | ListedNames
 
 
 def scan(
     disk: Disk, inbox: Fd, rules: Rules, waits: WaitTimes, clock: Callable[[], float], *,
-    sub_mounts: SubMounts | None = None, quiet: dict[bytes, QuietFolder] | None = None,
+    sub_mounts: SubMounts | None = None, quiet: dict[bytes, QuietFolder] | None = None, part: ScanPart | None = None,
 ) -> Iterator[ScanStep]:  # fmt: skip
     """Yield every entry of an inbox, and of its sub-folders if ``rules.recursive``; skip folders that vanish meanwhile.
 
@@ -124,7 +134,7 @@ def scan(
     """
     with closing(disk, disk.open_folder(inbox, b".")) as top:  # a descriptor of its own: a scan outlives its first turn
         home = FolderTiming(waits, clock)
-        yield from _Scan(disk, top, rules, home, sub_mounts, quiet).steps()
+        yield from _Scan(disk, top, rules, home, sub_mounts, quiet, part or WHOLE).steps()
 
 
 class _Scan:
@@ -132,7 +142,7 @@ class _Scan:
 
     def __init__(
         self, disk: Disk, top: Fd, rules: Rules, home: FolderTiming,
-        sub_mounts: SubMounts | None, quiet: dict[bytes, QuietFolder] | None,
+        sub_mounts: SubMounts | None, quiet: dict[bytes, QuietFolder] | None, part: ScanPart,
     ) -> None:  # fmt: skip
         self._disk = disk
         self._top = top
@@ -140,7 +150,9 @@ class _Scan:
         self._home = home
         self._sub_mounts = sub_mounts
         self._quiet = quiet
-        self._pending = [b""]
+        self._skipped = part.skipped
+        self._first = part.below + b"/" if part.below else b""
+        self._pending = [self._first]
 
     def steps(self) -> Iterator[ScanStep]:
         """Yield the steps of the whole scan."""
@@ -152,7 +164,7 @@ class _Scan:
             try:
                 yield from self._visit(prefix, home_device)
             except OSError as error:
-                if not prefix or error.errno in _OUT_OF_RESOURCES:
+                if prefix == self._first or error.errno in _OUT_OF_RESOURCES:
                     raise
                 if error.errno not in _VANISHED:
                     yield DeniedEntry(prefix[:-1], error)
@@ -190,16 +202,9 @@ class _Scan:
                 self._quiet[prefix] = QuietFolder(version, sub_folders)
 
     def _entries(self, folder: Fd, prefix: bytes, timing: FolderTiming) -> Iterator[ScannedEntry | DeniedEntry | ListedNames]:
-        neighbours, table = Neighbours(), name_table(self._rules.temporary_names)
-        names: list[tuple[bytes, bool]] = []
-        number = 0
-        for number, entry in enumerate(self._disk.entries(folder), 1):
-            neighbours.add(entry[0], table)
-            if number <= NAMES_KEPT:
-                names.append(entry)
-            if number % NAMES_PER_STEP == 0:
-                yield ListedNames()
-        for name, is_folder in names if number <= NAMES_KEPT else self._disk.entries(folder):
+        neighbours = Neighbours()
+        names = yield from self._read_names(folder, neighbours)
+        for name, is_folder in self._disk.entries(folder) if names is None else names:
             path = prefix + name
             if not is_folder:
                 yield _scan_file(self._disk, folder, name, path, self._rules, timing, neighbours)
@@ -207,8 +212,19 @@ class _Scan:
                 yield ScannedEntry(path, _wait_until_filled(self._disk, folder, name, timing) or decision, None)
             elif decision:
                 yield ScannedEntry(path, decision, None, by_name=True)
-            else:
+            elif path not in self._skipped:
                 self._pending.append(path + b"/")
+
+    def _read_names(self, folder: Fd, neighbours: Neighbours) -> Generator[ListedNames, None, list[tuple[bytes, bool]] | None]:
+        """Add all names to ``neighbours``; return them and whether each is a folder's, None if they are too many to keep."""
+        table, names, number = name_table(self._rules.temporary_names), [], 0
+        for number, entry in enumerate(self._disk.entries(folder), 1):
+            neighbours.add(entry[0], table)
+            if number <= NAMES_KEPT:
+                names.append(entry)
+            if number % NAMES_PER_STEP == 0:
+                yield ListedNames()
+        return names if number <= NAMES_KEPT else None
 
 
 def _decide_folder(name: bytes, path: bytes, rules: Rules) -> Ignore | Refuse | None:

@@ -19,10 +19,13 @@ from inboxd.broker.heartbeat import read_heartbeat, seconds_since_sweep
 from inboxd.broker.inbox_outages import read_inbox_outages
 from inboxd.config.settings import Inbox, Settings
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
+from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.queues import QUARANTINE_KEY, UNACKED_KEY, WORK_QUEUE, files_queue, host_queue
 from inboxd.monitoring.file_counts import ActiveCounts, count_active
 
+MOUNT_SECONDS = 2.0
+"""Maximum time to count the files on a network or FUSE mount."""
 COUNT_SECONDS = 5.0
 """Minimum interval between two counts of an inbox, in seconds."""
 COUNT_INTERVAL_FACTOR = 20.0
@@ -87,7 +90,7 @@ class Collector(PrometheusCollector):
         reports = heartbeat.inboxes if heartbeat else {}
         outages = {
             *read_inbox_outages(self._client, host, inboxes),
-            *(name for name, report in reports.items() if report.outage),
+            *(name for name, report in reports.items() if report.outage or report.problems),
         }
         return _RedisState(
             Counters(self._client, host).read(inboxes),
@@ -105,7 +108,7 @@ class Collector(PrometheusCollector):
         if cached and started < cached.due_at:
             return cached.counts
         try:
-            counts = count_active(self._disk, inbox)
+            counts = run_on_mounts(self._disk, inbox.root, lambda: count_active(self._disk, inbox), MOUNT_SECONDS)
         except (FolderUnavailable, OSError):
             counts = None
         now = self._clock()

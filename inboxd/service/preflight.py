@@ -5,15 +5,20 @@ import errno
 import itertools
 import secrets
 from collections.abc import Iterator
+from functools import partial
 from pathlib import PurePath
 
 from inboxd.config.handler_import import NotCallableError, find_shadowed, import_handler
 from inboxd.config.settings import Inbox, Settings
 from inboxd.errors import Finding, FolderUnavailable, SettingsError
+from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.mounts import find_mount
 from inboxd.fs.rename import move
 from inboxd.fs.syscalls import Disk, closing
 from inboxd.spool.layout import CLAIMED, CLAIMED_MODE, DONE, FAILED, FOLDER_NAMES, INBOX, Folders, open_folders
+
+MOUNT_SECONDS = 2.0
+"""Maximum time to check the folders on one network or FUSE mount."""
 
 PROBE_PREFIX = b".inboxd-probe-"
 
@@ -24,17 +29,21 @@ def create_folders(settings: Settings, disk: Disk | None = None) -> None:
     findings = []
     for inbox in settings.inbox.values():
         try:
-            disk.make_path(inbox.root)
-            with closing(disk, disk.open_root(inbox.root)) as root:
-                for name in FOLDER_NAMES:
-                    try:
-                        disk.mkdir(root, name, CLAIMED_MODE if name == CLAIMED else 0o777)
-                    except FileExistsError:
-                        continue
+            run_on_mounts(disk, inbox.root, partial(_create_folders, disk, inbox), MOUNT_SECONDS)
+        except FolderUnavailable:
+            continue  # the checks that follow report it
         except OSError as error:
             findings.append(_folder_finding(inbox, inbox.root, error, "make its parent folder writable, or name another root"))
     if findings:
         raise SettingsError(findings)
+
+
+def _create_folders(disk: Disk, inbox: Inbox) -> None:
+    disk.make_path(inbox.root)
+    with closing(disk, disk.open_root(inbox.root)) as root:
+        for name in FOLDER_NAMES:
+            with contextlib.suppress(FileExistsError):
+                disk.mkdir(root, name, CLAIMED_MODE if name == CLAIMED else 0o777)
 
 
 def find_problems(
@@ -52,7 +61,7 @@ def find_problems(
     findings.extend(_find_nested_roots(disk, settings))
     for inbox in settings.inbox.values():
         if folders:
-            findings.extend(_check_folders(disk, inbox))
+            findings.extend(_check_in_time(disk, inbox))
         if handlers:
             findings.extend(_check_handler(inbox))
     return findings
@@ -91,12 +100,24 @@ def _find_nested_roots(disk: Disk, settings: Settings) -> Iterator[Finding]:
 
 def _inode(disk: Disk, root: PurePath) -> tuple[int, int] | None:
     """Return a folder's device and inode number; None if it can't be opened, which ``_check_folders`` reports."""
-    try:
+
+    def read() -> tuple[int, int]:
         with closing(disk, disk.open_root(root)) as folder:
             status = disk.fstat(folder)
-    except OSError:
+            return status.dev, status.ino
+
+    try:
+        return run_on_mounts(disk, root, read, MOUNT_SECONDS)
+    except (OSError, FolderUnavailable):
         return None
-    return status.dev, status.ino
+
+
+def _check_in_time(disk: Disk, inbox: Inbox) -> list[Finding]:
+    """Check an inbox's folders; a mount that does not answer blocks no program's start, because the others have work."""
+    try:
+        return run_on_mounts(disk, inbox.root, lambda: list(_check_folders(disk, inbox)), MOUNT_SECONDS)
+    except FolderUnavailable as error:
+        return [Finding(f"inbox.{inbox.name}.root", str(error), "the inbox is watched once it answers", blocks=False)]
 
 
 def _check_folders(disk: Disk, inbox: Inbox) -> Iterator[Finding]:

@@ -1,7 +1,7 @@
 """Celery's two callbacks, run on the host that has the folders. Either may run twice, late, concurrently or never."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from celery import Celery, Task
@@ -9,6 +9,7 @@ from celery import Celery, Task
 from inboxd.broker.leases import LeaseState
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, InvalidMessage, TransientError
+from inboxd.fs.bounded import foreign_mount, run_detached
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.messaging.celery_app import FAILURE_CALLBACK, SUCCESS_CALLBACK, SWEEP_STALE
@@ -22,6 +23,8 @@ from inboxd.tasks.process_state.process_identity import Liveness, liveness
 from inboxd.tasks.process_state.shared_settings import CurrentContext
 
 _log = get_logger(__name__)
+WAIT_SECONDS, HUNG_SECONDS = 1.0, 60.0
+"""How long a callback waits for an inbox on a network or FUSE mount; it goes on in its thread, where it may take a minute."""
 _REMEDY = "the next sweep tries again"
 
 
@@ -33,8 +36,12 @@ def succeeded(context: WorkerContext, wire: object) -> None:
     except (InvalidMessage, KeyError) as error:
         _log.error(events.MESSAGE_INVALID, task=SUCCESS_CALLBACK, error=repr(error))
         return
-    with _log_if_unavailable(context, inbox, outcome.parcel), open_folders(context.disk, inbox.root) as folders:
-        OutcomeApplier(context, inbox, folders).apply(outcome)
+
+    def apply() -> None:
+        with _log_if_unavailable(context, inbox, outcome.parcel), open_folders(context.disk, inbox.root) as folders:
+            OutcomeApplier(context, inbox, folders).apply(outcome)
+
+    _apply_apart(context, inbox, outcome.parcel, apply)
 
 
 def failed(context: WorkerContext, name: object, parcel: object) -> None:
@@ -49,14 +56,31 @@ def failed(context: WorkerContext, name: object, parcel: object) -> None:
             events.MESSAGE_INVALID, task=FAILURE_CALLBACK, error=f"unknown inbox or invalid parcel id: {name!r}, {parcel!r}"
         )
         return
-    with _log_if_unavailable(context, inbox, parcel), open_folders(context.disk, inbox.root) as folders:
-        applier = OutcomeApplier(context, inbox, folders)
-        lease = context.leases.read([parcel])[parcel]
-        stored = read_results(context.app, [parcel])[parcel]
-        if is_final_result(stored):  # perhaps a success, of an attempt after the one that failed
-            applier.apply_result(parcel, stored, lease)
-        elif lease and lease.state is LeaseState.RUNNING and liveness(lease.owner) is Liveness.DEAD:
-            applier.apply_crash(parcel, lease)
+
+    def apply() -> None:
+        with _log_if_unavailable(context, inbox, parcel), open_folders(context.disk, inbox.root) as folders:
+            _apply_failure(context, OutcomeApplier(context, inbox, folders), parcel)
+
+    _apply_apart(context, inbox, parcel, apply)
+
+
+def _apply_failure(context: WorkerContext, applier: OutcomeApplier, parcel: str) -> None:
+    lease = context.leases.read([parcel])[parcel]
+    stored = read_results(context.app, [parcel])[parcel]
+    if is_final_result(stored):  # perhaps a success, of an attempt after the one that failed
+        applier.apply_result(parcel, stored, lease)
+    elif lease and lease.state is LeaseState.RUNNING and liveness(lease.owner) is Liveness.DEAD:
+        applier.apply_crash(parcel, lease)
+
+
+def _apply_apart(context: WorkerContext, inbox: Inbox, parcel: str, apply: Callable[[], None]) -> None:
+    """Apply a result; for an inbox on a network or FUSE mount in a thread, since the mount may hang."""
+    mount = foreign_mount(context.disk, inbox.root)
+    if not mount:
+        apply()
+        return
+    with _log_if_unavailable(context, inbox, parcel):
+        run_detached(mount, apply, WAIT_SECONDS, HUNG_SECONDS)
 
 
 @contextlib.contextmanager

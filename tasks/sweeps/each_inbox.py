@@ -4,10 +4,15 @@ from collections.abc import Callable, Iterable
 
 from inboxd.broker.inbox_outages import clear_inbox_outage
 from inboxd.config.settings import Inbox
-from inboxd.errors import BrokerUnavailable, TransientError
+from inboxd.errors import BrokerUnavailable, FolderUnavailable, TransientError
+from inboxd.fs.bounded import foreign_mount, run_detached
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.tasks.process_state.context import WorkerContext
+
+WAIT_SECONDS, HUNG_SECONDS = 0.5, 60.0
+"""How long a sweep waits for an inbox on a network or FUSE mount before it goes on to the next one, and how long that inbox's
+sweep may run in its own thread before the mount counts as hung."""
 
 _REMEDY = "the next sweep tries again"
 
@@ -24,9 +29,21 @@ def sweep_each(context: WorkerContext, sweep: str, inboxes: Iterable[Inbox], act
         for inbox in inboxes:
             with context.sweep_locks.acquire(sweep, inbox.name) as acquired:
                 if acquired:
-                    _sweep_one(context, sweep, inbox, action)
+                    _sweep_apart(context, sweep, inbox, action)
     finally:
         context.sweep_locks.flush()
+
+
+def _sweep_apart(context: WorkerContext, sweep: str, inbox: Inbox, action: Callable[[Inbox], None]) -> None:
+    """Sweep an inbox; one on a network or FUSE mount in a thread, which delays no other inbox."""
+    mount = foreign_mount(context.disk, inbox.root)
+    if not mount:
+        _sweep_one(context, sweep, inbox, action)
+        return
+    try:
+        run_detached(mount, lambda: _sweep_one(context, sweep, inbox, action), WAIT_SECONDS, HUNG_SECONDS)
+    except FolderUnavailable as error:
+        context.record_if_outage(inbox, error, sweep)
 
 
 def _sweep_one(context: WorkerContext, sweep: str, inbox: Inbox, action: Callable[[Inbox], None]) -> None:

@@ -15,6 +15,7 @@ from inboxd.config.settings import Settings
 from inboxd.console.ping import ping_broker
 from inboxd.console.status.stuck import find_stuck
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
+from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.queues import QUARANTINE_KEY, WORK_QUEUE, files_queue, host_queue
@@ -22,6 +23,8 @@ from inboxd.monitoring.file_counts import FileCounts, count_files
 from inboxd.service.clock_guard import describe_pause, load_record
 
 WORKER_ANSWER_SECONDS = 1.0
+MOUNT_SECONDS = 3.0
+"""Maximum time to count the files on a network or FUSE mount."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,8 @@ class Status:
     def problems(self) -> list[str]:
         """Return what needs attention, a sentence each."""
         found = [f"{inbox.name}: {inbox.problem_or_outage}" for inbox in self.inboxes if inbox.problem_or_outage]
+        reports = ((inbox.name, inbox.report) for inbox in self.inboxes if inbox.report)
+        found += [f"{name}: {problem}" for name, report in reports for problem in report.problems if not self.broker_error]
         found += [self.clock_problem] if self.clock_problem else []
         if self.broker_error:
             return [*found, f"the broker is unavailable, so workers and watcher can't be checked: {self.broker_error}"]
@@ -147,7 +152,7 @@ def _inspect_inbox(settings: Settings, name: str, state: _RedisState) -> InboxSt
     inbox, report, totals = settings.inbox[name], state.report(name), state.totals.get(name)
     outage = state.outages.get(name, "")
     try:
-        counts = count_files(Disk(), inbox)
+        counts = run_on_mounts(Disk(), inbox.root, lambda: count_files(Disk(), inbox), MOUNT_SECONDS)
     except (FolderUnavailable, OSError) as error:
         return InboxStatus(name, None, str(error), report, totals, outage)
     slots = settings.work.concurrency or os.cpu_count() or 1

@@ -74,7 +74,7 @@ def test_a_missing_folder_raises(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mount_id", "fs_type", "point"),
-    [(22, "ext4", "/"), (30, "nfs4", "/srv"), (31, "xfs", "/srv"), (32, "fuse.sshfs", r"/mnt/my\040disk")],
+    [(22, "ext4", "/"), (30, "nfs4", "/srv"), (31, "xfs", "/srv"), (32, "fuse.sshfs", "/mnt/my disk")],
 )
 def test_of_stacked_mounts_the_one_with_the_id_is_found(mount_id: int, fs_type: str, point: str) -> None:
     assert find_mount(MountsDisk(mount_id), 0) == Mount(mount_id, fs_type, point)

@@ -259,7 +259,7 @@ def test_after_a_failed_call_to_the_broker_the_other_inboxes_are_skipped(tmp_pat
         spool.put(b"inbox/file")
     watcher = Watcher(spools, logged, rules={"settle_seconds": 0.0, "watch_mode": "polling"})
     daemon = watcher.daemon
-    daemon.watches.watch_all(daemon.settings)
+    daemon.watches.watch_all(daemon.settings.inbox.values())
     daemon.broker.update(time.monotonic(), daemon.watches.inboxes.values())
     watcher.broker.is_unavailable = True
 

@@ -95,7 +95,7 @@ def test_many_inboxes_are_checked_a_few_at_a_time_and_those_without_identity_at_
 ) -> None:
     watcher = Watcher({f"n{number}": Spool.make(tmp_path / f"n{number}") for number in range(7)}, logged)
     monkeypatch.setattr(folder_checks, "INBOXES_PER_CHECK", 3)
-    watcher.daemon.watches.watch_all(watcher.daemon.settings)
+    watcher.daemon.watches.watch_all(watcher.daemon.settings.inbox.values())
 
     checked = [watcher.daemon.checks.choose(check_all=False) for _ in range(3)]
     watcher.daemon.watches.inboxes["n5"].identity = None
