@@ -29,7 +29,7 @@ LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.
 """Upper bounds of the histogram's buckets, in seconds; an additional last bucket counts longer times."""
 
 _OUTCOME, _FOUND, _LATENCY = "outcome:", "found:", "latency:"
-_SUM, _LOST = "latency_sum", "events_lost"
+_SUM, _LOST, _MISSING = "latency_sum", "events_lost", "missing"
 
 
 class Tally:
@@ -54,6 +54,11 @@ class Tally:
         """Count one overflow of the kernel's event queue."""
         self.counts[inbox, _LOST] += 1
 
+    def count_missing(self, inbox: str, files: int) -> None:
+        """Count claimed files that were gone when they should have been filed."""
+        if files:
+            self.counts[inbox, _MISSING] += files
+
 
 @dataclass(frozen=True, slots=True)
 class InboxCounts:
@@ -68,6 +73,7 @@ class InboxCounts:
     latency: tuple[int, ...] = (0,) * (len(LATENCY_BUCKETS) + 1)
     latency_sum: float = 0.0
     events_lost: int = 0
+    missing: int = 0
 
 
 class Counters:
@@ -120,7 +126,7 @@ def _to_counts(all_row: Mapping[bytes, bytes], day_row: Mapping[bytes, bytes]) -
     latency = tuple(int(totals.get(f"{_LATENCY}{bucket}", 0)) for bucket in range(len(LATENCY_BUCKETS) + 1))
     return InboxCounts(
         _select_prefix(totals, _OUTCOME), _select_prefix(today, _OUTCOME), _select_prefix(totals, _FOUND), latency,
-        totals.get(_SUM, 0.0), int(totals.get(_LOST, 0)),
+        totals.get(_SUM, 0.0), int(totals.get(_LOST, 0)), int(totals.get(_MISSING, 0)),
     )  # fmt: skip
 
 

@@ -297,10 +297,7 @@ def _scan_file(
 ) -> ScannedEntry | DeniedEntry:  # fmt: skip
     """Decide about one entry that is not a folder; an error with it does not end the scan."""
     try:
-        ignored = decide_by_name(path, rules)
-        if ignored and _is_control_file_of_none(disk, folder, name, name_table(rules.temporary_names)):
-            ignored = decide_by_name(path, rules, is_final=True)
-        if ignored:
+        if ignored := decide_entry_name(disk, folder, name, path, rules):
             return ScannedEntry(path, ignored, None, by_name=True)
         stat, waits, now = disk.stat(folder, name), timing.waits, timing.clock()
         if stat.kind is FileKind.LINK and is_reserved(disk, folder, name):
@@ -313,6 +310,14 @@ def _scan_file(
         return ScannedEntry(path, decision, stat)
     except OSError as error:
         return ScannedEntry(path, Ignore("the file is missing"), None) if error.errno in _VANISHED else DeniedEntry(path, error)
+
+
+def decide_entry_name(disk: Disk, folder: Fd, name: bytes, path: bytes, rules: Rules) -> Ignore | None:
+    """Return why an entry's name is ignored, or None; a control file is one only beside the file that it belongs to."""
+    ignored = decide_by_name(path, rules)
+    if ignored and _is_control_file_of_none(disk, folder, name, name_table(rules.temporary_names)):
+        return decide_by_name(path, rules, is_final=True)
+    return ignored
 
 
 def _is_control_file_of_none(disk: Disk, folder: Fd, name: bytes, table: NameTable) -> bool:

@@ -132,6 +132,13 @@ def _folder_metrics(active: Mapping[str, ActiveCounts | None], state: _RedisStat
         "Age of the oldest parcel in claimed/; 0 if there is none.",
         lambda counts: counts.oldest_claimed_seconds or 0.0,
     )
+    yield gauge("inboxd_ignored_files", "Files in inbox/ that a rule ignores.", lambda counts: counts.ignored.files)
+    yield gauge(
+        "inboxd_oldest_ignored_seconds",
+        "Time since the last change of the oldest ignored file; 0 if there is none.",
+        lambda counts: counts.ignored.oldest_seconds or 0.0,
+    )
+    yield gauge("inboxd_stray_entries", "Entries beside inbox/, or no parcels in claimed/.", lambda counts: counts.stray.files)
     outages = state.outages if state else frozenset()
     yield _gauge(
         "inboxd_inbox_outage",
@@ -164,6 +171,9 @@ def _count_metrics(counts: Mapping[str, InboxCounts]) -> Iterator[Metric]:
     lost = CounterMetricFamily(
         "inboxd_events_lost_total", "Times that the kernel dropped file events.", labels=["inbox"]
     )  # fmt: skip
+    missing = CounterMetricFamily(
+        "inboxd_missing_files_total", "Files that were gone from claimed/ when they should have been filed.", labels=["inbox"]
+    )  # fmt: skip
     latency = HistogramMetricFamily(
         "inboxd_latency_seconds", "Time from the claim of a file to its move into done/.", labels=["inbox"]
     )  # fmt: skip
@@ -174,8 +184,9 @@ def _count_metrics(counts: Mapping[str, InboxCounts]) -> Iterator[Metric]:
         for found_by, number in sorted({"event": 0, "sweep": 0, **count.found_by}.items()):
             found.add_metric([inbox, found_by], number)
         lost.add_metric([inbox], count.events_lost)
+        missing.add_metric([inbox], count.missing)
         latency.add_metric([inbox], [*zip(bounds, accumulate(count.latency), strict=True)], count.latency_sum)
-    yield from (files, found, lost, latency)
+    yield from (files, found, lost, missing, latency)
 
 
 def _gauge(name: str, description: str, label: str, values: Mapping[str, float]) -> Metric:

@@ -213,9 +213,7 @@ class OutcomeApplier:
             self._file_outputs(parcel, files, unreadable)
         # If we die here: a lease that expires, and perhaps a message whose files are missing.
         before = self._context.leases.mark_filed(parcel)
-        # If we die here: the statistics lack these files.
-        with contextlib.suppress(BrokerUnavailable):
-            self._context.counters.write(self._tally)
+        self._write_counts()
         return before
 
     def _file_outputs(self, parcel: str, files: Sequence[FileOutcome], unreadable: Collection[bytes]) -> None:
@@ -237,10 +235,18 @@ class OutcomeApplier:
 
     def _log_missing(self, parcel: str, paths: list[bytes]) -> None:
         """Log each of these files, which are not in claimed/, that is not in done/ or failed/, either."""
-        for path in paths:
-            if not is_filed(self._disk, self._folders, path):
-                why = "the file is no longer in claimed/: another program moved or deleted it"
-                _log.warning(events.FILE_MISSING, inbox=self._inbox.name, file=path, parcel=parcel, why=why)
+        gone = [path for path in paths if not is_filed(self._disk, self._folders, path)]
+        for path in gone:
+            why = "the file is no longer in claimed/: its handler or another program moved or deleted it"
+            _log.warning(events.FILE_MISSING, inbox=self._inbox.name, file=path, parcel=parcel, why=why)
+        self._tally.count_missing(self._inbox.name, len(gone))
+        if gone:
+            self._write_counts()
+
+    def _write_counts(self) -> None:
+        # If we die here: the statistics lack these files.
+        with contextlib.suppress(BrokerUnavailable):
+            self._context.counters.write(self._tally)
 
 
 def list_dropped(disk: Disk, folders: Folders, parcel: str, lease: Lease | None) -> list[bytes]:

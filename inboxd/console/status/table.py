@@ -11,6 +11,7 @@ from inboxd.console.status.snapshot import InboxStatus, Status
 from inboxd.console.times import format_age
 from inboxd.logs.text import escape
 from inboxd.messaging.queues import QUARANTINE_KEY
+from inboxd.monitoring.file_counts import Untaken
 
 PIPE_COLUMNS = 1000
 """Width without a terminal, in columns: no line is wrapped in a mail or a monitor."""
@@ -69,8 +70,25 @@ def _describe_watching(inbox: InboxStatus) -> list[str]:
     if inbox.report is None:
         return [f"{inbox.name} is not watched"]
     reason = f" ({inbox.report.mode_reason})" if inbox.report.mode_reason else ""
-    lines = [f"is watched by {inbox.report.mode}{reason}", *inbox.report.sub_mounts]
+    counts = inbox.counts
+    untaken = [
+        *(_describe_untaken("ignored", counts.ignored) if counts else ()),
+        *(_describe_untaken("not taken", counts.stray) if counts else ()),
+        *(_describe_untaken("in failed/ by hand", counts.without_note) if counts else ()),
+        *([f"{inbox.totals.missing} files were gone from claimed/ before they could be filed"]
+          if inbox.totals and inbox.totals.missing else []),
+    ]  # fmt: skip
+    lines = [f"is watched by {inbox.report.mode}{reason}", *inbox.report.sub_mounts, *untaken]
     return [escape(f"{inbox.name} {lines[0]}"), *(escape(f"{inbox.name}: {line}") for line in lines[1:])]
+
+
+def _describe_untaken(state: str, untaken: Untaken) -> list[str]:
+    if not untaken.files:
+        return []
+    files = "1 file is" if untaken.files == 1 else f"{untaken.files} files are"
+    return [
+        f"{files} {state}, the oldest for {format_age(untaken.oldest_seconds)}: {escape(untaken.example)}: {untaken.reason}"
+    ]
 
 
 def _describe_programs(status: Status) -> list[str]:
@@ -117,11 +135,23 @@ def _inbox_as_json(inbox: InboxStatus) -> dict[str, Any]:
         "oldest_claimed_seconds": counts and counts.oldest_claimed_seconds,
         "watching": report and report.mode,
         "watching_why": report and report.mode_reason,
+        "ignored": _untaken_as_json(counts.ignored if counts else None),
+        "stray": _untaken_as_json(counts.stray if counts else None),
+        "without_note": _untaken_as_json(counts.without_note if counts else None),
+        "missing": inbox.totals.missing if inbox.totals else None,
         "sub_mounts": list(report.sub_mounts) if report else None,
         "problem": inbox.problem_or_outage or None,
         "oldest_waiting_file": _path(counts.oldest_waiting if counts else None),
         "oldest_claimed_file": _path(counts.oldest_claimed if counts else None),
     }
+
+
+def _untaken_as_json(untaken: Untaken | None) -> dict[str, Any] | None:
+    if untaken is None:
+        return None
+    example = escape(untaken.example) or None
+    reason = untaken.reason or None
+    return {"files": untaken.files, "oldest_seconds": untaken.oldest_seconds, "reason": reason, "example": example}
 
 
 def _path(path: bytes | None) -> str | None:

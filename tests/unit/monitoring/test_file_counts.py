@@ -10,7 +10,7 @@ from support.disk.spools import Spool
 from inboxd.errors import FolderUnavailable
 from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk
-from inboxd.monitoring.file_counts import FileCounts, count_files
+from inboxd.monitoring.file_counts import FileCounts, Untaken, count_files
 from inboxd.spool.error_note import SUFFIX, format_note
 from inboxd.spool.requeue import list_failed_files
 
@@ -159,3 +159,52 @@ def test_a_missing_folder_raises_and_does_not_count_as_empty(spool: Spool, top: 
 
     with pytest.raises(FolderUnavailable, match=top):
         count(spool)
+
+
+# what nobody takes
+
+
+def test_ignored_files_are_counted_with_the_rule_that_ignores_most(spool: Spool) -> None:
+    for name in (b"SCAN.doc", b"x/b.doc", b".hidden", b"page.pdf", b"poetry.lock"):
+        spool.put(b"inbox/" + name)
+
+    counts = count(spool, include=["*.pdf", "*.lock"])
+
+    assert counts.waiting == 2
+    assert counts.ignored.files == 3
+    assert "no pattern of include" in counts.ignored.reason
+    assert counts.ignored.example in (b"SCAN.doc", b"x/b.doc")
+    assert counts.ignored.oldest_seconds is not None
+    assert counts.ignored.oldest_seconds < 60
+
+
+def test_entries_beside_inbox_and_in_claimed_are_stray(spool: Spool) -> None:
+    (spool.root / "dropped here.pdf").touch()
+    (spool.root / "a folder").mkdir()
+    (spool.root / ".hidden").touch()
+    spool.put(b"claimed/by hand.pdf")
+    spool.claimed(b"a")
+
+    stray = count(spool).stray
+
+    assert stray.files == 3
+    assert stray.reason == "it is beside inbox/, not in it"
+    assert stray.example in (b"dropped here.pdf", b"a folder")
+
+
+def test_files_in_failed_without_a_note_are_counted(spool: Spool) -> None:
+    spool.put(b"failed/by hand")
+    spool.put(b"failed/a")
+    spool.put(b"failed/a" + SUFFIX, format_note(b"a", "why", inbox="drop", parcel="0" * 28, attempts=1, failed_at=0.0))
+
+    counts = count(spool)
+
+    assert (counts.failed, counts.without_note.files, counts.without_note.example) == (2, 1, b"by hand")
+
+
+def test_nothing_is_untaken_in_a_tidy_inbox(spool: Spool) -> None:
+    spool.put(b"inbox/a")
+
+    counts = count(spool)
+
+    assert (counts.ignored, counts.stray, counts.without_note) == (Untaken(), Untaken(), Untaken())
