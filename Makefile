@@ -75,6 +75,10 @@ build/trixie: # Debian 13, with systemd 257 and Python 3.13; needs root and mmde
 	mmdebstrap --quiet --mode=root --variant=minbase \
 		--include=systemd-sysv,dbus-user-session,libpam-systemd,python3-venv,iproute2,procps trixie $@ || { rm -rf $@; exit 1; }
 
+.PHONY: test-clients
+test-clients: $(VENV)/.installed-dev ## upload with real client programs through real servers; print the table of docs/clients.md (root)
+	$(BIN)/python -m pytest -m clients tests/clients -s $(ARGS)
+
 .PHONY: test-mounts
 test-mounts: $(VENV)/.installed-dev ## test on real FUSE mounts that hang and die, and with wrong clocks; needs bindfs and cc
 	@command -v bindfs >/dev/null && command -v cc >/dev/null || { echo "make test-mounts needs bindfs and a C compiler" >&2; exit 1; }
@@ -89,8 +93,9 @@ test-systemd: $(VENV)/.installed-dev $(WHEELS)/.filled $(filter-out /,$(BOXES)) 
 	done
 
 .PHONY: drill
-drill: $(VENV)/.installed-dev ## drop thousands of files while programs are killed and Redis is flushed; print a ledger
-	PYTHONPATH=tests:. $(BIN)/python bench/drill.py $(ARGS)
+drill: $(VENV)/.installed-dev ## drop thousands of files while programs are killed, Redis is flushed, (with bindfs and cc) a mount hangs and clocks jump; print a ledger
+	PYTHONPATH=tests:. unshare $$([ "$$(id -u)" = 0 ] || echo --user --map-root-user) --mount --propagation private \
+		$(BIN)/python bench/drill.py $$(command -v bindfs >/dev/null && command -v cc >/dev/null && echo --mount) $(ARGS)
 
 .PHONY: audit
 audit: $(VENV)/.installed-dev ## drop thousands of files, kill workers, flush Redis; check that `inboxd audit` accounts for each file

@@ -22,6 +22,7 @@ from pathlib import Path
 from faults import Faults
 from ledger import CALLS, SETTLED_SECONDS, Dropped, Ledger
 from support.live.stand import Stand
+from support.mounts import FuseMount
 
 POLL_SECONDS = 0.05
 BURST_MAX = 40
@@ -41,15 +42,18 @@ KINDS = {
     "die": ("failed", 5),
 }
 CASES_SHOWN = 10
+MOUNT_SHARE = 0.05
+"""Share of the files that are dropped on a FUSE mount below inbox/, if there is one."""
 WATCHDOG_EXIT = "exit code 70"
 
 
 class Drill:
     """One run on one stand."""
 
-    def __init__(self, stand: Stand, files: int, faults: int, seed: int, every: float) -> None:
+    def __init__(self, stand: Stand, files: int, faults: int, seed: int, every: float, mount: FuseMount | None) -> None:
         self.stand = stand
-        self.faults = Faults(stand, seed, faults, every)
+        self.faults = Faults(stand, seed, faults, every, mount)
+        self._mount = mount
         self.dropped: list[Dropped] = []
         self._random = random.Random(f"{seed} files")  # noqa: S311 - a drill is repeatable
         self._files = files
@@ -78,8 +82,10 @@ class Drill:
             instruction = f"{kind} {self._random.uniform(0.2, 2.0):.2f}" if kind == "sleep" else f"{kind} {number}"
             content = f"{instruction}\n{number}\n".encode() + self._random.randbytes(self._random.choice(SIZES))
             name = self._random.choice(PREFIXES) + b"%d.bin" % number
+            if self._mount and self._random.random() < MOUNT_SHARE:
+                name = b"%s/%d.bin" % (os.fsencode(self._mount.point.name), number)
             age, is_reuse = self._random.randrange(min(number, REUSE_FILES) or 1), self._random.random() < REUSE_SHARE
-            if is_reuse and number and self._is_filed(self.dropped[-1 - age].name, KINDS[kind][0]):
+            if is_reuse and number and b"/" not in name and self._is_filed(self.dropped[-1 - age].name, KINDS[kind][0]):
                 name = self.dropped[-1 - age].name
             self._write(name, content)
             sha256 = hashlib.sha256(content).hexdigest()
@@ -91,6 +97,8 @@ class Drill:
 
     def _write(self, name: bytes, content: bytes) -> None:
         path = self.stand.path("inbox", name)
+        if self._mount and path.is_relative_to(self._mount.point):  # behind the mount, which may hang
+            path = self._mount.source / path.relative_to(self._mount.point)
         while True:
             path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError), path.open("xb") as file:  # the watcher may prune the empty folder
@@ -130,15 +138,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--faults", type=int, default=50)
     parser.add_argument("--every", type=float, default=2.0, help="seconds between faults, on average")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
+    parser.add_argument("--mount", action="store_true", help="also hang a FUSE mount and set clocks; needs bindfs and cc")
     parser.add_argument("--markdown", action="store_true", help="print the ledger as a Markdown table")
     parser.add_argument("--keep", type=Path, help="create this folder for the drill, and keep it")
     arguments = parser.parse_args(argv)
     print(f"drill: {arguments.files} files, {arguments.faults} faults, seed {arguments.seed}", flush=True)
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="inboxd-drill-"))
     folder.mkdir(parents=True, exist_ok=not arguments.keep)
-    with Stand(folder, {"drop": {"handler": "bench.drill_handler:handle"}}) as stand:
-        drill = Drill(stand, arguments.files, arguments.faults, arguments.seed, arguments.every)
+    rules = {"handler": "bench.drill_handler:handle", "unsure_seconds": 1.0, "changes_max": 100}
+    with contextlib.ExitStack() as stack:
+        stand = stack.enter_context(Stand(folder, {"drop": rules}))
+        mount = FuseMount(folder / "behind the mount", stand.path("inbox", b"mount")) if arguments.mount else None
+        if mount:
+            stack.callback(mount.close)
+        drill = Drill(stand, arguments.files, arguments.faults, arguments.seed, arguments.every, mount)
         settled = drill.run()
+        if mount:
+            mount.answer()
     save(folder, drill)
     ledger = Ledger(stand, drill.dropped, drill.faults.injected, folder / CALLS)  # after all programs have exited
     succeeded = report(ledger, drill, settled, markdown=arguments.markdown)

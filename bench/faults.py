@@ -1,6 +1,10 @@
-"""The faults of a drill: programs are killed and stopped, Redis is flushed, filled and disconnected; each is recorded."""
+"""The faults of a drill, each recorded: programs are killed and stopped, Redis is flushed, filled and disconnected.
+
+With a mount and a C compiler also: a mount hangs, and the clock jumps.
+"""
 
 import contextlib
+import hashlib
 import os
 import random
 import signal
@@ -12,11 +16,15 @@ from pathlib import Path
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from support.clocks import build_clock_library
 from support.live.stand import Program, Stand
+from support.mounts import FuseMount
 
 STOPPED_SECONDS = (0.5, 3.0)
 FULL_SECONDS = 2.0
 TIMEOUT_SECONDS = 0.2
+CLOCK_SECONDS = 5.0
+HUNG_SECONDS = (2.0, 20.0)
 
 
 @dataclass(frozen=True)
@@ -27,17 +35,21 @@ class Fault:
     at: float
     until: float
     killed: frozenset[int] = frozenset()
+    changed: tuple[str, str] | None = None
+    """The SHA-256 of a claimed file before and after it was written to."""
 
 
 class Faults:
     """The planned and injected faults of one stand. A fault without a victim is retried until one is found."""
 
-    def __init__(self, stand: Stand, seed: int, count: int, every: float) -> None:
-        """Plan ``count`` faults, ``every`` seconds apart on average."""
+    def __init__(self, stand: Stand, seed: int, count: int, every: float, mount: FuseMount | None = None) -> None:
+        """Plan ``count`` faults, ``every`` seconds apart on average; with a FUSE ``mount``, it and clocks fail, too."""
         plan_random = random.Random(f"{seed} faults")  # noqa: S311 - a drill is repeatable
         self.injected: list[Fault] = []
         self.unexpected_exits: list[str] = []
         self._stand = stand
+        self._mount = mount
+        self._clock_library = build_clock_library(stand.folder) if mount else None
         self._random = random.Random(f"{seed} victims")  # noqa: S311
         self._terminated: set[int] = set()
         self._pids: dict[str, int] = {}
@@ -94,7 +106,73 @@ class Faults:
             "FLUSHALL": lambda: self._redis("FLUSHALL", "FLUSHALL"),
             "CLIENT KILL": lambda: self._redis("CLIENT KILL", "CLIENT", "KILL", "TYPE", "normal"),
             "server full": self._fill,
+            "claimed file written to": self._change_file,
+            **(self._mount_and_clock_kinds() if self._mount else {}),
         }
+
+    def _mount_and_clock_kinds(self) -> dict[str, Callable[[], Fault | None]]:
+        return {
+            "hung mount": self._hang_mount,
+            "clock a day ahead": lambda: self._set_clock("clock a day ahead", 1),
+            "clock a day behind": lambda: self._set_clock("clock a day behind", -1),
+        }
+
+    def _set_clock(self, kind: str, days: int) -> Fault | None:
+        """Restart all programs but Redis with another clock; some seconds later, with the right one."""
+        if any(not program.running or program.pid in self._terminated for program in self._clocked):
+            return None
+        now = time.time()
+        killed = self._restart_with_clock(days)
+        self._undo.append((time.monotonic() + CLOCK_SECONDS, self._reset_clock))
+        return Fault(kind, now, now + CLOCK_SECONDS, frozenset(killed))
+
+    def _restart_with_clock(self, days: int) -> list[int]:
+        killed = self._worker_pids()
+        for program in self._clocked:
+            program.environment = {
+                **program.environment, "LD_PRELOAD": str(self._clock_library), "CLOCK_OFFSET": str(days * 86_400),
+            }  # fmt: skip
+            self._terminated.add(program.pid)
+            _signal(program.pid, signal.SIGKILL)
+        return killed
+
+    def _reset_clock(self) -> bool:
+        if any(not program.running or program.pid in self._terminated for program in self._clocked):
+            return False
+        now = time.time()
+        self.injected.append(Fault("clock corrected", now, now, frozenset(self._restart_with_clock(0))))
+        return True
+
+    @property
+    def _clocked(self) -> tuple[Program, ...]:
+        return self._stand.watcher, self._stand.worker, self._stand.beat
+
+    def _hang_mount(self) -> Fault | None:
+        assert self._mount
+        seconds, now = self._random.uniform(*HUNG_SECONDS), time.time()
+        self._mount.hang()
+        self._undo.append((time.monotonic() + seconds, self._answer))
+        return Fault("hung mount", now, now + seconds)
+
+    def _answer(self) -> bool:
+        assert self._mount
+        self._mount.answer()
+        return True
+
+    def _change_file(self) -> Fault | None:
+        """Append to a claimed file, as a writer whom nobody sees would; None if there is none."""
+        for place in sorted((self._stand.root() / "claimed").glob("*/**/*.bin")):
+            with contextlib.suppress(FileNotFoundError), place.open("r+b") as file:
+                before = file.read()
+                file.write(b"written after the claim")
+                now = time.time()
+                file.flush()
+                if not place.exists():  # filed meanwhile: then nobody compares it any more
+                    file.truncate(len(before))
+                    return None
+                digests = (hashlib.sha256(content).hexdigest() for content in (before, before + b"written after the claim"))
+                return Fault("claimed file written to", now, now, changed=(next(digests), next(digests)))
+        return None
 
     def _kill(self, kind: str, program: Program, number: signal.Signals = signal.SIGKILL) -> Fault | None:
         if not program.running or program.pid in self._terminated:

@@ -3,7 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice, pairwise
 from pathlib import Path
@@ -67,9 +67,20 @@ class Ledger:
     def __init__(self, stand: Stand, dropped: Sequence[Dropped], faults: Sequence[Fault], calls: Path) -> None:
         self.dropped = {file.sha256: file for file in dropped}
         self.faults = faults
+        self.superseded = self._apply_changes()
+        """Contents that a fault has replaced while the file was claimed."""
         self.calls = _read_calls(calls)
         self.files = {folder: stand.tree(folder) for folder in ("done", "failed", "inbox", "claimed")}
         self.filed_at = {sha: stand.path(folder, name).stat().st_ctime for folder, name, sha in self._filed()}
+
+    def _apply_changes(self) -> set[str]:
+        """Expect the new content of each file that was written to while it was claimed, and no longer the old one."""
+        superseded = set()
+        for fault in self.faults:
+            if fault.changed and (file := self.dropped.pop(fault.changed[0], None)):
+                superseded.add(file.sha256)
+                self.dropped[fault.changed[1]] = replace(file, sha256=fault.changed[1])
+        return superseded
 
     def _filed(self) -> Iterator[tuple[str, bytes, str]]:
         """Yield folder, path and SHA-256 of each file in done/ and failed/ except error notes."""
@@ -114,7 +125,9 @@ class Ledger:
                 name for folder, name, _ in self._filed() if folder == "failed" and name + NOTE_SUFFIX not in notes
             ],
             "left in inbox/ or claimed/": [*self.files["inbox"], *self.files["claimed"]],
-            "passed to the handler with changed content": [call for call in self.calls if call.sha256 not in self.dropped],
+            "passed to the handler with changed content": [
+                call for call in self.calls if call.sha256 not in self.dropped and call.sha256 not in self.superseded
+            ],
             "with more than one file id": self._with_several_ids(),
             "handled again without a known cause": [again for again in self.repetitions if again.cause == NO_CAUSE],
         }
@@ -164,6 +177,8 @@ class Ledger:
         is_last = first is self._last_calls[first.pid]
         if is_last and any(death.pid == first.pid and first.at <= death.at <= second.at for death in self.suicides):
             return "another file's handler killed the process"
+        if any(fault.changed and fault.changed[1] == second.sha256 for fault in self.faults):
+            return "claimed file written to"
         between = [fault for fault in self.faults if fault.at <= second.at and fault.until >= first.at]
         kills = [fault for fault in between if first.pid in fault.killed and is_last]
         redis_faults = [fault for kind in REDIS_FAULTS for fault in between if fault.kind == kind]
@@ -195,6 +210,7 @@ class Ledger:
         yield "failed, as expected", folders["failed"]
         for name, cases in self.wrong.items():
             yield name, len(cases)
+        yield "files written to after their claim, and handled again", len(self.superseded)
         yield "workers and children killed", len(kills) + len(self.suicides)
         yield "… by a handler", len(self.suicides)
         yield "files handled more than once", len({again.file.sha256 for again in self.repetitions})

@@ -11,15 +11,13 @@ from pathlib import PurePath
 from typing import Generic, TypeVar
 
 from inboxd.errors import FolderUnavailable
-from inboxd.fs.mounts import Mount, covering_mount, mounts_below, parse_mount_table, read_mount_table
+from inboxd.fs.mounts import covering_mount, mounts_below, parse_mount_table, read_mount_table
 from inboxd.fs.syscalls import Disk
 
 _T = TypeVar("_T")
 
 MOUNTS_SECONDS = 1.0
-"""How long a reading of the mount table counts: a worker asks for each parcel."""
-
-_mounts: tuple[float, list[Mount]] = (-MOUNTS_SECONDS, [])
+"""How long a reading of the mount table counts: a worker asks for each parcel, and a sweep for each inbox."""
 
 
 @dataclass(eq=False)
@@ -92,21 +90,37 @@ def _start(where: str, action: Callable[[], _T], seconds: float, hung_seconds: f
 
 def foreign_mount(disk: Disk, root: PurePath) -> str:
     """Return the mount point of a network or FUSE mount that an inbox's folders are on; "" if there is none."""
-    mounts = _read_mounts(disk)
-    found = (covering_mount(mounts, root), *mounts_below(mounts, root).values()) if mounts else ()
-    return next((mount.point for mount in found if mount.is_network), "")
+    _table.refresh(disk)
+    found = _table.foreign.get(root)
+    if found is None:
+        mounts = list(parse_mount_table(_table.text))
+        on = (covering_mount(mounts, root), *mounts_below(mounts, root).values()) if mounts else ()
+        found = _table.foreign[root] = next((mount.point for mount in on if mount.is_network), "")
+    return found
 
 
-def _read_mounts(disk: Disk) -> list[Mount]:
-    """Return the mounts; [] if the table can't be read. For a second, the last reading counts."""
-    global _mounts  # noqa: PLW0603 - a cache
-    now = time.monotonic()
-    if now > _mounts[0] + MOUNTS_SECONDS:
+@dataclass
+class _MountTable:
+    """The mount table, read once a second at most, and what was found in it."""
+
+    text: str = ""
+    foreign: dict[PurePath, str] = field(default_factory=dict)
+    due: float = 0.0
+
+    def refresh(self, disk: Disk) -> None:
+        now = time.monotonic()
+        if now < self.due:
+            return
+        self.due = now + MOUNTS_SECONDS
         try:
-            _mounts = now, list(parse_mount_table(read_mount_table(disk)))
+            text = read_mount_table(disk)
         except OSError:
-            _mounts = now, []
-    return _mounts[1]
+            text = ""
+        if text != self.text:
+            self.text, self.foreign = text, {}
+
+
+_table = _MountTable()
 
 
 def run_on_mounts(disk: Disk, root: PurePath, action: Callable[[], _T], seconds: float) -> _T:

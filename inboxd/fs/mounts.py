@@ -50,16 +50,22 @@ def parse_mount_table(table: str) -> Iterator[Mount]:
 
 def covering_mount(mounts: Iterable[Mount], path: PurePath) -> Mount:
     """Return the mount that an absolute path without links is on, without touching it."""
-    covering = [mount for mount in mounts if path.is_relative_to(mount.point)]
-    longest = max((len(PurePath(mount.point).parts) for mount in covering), default=0)
-    deepest = [mount for mount in covering if len(PurePath(mount.point).parts) == longest]
-    return deepest[-1] if deepest else Mount(0, _UNKNOWN, "")
+    found, inside = Mount(0, _UNKNOWN, ""), f"{path}/"
+    for mount in mounts:
+        if inside.startswith(_as_prefix(mount.point)) and len(mount.point) >= len(found.point):
+            found = mount
+    return found
 
 
 def mounts_below(mounts: Iterable[Mount], path: PurePath) -> dict[PurePath, Mount]:
     """Return the mounts below an absolute path without links, by their path relative to it."""
-    points = {mount.point: mount for mount in mounts if PurePath(path) in PurePath(mount.point).parents}
+    prefix = _as_prefix(str(path))
+    points = {mount.point: mount for mount in mounts if mount.point.startswith(prefix)}
     return {PurePath(point).relative_to(path): mount for point, mount in points.items()}
+
+
+def _as_prefix(folder: str) -> str:
+    return folder if folder.endswith("/") else folder + "/"
 
 
 def read_mount_table(disk: Disk) -> str:

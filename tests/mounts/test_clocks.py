@@ -3,26 +3,23 @@
 A preloaded library shifts the system's clock only. libfaketime makes sleeps fail (EINVAL) if the monotonic clock stays real.
 """
 
-import subprocess
 import time
 from collections.abc import Callable
 
 import pytest
+from support.clocks import build_clock_library
 from support.live.stand import Stand
-from support.repository import REPOSITORY
 
 pytestmark = pytest.mark.mounts
 
 MakeStand = Callable[..., Stand]
 
-SOURCE = REPOSITORY / "tests" / "support" / "clock_offset.c"
 SWEEPS = {"missed_seconds": 1.0, "stale_seconds": 1.0, "grace_seconds": 1.0}
 
 
 def set_clock(stand: Stand, days: int) -> None:
     """Restart all programs but Redis, with a clock that is this many days ahead."""
-    library = stand.folder / "clock_offset.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(SOURCE), "-ldl"], check=True)
+    library = build_clock_library(stand.folder)
     for program in (stand.watcher, stand.worker, stand.beat):
         if program.running:
             program.stop()

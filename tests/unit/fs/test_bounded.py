@@ -99,7 +99,7 @@ class MountTable(Disk):
 def test_a_network_or_fuse_mount_of_an_inbox_is_found_without_touching_it(
     mounts: list[tuple[str, str]], found: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded, "_mounts", (-1e9, []))
+    monkeypatch.setattr(bounded, "_table", bounded._MountTable())  # noqa: SLF001 - as in a new process
 
     assert foreign_mount(MountTable(*mounts), PurePath("/srv/drop")) == found
 
