@@ -145,7 +145,10 @@ class Ledger:
         ids = defaultdict(set)
         for call in self.calls:
             ids[call.sha256].add(call.id)
-        return [sha for sha, file_ids in ids.items() if len(file_ids) > 1]
+        written_to = {
+            fault.changed[1] for fault in self.faults if fault.changed
+        }  # the id is that of the content as it was packed
+        return [sha for sha, file_ids in ids.items() if len(file_ids) > 1 and sha not in written_to]
 
     @cached_property
     def repetitions(self) -> list[Repetition]:

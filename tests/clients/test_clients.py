@@ -41,30 +41,31 @@ class Client:
     tree: str = ""
     hides_partial: bool = False
     """Whether an interrupted upload leaves nothing, or a name that inboxd ignores."""
+    merges: bool = True
+    """Whether a tree that is uploaded again goes into the same folder."""
 
 
 SSH = "ssh -p {ssh_port} {ssh_options}"
 CLIENTS = (
-    Client("cp", "cp {src} {inbox}/{name}", tree="cp -rp {src} {inbox}/{name}"),
+    Client("cp", "cp {src} {inbox}/{name}", tree="cp -rp {src} {inbox}/{name}", merges=False),
     Client("dd", "dd if={src} of={inbox}/{name} bs=64k status=none"),
     Client("mv from another disk", "cp {src} {shm}/{flat} && mv {shm}/{flat} {inbox}/{name}"),
     Client("tar", "tar -xf {src}.tar -C {inbox} --transform 's,.*,{name},'"),
     Client("unzip", "cd {inbox} && unzip -q -p {src}.zip > {name}"),
-    Client("vim (ex)", "ex -s -c 'set nofixeol binary' -c 'read {src}' -c '1d' -c 'w! {inbox}/{name}' -c 'q!' < /dev/null"),
+    Client("vim (ex)", "ex -s -c 'set binary' -c 'w! {inbox}/{name}' -c 'q!' {src} < /dev/null"),
     Client("scp", "scp -q -P {ssh_port} {ssh_options} {src} root@127.0.0.1:{inbox}/{name}",
            "scp -q -l 4000 -P {ssh_port} {ssh_options} {src} root@127.0.0.1:{inbox}/{name}",
-           "scp -q -r -p -P {ssh_port} {ssh_options} {src} root@127.0.0.1:{inbox}/{name}"),
+           "scp -q -r -p -P {ssh_port} {ssh_options} {src} root@127.0.0.1:{inbox}/{name}", merges=False),
     Client("scp -O (the old protocol)", "scp -O -q -P {ssh_port} {ssh_options} {src} root@127.0.0.1:{inbox}/{name}",
            "scp -O -q -l 4000 -P {ssh_port} {ssh_options} {src} root@127.0.0.1:{inbox}/{name}"),
     Client("sftp put", "echo 'put {src} {inbox}/{name}' | sftp -q -b - -P {ssh_port} {ssh_options} root@127.0.0.1",
            "echo 'put {src} {inbox}/{name}' | sftp -q -l 4000 -b - -P {ssh_port} {ssh_options} root@127.0.0.1"),
-    Client("sftp reput", "echo 'put -a {src} {inbox}/{name}' | sftp -q -b - -P {ssh_port} {ssh_options} root@127.0.0.1"),
     Client("ssh cat", "cat {src} | " + SSH + " root@127.0.0.1 'cat > {inbox}/{name}'"),
     Client("rsync", "rsync -q -e '" + SSH + "' {src} root@127.0.0.1:{inbox}/{name}",
            "rsync -q --bwlimit=500 -e '" + SSH + "' {src} root@127.0.0.1:{inbox}/{name}",
            "rsync -qa -e '" + SSH + "' {src}/ root@127.0.0.1:{inbox}/{name}/", hides_partial=True),
-    Client("rsync --partial", "rsync -q --partial -e '" + SSH + "' {src} root@127.0.0.1:{inbox}/{name}",
-           "rsync -q --partial --bwlimit=500 -e '" + SSH + "' {src} root@127.0.0.1:{inbox}/{name}", hides_partial=True),
+    Client("rsync -t --partial", "rsync -qt --partial -e '" + SSH + "' {src} root@127.0.0.1:{inbox}/{name}",
+           "rsync -qt --partial --bwlimit=500 -e '" + SSH + "' {src} root@127.0.0.1:{inbox}/{name}", hides_partial=True),
     Client("rsync --inplace", "rsync -q --inplace -e '" + SSH + "' {src} root@127.0.0.1:{inbox}/{name}",
            "rsync -q --inplace --bwlimit=500 -e '" + SSH + "' {src} root@127.0.0.1:{inbox}/{name}"),
     Client("smbclient", "smbclient -N -p {smb_port} //127.0.0.1/drop -c 'put {src} {name}' >/dev/null"),
@@ -77,11 +78,12 @@ CLIENTS = (
            "curl -sS -f -o /dev/null --limit-rate 500k -T {src} http://127.0.0.1:{http_port}/dav/{name}", hides_partial=True),
     Client("rclone, sftp", "rclone copyto {src} {rclone_sftp}:{inbox}/{name}",
            "rclone --bwlimit 500k copyto {src} {rclone_sftp}:{inbox}/{name}",
-           "rclone copy {src} {rclone_sftp}:{inbox}/{name}", hides_partial=True),
-    Client("rclone, WebDAV", "rclone copyto {src} :webdav,url=http\\://127.0.0.1\\:{http_port}/dav:{name}",
-           tree="rclone copy {src} :webdav,url=http\\://127.0.0.1\\:{http_port}/dav:{name}", hides_partial=True),
+           "rclone copy {src} {rclone_sftp}:{inbox}/{name}"),
+    Client("rclone, WebDAV", "rclone copyto {src} ':webdav,url=\"http://127.0.0.1:{http_port}/dav\":{name}'",
+           tree="rclone copy {src} ':webdav,url=\"http://127.0.0.1:{http_port}/dav\":{name}'", hides_partial=True),
     Client("wget", "wget -q -O {inbox}/{name} http://127.0.0.1:{http_port}/offered/{flat}"),
-    Client("aria2", "aria2c -q -d {inbox} -o {name} http://127.0.0.1:{http_port}/offered/{flat}", hides_partial=True),
+    Client("aria2", "aria2c -q --allow-overwrite=true -d {inbox} -o {name} http://127.0.0.1:{http_port}/offered/{flat}",
+           hides_partial=True),
 )  # fmt: skip
 
 
@@ -144,7 +146,7 @@ class Uploads:
         if kill_after is not None:
             time.sleep(kill_after)
             os.killpg(process.pid, 9)
-            process.wait()
+            process.communicate()
             return
         output, _ = process.communicate(timeout=120)
         if process.returncode:
@@ -163,10 +165,12 @@ class Uploads:
         if client.slow:
             name = f"{stem}-slow.txt"
             self.run(client, client.slow, self.make(name, THROTTLED_BYTES), name)
-            name = f"{stem}-killed.txt"
+            name = f"{stem}-again-after-kill.txt"
             source = self.make(name, THROTTLED_BYTES)
-            self.run(client, client.slow, source, name, kill_after=2.0)
+            self.run(client, client.slow, source, name, kill_after=1.5)
             self.run(client, client.upload, source, name)
+            name = f"{stem}-killed.txt"
+            self.run(client, client.slow, self.make(name, THROTTLED_BYTES), name, kill_after=1.5)
         if client.tree:
             tree = self.folder / f"{stem}-tree"
             for number in range(20):
@@ -175,7 +179,7 @@ class Uploads:
                 part.write_bytes(b"%d of %s" % (number, stem.encode()))
                 os.utime(part.parent, (1e9, 1e9))
             for attempt in (1, 2):
-                self.run_tree(client, tree, f"{stem}-tree{attempt if client.title == 'cp' else ''}")
+                self.run_tree(client, tree, f"{stem}-tree{'' if client.merges else attempt}")
                 time.sleep(4.0)  # the first tree is filed meanwhile
 
     def run_tree(self, client: Client, tree: Path, name: str) -> None:
@@ -269,7 +273,7 @@ def _collect(made: Uploads, stand: Stand) -> None:
         row = made.rows[made.names[name]]
         if name.endswith("-killed.txt") and row.interrupted == "-":
             row.interrupted = "not filed"
-        if digests[-1] not in filed.get(name, set()):
+        if digests[-1] not in filed.get(name, set()) and not name.endswith("-killed.txt"):
             row.left += 1
 
 

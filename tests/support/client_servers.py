@@ -122,7 +122,7 @@ def _ftp(folder: Path, inbox: Path, port: int) -> list[str]:
 
 def _apache(folder: Path, inbox: Path, offered: Path, port: int) -> list[str]:
     modules = Path("/usr/lib/apache2/modules")
-    names = ("mpm_event", "authz_core", "dav", "dav_fs", "alias", "dir", "ratelimit")
+    names = ("mpm_event", "authz_core", "dav", "dav_fs", "alias", "dir", "env", "ratelimit")
     loads = "".join(f"LoadModule {name}_module {modules}/mod_{name}.so\n" for name in names)
     lock = folder / "dav"
     lock.mkdir(mode=0o777)

@@ -3,6 +3,7 @@
 import errno
 import math
 import shutil
+import time
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -178,10 +179,11 @@ def names_in_inbox(watcher: Watcher) -> set[str]:
 
 def test_an_added_inbox_is_watched_and_its_existing_files_are_sent(watcher: Watcher, tmp_path: Path) -> None:
     new = Spool.make(tmp_path / "new")
-    new.put(b"inbox/old")
+    old = new.put(b"inbox/old")
 
     with watcher.running():
         eventually(watcher.is_idle)
+        eventually(lambda: time.time() - old.stat().st_ctime > 1.0)  # else the first scan finds it too young
         reload_settings(watcher, {**watcher.spools, "new": new})
         eventually(lambda: watcher.has_sent(b"old"))
         eventually(lambda: watcher.is_idle("new"))
