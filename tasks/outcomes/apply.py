@@ -176,7 +176,11 @@ class OutcomeApplier:
         )  # fmt: skip
         if changes <= self._inbox.changes_max:
             # If we die here: the file is in inbox/ again, or still claimed, and the change is counted twice.
-            return release_file(self._disk, self._folders, outcome.parcel, path)
+            is_released = release_file(self._disk, self._folders, outcome.parcel, path)
+            if is_released:
+                why = "the file was written to after it was packed"
+                _log.info(events.FILE_RELEASED, inbox=self._inbox.name, file=path, parcel=outcome.parcel, why=why)
+            return is_released
         reason = (
             f"the file was changed {count_in_words(changes)} while it was processed, so that its result is not that of its "
             "content: drop it again when it is complete"

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from inboxd.config.settings import Inbox, Settings
 from inboxd.console.explain.context import ExplainContext
@@ -10,6 +11,7 @@ from inboxd.console.explain.parcel import explain_parcel
 from inboxd.console.paths import FOLDERS, SpoolPath, find_spool_paths, quote_for_shell
 from inboxd.console.times import format_local
 from inboxd.errors import FolderUnavailable
+from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.folders import opened_path
 from inboxd.fs.mounts import find_mount
 from inboxd.fs.rename import exists
@@ -24,6 +26,9 @@ from inboxd.spool.claims import MOVED_AWAY, list_parcels, open_folder_of
 from inboxd.spool.error_note import SUFFIX
 from inboxd.spool.layout import Folders, is_parcel_id, open_folders, split_path
 from inboxd.spool.requeue import find_failed_file
+
+MOUNT_SECONDS = 5.0
+"""Maximum time to look at a file on a network or FUSE mount."""
 
 EXPECTED_WITHIN_SECONDS = 30.0
 """Time within which the watcher claims a complete file that nothing blocks, in seconds."""
@@ -57,12 +62,17 @@ def explain(settings: Settings, typed_path: str) -> list[Explanation]:
     unavailable: FolderUnavailable | None = None
     for spool_path in find_spool_paths(settings, typed_path):
         try:
-            found += _explain(context, spool_path)
+            root = settings.inbox[spool_path.inbox].root
+            found += run_on_mounts(context.disk, root, partial(_explain_all, context, spool_path), MOUNT_SECONDS)
         except FolderUnavailable as error:
             unavailable = error
     if unavailable and not found:
         raise unavailable
     return found
+
+
+def _explain_all(context: ExplainContext, spool_path: SpoolPath) -> list[Explanation]:
+    return list(_explain(context, spool_path))
 
 
 def _explain(context: ExplainContext, spool_path: SpoolPath) -> Iterator[Explanation]:

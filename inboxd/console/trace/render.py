@@ -18,6 +18,8 @@ _KEY = re.compile(r"{(\w+)}")
 _STEP_TEXTS = {
     events.FILE_CLAIMED: ("claimed", "found by {found_by}"),
     events.FILE_RELEASED: ("released", "back to inbox/: {why}"),
+    events.FILE_CHANGED: ("changed", "after it was packed: {changes} of at most {changes_max} times"),
+    events.OUTPUT_FILED: ("output", "left by the handler of {beside}", "as {filed}"),
     events.FILE_HANDLED: ("handled", "attempt {attempt}", "{took_ms} ms", "rejected: {rejected}", "raised: {raised}"),
     events.FILE_RETRIED: ("retried", "retry {retry} of {of}", "in {in_seconds} s"),
     events.FILE_DONE: ("done", "as done/{filed}"),

@@ -85,7 +85,7 @@ def test_a_changed_file_is_handed_out_again_as_new(claimed: Claimed, change: Cal
         succeeded(claimed.context, claimed.outcome(verdict))
 
     assert claimed.spool.files() == {b"inbox/a.txt": content}
-    assert [line["event"] for line in lines] == [events.FILE_CHANGED]
+    assert [line["event"] for line in lines] == [events.FILE_CHANGED, events.FILE_RELEASED]
     assert claimed.claim().files[0].content_length == len(content)
     succeeded(claimed.context, claimed.outcome())
     assert claimed.spool.files() == {b"done/a.txt": content}
