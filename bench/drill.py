@@ -85,14 +85,16 @@ class Drill:
             if self._mount and self._random.random() < MOUNT_SHARE:
                 name = b"%s/%d.bin" % (os.fsencode(self._mount.point.name), number)
             age, is_reuse = self._random.randrange(min(number, REUSE_FILES) or 1), self._random.random() < REUSE_SHARE
-            if is_reuse and number and b"/" not in name and self._is_filed(self.dropped[-1 - age].name, KINDS[kind][0]):
+            if is_reuse and number and self._is_filed(self.dropped[-1 - age].name, KINDS[kind][0]):
                 name = self.dropped[-1 - age].name
             self._write(name, content)
             sha256 = hashlib.sha256(content).hexdigest()
             self.dropped.append(Dropped(sha256, name, kind, KINDS[kind][0], time.time()))
 
     def _is_filed(self, name: bytes, end: str) -> bool:
-        """Return whether a file with the name is in the final folder and none in inbox/."""
+        """Return whether a file with the name is in the final folder and none in inbox/; False on the mount, which may hang."""
+        if self._mount and name.startswith(os.fsencode(self._mount.point.name) + b"/"):
+            return False
         return self.stand.path(end, name).exists() and not self.stand.path("inbox", name).exists()
 
     def _write(self, name: bytes, content: bytes) -> None:
