@@ -157,7 +157,9 @@ class Faults:
 
     def _change_file(self) -> Fault | None:
         """Append to a claimed file, as a writer whom nobody sees would; None if there is none."""
-        for place in sorted((self._stand.root() / "claimed").glob("*/**/*.bin")):
+        claimed = self._stand.root() / "claimed"
+        found = [Path(folder, name) for folder, _, names in os.walk(claimed) for name in names if name.endswith(".bin")]
+        for place in sorted(found):
             with contextlib.suppress(FileNotFoundError), place.open("r+b") as file:
                 before = file.read()
                 file.write(b"written after the claim")
