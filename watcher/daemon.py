@@ -63,11 +63,11 @@ class Daemon:
 
     def run(self) -> None:
         """Watch first, then scan, so that a file that arrives in between is found. Return after a STOP hint."""
-        self._start()
-        if self._on_loop is None:
-            _log.info(events.STARTED, inboxes=len(self.settings.inbox))
-        self._handle_hints(0.0)
         try:
+            self._start()
+            if self._on_loop is None:
+                _log.info(events.STARTED, inboxes=len(self.settings.inbox))
+            self._handle_hints(0.0)
             while not self._stopping:
                 self.run_once()
         finally:
@@ -85,7 +85,7 @@ class Daemon:
             self.watches.parts = partition.own
             inboxes = {name: inboxes[name] for name in partition.own}
             self._mounts.apply(self.settings, partition)
-        self.watches.watch_all(inboxes.values())
+        self.watches.watch_all(inboxes.values(), all_must_be_there=self._on_loop is None)
 
     def reports(self, outage: str = "") -> dict[str, InboxReport]:
         """Return a report for each inbox of this loop; ``outage`` precedes its own."""
@@ -198,8 +198,11 @@ class Daemon:
             self._update_status()
         self._service_manager.notify_ready()
 
-    def _apply(self, change: SettingsChange) -> bool:
-        """Watch by new settings, or by a new mount table, and return True; on an error change nothing and return False."""
+    def _apply(self, change: SettingsChange, *, all_must_be_there: bool = True) -> bool:
+        """Watch by new settings, or by a new mount table, and return True; on an error change nothing and return False.
+
+        After a change of mounts, an inbox whose folders are not there is only unavailable.
+        """
         if self._mounts is None:
             return self.watches.apply_settings(change)
         partition = self._mounts.partition(change.settings)
@@ -211,7 +214,7 @@ class Daemon:
             removed=tuple(sorted(before.keys() - partition.own.keys())),
             changed=tuple(sorted(moved | (set(change.changed) & before.keys() & partition.own.keys()))),
         )
-        if not self.watches.apply_settings(own):
+        if not self.watches.apply_settings(own, all_must_be_there=all_must_be_there):
             self.watches.parts = before
             return False
         self._mounts.apply(change.settings, partition)
@@ -222,7 +225,7 @@ class Daemon:
         if self._mounts and now >= self.checks.due:
             self._mounts.keep_running()
             if self._mounts.has_new_mounts():
-                self._apply(SettingsChange(self.settings))
+                self._apply(SettingsChange(self.settings), all_must_be_there=False)
 
     def _update_status(self) -> None:
         self._service_manager.set_status(status_line(self.watches.inboxes.values(), self.broker.error))

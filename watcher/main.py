@@ -60,7 +60,14 @@ def main() -> int:
         own_deps = replace(deps, disk=disk, send=lambda parcel, inbox: send_parcel(app, parcel, inbox), tally=Tally())
         observer = Observer(watcher.hints)
         return Daemon(
-            watcher.settings, own_deps, client, counters, watcher.hints, observer, on_loop=watcher.stamp, parts=watcher.parts
+            watcher.settings,
+            own_deps,
+            client,
+            counters,
+            watcher.hints,
+            observer,
+            on_loop=watcher.stamp_loop,
+            parts=watcher.parts,
         )
 
     mounts = MountWatchers(deps.disk, make_loop)

@@ -16,7 +16,7 @@ from inboxd.config.settings import Inbox, Settings
 from inboxd.errors import FolderUnavailable
 from inboxd.fs.bounded import describe_silence, run_bounded
 from inboxd.fs.mounts import Mount, covering_mount, mounts_below, parse_mount_table, read_mount_table
-from inboxd.fs.syscalls import Disk, Fd
+from inboxd.fs.syscalls import Disk, Fd, Stat
 from inboxd.intake.scan import ScanPart
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
@@ -59,7 +59,7 @@ def partition(inboxes: Iterable[Inbox], mounts: list[Mount], resolve: Callable[[
         (apart.setdefault(loop, {}) if loop else own)[inbox.name] = ScanPart(skipped=frozenset(below))
         for path, mount in below.items():
             nested = frozenset(other for other in below if other.startswith(path + b"/"))
-            apart.setdefault(mount.point, {})[inbox.name] = ScanPart(path, nested)
+            apart.setdefault(mount.name, {})[inbox.name] = ScanPart(path, nested)
     return Partition(own, apart)
 
 
@@ -67,19 +67,34 @@ def _choose_loop(inbox: Inbox, mount: Mount, claimed_mount: Mount) -> str:
     """Return the name of the loop for an inbox; "" for the main loop."""
     for foreign in (mount, claimed_mount):
         if foreign.is_network:
-            return foreign.point
+            return foreign.name
     copies = inbox.claim == "copy" or mount.id != claimed_mount.id
-    return f"{mount.point} (copies)" if copies else ""
+    return f"{mount.name}, copies" if copies else ""
 
 
 class StampingDisk(Disk):
-    """A disk that records when a copy last made progress."""
+    """A disk that records when its mount last answered."""
 
     def __init__(self, stamp: Callable[[], None]) -> None:
         self._stamp = stamp
 
+    def open_folder(self, at: Fd, name: bytes) -> Fd:
+        """Open a folder, and record that; see Disk."""
+        self._stamp()
+        return super().open_folder(at, name)
+
+    def stat(self, at: Fd, name: bytes) -> Stat:
+        """Return an entry's metadata, and record that; see Disk."""
+        self._stamp()
+        return super().stat(at, name)
+
+    def rename_over(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+        """Rename, and record that; see Disk."""
+        self._stamp()
+        super().rename_over(src_at, src, dst_at, dst)
+
     def read(self, fd: Fd, size: int) -> bytes:
-        """Read, and record that."""
+        """Read, and record that; see Disk."""
         self._stamp()
         return super().read(fd, size)
 
@@ -112,7 +127,7 @@ class MountWatcher:
 
     def __post_init__(self) -> None:
         self._stamped_at = time.monotonic()
-        self._stopping = False
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"mount {self.name}", daemon=True)
 
     def start(self) -> None:
@@ -121,12 +136,16 @@ class MountWatcher:
 
     def stop(self) -> None:
         """Have the loop end, as soon as its mount answers; nobody waits for that."""
-        self._stopping = True
+        self._stopped.set()
         self.hints.put(Hint(HintKind.STOP))
 
     def stamp(self) -> None:
-        """Record that the loop runs, and the mount answers."""
+        """Record that the mount answers."""
         self._stamped_at = time.monotonic()
+
+    def stamp_loop(self) -> None:
+        """Record that the loop runs, and the mount answers."""
+        self.stamp()
         self.outage = ""
 
     @property
@@ -149,7 +168,7 @@ class MountWatcher:
 
     def _run(self) -> None:
         wait = RETRY_SECONDS[0]
-        while not self._stopping:
+        while not self._stopped.is_set():
             self._stamped_at = time.monotonic()
             self.loop = self.make_loop(self)
             try:
@@ -160,7 +179,10 @@ class MountWatcher:
                     for name in self.parts:
                         _log.warning(events.FOLDER_UNAVAILABLE, inbox=name, error=str(error), remedy=remedy)
                 self.outage = str(error)
-                self.hints.wait(wait)
+                until = time.monotonic() + wait
+                while not self._stopped.is_set() and (left := until - time.monotonic()) > 0:
+                    self._stamped_at = time.monotonic()
+                    self.hints.wait(min(left, SILENT_SECONDS / 4))
                 wait = min(2 * wait, RETRY_SECONDS[1])
 
 
@@ -194,7 +216,8 @@ class MountWatchers:
     def _resolve(self, root: PurePath) -> PurePath:
         if root not in self._resolved:
             try:
-                self._resolved[root] = run_bounded(str(root), lambda: self._disk.real_path(root), RESOLVE_SECONDS)
+                place = Mount(0, "unknown", str(root))
+                self._resolved[root] = run_bounded(self._disk, place, lambda: self._disk.real_path(root), RESOLVE_SECONDS)
             except (OSError, FolderUnavailable):
                 return root
         return self._resolved[root]

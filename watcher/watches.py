@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from inboxd.config.settings import Inbox
 from inboxd.errors import Finding, SettingsError
-from inboxd.fs.mounts import find_mount_of_path
+from inboxd.fs.mounts import Mount, find_mount_of_path
 from inboxd.intake.intake import Intake, IntakeDeps
 from inboxd.intake.scan import WHOLE
 from inboxd.intake.watch_mode import WatchMode, choose_watch_mode, wait_times
@@ -39,10 +39,25 @@ class Watches:
         self._log = get_logger(__name__)
         self._without_watches: dict[str, float] = {}
 
-    def watch_all(self, inboxes: Iterable[Inbox]) -> None:
-        """Watch these inboxes. Raises OSError."""
+    def watch_all(self, inboxes: Iterable[Inbox], *, all_must_be_there: bool = True) -> None:
+        """Watch these inboxes. Raises OSError, unless one that can't be watched only counts as unavailable."""
         for inbox in inboxes:
-            self.inboxes[inbox.name] = self.watch(inbox)
+            try:
+                self.inboxes[inbox.name] = self.watch(inbox)
+            except OSError as error:
+                if all_must_be_there:
+                    raise
+                self.inboxes[inbox.name] = self._unavailable(inbox, error)
+
+    def _unavailable(self, inbox: Inbox, error: OSError) -> WatchedInbox:
+        """Return an inbox that is watched once its folders are there."""
+        mount = Mount(0, "unknown", "")
+        intake = Intake(self._deps, inbox, wait_times(inbox, mount), network=True, part=self.parts.get(inbox.name, WHOLE))
+        watched = WatchedInbox(inbox, intake, mount, WatchMode(uses_events=False, reason="unavailable"), identity=None)
+        watched.set_unavailable(str(error), time.monotonic())
+        remedy = "correct the cause; the watcher retries by itself"
+        self._log.warning(events.FOLDER_UNAVAILABLE, inbox=inbox.name, error=str(error), remedy=remedy)
+        return watched
 
     def watch(self, inbox: Inbox) -> WatchedInbox:
         """Watch an inbox, by inotify if its mount supports it and watches are left, else by polling. Raises OSError."""
@@ -97,8 +112,11 @@ class Watches:
         rewatched.request_scan(reason)
         self.inboxes[name] = rewatched
 
-    def apply_settings(self, change: SettingsChange) -> bool:
-        """Watch by new settings and return True; if a folder can't be watched, change nothing and return False."""
+    def apply_settings(self, change: SettingsChange, *, all_must_be_there: bool = True) -> bool:
+        """Watch by new settings and return True; if a folder can't be watched, change nothing and return False.
+
+        With ``all_must_be_there=False`` such an inbox only counts as unavailable.
+        """
         deps, inboxes = self._deps, change.settings.inbox
         grace = change.settings.sweep.grace_seconds
         self._deps = dataclasses.replace(deps, grace_seconds=grace)
@@ -108,6 +126,9 @@ class Watches:
             try:
                 new_inboxes[name] = self.watch(inboxes[name])
             except OSError as error:
+                if not all_must_be_there:
+                    new_inboxes[name] = self._unavailable(inboxes[name], error)
+                    continue
                 self._deps = deps
                 self._undo((*new_inboxes, name))
                 finding = Finding(f"inbox.{name}.root", str(error), "correct the folder, then reload again")
@@ -116,7 +137,8 @@ class Watches:
         for name in change.removed:
             self._unwatch(name)
         for name in new_inboxes.keys() & self.inboxes.keys():
-            new_inboxes[name].outage = self.inboxes[name].outage  # its next turn ends the outage, if it is over
+            outage = new_inboxes[name].outage or self.inboxes[name].outage
+            new_inboxes[name].outage = outage  # its next turn ends the outage, if it is over
         self.inboxes.update(new_inboxes)
         return True
 

@@ -27,6 +27,11 @@ class Mount:
     point: str
 
     @property
+    def name(self) -> str:
+        """The mount's name for people, also different from that of another mount on the same point, before or after it."""
+        return f"{self.point} (mount {self.id})"
+
+    @property
     def is_network(self) -> bool:
         """Whether other hosts or processes may write unseen by this kernel: network, FUSE, shared and unknown file systems."""
         return self.file_system not in LOCAL_FILE_SYSTEMS

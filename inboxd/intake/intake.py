@@ -118,7 +118,7 @@ class Intake:
 
     def describe_sub_mounts(self) -> list[str]:
         """Return a sentence about each mount below inbox/ that the last scan has met."""
-        return [describe_sub_mount(self._inbox, path, mount) for path, mount in self._ready_files.sub_mounts.items()]
+        return [describe_sub_mount(self._inbox, path, mount) for path, mount in list(self._ready_files.sub_mounts.items())]
 
     def run_turn(self, found_by: str, *, scan: bool = True, wait_for_more: bool = True) -> IntakeResult:
         """Scan some entries, and send ready files within the limits; without ``scan`` only an unfinished scan is continued.

@@ -1,6 +1,5 @@
 """Build the payload of a claimed parcel: inspect each file, and put the content of small files into the message."""
 
-import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -129,16 +128,31 @@ def build_parcel(packed: Packed, parcel: str, inbox: Inbox, host: str) -> Parcel
 
 
 def dispose_of_unpacked(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, packed: Packed) -> int:
-    """Move refused files to failed/ and busy files back to inbox/; return how many were refused. Raises OSError."""
-    refused = 0
-    for path, reason in packed.refused:
-        refused += fail_file(disk, folders, inbox, parcel, path, reason, attempts=0) is not None
-    for path in packed.busy:
-        # a move to another mount must wait for the writer: the stale sweep tries again
-        with contextlib.suppress(BlockingIOError):
-            if release_file(disk, folders, parcel, path):
-                why = "the file was changed, or opened for writing, after the scan"
-                _log.info(events.FILE_RELEASED, inbox=inbox.name, file=path, parcel=parcel, why=why)
-    if not packed.parts:
-        remove_if_empty(disk, folders, parcel)
+    """Move refused files to failed/ and busy files back to inbox/; return how many were refused.
+
+    A file that can't be moved counts as unreadable, so that its parcel's message says that it is there: the sweep tries again.
+    Raises OSError if the parcel has no file to send.
+    """
+    refused, errors = 0, []
+    for path, reason in (*packed.refused, *((path, None) for path in packed.busy)):
+        try:
+            if reason is None:
+                _release_busy(disk, folders, inbox, parcel, path)
+            else:
+                refused += fail_file(disk, folders, inbox, parcel, path, reason, attempts=0) is not None
+        except OSError as error:
+            if not isinstance(error, BlockingIOError):  # a move to another mount must wait for the writer
+                errors.append(error)
+            packed.unreadable.append(path)
+    if packed.parts:
+        return refused
+    if errors:
+        raise errors[0]
+    remove_if_empty(disk, folders, parcel)
     return refused
+
+
+def _release_busy(disk: Disk, folders: Folders, inbox: Inbox, parcel: str, path: bytes) -> None:
+    if release_file(disk, folders, parcel, path):
+        why = "the file was changed, or opened for writing, after the scan"
+        _log.info(events.FILE_RELEASED, inbox=inbox.name, file=path, parcel=parcel, why=why)

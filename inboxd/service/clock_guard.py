@@ -18,6 +18,8 @@ JUMP_SECONDS = 3600.0
 """Difference between the clock and the time since boot from which the clock has jumped: clocks are adjusted by less."""
 OFF_SECONDS_MAX = 86_400.0
 """How long a machine may have been off without its clock counting as wrong at the next boot."""
+STARTING_SECONDS = 3600.0
+"""How long after a boot a network may set the clock of a machine whose clock has no battery."""
 PAUSE_SECONDS = 86_400.0
 """How long ages count for nothing after a jump: time for a person to notice a wrong clock."""
 
@@ -56,7 +58,8 @@ def next_record(previous: ClockRecord | None, now: ClockReading) -> ClockRecord:
     is_same_boot = last.boot == now.boot and now.uptime >= last.uptime
     elapsed = now.uptime - last.uptime if is_same_boot else now.uptime
     jump = now.time - last.time - elapsed
-    if not is_same_boot and 0 < jump <= OFF_SECONDS_MAX:  # the machine was off
+    is_starting = not is_same_boot or last.uptime < STARTING_SECONDS
+    if is_starting and 0 < jump <= OFF_SECONDS_MAX:  # the machine was off
         jump = 0.0
     if abs(jump) > JUMP_SECONDS:
         return ClockRecord(now, PAUSE_SECONDS, jump)

@@ -91,7 +91,7 @@ class OutcomeApplier:
         files = [FileOutcome(path, Verdict.REJECTED, escape(str(stored.get("result"))), version=version) for path in paths]
         for file in files:
             self._apply_unless_changed(Outcome(parcel, self._inbox.name, attempts, ()), file)
-        self._close(parcel, files)
+        self._close(parcel, files or _gone(lease))
 
     def apply_crash(self, parcel: str, lease: Lease) -> None:
         """Count a worker's crash on a parcel; retry the files, or fail a lone file that has crashed too many workers."""
@@ -100,7 +100,10 @@ class OutcomeApplier:
         )
         # If we die here, or below: the crash is counted, the lease lapses, and the sweep continues with the remaining files.
         paths = list_dropped(self._disk, self._folders, parcel, lease)
-        if crashes is None or not paths:
+        if crashes is None:
+            return
+        if not paths:
+            self.close_without_file(parcel, lease)
             return
         _log.warning(
             events.PARCEL_CRASHED, inbox=self._inbox.name, parcel=parcel, files=len(paths), crashes=crashes, worker=lease.owner
@@ -129,6 +132,11 @@ class OutcomeApplier:
             self._split_all(parcel, paths)
         else:
             self._republisher.publish(parcel, paths, retries=retries)
+
+    def close_without_file(self, parcel: str, lease: Lease | None) -> None:
+        """Close a parcel whose only file is gone; what its handler has left goes to failed/."""
+        if gone := _gone(lease):
+            self._close(parcel, gone)
 
     def _split_all(self, parcel: str, paths: list[bytes]) -> None:
         """Publish each file in a parcel of its own, and close the original parcel."""
@@ -257,7 +265,13 @@ def list_dropped(disk: Disk, folders: Folders, parcel: str, lease: Lease | None)
     """Return the paths of a parcel's files without a handler's outputs, as far as its lease tells them apart."""
     paths = list_files(disk, folders, parcel)
     lone = lone_file_from_bytes(lease.lone_file) if lease else None
-    return [lone[0]] if lone and lone[0] in paths else paths
+    return [path for path in paths if path == lone[0]] if lone else paths
+
+
+def _gone(lease: Lease | None) -> list[FileOutcome]:
+    """Return the outcome of a parcel's only file that is no longer there; [] if the lease does not name it."""
+    lone = lone_file_from_bytes(lease.lone_file) if lease else None
+    return [FileOutcome(lone[0], Verdict.REJECTED)] if lone else []
 
 
 def _common_prefix(first: bytes, second: bytes) -> int:

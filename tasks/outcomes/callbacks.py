@@ -80,7 +80,7 @@ def _apply_apart(context: WorkerContext, inbox: Inbox, parcel: str, apply: Calla
         apply()
         return
     with _log_if_unavailable(context, inbox, parcel):
-        run_detached(mount, apply, WAIT_SECONDS, HUNG_SECONDS)
+        run_detached(context.disk, mount, apply, WAIT_SECONDS, HUNG_SECONDS)
 
 
 @contextlib.contextmanager

@@ -29,11 +29,11 @@ class Republisher:
         """
         disk, folders, inbox = self._context.disk, self._folders, self._inbox
         packed = pack(disk, folders, inbox, parcel, paths)
+        self._tally.count_filed(inbox.name, REFUSED, files=dispose_of_unpacked(disk, folders, inbox, parcel, packed))
         if packed.parts:
             message = build_parcel(packed, parcel, inbox, self._context.host)
             send_parcel(self._context.app, message, inbox, retries=retries, countdown=countdown)
             _log.info(events.PARCEL_REPUBLISHED, inbox=inbox.name, parcel=parcel, files=len(packed.parts))
-        self._tally.count_filed(inbox.name, REFUSED, files=dispose_of_unpacked(disk, folders, inbox, parcel, packed))
 
     def split_off(self, parcel: str, path: bytes, *, failure: str | None = None) -> None:
         """Send one file in a parcel of its own; no-op if the file is missing. Raises OSError, BrokerUnavailable.

@@ -41,7 +41,7 @@ def _sweep_apart(context: WorkerContext, sweep: str, inbox: Inbox, action: Calla
         _sweep_one(context, sweep, inbox, action)
         return
     try:
-        run_detached(mount, lambda: _sweep_one(context, sweep, inbox, action), WAIT_SECONDS, HUNG_SECONDS)
+        run_detached(context.disk, mount, lambda: _sweep_one(context, sweep, inbox, action), WAIT_SECONDS, HUNG_SECONDS)
     except FolderUnavailable as error:
         context.record_if_outage(inbox, error, sweep)
 

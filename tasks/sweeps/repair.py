@@ -13,7 +13,7 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, queued_task_ids
 from inboxd.messaging.results import ResultRecord, read_results
-from inboxd.spool.claims import list_parcels, remove_if_empty
+from inboxd.spool.claims import list_files, list_parcels, remove_if_empty
 from inboxd.spool.layout import Folders, created_at
 from inboxd.tasks.outcomes.apply import OutcomeApplier, is_final_result, list_dropped
 from inboxd.tasks.process_state.context import WorkerContext
@@ -104,6 +104,8 @@ class Repair:
 
     def _inspect(self, parcel: str, lease: Lease | None, stored: ResultRecord) -> ClaimedParcel:
         files = len(list_dropped(self._context.disk, self._folders, parcel, lease))
+        if not files and list_files(self._context.disk, self._folders, parcel):
+            files = 1  # only outputs of a file that is gone: the parcel is not empty
         return ClaimedParcel(parcel, time.time() - created_at(parcel), files, is_final_result(stored))
 
     def _is_just_finished(self, lease: Lease | None) -> bool:
@@ -142,6 +144,9 @@ class Repair:
                 self._remove(parcel, lease)
 
     def _republish(self, parcel: str, paths: list[bytes], lease: Lease | None) -> None:
+        if not paths:
+            self._applier.close_without_file(parcel, lease)
+            return
         grace = self._context.settings.sweep.grace_seconds
         if self._context.leases.requeue_if_unchanged(parcel, lease, grace) is not None:
             used = min(lease.attempts_used, self._inbox.retries) if lease else 0

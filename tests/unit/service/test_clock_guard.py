@@ -20,12 +20,13 @@ from inboxd.service.clock_guard import (
 )
 
 HOUR, DAY = 3600.0, 86_400.0
-LAST = ClockRecord(ClockReading("boot", 1000.0, 1e9))
+UP = 10_000.0
+LAST = ClockRecord(ClockReading("boot", UP, 1e9))
 
 
 @pytest.mark.parametrize("jump", [40 * DAY, -40 * DAY, 2 * HOUR, -2 * HOUR])
 def test_a_jump_starts_a_pause_of_a_day(jump: float) -> None:
-    record = next_record(LAST, ClockReading("boot", 1000.0 + HOUR, 1e9 + HOUR + jump))
+    record = next_record(LAST, ClockReading("boot", UP + HOUR, 1e9 + HOUR + jump))
 
     assert (record.pause_seconds, record.jump_seconds) == (PAUSE_SECONDS, jump)
     assert "set forward by" in describe_pause(record) if jump > 0 else "set back by" in describe_pause(record)
@@ -33,20 +34,20 @@ def test_a_jump_starts_a_pause_of_a_day(jump: float) -> None:
 
 @pytest.mark.parametrize("adjusted", [0.0, 1800.0, -1800.0])
 def test_time_that_passes_and_small_adjustments_are_no_jump(adjusted: float) -> None:
-    record = next_record(LAST, ClockReading("boot", 1000.0 + 40 * DAY, 1e9 + 40 * DAY + adjusted))
+    record = next_record(LAST, ClockReading("boot", UP + 40 * DAY, 1e9 + 40 * DAY + adjusted))
 
     assert record.pause_seconds == 0
     assert describe_pause(record) == ""
 
 
 def test_a_pause_lasts_a_day_of_uptime_and_a_second_jump_starts_it_again() -> None:
-    jumped = next_record(LAST, ClockReading("boot", 1000.0, 2e9))
-    later = next_record(jumped, ClockReading("boot", 1000.0 + 10 * HOUR, 2e9 + 10 * HOUR))
-    corrected = next_record(later, ClockReading("boot", 1000.0 + 11 * HOUR, 1e9 + 11 * HOUR))
+    jumped = next_record(LAST, ClockReading("boot", UP, 2e9))
+    later = next_record(jumped, ClockReading("boot", UP + 10 * HOUR, 2e9 + 10 * HOUR))
+    corrected = next_record(later, ClockReading("boot", UP + 11 * HOUR, 1e9 + 11 * HOUR))
 
     assert later.pause_seconds == 14 * HOUR
     assert corrected.pause_seconds == PAUSE_SECONDS
-    end = ClockReading("boot", 1000.0 + 35 * HOUR, 1e9 + 35 * HOUR)
+    end = ClockReading("boot", UP + 35 * HOUR, 1e9 + 35 * HOUR)
     assert next_record(corrected, end).pause_seconds == 0
 
 
@@ -55,6 +56,14 @@ def test_a_pause_lasts_a_day_of_uptime_and_a_second_jump_starts_it_again() -> No
 )
 def test_after_a_reboot_a_machine_may_have_been_off_for_a_day(off_seconds: float, pause: float) -> None:
     assert next_record(LAST, ClockReading("next boot", 30.0, 1e9 + 30.0 + off_seconds)).pause_seconds == pause
+
+
+def test_a_clock_without_a_battery_may_be_set_by_the_network_soon_after_the_boot() -> None:
+    early = ClockRecord(ClockReading("boot", 20.0, 1e9))
+
+    assert next_record(early, ClockReading("boot", 30.0, 1e9 + 8 * HOUR)).pause_seconds == 0
+    assert next_record(early, ClockReading("boot", 30.0, 1e9 + 40 * DAY)).pause_seconds == PAUSE_SECONDS
+    assert next_record(early, ClockReading("boot", 30.0, 1e9 - 8 * HOUR)).pause_seconds == PAUSE_SECONDS
 
 
 def test_the_first_reading_is_no_jump() -> None:

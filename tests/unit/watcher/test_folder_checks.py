@@ -3,6 +3,7 @@
 import errno
 import math
 import shutil
+import threading
 import time
 from pathlib import Path, PurePath
 from typing import Any
@@ -251,3 +252,20 @@ def test_the_status_names_the_watched_inboxes_and_why_nothing_is_claimed(tmp_pat
             )
 
         assert manager.look()[-1] == "STOPPING=1"
+
+
+def test_of_inboxes_that_need_not_be_there_those_that_are_are_watched(tmp_path: Path, logged: list[dict[str, Any]]) -> None:
+    """A mount that is missing when a loop starts holds up none of the loop's other inboxes."""
+    watcher = Watcher({"a": Spool.make(tmp_path / "a"), "b": Spool(tmp_path / "b")}, logged)
+    watcher.daemon._on_loop = lambda: None  # noqa: SLF001 - as in the loop of a mount
+    watcher.spools["a"].put(b"inbox/first")
+    thread = threading.Thread(target=watcher.daemon.run)
+    thread.start()
+    try:
+        eventually(lambda: watcher.has_sent(b"first"))
+        assert "No such file" in (watcher.daemon.reports()["b"].outage or "")
+        Spool.make(tmp_path / "b").put(b"inbox/second")
+        eventually(lambda: watcher.has_sent(b"first", b"second"))
+    finally:
+        watcher.hints.put(Hint(HintKind.STOP))
+        thread.join(10.0)

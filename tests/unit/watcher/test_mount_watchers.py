@@ -30,7 +30,7 @@ def test_inboxes_on_local_mounts_belong_to_the_main_loop() -> None:
 def test_inboxes_on_one_network_mount_share_a_loop() -> None:
     found = _partition(Mount(2, "nfs4", "/srv"))
 
-    assert found == Partition({}, {"/srv": {"drop": ScanPart(), "other": ScanPart()}})
+    assert found == Partition({}, {"/srv (mount 2)": {"drop": ScanPart(), "other": ScanPart()}})
 
 
 @pytest.mark.parametrize("kind", ["fuse.sshfs", "xfs"])
@@ -40,8 +40,8 @@ def test_a_mount_below_an_inbox_has_a_loop_and_is_skipped_by_the_inbox_s_own(kin
 
     assert found.own == {"drop": ScanPart(skipped=frozenset({b"a b", b"a b/c"})), "other": ScanPart()}
     assert found.apart == {
-        "/srv/drop/inbox/a b": {"drop": ScanPart(b"a b", frozenset({b"a b/c"}))},
-        "/srv/drop/inbox/a b/c": {"drop": ScanPart(b"a b/c")},
+        "/srv/drop/inbox/a b (mount 2)": {"drop": ScanPart(b"a b", frozenset({b"a b/c"}))},
+        "/srv/drop/inbox/a b/c (mount 3)": {"drop": ScanPart(b"a b/c")},
     }
 
 
@@ -50,8 +50,8 @@ def test_mounts_below_an_inbox_that_is_not_recursive_are_not_watched() -> None:
 
 
 def test_an_inbox_that_copies_has_a_loop_of_its_mount() -> None:
-    assert _partition(claim="copy").apart == {"/ (copies)": {"drop": ScanPart()}}
-    assert _partition(Mount(2, "xfs", "/srv/drop/inbox")).apart == {"/srv/drop/inbox (copies)": {"drop": ScanPart()}}
+    assert _partition(claim="copy").apart == {"/ (mount 1), copies": {"drop": ScanPart()}}
+    assert _partition(Mount(2, "xfs", "/srv/drop/inbox")).apart == {"/srv/drop/inbox (mount 2), copies": {"drop": ScanPart()}}
 
 
 def test_without_a_mount_table_all_belongs_to_the_main_loop() -> None:
@@ -73,7 +73,7 @@ class FakeLoop:
             self._release.wait()
             return
         while not self._watcher.hints.wait(0.05):
-            self._watcher.stamp()
+            self._watcher.stamp_loop()
 
     def reports(self, outage: str) -> dict[str, InboxReport]:
         return {name: InboxReport("polling", "", is_busy=False, outage=outage or None) for name in self._watcher.parts}
@@ -119,7 +119,7 @@ def test_a_loop_runs_for_each_mount_and_goes_on_while_nothing_changes(loops: Loo
     loops.watchers.keep_running()
 
     eventually(lambda: len(loops.made) == 2)
-    assert {watcher.name for watcher in loops.made} == {SCANS.point, OTHER.point}
+    assert {watcher.name for watcher in loops.made} == {SCANS.name, OTHER.name}
     whole, below = loops.watchers.reports()
     assert whole.keys() == {"other"}
     assert below.keys() == {"drop"}
@@ -138,7 +138,7 @@ def test_a_hung_loop_is_reported_and_no_second_one_is_started_for_its_mount(loop
     loops.release = threading.Event()
     loops.apply(SCANS, OTHER)
     eventually(lambda: "does not answer" in (loops.watchers.reports()[1]["drop"][0].outage or ""))
-    eventually(lambda: "/mnt/other does not answer" in (loops.watchers.reports()[0]["other"].outage or ""))
+    eventually(lambda: "/mnt/other (mount 3) does not answer" in (loops.watchers.reports()[0]["other"].outage or ""))
 
     loops.settings = Settings(
         inbox={"drop": {"root": "/srv/drop", "retries": 9}, "other": {"root": "/mnt/other", "retries": 9}}
@@ -160,6 +160,20 @@ def test_a_loop_whose_folders_are_missing_reports_that_and_tries_again(loops: Lo
     loops.error = None
 
     eventually(lambda: loops.watchers.reports()[1]["drop"][0].outage is None)
+
+
+def test_another_mount_on_the_same_point_has_a_loop_although_the_first_one_hangs(loops: Loops) -> None:
+    loops.release = threading.Event()
+    loops.apply(OTHER)
+    eventually(lambda: bool(loops.made) and bool(loops.made[0].silence))
+    hung = loops.release
+    loops.release = None
+
+    loops.apply(Mount(9, "nfs4", OTHER.point))
+
+    eventually(lambda: len(loops.made) == 2)
+    assert loops.watchers.reports()[0]["other"].outage is None
+    hung.set()
 
 
 def test_a_refused_thread_is_tried_again(loops: Loops, monkeypatch: pytest.MonkeyPatch) -> None:

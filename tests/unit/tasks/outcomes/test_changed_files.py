@@ -1,5 +1,6 @@
 """A file that was changed after it was packed is handed out again; what a handler leaves in claimed/ is filed unhandled."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -9,13 +10,15 @@ from typing import Any
 import pytest
 from celery.states import FAILURE
 from structlog.testing import capture_logs
+from support.disk.disks import RefusingDisk
 from support.disk.spools import Spool
 from support.parts import fake_context
 from support.parts.fakes import FakeLeases, FakePublisher
 
+from inboxd.intake.packing import Packed, build_parcel, dispose_of_unpacked
 from inboxd.logs import events
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_to_bytes, outcome_to_wire
-from inboxd.messaging.payload import Parcel
+from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.error_note import parse_note
 from inboxd.spool.requeue import list_failed_files
 from inboxd.tasks.outcomes.callbacks import failed, succeeded
@@ -186,6 +189,36 @@ def test_an_output_of_a_file_that_failed_is_filed_in_failed_and_not_retried_with
     with claimed.spool.folders() as folders:
         assert [failure.path for failure in list_failed_files(claimed.context.disk, folders)] == [b"a.txt"]
     assert claimed.sent.parcels == [claimed.parcel]
+
+
+def test_what_a_handler_unpacked_before_it_removed_its_file_and_failed_is_not_handled(claimed: Claimed) -> None:
+    (part,) = claimed.parcel.files
+    claimed.leases.start(claimed.parcel.id, "me", 60.0, lone_file=lone_file_to_bytes(part.filename, part.version))
+    claimed.sent.results[claimed.parcel.id] = {
+        "status": FAILURE,
+        "result": {"exc_type": "HandlerFailed", "exc_message": ["no"]},
+    }
+    claimed.place("page1.txt").write_bytes(b"1")
+    claimed.place("page2.txt").write_bytes(b"2")
+    claimed.place("a.txt").unlink()
+
+    failed(claimed.context, "drop", claimed.parcel.id)
+
+    assert claimed.spool.failed_files() == {b"page1.txt": b"1", b"page2.txt": b"2"}
+    assert claimed.sent.parcels == [claimed.parcel]
+
+
+def test_a_refused_file_that_can_not_be_moved_is_named_in_the_message_and_is_no_output(tmp_path: Path) -> None:
+    spool = Spool.make(tmp_path / "drop")
+    parcel = spool.claimed(b"good", b"refused")
+    with spool.folders() as folders:
+        packed = Packed(refused=[(b"refused", "a reason")])
+        packed.parts.append(FilePart(b"good", "text/plain", 7, {"id": "1"}, b"content"))
+        disk = RefusingDisk("rename", b"refused", errno.EIO)
+
+        assert dispose_of_unpacked(disk, folders, spool.inbox(), parcel, packed) == 0
+
+    assert build_parcel(packed, parcel, spool.inbox(), "here").unreadable == (b"refused",)
 
 
 def test_outputs_of_several_files_go_where_their_files_go(tmp_path: Path) -> None:
