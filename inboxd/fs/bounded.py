@@ -66,7 +66,7 @@ def run_bounded(disk: Disk, where: Mount, action: Callable[[], _T], seconds: flo
         raise call.errors[0]
     if call.results:
         return call.results[0]
-    raise FolderUnavailable(f"{where.name} did not answer within {seconds:g} s")
+    raise FolderUnavailable(f"{where.name} does not answer within {seconds:g} s: check its server")
 
 
 def run_detached(disk: Disk, where: Mount, action: Callable[[], object], seconds: float, hung_seconds: float) -> None:

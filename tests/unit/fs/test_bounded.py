@@ -51,7 +51,7 @@ def test_a_call_returns_its_value_or_raises_its_error(disk: AnsweringDisk, where
 
 def test_a_call_that_hangs_is_left_and_the_next_ones_fail_until_the_mount_answers(disk: AnsweringDisk, where: Mount) -> None:
     release = threading.Event()
-    with pytest.raises(FolderUnavailable, match="did not answer within"):
+    with pytest.raises(FolderUnavailable, match="does not answer within"):
         run_bounded(disk, where, release.wait, 0.05)
     time.sleep(0.05)
 
