@@ -96,6 +96,7 @@ class ConsumerWatchdog:
         if not is_silent:
             self._service_manager.ping_watchdog()
             self._register(consumer)
+            self._service_manager.ping_watchdog()  # Redis may have hung since: the next check takes as long once more
         if consumer is None:  # it has not started yet: without pings, the service manager restarts the worker
             return True
         self._service_manager.set_status("Redis is unavailable, reconnecting" if self._is_broker_unavailable else "consuming")
