@@ -183,7 +183,7 @@ MUTANTS = (
     Mutant(
         "a claim keeps files that were opened for writing meanwhile",
         "inboxd/intake/inspection.py",
-        "    if disk.check_writers(file) is WriterCheck.BUSY:\n",
+        "    if writers is WriterCheck.BUSY:\n",
         "    if False:\n",
         ("tests/unit/intake/test_packing.py",),
     ),

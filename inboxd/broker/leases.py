@@ -3,7 +3,6 @@
 Losing all leases (FLUSHALL) loses no file: a claimed parcel without a lease is published again.
 """
 
-import hashlib
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,9 +18,6 @@ KEY = "inboxd:parcel:"
 SECONDS_PER_FILE_KEY = "inboxd:seconds_per_file:"
 DATASET_KEY = "inboxd:dataset"
 PROGRESS_KEY = "inboxd:progress:"
-CHANGES_KEY = "inboxd:changes:"
-CHANGES_SECONDS = 600
-"""Seconds after which a file's changes are no longer counted: a later file may have the same name."""
 OUTCOME_KEY = "celery-task-meta-"  # Celery's key prefix for results
 NEWEST_WEIGHT = 0.3
 """Weight of the newest parcel in an inbox's moving average of seconds per file."""
@@ -146,15 +142,6 @@ class Leases:
         with translate_redis_errors():
             args = [token, state.value, _to_ms(seconds), next_token, self._keep_ms]
             return bool(self._update(keys=[KEY + parcel], args=args))
-
-    def count_change(self, inbox: str, path: bytes) -> int:
-        """Count a change of a file while it was claimed; return how many there were, each within CHANGES_SECONDS."""
-        key = f"{CHANGES_KEY}{inbox}:{hashlib.blake2b(path, digest_size=16).hexdigest()}"
-        with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
-            pipe.incr(key)
-            pipe.expire(key, CHANGES_SECONDS)
-            count, _ = pipe.execute()
-        return int(count)
 
     def mark_filed(self, parcel: str) -> LeaseState | None:
         """Record that a parcel's files are filed, so that later copies of its message are dropped; delete its other keys.

@@ -23,10 +23,14 @@ def file_version(stat: Stat) -> FileVersion:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A complete file; ``content`` is None if the file is larger than ``inline_bytes_max``."""
+    """A complete file; ``content`` is None if the file is larger than ``inline_bytes_max``.
+
+    ``is_unsure``: the system can't show whether a program has it open for writing.
+    """
 
     stat: Stat
     content: bytes | None
+    is_unsure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +85,16 @@ def _inspect_open(disk: Disk, file: Fd, inbox: Inbox) -> Inspection:
         return Refused(reason)
     if looks_sparse(stat) and disk.has_holes(file, stat.size):
         return Refused(f"a sparse file: its size is {stat.size} bytes, but only {stat.allocated} bytes are stored on disk")
-    if disk.check_writers(file) is WriterCheck.BUSY:
+    writers = disk.check_writers(file)
+    if writers is WriterCheck.BUSY:
         return Busy()
+    is_unsure = writers is WriterCheck.UNKNOWN
     if stat.size > inbox.inline_bytes_max:
-        return Accepted(stat, None)
+        return Accepted(stat, None, is_unsure)
     content = _read_exactly(disk, file, stat.size)
     if content is None or file_version(disk.fstat(file)) != file_version(stat):
         return Busy()
-    return Accepted(stat, content)
+    return Accepted(stat, content, is_unsure)
 
 
 def _read_exactly(disk: Disk, file: Fd, size: int) -> bytes | None:

@@ -59,8 +59,8 @@ def pack(
             case OSError():
                 errors.append(inspection)
                 packed.unreadable.append(path)
-            case Accepted(stat, content):
-                part = _build_part(path, stat, inbox.name, parcel, content, bytes_left)
+            case Accepted() as accepted:
+                part = _build_part(path, accepted, inbox.name, parcel, bytes_left)
                 bytes_left -= len(part.stream or b"")
                 packed.parts.append(part)
             case Refused(reason):
@@ -101,7 +101,8 @@ def _inspect_all(
                 yield path, inspection
 
 
-def _build_part(path: bytes, stat: Stat, inbox: str, parcel: str, content: bytes | None, bytes_left: int) -> FilePart:
+def _build_part(path: bytes, accepted: Accepted, inbox: str, parcel: str, bytes_left: int) -> FilePart:
+    stat, content = accepted.stat, accepted.content
     headers: dict[str, str | float] = {
         "id": file_id(inbox, path, stat),
         "mtime": stat.mtime_ns / 1e9,
@@ -110,7 +111,9 @@ def _build_part(path: bytes, stat: Stat, inbox: str, parcel: str, content: bytes
     if content is not None:
         headers["sha256"] = hashlib.sha256(content).hexdigest()
     stream = content if content is not None and len(content) <= bytes_left else None
-    return FilePart(path, guess_content_type(path), stat.size, headers, stream, packed_version(stat))
+    return FilePart(
+        path, guess_content_type(path), stat.size, headers, stream, packed_version(stat, is_unsure=accepted.is_unsure)
+    )
 
 
 def file_id(inbox: str, path: bytes, stat: Stat) -> str:

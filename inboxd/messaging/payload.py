@@ -126,8 +126,8 @@ def version_from_wire(wire: object) -> PackedVersion | None:
     """Return a file's version from a message. Raises TypeError or ValueError if it is malformed."""
     if wire is None:
         return None
-    size, mtime_ns, ctime_ns = (expect_type(int, value) for value in expect_type(list, wire))
-    return PackedVersion(size, mtime_ns, ctime_ns)
+    size, mtime_ns, ctime_ns, is_unsure = (expect_type(int, value) for value in expect_type(list, wire))
+    return PackedVersion(size, mtime_ns, ctime_ns, bool(is_unsure))
 
 
 def paths_from_wire(wire: object) -> tuple[bytes, ...]:

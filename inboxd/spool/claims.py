@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from inboxd.fs.copy import move_by_copy
-from inboxd.fs.folders import DirHandle, open_path
+from inboxd.fs.folders import DirHandle, open_path, opened_path
 from inboxd.fs.names import TEMP_NAME
 from inboxd.fs.rename import move_into_new, move_to_free_name
 from inboxd.fs.syscalls import Disk, Fd, closing
@@ -131,6 +131,30 @@ def split_off(disk: Disk, folders: Folders, parcel: str, path: bytes, new_parcel
     if not is_moved:
         remove_if_empty(disk, folders, new_parcel)
     return is_moved
+
+
+def reclaim(disk: Disk, folders: Folders, filed: bytes, path: bytes, new_parcel: str) -> bool:
+    """Move a file from done/ into a new parcel without a lease, under its path below inbox/; return False if it is missing."""
+    parts, name = split_path(path)
+    filed_parts, filed_name = split_path(filed)
+    try:
+        with opened_path(disk, folders.done, filed_parts) as done_at:
+            disk.stat(done_at, filed_name)
+            # If we die here, or below: an empty parcel, which the next sweep removes; the file is in done/.
+            disk.mkdir(folders.claimed, new_parcel.encode(), CLAIMED_MODE)
+            with (
+                closing(disk, disk.open_folder(folders.claimed, new_parcel.encode())) as new_folder,
+                DirHandle(disk, new_folder, CLAIMED_MODE) as dst,
+            ):
+                dst_at, _ = dst.open(parts)
+                # If we die here: the file is in a parcel without a lease, which recovery publishes.
+                move_into_new(disk, done_at, filed_name, dst_at, name)
+    except OSError as error:
+        remove_if_empty(disk, folders, new_parcel)
+        if error.errno in MOVED_AWAY:
+            return False
+        raise
+    return True
 
 
 def release_file(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bool:

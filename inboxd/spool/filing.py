@@ -10,7 +10,7 @@ from typing import Self
 from inboxd.fs.folders import DirHandle, opened_path
 from inboxd.fs.names import TEMP_PREFIX, free_names
 from inboxd.fs.rename import exists, move, move_to_free_name
-from inboxd.fs.syscalls import Disk, Fd, closing
+from inboxd.fs.syscalls import Disk, Fd, Stat, closing
 from inboxd.spool.claims import MOVED_AWAY
 from inboxd.spool.error_note import NOTE_BYTES_MAX, is_note, note_name, signature
 from inboxd.spool.layout import DONE, FAILED, FOLDER_MODE, Folders, split_path
@@ -87,6 +87,18 @@ def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
             if error.errno not in MOVED_AWAY:
                 raise
     return False
+
+
+def stat_filed(disk: Disk, folders: Folders, path: bytes) -> Stat | None:
+    """Return the stat of a file in done/, None if it is missing. Raises OSError."""
+    parts, name = split_path(path)
+    try:
+        with opened_path(disk, folders.done, parts) as at:
+            return disk.stat(at, name)
+    except OSError as error:
+        if error.errno in MOVED_AWAY:
+            return None
+        raise
 
 
 class _naming_folder:  # noqa: N801 - used like a function: with _naming_folder(DONE)

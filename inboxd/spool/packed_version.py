@@ -8,20 +8,24 @@ from inboxd.spool.layout import Folders
 
 
 class PackedVersion(NamedTuple):
-    """A file's size in bytes and its times in nanoseconds, after its claim. A new inode has another ctime, too."""
+    """A file's size in bytes and its times in nanoseconds, after its claim. A new inode has another ctime, too.
+
+    ``is_unsure``: the system could not show whether a program has the file open for writing.
+    """
 
     size: int
     mtime_ns: int
     ctime_ns: int
+    is_unsure: bool = False
 
 
 class FileChanged(Exception):
     """A claimed file is not as it was when it was packed."""
 
 
-def packed_version(stat: Stat) -> PackedVersion:
+def packed_version(stat: Stat, *, is_unsure: bool = False) -> PackedVersion:
     """Return the version of the file with this ``stat``."""
-    return PackedVersion(stat.size, stat.mtime_ns, stat.ctime_ns)
+    return PackedVersion(stat.size, stat.mtime_ns, stat.ctime_ns, is_unsure)
 
 
 def raise_if_changed(disk: Disk, folders: Folders, stat: Stat, expected: PackedVersion | None) -> None:
@@ -29,9 +33,8 @@ def raise_if_changed(disk: Disk, folders: Folders, stat: Stat, expected: PackedV
 
     On network and FUSE mounts the ctime does not count: there a client may learn late that its own rename has changed it.
     """
-    version = packed_version(stat)
-    if expected in (None, version):
+    if expected is None or (stat.size, stat.mtime_ns, stat.ctime_ns) == expected[:3]:
         return
-    if version[:2] == expected[:2] and find_mount(disk, folders.claimed).is_network:
+    if (stat.size, stat.mtime_ns) == expected[:2] and find_mount(disk, folders.claimed).is_network:
         return
     raise FileChanged

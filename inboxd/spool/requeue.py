@@ -1,4 +1,4 @@
-"""Requeue failed files: move them back to their path in inbox/, and store their failures for their next error note."""
+"""Requeue filed files: move them back to their path in inbox/; a failed one's failures are stored for its next error note."""
 
 import contextlib
 import errno
@@ -100,16 +100,36 @@ def _requeue(disk: Disk, folders: Folders, at: Fd, name: bytes, failure: FailedF
     if failure.note:
         # If we die here: an unneeded history; the next attempt replaces it, or retention removes it.
         save_history(disk, folders.failed, stat, failure.note.history)
-    inbox_parts, inbox_name = split_path(failure.original_path)
-    # If we die here: perhaps an additional empty folder in inbox/, which the next attempt uses, or the watcher prunes.
-    dst_at, dst_parts = make_path(disk, folders.inbox, inbox_parts, FOLDER_MODE)
-    with closing(disk, dst_at):
-        dst_name = move_to_free_name(disk, at, name, dst_at, inbox_name)
+    requeued = _move_to_inbox(disk, folders, at, name, failure.original_path)
     # If we die here: a note without its file, which retention removes; its content is in the history.
     if is_note(note_text) and read_note(disk, at, note_name(name)) == note_text:  # else the note is of another file by now
         with contextlib.suppress(FileNotFoundError):
             disk.unlink(at, note_name(name))
-    return b"/".join((*dst_parts, dst_name))
+    return requeued
+
+
+def requeue_filed(disk: Disk, folders: Folders, filed: bytes, path: bytes) -> bytes | None:
+    """Move a file from done/ back to inbox/, under ``path`` or the next free name; return its path there, None if missing.
+
+    Raises OSError, with the file in done/ or in inbox/.
+    """
+    parts, name = split_path(filed)
+    try:
+        with opened_path(disk, folders.done, parts) as at:
+            disk.stat(at, name)
+            return _move_to_inbox(disk, folders, at, name, path)
+    except OSError as error:
+        if error.errno in MOVED_AWAY:
+            return None
+        raise
+
+
+def _move_to_inbox(disk: Disk, folders: Folders, at: Fd, name: bytes, path: bytes) -> bytes:
+    parts, wanted_name = split_path(path)
+    # If we die here: perhaps an additional empty folder in inbox/, which the next attempt uses, or the watcher prunes.
+    dst_at, dst_parts = make_path(disk, folders.inbox, parts, FOLDER_MODE)
+    with closing(disk, dst_at):
+        return b"/".join((*dst_parts, move_to_free_name(disk, at, name, dst_at, wanted_name)))
 
 
 def _to_failed_file(disk: Disk, at: Fd, path: bytes, name: bytes, *, is_folder: bool = False) -> FailedFile:

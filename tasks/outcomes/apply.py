@@ -6,12 +6,14 @@ from collections.abc import Collection, Sequence
 
 from celery.states import FAILURE, SUCCESS
 
+from inboxd.broker.changes import FiledFile
 from inboxd.broker.counters import DONE, FAILED, REFUSED, Tally
 from inboxd.broker.inbox_outages import is_inbox_wide
 from inboxd.broker.leases import Lease, LeaseState
 from inboxd.broker.recovery import RecoveryAction, action_after_crash
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, HandlerFailed, RejectFile
+from inboxd.fs.bounded import foreign_mount
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
@@ -21,7 +23,7 @@ from inboxd.messaging.payload import FILES_MAX
 from inboxd.messaging.results import ResultRecord
 from inboxd.spool.claims import list_files, release_file, remove_if_empty
 from inboxd.spool.failing import fail_file, file_failed_output
-from inboxd.spool.filing import FilingFolders, is_filed, move_to_done
+from inboxd.spool.filing import FilingFolders, is_filed, move_to_done, stat_filed
 from inboxd.spool.layout import Folders, created_at
 from inboxd.spool.packed_version import FileChanged, PackedVersion
 from inboxd.tasks.outcomes.republish import Republisher
@@ -29,6 +31,8 @@ from inboxd.tasks.process_state.context import WorkerContext
 
 _FINAL_ERRORS = {RejectFile.__name__, HandlerFailed.__name__}
 """Task errors that fail a file for good; after any other error the parcel is published again."""
+
+CHANGED_REMEDY = "none if it is complete next time; else raise settle_seconds, or have it uploaded under a temporary name"
 
 _log = get_logger(__name__)
 
@@ -45,6 +49,7 @@ class OutcomeApplier:
         self._inbox = inbox
         self._folders = folders
         self._tally = Tally()
+        self._unsure: list[FiledFile] = []
         self._republisher = Republisher(context, inbox, folders, self._tally)
 
     def apply(self, outcome: Outcome) -> None:
@@ -176,11 +181,10 @@ class OutcomeApplier:
 
         Return False if it is not in claimed/.
         """
-        changes = self._context.leases.count_change(self._inbox.name, path)
+        changes = self._context.changes.count(self._inbox.name, path)
         _log.warning(
             events.FILE_CHANGED, inbox=self._inbox.name, file=path, parcel=outcome.parcel, changes=changes,
-            changes_max=self._inbox.changes_max,
-            remedy="none if it is complete next time; else raise settle_seconds, or have it uploaded under a temporary name",
+            changes_max=self._inbox.changes_max, remedy=CHANGED_REMEDY,
         )  # fmt: skip
         if changes <= self._inbox.changes_max:
             # If we die here: the file is in inbox/ again, or still claimed, and the change is counted twice.
@@ -189,10 +193,7 @@ class OutcomeApplier:
                 why = "the file was written to after it was packed"
                 _log.info(events.FILE_RELEASED, inbox=self._inbox.name, file=path, parcel=outcome.parcel, why=why)
             return is_released
-        reason = (
-            f"the file was changed {count_in_words(changes)} while it was processed, so that its result is not that of its "
-            "content: drop it again when it is complete"
-        )
+        reason = changed_too_often(changes)
         return self._fail(outcome.parcel, path, reason, outcome.attempt)
 
     def _file_done(self, outcome: Outcome, file: FileOutcome, done: FilingFolders | None) -> bool:
@@ -200,6 +201,7 @@ class OutcomeApplier:
         filed = move_to_done(self._disk, self._folders, outcome.parcel, path, done, expected=self._expected(file))
         if filed is None:
             return False
+        self._watch_if_unsure(file, filed)
         seconds = max(time.time() - created_at(outcome.parcel), 0.0)
         self._tally.count_filed(self._inbox.name, DONE, seconds)
         _log.info(
@@ -207,6 +209,14 @@ class OutcomeApplier:
             filed=filed, took_ms=round(seconds * 1000, 1),
         )  # fmt: skip
         return True
+
+    def _watch_if_unsure(self, file: FileOutcome, filed: bytes) -> None:
+        """Have sweeps look again at a filed file to which a program may still write unseen."""
+        version = self._expected(file)
+        if version and (version.is_unsure or foreign_mount(self._disk, self._inbox.root)):
+            stat = stat_filed(self._disk, self._folders, filed)
+            if stat:
+                self._unsure.append(FiledFile(file.path, filed, version.size, version.mtime_ns, stat.ino, time.time()))
 
     def _fail(self, parcel: str, path: bytes, reason: str, attempts: int, expected: PackedVersion | None = None) -> bool:
         filed = (
@@ -225,6 +235,9 @@ class OutcomeApplier:
             self._file_outputs(parcel, files, unreadable)
         # If we die here: a lease that expires, and perhaps a message whose files are missing.
         before = self._context.leases.mark_filed(parcel)
+        if self._unsure:
+            self._context.changes.watch(self._inbox.name, self._unsure)
+            self._unsure.clear()
         self._write_counts()
         return before
 
@@ -259,6 +272,14 @@ class OutcomeApplier:
         # If we die here: the statistics lack these files.
         with contextlib.suppress(BrokerUnavailable):
             self._context.counters.write(self._tally)
+
+
+def changed_too_often(changes: int) -> str:
+    """Return the reason for failing a file that was changed again and again."""
+    return (
+        f"the file was changed {count_in_words(changes)} while it was processed, so that its result is not that of its "
+        "content: drop it again when it is complete"
+    )
 
 
 def list_dropped(disk: Disk, folders: Folders, parcel: str, lease: Lease | None) -> list[bytes]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import redis
 from celery import Celery
 
+from inboxd.broker.changes import Changes
 from inboxd.broker.connection import make_client
 from inboxd.broker.counters import Counters
 from inboxd.broker.inbox_outages import is_inbox_wide, record_inbox_outage
@@ -30,6 +31,7 @@ class WorkerContext:
     disk: Disk
     client: redis.Redis
     leases: Leases
+    changes: Changes
     progress: Progress
     counters: Counters
     sweep_locks: SweepLocks
@@ -69,6 +71,7 @@ def make_context(settings: Settings, app: Celery) -> WorkerContext:
         disk,
         client,
         Leases(client, keep_seconds),
+        Changes(client),
         Progress(client, keep_seconds, disk, settings.state_dir / FOLDER),
         Counters(client, settings.host),
         SweepLocks(client, settings.host),

@@ -1,4 +1,4 @@
-"""The sweep for stale parcels: claimed ones whose message, worker or callback was lost."""
+"""The sweep for stale parcels, whose message, worker or callback was lost, and for files that were written to in done/."""
 
 import contextlib
 
@@ -14,6 +14,7 @@ from inboxd.messaging.celery_app import SWEEP_STALE
 from inboxd.spool.layout import open_folders
 from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.sweeps.each_inbox import end_outage, sweep_each
+from inboxd.tasks.sweeps.late_writes import hand_out_late_writes
 from inboxd.tasks.sweeps.repair import Repair
 
 FINAL_PING_SECONDS = 0.5
@@ -33,6 +34,7 @@ def sweep_stale(context: WorkerContext) -> None:
             repair = Repair(context, inbox, folders, after_outage=after_outage, finished_now=inbox.name in filing_outages)
             if recovered := repair.run():
                 _log.info(events.SWEEP_DONE, inbox=inbox.name, **recovered)
+            hand_out_late_writes(context, inbox, folders)
         if inbox.name in filing_outages or inbox.name in folder_outages:
             end_outage(context, inbox, "", SWEEP_STALE)
 

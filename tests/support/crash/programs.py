@@ -80,13 +80,14 @@ class Program:
         self._queue = self._in_redis(world.queue, OperationalError("on purpose"))
         self._results = self._in_redis(world.results, redis.ConnectionError("on purpose"))
         leases = self._in_redis(world.leases, BrokerUnavailable("on purpose"))
+        changes = self._in_redis(world.changes, BrokerUnavailable("on purpose"))
         progress = self._in_redis(world.progress, BrokerUnavailable("on purpose"))
         counters = self._in_redis(world.counters, BrokerUnavailable("on purpose"))
         client = self._in_redis(world.redis, redis.ConnectionError("on purpose"))
         app: Any = SimpleNamespace(send_task=self._queue.send_task, backend=self._results)
         disk: Any = self.fuse.add_part(world.disk) if fault and fault.on_disk else world.disk
         self.context = WorkerContext(
-            world.settings, app, disk, client, leases, _LossyProgress(progress), counters, SweepLocks(client, HOST)
+            world.settings, app, disk, client, leases, changes, _LossyProgress(progress), counters, SweepLocks(client, HOST)
         )
         renewer = RenewingOnce(leases, world.settings.work.lease_seconds)
         self._processor = ParcelProcessor(self.context, renewer)

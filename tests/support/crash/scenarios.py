@@ -11,6 +11,7 @@ from support.crash.programs import STEP_SECONDS, Program
 from support.crash.world import World, dead_process_token
 from support.disk.disks import LinkingDisk, TwoDisks
 
+from inboxd.broker.changes import FiledFile
 from inboxd.fs.syscalls import Disk
 from inboxd.spool.error_note import note_name
 from inboxd.spool.layout import new_parcel_id
@@ -71,6 +72,19 @@ def changed_file(world: World) -> None:
     handled_parcel({b"x/a": GOOD})(world)
     (place,) = (world.spool.root / "claimed").glob("*/x/a")
     place.write_bytes(place.read_bytes() + b", and more")
+
+
+def late_write(world: World) -> None:
+    """Leave a file in done/ that was written to after it was filed, and that the next sweep looks at."""
+    place = world.spool.put(b"done/x/a (2)", GOOD + b", and more")
+    world.changes.files.append(FiledFile(b"x/a", b"x/a (2)", len(GOOD), 0, place.stat().st_ino, 0.0))
+
+
+def late_write_too_often(world: World) -> None:
+    """Leave a file in done/ that was written to after it was filed, once more than is allowed."""
+    place = world.spool.put(b"done/x/a", REJECTED + b", and more")
+    world.changes.files.append(FiledFile(b"x/a", b"x/a", len(REJECTED), 0, place.stat().st_ino, 0.0))
+    world.changes.counts["drop", b"x/a"] = world.inbox.changes_max
 
 
 def handler_output(content: bytes) -> Callable[[World], None]:
@@ -186,6 +200,10 @@ SCENARIOS = (
     Scenario("success: a duplicate message comes first", duplicate_message, Program.work),
     Scenario("success: the file was changed", changed_file, work_once),
     Scenario("success: the file was changed, other disks", changed_file, work_once, LinkingDisk()),
+    Scenario("sweep: a file was written to in done/", late_write, Program.stale),
+    Scenario("sweep: a file was written to in done/", late_write, Program.stale, LinkingDisk()),
+    Scenario("sweep: written to in done/ too often", late_write_too_often, Program.stale),
+    Scenario("sweep: written to in done/ too often", late_write_too_often, Program.stale, LinkingDisk()),
     Scenario("success: the handler left an output", handler_output(GOOD), work_once),
     Scenario("failure: the handler left an output", handler_output(REJECTED), work_once),
     Scenario("failure: failed", handled_parcel({b"x/a.pdf": REJECTED}), work_once),

@@ -15,7 +15,7 @@ from support.crash.spool_scenarios import existing_notes, expected_notes, places
 from support.disk.disks import TwoDisks
 from support.disk.spools import Spool
 from support.parts.fake_context import HOST, settings
-from support.parts.fakes import FakeCounters, FakeLeases, FakeProgress
+from support.parts.fakes import FakeChanges, FakeCounters, FakeLeases, FakeProgress
 from support.processes import dead_token
 
 from inboxd.errors import TransientError
@@ -40,6 +40,7 @@ class World:
         self.settings = settings(self.inbox)
         self.queue, self.results = FakeQueue(), FakeResults()
         self.leases = FakeLeases(outcomes=self.results.stored)
+        self.changes = FakeChanges()
         self.progress = FakeProgress()
         self.counters = FakeCounters()
         self.redis = FakeRedis(self.queue, lambda: self.leases.now)
@@ -73,7 +74,9 @@ class World:
         """Record the current files: from now on none may be lost, and none handled again whose outcome is final."""
         files = self.spool.files()
         self.contents = set(places(files))
-        self.filed_before = {path: data for path, data in files.items() if path.startswith((b"done/", b"failed/"))}
+        changed = {b"done/" + file.filed for file in self.changes.files}
+        filed = {path: data for path, data in files.items() if path.startswith((b"done/", b"failed/"))}
+        self.filed_before = {path: data for path, data in filed.items() if path not in changed}
         self.handled_finally = {content for content in calls if not content.startswith(b"raise")}
 
     def mark_programs_dead(self) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import PurePath
 
 from support.disk.spools import NO_WAITS, Spool
-from support.parts.fakes import FakeCounters, FakeLeases, FakeProgress, FakePublisher, FakeRedis
+from support.parts.fakes import FakeChanges, FakeCounters, FakeLeases, FakeProgress, FakePublisher, FakeRedis
 
 from inboxd.config.settings import Inbox, Settings
 from inboxd.fs.syscalls import Disk
@@ -56,8 +56,12 @@ def settings(inbox: Inbox) -> Settings:
     )
 
 
-def make_worker_context(inbox: Inbox, leases: FakeLeases, sent: FakePublisher, disk: Disk | None = None) -> WorkerContext:
+def make_worker_context(
+    inbox: Inbox, leases: FakeLeases, sent: FakePublisher, disk: Disk | None = None, *, changes: FakeChanges | None = None
+) -> WorkerContext:
     """Return a worker context; ``sent`` keeps the messages that tasks send, and provides the stored results."""
     client = FakeRedis()
     locks = SweepLocks(client, HOST)
-    return WorkerContext(settings(inbox), sent, disk or Disk(), client, leases, FakeProgress(), FakeCounters(), locks)
+    return WorkerContext(
+        settings(inbox), sent, disk or Disk(), client, leases, changes or FakeChanges(), FakeProgress(), FakeCounters(), locks
+    )

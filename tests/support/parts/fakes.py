@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from inboxd.broker.changes import LOOK_SECONDS, FiledFile
 from inboxd.broker.counters import Tally
 from inboxd.broker.leases import Lease, LeaseState, StartAnswer, StartVerdict
 from inboxd.config.settings import Inbox
@@ -31,7 +32,6 @@ class FakeLeases:
     records: dict[str, _Record] = field(default_factory=dict)
     paces: dict[str, float] = field(default_factory=dict)
     outcomes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    changes: dict[tuple[str, bytes], int] = field(default_factory=dict)
 
     def queue(self, parcel: str, inbox: str, seconds: float, *, attempts: int = 0) -> float | None:
         record = self.records.setdefault(parcel, _Record(LeaseState.QUEUED, 0.0))
@@ -80,10 +80,6 @@ class FakeLeases:
         record.held, record.until, record.token = state, self.now + seconds, next_token
         return True
 
-    def count_change(self, inbox: str, path: bytes) -> int:
-        self.changes[inbox, path] = self.changes.get((inbox, path), 0) + 1
-        return self.changes[inbox, path]
-
     def mark_filed(self, parcel: str) -> LeaseState | None:
         before = self.records[parcel].held if parcel in self.records else None
         self.records[parcel] = _Record(LeaseState.FILED, 0.0)
@@ -120,6 +116,25 @@ class FakeLeases:
         self.records.clear()
         self.paces.clear()
         self.epoch = self.now
+
+
+@dataclass
+class FakeChanges:
+    """Changes in memory; ``files`` are those to look at again, which are due at once."""
+
+    counts: Counter[tuple[str, bytes]] = field(default_factory=Counter)
+    files: list[FiledFile] = field(default_factory=list)
+
+    def count(self, inbox: str, path: bytes) -> int:
+        self.counts[inbox, path] += 1
+        return self.counts[inbox, path]
+
+    def watch(self, _inbox: str, files: Sequence[FiledFile], done_with: Sequence[FiledFile] = ()) -> None:
+        kept = [file for file in self.files if file not in done_with]
+        self.files = [*kept, *(file for file in files if file.looks < len(LOOK_SECONDS))]
+
+    def due(self, _inbox: str) -> list[FiledFile]:
+        return [*self.files]
 
 
 @dataclass

@@ -124,12 +124,6 @@ def test_a_lease_keeps_what_the_last_start_said_about_its_only_file(leases: AnyL
     assert read_lease(leases).lone_file == b""
 
 
-def test_the_changes_of_each_path_of_each_inbox_are_counted(leases: AnyLeases) -> None:
-    counts = [leases.count_change(inbox, path) for inbox, path in (("a", b"x"), ("a", b"x"), ("a", b"y"), ("b", b"x"))]
-
-    assert counts == [1, 2, 1, 1]
-
-
 def test_a_deleted_lease_is_missing(leases: AnyLeases) -> None:
     leases.queue(P, "drop", LONG)
     leases.queue(OTHER, "drop", LONG)

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from support.disk.disks import RefusingDisk
 from support.disk.spools import Spool
 from support.parts import fake_context
-from support.parts.fakes import FakeLeases, FakePublisher
+from support.parts.fakes import FakeChanges, FakeLeases, FakePublisher
 
 from inboxd.intake.packing import Packed, build_parcel, dispose_of_unpacked
 from inboxd.logs import events
@@ -30,6 +30,7 @@ class Claimed:
 
     def __init__(self, root: Path, files: dict[bytes, bytes], **rules: object) -> None:
         self.spool, self.leases, self.sent = Spool.make(root), FakeLeases(paces={"drop": 1e-4}), FakePublisher()
+        self.changes = FakeChanges()
         self.rules = rules
         self.drop_intake = fake_context.intake(self.spool, self.leases, self.sent, **rules)
         self.spool.put(b"inbox/first", b"the first parcel has one file, after which the speed is known")
@@ -47,7 +48,7 @@ class Claimed:
 
     @property
     def context(self) -> WorkerContext:
-        return fake_context.make_worker_context(self.spool.inbox(**self.rules), self.leases, self.sent)
+        return fake_context.make_worker_context(self.spool.inbox(**self.rules), self.leases, self.sent, changes=self.changes)
 
     def place(self, name: str) -> Path:
         return self.spool.root / "claimed" / self.parcel.id / name

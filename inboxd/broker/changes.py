@@ -1,0 +1,79 @@
+"""What Redis knows of files that were written to after they were packed: how often, and which filed ones to look at again.
+
+All of it may be lost (FLUSHALL): then a change that follows is not noticed, or is counted from one again.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import msgpack
+import redis
+
+from inboxd.broker.connection import translate_redis_errors
+
+COUNT_KEY = "inboxd:changes:"
+FILED_KEY = "inboxd:filed:"
+EXPIRES_SECONDS = 600
+"""Seconds after which a file's changes are no longer counted: a later file may have the same name."""
+LOOK_SECONDS = (10.0, 60.0)
+"""Ages at which a filed file is looked at again, in seconds; each by the next sweep."""
+FILED_MAX, LOOKS_MAX = 100_000, 10_000
+"""Maximum number of an inbox's filed files that are kept for another look, and of those that one sweep looks at."""
+
+
+class FiledFile(NamedTuple):
+    """A file in done/ that a program may still write to: its paths below inbox/ and done/, and what was handled.
+
+    ``filed_at`` is unix seconds, ``looks`` the number of times that it was found unchanged.
+    """
+
+    path: bytes
+    filed: bytes
+    size: int
+    mtime_ns: int
+    ino: int
+    filed_at: float
+    looks: int = 0
+
+
+class Changes:
+    """The changes in one Redis. Its methods raise BrokerUnavailable."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def count(self, inbox: str, path: bytes) -> int:
+        """Count a change of a file; return how many there were, each within EXPIRES_SECONDS of the one before."""
+        key = f"{COUNT_KEY}{inbox}:{hashlib.blake2b(path, digest_size=16).hexdigest()}"
+        with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
+            pipe.incr(key)
+            pipe.expire(key, EXPIRES_SECONDS)
+            count, _ = pipe.execute()
+        return int(count)
+
+    def watch(self, inbox: str, files: Sequence[FiledFile], done_with: Sequence[FiledFile] = ()) -> None:
+        """Keep files for their next look, unless they had their last one, and forget ``done_with``."""
+        due = {_pack(file): file.filed_at + LOOK_SECONDS[file.looks] for file in files if file.looks < len(LOOK_SECONDS)}
+        key = FILED_KEY + inbox
+        with translate_redis_errors(), self._client.pipeline() as pipe:
+            if done_with:
+                pipe.zrem(key, *map(_pack, done_with))
+            if due:
+                pipe.zadd(key, cast("dict[Any, float]", due))
+                pipe.zremrangebyrank(key, 0, -FILED_MAX - 1)
+                pipe.expire(key, EXPIRES_SECONDS)
+            pipe.execute()
+
+    def due(self, inbox: str) -> list[FiledFile]:
+        """Return the files that are due for a look, those that wait longest first."""
+        with translate_redis_errors():
+            members = cast(
+                "list[bytes]", self._client.zrangebyscore(FILED_KEY + inbox, "-inf", time.time(), start=0, num=LOOKS_MAX)
+            )
+        return [FiledFile(*msgpack.unpackb(member)) for member in members]
+
+
+def _pack(file: FiledFile) -> bytes:
+    return cast("bytes", msgpack.packb(list(file)))
