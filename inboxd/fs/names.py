@@ -9,6 +9,9 @@ TEMP_PREFIX = b".inboxd-"
 TEMP_NAME = re.compile(rb"\.inboxd-[0-9a-f]{16}\.(?:part|note)")
 """The names of inboxd's own unfinished files. Retention removes old ones from done/ and failed/."""
 
+DELETED_NAME = re.compile(rb"\.nfs[0-9a-f]{24}|\.fuse_hidden[0-9a-f]{16}|\.smbdelete[0-9A-Za-z]+")
+"""The names that clients of NFS, FUSE and SMB give to a deleted file for as long as a program has it open."""
+
 NAMES_IN_ORDER = 8
 """How many names are tried one after the other before larger steps."""
 

@@ -5,12 +5,13 @@ Paths are bytes, relative to inbox/ and to claimed/<parcel>/. Results report los
 
 import contextlib
 import errno
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from inboxd.fs.copy import move_by_copy
 from inboxd.fs.folders import DirHandle, open_path, opened_path
-from inboxd.fs.names import TEMP_NAME
+from inboxd.fs.names import DELETED_NAME, TEMP_NAME
 from inboxd.fs.rename import move_into_new, move_to_free_name
 from inboxd.fs.syscalls import Disk, Fd, closing
 from inboxd.fs.walk import Entry, walk
@@ -19,6 +20,8 @@ from inboxd.spool.layout import CLAIMED_MODE, FOLDER_MODE, Folders, is_parcel_id
 MOVED_AWAY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """Errors for a path of which another process has moved or deleted a part."""
 
+
+_NO_FILE = re.compile(TEMP_NAME.pattern + b"|" + DELETED_NAME.pattern)
 
 Mover = Callable[[Disk, Fd, bytes, Fd, bytes], None]
 
@@ -87,9 +90,12 @@ def list_parcels(disk: Disk, folders: Folders) -> list[str]:
 
 
 def list_files(disk: Disk, folders: Folders, parcel: str) -> list[bytes]:
-    """Return the paths of the files in a parcel, sorted; [] if there is no such parcel."""
+    """Return the paths of the files in a parcel, sorted; [] if there is no such parcel.
+
+    Deleted files that a program still has open on a network mount are none.
+    """
     entries = _walk_parcel(disk, folders, parcel)
-    return sorted(entry.path for entry in entries if not entry.is_folder and not TEMP_NAME.fullmatch(entry.name))
+    return sorted(entry.path for entry in entries if not entry.is_folder and not _NO_FILE.fullmatch(entry.name))
 
 
 def _walk_parcel(disk: Disk, folders: Folders, parcel: str) -> Iterator[Entry]:

@@ -112,23 +112,23 @@ class Repair:
         return self._finished_now and lease is not None and lease.state is LeaseState.FINISHED
 
     def _recover(self, parcel: str, action: RecoveryAction, lease: Lease | None, stored: ResultRecord) -> bool:
-        """Recover one parcel; return False after an error of its own. Raises BrokerUnavailable, and inbox-wide OSErrors."""
+        """Recover one parcel; return False if it is left as it is. Raises BrokerUnavailable, and inbox-wide OSErrors."""
         try:
             paths = list_dropped(self._context.disk, self._folders, parcel, lease)
-            self._carry_out(action, parcel, paths, lease, stored)
+            is_recovered = self._carry_out(action, parcel, paths, lease, stored)
         except (OSError, InvalidMessage) as error:
             if is_inbox_wide(self._context.disk, self._inbox.root, error):
                 raise
             why = f"{action.value}: {getattr(error, 'strerror', None) or error}"
             self._errors.setdefault(why, []).append(parcel)
             return False
-        if action is not RecoveryAction.RENEW:
+        if is_recovered and action is not RecoveryAction.RENEW:
             _log.info(events.PARCEL_RECOVERED, inbox=self._inbox.name, parcel=parcel, files=len(paths), action=action.value)
-        return True
+        return is_recovered
 
     def _carry_out(
         self, action: RecoveryAction, parcel: str, paths: list[bytes], lease: Lease | None, stored: ResultRecord
-    ) -> None:
+    ) -> bool:
         match action:
             case RecoveryAction.REPUBLISH:
                 self._republish(parcel, paths, lease)
@@ -141,7 +141,8 @@ class Repair:
             case RecoveryAction.SPLIT if lease:
                 self._applier.apply_progress(parcel, lease)
             case _:
-                self._remove(parcel, lease)
+                return self._remove(parcel, lease)
+        return True
 
     def _republish(self, parcel: str, paths: list[bytes], lease: Lease | None) -> None:
         if not paths:
@@ -152,10 +153,14 @@ class Repair:
             used = min(lease.attempts_used, self._inbox.retries) if lease else 0
             self._applier.republish(parcel, paths, retries=used)
 
-    def _remove(self, parcel: str, lease: Lease | None) -> None:
-        """Remove an empty parcel. If it is queued or running, another program has emptied it, or a sweep that died."""
+    def _remove(self, parcel: str, lease: Lease | None) -> bool:
+        """Remove an empty parcel. If it is queued or running, another program has emptied it, or a sweep that died.
+
+        Return False if it can't be removed yet: a program has a deleted file in it open, on a network mount.
+        """
         if lease is not None and lease.state in (LeaseState.QUEUED, LeaseState.RUNNING):
             why = "the parcel is empty: unless a sweep has split it, another program moved or deleted its files"
             _log.warning(events.FILE_MISSING, inbox=self._inbox.name, parcel=parcel, why=why)
-        remove_if_empty(self._context.disk, self._folders, parcel)
+        is_removed = remove_if_empty(self._context.disk, self._folders, parcel)
         self._context.leases.mark_filed(parcel)
+        return is_removed

@@ -1,21 +1,21 @@
 """Tests on real mounts, each in a mount namespace of its own: the whole run is started by `make test-mounts` in one."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from support.live.stand import Stand, Table
-from support.mounts import FuseMount
+from support.mounts import BINDFS, FuseMount
 
 
 @pytest.fixture
-def fuse() -> Iterator[Callable[[Path, Path], FuseMount]]:
+def fuse() -> Iterator[Callable[..., FuseMount]]:
     """Yield a function that mounts ``source`` at ``point``; all mounts end after the test."""
     with ExitStack() as stack:
 
-        def mount(source: Path, point: Path) -> FuseMount:
-            made = FuseMount(source, point)
+        def mount(source: Path, point: Path, command: Sequence[str] = BINDFS) -> FuseMount:
+            made = FuseMount(source, point, command)
             stack.callback(made.close)
             return made
 

@@ -2,19 +2,24 @@
 
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+BINDFS = ("bindfs", "-f", "--no-allow-other", "-o", "nonempty")
+REMOTE = (sys.executable, str(Path(__file__).with_name("remote_folder.py")))
 
 
 class FuseMount:
-    """A FUSE file system (bindfs) that shows ``source`` at ``point``; it can hang, and die."""
+    """A FUSE file system that shows ``source`` at ``point``; it can hang, and die. ``command`` is followed by both."""
 
-    def __init__(self, source: Path, point: Path) -> None:
+    def __init__(self, source: Path, point: Path, command: Sequence[str] = BINDFS) -> None:
         self.source = source
         self.point = point
         source.mkdir(parents=True, exist_ok=True)
         point.mkdir(parents=True, exist_ok=True)
-        self._process = subprocess.Popen(["bindfs", "-f", "--no-allow-other", "-o", "nonempty", str(source), str(point)])
+        self._process = subprocess.Popen([*command, str(source), str(point)])
         deadline = time.monotonic() + 10
         while not point.is_mount():
             assert time.monotonic() < deadline

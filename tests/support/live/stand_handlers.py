@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from inboxd import InboxFile, RejectFile
 from inboxd.handlers import describe
@@ -89,6 +89,16 @@ def _ignore_stop(_file: InboxFile, _words: str) -> None:
             continue
 
 
+_open_files: list[TextIO] = []
+
+
+def _keep_deleted(file: InboxFile, _words: str) -> None:
+    """Delete a scratch file beside the file, and keep it open: a network mount then gives it another name."""
+    scratch = Path(os.fsdecode(file.path)).with_name("scratch")
+    _open_files.append(scratch.open("w"))
+    scratch.unlink()
+
+
 COMMANDS: dict[str, Callable[[InboxFile, str], Any]] = {
     "reject": _reject,
     "always_raise": _always_raise,
@@ -98,4 +108,5 @@ COMMANDS: dict[str, Callable[[InboxFile, str], Any]] = {
     "exit": _exit,
     "memory": _memory,
     "ignore_stop": _ignore_stop,
+    "keep_deleted": _keep_deleted,
 }
