@@ -9,6 +9,7 @@ import random
 import shlex
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,8 +23,11 @@ from support.live.stand import Stand
 
 pytestmark = pytest.mark.clients
 
-SIZES = (0, 1, 100_000, 5_000_000)
+SIZES = (0, 1, 100_000, 5_000_000, 50 * 1024**2)
+SLOW_SERVER_SIZES = SIZES[:-1]
 THROTTLED_BYTES = 2_000_000
+CLAIMED_SECONDS = 3.5
+"""How long after its upload a file is in the hands of its handler."""
 SETTLED_SECONDS = 20.0
 """How long after the last upload files may need: an empty file waits for 10 s."""
 
@@ -43,6 +47,9 @@ class Client:
     """Whether an interrupted upload leaves nothing, or a name that inboxd ignores."""
     merges: bool = True
     """Whether a tree that is uploaded again goes into the same folder."""
+    converts: bool = False
+    """Whether it writes another content than it was given: a run into another folder shows which."""
+    sizes: tuple[int, ...] = SIZES
 
 
 SSH = "ssh -p {ssh_port} {ssh_options}"
@@ -81,10 +88,15 @@ CLIENTS = (
            "rclone copy {src} {rclone_sftp}:{inbox}/{name}"),
     Client("rclone, WebDAV", "rclone copyto {src} ':webdav,url=\"http://127.0.0.1:{http_port}/dav\":{name}'",
            tree="rclone copy {src} ':webdav,url=\"http://127.0.0.1:{http_port}/dav\":{name}'", hides_partial=True),
-    Client("wget", "wget -q -O {inbox}/{name} http://127.0.0.1:{http_port}/offered/{flat}"),
+    Client("wget", "wget -q -O {inbox}/{name} http://127.0.0.1:{http_port}/offered/{flat}", sizes=SLOW_SERVER_SIZES),
     Client("aria2", "aria2c -q --allow-overwrite=true -d {inbox} -o {name} http://127.0.0.1:{http_port}/offered/{flat}",
-           hides_partial=True),
+           hides_partial=True, sizes=SLOW_SERVER_SIZES),
+    Client("Chromium, download", "{python} {browser} http://127.0.0.1:{http_port}/offered/{flat} {inbox}",
+           hides_partial=True, sizes=SLOW_SERVER_SIZES),
+    Client("LibreOffice, convert", "soffice -env:UserInstallation=file://{shm}/office --headless --convert-to txt:Text"
+           " --outdir {inbox} {src} >/dev/null 2>&1", converts=True, sizes=(0, 1, 100_000)),
 )  # fmt: skip
+BROWSER = Path(__file__).parents[1] / "support" / "browser_download.py"
 
 
 @dataclass
@@ -108,36 +120,39 @@ class Uploads:
         self.names: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def make(self, name: str, size: int, seed: int = 0) -> Path:
+    def make(self, name: str, size: int, seed: int = 0, first_line: bytes = b"") -> Path:
         """Return a file of text lines to upload as ``name``, in all forms that a client needs."""
         flat = name.replace("/", "_")
         path = self.folder / flat
         path.parent.mkdir(parents=True, exist_ok=True)
         source = random.Random(f"{name} {seed}")
-        path.write_bytes(b"" if not size else (b"%032x\n" % source.getrandbits(128)) * (size // 33) + b"x" * (size % 33))
+        path.write_bytes(
+            first_line if not size else first_line + (b"%032x\n" % source.getrandbits(128)) * (size // 33) + b"x" * (size % 33)
+        )
         shutil.copy(path, self.servers.offered / flat)
         subprocess.run(["tar", "-cf", f"{path}.tar", "-C", str(path.parent), path.name], check=True)
         Path(f"{path}.zip").unlink(missing_ok=True)
         subprocess.run(["zip", "-q", "-j", f"{path}.zip", str(path)], check=True)
         return path
 
-    def command(self, line: str, src: Path, name: str) -> str:
+    def command(self, line: str, src: Path, name: str, inbox: Path | None = None) -> str:
         servers = self.servers
         options = " ".join(map(shlex.quote, servers.ssh_options))
         rclone = f":sftp,host=127.0.0.1,port={servers.ssh_port},user=root,key_file={self.folder.parent}/servers/client_key"
         return line.format(
-            src=src, name=name, flat=name.replace("/", "_"), inbox=servers.inbox, shm=self.shm, ssh_port=servers.ssh_port,
-            ssh_options=options, smb_port=servers.smb_port, ftp_port=servers.ftp_port, http_port=servers.http_port,
-            rclone_sftp=rclone,
+            src=src, name=name, flat=name.replace("/", "_"), inbox=inbox or servers.inbox, shm=self.shm,
+            ssh_port=servers.ssh_port, ssh_options=options, smb_port=servers.smb_port, ftp_port=servers.ftp_port,
+            http_port=servers.http_port, rclone_sftp=rclone, python=sys.executable, browser=BROWSER,
         )  # fmt: skip
 
     def run(self, client: Client, line: str, src: Path, name: str, *, kill_after: float | None = None) -> None:
         """Run one upload, and record what its name may hold afterwards."""
+        whole = self._convert(line, src, name) if client.converts else src
         with self._lock:
             row = self.rows[client.title]
             row.runs += 1
             self.names[name] = client.title
-            self.expected.setdefault(name, []).append(_digest(src.read_bytes()))
+            self.expected.setdefault(name, []).append(_digest(whole.read_bytes()))
         process = subprocess.Popen(
             ["sh", "-c", self.command(line, src, name)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
@@ -153,15 +168,24 @@ class Uploads:
             with self._lock:
                 row.errors.append(f"{name}: {output.decode(errors='replace').strip()[-300:]}")
 
+    def _convert(self, line: str, src: Path, name: str) -> Path:
+        converted = self.folder / "converted"
+        subprocess.run(["sh", "-c", self.command(line, src, name, converted)], check=True, timeout=120)
+        return converted / name
+
     def run_client(self, client: Client) -> None:
         """Run all uploads of one client, one after the other."""
         stem = "".join(char if char.isalnum() else "-" for char in client.title)
-        for size in SIZES:
+        for size in client.sizes:
             name = f"{stem}-{size}.txt"
             self.run(client, client.upload, self.make(name, size), name)
         for seed in (1, 2):  # the second replaces the first while that one settles
             name = f"{stem}-again.txt"
             self.run(client, client.upload, self.make(name, 50_000 * seed, seed), name)
+        for seed in (1, 2):  # the second comes while the first is handled
+            name = f"{stem}-handled.txt"
+            self.run(client, client.upload, self.make(name, 1000 * seed, seed, first_line=b"sleep 4\n"), name)
+            time.sleep(CLAIMED_SECONDS)
         if client.slow:
             name = f"{stem}-slow.txt"
             self.run(client, client.slow, self.make(name, THROTTLED_BYTES), name)

@@ -132,6 +132,7 @@ def _apache(folder: Path, inbox: Path, offered: Path, port: int) -> list[str]:
         f"ServerRoot {folder}\nServerName localhost\nListen 127.0.0.1:{port}\n{loads}User www-data\nGroup www-data\n"
         f"PidFile {folder}/apache.pid\nErrorLog {folder}/apache.log\nDavLockDB {lock}/lock\n"
         f"Alias /dav {inbox}\nAlias /offered {offered}\n<Directory {inbox}>\nDav On\nRequire all granted\n</Directory>\n"
-        f"<Directory {offered}>\nRequire all granted\nSetOutputFilter RATE_LIMIT\nSetEnv rate-limit 512\n</Directory>\n"
+        f"<Directory {offered}>\nRequire all granted\nSetOutputFilter RATE_LIMIT\nSetEnv rate-limit 512\n"
+        "ForceType application/octet-stream\n</Directory>\n"
     )
     return ["/usr/sbin/apache2", "-f", str(config), "-DFOREGROUND"]
