@@ -104,7 +104,7 @@ class Ledger:
     def by_name(self) -> dict[tuple[str, bytes], list[Dropped]]:
         """The dropped files by final folder and name, the earliest first."""
         files: dict[tuple[str, bytes], list[Dropped]] = defaultdict(list)
-        for file in self.dropped.values():
+        for file in sorted(self.dropped.values(), key=lambda file: file.at):
             files[file.end, file.name].append(file)
         return files
 
