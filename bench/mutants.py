@@ -127,7 +127,7 @@ MUTANTS = (
     Mutant(
         "a second worker starts a parcel that another is working on",
         "inboxd/broker/lua.py",
-        "if state == 'running' and tonumber(expires) > now and token ~= ARGV[4] then",
+        "if state == 'running' and left > 0 and left <= tonumber(ARGV[3]) and token ~= ARGV[4] then",
         "if false then",
         ("tests/unit/broker/test_leases.py",),
     ),

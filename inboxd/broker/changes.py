@@ -12,6 +12,8 @@ import msgpack
 import redis
 
 from inboxd.broker.connection import translate_redis_errors
+from inboxd.broker.forgiving import DECODE_ERRORS, discard, finite_number
+from inboxd.spool.layout import split_path
 
 COUNT_KEY = "inboxd:changes:"
 FILED_KEY = "inboxd:filed:"
@@ -68,11 +70,26 @@ class Changes:
 
     def due(self, inbox: str) -> list[FiledFile]:
         """Return the files that are due for a look, those that wait longest first."""
+        key = FILED_KEY + inbox
         with translate_redis_errors():
-            members = cast(
-                "list[bytes]", self._client.zrangebyscore(FILED_KEY + inbox, "-inf", time.time(), start=0, num=LOOKS_MAX)
-            )
-        return [FiledFile(*msgpack.unpackb(member)) for member in members]
+            members = cast("list[bytes]", self._client.zrangebyscore(key, "-inf", time.time(), start=0, num=LOOKS_MAX))
+            files = []
+            for member in members:
+                try:
+                    files.append(_unpack(member))
+                except (*DECODE_ERRORS, msgpack.UnpackException) as error:
+                    discard(self._client, [key], f"{type(error).__name__}: {error}")
+                    return []
+        return files
+
+
+def _unpack(member: bytes) -> FiledFile:
+    path, filed, size, mtime_ns, ino, filed_at, looks = msgpack.unpackb(member)
+    split_path(path)
+    split_path(filed)
+    if not all(isinstance(number, int) for number in (size, mtime_ns, ino, looks)) or not 0 <= looks < len(LOOK_SECONDS):
+        raise TypeError("not what was filed")
+    return FiledFile(path, filed, size, mtime_ns, ino, finite_number(filed_at), looks)
 
 
 def _pack(file: FiledFile) -> bytes:

@@ -10,6 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from inboxd.broker.forgiving import ForgivingRedis
 from inboxd.config.settings import Settings
 from inboxd.errors import BrokerUnavailable
 
@@ -57,7 +58,7 @@ def celery_broker_url(settings: Settings) -> str:
 
 def make_client(settings: Settings) -> redis.Redis:
     """Return a client that connects on first use, applies the settings' timeouts to each call, and returns bytes."""
-    return redis.Redis.from_url(
+    return ForgivingRedis.from_url(
         broker_url(settings),
         socket_connect_timeout=settings.redis.connect_timeout_seconds,
         socket_timeout=settings.redis.socket_timeout_seconds,

@@ -15,6 +15,7 @@ from typing import cast
 import redis
 
 from inboxd.broker.connection import translate_redis_errors
+from inboxd.broker.forgiving import DECODE_ERRORS, discard, finite_number
 
 KEY = "inboxd:counts:"
 """Key prefix, followed by host:inbox: all counts since the dataset was created."""
@@ -110,7 +111,14 @@ class Counters:
                 pipe.hgetall(self._key(name))
                 pipe.hgetall(self._day_key(name))
             rows = cast("list[dict[bytes, bytes]]", pipe.execute())
-        return {name: _to_counts(*rows[2 * index : 2 * index + 2]) for index, name in enumerate(names)}
+            return {name: self._to_counts(name, *rows[2 * index : 2 * index + 2]) for index, name in enumerate(names)}
+
+    def _to_counts(self, inbox: str, all_row: Mapping[bytes, bytes], day_row: Mapping[bytes, bytes]) -> InboxCounts:
+        try:
+            return _to_counts(all_row, day_row)
+        except DECODE_ERRORS as error:
+            discard(self._client, [self._key(inbox), self._day_key(inbox)], f"{type(error).__name__}: {error}")
+            return InboxCounts()
 
     def _key(self, inbox: str) -> str:
         return f"{KEY}{self._host}:{inbox}"
@@ -121,8 +129,8 @@ class Counters:
 
 
 def _to_counts(all_row: Mapping[bytes, bytes], day_row: Mapping[bytes, bytes]) -> InboxCounts:
-    totals = {key.decode("utf-8", "replace"): float(value) for key, value in all_row.items()}
-    today = {key.decode("utf-8", "replace"): float(value) for key, value in day_row.items()}
+    totals = {key.decode("utf-8", "replace"): finite_number(value) for key, value in all_row.items()}
+    today = {key.decode("utf-8", "replace"): finite_number(value) for key, value in day_row.items()}
     latency = tuple(int(totals.get(f"{_LATENCY}{bucket}", 0)) for bucket in range(len(LATENCY_BUCKETS) + 1))
     return InboxCounts(
         _select_prefix(totals, _OUTCOME), _select_prefix(today, _OUTCOME), _select_prefix(totals, _FOUND), latency,

@@ -9,6 +9,7 @@ from typing import Any, cast
 import redis
 
 from inboxd.broker.connection import translate_redis_errors
+from inboxd.broker.forgiving import finite_number, read_value
 from inboxd.config.settings import Settings
 
 KEY = "inboxd:watcher:"
@@ -63,14 +64,21 @@ def read_heartbeat(client: redis.Redis, host: str) -> Heartbeat | None:
     """Return a host's last report, None if it has expired. Raises BrokerUnavailable."""
     with translate_redis_errors():
         raw = cast("bytes | None", client.get(KEY + host))
-    if raw is None:
-        return None
+        return read_value(client, KEY + host, raw, _decode)
+
+
+def _decode(raw: bytes) -> Heartbeat:
     table: dict[str, Any] = json.loads(raw)
-    inboxes = {
-        name: InboxReport(**{**report, "sub_mounts": tuple(report["sub_mounts"]), "problems": tuple(report["problems"])})
-        for name, report in table["inboxes"].items()
-    }
-    return Heartbeat(table["at"], inboxes, table["started_at"])
+    inboxes = {name: _to_report(report) for name, report in table["inboxes"].items()}
+    return Heartbeat(finite_number(table["at"]), inboxes, finite_number(table["started_at"]))
+
+
+def _to_report(table: dict[str, Any]) -> InboxReport:
+    outage = table["outage"]
+    return InboxReport(
+        str(table["mode"]), str(table["mode_reason"]), bool(table["is_busy"]), None if outage is None else str(outage),
+        tuple(map(str, table["sub_mounts"])), tuple(map(str, table["problems"])),
+    )  # fmt: skip
 
 
 def sweep_deadline_seconds(settings: Settings) -> int:

@@ -16,7 +16,7 @@ import redis
 from inboxd.broker.connection import translate_redis_errors
 from inboxd.errors import FolderUnavailable
 from inboxd.fs.names import TEMP_PREFIX
-from inboxd.fs.syscalls import Disk
+from inboxd.fs.syscalls import OUT_OF_RESOURCES, Disk
 from inboxd.spool.layout import CLAIMED_MODE, open_folders
 
 KEY = "inboxd:outage:"
@@ -50,8 +50,10 @@ def _is_writable(disk: Disk, root: PurePath) -> bool:
                 disk.mkdir(folder, probe, CLAIMED_MODE)
                 with contextlib.suppress(FileNotFoundError):
                     disk.rmdir(folder, probe)
-    except (OSError, FolderUnavailable):
+    except FolderUnavailable:
         return False
+    except OSError as error:
+        return error.errno in OUT_OF_RESOURCES  # then this process is to blame
     return True
 
 

@@ -13,6 +13,7 @@ import redis
 
 from inboxd.broker import lua
 from inboxd.broker.connection import translate_redis_errors
+from inboxd.broker.forgiving import DECODE_ERRORS, discard, finite_number, read_value
 
 KEY = "inboxd:parcel:"
 SECONDS_PER_FILE_KEY = "inboxd:seconds_per_file:"
@@ -21,6 +22,9 @@ PROGRESS_KEY = "inboxd:progress:"
 OUTCOME_KEY = "celery-task-meta-"  # Celery's key prefix for results
 NEWEST_WEIGHT = 0.3
 """Weight of the newest parcel in an inbox's moving average of seconds per file."""
+SECONDS_PER_FILE_MAX = 1e6
+LEASE_MS_MAX = 40 * 86_400 * 1000
+"""Longer than any lease: the longest delay before a retry is 30 days."""
 
 
 class LeaseState(StrEnum):
@@ -30,6 +34,9 @@ class LeaseState(StrEnum):
     RUNNING = "running"
     FINISHED = "finished"
     FILED = "filed"
+
+
+_STATES = frozenset(state.value.encode() for state in LeaseState)
 
 
 class StartVerdict(StrEnum):
@@ -94,10 +101,11 @@ class Leases:
         ``attempts`` is the number of attempts at its file in an earlier parcel.
         """
         with translate_redis_errors():
-            mean = self._queue(
-                keys=[KEY + parcel, SECONDS_PER_FILE_KEY + inbox], args=[_to_ms(seconds), self._keep_ms, attempts]
+            mean = cast(
+                "bytes",
+                self._queue(keys=[KEY + parcel, SECONDS_PER_FILE_KEY + inbox], args=[_to_ms(seconds), self._keep_ms, attempts]),
             )
-        return float(mean) if mean else None
+            return read_value(self._client, SECONDS_PER_FILE_KEY + inbox, mean, _to_seconds_per_file) if mean else None
 
     def requeue_if_unchanged(self, parcel: str, expected: Lease | None, seconds: float, *, crashed: bool = False) -> int | None:
         """Requeue a parcel for ``seconds`` if its lease is unchanged (compare and set); with ``crashed``, count a dead worker.
@@ -122,9 +130,9 @@ class Leases:
         """
         args: list[str | int | bytes] = [token, _to_ms(seconds), self._keep_ms, dead_owner, lone_file]
         with translate_redis_errors():
-            reply = cast("list[Any]", self._start(keys=[KEY + parcel], args=args))
+            reply = cast("list[Any]", self._start(keys=[KEY + parcel, OUTCOME_KEY + parcel], args=args))
         verdict, attempt, owner = reply
-        return StartAnswer(StartVerdict(verdict.decode()), int(attempt), owner.decode())
+        return StartAnswer(StartVerdict(verdict.decode()), int(attempt), owner.decode("utf-8", "replace"))
 
     def renew(self, parcel: str, token: str, seconds: float) -> bool:
         """Extend a lease, or recreate one that Redis has lost; return False if the parcel has another owner or state."""
@@ -151,7 +159,7 @@ class Leases:
         with translate_redis_errors():
             keys = [prefix + parcel for prefix in (KEY, PROGRESS_KEY, OUTCOME_KEY)]
             before = cast("bytes", self._mark_filed(keys=keys, args=[self._keep_ms]))
-        return LeaseState(before.decode()) if before else None
+        return LeaseState(before.decode()) if before in _STATES else None
 
     def expire(self, parcel: str, *, crashed: bool) -> bool:
         """Expire a queued parcel's lease, because its message was removed; return False if the parcel is not queued.
@@ -170,7 +178,15 @@ class Leases:
                 pipe.hmget(KEY + parcel, ["state", "until", "token", "attempt", "crashes", "lone_file"])
             (seconds, micros), *rows = pipe.execute()
         now = seconds * 1000 + micros // 1000
-        return {parcel: _to_lease(row, now) for parcel, row in zip(parcels, rows, strict=True)}
+        return {parcel: self._to_lease(KEY + parcel, row, now) for parcel, row in zip(parcels, rows, strict=True)}
+
+    def _to_lease(self, key: str, row: list[bytes | None], now_ms: int) -> Lease | None:
+        try:
+            return _to_lease(row, now_ms)
+        except DECODE_ERRORS as error:
+            with translate_redis_errors():
+                discard(self._client, [key], f"{type(error).__name__}: {error}")
+            return None
 
     def dataset_age(self) -> float:
         """Return the age of Redis's dataset in seconds, near 0 after Redis has lost it."""
@@ -183,13 +199,20 @@ class Leases:
             self._average(keys=[SECONDS_PER_FILE_KEY + inbox], args=[f"{seconds_per_file:.6f}", NEWEST_WEIGHT])
 
 
+def _to_seconds_per_file(raw: bytes) -> float:
+    return finite_number(raw, maximum=SECONDS_PER_FILE_MAX)
+
+
 def _to_lease(row: list[bytes | None], now_ms: int) -> Lease | None:
+    """Return a lease. Raises ValueError for one that inboxd did not write."""
     state, until, token, attempt, crashes, lone_file = row
     if state is None or until is None:
         return None
     seconds_left = (int(until) - now_ms) / 1000
     owner = (token or b"").decode()
     counts = int(attempt or 0), int(crashes or 0)
+    if int(until) - now_ms > LEASE_MS_MAX or min(counts) < 0:
+        raise ValueError(f"a lease until {int(until)} ms, with {counts} attempts and crashes")
     return Lease(LeaseState(state.decode()), seconds_left, owner, *counts, int(until), lone_file or b"")
 
 

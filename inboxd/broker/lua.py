@@ -29,12 +29,18 @@ redis.call('PEXPIRE', KEYS[1], ARGV[5])
 return 1 + redis.call('HINCRBY', KEYS[1], 'crashes', ARGV[6])
 """)
 
-# ARGV token, ms, keep ms, a dead owner's token or "", the only file or "" -> verdict, attempt, owner
+# KEYS[2] the outcome's key; ARGV token, ms, keep ms, a dead owner's token or "", the only file or "" -> verdict, attempt, owner
+# An outcome that is no string would prevent Celery from storing one.
 START = _timed("""
+local kind = redis.call('TYPE', KEYS[2]).ok
+if kind ~= 'string' and kind ~= 'none' then redis.call('DEL', KEYS[2]) end
 local state, expires, token = unpack(redis.call('HMGET', KEYS[1], 'state', 'until', 'token'))
 if state == 'finished' or state == 'filed' then return {'finished', 0, ''} end
-if state == 'running' and token == ARGV[1] then return {'started', tonumber(redis.call('HGET', KEYS[1], 'attempt')), ''} end
-if state == 'running' and tonumber(expires) > now and token ~= ARGV[4] then return {'busy', 0, token} end
+if state == 'running' and token == ARGV[1] then
+  return {'started', tonumber(redis.call('HGET', KEYS[1], 'attempt')) or 1, ''}
+end
+local left = (tonumber(expires) or 0) - now
+if state == 'running' and left > 0 and left <= tonumber(ARGV[3]) and token ~= ARGV[4] then return {'busy', 0, token or ''} end
 redis.call('HSET', KEYS[1], 'state', 'running', 'until', now + ARGV[2], 'token', ARGV[1], 'lone_file', ARGV[5])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return {'started', redis.call('HINCRBY', KEYS[1], 'attempt', 1), ''}
@@ -69,11 +75,17 @@ return state or ''
 # KEYS[1] an inbox's mean seconds per file; ARGV a new value, its weight. Expires an hour after the last value.
 AVERAGE = """
 local mean = tonumber(redis.call('GET', KEYS[1]) or ARGV[1])
+if not (mean and mean >= 0 and mean < 1e6) then mean = ARGV[1] end
 redis.call('SET', KEYS[1], string.format('%.6f', mean + ARGV[2] * (ARGV[1] - mean)), 'EX', 3600)
 """
 
 # KEYS[1] the time at which the dataset was first used -> the dataset's age in ms
-DATASET_AGE = _timed("redis.call('SET', KEYS[1], now, 'NX'); return now - redis.call('GET', KEYS[1])")
+DATASET_AGE = _timed("""
+local since = tonumber(redis.call('GET', KEYS[1]) or now)
+if not (since and since >= 0 and since <= now) then since = now end
+redis.call('SET', KEYS[1], since)
+return now - since
+""")
 
 # KEYS[1] sorted set of workers by their last registration; ARGV ms until one expires, workers to register -> all workers
 REGISTER_WORKER = _timed("""
@@ -84,10 +96,13 @@ return redis.call('ZRANGE', KEYS[1], 0, -1)
 """)
 
 # KEYS[1] a lock, then locks to release; ARGV token, seconds until it expires, tokens of the locks to release -> owner's token
+# A lock that lasts longer than inboxd's own is none.
 ACQUIRE_LOCK = """
 for i = 2, #KEYS do
   if redis.call('GET', KEYS[i]) == ARGV[i + 1] then redis.call('DEL', KEYS[i]) end
 end
+local ttl = redis.call('TTL', KEYS[1])
+if ttl == -1 or ttl > tonumber(ARGV[2]) then redis.call('DEL', KEYS[1]) end
 redis.call('SET', KEYS[1], ARGV[1], 'NX', 'EX', ARGV[2])
 return redis.call('GET', KEYS[1])
 """

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 
-class NotCallableError(TypeError):
-    """A handler's name refers to an object that is not callable."""
+class UnusableHandlerError(TypeError):
+    """A handler's name refers to an object that can't be called, or whose call would do nothing."""
 
 
 class ShadowedModule(NamedTuple):
@@ -33,15 +34,27 @@ def append_settings_folder(file: Path) -> None:
 def import_handler(name: str) -> Callable[..., Any]:
     """Return the handler named ``module:function``, importing its module.
 
-    Raises ImportError, AttributeError, NotCallableError, or whatever the module raises while it is imported.
+    Raises ImportError, AttributeError, UnusableHandlerError, or whatever the module raises while it is imported.
     """
     module, _, attribute = name.partition(":")
     handler: Any = importlib.import_module(module)
     for part in attribute.split("."):
         handler = getattr(handler, part)
-    if not callable(handler):
-        raise NotCallableError(f"{name} is not callable")
+    if why := _why_unusable(handler):
+        raise UnusableHandlerError(f"{name} {why}")
     return handler  # type: ignore[no-any-return]  # its signature is not checked
+
+
+def _why_unusable(handler: object) -> str | None:
+    """Return why an object can't be a handler: a call would fail, or end before the file is handled."""
+    if not callable(handler):
+        return "is not callable"
+    if inspect.isclass(handler):
+        return "is a class, and a call would only make an object: name a function, or an object of the class"
+    for function in (handler, type(handler).__call__):
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            return "is a generator, and a call would not begin it: use a function without yield"
+    return None
 
 
 def find_shadowed(name: str) -> ShadowedModule | None:

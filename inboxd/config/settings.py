@@ -49,6 +49,9 @@ class Work(Section):
     outage_seconds: Seconds = 120.0
     silent_seconds: Seconds = 60.0
     stop_seconds: Seconds = 30.0
+    child_files_max: Annotated[int, Field(ge=16, le=100_000)] = 256
+    child_memory_max: Bytes = 0
+    remote_control: Literal["read", "all"] = "read"
 
 
 class Sweep(Section):

@@ -1,9 +1,11 @@
 """The entry point of the command line: the group of all commands, and the exit codes of their errors."""
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import click
+import structlog
 
 from inboxd.console.commands import audit, check, explain, log, retry, status, trace, up, watch
 from inboxd.console.options import EXIT_ATTENTION
@@ -40,6 +42,7 @@ def _version() -> str:
 @click.version_option(_version(), prog_name="inboxd")
 def cli() -> None:
     """Process files that people drop into a folder: each is passed to a handler, and moved to done/ or failed/."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for the command's own output
 
 
 for _command in (

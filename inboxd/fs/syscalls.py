@@ -90,6 +90,18 @@ def ignore_lease_breaks() -> None:
     signal.signal(signal.SIGIO, signal.SIG_IGN)
 
 
+OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Error numbers that say nothing of the file or folder: this process, or the system, has no descriptor or memory left."""
+
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def become_subreaper() -> None:
+    """Make orphaned descendants children of this process, and no longer of the init process (Linux)."""
+    if sys.platform == "linux":
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 class Disk:
     """The file system calls, without state. Tests pass a subclass that fails on purpose."""
 

@@ -9,7 +9,7 @@ from itertools import islice
 from inboxd.config.settings import Rules
 from inboxd.fs.folders import opened_path
 from inboxd.fs.reserve import is_reserved
-from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, WriterCheck, closing
+from inboxd.fs.syscalls import OUT_OF_RESOURCES, Disk, Fd, FileKind, Stat, WriterCheck, closing
 from inboxd.fs.walk import walk
 from inboxd.intake.readiness import (
     Decision,
@@ -44,7 +44,6 @@ QUIET_FOLDERS_MAX, QUIET_SUB_FOLDERS_MAX = 10_000, 1000
 """Maximum folders that are remembered as quiet, and sub-folders of each: a bound on memory."""
 
 _VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors that concern this process or host, not one folder."""
 
 
@@ -164,7 +163,7 @@ class _Scan:
             try:
                 yield from self._visit(prefix, home_device)
             except OSError as error:
-                if prefix == self._first or error.errno in _OUT_OF_RESOURCES:
+                if prefix == self._first or error.errno in OUT_OF_RESOURCES:
                     raise
                 if error.errno not in _VANISHED:
                     yield DeniedEntry(prefix[:-1], error)

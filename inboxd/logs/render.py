@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Mapping
 
+from structlog.processors import format_exc_info
 from structlog.typing import EventDict, WrappedLogger
 
 from inboxd.logs import journald
 from inboxd.logs.events import EVENTS
 from inboxd.logs.journald import JournalSocket
-from inboxd.logs.text import escape
+from inboxd.logs.text import escape, mask_passwords, shorten
 
 Renderer = Callable[[WrappedLogger, str, EventDict], str]
 """The last processor: returns an event's line without its line feed, "" if the event was written elsewhere."""
@@ -17,6 +18,9 @@ VALUE_CHARS_MAX = 120
 """Maximum length of one value on a terminal's line; longer ones are truncated."""
 
 _MARKS: dict[str, str] = {"warning": "!", "error": "!!", "critical": "!!"}
+_PLAIN_CHARS_MAX = 500
+"""Maximum length of a printable text that is logged as it is."""
+
 _PLAIN_TYPES = frozenset({int, float, bool, type(None)})
 _RENDERED_FIRST = frozenset({"timestamp", "level", "program", "event", "module", "inbox", "file", "exception"})
 _KEY_ORDER = dict.fromkeys(("timestamp", "level", "program", "event"))
@@ -24,20 +28,31 @@ _ENCODER = json.JSONEncoder(ensure_ascii=True, default=repr)
 
 
 def escape_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Escape all values but the traceback: file names are bytes and may be hostile."""
+    """Escape and shorten all values but the traceback: file names are bytes and may be hostile."""
     return {
-        key: value
-        if type(value) in _PLAIN_TYPES or (type(value) is str and value.isprintable()) or key == "exception"
-        else _to_printable(value)
+        key: value if type(value) in _PLAIN_TYPES or _is_plain(value) or key == "exception" else _to_printable(value)
         for key, value in event.items()
     }
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a value is a text that is logged as it is: short, printable, and no URL, which may have a password."""
+    return type(value) is str and value.isprintable() and len(value) <= _PLAIN_CHARS_MAX and "://" not in value
+
+
+def render_exception(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+    """Replace ``exc_info`` by the traceback's text, shortened, and without the passwords of URLs."""
+    event = format_exc_info(logger, method, event)
+    if text := event.get("exception"):
+        event["exception"] = mask_passwords(shorten(str(text)))
+    return event
 
 
 def _to_printable(value: object) -> object:
     """Return a value with all text in it escaped, and bytes and keys converted to str, as JSON requires."""
     match value:
         case bytes() | str():
-            return escape(value)
+            return mask_passwords(escape(shorten(value) if isinstance(value, str) else value))
         case dict():
             return {str(_to_printable(key)): _to_printable(inner) for key, inner in value.items()}
         case list() | tuple():

@@ -16,7 +16,7 @@ from inboxd.config.settings import Log
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import journald
 from inboxd.logs.journald import JournalHandler, JournalSocket
-from inboxd.logs.render import Renderer, escape_values, journal_renderer, render_for_terminal, render_json
+from inboxd.logs.render import Renderer, escape_values, journal_renderer, render_exception, render_for_terminal, render_json
 from inboxd.logs.text import escape
 
 
@@ -45,13 +45,13 @@ def configure_logging(
     renderers: dict[str, Renderer] = {"console": render_for_terminal, "json": render_json, "journal": journal_renderer(journal)}
     render = renderers[line_format]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, _with_fallback(render)],
+        processors=[*shared, render_exception, _with_fallback(render)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=_LineWriter.factory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared, structlog.processors.format_exc_info],
+        foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared, render_exception],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     )
     handler = JournalHandler(journal) if line_format == "journal" else logging.StreamHandler(sys.stderr)

@@ -1,5 +1,26 @@
 """Escapes text, so that it can neither add a line to a log nor move a terminal's cursor; and phrases counts."""
 
+import re
+
+TEXT_CHARS_MAX = 70_000
+"""Maximum length of one text in the log: the longest escaped path is shorter, an exception's message may be of any length."""
+
+_PASSWORD = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(?=@)")
+
+
+def mask_passwords(text: str) -> str:
+    """Return text in which the password of each URL is replaced by three asterisks."""
+    return _PASSWORD.sub(r"\1***", text) if "://" in text else text
+
+
+def shorten(text: str, chars_max: int = TEXT_CHARS_MAX) -> str:
+    """Return text of at most ``chars_max`` characters: of a longer one, its beginning and its end."""
+    if len(text) <= chars_max:
+        return text
+    middle = f" … ({len(text)} characters) … "
+    half = (chars_max - len(middle)) // 2
+    return text[:half] + middle + text[-half:]
+
 
 def escape(text: bytes | str) -> str:
     """Return text with all unprintable characters escaped: line ends, control characters, bytes that are not UTF-8."""

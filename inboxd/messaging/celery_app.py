@@ -11,7 +11,8 @@ from inboxd.broker.connection import HEALTH_CHECK_SECONDS, celery_broker_url
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Inbox, Settings
 from inboxd.errors import BrokerUnavailable
 from inboxd.messaging.payload import Parcel, parcel_to_wire
-from inboxd.messaging.queues import UNACKED_KEY, WORK_QUEUE, files_queue, host_queue
+from inboxd.messaging.queues import UNACKED_INDEX_KEY, UNACKED_KEY, UNACKED_MUTEX_KEY, WORK_QUEUE, files_queue, host_queue
+from inboxd.messaging.transport import SteadyChannel, use_channel
 
 PROCESS = "inboxd.process"
 SUCCESS_CALLBACK = "inboxd.succeeded"
@@ -20,9 +21,13 @@ SWEEP_MISSED = "inboxd.sweep_missed"
 SWEEP_STALE = "inboxd.sweep_stale"
 SWEEP_EXPIRED = "inboxd.sweep_expired"
 
+ETA_TASKS_MAX = 1000
+"""Maximum number of messages that a worker keeps in memory until their time has come: retries, or another program's flood."""
+
 
 def make_app(settings: Settings, *, results: bool = False) -> Celery:
     """Return a Celery app; without ``results`` it has no result store, and publishing does not subscribe to the result."""
+    use_channel(SteadyChannel, is_default=True)
     app = Celery("inboxd", set_as_current=results)
     app.conf.update(celery_configuration(settings, results=results))
     return app
@@ -53,6 +58,8 @@ def celery_configuration(settings: Settings, *, results: bool) -> dict[str, Any]
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "worker_max_tasks_per_child": 10_000,
+        "worker_max_memory_per_child": settings.work.child_memory_max // 1024 or None,
+        "worker_eta_task_limit": ETA_TASKS_MAX,
         "worker_proc_alive_timeout": 30,
         "worker_send_task_events": False,
         "worker_enable_remote_control": True,
@@ -93,8 +100,8 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,
         "unacked_key": UNACKED_KEY,
-        "unacked_index_key": "inboxd.unacked_index",
-        "unacked_mutex_key": "inboxd.unacked_mutex",
+        "unacked_index_key": UNACKED_INDEX_KEY,
+        "unacked_mutex_key": UNACKED_MUTEX_KEY,
         "queue_order_strategy": "inboxd.messaging.queues:HostQueueFirst",
         "priority_steps": [0],
     }

@@ -1,5 +1,6 @@
 """Opens a parcel's files for handlers."""
 
+import errno
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Self
 
 from inboxd.errors import TransientError
 from inboxd.fs.folders import open_path, opened_path
-from inboxd.fs.syscalls import Disk, Fd, Stat, closing
+from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, closing
 from inboxd.messaging.inbox_file import InboxFile
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import CLAIMED, split_path
@@ -58,6 +59,7 @@ class ParcelReader:
         """Return an open file's stat and a stream that owns the descriptor; close the descriptor on an error."""
         try:
             stat = self._disk.fstat(file)
+            _require_regular(stat)
             chunks, unread = [], stat.size if stat.size <= BUFFERED_BYTES_MAX else 0
             while unread > 0 and (chunk := self._disk.read(file, unread)):
                 chunks.append(chunk)
@@ -77,3 +79,8 @@ class ParcelReader:
             raise TransientError(f"{self._root} can't be reached from this host: {error.strerror}") from error
         with closing(self._disk, root):
             return open_path(self._disk, root, (CLAIMED, self._parcel.id.encode()))
+
+
+def _require_regular(stat: Stat) -> None:
+    if stat.kind is not FileKind.FILE:
+        raise OSError(errno.EINVAL, f"not a regular file, but a {stat.kind}")

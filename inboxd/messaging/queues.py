@@ -21,6 +21,9 @@ WORK_QUEUE = "inboxd.work"
 UNACKED_KEY = "inboxd.unacked"
 """Redis key of messages that workers have received and not acknowledged: running, or waiting for a retry."""
 
+UNACKED_INDEX_KEY, UNACKED_MUTEX_KEY = "inboxd.unacked_index", "inboxd.unacked_mutex"
+"""Redis keys of Kombu's record of when they were received, and of the lock under which it restores them."""
+
 QUARANTINE_KEY = "inboxd.quarantine"
 """Redis key of messages that no worker may get, kept for an administrator."""
 

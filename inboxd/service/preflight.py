@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePath
 
-from inboxd.config.handler_import import NotCallableError, find_shadowed, import_handler
+from inboxd.config.handler_import import UnusableHandlerError, find_shadowed, import_handler
 from inboxd.config.settings import Inbox, Settings
 from inboxd.errors import Finding, FolderUnavailable, SettingsError
 from inboxd.fs.bounded import run_on_mounts
@@ -178,7 +178,7 @@ def _check_handler(inbox: Inbox) -> Iterator[Finding]:
     key = f"inbox.{inbox.name}.handler = {inbox.handler!r}"
     try:
         import_handler(inbox.handler)
-    except NotCallableError:
+    except UnusableHandlerError:
         yield Finding(key, "is not callable", "name a function that takes one InboxFile")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a user's module may raise anything
         yield Finding(key, f"can't be imported: {type(error).__name__}: {error}", "install or correct the module, or its name")

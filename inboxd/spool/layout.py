@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from inboxd.errors import FolderUnavailable
-from inboxd.fs.syscalls import Disk, Fd
+from inboxd.fs.syscalls import OUT_OF_RESOURCES, Disk, Fd
 
 INBOX, CLAIMED, DONE, FAILED = b"inbox", b"claimed", b"done", b"failed"
 FOLDER_NAMES = (INBOX, CLAIMED, DONE, FAILED)
@@ -34,7 +34,10 @@ class Folders:
 
 @contextlib.contextmanager
 def open_folders(disk: Disk, root: PurePath) -> Iterator[Folders]:
-    """Open the four folders below ``root`` for a with block. Raises FolderUnavailable if one can't be opened."""
+    """Open the four folders below ``root`` for a with block. Raises FolderUnavailable if one can't be opened.
+
+    Raises OSError if that is not the folder's fault: no descriptor or memory is left.
+    """
     with contextlib.ExitStack() as stack:
         fds: list[Fd] = []
         name = b""
@@ -45,6 +48,8 @@ def open_folders(disk: Disk, root: PurePath) -> Iterator[Folders]:
                 fds.append(disk.open_folder(top, name))
                 stack.callback(disk.close, fds[-1])
         except OSError as error:
+            if error.errno in OUT_OF_RESOURCES:
+                raise
             raise FolderUnavailable(f"{root / name.decode()}: {error.strerror}") from error
         yield Folders(*fds)
 

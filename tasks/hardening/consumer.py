@@ -9,6 +9,7 @@ An error reply from Redis (out of memory, no permission) ends the worker, too, u
 with it, Celery retries without a delay.
 """
 
+import contextlib
 import time
 import warnings
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from celery.worker.consumer import Consumer
 from celery.worker.consumer.events import Events
 from celery.worker.state import maybe_shutdown
 from redis import ResponseError
+
+from inboxd.errors import BrokerUnavailable
 
 REFUSED_PAUSE_SECONDS = 2.0
 """Delay before retrying after Redis replied with an error (out of memory, no permission)."""
@@ -31,9 +34,19 @@ warnings.filterwarnings("ignore", message=r"\s*In Celery 5\.1 we introduced an o
 class SteadyConsumer(Consumer):
     """Celery's consumer, which clears a lost connection's pending replies, sends no heartbeats and quarantines bad messages."""
 
-    def __init__(self, *args: Any, quarantine_failed: Callable[[Any, Exception], None], **kwargs: Any) -> None:  # noqa: ANN401
-        """``quarantine_failed`` receives a message on which Celery fails, before it is acknowledged; all else is Celery's."""
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401 - Celery's own signature
+        quarantine_failed: Callable[[Any, Exception], None],
+        check_keys: Callable[[], None],
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
+        """``quarantine_failed`` receives a message on which Celery fails, before it is acknowledged.
+
+        ``check_keys`` is called after Redis has replied with an error; all else is Celery's.
+        """
         self._quarantine_failed = quarantine_failed
+        self._check_keys = check_keys
         sends_events = kwargs.get("task_events")
         # Celery retries a heartbeat for ever: while the server hangs, the consumer would do nothing else, not even stop
         super().__init__(*args, **{**kwargs, "without_heartbeat": True, "task_events": True})
@@ -86,7 +99,11 @@ class SteadyConsumer(Consumer):
 
     def _pause_if_refused(self, exc: Exception) -> None:
         """Wait after an error reply: Celery itself waits only if it can't connect."""
-        deadline = time.monotonic() + (REFUSED_PAUSE_SECONDS if isinstance(exc, ResponseError) else 0.0)
+        if not isinstance(exc, ResponseError):
+            return
+        with contextlib.suppress(BrokerUnavailable):
+            self._check_keys()
+        deadline = time.monotonic() + REFUSED_PAUSE_SECONDS
         while time.monotonic() < deadline:
             maybe_shutdown()
             time.sleep(STOP_CHECK_SECONDS)

@@ -4,33 +4,29 @@ import contextlib
 import time
 from collections.abc import Collection, Sequence
 
-from celery.states import FAILURE, SUCCESS
-
 from inboxd.broker.changes import FiledFile
 from inboxd.broker.counters import DONE, FAILED, REFUSED, Tally
 from inboxd.broker.inbox_outages import is_inbox_wide
 from inboxd.broker.leases import Lease, LeaseState
 from inboxd.broker.recovery import RecoveryAction, action_after_crash
 from inboxd.config.settings import Inbox
-from inboxd.errors import BrokerUnavailable, HandlerFailed, RejectFile
+from inboxd.errors import BrokerUnavailable, InvalidMessage
 from inboxd.fs.bounded import foreign_mount
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
-from inboxd.logs.text import count_in_words, escape
-from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_from_bytes, outcome_from_wire
+from inboxd.logs.text import count_in_words
+from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_from_bytes
 from inboxd.messaging.payload import FILES_MAX
-from inboxd.messaging.results import ResultRecord
+from inboxd.messaging.results import ResultRecord, discard_result
 from inboxd.spool.claims import list_files, release_file, remove_if_empty
 from inboxd.spool.failing import fail_file, file_failed_output
 from inboxd.spool.filing import FilingFolders, is_filed, move_to_done, stat_filed
 from inboxd.spool.layout import Folders, created_at
 from inboxd.spool.packed_version import FileChanged, PackedVersion
 from inboxd.tasks.outcomes.republish import Republisher
+from inboxd.tasks.outcomes.stored_result import failure_reason, is_cancelled, stored_outcome
 from inboxd.tasks.process_state.context import WorkerContext
-
-_FINAL_ERRORS = {RejectFile.__name__, HandlerFailed.__name__}
-"""Task errors that fail a file for good; after any other error the parcel is published again."""
 
 CHANGED_REMEDY = "none if it is complete next time; else raise settle_seconds, or have it uploaded under a temporary name"
 
@@ -81,22 +77,34 @@ class OutcomeApplier:
                 errors.append(error)
         return missing, errors
 
-    def apply_result(self, parcel: str, stored: ResultRecord, lease: Lease | None) -> None:
-        """Apply a parcel's final result as Celery stored it: an outcome, or a failure."""
-        if stored["status"] == SUCCESS:
-            self.apply(outcome_from_wire(stored["result"]))
-            return
+    def apply_result(self, parcel: str, stored: ResultRecord, lease: Lease | None) -> bool:
+        """Apply a parcel's final result as Celery stored it: an outcome, or a failure.
+
+        An outcome that is malformed, or another parcel's, is removed: return False; the next sweep publishes the parcel again.
+        """
+        try:
+            outcome = stored_outcome(stored, parcel, self._inbox.name)
+        except InvalidMessage as error:
+            discard_result(self._context.app, parcel, str(error))
+            return False
+        if outcome:
+            self.apply(outcome)
+            return True
         paths = list_dropped(self._disk, self._folders, parcel, lease)
-        if len(paths) > 1:  # only a parcel of one file fails as a whole: for more files, retry each
+        if len(paths) > 1 and not is_cancelled(
+            stored
+        ):  # only a parcel of one file fails as a whole: for more files, retry each
             self._split_all(parcel, paths)
-            return
+            return True
         lone = lone_file_from_bytes(lease.lone_file) if lease else None
         version = lone[1] if lone and [lone[0]] == paths else None
         attempts = lease.attempt if lease else 1
-        files = [FileOutcome(path, Verdict.REJECTED, escape(str(stored.get("result"))), version=version) for path in paths]
+        reason = failure_reason(stored)
+        files = [FileOutcome(path, Verdict.REJECTED, reason, version=version) for path in paths]
         for file in files:
             self._apply_unless_changed(Outcome(parcel, self._inbox.name, attempts, ()), file)
         self._close(parcel, files or _gone(lease))
+        return True
 
     def apply_crash(self, parcel: str, lease: Lease) -> None:
         """Count a worker's crash on a parcel; retry the files, or fail a lone file that has crashed too many workers."""
@@ -298,15 +306,3 @@ def _gone(lease: Lease | None) -> list[FileOutcome]:
 def _common_prefix(first: bytes, second: bytes) -> int:
     """Return how many bytes two paths have in common at their beginning."""
     return next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
-
-
-def is_final_result(stored: ResultRecord) -> bool:
-    """Return whether a stored result is final: a success, or a failure that the handler has caused."""
-    return stored["status"] == SUCCESS or (stored["status"] == FAILURE and _exception_name(stored) in _FINAL_ERRORS)
-
-
-def _exception_name(stored: ResultRecord) -> str:
-    error = stored.get("result")
-    if isinstance(error, BaseException):
-        return type(error).__name__
-    return str(error.get("exc_type", "")) if isinstance(error, dict) else ""

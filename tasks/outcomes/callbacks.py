@@ -17,7 +17,8 @@ from inboxd.messaging.outcome import outcome_from_wire
 from inboxd.messaging.results import read_results
 from inboxd.spool.layout import is_parcel_id, open_folders
 from inboxd.tasks.hardening.redacted_request import RedactedRequest
-from inboxd.tasks.outcomes.apply import OutcomeApplier, is_final_result
+from inboxd.tasks.outcomes.apply import OutcomeApplier
+from inboxd.tasks.outcomes.stored_result import is_final_result
 from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.process_state.process_identity import Liveness, liveness
 from inboxd.tasks.process_state.shared_settings import CurrentContext

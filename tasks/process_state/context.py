@@ -16,6 +16,7 @@ from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
+from inboxd.tasks.process_state.child_guard import ChildGuard
 from inboxd.tasks.process_state.progress import FOLDER, Progress
 from inboxd.tasks.process_state.sweep_locks import SweepLocks
 
@@ -35,6 +36,7 @@ class WorkerContext:
     progress: Progress
     counters: Counters
     sweep_locks: SweepLocks
+    guard: ChildGuard
     retiring: frozenset[str] = frozenset()
     """Inboxes that were removed from the settings: files in flight are finished, and no more files are claimed."""
 
@@ -75,4 +77,5 @@ def make_context(settings: Settings, app: Celery) -> WorkerContext:
         Progress(client, keep_seconds, disk, settings.state_dir / FOLDER),
         Counters(client, settings.host),
         SweepLocks(client, settings.host),
+        ChildGuard(settings.work.child_files_max),
     )

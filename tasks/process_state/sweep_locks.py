@@ -59,4 +59,4 @@ class SweepLocks:
         with translate_redis_errors():
             owner = cast("bytes", self._client.eval(lua.ACQUIRE_LOCK, len(keys), *keys, token, str(EXPIRES_SECONDS), *owners))
         self._unreleased.difference_update(releases)
-        return owner.decode()
+        return owner.decode("utf-8", "replace")

@@ -8,12 +8,14 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.config.handler_import import import_handler
 from inboxd.config.settings import Inbox
+from inboxd.fs.syscalls import OUT_OF_RESOURCES
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.logs.text import escape
 from inboxd.messaging.outcome import FileOutcome, Verdict
 from inboxd.messaging.parcel_reader import ParcelReader
 from inboxd.messaging.payload import FilePart, Parcel
+from inboxd.tasks.process_state.child_guard import ChildGuard
 from inboxd.tasks.processing.run_handler import Handler, HandlerCall, failed_call, run_handler
 
 OWN_TIME_SHARE = 0.9
@@ -28,24 +30,31 @@ class HandlerRuns:
     ``files`` counts the handler's calls so far, which took ``seconds`` in total.
     """
 
-    def __init__(self, parcel: Parcel, inbox: Inbox, attempt: int, reader: ParcelReader) -> None:
+    def __init__(self, parcel: Parcel, inbox: Inbox, attempt: int, reader: ParcelReader, guard: ChildGuard) -> None:
         self.seconds = 0.0
         self.files = 0
         self._parcel = parcel
         self._inbox = inbox
         self._attempt = attempt
         self._reader = reader
+        self._guard = guard
         self._is_out_of_time = False
 
     def run(self, part: FilePart) -> FileOutcome:
         """Run the handler on one file; return REQUEUE if no time is left for the file, MISSING if it is not there."""
-        if self._is_out_of_time:
+        if self._is_out_of_time or self._guard.is_spent:
             return FileOutcome(part.filename, Verdict.REQUEUE)
         call = self._call(part)
         if call is None:
             return FileOutcome(part.filename, Verdict.MISSING)
         self.files, self.seconds = self.files + 1, self.seconds + call.seconds
-        self._is_out_of_time = call.timed_out
+        self._log_changes(self._guard.after_call(), part.filename)
+        if call.timed_out:
+            self._is_out_of_time = True
+            self._guard.end_descendants()
+        if _is_out_of_resources(call.error) and self._guard.has_leaked():
+            self._guard.is_spent = True
+            return FileOutcome(part.filename, Verdict.REQUEUE)  # earlier handlers have left too many files open
         if call.timed_out and call.seconds < self._inbox.time_limit_seconds * OWN_TIME_SHARE:
             return FileOutcome(part.filename, Verdict.REQUEUE)  # earlier files used up the parcel's time
         self._log_call(part, call)
@@ -54,6 +63,7 @@ class HandlerRuns:
     def _call(self, part: FilePart) -> HandlerCall | None:
         """Call the handler with one file; return None if the file is missing. A file that can't be opened is retried, too."""
         start_time, limit_seconds = time.monotonic(), self._inbox.time_limit_seconds
+        self._guard.before_call()
         try:
             file = self._reader.open(part)
         except FileNotFoundError:
@@ -62,7 +72,20 @@ class HandlerRuns:
             return failed_call(error, limit_seconds, start_time)
         except Exception as error:  # noqa: BLE001 - any error while opening concerns this file only
             return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - start_time, escape(str(error)), error=error)
-        return run_handler(_load_handler(self._inbox), file, limit_seconds, start_time)  # an import counts as processing, too
+        handler = _load_handler(self._inbox)  # an import counts as processing, too
+        self._guard.before_call()
+        return run_handler(handler, file, limit_seconds, start_time)
+
+    def end(self) -> None:
+        """Restore the rest of what the handler has changed in this process."""
+        self._log_changes(self._guard.after_parcel())
+
+    def _log_changes(self, changed: list[str], file: bytes | None = None) -> None:
+        """Log what a handler has changed in its process, once for each process."""
+        if new := [name for name in changed if name not in self._guard.logged]:
+            self._guard.logged.update(new)
+            remedy = "none: it is restored; let the handler restore it, or work in a process of its own"
+            _log.warning(events.HANDLER_LEFT, inbox=self._inbox.name, file=file, changed=new, remedy=remedy)
 
     def _log_call(self, part: FilePart, call: HandlerCall) -> None:
         log = _log.bind(
@@ -76,6 +99,10 @@ class HandlerRuns:
                 log.warning(events.FILE_HANDLED, rejected=call.reason)
             case _:
                 log.warning(events.FILE_HANDLED, raised=call.reason, exc_info=call.error)
+
+
+def _is_out_of_resources(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES
 
 
 def _load_handler(inbox: Inbox) -> Handler:

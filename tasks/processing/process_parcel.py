@@ -1,6 +1,7 @@
 """The task that processes a parcel; the watcher sends it by name."""
 
 import contextlib
+import dataclasses
 import time
 from typing import Any
 
@@ -53,6 +54,8 @@ class ParcelProcessor:
         inbox = self._context.settings.inbox.get(parcel.inbox)
         if inbox is None:  # until the settings are corrected, the sweep publishes the parcel again and again
             raise TransientError(f"this worker's settings have no [inbox.{parcel.inbox}]")
+        if parcel.host == self._context.host:  # what a message says of our own folders is not believed
+            parcel = dataclasses.replace(parcel, root=bytes(inbox.root))
         token = process_identity.process_token(self._context.host)
         start = self._start(parcel, token)
         if start.verdict is not StartVerdict.STARTED:
@@ -91,13 +94,15 @@ class ParcelProcessor:
         recorded = self._read_recorded(parcel, attempt)
         outcomes = []
         on_this_host = parcel.host == self._context.host
+        self._context.guard.before_parcel()
         with ParcelReader(self._context.disk, parcel, on_this_host=on_this_host, attempt=attempt) as reader:
-            runs = HandlerRuns(parcel, inbox, attempt, reader)
+            runs = HandlerRuns(parcel, inbox, attempt, reader, self._context.guard)
             for part in parcel.files:
                 outcome = recorded.get(part.filename) or runs.run(part)
                 outcomes.append(outcome)
                 if len(parcel.files) > 1 and outcome.is_from_handler and part.filename not in recorded:
                     self._context.progress.record(parcel.id, outcome)
+        runs.end()
         with contextlib.suppress(SoftTimeLimitExceeded):  # the limit is for handlers only
             self._context.progress.flush()
         if runs.files:

@@ -1,5 +1,7 @@
 """Calls a handler with one file, and catches whatever the handler raises, SystemExit and MemoryError included."""
 
+import asyncio
+import inspect
 import signal
 import time
 from collections.abc import Callable
@@ -10,15 +12,19 @@ import msgpack
 from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.errors import RejectFile
-from inboxd.logs.text import escape
+from inboxd.logs.text import escape, mask_passwords, shorten
 from inboxd.messaging.inbox_file import InboxFile
 from inboxd.messaging.outcome import Verdict
+from inboxd.tasks.hardening.message_check import is_deeper
 
 Handler = Callable[[InboxFile], Any]
 """An inbox's handler: takes one open file, and may return a value that msgpack can serialize."""
 
 RESULT_BYTES_MAX = 4096
 """Maximum size of a handler's result to be kept in Redis; a handler must store a larger one itself."""
+
+RESULT_DEPTH_MAX = 16
+"""Maximum nesting of a handler's result to be kept: Celery and the log recurse into it."""
 
 REASON_CHARS_MAX = 2000
 POOL_STOP_EXIT_CODE = -(256 - signal.SIGTERM)
@@ -48,7 +54,7 @@ def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, start_tim
     """
     try:
         with file.stream:
-            result = handler(file)
+            result = _call(handler, file)
     except RejectFile as rejection:
         reason = _message_of(rejection) or "the handler rejected the file without a reason"
         return HandlerCall(Verdict.REJECTED, time.monotonic() - start_time, reason)
@@ -57,6 +63,19 @@ def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, start_tim
             raise
         return failed_call(error, limit_seconds, start_time)
     return HandlerCall(Verdict.DONE, time.monotonic() - start_time, result=_discard_unless_portable(result))
+
+
+def _call(handler: Handler, file: InboxFile) -> Any:  # noqa: ANN401 - whatever a handler returns
+    """Call a handler; run a coroutine to its end. Raises TypeError for a result that shows that nothing was done yet."""
+    result = handler(file)
+    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__):
+        result = asyncio.run(result)
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result) or callable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        kind = type(result).__name__
+        raise TypeError(f"the handler returned a {kind}, which nobody runs: an async handler must be declared with async def")
+    return result
 
 
 def failed_call(error: BaseException, limit_seconds: int, start_time: float) -> HandlerCall:
@@ -69,13 +88,13 @@ def failed_call(error: BaseException, limit_seconds: int, start_time: float) -> 
 def _describe_error(error: BaseException) -> str:
     """Return an error's type and message, on one line."""
     text = _message_of(error)
-    return f"{type(error).__name__}: {text}"[:REASON_CHARS_MAX] if text else type(error).__name__
+    return shorten(f"{type(error).__name__}: {text}", REASON_CHARS_MAX) if text else type(error).__name__
 
 
 def _message_of(error: BaseException) -> str:
     """Return an exception's message on one line. Its own __str__ may raise, too."""
     try:
-        return escape(str(error))
+        return mask_passwords(escape(shorten(str(error), REASON_CHARS_MAX)))
     except BaseException:  # noqa: BLE001 - a broken exception class is still an exception
         return "(the exception's message can't be read)"
 
@@ -83,11 +102,7 @@ def _message_of(error: BaseException) -> str:
 def _discard_unless_portable(result: Any) -> Any:  # noqa: ANN401 - whatever a handler returns
     try:
         packed = msgpack.packb(result, use_bin_type=True)
-        return result if len(packed) <= RESULT_BYTES_MAX and _can_be_unpacked(packed) else None
+        is_small = len(packed) <= RESULT_BYTES_MAX
+        return result if is_small and not is_deeper(msgpack.unpackb(packed, raw=False), RESULT_DEPTH_MAX) else None
     except Exception:  # noqa: BLE001 - msgpack raises many types of errors
         return None
-
-
-def _can_be_unpacked(packed: bytes) -> bool:
-    msgpack.unpackb(packed, raw=False)
-    return True

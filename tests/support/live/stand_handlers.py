@@ -1,10 +1,16 @@
 """Handlers for the live tests, which the workers import: a file's first words are a command for its handler."""
 
+import io
 import json
+import locale
+import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -99,6 +105,67 @@ def _keep_deleted(file: InboxFile, _words: str) -> None:
     scratch.unlink()
 
 
+def _leave(_file: InboxFile, _words: str) -> None:
+    """Change everything in this process that a handler can change."""
+    os.umask(0o777)
+    os.chdir("/")
+    os.environ["LEFT"] = "behind"
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+    signal.alarm(3600)
+    locale.setlocale(locale.LC_ALL, "C.UTF-8")
+    sys.stdout = io.StringIO()
+
+
+def _probe(_file: InboxFile, _words: str) -> dict[str, Any]:
+    """Return what a handler finds in its process."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return {
+        "pid": os.getpid(), "umask": umask, "folder": str(Path.cwd()), "left": os.environ.get("LEFT"),
+        "ignored": [number.name for number in (signal.SIGTERM, signal.SIGUSR1) if signal.getsignal(number) is signal.SIG_IGN],
+        "alarm": signal.getitimer(signal.ITIMER_REAL)[0], "locale": locale.setlocale(locale.LC_ALL), "nice": os.nice(0),
+        "stdout": type(sys.stdout).__name__,
+    }  # fmt: skip
+
+
+def _leak(_file: InboxFile, words: str) -> int:
+    """Leave files open; return the process's number."""
+    _leaked.extend(os.open("/dev/null", os.O_RDONLY) for _ in range(int(words)))
+    return os.getpid()
+
+
+def _be_nice(_file: InboxFile, _words: str) -> int:
+    os.nice(5)
+    return os.getpid()
+
+
+def _start_family(_file: InboxFile, words: str) -> None:
+    """Start programs in three ways, of which none is waited for, and exceed the time limit."""
+    subprocess.Popen(["sleep", words])
+    subprocess.Popen(f"sleep {words} & sleep {words}", shell=True)
+    subprocess.Popen(["sh", "-c", f"sleep {words} & exit"], start_new_session=True)
+    time.sleep(60)
+
+
+def _die_with_family(_file: InboxFile, words: str) -> None:
+    subprocess.Popen(["sleep", words], start_new_session=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _work_in_parallel(_file: InboxFile, _words: str) -> list[int]:
+    with multiprocessing.Pool(2) as pool:
+        doubled = pool.map(_double, [1, 2, 3])
+    with ProcessPoolExecutor(2) as executor:
+        return [*doubled, *executor.map(_double, [4, 5])]
+
+
+def _double(number: int) -> int:
+    return 2 * number
+
+
+_leaked: list[int] = []
+
 COMMANDS: dict[str, Callable[[InboxFile, str], Any]] = {
     "reject": _reject,
     "always_raise": _always_raise,
@@ -109,4 +176,11 @@ COMMANDS: dict[str, Callable[[InboxFile, str], Any]] = {
     "memory": _memory,
     "ignore_stop": _ignore_stop,
     "keep_deleted": _keep_deleted,
+    "leave": _leave,
+    "probe": _probe,
+    "leak": _leak,
+    "be_nice": _be_nice,
+    "family": _start_family,
+    "die_with_family": _die_with_family,
+    "parallel": _work_in_parallel,
 }

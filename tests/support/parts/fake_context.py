@@ -10,6 +10,7 @@ from inboxd.config.settings import Inbox, Settings
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.intake import Intake, IntakeDeps
 from inboxd.messaging.worker_registry import WorkerRegistry
+from inboxd.tasks.process_state.child_guard import ChildGuard
 from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.process_state.sweep_locks import SweepLocks
 
@@ -63,5 +64,14 @@ def make_worker_context(
     client = FakeRedis()
     locks = SweepLocks(client, HOST)
     return WorkerContext(
-        settings(inbox), sent, disk or Disk(), client, leases, changes or FakeChanges(), FakeProgress(), FakeCounters(), locks
+        settings(inbox),
+        sent,
+        disk or Disk(),
+        client,
+        leases,
+        changes or FakeChanges(),
+        FakeProgress(),
+        FakeCounters(),
+        locks,
+        ChildGuard(256),
     )

@@ -166,6 +166,9 @@ class FakePublisher:
     def decode_result(self, raw: dict[str, Any]) -> dict[str, Any]:
         return raw
 
+    def delete(self, key: str) -> None:
+        self.results.pop(key, None)
+
     def paths(self) -> list[bytes]:
         """Return the paths of all files sent."""
         return [part.filename for parcel in self.parcels for part in parcel.files]

@@ -1,11 +1,20 @@
 """Handlers are imported from installed packages, or from the settings file's folder, which comes last."""
 
 import sys
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from inboxd.config.handler_import import NotCallableError, ShadowedModule, append_settings_folder, find_shadowed, import_handler
+from inboxd.config.handler_import import (
+    ShadowedModule,
+    UnusableHandlerError,
+    append_settings_folder,
+    find_shadowed,
+    import_handler,
+)
 from inboxd.handlers import describe
 
 
@@ -24,7 +33,7 @@ def test_a_handler_may_be_an_attribute_of_an_attribute() -> None:
         ("inboxd.no_such_module:handle", ModuleNotFoundError, "no_such_module"),
         ("inboxd.handlers:no_such_function", AttributeError, "no_such_function"),
         ("inboxd.handlers:describe.no_such_attribute", AttributeError, "no_such_attribute"),
-        ("inboxd.handlers:SNIFF_BYTES", NotCallableError, "inboxd.handlers:SNIFF_BYTES is not callable"),
+        ("inboxd.handlers:SNIFF_BYTES", UnusableHandlerError, "inboxd.handlers:SNIFF_BYTES is not callable"),
     ],
 )
 def test_a_missing_handler_raises(name: str, error: type[Exception], message: str) -> None:
@@ -83,3 +92,52 @@ def test_a_module_on_two_import_paths_is_not_shadowed(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("name", ["no_such_module:handle", "sys:exit", "__main__:handle"])
 def test_a_missing_or_built_in_module_is_not_shadowed(name: str) -> None:
     assert find_shadowed(name) is None
+
+
+class _Handler:
+    def __call__(self, _file: object) -> None:
+        pass
+
+
+def _generator(_file: object) -> Iterator[int]:
+    yield 1
+
+
+async def _async_generator(_file: object) -> AsyncIterator[int]:
+    yield 1
+
+
+class _GeneratorObject:
+    def __call__(self, _file: object) -> Iterator[int]:
+        yield 1
+
+
+UNUSABLE = {
+    "a class": (_Handler, "is a class"),
+    "a generator": (_generator, "is a generator"),
+    "an asynchronous generator": (_async_generator, "is a generator"),
+    "an object that is a generator": (_GeneratorObject(), "is a generator"),
+    "a partial generator": (partial(_generator), "is a generator"),
+    "a number": (7, "is not callable"),
+}
+
+
+@pytest.mark.parametrize(("handler", "why"), UNUSABLE.values(), ids=UNUSABLE.keys())
+def test_what_would_do_nothing_is_no_handler(handler: object, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "unusable", SimpleNamespace(handle=handler))
+    import_handler.cache_clear()
+
+    with pytest.raises(UnusableHandlerError, match=why):
+        import_handler("unusable:handle")
+
+
+async def _async_handler(_file: object) -> None:
+    pass
+
+
+@pytest.mark.parametrize("handler", [_Handler(), _async_handler, partial(_async_handler), _Handler().__call__])
+def test_objects_methods_and_coroutines_are_handlers(handler: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "usable", SimpleNamespace(handle=handler))
+    import_handler.cache_clear()
+
+    assert import_handler("usable:handle") is handler

@@ -14,12 +14,12 @@ from inboxd.logs import events
 from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.queues import QUARANTINE_KEY
 from inboxd.spool.layout import new_parcel_id
+from inboxd.tasks.hardening.message_check import parse_headers
 from inboxd.tasks.hardening.message_filter import (
     QUARANTINED_BYTES_MAX,
     QUARANTINED_MESSAGES_MAX,
     REDELIVERIES_MAX,
     MessageFilter,
-    parse_headers,
 )
 
 TASK = "inboxd.process"

@@ -1,5 +1,6 @@
 """Processing a parcel if the disk is slow, or if the time limit is exceeded while a file is read."""
 
+import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded
+from support.crash.handler import calls
 from support.descriptors import open_descriptors
 from support.disk.spools import Spool
 from support.parts.fake_context import HOST, make_worker_context
@@ -43,12 +45,19 @@ def spool(tmp_path: Path) -> Spool:
 
 
 def process(
-    spool: Spool, leases: FakeLeases, disk: Disk, handler: str = "support.crash.handler:handle", **rules: object
+    spool: Spool,
+    leases: FakeLeases,
+    disk: Disk,
+    handler: str = "support.crash.handler:handle",
+    *,
+    root: Path | None = None,
+    parcel_id: str = "",
+    **rules: object,
 ) -> dict[bytes, FileOutcome]:
-    """Process a parcel by reference, and return each file's outcome by path."""
-    parcel_id = spool.claimed(*PATHS)
+    """Process a parcel by reference, and return each file's outcome by path; the message names ``root``."""
+    parcel_id = parcel_id or spool.claimed(*PATHS)
     parts = tuple(FilePart(path, "text/plain", 7, {"id": "x", "mtime": 1.5, "claimed-at": 2.5}, None) for path in PATHS)
-    parcel = Parcel(parcel_id, "drop", HOST, bytes(spool.root), parts)
+    parcel = Parcel(parcel_id, "drop", HOST, bytes(root or spool.root), parts)
     context = make_worker_context(spool.inbox(handler=handler, **rules), leases, FakePublisher(), disk)
     task: Any = SimpleNamespace(request=SimpleNamespace(id=parcel_id, retries=0))
     outcome = outcome_from_wire(ParcelProcessor(context).run(task, parcel_to_wire(parcel)))
@@ -98,3 +107,27 @@ def test_a_time_limit_exceeded_by_the_handlers_import_is_blamed_on_the_file(
 
     assert [outcomes[path].verdict for path in PATHS] == [Verdict.RETRY_ISOLATED, Verdict.REQUEUE, Verdict.REQUEUE]
     assert outcomes[b"a"].reason == "processing took longer than 1 s"
+
+
+def test_the_root_in_a_message_of_this_host_is_not_believed(spool: Spool, tmp_path: Path) -> None:
+    parcel_id = spool.claimed(*PATHS)
+    elsewhere = Spool.make(tmp_path / "elsewhere")
+    for path in PATHS:
+        elsewhere.put(b"claimed/%s/%s" % (parcel_id.encode(), path), b"another folder's file")
+
+    process(spool, FakeLeases(), Disk(), root=elsewhere.root, parcel_id=parcel_id)
+
+    assert b"another folder's file" not in calls
+
+
+def test_only_regular_files_are_opened_for_handlers(spool: Spool) -> None:
+    parcel_id = spool.claimed(*PATHS)
+    place = spool.where(b"claimed/%s/b" % parcel_id.encode())
+    place.unlink()
+    os.mkfifo(place)
+
+    outcomes = process(spool, FakeLeases(), Disk(), parcel_id=parcel_id)
+
+    assert outcomes[b"b"].verdict is Verdict.RETRY_ISOLATED
+    assert outcomes[b"b"].reason == "[Errno 22] not a regular file, but a named pipe"
+    assert outcomes[b"a"].verdict is Verdict.DONE

@@ -221,16 +221,21 @@ def test_an_empty_parcel_is_removed(context: WorkerContext, spool: Spool) -> Non
     assert list((spool.root / "claimed").iterdir()) == []
 
 
-def test_a_parcel_that_can_not_be_recovered_does_not_block_the_others(context: WorkerContext, spool: Spool) -> None:
-    blocked, recoverable = spool.claimed(b"a"), spool.claimed(b"b")
-    store(context, blocked, {"no": "outcome"})
+@pytest.mark.parametrize("made_for", ["nobody", "another parcel", "another inbox"])
+def test_an_outcome_that_is_not_the_parcels_is_removed_and_the_parcel_published_again(
+    context: WorkerContext, spool: Spool, made_for: str
+) -> None:
+    parcel = spool.claimed(b"a")
+    forged = outcome(new_parcel_id() if made_for == "another parcel" else parcel, a=Verdict.DONE)
+    store(context, parcel, {"nobody": {"no": "outcome"}, "another inbox": {**forged, "inbox": "other"}}.get(made_for, forged))
 
     with capture_logs() as lines:
-        recovered = sweep(context, spool)
+        assert sweep(context, spool) == {}
+        assert sweep(context, spool) == {RecoveryAction.REPUBLISH: 1}
 
-    assert recovered == {RecoveryAction.REPUBLISH: 1}
-    assert queued(context) == {recoverable}
-    assert [line["parcel"] for line in lines if line["event"] == events.PARCEL_BLOCKED] == [blocked]
+    assert queued(context) == {parcel}
+    assert spool.files("done") == {}
+    assert [line["event"] for line in lines].count(events.VALUE_DISCARDED) == 1
 
 
 class FullDisk(Disk):
@@ -314,11 +319,11 @@ def test_recorded_verdicts_are_applied_even_if_the_first_sweep_to_split_the_parc
 
 
 def test_an_error_of_many_parcels_is_logged_once(context: WorkerContext, spool: Spool) -> None:
-    for number in range(20):
-        store(context, spool.claimed(b"%d" % number), {"no": "outcome"})
+    for _ in range(20):
+        spool.claimed(b"bad", data=b"bad")
 
     with capture_logs() as lines:
-        sweep(context, spool)
+        sweep(dataclasses.replace(context, disk=BadSector()), spool)
 
     assert [line["parcels"] for line in lines if line["event"] == events.PARCEL_BLOCKED] == [20]
 

@@ -7,7 +7,7 @@ import pytest
 import redis
 from kombu.transport.redis import QoS
 
-from inboxd.tasks.hardening.transport import SteadyQoS
+from inboxd.messaging.transport import SteadyQoS
 
 
 class _HungRedis:
