@@ -1,11 +1,14 @@
-"""The Prometheus endpoint: a small HTTP server in a thread, whose errors and slow clients don't affect the watcher's loop."""
+"""The Prometheus endpoint: an HTTP server in threads, whose slow clients delay neither each other nor the watcher's loop."""
 
+import contextlib
 import socket
 import socketserver
 import threading
+from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Any
 
-from prometheus_client import CollectorRegistry, MetricsHandler
+from prometheus_client import CollectorRegistry, Metric, MetricsHandler
 from prometheus_client.registry import Collector
 
 from inboxd.config.settings import parse_address
@@ -14,30 +17,75 @@ from inboxd.logs.setup import get_logger
 
 BIND_RETRY_SECONDS = 30.0
 """Seconds until an address that could not be bound is tried again."""
-CLIENT_TIMEOUT_SECONDS = 5.0
-"""Seconds without progress after which a client is disconnected, because the next one waits for it."""
+REQUEST_SECONDS = 10.0
+"""Seconds after which a client is disconnected, however much it still sends or reads."""
+CLIENTS_MAX = 4
+"""Number of requests that are served at the same time; further clients are disconnected."""
 
 _log = get_logger(__name__)
 
 
-class _Server(socketserver.TCPServer):
-    """Serves one request at a time, so that many clients occupy one thread only."""
+class _Server(socketserver.ThreadingTCPServer):
+    """Serves each request in a thread, a few at a time and each for a bounded time."""
 
     allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
     request_queue_size = 8
 
     def __init__(self, address: tuple[str, int], handler: type[MetricsHandler]) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self._slots = threading.Semaphore(CLIENTS_MAX)
         super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's own signature
+        """Start a thread for a request, unless too many are served."""
+        if not self._slots.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # the limit of the service's tasks
+            self._slots.release()
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Serve a request in its thread; disconnect the client when its time is over."""
+        deadline = threading.Timer(REQUEST_SECONDS, _disconnect, (request,))
+        deadline.daemon = True
+        try:
+            deadline.start()
+            super().process_request_thread(request, client_address)
+        finally:
+            deadline.cancel()
+            self._slots.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Log nothing: the client has disconnected."""
 
 
+def _disconnect(client: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        client.shutdown(socket.SHUT_RDWR)
+
+
+class _Serialized:
+    """A collector that is asked by one thread at a time."""
+
+    def __init__(self, collector: Collector) -> None:
+        self._collector = collector
+        self._lock = threading.Lock()
+
+    def collect(self) -> Iterable[Metric]:
+        """Return the metrics."""
+        with self._lock:
+            return list(self._collector.collect())
+
+
 class Handler(MetricsHandler):
     """Handles one request."""
 
-    timeout = CLIENT_TIMEOUT_SECONDS
+    timeout = REQUEST_SECONDS
     server_version = "inboxd"
     sys_version = ""
 
@@ -61,7 +109,7 @@ class MetricsServer:
     def __init__(self, listen: str, collector: Collector) -> None:
         self._address = parse_address(listen)
         registry = CollectorRegistry()
-        registry.register(collector)
+        registry.register(_Serialized(collector))
         self._handler = Handler.factory(registry)
         self._stopped = threading.Event()
         self._server: _Server | None = None

@@ -9,10 +9,10 @@ import structlog
 
 from inboxd.console.commands import audit, check, explain, log, retry, status, trace, up, watch
 from inboxd.console.options import EXIT_ATTENTION
+from inboxd.console.output import echo
 from inboxd.console.systemd.commands import systemd
 from inboxd.console.up.supervisor import EXIT_BAD_SETTINGS
-from inboxd.errors import Finding, SettingsError, TransientError
-from inboxd.logs.text import escape
+from inboxd.errors import SettingsError, TransientError
 
 
 class Commands(click.Group):
@@ -24,10 +24,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except SettingsError as error:
             for finding in error.findings:
-                click.echo(_escape_finding(finding), err=True)
+                echo(str(finding), err=True)
             ctx.exit(EXIT_BAD_SETTINGS)
         except TransientError as error:
-            click.echo(escape(str(error)), err=True)
+            echo(str(error), err=True)
             ctx.exit(EXIT_ATTENTION)
 
 
@@ -58,10 +58,6 @@ for _command in (
     systemd,
 ):
     cli.add_command(_command)
-
-
-def _escape_finding(finding: Finding) -> str:
-    return str(Finding(escape(finding.where), escape(finding.problem), escape(finding.remedy)))
 
 
 def main() -> None:

@@ -146,5 +146,5 @@ def render_result(result: RequeueResult) -> str:
     name = escape(f"{result.inbox}: ") + escape(result.failure.path)
     if result.new_path is None:
         return f"{name}: not moved: {escape(result.problem)}"
-    reason = f" (failure reason: {result.failure.note.reason})" if result.failure.note else ""
+    reason = f" (failure reason: {escape(result.failure.note.reason)})" if result.failure.note else ""
     return f"{name} -> inbox/{escape(result.new_path)}{reason}"

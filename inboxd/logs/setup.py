@@ -26,9 +26,14 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 
 def configure_logging(
-    settings: Log, *, program: str, environment: Mapping[str, str] = MappingProxyType({}), journal_socket: str = journald.SOCKET
+    settings: Log,
+    *,
+    program: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    journal_socket: str = journald.SOCKET,
+    stream: TextIO | None = None,
 ) -> None:
-    """Write inboxd's events and the libraries' log records in one format, to stderr or to the journal.
+    """Write inboxd's events and the libraries' log records in one format, to ``stream`` (stderr) or to the journal.
 
     The format ``auto`` is "console" on a terminal, "journal" if JOURNAL_STREAM in ``environment`` names stderr, else "json".
     """
@@ -47,14 +52,14 @@ def configure_logging(
     structlog.configure(
         processors=[*shared, render_exception, _with_fallback(render)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_LineWriter.factory(sys.stderr),
+        logger_factory=_LineWriter.factory(stream or sys.stderr),
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared, render_exception],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     )
-    handler = JournalHandler(journal) if line_format == "journal" else logging.StreamHandler(sys.stderr)
+    handler = JournalHandler(journal) if line_format == "journal" else logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(formatter)
     _configure_libraries(handler, level)
 

@@ -19,6 +19,7 @@ from typing import Any
 from inboxd.fs.syscalls import Disk, become_subreaper
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
+from inboxd.tasks.process_state.handler_output import HandlerOutput
 
 SIGNALS = (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2,
@@ -55,6 +56,7 @@ class ChildGuard:
         """Whether the process must be replaced after its current task."""
         self.logged: set[str] = set()
         """What was logged of this process."""
+        self.output = HandlerOutput()
         self._files_max = files_max
         self._is_child = False
         self._baseline: _Baseline | None = None
@@ -63,6 +65,7 @@ class ChildGuard:
     def start(self) -> None:
         """Begin guarding this process, a new child; orphans of its own children become its children."""
         become_subreaper()
+        self.output.start()
         self._is_child = True
         # a handler may use multiprocessing: to Celery's pool, this process is a daemon, which must not have children
         current: Any = multiprocessing.process.current_process()
@@ -74,10 +77,11 @@ class ChildGuard:
             handlers = {number: signal.getsignal(number) for number in SIGNALS}
             streams, name = (sys.stdin, sys.stdout, sys.stderr), locale.setlocale(locale.LC_ALL)
             niceness = os.getpriority(os.PRIO_PROCESS, 0)
+            self._environment = dict(_environment())
             self._baseline = _Baseline(_read_umask(), _current_folder(), niceness, name, handlers, streams)
 
     def before_call(self) -> None:
-        """Remember the environment: what a handler's module sets at its import stays."""
+        """Remember the environment: what a handler's module has set at its import stays."""
         if self._baseline:
             self._environment = dict(_environment())
 

@@ -48,6 +48,7 @@ class HandlerRuns:
         if call is None:
             return FileOutcome(part.filename, Verdict.MISSING)
         self.files, self.seconds = self.files + 1, self.seconds + call.seconds
+        self._guard.output.end()
         self._log_changes(self._guard.after_call(), part.filename)
         if call.timed_out:
             self._is_out_of_time = True
@@ -63,7 +64,7 @@ class HandlerRuns:
     def _call(self, part: FilePart) -> HandlerCall | None:
         """Call the handler with one file; return None if the file is missing. A file that can't be opened is retried, too."""
         start_time, limit_seconds = time.monotonic(), self._inbox.time_limit_seconds
-        self._guard.before_call()
+        self._guard.output.begin(self._inbox.name, part.filename, self._parcel.id)
         try:
             file = self._reader.open(part)
         except FileNotFoundError:

@@ -88,9 +88,11 @@ class Worker(CelerysWorker):
 
     def _connect_signals(self) -> None:
         log_settings = self._context.settings.log
+        # a stream of its own: in the children, stderr is the handlers' (see handler_output)
+        stream = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding="utf-8", errors="backslashreplace")
 
         def set_up_logging(**_kwargs: object) -> None:  # a receiver disables Celery's own setup
-            configure_logging(log_settings, program="worker", environment=os.environ)
+            configure_logging(log_settings, program="worker", environment=os.environ, stream=stream)
 
         signals.setup_logging.connect(set_up_logging, weak=False)
         signals.worker_process_init.connect(self._on_child_start, weak=False)

@@ -12,8 +12,8 @@ from inboxd.console.audit.ledger import render_unaccounted
 from inboxd.console.log_reading.records import LogFilter
 from inboxd.console.log_reading.sources import LogSelection, choose_source
 from inboxd.console.options import EXIT_ATTENTION, files_argument, journal_option, json_option, read_settings, settings_option
+from inboxd.console.output import echo
 from inboxd.console.times import format_local
-from inboxd.logs.text import escape
 
 
 @click.command()
@@ -33,12 +33,12 @@ def audit(files: tuple[Path, ...], settings_file: Path | None, journal: Path | N
     source = choose_source(LogSelection(files, journal, settings_file), settings, unread.append)
     report = accounting.audit(settings, source.records(LogFilter()))
     if as_json:
-        click.echo(json.dumps({**accounting.to_json(report), "unread": unread}, indent=2))
+        echo(json.dumps({**accounting.to_json(report), "unread": unread}, indent=2))
     else:
         for line in _render_report(report, source.where):
-            click.echo(escape(line))
+            echo(line)
     for sentence in unread:
-        click.echo(sentence, err=True)
+        echo(sentence, err=True)
     sys.exit(EXIT_ATTENTION if report.unaccounted or unread or not report.lines else 0)
 
 

@@ -7,12 +7,12 @@ import click
 from inboxd.broker.connection import broker_url, without_password
 from inboxd.config.settings import Settings
 from inboxd.console.options import read_settings, settings_option
+from inboxd.console.output import echo
 from inboxd.console.ping import ping_broker
 from inboxd.console.systemd import sandbox
 from inboxd.console.systemd.install_paths import system_paths
 from inboxd.console.up.server_address import parse_local_address
 from inboxd.errors import SettingsError
-from inboxd.logs.text import escape
 from inboxd.service import preflight
 
 
@@ -30,12 +30,12 @@ def check(settings_file: Path | None, no_broker: bool, no_folders: bool) -> None
     ]
     if any(finding.blocks for finding in findings):
         raise SettingsError(findings)
-    click.echo(escape(f"{file}: ok"))
+    echo(f"{file}: ok")
     for name, inbox in settings.inbox.items():
-        click.echo(escape(f"inbox {name}: ok ({inbox.root}, handler {inbox.handler})"))
+        echo(f"inbox {name}: ok ({inbox.root}, handler {inbox.handler})")
     for text in (*(f"note: {finding}" for finding in findings), note):
         if text:
-            click.echo("\n".join(map(escape, text.splitlines())))
+            echo(text)
 
 
 def _describe_broker(settings: Settings) -> str:

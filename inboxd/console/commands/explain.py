@@ -10,6 +10,7 @@ import click
 from inboxd.config.settings import Settings
 from inboxd.console.explain import explain as explaining
 from inboxd.console.options import EXIT_ATTENTION, json_option, read_settings, require_not_empty, settings_option
+from inboxd.console.output import echo
 from inboxd.console.paths import quote_for_shell
 from inboxd.fs.syscalls import ignore_lease_breaks
 from inboxd.logs.text import escape
@@ -29,10 +30,10 @@ def explain(settings_file: Path | None, path: str, as_json: bool) -> None:
     explanations = explaining.explain(settings, path)
     if as_json:
         found = [explaining.to_json(explanation) for explanation in explanations]
-        click.echo(json.dumps({"path": escape(os.fsencode(path)), "found": found}, indent=2))
+        echo(json.dumps({"path": escape(os.fsencode(path)), "found": found}, indent=2))
     else:
         lines = [line for explanation in explanations for line in explaining.render_explanation(explanation)]
-        click.echo("\n".join(lines or _render_not_found(settings, path)))
+        echo("\n".join(lines or _render_not_found(settings, path)))
     sys.exit(0 if explanations else EXIT_ATTENTION)
 
 

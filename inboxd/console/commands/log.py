@@ -11,7 +11,7 @@ from inboxd.console.log_reading import render
 from inboxd.console.log_reading.records import OUTCOMES, LogFilter, LogSource, Record
 from inboxd.console.log_reading.sources import LogSelection, choose_source, load_settings_if_any
 from inboxd.console.options import files_argument, journal_option, json_option, settings_option
-from inboxd.console.output import print_lines, print_notice
+from inboxd.console.output import echo, print_lines, print_notice
 from inboxd.console.times import TIME_FORMATS, parse_time
 from inboxd.logs.text import escape
 
@@ -79,7 +79,7 @@ def log(
     show: Callable[[Record], str] = render.render_json if as_json else render.render_line
     try:
         if follow:
-            source.follow(log_filter, FOLLOWED_LINES if lines is None else lines, lambda record: click.echo(show(record)))
+            source.follow(log_filter, FOLLOWED_LINES if lines is None else lines, lambda record: echo(show(record)))
         elif not print_lines(map(show, _select_records(source, log_filter, ALL if lines is None else lines, hint))):
             print_notice(f"no line matches in {source.where}")
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import click
 
 from inboxd.config.settings import Log, Settings
 from inboxd.console.options import EXIT_ATTENTION, read_settings, settings_option
+from inboxd.console.output import echo
 from inboxd.console.requeue import Selection, render_result, requeue_selected
 from inboxd.errors import Finding, SettingsError
 from inboxd.fs.syscalls import ignore_lease_breaks
@@ -36,10 +37,10 @@ def retry(
     _configure_logging(settings)
     moved = kept = 0
     for result in requeue_selected(settings, Selection(files, inboxes, error or "*"), dry_run=dry_run):
-        click.echo(render_result(result), err=result.new_path is None)
+        echo(render_result(result), err=result.new_path is None)
         moved += result.new_path is not None
         kept += result.new_path is None
-    click.echo(f"{moved} {'would be ' if dry_run else ''}moved back to inbox/" + (f", {kept} not" if kept else ""))
+    echo(f"{moved} {'would be ' if dry_run else ''}moved back to inbox/" + (f", {kept} not" if kept else ""))
     sys.exit(0 if moved and not kept else EXIT_ATTENTION)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from inboxd.console.options import EXIT_ATTENTION, read_settings, settings_option
+from inboxd.console.output import echo
 from inboxd.console.status import table
 from inboxd.console.status.snapshot import take_snapshot
 
@@ -27,7 +28,7 @@ def status(settings_file: Path | None, as_json: bool) -> None:
     _, settings = read_settings(settings_file, needs_redis=True)
     snapshot = take_snapshot(settings, time.time())
     if as_json:
-        click.echo(json.dumps(table.to_json(snapshot), indent=2))
+        echo(json.dumps(table.to_json(snapshot), indent=2))
     else:
         table.print_status(snapshot)
     sys.exit(EXIT_ATTENTION if snapshot.problems() else 0)

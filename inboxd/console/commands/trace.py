@@ -9,7 +9,7 @@ import click
 
 from inboxd.console.log_reading.sources import LogSelection, choose_source, load_settings_if_any
 from inboxd.console.options import files_argument, journal_option, json_option, require_not_empty, settings_option
-from inboxd.console.output import print_lines, print_notice
+from inboxd.console.output import echo, print_lines, print_notice
 from inboxd.console.paths import quote_for_shell
 from inboxd.console.trace import render
 from inboxd.console.trace.query import parse_queries, run_queries
@@ -35,7 +35,7 @@ def trace(query: str, files: tuple[Path, ...], settings_file: Path | None, journ
     roots = {name: inbox.root for name, inbox in settings.inbox.items()} if settings else {}
     found = run_queries(source, parse_queries(query, roots, Path.cwd()))
     if as_json:
-        click.echo(render.render_lives_json(found))
+        echo(render.render_lives_json(found))
     else:
         print_lines(_separate(render.render_life(life) for life in found))
     if not found:

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import click
 
+from inboxd.console.output import echo
 from inboxd.console.systemd import checks
 from inboxd.console.systemd import install as steps
 from inboxd.console.systemd.install_paths import InstallPaths, system_paths, user_paths
 from inboxd.console.systemd.manager import Systemctl
 from inboxd.errors import SettingsError
-from inboxd.logs.text import escape
 
 FAILED = 1
 
@@ -32,7 +32,7 @@ def _add_command(name: str, doc: str, step: Callable[[InstallPaths, Systemctl, s
 
 
 def _print(line: str) -> None:
-    click.echo("\n".join(map(escape, line.split("\n"))))
+    echo(line)
 
 
 _add_command("install", "Install, repair or upgrade: write the units, check the settings, start the services.", steps.install)
@@ -50,7 +50,7 @@ def purge(user: bool, yes: bool) -> None:
     if not yes:
         for folder in steps.data_folders(places):
             count = sum(1 for entry in folder.rglob("*") if not entry.is_dir())
-            click.echo(escape(f"{folder}: {count} files"))
+            echo(f"{folder}: {count} files")
         click.confirm("Delete these files, the settings and the state?", abort=True)
     steps.purge(places, Systemctl(places), _print)
 

@@ -21,6 +21,7 @@ _STEP_TEXTS = {
     events.FILE_CHANGED: ("changed", "after it was packed: {changes} of at most {changes_max} times"),
     events.OUTPUT_FILED: ("output", "left by the handler of {beside}", "as {filed}"),
     events.FILE_HANDLED: ("handled", "attempt {attempt}", "{took_ms} ms", "rejected: {rejected}", "raised: {raised}"),
+    events.HANDLER_OUTPUT: ("printed", "{line}"),
     events.FILE_RETRIED: ("retried", "retry {retry} of {of}", "in {in_seconds} s"),
     events.FILE_DONE: ("done", "as done/{filed}"),
     events.FILE_FAILED: ("failed", "as failed/{filed}", "attempt {attempt}", "{reason}"),

@@ -8,11 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import click
-
 from inboxd.broker.connection import broker_url, embedded_socket_path, uses_embedded_server, without_password
 from inboxd.config.loading import SETTINGS_VARIABLE
 from inboxd.config.settings import Settings
+from inboxd.console.output import echo
 from inboxd.console.ping import ping_broker
 from inboxd.console.up.child_process import spawn
 from inboxd.console.up.embedded_server import EmbeddedServer, find_binary, is_running
@@ -73,7 +72,7 @@ def up(settings: Settings, file: Path, make_programs: Callable[[Settings, Path],
                 program = Program("server", server.start, SERVER_STOP, SERVER_QUICK_STOP)
                 wait_for_server(settings, server, supervisor.start(program), interrupts)
             if not interrupts.count:
-                click.echo(banner(settings))
+                echo(banner(settings))
                 for program in make_programs(settings, file):
                     supervisor.start(program)
             return supervisor.run()

@@ -88,7 +88,7 @@ def test_a_broadcast_in_json_on_our_own_exchange_is_refused(make_stand: MakeStan
     stand.worker.start()
 
     broadcast(stand, "inboxd")
-    stand.wait_until(lambda: "Refusing to deserialize" in stand.worker.text())
+    stand.wait_until(lambda: stand.log_events("broadcast_refused", stand.worker))
 
     assert_worker_runs(stand)
 

@@ -140,7 +140,7 @@ def test_a_message_that_repeatedly_kills_its_worker_is_quarantined_and_its_file_
 
     stand.drop(b"deadly.txt", b"content")
     deaths = 0
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     while not stand.has_no_pending_files():
         assert time.monotonic() < deadline, stand.describe_state()
         if not stand.worker.running:

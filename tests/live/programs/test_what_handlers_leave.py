@@ -100,3 +100,29 @@ def test_a_handler_may_use_several_processes(make_stand: MakeStand) -> None:
     stand = make_stand().start()
 
     assert handle(stand, b"parallel", b"parallel") == [2, 4, 6, 8, 10]
+
+
+def test_what_handlers_print_is_logged_as_theirs(make_stand: MakeStand) -> None:
+    stand = make_stand().start()
+
+    handle(stand, b"a.txt", b"print one")
+    handle(stand, b"b.txt", b"print two")
+
+    for name, word in (("a.txt", "one"), ("b.txt", "two")):
+        lines = [line for line in stand.log_events("handler_output") if line["file"] == name]
+        texts = [line["line"] for line in lines]
+        assert {f"out {word}", f"err {word}", f"child {word}", "no line end"} <= set(texts)
+        assert any("ghost" in text for text in texts)
+        assert {line["inbox"] for line in lines} == {"drop"}
+    assert {line["file"] for line in stand.log_events("file_done")} == {"a.txt", "b.txt"}
+
+
+def test_a_flood_of_output_delays_no_file_and_is_cut(make_stand: MakeStand) -> None:
+    stand = make_stand().start()
+
+    handle(stand, b"a.txt", b"flood 20000")
+
+    stand.wait_until(lambda: stand.names("done") == {b"a.txt"})
+    lines = stand.log_events("handler_output")
+    assert len(lines) == 100
+    assert max(len(line["line"]) for line in lines) <= 1004

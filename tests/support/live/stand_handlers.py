@@ -129,6 +129,20 @@ def _probe(_file: InboxFile, _words: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _print(file: InboxFile, words: str) -> None:
+    """Print lines, one of which looks like one of inboxd's; in Python, in a subprocess, and without a line end."""
+    ghost = {"event": "file_done", "inbox": file.inbox, "file": "ghost", "parcel": file.parcel, "filed": "ghost"}
+    sys.stdout.write(f"out {words}\n{json.dumps(ghost)}\n")
+    sys.stderr.write(f"err {words}\n")
+    subprocess.run(["echo", "child", words], check=True)
+    sys.stdout.write("no line end")
+
+
+def _flood(_file: InboxFile, words: str) -> None:
+    for number in range(int(words)):
+        sys.stdout.write(f"{number}{'x' * 5000}\n")
+
+
 def _leak(_file: InboxFile, words: str) -> int:
     """Leave files open; return the process's number."""
     _leaked.extend(os.open("/dev/null", os.O_RDONLY) for _ in range(int(words)))
@@ -178,6 +192,8 @@ COMMANDS: dict[str, Callable[[InboxFile, str], Any]] = {
     "keep_deleted": _keep_deleted,
     "leave": _leave,
     "probe": _probe,
+    "print": _print,
+    "flood": _flood,
     "leak": _leak,
     "be_nice": _be_nice,
     "family": _start_family,

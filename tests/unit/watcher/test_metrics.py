@@ -5,7 +5,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, Metric
@@ -100,16 +100,54 @@ def test_an_address_in_use_is_tried_again() -> None:
             assert endpoint.is_running
 
 
-def test_a_silent_client_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics.Handler, "timeout", 0.2)
+def test_silent_clients_delay_no_other() -> None:
+    port = free_port()
+
+    with serve(port), ExitStack() as stack:
+        eventually(lambda: is_listening(port))
+        for _ in range(metrics.CLIENTS_MAX - 2):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port))).sendall(b"GET /metr")
+
+        assert get(port)[0] == 200
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_disconnected_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "REQUEST_SECONDS", 0.3)
     port = free_port()
 
     with serve(port):
         eventually(lambda: is_listening(port))
-        with socket.create_connection(("127.0.0.1", port)) as silent:
-            silent.sendall(b"GET /metr")
+        with socket.create_connection(("127.0.0.1", port)) as slow:
+            slow.sendall(b"GET /metrics HTTP/1.0\r\n")
+            eventually(lambda: is_refused(slow))
 
-            assert get(port)[0] == 200
+
+def test_clients_beyond_the_limit_are_refused_and_served_once_others_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "REQUEST_SECONDS", 0.5)
+    port = free_port()
+
+    with serve(port), ExitStack() as stack:
+        eventually(lambda: is_listening(port))
+        for _ in range(3 * metrics.CLIENTS_MAX):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+
+        eventually(lambda: is_served(port))
+
+
+def is_refused(client: socket.socket) -> bool:
+    """Send one more byte of a request; return whether the server has closed the connection."""
+    try:
+        client.sendall(b"X")
+    except OSError:
+        return True
+    return False
+
+
+def is_served(port: int) -> bool:
+    try:
+        return get(port)[0] == 200
+    except OSError:
+        return False
 
 
 def test_clients_that_disconnect_early_do_not_affect_the_next_scrape() -> None:
