@@ -48,8 +48,8 @@ class SteadyConsumer(Consumer):
         self._quarantine_failed = quarantine_failed
         self._check_keys = check_keys
         sends_events = kwargs.get("task_events")
-        # Celery retries a heartbeat for ever: while the server hangs, the consumer would do nothing else, not even stop. Mingling
-        # takes a second at each start, and what anybody answers as the list of revoked tasks
+        # Celery retries a heartbeat for ever: while the server hangs, the consumer would do nothing else, not even stop.
+        # Mingling takes a second at each start, and what anybody answers as the list of revoked tasks
         super().__init__(*args, **{**kwargs, "without_heartbeat": True, "without_mingle": True, "task_events": True})
         untyped: Any = self
         for step in untyped.steps:
