@@ -4,6 +4,7 @@ All of it may be lost (FLUSHALL): then a change that follows is not noticed, or 
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
@@ -70,9 +71,17 @@ class Changes:
 
     def due(self, inbox: str) -> list[FiledFile]:
         """Return the files that are due for a look, those that wait longest first."""
+        return self._read(inbox, time.time(), LOOKS_MAX)
+
+    def is_superseded(self, inbox: str, file: FiledFile) -> bool:
+        """Return whether another file was filed later under the same name: it may have got the inode of the first one, too."""
+        others = self._read(inbox, math.inf, FILED_MAX)
+        return any(other.filed == file.filed and other.filed_at > file.filed_at for other in others)
+
+    def _read(self, inbox: str, due_at: float, count: int) -> list[FiledFile]:
         key = FILED_KEY + inbox
         with translate_redis_errors():
-            members = cast("list[bytes]", self._client.zrangebyscore(key, "-inf", time.time(), start=0, num=LOOKS_MAX))
+            members = cast("list[bytes]", self._client.zrangebyscore(key, "-inf", due_at, start=0, num=count))
             files = []
             for member in members:
                 try:

@@ -30,7 +30,7 @@ def hand_out_late_writes(context: WorkerContext, inbox: Inbox, folders: Folders)
             continue  # it was moved or deleted; another one may have its name
         if (stat.size, stat.mtime_ns) == (file.size, file.mtime_ns):
             unchanged.append(file._replace(looks=file.looks + 1))
-        else:
+        elif not context.changes.is_superseded(inbox.name, file):
             _hand_out_again(context, inbox, folders, file)
     # If we die here, or above: the next sweep looks at these files again.
     context.changes.watch(inbox.name, unchanged, done_with=files)

@@ -136,6 +136,9 @@ class FakeChanges:
     def due(self, _inbox: str) -> list[FiledFile]:
         return [*self.files]
 
+    def is_superseded(self, _inbox: str, file: FiledFile) -> bool:
+        return any(other.filed == file.filed and other.filed_at > file.filed_at for other in self.files)
+
 
 @dataclass
 class FakePublisher:

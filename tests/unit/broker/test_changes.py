@@ -62,3 +62,11 @@ def test_no_more_than_the_maximum_is_kept_or_returned(valkey: redis.Redis, monke
 
     assert [file.filed_at for file in changes.due("drop")] == [2.0, 3.0]
     assert valkey.zcard(FILED_KEY + "drop") == 3
+
+
+def test_a_file_is_superseded_by_a_later_one_of_the_same_name(changes: AnyChanges) -> None:
+    later = OLD._replace(filed_at=5.0, size=7)
+    changes.watch("drop", [OLD, later, OLD._replace(filed=b"b", filed_at=9.0)])
+
+    assert changes.is_superseded("drop", OLD)
+    assert not changes.is_superseded("drop", later)

@@ -142,3 +142,15 @@ def test_each_file_of_a_network_mount_is_looked_at_again(tmp_path: Path, monkeyp
     filed = Filed(tmp_path / "drop", Disk())
 
     assert [file.filed for file in filed.changes.files] == [b"x/a.txt"]
+
+
+def test_another_file_that_got_name_and_inode_of_an_earlier_one_stays(tmp_path: Path) -> None:
+    filed = Filed(tmp_path / "drop")
+    (first,) = filed.changes.files
+    filed.spool.where(b"done/x/a.txt").unlink()
+    filed.drop(b"x/a.txt", b"the second")
+    (second,) = filed.changes.files[1:]
+    filed.changes.files[0] = first._replace(ino=second.ino)
+
+    assert filed.sweep() == []
+    assert filed.spool.files() == {b"done/x/a.txt": b"the second"}
