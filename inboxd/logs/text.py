@@ -5,12 +5,25 @@ import re
 TEXT_CHARS_MAX = 70_000
 """Maximum length of one text in the log: the longest escaped path is shorter, an exception's message may be of any length."""
 
-_PASSWORD = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:)[^\s/@]+(?=@)")
+_PASSWORD = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:)[^\s]+(?=@)")
+_NAMED_SECRET = re.compile(
+    r"((?:password|passwd|pwd|token|secret|sig|signature|api_?key|auth|credential|session)s?=)[^\s&;,'\"<>]+", re.IGNORECASE
+)
+_AUTHORIZATION = re.compile(
+    r"(authorization['\"]?\s*[:=]\s*['\"]?(?:(?:Basic|Bearer|Digest|Token)\s+)?)[^\s'\",]+", re.IGNORECASE
+)
 
 
 def mask_passwords(text: str) -> str:
-    """Return text in which the password of each URL is replaced by three asterisks."""
-    return _PASSWORD.sub(r"\1***", text) if "://" in text else text
+    """Return text in which what looks like a secret is replaced by asterisks.
+
+    That is the password of a URL, what follows ``password=``, ``token=`` and the like, and an ``Authorization`` header.
+    """
+    if "://" in text:
+        text = _PASSWORD.sub(r"\1***", text)
+    if "=" in text:
+        text = _NAMED_SECRET.sub(r"\1***", text)
+    return _AUTHORIZATION.sub(r"\1***", text)
 
 
 def shorten(text: str, chars_max: int = TEXT_CHARS_MAX) -> str:

@@ -178,8 +178,8 @@ def _check_handler(inbox: Inbox) -> Iterator[Finding]:
     key = f"inbox.{inbox.name}.handler = {inbox.handler!r}"
     try:
         import_handler(inbox.handler)
-    except UnusableHandlerError:
-        yield Finding(key, "is not callable", "name a function that takes one InboxFile")
+    except UnusableHandlerError as error:
+        yield Finding(key, str(error).removeprefix(f"{inbox.handler} "), "name a function that takes one InboxFile")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a user's module may raise anything
         yield Finding(key, f"can't be imported: {type(error).__name__}: {error}", "install or correct the module, or its name")
     if found := find_shadowed(inbox.handler):

@@ -14,7 +14,7 @@ from inboxd.fs.syscalls import Disk, Fd, Stat, closing
 from inboxd.spool.claims import MOVED_AWAY
 from inboxd.spool.error_note import NOTE_BYTES_MAX, is_note, note_name, signature
 from inboxd.spool.layout import DONE, FAILED, FOLDER_MODE, Folders, split_path
-from inboxd.spool.packed_version import PackedVersion, raise_if_changed
+from inboxd.spool.packed_version import PackedVersion, raise_if_changed, raise_if_open
 
 NOTE_MODE = 0o666
 _ATTEMPTS = 5
@@ -39,18 +39,20 @@ class FilingFolders:
 
 def move_to_done(
     disk: Disk, folders: Folders, parcel: str, path: bytes, target: FilingFolders | None = None, *,
-    expected: PackedVersion | None = None,
+    expected: PackedVersion | None = None, refuses_writers: bool = False,
 ) -> bytes | None:  # fmt: skip
     """Move a claimed file to done/, under its own path or the next free name.
 
     Returns its path below done/, or None if another process has filed it. Raises OSError, with the file still claimed, and
-    FileChanged if it has another version than ``expected``. A caller that files several files passes one ``target`` for all
-    of them.
+    FileChanged if it has another version than ``expected``, or with ``refuses_writers`` if a program has it open for writing.
+    A caller that files several files passes one ``target`` for all of them.
     """
 
     def move_unchanged(src_at: Fd, name: bytes, dst_at: Fd) -> bytes:
         if expected is not None:
             raise_if_changed(disk, folders, disk.stat(src_at, name), expected)
+        if refuses_writers:
+            raise_if_open(disk, src_at, name)
         return move_to_free_name(disk, src_at, name, dst_at, name)
 
     # If we die here: the file is still claimed, its outcome is stored, and a sweep files it.

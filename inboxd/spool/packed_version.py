@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from inboxd.fs.mounts import find_mount
-from inboxd.fs.syscalls import Disk, Stat
+from inboxd.fs.syscalls import Disk, Fd, Stat, WriterCheck, closing
 from inboxd.spool.layout import Folders
 
 
@@ -20,7 +20,7 @@ class PackedVersion(NamedTuple):
 
 
 class FileChanged(Exception):
-    """A claimed file is not as it was when it was packed."""
+    """A claimed file is not as it was when it was packed, or is about to be changed."""
 
 
 def packed_version(stat: Stat, *, is_unsure: bool = False) -> PackedVersion:
@@ -38,3 +38,14 @@ def raise_if_changed(disk: Disk, folders: Folders, stat: Stat, expected: PackedV
     if (stat.size, stat.mtime_ns) == expected[:2] and find_mount(disk, folders.claimed).is_network:
         return
     raise FileChanged
+
+
+def raise_if_open(disk: Disk, at: Fd, name: bytes) -> None:
+    """Raise FileChanged if a program has a file open for writing, as far as the system shows that."""
+    try:
+        with closing(disk, disk.open_file(at, name)) as file:
+            is_open = disk.check_writers(file) is WriterCheck.BUSY
+    except OSError:  # unreadable, or gone: the move decides
+        return
+    if is_open:
+        raise FileChanged

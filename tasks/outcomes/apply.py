@@ -28,6 +28,9 @@ from inboxd.tasks.outcomes.republish import Republisher
 from inboxd.tasks.outcomes.stored_result import failure_reason, is_cancelled, stored_outcome
 from inboxd.tasks.process_state.context import WorkerContext
 
+CHECKED_FILES_MAX = 10
+"""Number of files in a parcel up to which each is checked for a program that has it open for writing when it is filed: one that
+has opened it again after the claim. In a burst the check would cost a twentieth of the speed."""
 CHANGED_REMEDY = "none if it is complete next time; else raise settle_seconds, or have it uploaded under a temporary name"
 
 _log = get_logger(__name__)
@@ -205,8 +208,11 @@ class OutcomeApplier:
         return self._fail(outcome.parcel, path, reason, outcome.attempt)
 
     def _file_done(self, outcome: Outcome, file: FileOutcome, done: FilingFolders | None) -> bool:
-        path = file.path
-        filed = move_to_done(self._disk, self._folders, outcome.parcel, path, done, expected=self._expected(file))
+        path, expected = file.path, self._expected(file)
+        refuses_writers = expected is not None and len(outcome.files) <= CHECKED_FILES_MAX
+        filed = move_to_done(
+            self._disk, self._folders, outcome.parcel, path, done, expected=expected, refuses_writers=refuses_writers
+        )
         if filed is None:
             return False
         self._watch_if_unsure(file, filed)

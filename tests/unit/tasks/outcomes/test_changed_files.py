@@ -95,6 +95,19 @@ def test_a_changed_file_is_handed_out_again_as_new(claimed: Claimed, change: Cal
     assert claimed.spool.files() == {b"done/a.txt": content}
 
 
+def test_a_file_that_is_open_for_writing_when_it_should_be_filed_is_handed_out_again(claimed: Claimed) -> None:
+    with claimed.place("a.txt").open("ab") as writer:
+        succeeded(claimed.context, claimed.outcome())
+        assert claimed.spool.files() == {b"inbox/a.txt": b"first"}
+        fake_context.run_all_turns(claimed.drop_intake)
+        assert claimed.spool.files() == {b"inbox/a.txt": b"first"}
+        writer.write(b" and more")
+
+    assert claimed.claim().files[0].content_length == len(b"first and more")
+    succeeded(claimed.context, claimed.outcome())
+    assert claimed.spool.files() == {b"done/a.txt": b"first and more"}
+
+
 def test_an_unchanged_file_is_filed(claimed: Claimed) -> None:
     succeeded(claimed.context, claimed.outcome())
 

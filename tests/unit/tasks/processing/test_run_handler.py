@@ -145,10 +145,23 @@ def test_a_result_that_shows_that_nothing_was_done_is_a_failure(returned: Callab
     assert "which nobody runs" in str(handler_call.reason)
 
 
-def test_a_password_in_an_exceptions_message_is_masked() -> None:
-    handler_call = call(raising(ValueError("can't reach postgres://me:s3cret@db:5432/x and https://a:b@c")), file())
-
-    assert handler_call.reason == "ValueError: can't reach postgres://me:***@db:5432/x and https://a:***@c"
+@pytest.mark.parametrize(
+    ("message", "masked"),
+    [
+        ("no postgres://me:s3cret@db:5432/x, no https://a:b@c", "no postgres://me:***@db:5432/x, no https://a:***@c"),
+        ("https://u:p@ss/w@rd@host/x", "https://u:***@host/x"),
+        ("https://h/x?password=hunter3&token=abc123&page=2", "https://h/x?password=***&token=***&page=2"),
+        (
+            "https://h/x?api_key=1&access_token=2&X-Amz-Signature=3",
+            "https://h/x?api_key=***&access_token=***&X-Amz-Signature=***",
+        ),
+        ("{'Authorization': 'Bearer abcdef123456'}", "{'Authorization': 'Bearer ***'}"),
+        ("authorization: dXNlcjpwYXNz", "authorization: ***"),
+        ("Basic authentication failed, file_id=7", "Basic authentication failed, file_id=7"),
+    ],
+)
+def test_a_secret_in_an_exceptions_message_is_masked(message: str, masked: str) -> None:
+    assert call(raising(ValueError(message)), file()).reason == f"ValueError: {masked}"
 
 
 def test_a_rejection_is_final() -> None:
