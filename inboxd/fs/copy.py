@@ -28,8 +28,7 @@ def move_by_copy(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> 
     """
     with closing(disk, disk.open_file(src_at, src)) as source:
         stat, writers = _lock(disk, source, src_at, src)
-        key = f"{stat.dev}:{stat.ino}:{stat.size}:{stat.mtime_ns}".encode()
-        temp = TEMP_PREFIX + hashlib.sha256(key).hexdigest()[:16].encode() + b".part"
+        temp = temp_name(stat)
         if not _has_final_name(disk, dst_at, temp):
             _copy(disk, source, stat, dst_at, temp)
             # If we die here: a complete copy under its temporary name only; the next attempt removes it and starts again.
@@ -49,6 +48,30 @@ def move_by_copy(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> 
             raise
         # If we die here: the moved file has temp as an additional name; retention removes that.
         disk.unlink(dst_at, temp)
+
+
+def temp_name(source: Stat) -> bytes:
+    """Return the temporary name of a copy, by which a later attempt recognizes the source."""
+    key = f"{source.dev}:{source.ino}:{source.size}:{source.mtime_ns}".encode()
+    return TEMP_PREFIX + hashlib.sha256(key).hexdigest()[:16].encode() + b".part"
+
+
+def complete_move(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd) -> bool:
+    """Remove the source of a move by copy that died before it did so; return whether ``dst_at`` has the complete copy.
+
+    Raises OSError, with the source untouched: FileNotFoundError if it is gone, BlockingIOError if a program writes to it.
+    """
+    with closing(disk, disk.open_file(src_at, src)) as source:
+        stat, writers = _lock(disk, source, src_at, src)
+        temp = temp_name(stat)
+        if not _has_final_name(disk, dst_at, temp):
+            return False
+        if not _is_unchanged(disk, source, stat, writers):
+            raise BlockingIOError(errno.EAGAIN, "the file is being written to", src)
+        # If we die here, or below: as in move_by_copy.
+        disk.unlink(src_at, src)
+        disk.unlink(dst_at, temp)
+    return True
 
 
 def _lock(disk: Disk, source: Fd, src_at: Fd, src: bytes) -> tuple[Stat, WriterCheck]:

@@ -9,11 +9,11 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-from inboxd.fs.copy import move_by_copy
+from inboxd.fs.copy import complete_move, move_by_copy, move_to_other_mount, temp_name
 from inboxd.fs.folders import DirHandle, open_path, opened_path
 from inboxd.fs.names import DELETED_NAME, TEMP_NAME
 from inboxd.fs.rename import move_into_new, move_to_free_name
-from inboxd.fs.syscalls import Disk, Fd, closing
+from inboxd.fs.syscalls import Disk, Fd, closing, is_same_file
 from inboxd.fs.walk import Entry, walk
 from inboxd.spool.layout import CLAIMED_MODE, FOLDER_MODE, Folders, is_parcel_id, split_path
 
@@ -48,10 +48,11 @@ def claim(disk: Disk, folders: Folders, parcel: str, paths: Iterable[bytes], by_
         DirHandle(disk, folders.inbox) as src,
         DirHandle(disk, parcel_folder, CLAIMED_MODE) as dst,
     ):
+        copies = _InterruptedCopies(disk, folders)
         for path in paths:
             try:
                 # If we die here: the renamed files are in a parcel without a lease, which recovery publishes.
-                claimed_path = _rename(disk, src, dst, path, move_by_copy if path in by_copy else move_into_new)
+                claimed_path = _rename(disk, src, dst, path, copies.copy if path in by_copy else copies.move)
                 if claimed_path is not None:
                     result.claimed.append(claimed_path)
             except OSError as error:
@@ -59,6 +60,70 @@ def claim(disk: Disk, folders: Folders, parcel: str, paths: Iterable[bytes], by_
     if not result.claimed:
         remove_if_empty(disk, folders, parcel)
     return result
+
+
+class _InterruptedCopies:
+    """Claims by a copy: one that another process began is completed, so that the file is not claimed twice."""
+
+    def __init__(self, disk: Disk, folders: Folders) -> None:
+        self._disk = disk
+        self._folders = folders
+        self._found: dict[bytes, tuple[bytes, ...]] | None = None
+
+    def move(self, disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+        """Rename a file; copy one from another mount."""
+        try:
+            # If we die here: the file is in inbox/ or in the parcel.
+            disk.rename_over(src_at, src, dst_at, dst)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            self._complete_earlier(src_at, src)
+            move_to_other_mount(disk, src_at, src, dst_at, dst)
+
+    def copy(self, disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+        """Copy a file, and remove its name."""
+        self._complete_earlier(src_at, src)
+        move_by_copy(disk, src_at, src, dst_at, dst)
+
+    def _complete_earlier(self, src_at: Fd, src: bytes) -> None:
+        """Complete an earlier claim of this file; then raise FileNotFoundError, as for any file that another process moved."""
+        if self._found is None:
+            self._found = {entry.name: split_path(entry.path)[0] for entry in _unfinished(self._disk, self._folders)}
+        folder = self._found.get(temp_name(self._disk.stat(src_at, src)))
+        is_completed = False
+        if folder is not None:
+            with contextlib.suppress(FileNotFoundError), opened_path(self._disk, self._folders.claimed, folder) as at:
+                is_completed = complete_move(self._disk, src_at, src, at)
+        if is_completed:
+            raise FileNotFoundError(errno.ENOENT, "an earlier claim of this file was completed", src)
+
+
+def _unfinished(disk: Disk, folders: Folders) -> Iterator[Entry]:
+    """Yield the temporary names of copies in all parcels; their paths are relative to claimed/."""
+    return (entry for entry in walk(disk, folders.claimed) if not entry.is_folder and TEMP_NAME.fullmatch(entry.name))
+
+
+def complete_copies(disk: Disk, folders: Folders, parcel: str) -> None:
+    """Complete the claims by copy into a parcel whose claimer died before it removed the source. Raises OSError."""
+    entries = _walk_parcel(disk, folders, parcel)
+    for path in [entry.path for entry in entries if not entry.is_folder and TEMP_NAME.fullmatch(entry.name)]:
+        parts, temp = split_path(path)
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            opened_path(disk, folders.claimed, (parcel.encode(), *parts)) as at,
+            opened_path(disk, folders.inbox, parts) as src_at,
+        ):
+            _complete_copy(disk, src_at, at, temp)
+
+
+def _complete_copy(disk: Disk, src_at: Fd, at: Fd, temp: bytes) -> None:
+    """Remove the source of one copy, if it is there."""
+    copy = disk.stat(at, temp)
+    others = [name for name, is_folder in disk.entries(at) if not is_folder and name != temp]
+    for name in others:
+        if is_same_file(disk.stat(at, name), copy) and temp_name(disk.stat(src_at, name)) == temp:
+            complete_move(disk, src_at, name, at)
 
 
 def _rename(disk: Disk, src: DirHandle, dst: DirHandle, path: bytes, mover: Mover = move_into_new) -> bytes | None:

@@ -13,7 +13,7 @@ from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, queued_task_ids
 from inboxd.messaging.results import ResultRecord, read_results
-from inboxd.spool.claims import list_files, list_parcels, remove_if_empty
+from inboxd.spool.claims import complete_copies, list_files, list_parcels, remove_if_empty
 from inboxd.spool.layout import Folders, created_at
 from inboxd.tasks.outcomes.apply import OutcomeApplier, list_dropped
 from inboxd.tasks.outcomes.stored_result import is_final_result
@@ -149,6 +149,7 @@ class Repair:
         if not paths:
             self._applier.close_without_file(parcel, lease)
             return
+        complete_copies(self._context.disk, self._folders, parcel)
         grace = self._context.settings.sweep.grace_seconds
         if self._context.leases.requeue_if_unchanged(parcel, lease, grace) is not None:
             used = min(lease.attempts_used, self._inbox.retries) if lease else 0
