@@ -146,6 +146,11 @@ class Leases:
         """Requeue a parcel, because a message for its next attempt is on its way. Return False as ``renew`` does."""
         return self._transition(parcel, token, LeaseState.QUEUED, seconds, "")
 
+    def count_stop(self, parcel: str) -> int:
+        """Count that a worker was stopped while it processed a parcel; return how often that was."""
+        with translate_redis_errors():
+            return int(cast("int", self._client.hincrby(KEY + parcel, "stops", 1)))
+
     def _transition(self, parcel: str, token: str, state: LeaseState, seconds: float, next_token: str) -> bool:
         with translate_redis_errors():
             args = [token, state.value, _to_ms(seconds), next_token, self._keep_ms]

@@ -1,8 +1,8 @@
 """Lua scripts for Redis: leases, the age of the dataset, registered workers and sweep locks.
 
 A comment above each script gives its KEYS and ARGV and, after ->, its reply. KEYS[1] is a lease, unless stated otherwise: a
-hash with state, until (ms by Redis's clock), token, attempt, crashes, call, lone_file. "keep ms" is the time until the hash is
-deleted.
+hash with state, until (ms by Redis's clock), token, attempt, crashes, stops, call, lone_file. "keep ms" is the time until the
+hash is deleted.
 """
 
 

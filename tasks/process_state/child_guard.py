@@ -7,6 +7,7 @@ inbox's folders, and descriptors that it leaks would end in files that can't be 
 import locale
 import multiprocessing.process
 import os
+import resource
 import signal
 import sys
 import threading
@@ -27,6 +28,10 @@ SIGNALS = (
 )  # fmt: skip
 """The signals whose handlers are restored."""
 _ROUNDS = 10
+LIMITS = (
+    resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC, resource.RLIMIT_AS, resource.RLIMIT_DATA,
+    resource.RLIMIT_STACK, resource.RLIMIT_CPU, resource.RLIMIT_CORE,
+)  # fmt: skip
 THREADS_MAX = 64
 """Number of threads from which a process is replaced."""
 
@@ -45,6 +50,7 @@ class _Baseline:
     locale: str
     signals: Mapping[signal.Signals, _SignalHandler]
     streams: tuple[object, object, object]
+    limits_and_ids: tuple[object, ...]
 
 
 class ChildGuard:
@@ -78,7 +84,7 @@ class ChildGuard:
             streams, name = (sys.stdin, sys.stdout, sys.stderr), locale.setlocale(locale.LC_ALL)
             niceness = os.getpriority(os.PRIO_PROCESS, 0)
             self._environment = dict(_environment())
-            self._baseline = _Baseline(_read_umask(), _current_folder(), niceness, name, handlers, streams)
+            self._baseline = _Baseline(_read_umask(), _current_folder(), niceness, name, handlers, streams, _limits_and_ids())
 
     def before_call(self) -> None:
         """Remember the environment: what a handler's module has set at its import stays."""
@@ -104,6 +110,9 @@ class ChildGuard:
         if os.getpriority(os.PRIO_PROCESS, 0) != self._baseline.niceness:
             changed.append("nice")
             self.is_spent = True  # only root may become less nice again
+        if not self.output.is_intact or _limits_and_ids() != self._baseline.limits_and_ids:
+            changed.append("standard descriptors, limits or user")
+            self.is_spent = True
         files, threads = count_open_files(), threading.active_count()
         if not self.is_spent and (files > self._files_max or threads > THREADS_MAX):
             self.is_spent = True
@@ -171,6 +180,12 @@ def end_processes(find: Callable[[], set[int]]) -> int:
 def _environment() -> Mapping[Any, Any]:
     """Return the environment as os.environ keeps it: comparing its encoded form is quick."""
     return os.environ._data  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
+
+
+def _limits_and_ids() -> tuple[object, ...]:
+    """Return what a process can't get back once it has given it up: resource limits, user and groups."""
+    limits = [resource.getrlimit(limit) for limit in LIMITS]
+    return (*limits, os.getresuid(), os.getresgid(), os.getgroups())
 
 
 def _current_folder() -> str:

@@ -20,6 +20,7 @@ from inboxd.logs.setup import get_logger
 LINE_BYTES_MAX = 1000
 LINES_MAX = 100
 """Maximum number of lines of one file's handler that are logged, and bytes of each."""
+STANDARD_FDS = (1, 2)
 DRAIN_SECONDS = 0.2
 """How long the end of a call waits until what was printed is read."""
 
@@ -34,6 +35,7 @@ class HandlerOutput:
 
     def __init__(self) -> None:
         self._read_fd: int | None = None
+        self._pipe = 0
         self._labels: dict[str, object] = {}
         self._partial = b""
         self._lines = 0
@@ -44,12 +46,24 @@ class HandlerOutput:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         self._read_fd, write_fd = os.pipe()
-        for fd in (1, 2):
+        for fd in STANDARD_FDS:
             os.dup2(write_fd, fd)
         os.close(write_fd)
+        self._pipe = os.fstat(self._read_fd).st_ino
         with contextlib.suppress(AttributeError, ValueError):
             sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         threading.Thread(target=self._read, args=(self._read_fd,), name="handler-output", daemon=True).start()
+
+    @property
+    def is_intact(self) -> bool:
+        """Whether a handler has left the pipe, the descriptors that end in it, and Python's streams as they were."""
+        if self._read_fd is None:
+            return True
+        try:
+            inodes = {os.fstat(fd).st_ino for fd in (*STANDARD_FDS, self._read_fd)}
+        except OSError:
+            return False
+        return inodes == {self._pipe} and not (sys.stdout.closed or sys.stderr.closed)
 
     def begin(self, inbox: str, file: bytes, parcel: str) -> None:
         """Attribute what is printed from now on to the handler of this file."""
@@ -64,8 +78,9 @@ class HandlerOutput:
             sys.stderr.flush()
         except (OSError, ValueError, AttributeError):  # the handler has closed or replaced them
             pass
-        if _unread_bytes(self._read_fd) or self._is_reading:
-            self._drain(self._read_fd)
+        with contextlib.suppress(OSError):  # the handler has closed the pipe
+            if _unread_bytes(self._read_fd) or self._is_reading:
+                self._drain(self._read_fd)
         if self._partial:
             partial, self._partial = self._partial, b""
             self._log_line(partial)

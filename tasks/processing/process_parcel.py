@@ -26,6 +26,8 @@ from inboxd.tasks.process_state.shared_settings import CurrentContext
 from inboxd.tasks.processing.handler_runs import HandlerRuns
 from inboxd.tasks.processing.lease_renewer import LeaseRenewer
 
+STOPS_MAX = 5
+"""Number of stops of a worker during one parcel that do not count as its crashes."""
 OUTAGE_CHECK_SECONDS = 0.5
 """Interval at which an unavailable Redis is retried."""
 
@@ -71,13 +73,21 @@ class ParcelProcessor:
             except SystemExit:  # the worker stops: its message is requeued, and this is no crash
                 self._context.progress.flush()
                 with contextlib.suppress(BrokerUnavailable):
-                    self._context.leases.retry(parcel.id, token, self._context.settings.sweep.grace_seconds)
+                    self._requeue_stopped(parcel, token)
                 raise
             if len(outcomes) == 1:
                 self._raise_if_failed(task, inbox, parcel, token, outcomes[0])
             self._finish(parcel, token)
         # If we die here: a finished parcel without a stored outcome; its lease lapses, and it is published again.
         return outcome_to_wire(Outcome(parcel.id, parcel.inbox, start.attempt, tuple(outcomes), parcel.unreadable))
+
+    def _requeue_stopped(self, parcel: Parcel, token: str) -> None:
+        """Requeue a parcel because the worker stops; after many stops, leave it to the sweep, which counts a crash.
+
+        A handler may have sent the signal itself: without a limit its file would be tried for ever.
+        """
+        if self._context.leases.count_stop(parcel.id) <= STOPS_MAX:
+            self._context.leases.retry(parcel.id, token, self._context.settings.sweep.grace_seconds)
 
     def _read(self, task: Task[..., Any], wire: object) -> Parcel:
         try:

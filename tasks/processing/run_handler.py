@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgpack
+from billiard.common import terminate_handler_fired
 from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.errors import RejectFile
@@ -59,7 +60,7 @@ def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, start_tim
         reason = _message_of(rejection) or "the handler rejected the file without a reason"
         return HandlerCall(Verdict.REJECTED, time.monotonic() - start_time, reason)
     except BaseException as error:
-        if isinstance(error, SystemExit) and error.code == POOL_STOP_EXIT_CODE:
+        if isinstance(error, SystemExit) and error.code == POOL_STOP_EXIT_CODE and terminate_handler_fired():
             raise
         return failed_call(error, limit_seconds, start_time)
     return HandlerCall(Verdict.DONE, time.monotonic() - start_time, result=_discard_unless_portable(result))

@@ -126,3 +126,29 @@ def test_a_flood_of_output_delays_no_file_and_is_cut(make_stand: MakeStand) -> N
     lines = stand.log_events("handler_output")
     assert len(lines) == 100
     assert max(len(line["line"]) for line in lines) <= 1004
+
+
+@pytest.mark.parametrize(
+    "command", [b"close_output descriptors", b"close_output streams", b"close_output other", b"lower_limits", b"become_nobody"]
+)
+def test_what_can_not_be_undone_reaches_no_other_file(one_child: Stand, command: bytes) -> None:
+    handle(one_child, b"first", command)
+
+    for name in (b"1", b"2"):
+        handle(one_child, name, b"print " + name, "other")
+
+    assert one_child.names("done", "other") == {b"1", b"2"}
+    assert one_child.names("failed", "other") == set()
+    texts = {line["line"] for line in one_child.log_events("handler_output") if line["inbox"] == "other"}
+    assert {"out 1", "err 1", "out 2", "err 2"} <= texts
+
+
+@pytest.mark.parametrize("how", [b"signal", b"exit"])
+def test_a_handler_that_ends_as_the_pool_ends_its_processes_is_not_called_for_ever(make_stand: MakeStand, how: bytes) -> None:
+    stand = make_stand(defaults={"retries": 0}, work={"crashes_max": 1}).start()
+
+    handle(stand, b"stops", b"stop_self " + how, seconds=120)
+
+    assert stand.names("failed") >= {b"stops"}
+    handle(stand, b"after", b"describe")
+    assert b"after" in stand.names("done")

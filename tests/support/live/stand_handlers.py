@@ -5,6 +5,7 @@ import json
 import locale
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -143,6 +144,40 @@ def _flood(_file: InboxFile, words: str) -> None:
         sys.stdout.write(f"{number}{'x' * 5000}\n")
 
 
+def _close_output(_file: InboxFile, words: str) -> int:
+    """Take standard output and standard error away in one of several ways."""
+    if words == "descriptors":
+        os.close(1)
+        os.close(2)
+    elif words == "streams":
+        sys.stdout.close()
+        sys.stderr.close()
+    else:
+        os.dup2(os.open("/dev/null", os.O_WRONLY), 1)
+    return os.getpid()
+
+
+def _lower_limits(_file: InboxFile, _words: str) -> int:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+    return os.getpid()
+
+
+def _become_nobody(_file: InboxFile, _words: str) -> int:
+    if os.geteuid() == 0:
+        os.setegid(65534)
+        os.seteuid(65534)
+    return os.getpid()
+
+
+def _stop_self(_file: InboxFile, words: str) -> None:
+    """End as the pool ends its processes."""
+    if words == "exit":
+        raise SystemExit(-(256 - signal.SIGTERM))
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(3)
+
+
 def _leak(_file: InboxFile, words: str) -> int:
     """Leave files open; return the process's number."""
     _leaked.extend(os.open("/dev/null", os.O_RDONLY) for _ in range(int(words)))
@@ -194,6 +229,10 @@ COMMANDS: dict[str, Callable[[InboxFile, str], Any]] = {
     "probe": _probe,
     "print": _print,
     "flood": _flood,
+    "close_output": _close_output,
+    "lower_limits": _lower_limits,
+    "become_nobody": _become_nobody,
+    "stop_self": _stop_self,
     "leak": _leak,
     "be_nice": _be_nice,
     "family": _start_family,

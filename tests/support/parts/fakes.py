@@ -21,6 +21,7 @@ class _Record:
     attempt: int = 0
     crashes: int = 0
     lone_file: bytes = b""
+    stops: int = 0
 
 
 @dataclass
@@ -79,6 +80,11 @@ class FakeLeases:
         record = self.records.setdefault(parcel, _Record(state, 0.0))
         record.held, record.until, record.token = state, self.now + seconds, next_token
         return True
+
+    def count_stop(self, parcel: str) -> int:
+        record = self.records.setdefault(parcel, _Record(LeaseState.QUEUED, 0.0))
+        record.stops += 1
+        return record.stops
 
     def mark_filed(self, parcel: str) -> LeaseState | None:
         before = self.records[parcel].held if parcel in self.records else None
