@@ -149,7 +149,7 @@ class Leases:
     def count_stop(self, parcel: str) -> int:
         """Count that a worker was stopped while it processed a parcel; return how often that was."""
         with translate_redis_errors():
-            return int(cast("int", self._client.hincrby(KEY + parcel, "stops", 1)))
+            return int(self._client.hincrby(KEY + parcel, "stops", 1))
 
     def _transition(self, parcel: str, token: str, state: LeaseState, seconds: float, next_token: str) -> bool:
         with translate_redis_errors():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgpack
-from billiard.common import terminate_handler_fired
+from billiard.common import terminate_handler_fired  # type: ignore[attr-defined]  # missing in the stubs
 from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.errors import RejectFile
