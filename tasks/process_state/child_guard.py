@@ -5,6 +5,7 @@ inbox's folders, and descriptors that it leaks would end in files that can't be 
 """
 
 import locale
+import math
 import multiprocessing.process
 import os
 import resource
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from inboxd.fs.syscalls import Disk, become_subreaper
+from inboxd.fs.syscalls import OUT_OF_RESOURCES, Disk, become_subreaper
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.tasks.process_state.handler_output import HandlerOutput
@@ -27,13 +28,15 @@ SIGNALS = (
     signal.SIGCHLD, signal.SIGPIPE,
 )  # fmt: skip
 """The signals whose handlers are restored."""
-_ROUNDS = 10
 LIMITS = (
     resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC, resource.RLIMIT_AS, resource.RLIMIT_DATA,
     resource.RLIMIT_STACK, resource.RLIMIT_CPU, resource.RLIMIT_CORE,
 )  # fmt: skip
+"""The resource limits that a handler must leave as they are."""
 THREADS_MAX = 64
 """Number of threads from which a process is replaced."""
+ROUNDS_MAX = 10
+"""How often processes are looked for and killed, since they may start others meanwhile."""
 
 _log = get_logger(__name__)
 
@@ -117,7 +120,7 @@ class ChildGuard:
         if not self.is_spent and (files > self._files_max or threads > THREADS_MAX):
             self.is_spent = True
             remedy = "the process is replaced; let the handler close its files and end its threads"
-            _log.warning(events.CHILD_SPENT, open_files=files, threads=threads, remedy=remedy)
+            _log.warning(events.CHILD_SPENT, open_files=None if math.isinf(files) else files, threads=threads, remedy=remedy)
         return changed
 
     def has_leaked(self) -> bool:
@@ -129,9 +132,12 @@ class ChildGuard:
         return end_processes(lambda: descendants(os.getpid())) if self._is_child else 0
 
 
-def count_open_files() -> int:
-    """Return the number of this process's open descriptors."""
-    return len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 - quick
+def count_open_files() -> float:
+    """Return the number of this process's open descriptors; infinity if there is none left to count them with, 0 if unknown."""
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 - quick
+    except OSError as error:
+        return math.inf if error.errno in OUT_OF_RESOURCES else 0
 
 
 def children(parent: int) -> set[int]:
@@ -163,7 +169,7 @@ def _parent(pid: int) -> int | None:
 def end_processes(find: Callable[[], set[int]]) -> int:
     """Kill the processes that ``find`` returns until there are none: they may start others meanwhile."""
     ended: set[int] = set()
-    for _ in range(_ROUNDS):
+    for _ in range(ROUNDS_MAX):
         found = find()
         if not found:
             break
