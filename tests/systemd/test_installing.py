@@ -108,7 +108,7 @@ def test_an_upgrade_with_files_in_flight_loses_none_and_can_be_rolled_back(box: 
     await_active(box)
     first = box.run("readlink", "/opt/inboxd/current").stdout
     second = copy_release(box)
-    names = [f"brief{number}.txt" for number in range(12)]
+    names = [f"brief{number}.txt" for number in range(40)]  # a second each: longer than the installation of a release
     for name in names:
         drop(box, name)
     box.wait_until(lambda: attempts(box, names[0]), goal="a handler runs")

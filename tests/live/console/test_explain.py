@@ -22,7 +22,7 @@ def explain(stand: Stand, path: str) -> dict[str, Any]:
 
 
 def test_a_file_is_explained_while_running_while_waiting_and_when_filed(make_stand: Callable[..., Stand]) -> None:
-    stand = make_stand({"drop": {"retries": 1, "retry_backoff_seconds": 8.0, "retry_backoff_max_seconds": 8.0}}).start()
+    stand = make_stand({"drop": {"retries": 1, "retry_backoff_seconds": 20.0, "retry_backoff_max_seconds": 20.0}}).start()
     stand.drop(b"slow.txt", b"sleep 6")
     stand.drop(b"bad.txt", b"always_raise on purpose")
     results: list[dict[str, Any]] = []
@@ -35,7 +35,7 @@ def test_a_file_is_explained_while_running_while_waiting_and_when_filed(make_sta
     running = results[-1]
     stand.wait_until(lambda: is_explained("inbox/bad.txt", state="queued", outcome="retry"), awaited="the wait for the retry")
     waiting = results[-1]
-    stand.wait_until(lambda: is_explained("inbox/bad.txt", state="failed"))
+    stand.wait_until(lambda: is_explained("inbox/bad.txt", state="failed"), 60)
     failed = results[-1]
     stand.wait_until(lambda: is_explained("inbox/slow.txt", state="done"))
 
