@@ -28,7 +28,7 @@ SLOW_SERVER_SIZES = SIZES[:-1]
 THROTTLED_BYTES = 2_000_000
 CLAIMED_SECONDS = 3.5
 """How long after its upload a file is in the hands of its handler."""
-SETTLED_SECONDS = 20.0
+SETTLED_SECONDS = 60.0
 """How long after the last upload files may need: an empty file waits for 10 s."""
 
 

@@ -41,8 +41,8 @@ def test_with_a_wrong_clock_files_are_filed_and_none_is_deleted(make_stand: Make
 
     set_clock(stand, days)
     stand.drop(b"after", b"content")
-    stand.wait_until(lambda: stand.log_events("clock_jumped"), 30)
-    stand.wait_until(lambda: stand.path("done", b"after").exists(), 30)
+    stand.wait_until(lambda: stand.log_events("clock_jumped"))
+    stand.wait_until(lambda: stand.path("done", b"after").exists())
     time.sleep(5)  # several retention sweeps
 
     assert len(stand.names("done")) == 6
@@ -60,4 +60,4 @@ def test_after_the_clock_was_set_back_and_redis_was_flushed_claimed_files_are_fi
     stand.client.flushall()
     set_clock(stand, -1)
 
-    stand.wait_until(lambda: stand.path("done", b"slow").exists(), 60)
+    stand.wait_until(lambda: stand.path("done", b"slow").exists())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from support.free_port import free_port
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 @dataclass(frozen=True)

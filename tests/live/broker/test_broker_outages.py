@@ -110,7 +110,7 @@ def test_while_redis_is_out_of_memory_nothing_is_claimed_and_log_and_status_say_
     (outage,) = stand.log_events("broker_unavailable", stand.watcher)
     waiting, claimed_since = stand.names("inbox"), stand.names("claimed") - claimed
     restore_memory(stand)
-    stand.wait_until(lambda: restart_if_exited(stand.worker) and stand.has_no_pending_files(), 60)
+    stand.wait_until(lambda: restart_if_exited(stand.worker) and stand.has_no_pending_files())
     assert_all_done_once(stand, dropped)
 
     assert claimed_since == set()

@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 
 import pytest
-import redis
+from redis.client import Pipeline
 from support.live.stand import Stand
 
 pytestmark = pytest.mark.live
 
 MakeStand = Callable[..., Stand]
 
-JUNK: dict[str, Callable[[redis.Redis, bytes], object]] = {
+JUNK: dict[str, Callable[[Pipeline, bytes], object]] = {
     "text": lambda client, key: client.set(key, "junk"),
     "NaN": lambda client, key: client.set(key, "NaN"),
     "huge": lambda client, key: client.set(key, "9" * 400),
@@ -32,12 +32,14 @@ def test_junk_in_every_key_ends_no_program_and_loses_no_file(junk: str, make_sta
             stand.drop(b"%d-%d" % (number, file), b"sleep 0.1")
         stand.wait_until(lambda: stand.names("claimed"))
         for key in stand.client.scan_iter("*"):
-            stand.client.delete(key)
-            JUNK[junk](stand.client, key)
+            with stand.client.pipeline(transaction=True) as commands:  # no program writes between the two
+                commands.delete(key)
+                JUNK[junk](commands, key)
+                commands.execute()
         time.sleep(0.5)
 
     stand.drop(b"last", b"describe")
 
-    stand.wait_until(lambda: len(stand.names("done")) == ROUNDS * FILES + 1, 90)
+    stand.wait_until(lambda: len(stand.names("done")) == ROUNDS * FILES + 1)
     assert [program.pid for program in (stand.watcher, stand.worker, stand.beat) if program.running] == pids
     assert stand.names("failed") == set()

@@ -29,7 +29,7 @@ def drop_burst(stand: Stand, name: bytes, count: int) -> dict[bytes, str]:
 
 def assert_filed_once(stand: Stand, name: bytes, dropped: dict[bytes, str]) -> None:
     """Wait until a burst is done; assert that done/ contains each of its files once and unchanged, and failed/ none."""
-    stand.wait_until(lambda: stand.has_no_pending_files() and dropped.keys() <= stand.names("done"), 45)
+    stand.wait_until(lambda: stand.has_no_pending_files() and dropped.keys() <= stand.names("done"))
     assert {path: digest for path, digest in stand.tree("done").items() if path.startswith(name)} == dropped
     assert stand.names("failed") == set()
 
@@ -167,7 +167,7 @@ def test_a_flush_with_two_thousand_files_in_flight_loses_none(make_stand: MakeSt
     stand.client.flushall()
     stand.worker.start()
     stand.beat.start()
-    stand.wait_until(stand.has_no_pending_files, 60)
+    stand.wait_until(stand.has_no_pending_files)
 
     assert stand.tree("done") == dropped
     assert stand.duplicates() == {}

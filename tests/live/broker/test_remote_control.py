@@ -87,7 +87,7 @@ def test_a_parcel_that_is_revoked_fails_as_cancelled(make_stand: MakeStand) -> N
 
     celery(stand, "control", "revoke", parcel)
 
-    stand.wait_until(lambda: stand.path("failed", b"revoked").exists(), 60)
+    stand.wait_until(lambda: stand.path("failed", b"revoked").exists())
     assert "cancelled by an operator" in stand.note(b"revoked")
     stand.wait_until(lambda: stand.names("done") == set(SLOW))
     assert len(stand.calls()) == len(SLOW)

@@ -35,7 +35,7 @@ def test_a_file_is_explained_while_running_while_waiting_and_when_filed(make_sta
     running = results[-1]
     stand.wait_until(lambda: is_explained("inbox/bad.txt", state="queued", outcome="retry"), awaited="the wait for the retry")
     waiting = results[-1]
-    stand.wait_until(lambda: is_explained("inbox/bad.txt", state="failed"), 60)
+    stand.wait_until(lambda: is_explained("inbox/bad.txt", state="failed"))
     failed = results[-1]
     stand.wait_until(lambda: is_explained("inbox/slow.txt", state="done"))
 

@@ -22,7 +22,7 @@ def test_of_500_files_only_the_one_that_kills_its_worker_fails(make_stand: MakeS
     files = {b"%d.txt" % number: b"good %d" % number for number in range(500)}
     digests = stand.drop_folder(b"load", {**files, b"250 deadly.txt": b"die"})
     del digests[deadly]
-    stand.wait_until(lambda: stand.has_no_pending_files() and len(stand.names("done")) == len(digests), 60)
+    stand.wait_until(lambda: stand.has_no_pending_files() and len(stand.names("done")) == len(digests))
 
     assert stand.tree("done") == digests
     assert stand.names("failed") == {deadly, deadly + b".error.txt"}
@@ -44,7 +44,7 @@ def test_with_default_settings_a_killed_workers_files_are_filed_within_a_minute(
     stand.wait_until(lambda: len(stand.calls()) == 2)
     stand.worker.kill9()
     stand.worker.start()
-    stand.wait_until(stand.has_no_pending_files, 60)
+    stand.wait_until(stand.has_no_pending_files)
 
     assert stand.names("done") == {b"large/by reference.bin", b"inline.txt"}
     assert stand.names("failed") == set()

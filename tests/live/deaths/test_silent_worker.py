@@ -31,7 +31,7 @@ def test_a_worker_that_has_stopped_consuming_exits_and_the_next_one_continues(ma
     stand.start()
 
     stand.drop(b"waiting.txt", b"content")
-    stand.wait_until(lambda: not stand.worker.running, 20, awaited="the exit of the worker that does not consume")
+    stand.wait_until(lambda: not stand.worker.running, awaited="the exit of the worker that does not consume")
     assert (len(stand.log_events("worker_silent")), stand.worker.code) == (1, EXIT_CODE)
     assert stand.names("done") == set()
     stand.worker.argv = original_argv

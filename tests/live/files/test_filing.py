@@ -39,7 +39,7 @@ def test_a_single_file_is_in_done_within_two_seconds(stand: Stand, capsys: pytes
         closed_at = time.monotonic()
         done = stand.path("done", name, UNSETTLED)
         while not done.exists():
-            assert time.monotonic() < closed_at + 10, stand.describe_state()
+            assert time.monotonic() < closed_at + 60, stand.describe_state()
             time.sleep(0.0005)
         milliseconds.append((time.monotonic() - closed_at) * 1000)
 
@@ -141,16 +141,15 @@ def test_a_browser_download_is_handled_once_and_only_when_complete(stand: Stand)
 
 def test_files_in_new_sub_folders_are_found_by_events_and_in_old_ones_by_polling(stand: Stand) -> None:
     stand.drop(b"new/sub/first.txt", b"written with its folder")
-    started_at = time.monotonic()
     stand.wait_until(lambda: stand.path("done", b"new/sub/first.txt").exists())
-    assert time.monotonic() - started_at < 3
 
     stand.path("inbox", b"old").mkdir()
     time.sleep(1)  # until the folder's own events were handled
     stand.drop(b"old/later.txt", b"no event announces this file")
-    started_at = time.monotonic()
     stand.wait_until(lambda: stand.path("done", b"old/later.txt").exists())
-    assert time.monotonic() - started_at < 3  # poll_seconds is 0.5, the sweep would wait 5 s longer
+
+    claims = {line["file"]: line["found_by"] for line in stand.log_events("file_claimed", stand.watcher)}
+    assert (claims["new/sub/first.txt"], claims["old/later.txt"]) == ("event", "scan")
 
 
 def test_no_test_of_this_module_has_caused_an_error_or_a_missed_event(stand: Stand) -> None:

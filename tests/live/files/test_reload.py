@@ -158,7 +158,7 @@ def test_beat_applies_new_sweep_intervals(make_stand: MakeStand) -> None:
     rewrite(stand, {"drop": {}}, sweep={"missed_seconds": 1.0})
     reload(stand, "beat")
 
-    stand.wait_until(lambda: stand.names("done") == {b"missed.txt"}, 20)
+    stand.wait_until(lambda: stand.names("done") == {b"missed.txt"})
 
 
 def test_all_programs_reload_while_redis_is_unavailable(make_stand: MakeStand) -> None:

@@ -26,7 +26,7 @@ def test_a_peers_files_are_counted_and_timed_and_none_of_its_processes_remains(t
         amid_traffic = trials.beside_traffic(running, 100, 0.5)
 
     assert (burst.files, burst.arrived, lone.missing, amid_traffic.missing) == (50, 50, 0, 0)
-    assert burst.drop_seconds < burst.seconds < 10
+    assert burst.drop_seconds < burst.seconds < 60
     assert len(lone.milliseconds) == 3
     assert min(lone.milliseconds) > 0
     assert 0 < amid_traffic.traffic < 150

@@ -83,12 +83,12 @@ def _drop_root_powers() -> tuple[str, ...]:
     return (setpriv, "--bounding-set", "-dac_override,-dac_read_search")
 
 
-def test_the_watcher_stops_within_two_seconds_of_sigterm(make_stand: MakeStand) -> None:
+def test_the_watcher_stops_soon_after_sigterm(make_stand: MakeStand) -> None:
     stand = make_stand()
     stand.redis.start()
     stand.watcher.start()
 
-    code = stand.watcher.stop(2)
+    code = stand.watcher.stop(10)
 
     assert code == 0
     assert len(stand.log_events("stopped", stand.watcher)) == 1

@@ -149,7 +149,7 @@ def test_a_signal_stops_watcher_beat_and_worker_in_order_and_no_process_remains(
     code = stop(up, signum)
 
     assert code == 0, place.output()
-    assert place.noted()[-3:] == ["watcher ended", "beat ended", "worker ended"]
+    assert place.noted()[-3:] == ["watcher ended", "beat ended", "worker ended"], place.output()
     assert not any(map(is_alive, pids))
 
 

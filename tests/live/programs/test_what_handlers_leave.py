@@ -13,7 +13,7 @@ pytestmark = pytest.mark.live
 MakeStand = Callable[..., Stand]
 
 
-def handle(stand: Stand, name: bytes, command: bytes, inbox: str = "drop", seconds: float = 30.0) -> Any:  # noqa: ANN401
+def handle(stand: Stand, name: bytes, command: bytes, inbox: str = "drop", seconds: float = 90.0) -> Any:  # noqa: ANN401
     """Drop a file whose handler executes a command, wait until it is filed, and return the handler's result."""
     stand.drop(name, command, inbox)
     stand.wait_until(lambda: name in stand.names("done", inbox) | stand.names("failed", inbox), seconds)

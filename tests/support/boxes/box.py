@@ -186,7 +186,7 @@ class Box:
         """Return the journalctl argument for entries from now on; not a cursor, which can skip an entry if others match."""
         return f"--since=@{time.time():.6f}"
 
-    def wait_until(self, condition: Callable[[], object], seconds: float = 30.0, *, goal: str = "") -> None:
+    def wait_until(self, condition: Callable[[], object], seconds: float = 90.0, *, goal: str = "") -> None:
         """Wait until a condition holds; after ``seconds``, fail the test with the journal's last lines."""
         deadline = time.monotonic() + seconds
         while not condition():

@@ -31,8 +31,8 @@ FOLDER_VARIABLE = "STAND_FOLDER"
 CALLS_FILE = "handler_calls.jsonl"
 
 POLL_SECONDS = 0.02
-START_SECONDS = 30.0
-STOP_SECONDS = 15.0
+START_SECONDS = 90.0
+STOP_SECONDS = 45.0
 TAIL_LINES = 40
 
 PR_SET_PDEATHSIG = 1
@@ -335,7 +335,7 @@ class Stand:
 
     # results
 
-    def wait_until(self, condition: Callable[[], object], seconds: float = 30.0, *, awaited: str = "") -> None:
+    def wait_until(self, condition: Callable[[], object], seconds: float = 90.0, *, awaited: str = "") -> None:
         """Wait until ``condition()`` is true; fail the test with ``describe_state`` if that takes longer than ``seconds``."""
         deadline = time.monotonic() + seconds
         while not condition():

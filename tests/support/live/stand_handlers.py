@@ -74,6 +74,12 @@ def _sleep(_file: InboxFile, words: str) -> None:
     time.sleep(float(words))
 
 
+def _hold(_file: InboxFile, _words: str) -> None:
+    """Wait until the file "release" is in the stand's folder."""
+    while not (FOLDER / "release").exists():
+        time.sleep(0.02)
+
+
 def _die(_file: InboxFile, _words: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -220,6 +226,7 @@ COMMANDS: dict[str, Callable[[InboxFile, str], Any]] = {
     "always_raise": _always_raise,
     "raise_twice": _raise_twice,
     "sleep": _sleep,
+    "hold": _hold,
     "die": _die,
     "exit": _exit,
     "memory": _memory,
