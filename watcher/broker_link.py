@@ -11,6 +11,7 @@ from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.counters import Counters
 from inboxd.broker.heartbeat import Heartbeat, write_heartbeat
 from inboxd.broker.inbox_outages import read_inbox_outages
+from inboxd.broker.installations import EVERY_SECONDS, Registration
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.intake.intake import IntakeDeps
 from inboxd.logs import events
@@ -33,9 +34,11 @@ class BrokerLink:
 
     def __init__(
         self, client: redis.Redis, host: str, counters: Counters, deps: IntakeDeps, mounts: MountWatchers | None = None,
-        *, is_main: bool = True,
+        registration: Registration | None = None, *, is_main: bool = True,
     ) -> None:  # fmt: skip
         """``mounts`` have reports of their own; only the main loop writes the heartbeat, for all, and logs outages of Redis."""
+        self._registration = registration
+        self._registered_at = float("-inf")
         self.error: str | None = None
         self.outages: dict[str, str] = {}
         self.due = 0.0
@@ -62,7 +65,10 @@ class BrokerLink:
             raise FolderUnavailable(outage)
 
     def update(self, now: float, inboxes: Iterable[WatchedInbox]) -> bool:
-        """Write the heartbeat, read the outages, and return whether Redis has become available again. Raises nothing."""
+        """Write the heartbeat, read the outages, and return whether Redis has become available again.
+
+        Raises SettingsError at the first contact with Redis if another installation uses the namespace.
+        """
         previous_error, self.due = self.error, now + heartbeat.EVERY_SECONDS
         try:
             self._synchronize(list(inboxes))
@@ -78,6 +84,9 @@ class BrokerLink:
 
     def _synchronize(self, inboxes: list[WatchedInbox]) -> None:
         names = [watched.inbox.name for watched in inboxes]
+        if self._registration and time.monotonic() - self._registered_at >= EVERY_SECONDS:
+            self._registration.register()
+            self._registered_at = time.monotonic()
         if self._is_main:
             whole, parts = self._mounts.reports() if self._mounts else ({}, {})
             own = {watched.inbox.name: watched.report(parts=parts.get(watched.inbox.name, ())) for watched in inboxes}

@@ -7,6 +7,7 @@ import redis
 
 from inboxd.broker.counters import Counters
 from inboxd.broker.heartbeat import InboxReport
+from inboxd.broker.installations import Registration
 from inboxd.config.settings import Settings
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.intake.intake import IntakeDeps
@@ -40,6 +41,7 @@ class Daemon:
         self, settings: Settings, deps: IntakeDeps, client: redis.Redis, counters: Counters, hints: HintQueue,
         observer: Observer, service_manager: ServiceNotifier | None = None, reload_settings: ReloadSettings = _reload_settings,
         *, mounts: MountWatchers | None = None, on_loop: Callable[[], None] | None = None, parts: Parts | None = None,
+        registration: Registration | None = None,
     ) -> None:  # fmt: skip
         """``reload_settings`` gets the old settings and returns what the new ones change; None if they are invalid.
 
@@ -50,7 +52,7 @@ class Daemon:
         """The current settings, a frozen object that any thread may read."""
         self.watches = Watches(deps, observer)
         self.watches.parts = parts or {}
-        self.broker = BrokerLink(client, settings.host, counters, deps, mounts, is_main=on_loop is None)
+        self.broker = BrokerLink(client, settings.host, counters, deps, mounts, registration, is_main=on_loop is None)
         self._mounts = mounts
         self._on_loop = on_loop
         self.checks = FolderChecks(deps.disk, self.watches, observer)
@@ -62,7 +64,10 @@ class Daemon:
         self._stopping = self._reloading = self._ready = False
 
     def run(self) -> None:
-        """Watch first, then scan, so that a file that arrives in between is found. Return after a STOP hint."""
+        """Watch first, then scan, so that a file that arrives in between is found. Return after a STOP hint.
+
+        Raises SettingsError if another installation uses the same namespace in Redis.
+        """
         try:
             self._start()
             if self._on_loop is None:

@@ -8,8 +8,9 @@ from types import FrameType
 
 from inboxd.broker.connection import blocking_seconds_max, make_client
 from inboxd.broker.counters import Counters, Tally
+from inboxd.broker.installations import Registration, describe_installation
 from inboxd.broker.leases import Leases
-from inboxd.config.loading import load_settings
+from inboxd.config.loading import find_settings, load_settings
 from inboxd.config.settings import Inbox
 from inboxd.errors import SettingsError
 from inboxd.fs.syscalls import Disk, ignore_lease_breaks
@@ -32,7 +33,8 @@ def main() -> int:
     """Run the watcher until SIGTERM or SIGINT; return the exit code: 0, or 2 if the settings or folders can't be used."""
     manager = sd_notify.from_environment(os.environ, os.getpid())
     try:
-        settings = load_settings()
+        file = find_settings()
+        settings = load_settings(file)
         configure_logging(settings.log, program="watcher", environment=os.environ)
         require_no_problems(settings, handlers=False)
     except SettingsError as error:
@@ -71,11 +73,17 @@ def main() -> int:
         )
 
     mounts = MountWatchers(deps.disk, make_loop)
-    daemon = Daemon(settings, deps, client, counters, hints, Observer(hints), manager, mounts=mounts)
+    registration = Registration(client, settings, lambda: describe_installation(daemon.settings, file))
+    daemon = Daemon(settings, deps, client, counters, hints, Observer(hints), manager, mounts=mounts, registration=registration)
     endpoint = _start_metrics(daemon)
-    daemon.run()
-    if endpoint:
-        endpoint.stop()
+    try:
+        daemon.run()
+    except SettingsError as error:
+        sys.stderr.write(f"inboxd can't start:\n{error}\n")
+        return 2
+    finally:
+        if endpoint:
+            endpoint.stop()
     return 0
 
 

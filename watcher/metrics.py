@@ -20,7 +20,9 @@ BIND_RETRY_SECONDS = 30.0
 REQUEST_SECONDS = 10.0
 """Seconds after which a client is disconnected, however much it still sends or reads."""
 CLIENTS_MAX = 4
-"""Number of requests that are served at the same time; further clients are disconnected."""
+"""Number of requests that are served at the same time."""
+SLOT_SECONDS = 2.0
+"""Seconds that a further client waits for one of these to end; then it is disconnected."""
 
 _log = get_logger(__name__)
 
@@ -40,7 +42,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - socketserver's own signature
         """Start a thread for a request, unless too many are served."""
-        if not self._slots.acquire(blocking=False):
+        if not self._slots.acquire(timeout=SLOT_SECONDS):
             self.shutdown_request(request)
             return
         try:

@@ -58,7 +58,7 @@ def celery_broker_url(settings: Settings) -> str:
 
 def make_client(settings: Settings) -> redis.Redis:
     """Return a client that connects on first use, applies the settings' timeouts to each call, and returns bytes."""
-    return ForgivingRedis.from_url(
+    client = ForgivingRedis.from_url(
         broker_url(settings),
         socket_connect_timeout=settings.redis.connect_timeout_seconds,
         socket_timeout=settings.redis.socket_timeout_seconds,
@@ -66,6 +66,13 @@ def make_client(settings: Settings) -> redis.Redis:
         retry=Retry(NoBackoff(), 1),  # one retry covers a connection that the server closed while it was idle
         **({} if broker_url(settings).startswith("unix:") else {"socket_keepalive": True}),
     )
+    client.key_prefix = key_prefix(settings)  # type: ignore[attr-defined]  # from_url returns an instance of its class
+    return client
+
+
+def key_prefix(settings: Settings) -> str:
+    """Return what precedes each key and channel of an installation: "" if ``redis.namespace`` is not set."""
+    return f"{settings.redis.namespace}:" if settings.redis.namespace else ""
 
 
 def is_answering(settings: Settings, timeout_seconds: float) -> bool:

@@ -95,6 +95,26 @@ redis.call('PEXPIRE', KEYS[1], ARGV[1])
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 """)
 
+# KEYS[1] hash of installations, each "first seen, last seen (ms), description"; ARGV ms until one is forgotten, id and
+# description of one to register, or "" -> ids and values
+REGISTER_INSTALLATION = _timed("""
+local found = redis.call('HGETALL', KEYS[1])
+local since = now
+for i = 1, #found, 2 do
+  local first, last = string.match(found[i + 1], '^(%d+) (%d+) ')
+  if not last or now - last > tonumber(ARGV[1]) or tonumber(last) > now then
+    redis.call('HDEL', KEYS[1], found[i])
+  elseif found[i] == ARGV[2] then
+    since = first
+  end
+end
+if ARGV[2] ~= '' then
+  redis.call('HSET', KEYS[1], ARGV[2], string.format('%.0f %.0f ', since, now) .. ARGV[3])
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+end
+return redis.call('HGETALL', KEYS[1])
+""")
+
 # KEYS[1] a lock, then locks to release; ARGV token, seconds until it expires, tokens of the locks to release -> owner's token
 # A lock that lasts longer than inboxd's own is none.
 ACQUIRE_LOCK = """

@@ -23,6 +23,7 @@ from pydantic_settings import (
 )
 
 from inboxd.config.settings import Inbox, Log, Metrics, Redis, Rules, Settings, Sweep, Work
+from inboxd.config.strict_modes import STRICT_MODES_VARIABLE, require_trusted
 from inboxd.errors import Finding, SettingsError
 
 SETTINGS_VARIABLE = "INBOXD_SETTINGS"
@@ -47,14 +48,17 @@ _TABLES: dict[str, type[BaseModel]] = {
 def find_settings(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Path:
     """Return the settings file: ``path``, else $INBOXD_SETTINGS, else ./settings.toml, else /etc/inboxd/settings.toml.
 
-    Raises SettingsError if there is no such file.
+    For root the current folder does not count: it may be one in which others have put a file. Raises SettingsError if there is
+    no such file.
     """
+    candidates = DEFAULT_FILES if os.geteuid() else DEFAULT_FILES[1:]
     file = path or (Path(environment[SETTINGS_VARIABLE]) if environment.get(SETTINGS_VARIABLE) else None)
     if file is None:
-        file = next((candidate for candidate in DEFAULT_FILES if _is_file(candidate)), None)
+        file = next((candidate for candidate in candidates if _is_file(candidate)), None)
     if file is None:
-        problem = f"no file found (tried {' and '.join(map(str, DEFAULT_FILES))})"
-        raise SettingsError([Finding("settings", problem, f"name a file with --settings FILE or {SETTINGS_VARIABLE}")])
+        problem = f"no file found (tried {' and '.join(map(str, candidates))})"
+        note = "" if os.geteuid() else "; for root, the current folder does not count"
+        raise SettingsError([Finding("settings", problem, f"name a file with --settings FILE or {SETTINGS_VARIABLE}{note}")])
     if not _is_file(file):
         raise SettingsError([Finding(str(file), "is not a file", "name an existing settings file, or create this one")])
     return file.absolute()
@@ -94,15 +98,16 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:  # no
     Raises SettingsError, which names each key, its value, where it was set, and the remedy.
     """
     file = find_settings(path)
+    require_trusted(file)
     credential = read_credential()
 
     def choose(cls: type[BaseSettings], init: Source, environment: Source) -> Sources:
         from_credential = InitSettingsSource(cls, {"redis": {"url": credential[1]}} if credential else {})
         return init, environment, from_credential, TomlConfigSettingsSource(cls, toml_file=file)
 
+    if unknown := list(_find_unknown_variables(os.environ)):
+        raise SettingsError(unknown)
     try:
-        if unknown := list(_find_unknown_variables(os.environ)):
-            raise SettingsError(unknown)
         settings = settings_from(choose)(**overrides)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError([Finding(str(file), f"is not valid TOML: {error}", "correct that line")]) from None
@@ -148,6 +153,7 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
         update={
             "state_dir": absolute(settings.state_dir),
             "host": settings.host or socket.gethostname(),
+            "work": settings.work.model_copy(update={"writable": tuple(map(absolute, settings.work.writable))}),
             "log": settings.log.model_copy(update={"files": tuple(map(absolute, settings.log.files))}),
             "inbox": {name: inbox.model_copy(update={"root": absolute(inbox.root)}) for name, inbox in settings.inbox.items()},
         }
@@ -158,7 +164,7 @@ def _find_unknown_variables(environment: Mapping[str, str]) -> Iterator[Finding]
     """Yield a finding for each INBOXD_ variable that names no key; pydantic-settings would ignore it silently."""
     known_keys = list(Settings.model_fields)
     for variable in environment:
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == SETTINGS_VARIABLE:
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in (SETTINGS_VARIABLE, STRICT_MODES_VARIABLE):
             continue
         table = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
         if table not in known_keys:

@@ -30,10 +30,21 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
 
+def _check_redis_url(value: str) -> str:
+    if value.startswith(("sentinel:", "redis+sentinel:", "sentinels:")):
+        raise ValueError(
+            "Sentinel is not supported: after a failover the new master may lack messages, and the old one be written to; name "
+            "the address of the master, such as a DNS name or a proxy that follows it"
+        )
+    return value
+
+
 class Redis(Section):
     """Address, timeouts and expiry times of the broker and result store."""
 
-    url: str = ""
+    url: Annotated[str, AfterValidator(_check_redis_url)] = ""
+    namespace: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,31})?$")] = ""
+    allow_no_password: bool = False
     connect_timeout_seconds: Interval = 2.0
     socket_timeout_seconds: Interval = 5.0
     visibility_timeout_seconds: Annotated[int, Field(ge=60)] = 3600
@@ -52,6 +63,7 @@ class Work(Section):
     child_files_max: Annotated[int, Field(ge=16, le=100_000)] = 256
     child_memory_max: Bytes = 0
     remote_control: Literal["read", "all"] = "read"
+    writable: tuple[PurePath, ...] = ()
 
 
 class Sweep(Section):

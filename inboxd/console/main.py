@@ -7,7 +7,7 @@ from typing import Any
 import click
 import structlog
 
-from inboxd.console.commands import audit, check, explain, log, retry, status, trace, up, watch
+from inboxd.console.commands import audit, check, explain, log, redis_acl, retry, server, status, trace, up, watch
 from inboxd.console.options import EXIT_ATTENTION
 from inboxd.console.output import echo
 from inboxd.console.systemd.commands import systemd
@@ -55,6 +55,8 @@ for _command in (
     explain.explain,
     retry.retry,
     audit.audit,
+    redis_acl.redis_acl,
+    server.server,
     systemd,
 ):
     cli.add_command(_command)

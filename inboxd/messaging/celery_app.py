@@ -7,7 +7,7 @@ from celery import Celery, signature
 from kombu import Queue
 from kombu.exceptions import OperationalError
 
-from inboxd.broker.connection import HEALTH_CHECK_SECONDS, celery_broker_url
+from inboxd.broker.connection import HEALTH_CHECK_SECONDS, celery_broker_url, key_prefix
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Inbox, Settings
 from inboxd.errors import BrokerUnavailable
 from inboxd.messaging.payload import Parcel, parcel_to_wire
@@ -46,6 +46,7 @@ def celery_configuration(settings: Settings, *, results: bool) -> dict[str, Any]
         # own names, so that another Celery app on the same Redis neither gets our broadcasts nor restores our messages
         "control_exchange": "inboxd",
         "event_exchange": "inboxdev",
+        "event_queue_prefix": "inboxd.ev",
         "task_default_queue": WORK_QUEUE,
         "task_queues": [Queue(name) for name in (host_queue(settings.host), files_queue(settings.host), WORK_QUEUE)],
         # a message is acknowledged after its task, so that the message of a killed worker is redelivered
@@ -75,7 +76,10 @@ def celery_configuration(settings: Settings, *, results: bool) -> dict[str, Any]
         "redis_retry_on_timeout": False,
         "result_backend": celery_broker_url(settings) if results else None,
         "result_expires": settings.redis.result_expires_seconds,
-        "result_backend_transport_options": {"retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.2}},
+        "result_backend_transport_options": {
+            "retry_policy": {"max_retries": 1, "interval_start": 0, "interval_max": 0.2},
+            "global_keyprefix": key_prefix(settings),
+        },
         "redis_backend_health_check_interval": HEALTH_CHECK_SECONDS,
         "timezone": "UTC",
         "beat_scheduler": "inboxd.tasks.service.beat:Scheduler",  # keeps no schedule file, which could be damaged
@@ -99,6 +103,7 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         # each check costs three round trips, and expired leases reveal lost messages much sooner
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,
+        "global_keyprefix": key_prefix(settings),
         "unacked_key": UNACKED_KEY,
         "unacked_index_key": UNACKED_INDEX_KEY,
         "unacked_mutex_key": UNACKED_MUTEX_KEY,

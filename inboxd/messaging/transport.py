@@ -5,11 +5,12 @@ Celery only logs that error: two such failures while Redis hangs make a worker w
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any, cast
 
 import kombu.transport
-from kombu.transport.redis import Channel, QoS, Transport
+from kombu.transport.redis import Channel, PrefixedRedisPubSub, QoS, Transport
 
 from inboxd.broker.forgiving import ForgivingRedis
 
@@ -36,14 +37,34 @@ class SteadyQoS(QoS):
             raise
 
 
+class SteadyClient(ForgivingRedis):
+    """The client of a channel; Kombu's own puts its ``global_keyprefix`` before the keys of some commands only."""
+
+    def __init__(self, *args: Any, key_prefix: str = "", **options: Any) -> None:  # noqa: ANN401 - redis-py's own signature
+        super().__init__(*args, **options)
+        self.key_prefix = key_prefix
+        self._prefix_args = self.with_prefix  # what Kombu calls for a command that it sends by itself
+
+    def pubsub(self, **options: Any) -> Any:  # noqa: ANN401 - redis-py's own signature
+        """Return a subscriber to channels of the namespace."""
+        return PrefixedRedisPubSub(self.connection_pool, global_keyprefix=self.key_prefix, **options)
+
+
 class SteadyChannel(Channel):
-    """Kombu's channel, whose client removes values of the wrong type."""
+    """Kombu's channel, whose client removes values of the wrong type, and puts the namespace before every key."""
 
     QoS = SteadyQoS
 
+    global_keyprefix: str
+    keyprefix_binding_deadlines: str
+
+    @property
+    def _script_binding_deadlines(self) -> str:
+        return self.keyprefix_binding_deadlines  # Kombu adds the prefix, for a client that leaves it out
+
     def _get_client(self) -> Any:  # noqa: ANN401 - kombu's own signature
         super()._get_client()  # type: ignore[misc]  # missing in the stubs; checks redis-py's version
-        return ForgivingRedis
+        return functools.partial(SteadyClient, key_prefix=self.global_keyprefix)
 
 
 def use_channel(channel: type[SteadyChannel], *, is_default: bool = False) -> None:

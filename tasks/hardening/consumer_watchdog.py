@@ -15,10 +15,11 @@ import redis
 from celery.worker import state
 
 from inboxd.broker.connection import translate_redis_errors
-from inboxd.errors import BrokerUnavailable
+from inboxd.broker.installations import EVERY_SECONDS, Registration
+from inboxd.errors import BrokerUnavailable, SettingsError
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
-from inboxd.messaging.worker_registry import REGISTRATION_SECONDS, WorkerRegistry
+from inboxd.messaging.worker_registry import WorkerRegistry
 from inboxd.service.sd_notify import PINGS_PER_PERIOD, ServiceNotifier
 
 CHECKS_PER_SILENCE = 10
@@ -26,6 +27,8 @@ CHECK_SECONDS_DEFAULT = 5.0
 """Interval of the checks if ``silent_seconds`` is 0, which switches the detection off."""
 EXIT_CODE = 70
 """EX_SOFTWARE: a supervisor that restarts programs only on failure must see a failure."""
+
+EXIT_BAD_SETTINGS = 2
 
 COLD_STOP_SECONDS = 10.0
 """Maximum time for a cold stop, in which the worker requeues its unacknowledged messages; then it is killed."""
@@ -43,8 +46,10 @@ class ConsumerWatchdog:
         clock: Callable[[], float] = time.monotonic,
         service_manager: ServiceNotifier | None = None,
         registry: WorkerRegistry | None = None,
+        registration: Registration | None = None,
     ) -> None:
-        """``silent_seconds`` 0: never; ``registry`` is updated with the worker's queues at each check."""
+        """``silent_seconds`` 0: never; ``registry`` and ``registration`` are renewed at each check."""
+        self._registration = registration
         self._service_manager = service_manager or ServiceNotifier()
         self._registry = registry
         self._consumer: Any = None
@@ -69,7 +74,7 @@ class ConsumerWatchdog:
     def check_seconds(self) -> float:
         """Interval between two checks."""
         watchdog = self._service_manager.watchdog_seconds
-        interval = min(self._silent_seconds / CHECKS_PER_SILENCE or CHECK_SECONDS_DEFAULT, REGISTRATION_SECONDS / 4)
+        interval = min(self._silent_seconds / CHECKS_PER_SILENCE or CHECK_SECONDS_DEFAULT, EVERY_SECONDS)
         return interval if watchdog is None else min(interval, watchdog / PINGS_PER_PERIOD)
 
     def start(self) -> None:
@@ -78,7 +83,10 @@ class ConsumerWatchdog:
         threading.Thread(target=self._run, name="consumer-watchdog", daemon=True).start()
 
     def watch(self, consumer: Any) -> None:  # noqa: ANN401 - celery.worker.consumer.Consumer
-        """Check this consumer from now on; call when it has connected."""
+        """Check this consumer from now on; call when it has connected.
+
+        Raises SettingsError if another installation uses the same namespace in Redis.
+        """
         self.record_reply()
         self._consumer = consumer
         self._register(consumer)
@@ -95,7 +103,11 @@ class ConsumerWatchdog:
         is_silent = self.check_silence(is_busy=consumer is not None and is_busy(consumer))
         if not is_silent:
             self._service_manager.ping_watchdog()
-            self._register(consumer)
+            try:
+                self._register(consumer)
+            except SettingsError as error:  # Redis was unavailable when the worker started
+                _log.critical(events.INSTALLATION_CONFLICT, why=str(error), remedy="the worker stops")
+                consumer.controller.exitcode = state.should_stop = EXIT_BAD_SETTINGS  # type: ignore[assignment]
             self._service_manager.ping_watchdog()  # Redis may have hung since: the next check takes as long once more
         if consumer is None:  # it has not started yet: without pings, the service manager restarts the worker
             return True
@@ -106,6 +118,8 @@ class ConsumerWatchdog:
         if self._registry and consumer is not None and not self._is_broker_unavailable:
             with contextlib.suppress(BrokerUnavailable):
                 self._registry.register(consumed_queues(consumer))
+                if self._registration:
+                    self._registration.register()
 
     def _terminate(self) -> None:
         _log.critical(

@@ -15,6 +15,8 @@ from celery.worker.components import Pool
 from kombu.exceptions import OperationalError
 
 from inboxd.broker.connection import blocking_seconds_max
+from inboxd.broker.installations import Registration, describe_installation
+from inboxd.config.loading import find_settings
 from inboxd.config.settings import Settings
 from inboxd.errors import SettingsError
 from inboxd.fs.syscalls import become_subreaper, ignore_lease_breaks
@@ -72,9 +74,12 @@ class Worker(CelerysWorker):
     def _install_safeguards(self) -> None:
         context, settings = self._context, self._context.settings
         registry = WorkerRegistry(context.client, settings.host)
+        file = find_settings()
+        registration = Registration(context.client, settings, lambda: describe_installation(self._current.get().settings, file))
         self._watchdog = ConsumerWatchdog(
-            context.client, settings.work.silent_seconds, service_manager=self._service_manager, registry=registry
-        )
+            context.client, settings.work.silent_seconds, service_manager=self._service_manager, registry=registry,
+            registration=registration,
+        )  # fmt: skip
         self._filter = MessageFilter(context.client, context.leases, self._callable_tasks)
         broadcasts = BroadcastFilter(settings.work.remote_control)
         transport.install_filter(self._filter.accepts, broadcasts.accepts, self._watchdog.record_reply)
@@ -118,7 +123,11 @@ class Worker(CelerysWorker):
     def on_consumer_ready(self, consumer: Any) -> None:  # noqa: ANN401 - celery.worker.consumer.Consumer
         """Start watching the consumer, and sweep at once: an earlier worker may have died and left parcels."""
         super().on_consumer_ready(consumer)
-        self._watchdog.watch(consumer)
+        try:
+            self._watchdog.watch(consumer)
+        except SettingsError as error:
+            sys.stderr.write(f"inboxd can't start:\n{error}\n")
+            raise SystemExit(2) from None
         with contextlib.suppress(OperationalError):
             # beat counts intervals from its own start: if it restarts often, a rare sweep never becomes due
             for sweep in (SWEEP_STALE, SWEEP_EXPIRED):

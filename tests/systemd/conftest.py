@@ -73,6 +73,7 @@ def installed_snapshot(root: Path, base_snapshot: Path, binds: dict[Path, str]) 
         with Box(root, binds, base=base_snapshot, snapshot=Path(folder)) as box:
             box.path("/etc/inboxd").mkdir()
             box.path(installed.SETTINGS).write_text(installed.FIRST_SETTINGS)
+            box.path(installed.REDIS_URL).write_text("redis://127.0.0.1:6379/0\n")
             shutil.copy(REPOSITORY / "tests/support/boxes/box_handlers.py", box.path("/etc/inboxd"))
             box.run("sh", "-c", AWAIT_REDIS)
             installed.install(box)

@@ -1,17 +1,21 @@
 """Installation, synchronization, upgrade, rollback and removal, on a booted systemd."""
 
 import subprocess
+import time
 
 import pytest
 from support.boxes.box import Box
 from support.boxes.installed import (
+    BEAT,
     ETC_UNITS,
     FIRST_SETTINGS,
     INSTALL,
     REDIS_URL,
     ROOT,
+    SERVER_SERVICE,
     SERVICES,
     SETTINGS,
+    SOCKET_EXPOSURE,
     UNITS,
     WATCHER,
     WORKER,
@@ -21,6 +25,7 @@ from support.boxes.installed import (
     await_active,
     drop,
     edited,
+    exposure,
     install,
     is_done,
     kill_and_restart,
@@ -60,19 +65,65 @@ def test_a_first_installation_creates_settings_and_an_inbox_and_starts_the_servi
     empty_box.run("usermod", "--append", "--groups", "inboxd-drop", "alice")
     assert_dropped_file_is_filed(empty_box)
     assert "sandbox: matches the settings" in inboxd(empty_box, "systemd", "status")
-    assert "broker   ok (redis://127.0.0.1:6379/0)" in inboxd(empty_box, "status")
+    assert "broker   ok (unix:///var/lib/inboxd/valkey/valkey.sock)" in inboxd(empty_box, "status")
     assert "you may not read this file" in empty_box.run("runuser", "-u", "inboxd", "--", INBOXD, "status", check=False).stderr
 
 
-def test_without_a_redis_nothing_is_installed(empty_box: Box) -> None:
-    empty_box.run("systemctl", "stop", "redis-server")
+def test_without_a_redis_inboxd_runs_a_server_that_only_its_group_reaches(empty_box: Box) -> None:
+    empty_box.run("systemctl", "disable", "--now", "--quiet", "redis-server")
+    socket = "/var/lib/inboxd/valkey/valkey.sock"
 
-    result = empty_box.run(INSTALL, "--wheels", "/mnt/wheels", check=False)
+    install(empty_box)
 
-    assert result.returncode == 2
-    assert "apt install redis-server" in result.stderr
-    assert not empty_box.path(f"{UNITS}/{WATCHER}").exists()
-    assert list(empty_box.path(RELEASES).iterdir()) == []
+    empty_box.run("usermod", "--append", "--groups", "inboxd-drop", "alice")
+    assert_dropped_file_is_filed(empty_box)
+    assert len(empty_box.run("ss", "--listening", "--tcp", "--udp", "--numeric", "--no-header").stdout.split()) == 0
+    for path in (
+        socket,
+        "/var/lib/inboxd/valkey",
+        "/etc/inboxd",
+        "/etc/inboxd/settings.toml",
+        f"{ROOT}/claimed",
+        f"{ROOT}/done",
+    ):
+        result = empty_box.run("ls", "-l", path, user="bob", check=False)
+        assert "Permission denied" in result.stderr, path
+    connect = "import socket; socket.socket(socket.AF_UNIX).connect('" + socket + "')"
+    assert "PermissionError" in empty_box.run("/usr/bin/python3", "-c", connect, user="bob", check=False).stderr
+    assert "status=0" in empty_box.run("sh", "-c", f'{INBOXD} check >/dev/null; echo "status=$?"').stdout
+    assert exposure(empty_box, SERVER_SERVICE) <= SOCKET_EXPOSURE
+
+
+def test_the_own_server_keeps_what_it_has_over_a_restart_and_a_kill(empty_box: Box) -> None:
+    empty_box.run("systemctl", "disable", "--now", "--quiet", "redis-server")
+    install(empty_box)
+    empty_box.run("usermod", "--append", "--groups", "inboxd-drop", "alice")
+    assert_dropped_file_is_filed(empty_box)
+    before = [empty_box.pid(service) for service in SERVICES]
+
+    empty_box.run("systemctl", "stop", WORKER)
+    drop(empty_box, "waits.txt")
+    empty_box.wait_until(lambda: not empty_box.path(f"{ROOT}/inbox/waits.txt").exists(), goal="the file is claimed")
+    time.sleep(1.5)  # the server's file is written each second
+    empty_box.run("systemctl", "kill", "--signal=KILL", SERVER_SERVICE)
+    empty_box.wait_until(lambda: empty_box.show(SERVER_SERVICE, "NRestarts") == "1", goal="the server runs again")
+    empty_box.run("systemctl", "start", WORKER)
+
+    empty_box.wait_until(lambda: is_done(empty_box, "waits.txt"), goal="the file is in done/")
+    assert [empty_box.pid(WATCHER), empty_box.pid(BEAT)] == [before[0], before[2]]
+
+
+def test_once_the_settings_name_a_server_the_own_one_is_removed(empty_box: Box) -> None:
+    install(empty_box)
+    assert empty_box.show(SERVER_SERVICE, "ActiveState") == "active"
+    empty_box.path(REDIS_URL).write_text("redis://127.0.0.1:6379/0\n")
+
+    output = inboxd(empty_box, "systemd", "install")
+
+    assert f"removed {SERVER_SERVICE}" in output
+    assert empty_box.show(SERVER_SERVICE, "LoadState") == "not-found"
+    assert "broker   ok (redis://127.0.0.1:6379/0)" in inboxd(empty_box, "status")
+    assert "every local user can connect without a password" in inboxd(empty_box, "check")
 
 
 def test_an_interpreter_that_the_sandbox_hides_is_refused(empty_box: Box) -> None:

@@ -12,6 +12,7 @@ from support.boxes.installed import (
     ETC_UNITS,
     ROOT,
     SERVICES,
+    SOCKET_EXPOSURE,
     UNITS,
     WATCHER,
     WORKER,
@@ -19,21 +20,13 @@ from support.boxes.installed import (
     assert_droppers_are_isolated,
     assert_stop_requeues_running_file,
     assert_watchdog_restarts_watcher,
+    exposure,
 )
 
 pytestmark = pytest.mark.systemd
 
-EXPOSURES = {"watcher": 1.3, "worker": 1.2, "beat": 1.0}
-SOCKET_EXPOSURE = 0.4
+EXPOSURES = {"watcher": 1.2, "worker": 1.1, "beat": 0.9}
 CAPABILITIES = re.compile(r"^Cap(?:Prm|Eff|Bnd|Amb):\t(\w+)$", re.MULTILINE)
-
-
-def exposure(box: Box, service: str) -> float:
-    """Return systemd's exposure score of a service's sandbox, from 0 (best) to 10 (no sandbox)."""
-    last = box.run("systemd-analyze", "security", "--no-pager", service).stdout.strip().splitlines()[-1]
-    score = re.search(r": (\d+\.\d+) ", last)
-    assert score, last
-    return float(score[1])
 
 
 def test_systemd_reports_no_errors_in_the_units(shared_box: Box) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import click
 
-from inboxd.broker.connection import broker_url, without_password
+from inboxd.broker.connection import broker_url, make_client, without_password
+from inboxd.broker.installations import NAMESPACE_REMEDY, describe_installation, find_conflict
+from inboxd.broker.server_checks import find_server_problems
 from inboxd.config.settings import Settings
 from inboxd.console.options import read_settings, settings_option
 from inboxd.console.output import echo
@@ -12,7 +14,7 @@ from inboxd.console.ping import ping_broker
 from inboxd.console.systemd import sandbox
 from inboxd.console.systemd.install_paths import system_paths
 from inboxd.console.up.server_address import parse_local_address
-from inboxd.errors import SettingsError
+from inboxd.errors import BrokerUnavailable, Finding, SettingsError
 from inboxd.service import preflight
 
 
@@ -20,13 +22,15 @@ from inboxd.service import preflight
 @settings_option
 @click.option("--no-broker", is_flag=True, help="Don't check whether Redis answers.")
 @click.option("--no-folders", is_flag=True, help="Don't check the inboxes' folders: for users who may not read them.")
-def check(settings_file: Path | None, no_broker: bool, no_folders: bool) -> None:
+@click.option("--no-sandbox", is_flag=True, help="Don't compare the services' sandbox with the settings.")
+def check(settings_file: Path | None, no_broker: bool, no_folders: bool, no_sandbox: bool) -> None:
     """Check the settings and the folders. Every problem is printed; exit code 2 if one prevents a start."""
     file, settings = read_settings(settings_file)
     note = "" if no_broker else _describe_broker(settings)
     findings = [
         *preflight.find_problems(settings, folders=not no_folders),
-        *sandbox.find_missing_roots(settings, system_paths(), file),
+        *([] if no_sandbox else sandbox.find_missing_roots(settings, system_paths(), file)),
+        *([] if no_broker else _check_server(file, settings)),
     ]
     if any(finding.blocks for finding in findings):
         raise SettingsError(findings)
@@ -36,6 +40,17 @@ def check(settings_file: Path | None, no_broker: bool, no_folders: bool) -> None
     for text in (*(f"note: {finding}" for finding in findings), note):
         if text:
             echo(text)
+
+
+def _check_server(file: Path, settings: Settings) -> list[Finding]:
+    """Return what is wrong with Redis, and another installation that conflicts with this one; [] if Redis does not answer."""
+    try:
+        with make_client(settings) as client:
+            conflict = find_conflict(client, describe_installation(settings, file))
+            found = find_server_problems(client, settings)
+    except BrokerUnavailable:
+        return []
+    return [*found, *([Finding("redis.namespace", conflict, NAMESPACE_REMEDY)] if conflict else [])]
 
 
 def _describe_broker(settings: Settings) -> str:

@@ -25,8 +25,8 @@ def status(settings_file: Path | None, as_json: bool) -> None:
     file to claim first, or has been claimed for longer than its time limits and retries explain. Failed files need no attention
     here: each lies in failed/ with its error note, for the person who dropped it.
     """
-    _, settings = read_settings(settings_file, needs_redis=True)
-    snapshot = take_snapshot(settings, time.time())
+    file, settings = read_settings(settings_file, needs_redis=True)
+    snapshot = take_snapshot(settings, time.time(), file)
     if as_json:
         echo(json.dumps(table.to_json(snapshot), indent=2))
     else:

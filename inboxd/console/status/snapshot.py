@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 import redis
 from kombu.exceptions import OperationalError
@@ -11,6 +12,8 @@ from inboxd.broker.connection import broker_url, make_client, translate_redis_er
 from inboxd.broker.counters import Counters, InboxCounts
 from inboxd.broker.heartbeat import Heartbeat, InboxReport, read_heartbeat, seconds_since_sweep, sweep_deadline_seconds
 from inboxd.broker.inbox_outages import read_inbox_outages
+from inboxd.broker.installations import describe_installation, find_conflict
+from inboxd.broker.server_checks import find_server_problems
 from inboxd.config.settings import Settings
 from inboxd.console.ping import ping_broker
 from inboxd.console.status.stuck import find_stuck
@@ -70,6 +73,7 @@ class Status:
     removed_inboxes: tuple[str, ...] = ()
     broker: str = ""
     clock_problem: str = ""
+    server_problems: tuple[str, ...] = ()
 
     def problems(self) -> list[str]:
         """Return what needs attention, a sentence each."""
@@ -79,6 +83,7 @@ class Status:
         found += [self.clock_problem] if self.clock_problem else []
         if self.broker_error:
             return [*found, f"the broker is unavailable, so workers and watcher can't be checked: {self.broker_error}"]
+        found += [problem.replace("\n    ", "; ") for problem in self.server_problems if problem]
         if not self.workers:
             found.append("no worker answers: files are claimed, but not processed; start a worker")
         found += [f"no worker for {queue}" for queue in self.unconsumed]
@@ -105,6 +110,7 @@ class _RedisState:
     seconds_since_sweep: float | None = None
     is_sweep_overdue: bool = False
     quarantined: int = 0
+    server_problems: tuple[str, ...] = ()
     totals: Mapping[str, InboxCounts] = field(default_factory=dict)
     outages: Mapping[str, str] = field(default_factory=dict)
 
@@ -112,15 +118,15 @@ class _RedisState:
         return self.watcher.inboxes.get(name) if self.watcher else None
 
 
-def take_snapshot(settings: Settings, now: float) -> Status:
+def take_snapshot(settings: Settings, now: float, file: PurePath) -> Status:
     """Read the whole state once, in a second or two, or in four socket timeouts if Redis hangs.
 
-    Raises SettingsError for an invalid redis.url.
+    ``file`` is the settings file. Raises SettingsError for an invalid redis.url.
     """
     state, broker_error = _RedisState(), ping_broker(settings).error
     if not broker_error:
         try:
-            state = _read_redis(settings, now)
+            state = _read_redis(settings, now, file)
         except BrokerUnavailable as error:
             broker_error = str(error)
     inboxes = tuple(_inspect_inbox(settings, name, state) for name in settings.inbox)
@@ -128,11 +134,11 @@ def take_snapshot(settings: Settings, now: float) -> Status:
     return Status(
         now, inboxes, broker_error, state.workers, state.watcher, state.seconds_since_sweep, state.is_sweep_overdue,
         state.quarantined, state.unconsumed, removed, without_password(broker_url(settings)),
-        describe_pause(load_record(Disk(), settings.state_dir)),
+        describe_pause(load_record(Disk(), settings.state_dir)), state.server_problems,
     )  # fmt: skip
 
 
-def _read_redis(settings: Settings, now: float) -> _RedisState:
+def _read_redis(settings: Settings, now: float, file: PurePath) -> _RedisState:
     """Read everything that Redis and the workers report. Raises BrokerUnavailable."""
     worker_queues = _list_worker_queues(settings)
     with make_client(settings) as client:
@@ -144,8 +150,14 @@ def _read_redis(settings: Settings, now: float) -> _RedisState:
         is_overdue = swept_seconds is None and bool(worker_queues) and is_long_up and not queued_sweeps
         totals = Counters(client, settings.host).read(settings.inbox)
         outages = read_inbox_outages(client, settings.host, settings.inbox)
+        server_problems = (
+            find_conflict(client, describe_installation(settings, file)),
+            *map(str, find_server_problems(client, settings)),
+        )
     unconsumed = tuple(_find_unconsumed(settings, worker_queues))
-    return _RedisState(len(worker_queues), unconsumed, watcher, swept_seconds, is_overdue, int(quarantined), totals, outages)
+    return _RedisState(
+        len(worker_queues), unconsumed, watcher, swept_seconds, is_overdue, int(quarantined), server_problems, totals, outages
+    )  # fmt: skip
 
 
 def _inspect_inbox(settings: Settings, name: str, state: _RedisState) -> InboxStatus:

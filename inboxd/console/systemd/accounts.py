@@ -2,6 +2,7 @@
 
 import grp
 import pwd
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,11 +38,22 @@ def create_inboxes(settings: Settings, places: InstallPaths) -> Iterator[str]:
 
 
 def _require_safe_path(name: str, root: Path) -> None:
-    """Raise SettingsError if another user owns a folder of the path: that user could replace it while root writes there."""
+    """Raise SettingsError if another user could replace a folder of the path while root writes there, or if one is a link."""
     trusted_uids = (0, pwd.getpwnam(ACCOUNT).pw_uid)
     for folder in (root, *root.parents):
-        if folder.exists() and folder.stat().st_uid not in trusted_uids:
-            problem = f"another user owns {folder}, so that it is not safe for root to create folders there"
+        try:
+            status = folder.lstat()
+        except FileNotFoundError:
+            continue
+        why = ""
+        if status.st_uid not in trusted_uids:
+            why = f"another user owns {folder}"
+        elif not stat.S_ISDIR(status.st_mode):
+            why = f"{folder} is a link or a file"
+        elif status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
+            why = f"others can write to {folder}"
+        if why:
+            problem = f"{why}, so that it is not safe for root to create folders there"
             remedy = f"create {root} with inbox/, claimed/, done/ and failed/ by hand, owned by {ACCOUNT} and reachable for it"
             raise SettingsError([Finding(f"inbox.{name}.root", problem, remedy)])
 

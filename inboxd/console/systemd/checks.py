@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inboxd.config.loading import ENVIRONMENT_PREFIX, SETTINGS_VARIABLE, load_settings
-from inboxd.config.settings import Redis, Settings
-from inboxd.console.ping import ping_broker
+from inboxd.config.settings import Settings
 from inboxd.console.systemd import sandbox
 from inboxd.console.systemd.accounts import group_ids
 from inboxd.console.systemd.install_paths import ACCOUNT, InstallPaths, interpreters
 from inboxd.errors import Finding, SettingsError
 
-LOCAL_REDIS_URL = "redis://127.0.0.1:6379/0"
 HIDDEN_FOLDERS = (Path("/home"), Path("/root"), Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - refused, not used
 CHECK_SECONDS = 60
 
@@ -32,7 +30,7 @@ def check_interpreter(places: InstallPaths) -> Iterator[Finding]:
 def load_service_settings(places: InstallPaths) -> Settings:
     """Return the settings as the services read them: from their file and credential, without this process's variables.
 
-    Raises SettingsError if they are invalid or do not set redis.url.
+    Raises SettingsError if they are invalid.
     """
     own_variables = {
         name: value
@@ -48,18 +46,9 @@ def load_service_settings(places: InstallPaths) -> Settings:
         os.environ.pop("CREDENTIALS_DIRECTORY", None)
         os.environ.update(own_variables)
     findings = list(sandbox.find_unusable_roots(settings, places))
-    if not settings.redis.url:
-        remedy = f"apt install redis-server, or write a redis://, rediss:// or unix:// URL into {places.redis_url}"
-        findings.append(Finding("redis.url", f"is not set, and no Redis answers at {LOCAL_REDIS_URL}", remedy))
     if findings:
         raise SettingsError(findings)
     return settings
-
-
-def find_local_redis(settings: Settings) -> str:
-    """Return the default URL of Debian's Redis package if a Redis answers there, else ""."""
-    with_local_redis = settings.model_copy(update={"redis": Redis(url=LOCAL_REDIS_URL)})
-    return LOCAL_REDIS_URL if ping_broker(with_local_redis) else ""
 
 
 def check_as_service_user(settings: Settings, places: InstallPaths) -> None:
@@ -71,8 +60,9 @@ def check_as_service_user(settings: Settings, places: InstallPaths) -> None:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     user, group, extra = (None, None, None) if places.user else (ACCOUNT, *group_ids(ACCOUNT))
+    argv = [sys.executable, "-P", "-m", "inboxd", "check", "--no-sandbox"]
     result = subprocess.run(
-        [sys.executable, "-P", "-m", "inboxd", "check"], env=environment, cwd="/", user=user, group=group, extra_groups=extra,
+        argv, env=environment, cwd="/", user=user, group=group, extra_groups=extra,
         capture_output=True, text=True, errors="replace", timeout=CHECK_SECONDS, check=False,
     )  # fmt: skip
     if result.returncode:

@@ -4,9 +4,18 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from inboxd.broker.connection import uses_embedded_server
 from inboxd.config.settings import Settings
 from inboxd.console.systemd import sandbox
-from inboxd.console.systemd.install_paths import FOLDER_SERVICES, SERVICES, TARGET, TEMPLATE_PREFIX, InstallPaths, templates
+from inboxd.console.systemd.install_paths import (
+    FOLDER_SERVICES,
+    SERVER_SERVICE,
+    SERVICES,
+    TARGET,
+    TEMPLATE_PREFIX,
+    InstallPaths,
+    templates,
+)
 
 PUBLIC_MODE = 0o644
 
@@ -29,7 +38,8 @@ def write_file(path: Path, text: str, mode: int = PUBLIC_MODE) -> bool:
 def unit_files(settings: Settings, places: InstallPaths, prefix: Path) -> dict[Path, str]:
     """Return the text, by path, of all files that systemd reads: units, drop-ins, sysusers, tmpfiles."""
     source = templates() / "user" if places.user else templates()
-    texts = {places.units / unit: _render_unit(source / unit, prefix) for unit in (TARGET, *SERVICES)}
+    own_server = [SERVER_SERVICE] if uses_embedded_server(settings) else []
+    texts = {places.units / unit: _render_unit(source / unit, prefix) for unit in (TARGET, *own_server, *SERVICES)}
     texts |= drop_in_files(settings, places)
     if places.sysusers and places.tmpfiles:
         texts |= account_files(places)
@@ -46,7 +56,7 @@ def account_files(places: InstallPaths) -> dict[Path, str]:
 
 def drop_in_files(settings: Settings, places: InstallPaths) -> dict[Path, str]:
     """Return the text, by path, of the drop-ins that are generated from the settings."""
-    return {places.drop_in(service): sandbox.render_drop_in(settings, places) for service in FOLDER_SERVICES}
+    return {places.drop_in(service): sandbox.render_drop_in(settings, places, service) for service in FOLDER_SERVICES}
 
 
 def write_all(texts: Mapping[Path, str]) -> list[Path]:
@@ -58,7 +68,7 @@ def remove_all(places: InstallPaths) -> None:
     """Remove all files that ``unit_files`` returns, whatever the settings, and the drop-ins' folders if they are empty."""
     drop_ins = [places.drop_in(service) for service in FOLDER_SERVICES]
     account_paths = [path for path in (places.sysusers, places.tmpfiles) if path]
-    for path in (*(places.units / unit for unit in (TARGET, *SERVICES)), *drop_ins, *account_paths):
+    for path in (*(places.units / unit for unit in (TARGET, SERVER_SERVICE, *SERVICES)), *drop_ins, *account_paths):
         path.unlink(missing_ok=True)
     for path in drop_ins:
         if path.parent.is_dir() and not any(path.parent.iterdir()):

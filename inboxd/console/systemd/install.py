@@ -5,10 +5,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from inboxd.broker.connection import uses_embedded_server
 from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
 from inboxd.console.systemd import accounts, checks, files, releases, sandbox
-from inboxd.console.systemd.install_paths import FOLDER_SERVICES, RELOAD_ORDER, SERVICES, InstallPaths, prefix, templates
+from inboxd.console.systemd.install_paths import FOLDER_SERVICES, RELOAD_ORDER, SERVER_SERVICE, InstallPaths, prefix, templates
 from inboxd.console.systemd.manager import Systemctl
 from inboxd.errors import Finding, SettingsError
 from inboxd.logs.text import escape
@@ -26,10 +27,10 @@ def install(places: InstallPaths, manager: Systemctl, print_line: Print) -> None
     settings = checks.load_service_settings(places)
     for message in accounts.create_inboxes(settings, places):
         print_line(message)
-    written = files.write_all(files.drop_in_files(settings, places))  # first: the check compares them with the settings
     checks.check_as_service_user(settings, places)
     previous = _switch_to_this_release()
-    written += files.write_all(files.unit_files(settings, places, prefix()))
+    written = files.write_all(files.unit_files(settings, places, prefix()))
+    _remove_unused_server(settings, places, manager, print_line)
     print_line(f"wrote {len(written)} unit files to {places.units}" if written else "the unit files are up to date")
     manager.daemon_reload()
     manager.verify(places.units)
@@ -49,24 +50,24 @@ def sync(places: InstallPaths, manager: Systemctl, print_line: Print) -> None:
     settings = checks.load_service_settings(places)
     for message in accounts.create_inboxes(settings, places):
         print_line(message)
-    texts = files.drop_in_files(settings, places)
-    previous = {path: path.read_text("utf-8", "surrogateescape") if path.exists() else "" for path in texts}
-    written = files.write_all(texts)  # first: the check compares them with the settings
     checks.check_as_service_user(settings, places)
-    if not written:
-        print_line("the sandbox of the services matches the settings")
-        return
-    manager.daemon_reload()
-    print_line(f"changed the sandbox: {', '.join(map(str, written))}")
-    new_roots = {
-        service: sandbox.added_roots(previous[places.drop_in(service)], texts[places.drop_in(service)])
+    if written := files.write_all(files.drop_in_files(settings, places)):
+        print_line(f"changed the sandbox: {', '.join(map(str, written))}")
+    if written or any(manager.show(service, "NeedDaemonReload") == "yes" for service in FOLDER_SERVICES):
+        manager.daemon_reload()
+    # compared with what runs: an earlier sync may have written the files, and failed then
+    missing = {
+        service: sandbox.missing_folders(settings, service, running)
         for service in FOLDER_SERVICES
+        if not places.user and (running := manager.running_sandbox(service))
     }
-    if added := _add_roots(new_roots, manager):
+    if not written and not any(folders is None or folders for folders in missing.values()):
+        print_line("the sandbox of the services matches the settings")
+    elif added := _add_roots(missing, manager):
         print_line(f"added to the running services, which reloaded the settings: {added}")
-        return
-    restarted = manager.restart_active()
-    print_line(f"restarted {', '.join(restarted)}" if restarted else "no service runs, so none was restarted")
+    else:
+        restarted = manager.restart_active()
+        print_line(f"restarted {', '.join(restarted)}" if restarted else "no service runs, so none was restarted")
 
 
 def _add_roots(new_roots: Mapping[str, list[str] | None], manager: Systemctl) -> str:
@@ -158,16 +159,16 @@ def _write_first_settings(places: InstallPaths, print_line: Print) -> None:
     places.state.mkdir(parents=True, exist_ok=True, mode=0o750)
     if not places.redis_url.exists():
         files.write_file(places.redis_url, "", 0o600)
-    settings = load_settings(places.settings)
-    if (
-        not settings.redis.url
-        and not places.redis_url.read_text("utf-8").strip()
-        and (url := checks.find_local_redis(settings))
-    ):
-        files.write_file(places.redis_url, f"{url}\n", 0o600)
-        print_line(f"a Redis answers at {url}: wrote the URL to {places.redis_url}")
     if not places.user:
         accounts.create_accounts(places)  # again: sets the owner of the files just written
+
+
+def _remove_unused_server(settings: Settings, places: InstallPaths, manager: Systemctl, print_line: Print) -> None:
+    """Remove the server of its own, but not its data, once the settings name another one."""
+    unit = places.units / SERVER_SERVICE
+    if unit.exists() and not uses_embedded_server(settings):
+        manager.remove(SERVER_SERVICE, unit)
+        print_line(f"removed {SERVER_SERVICE}, because redis.url names a server; its data stay in {places.state / 'valkey'}")
 
 
 def _switch_to_this_release() -> Path | None:
@@ -182,7 +183,7 @@ def _switch_to_this_release() -> Path | None:
 
 def _roll_back_failed_start(error: SettingsError, manager: Systemctl, previous: Path | None) -> SettingsError:
     """Switch back to the previous release, if any; return the error with the last log lines of the failed services."""
-    failed = [service for service in SERVICES if manager.show(service, "ActiveState") != "active"]
+    failed = [service for service in manager.services if manager.show(service, "ActiveState") != "active"]
     findings = [Finding(service, manager.last_log_lines(service), "correct the cause, and install again") for service in failed]
     if previous is not None and previous != releases.running_release():
         releases.switch_to(prefix(), previous)
@@ -194,7 +195,7 @@ def _roll_back_failed_start(error: SettingsError, manager: Systemctl, previous: 
 def describe_states(settings: Settings | None, places: InstallPaths, manager: Systemctl) -> list[tuple[str, str]]:
     """Return pairs of subject and state: one for each service, and one for the sandbox."""
     states = []
-    for service in SERVICES:
+    for service in places.services:
         active, since = manager.show(service, "ActiveState"), manager.show(service, "ActiveEnterTimestamp")
         restarts = manager.show(service, "NRestarts")
         states.append((service, f"{active} since {since or 'never'}, {restarts} restarts"))

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SERVICES = ("inboxd-watcher.service", "inboxd-worker.service", "inboxd-beat.service")
+SERVER_SERVICE = "inboxd-valkey.service"
+"""The server of its own, which is installed if redis.url is empty."""
+WORKER_SERVICE = SERVICES[1]
 FOLDER_SERVICES = SERVICES[:2]
 """Services whose sandbox must include the inboxes' roots."""
 RELOAD_ORDER = (SERVICES[1], SERVICES[0], SERVICES[2])
@@ -37,6 +40,11 @@ class InstallPaths:
     def redis_url(self) -> Path:
         """The path of the credential with the Redis URL; the file is empty if settings.toml sets redis.url."""
         return self.config / "redis-url"
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The installed services, in the order of their start."""
+        return (SERVER_SERVICE, *SERVICES) if (self.units / SERVER_SERVICE).exists() else SERVICES
 
     def drop_in(self, service: str) -> Path:
         """Return the path of a service's drop-in that is generated from the settings."""

@@ -5,7 +5,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from inboxd.console.systemd.install_paths import SERVICES, TARGET, InstallPaths
+from inboxd.console.systemd.install_paths import TARGET, InstallPaths
+from inboxd.console.systemd.sandbox import RunningSandbox, parse_running
 from inboxd.errors import Finding, SettingsError
 
 COMMAND_TIMEOUT_SECONDS = 300
@@ -32,6 +33,11 @@ class Systemctl:
         self._places = places
         self._systemctl = ["systemctl", "--user"] if places.user else ["systemctl"]
 
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The installed services."""
+        return self._places.services
+
     def is_available(self) -> bool:
         """Return whether systemd is the init system of this machine."""
         return Path("/run/systemd/system").is_dir()
@@ -43,22 +49,32 @@ class Systemctl:
     def verify(self, folder: Path) -> None:
         """Raise SettingsError if systemd reports an error or warning in a unit in ``folder``."""
         scope = ["--user"] if self._places.user else []
-        units = [str(folder / unit) for unit in (*SERVICES, TARGET)]
+        units = [str(folder / unit) for unit in (*self.services, TARGET)]
         run(["systemd-analyze", *scope, "verify", "--man=no", "--recursive-errors=one", *units])
 
     def enable(self) -> None:
         """Enable the target and the services, so that they start at boot."""
-        run([*self._systemctl, "enable", "--quiet", TARGET, *SERVICES])
+        run([*self._systemctl, "enable", "--quiet", TARGET, *self.services])
 
     def restart(self) -> None:
         """Start or restart all services; return once all are ready."""
         run([*self._systemctl, "reset-failed", *self._installed_units()])
-        run([*self._systemctl, "restart", *SERVICES])
+        run([*self._systemctl, "restart", *self.services])
         run([*self._systemctl, "start", TARGET])
 
     def active(self) -> list[str]:
         """Return the services that run, start or reload."""
-        return [service for service in SERVICES if self.show(service, "ActiveState") in ("active", "activating", "reloading")]
+        return [
+            service for service in self.services if self.show(service, "ActiveState") in ("active", "activating", "reloading")
+        ]
+
+    def running_sandbox(self, service: str) -> RunningSandbox | None:
+        """Return the sandbox of a service's main process, None if it does not run."""
+        process = Path("/proc") / self.show(service, "MainPID")
+        try:
+            return parse_running((process / "mountinfo").read_text("latin-1"), (process / "environ").read_bytes())
+        except OSError:
+            return None
 
     def bind_root(self, service: str, root: str) -> None:
         """Bind-mount a folder writable into the mount namespace of a running service."""
@@ -81,6 +97,11 @@ class Systemctl:
         if units := self._installed_units():
             run([*self._systemctl, "disable", "--now", "--quiet", *units])
 
+    def remove(self, unit: str, path: Path) -> None:
+        """Stop and disable a unit, and delete its file."""
+        run([*self._systemctl, "disable", "--now", "--quiet", unit])
+        path.unlink()
+
     def show(self, unit: str, key: str) -> str:
         """Return the value of a unit's property."""
         return run([*self._systemctl, "show", "--property", key, "--value", unit]).strip()
@@ -91,4 +112,4 @@ class Systemctl:
         return run(["journalctl", "--no-pager", "--lines=12", "--output=cat", *scope, service])
 
     def _installed_units(self) -> list[str]:
-        return [unit for unit in (TARGET, *SERVICES) if self.show(unit, "LoadState") not in ("not-found", "")]
+        return [unit for unit in (TARGET, *self.services) if self.show(unit, "LoadState") not in ("not-found", "")]

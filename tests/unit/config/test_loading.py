@@ -168,6 +168,7 @@ def test_an_argument_overrides_the_file_in_the_environment(file: Path, tmp_path:
 
 
 def test_the_default_is_settings_toml_in_the_current_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     file.touch()
     monkeypatch.chdir(file.parent)
 
@@ -176,6 +177,7 @@ def test_the_default_is_settings_toml_in_the_current_folder(file: Path, monkeypa
 
 
 def test_a_missing_file_is_a_finding_with_the_default_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("inboxd.config.loading.DEFAULT_FILES", (Path("settings.toml"), tmp_path / "etc" / "settings.toml"))
 

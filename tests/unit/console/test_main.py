@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import redis
 from click.testing import CliRunner, Result
+from redis.exceptions import NoPermissionError
 from support.repository import REPOSITORY
 
 from inboxd.config.loading import SETTINGS_VARIABLE, load_settings
@@ -120,6 +122,34 @@ def test_handlers_in_the_current_folder_are_found(file: Path, tmp_path: Path) ->
     preflight.create_folders(load_settings(file))
     code = f"import sys; sys.path[0] = {str(REPOSITORY)!r}; from inboxd.console.main import main; main()"
 
-    result = subprocess.run([sys.executable, "-c", code, "check"], cwd=tmp_path, capture_output=True, check=False, text=True)
+    argv = [sys.executable, "-c", code, "check", "--settings", "settings.toml"]
+    result = subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False, text=True)
 
     assert result.returncode == 0, result.stderr
+
+
+def test_redis_acl_prints_a_user_whose_rights_end_at_the_namespace(file: Path, valkey: redis.Redis, valkey_url: str) -> None:
+    file.write_text(f'redis.url = "{valkey_url}"\nredis.namespace = "acme"\n' + file.read_text())
+
+    result = run("redis-acl", "--settings", file)
+    user, *rules = result.stdout.split()[1:]
+    valkey.execute_command("ACL SETUSER", user, *rules)
+    url = result.stderr.removeprefix("redis.url = ").strip()
+
+    with redis.Redis.from_url(url) as client:
+        assert client.set("acme:inboxd:key", "value")
+        for command in ("GET inboxd:key", "FLUSHALL", "CONFIG GET dir", "KEYS *", "SHUTDOWN", "ACL LIST"):
+            with pytest.raises(NoPermissionError):
+                client.execute_command(*command.split())
+    valkey.execute_command("ACL DELUSER", user)
+
+
+def test_redis_acl_keeps_the_password_of_the_url_to_itself(file: Path) -> None:
+    file.write_text('redis.url = "redis://drop%40:a%20secret@db.example:6379/3"\n' + file.read_text())
+
+    result = run("redis-acl", "--settings", file)
+
+    assert result.stdout.startswith("user drop@ reset on #")
+    assert "secret" not in result.stdout
+    assert result.stderr == ""
+    assert "&/3.inboxd.pidbox" in result.stdout

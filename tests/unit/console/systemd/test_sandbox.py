@@ -5,12 +5,21 @@ from pathlib import Path, PurePath
 import pytest
 
 from inboxd.config.settings import Inbox, Settings, Work
-from inboxd.console.systemd.install_paths import FOLDER_SERVICES, SERVICES, InstallPaths, system_paths, user_paths
+from inboxd.console.systemd.install_paths import (
+    FOLDER_SERVICES,
+    SERVICES,
+    WORKER_SERVICE,
+    InstallPaths,
+    system_paths,
+    user_paths,
+)
 from inboxd.console.systemd.sandbox import (
-    added_roots,
+    RunningSandbox,
     find_missing_roots,
     find_unusable_roots,
+    missing_folders,
     parse_granted_roots,
+    parse_running,
     render_drop_in,
 )
 
@@ -25,11 +34,11 @@ def install_drop_ins(places: InstallPaths, settings: Settings) -> None:
     for service in FOLDER_SERVICES:
         places.drop_in(service).parent.mkdir(parents=True, exist_ok=True)
         (places.units / service).touch()
-        places.drop_in(service).write_text(render_drop_in(settings, places))
+        places.drop_in(service).write_text(render_drop_in(settings, places, service))
 
 
 def test_each_root_is_a_separate_entry() -> None:
-    text = render_drop_in(settings("/srv/a", "/srv/b c"), system_paths())
+    text = render_drop_in(settings("/srv/a", "/srv/b c"), system_paths(), WORKER_SERVICE)
 
     assert [line for line in text.splitlines() if line.startswith("ReadWritePaths")] == [
         'ReadWritePaths="-/srv/a"',
@@ -48,19 +57,19 @@ def test_percent_signs_are_escaped(tmp_path: Path) -> None:
 
 
 def test_home_folders_are_readable_only_for_an_inbox_in_one() -> None:
-    assert "ProtectHome=read-only" in render_drop_in(settings("/srv/a", "/home/alice/drop"), system_paths())
-    assert "ProtectHome" not in render_drop_in(settings("/srv/a", "/homes/drop"), system_paths())
+    assert "ProtectHome=read-only" in render_drop_in(settings("/srv/a", "/home/alice/drop"), system_paths(), WORKER_SERVICE)
+    assert "ProtectHome" not in render_drop_in(settings("/srv/a", "/homes/drop"), system_paths(), WORKER_SERVICE)
 
 
 def test_the_stop_timeouts_are_derived_from_the_settings() -> None:
-    text = render_drop_in(settings("/srv/a", stop_seconds=99.5), system_paths())
+    text = render_drop_in(settings("/srv/a", stop_seconds=99.5), system_paths(), WORKER_SERVICE)
 
     assert "Environment=STOP_SECONDS=100" in text
     assert "TimeoutStopSec=115s" in text
 
 
 def test_user_services_have_no_writable_paths(tmp_path: Path) -> None:
-    text = render_drop_in(settings("/srv/a"), user_paths(tmp_path))
+    text = render_drop_in(settings("/srv/a"), user_paths(tmp_path), WORKER_SERVICE)
 
     assert "ReadWritePaths" not in text
     assert "STOP_SECONDS=30" in text
@@ -100,12 +109,50 @@ def test_other_settings_and_hosts_without_services_have_no_findings(tmp_path: Pa
     assert list(find_missing_roots(settings("/srv/b"), places, tmp_path / "other.toml")) == []
 
 
-def test_added_roots_are_returned_unless_other_lines_changed() -> None:
-    old = render_drop_in(settings("/srv/b"), system_paths())
+MOUNTS = """\
+651 622 8:1 / / ro,nosuid - ext4 /dev/vda1 rw
+652 651 8:1 /srv/inbox\\040a {a} rw,nosuid,noexec - ext4 /dev/vda1 rw
+653 651 0:5 / /dev/shm rw,nosuid - tmpfs tmpfs rw
+654 651 8:1 /var/lib/inboxd /var/lib/inboxd rw - ext4 /dev/vda1 rw
+655 652 0:9 / {a}/nfs rw - nfs4 server:/export rw
+656 651 8:1 /usr /usr ro - ext4 /dev/vda1 rw
+"""
 
-    assert added_roots(old, old) == []
-    assert added_roots(old, render_drop_in(settings("/srv/a 1%", "/srv/b"), system_paths())) == ["/srv/a 1%"]
-    assert added_roots(old, render_drop_in(settings("/srv/a"), system_paths())) is None
-    assert added_roots(old, render_drop_in(settings("/srv/b", "/home/alice/drop"), system_paths())) is None
-    assert added_roots(old, render_drop_in(settings("/srv/b", "/srv/c", stop_seconds=5.0), system_paths())) is None
-    assert added_roots("", old) is None
+
+def running(root: Path, stop_seconds: int = 30) -> RunningSandbox:
+    """Return what a service runs with that was started for one inbox."""
+    mounts = MOUNTS.format(a=str(root).replace(" ", "\\040"))
+    return parse_running(mounts, b"PATH=/bin\0STOP_SECONDS=%d\0HOME=/" % stop_seconds)
+
+
+def test_the_running_sandbox_is_compared_with_the_settings(tmp_path: Path) -> None:
+    old, new = tmp_path / "inbox a", tmp_path / "b"
+    old.mkdir()
+    new.mkdir()
+
+    def missing(
+        *roots: Path, stop_seconds: float = 30.0, writable: tuple[Path, ...] = (), service: str = SERVICES[0]
+    ) -> object:
+        wanted = settings(*map(str, roots), stop_seconds=stop_seconds)
+        work = wanted.work.model_copy(update={"writable": writable})
+        return missing_folders(wanted.model_copy(update={"work": work}), service, running(old))
+
+    assert missing(old) == []
+    assert missing(old, new) == [str(new)]
+    assert missing(old, tmp_path / "not there") == []
+    assert missing_folders(settings(str(old)), SERVICES[0], running(Path("/srv/removed"))) is None
+    assert missing(old, stop_seconds=5.0) is None
+    assert missing(old, writable=(new,)) == []
+    assert missing(old, writable=(new,), service=WORKER_SERVICE) == [str(new)]
+
+
+def test_what_handlers_may_write_to_is_granted_to_the_worker_alone() -> None:
+    both = settings("/srv/a").model_copy(update={"work": Work(writable=(PurePath("/srv/out"),))})
+
+    assert 'ReadWritePaths="-/srv/out"' in render_drop_in(both, system_paths(), WORKER_SERVICE)
+    assert "/srv/out" not in render_drop_in(both, system_paths(), SERVICES[0])
+
+
+def test_what_was_dropped_can_not_be_executed() -> None:
+    for service in FOLDER_SERVICES:
+        assert 'NoExecPaths="-/srv/a"' in render_drop_in(settings("/srv/a"), system_paths(), service)

@@ -189,7 +189,7 @@ def test_any_bytes_are_quoted() -> None:
 
 
 def test_a_configuration_has_one_directive_per_line(tmp_path: Path) -> None:
-    text = configuration(tmp_path / "a\nport 1", ServerAddress(None, "::1", 6400, "x\nport 2"))
+    text = configuration(tmp_path / "a\nport 1", ServerAddress(None, "::1", 6400, "x\nport 2"), None)
 
     assert [line for line in text.splitlines() if line.startswith("port")] == ["port 6400"]
     assert "bind ::1\n" in text
