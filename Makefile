@@ -60,6 +60,11 @@ build/prometheus: # unpacks Debian's package without installing it: no service s
 	mkdir -p build && cd build && apt-get download --quiet prometheus && dpkg -x prometheus_*.deb prometheus.new && \
 		mv prometheus.new prometheus && rm prometheus_*.deb
 
+build/redis: # Debian's Redis with its libraries, unpacked likewise: the embedded Valkey is built without TLS
+	@command -v apt-get dpkg >/dev/null || { echo "needs Debian's packages" >&2; exit 1; }
+	mkdir -p build/redis.new && cd build/redis.new && apt-get download --quiet redis-tools liblzf1 libjemalloc2 && \
+		for package in *.deb; do dpkg -x "$$package" .; done && rm *.deb && mv ../redis.new ../redis
+
 WHEELS := build/wheelhouse
 BOXES ?= / build/trixie
 
@@ -86,7 +91,7 @@ test-mounts: $(VENV)/.installed-dev ## test on real FUSE mounts that hang and di
 		$(BIN)/python -m pytest -m mounts tests/mounts $(ARGS)
 
 .PHONY: test-systemd
-test-systemd: $(VENV)/.installed-dev $(WHEELS)/.filled $(filter-out /,$(BOXES)) ## test on systemd 252 and 257, booted in boxes (root); BOXES=/: only this machine's systemd
+test-systemd: $(VENV)/.installed-dev $(WHEELS)/.filled build/redis $(filter-out /,$(BOXES)) ## test on systemd 252 and 257, booted in boxes (root); BOXES=/: only this machine's systemd
 	@[ "$$(id -u)" = 0 ] || { echo "make test-systemd needs root to boot systemd in a box" >&2; exit 1; }
 	for root in $(BOXES); do \
 		INBOXD_BOX_ROOT=$$root INBOXD_WHEELS=$(WHEELS) $(BIN)/python -m pytest -m systemd tests/systemd $(ARGS) || exit 1; \

@@ -9,11 +9,11 @@ _CHANNELS = ("/*.inboxd*", "celery-task-meta-*")
 _SUBSCRIPTIONS = ("/{db}.inboxd.pidbox", "/{db}.inboxdev/worker.*", "/{db}.inboxdev/*", "/{db}.inboxdev/#")
 """What Celery subscribes to as patterns, which Redis allows only if the rule has the same text."""
 
-_CONNECTION = ("ping", "select", "client|setinfo", "client|setname", "client|reply", "info", "time", "quit", "reset")
+_CONNECTION = ("client|reply", "info", "time")
 _TRANSACTIONS = ("multi", "exec", "discard", "watch", "unwatch")
 _SCRIPTS = ("eval", "evalsha", "script|load", "script|exists")
 _CHANNEL_COMMANDS = ("publish", "subscribe", "psubscribe", "unsubscribe", "punsubscribe")
-_STRINGS = ("get", "set", "setex", "psetex", "mget", "incr", "decrby")
+_STRINGS = ("get", "set", "setex", "psetex", "mget", "incr", "incrby")
 _ALL_TYPES = ("del", "exists", "expire", "pexpire", "persist", "ttl", "pttl", "type")
 _HASHES = ("hset", "hget", "hmget", "hgetall", "hdel", "hlen", "hvals", "hkeys", "hincrby", "hincrbyfloat")
 _LISTS = ("lpush", "rpush", "rpop", "lpop", "brpop", "llen", "lrange", "ltrim", "lrem")
@@ -25,7 +25,8 @@ COMMANDS = (
     *_CONNECTION, *_TRANSACTIONS, *_SCRIPTS, *_CHANNEL_COMMANDS, *_STRINGS, *_ALL_TYPES, *_HASHES, *_LISTS, *_SETS,
     *_SORTED_SETS,
 )  # fmt: skip
-"""The commands of inboxd, Celery and Kombu: none that reads other users' data, or that changes or stops the server."""
+"""The commands of inboxd, Celery and Kombu, without those of a connection, whose names differ between versions of the server:
+none that reads other users' data, or that changes or stops the server."""
 
 
 def acl_rules(namespace: str, password: str, db: int = 0) -> list[str]:
@@ -35,5 +36,6 @@ def acl_rules(namespace: str, password: str, db: int = 0) -> list[str]:
     channels = [*channels, *(prefix + pattern.format(db=db) for pattern in _SUBSCRIPTIONS)]
     return [
         "reset", "on", f"#{sha256(password.encode()).hexdigest()}", *(f"~{pattern}" for pattern in keys),
-        *(f"&{pattern}" for pattern in channels), "-@all", *(f"+{command}" for command in COMMANDS),
+        *(f"&{pattern}" for pattern in channels), "-@all", "+@connection", "-@admin", "-@dangerous",
+        *(f"+{command}" for command in COMMANDS),
     ]  # fmt: skip

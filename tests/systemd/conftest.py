@@ -19,7 +19,8 @@ from support.repository import REPOSITORY
 Boot = Callable[[dict[str, str]], Box]
 REDIS_UNIT = """\
 [Service]
-ExecStart=/usr/local/bin/valkey-server --port 6379 --bind 127.0.0.1 --save "" --dir /var/lib/redis --appendonly yes \\
+ExecStart=/usr/local/bin/valkey-server --port 6379 --bind 127.0.0.1 --save "" --dir /var/lib/redis \\
+  --appendonly yes --requirepass box-secret \\
   --unixsocket /run/redis/redis.sock --unixsocketperm 770
 User=redis
 Group=redis
@@ -43,7 +44,9 @@ def binds() -> dict[Path, str]:
     assert os.geteuid() == 0, "these tests need root: run `make test-systemd` as root"
     wheels = Path(os.environ.get("INBOXD_WHEELS", REPOSITORY / "build" / "wheelhouse"))
     assert any(wheels.glob("celery-*.whl")), f"no packages in {wheels}: run `make wheelhouse`"
-    return {REPOSITORY: "/mnt/inboxd", wheels.resolve(): "/mnt/wheels"}
+    redis = REPOSITORY / "build" / "redis"
+    assert (redis / "usr/bin/redis-check-rdb").exists(), "no Redis with TLS: run `make build/redis`"
+    return {REPOSITORY: "/mnt/inboxd", wheels.resolve(): "/mnt/wheels", redis: "/mnt/redis"}
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +76,7 @@ def installed_snapshot(root: Path, base_snapshot: Path, binds: dict[Path, str]) 
         with Box(root, binds, base=base_snapshot, snapshot=Path(folder)) as box:
             box.path("/etc/inboxd").mkdir()
             box.path(installed.SETTINGS).write_text(installed.FIRST_SETTINGS)
-            box.path(installed.REDIS_URL).write_text("redis://127.0.0.1:6379/0\n")
+            box.path(installed.REDIS_URL).write_text(installed.LOCAL_URL)
             shutil.copy(REPOSITORY / "tests/support/boxes/box_handlers.py", box.path("/etc/inboxd"))
             box.run("sh", "-c", AWAIT_REDIS)
             installed.install(box)

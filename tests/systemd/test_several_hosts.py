@@ -8,6 +8,8 @@ import pytest
 from support.boxes.box import Box
 from support.boxes.installed import (
     BEAT,
+    INBOXD,
+    PASSWORD,
     REDIS_URL,
     ROOT,
     SERVICES,
@@ -22,11 +24,12 @@ from support.boxes.installed import (
     kill_and_restart,
     use_drop_in,
 )
+from support.boxes.tls_redis import denied_commands, start_tls_redis
 
 pytestmark = pytest.mark.systemd
 
 OWNER, HELPER = "10.9.8.1", "10.9.8.2"
-URL = f"redis://{OWNER}:6379/0\n"
+URL = f"redis://:{PASSWORD}@{OWNER}:6379/0\n"
 
 
 def connect(boxes: dict[str, Box]) -> None:
@@ -90,6 +93,49 @@ def test_a_helper_processes_small_files_and_the_owner_files_them(box: Box, helpe
     box.wait_until(lambda: is_done(box, "small.txt") and is_done(box, large.name), goal="both are in done/")
     assert (attempts(box, "small.txt"), attempts(helper, "small.txt")) == ([], [1])
     assert (attempts(box, large.name), attempts(helper, large.name)) == ([1], [])
+
+
+def test_a_helper_works_over_tls_with_the_least_rights(box: Box, helper: Box) -> None:
+    await_active(box)
+    connect({OWNER: box, HELPER: helper})
+    url = start_tls_redis(box, OWNER, helper)
+    use_drop_in(box, "remote-redis.conf", *SERVICES)
+    for host in (box, helper):
+        host.path(REDIS_URL).write_text(url)
+    kill_and_restart(box, *SERVICES)
+    kill_and_restart(helper, WORKER)
+    await_active(box)
+    box.run("systemctl", "stop", WORKER)
+
+    drop(box, "small.txt")
+
+    helper.wait_until(lambda: attempts(helper, "small.txt") == [1], goal="the helper's handler is called")
+    box.run("systemctl", "start", WORKER)
+    box.wait_until(lambda: is_done(box, "small.txt"), goal="it is in done/")
+    status = box.run(INBOXD, "status", check=False)
+    assert f"broker   ok (rediss://{OWNER}:6380/0)" in status.stdout
+    assert "without a password" not in status.stdout
+    assert "workers  2" in status.stdout
+    assert denied_commands(box, OWNER).strip() == ""
+
+
+def test_a_server_on_another_host_that_asks_for_no_password_is_refused(box: Box) -> None:
+    await_active(box)
+    box.run("ip", "address", "add", f"{OWNER}/32", "dev", "lo")
+    open_redis(box)
+    edit(box, "/etc/systemd/system/redis-server.service", f"--requirepass {PASSWORD}", "")
+    box.run("systemctl", "daemon-reload")
+    box.run("systemctl", "restart", "redis-server")
+    use_drop_in(box, "remote-redis.conf", *SERVICES)
+    box.path(REDIS_URL).write_text(f"redis://{OWNER}:6379/0\n")
+
+    box.run("systemctl", "restart", WATCHER, check=False)
+
+    box.wait_until(
+        lambda: "everybody in the network" in box.run("journalctl", "-u", WATCHER, "-o", "cat").stdout, goal="refused"
+    )
+    assert "everybody in the network" in box.run(INBOXD, "check", check=False).stderr
+    assert box.run(INBOXD, "check", check=False).returncode == 2
 
 
 def test_a_helper_reloads_settings_whose_folders_it_does_not_have(box: Box, helper: Box) -> None:

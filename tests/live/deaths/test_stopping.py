@@ -28,7 +28,9 @@ WAITING = tuple(b"waiting %d.txt" % number for number in range(4))
 
 
 def up(stand: Stand) -> Program:
-    """Add `inboxd up`, which also starts the server."""
+    """Add `inboxd up`, which also starts the server, for the one user that it has."""
+    text = stand.settings_file.read_text("utf-8")
+    stand.settings_file.write_text(text.replace(stand.url, f"unix://{stand.socket}"), "utf-8")
     argv = (sys.executable, "-m", "inboxd", "up", "--settings", str(stand.settings_file))
     words = ('"event": "started"', " ready.", "beat: Starting")
     return stand.program("up", argv, lambda start: all(word in stand.programs["up"].text(start) for word in words))

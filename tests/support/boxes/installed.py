@@ -10,11 +10,14 @@ from support.boxes.box import Box
 ROOT = "/srv/inboxd/drop"
 SETTINGS = "/etc/inboxd/settings.toml"
 REDIS_URL = "/etc/inboxd/redis-url"
+INBOXD = "/opt/inboxd/current/bin/inboxd"
 INSTALL = "/mnt/inboxd/deploy/install.sh"
 UNITS = "/usr/local/lib/systemd/system"
 ETC_UNITS = "/etc/systemd/system"
 WATCHER, WORKER, BEAT = SERVICES = ("inboxd-watcher.service", "inboxd-worker.service", "inboxd-beat.service")
 
+PASSWORD = "box-secret"
+LOCAL_URL = f"redis://:{PASSWORD}@127.0.0.1:6379/0\n"
 SERVER_SERVICE = "inboxd-valkey.service"
 SOCKET_EXPOSURE = 0.4
 """Maximum exposure of a service that uses no network."""
