@@ -124,6 +124,11 @@ class ForgivingRedis(redis.Redis):
         return ForgivingPipeline(self, transaction=transaction)
 
 
+def with_namespace(client: redis.Redis, command: Sequence[Any]) -> Sequence[Any]:
+    """Return a command as the client sends it: for a connection that is used without it."""
+    return client.with_prefix(command) if isinstance(client, ForgivingRedis) else command
+
+
 def read_value(client: redis.Redis, key: str, raw: bytes | None, decode: Callable[[bytes], _T]) -> _T | None:
     """Return a decoded value, None if there is none; one that can't be decoded is removed from Redis."""
     if raw is None:

@@ -4,7 +4,6 @@ import difflib
 import os
 import re
 import socket
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -109,8 +108,6 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:  # no
         raise SettingsError(unknown)
     try:
         settings = settings_from(choose)(**overrides)
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError([Finding(str(file), f"is not valid TOML: {error}", "correct that line")]) from None
     except UnicodeDecodeError as error:
         raise SettingsError([Finding(str(file), f"is not UTF-8: {error}", "save the file as UTF-8")]) from None
     except OSError as error:
@@ -119,6 +116,8 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:  # no
         raise SettingsError([Finding("environment", str(error), "write lists and tables in variables as JSON")]) from None
     except ValidationError as error:
         raise SettingsError(list(_to_findings(error, lambda loc: _name_source(loc, file, overrides)))) from None
+    except (ValueError, RecursionError) as error:  # tomllib's error, but also a number of thousands of digits
+        raise SettingsError([Finding(str(file), f"is not valid TOML: {error}", "correct that line")]) from None
     return _resolve_paths(settings, file.parent)
 
 

@@ -5,6 +5,7 @@ A record in state_dir compares the clock with the kernel's time since boot, whic
 
 import contextlib
 import json
+import math
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -98,7 +99,10 @@ def load_record(disk: Disk, state_dir: PurePath) -> ClockRecord | None:
     """Return the stored record; None if there is none, or it can't be read."""
     try:
         table = json.loads(disk.read_text(state_dir / RECORD.decode()))
-        reading = ClockReading(**table["reading"])
-        return ClockRecord(reading, float(table["pause_seconds"]), float(table["jump_seconds"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        boot, uptime, at = (table["reading"][key] for key in ("boot", "uptime", "time"))
+        numbers = [float(number) for number in (uptime, at, table["pause_seconds"], table["jump_seconds"])]
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
+    if not all(map(math.isfinite, numbers)):
+        return None
+    return ClockRecord(ClockReading(str(boot), *numbers[:2]), *numbers[2:])

@@ -23,7 +23,7 @@ _EARLIER = "Before it was put back into inbox/:"
 _ITEM = "  - "
 _CORRECT = "  - Correct the cause named above, then move the file from failed/ back into inbox/, so that it is processed again."
 _OUTPUT = "  - Nothing, if you know how the file came about. It is not processed again with the others in failed/."
-_TRIED = re.compile(r"It was tried (?:once|([0-9]+) times)\.")
+_TRIED = re.compile(r"It was tried (?:once|([0-9]{1,6}) times)\.")
 _FAILED_AT = re.compile(r"For the administrator: inbox \S+, (.+)\.")
 _SIGNED = re.compile(_SIGNATURE + r": parcel ([0-9a-f]{28}), file ([0-9a-f]{32})")
 

@@ -29,7 +29,7 @@ def stored_outcome(stored: ResultRecord, parcel: str, inbox: str) -> Outcome | N
     """Return a parcel's outcome, None if it has failed. Raises InvalidMessage if it is malformed, or another parcel's."""
     if stored["status"] != SUCCESS:
         return None
-    outcome = outcome_from_wire(stored["result"])
+    outcome = outcome_from_wire(stored.get("result"))
     if (outcome.parcel, outcome.inbox) != (parcel, inbox):
         raise InvalidMessage(f"the outcome of another parcel: {outcome.parcel} of {escape(outcome.inbox)}")
     return outcome

@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import PurePath
 from typing import Any, cast
@@ -21,6 +21,7 @@ import msgpack
 import redis
 
 from inboxd.broker.connection import translate_redis_errors
+from inboxd.broker.forgiving import with_namespace
 from inboxd.broker.leases import PROGRESS_KEY
 from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
@@ -142,14 +143,17 @@ class Progress:
         if self._clock() < self._paused_until:
             return False
         key = PROGRESS_KEY + parcel
-        commands: list[tuple[object, ...]] = [("HSET", key, *chain.from_iterable(records)), ("EXPIRE", key, self._keep_seconds)]
+        commands = [
+            with_namespace(self._client, command)  # they bypass the client
+            for command in (("HSET", key, *chain.from_iterable(records)), ("EXPIRE", key, self._keep_seconds))
+        ]
         # a kept connection may be stale, so retry once on a new one; only an unavailable Redis causes a pause
         if (self._connection and self._send_commands(commands)) or self._send_commands(commands):
             return True
         self._paused_until = self._clock() + PAUSE_SECONDS
         return False
 
-    def _send_commands(self, commands: list[tuple[object, ...]]) -> bool:
+    def _send_commands(self, commands: Sequence[Sequence[object]]) -> bool:
         try:
             self._connection = self._connection or self._connect()
             self._connection.send_packed_command(self._connection.pack_commands(commands), check_health=False)

@@ -213,3 +213,28 @@ def test_is_answering_waits_for_a_server_at_most_until_its_timeout(valkey_url: s
         assert time.monotonic() - started_at < 2
     assert not is_answering(settings_for(f"unix://{tmp_path}/missing", tmp_path), 0.2)
     assert is_answering(settings_for(valkey_url, tmp_path), 2.0)
+
+
+def test_a_namespace_precedes_the_keys_of_every_command(valkey: redis.Redis, valkey_url: str) -> None:
+    client = make_client(Settings(redis={"url": valkey_url, "namespace": "acme"}))
+    script = client.register_script("return {redis.call('GET', KEYS[1]), redis.call('INCR', KEYS[2]), ARGV[1]}")
+
+    client.set("text", "a")
+    client.set(b"bytes", "b")
+    client.hset("junk", "field", "value")
+    with client.pipeline() as pipe:
+        pipe.incr("junk")  # of the wrong type: removed, and executed again
+        pipe.lpush("list", "1", "2")
+        pipe.zadd("sorted", {"member": 1.0})
+        results = pipe.execute()
+
+    assert client.mget(["text", "bytes", "none"]) == [b"a", b"b", None]
+    assert script(keys=["text", "junk"], args=["text"]) == [b"a", 2, b"text"]
+    assert client.brpop(["none", "list"], 1) == (b"list", b"1")
+    assert results == [1, 2, 1]
+    assert client.exists("text", "bytes") == 2
+    assert {key.partition(b":")[0] for key in valkey.scan_iter()} == {b"acme"}
+    assert client.delete("text", "bytes", "junk", "list", "sorted") == 5
+    assert valkey.dbsize() == 0
+    assert client.ping()
+    assert client.info("memory")["maxmemory_policy"] == "noeviction"

@@ -342,3 +342,17 @@ def test_recording_does_not_wait_for_an_unavailable_redis(writable: bool, tmp_pa
     progress.flush()
 
     assert 1 <= len(attempts) <= TRIES_PER_SEND
+
+
+def test_records_are_sent_under_the_namespace(valkey: redis.Redis, valkey_url: str, folder: Path, tmp_path: Path) -> None:
+    settings = settings_for(valkey_url, tmp_path)
+    client = make_client(settings.model_copy(update={"redis": settings.redis.model_copy(update={"namespace": "acme"})}))
+    progress = Progress(client, 60, Disk(), folder)
+
+    record_many(progress)
+
+    eventually(lambda: valkey.hlen(f"acme:{PROGRESS_KEY}{PARCEL}") == 100)
+    assert len(progress.read(PARCEL)) == 100
+    assert count_sent(valkey) == 0
+    progress.close()
+    client.close()
