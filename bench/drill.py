@@ -25,6 +25,8 @@ from support.live.stand import Stand
 from support.mounts import FuseMount
 
 POLL_SECONDS = 0.05
+VICTIM_SECONDS = 30.0
+"""How long a fault may look for a victim after all files were filed."""
 BURST_MAX = 40
 REUSE_SHARE = 0.03
 REUSE_FILES = 2000
@@ -62,12 +64,16 @@ class Drill:
     def run(self) -> float:
         """Drop all files while faults are injected; return the seconds from the last fault until all files were filed."""
         self.stand.start()
-        begun = time.monotonic()
+        begun = idle_since = time.monotonic()
         while len(self.dropped) < self._files or not self.faults.is_complete:
             now = time.monotonic() - begun
             if len(self.dropped) < now * self._rate:
                 self._drop(self._random.randint(1, BURST_MAX))
             self.faults.advance(now)
+            if len(self.dropped) < self._files or not self.faults.is_late or not self.stand.has_no_pending_files():
+                idle_since = time.monotonic()
+            elif time.monotonic() - idle_since > VICTIM_SECONDS:
+                self.faults.skip_next()
             time.sleep(POLL_SECONDS)
         last = time.monotonic()
         while time.monotonic() < last + SETTLED_SECONDS and not self.stand.has_no_pending_files():
@@ -112,6 +118,8 @@ def report(ledger: Ledger, drill: Drill, settled: float, *, markdown: bool) -> b
     """Print the ledger and the first cases of each error; return whether the drill succeeded."""
     for kind, count in sorted(Counter(fault.kind for fault in ledger.faults).items()):
         print(f"  {count:5}  {kind}")
+    for kind, count in sorted(Counter(drill.faults.without_victim).items()):
+        print(f"  {count:5}  {kind}: not injected, since all files were filed before it")
     rows = list(ledger.rows(settled))
     if markdown:
         print("| | |\n|---|---|")

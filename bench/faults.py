@@ -48,6 +48,7 @@ class Faults:
         plan_random = random.Random(f"{seed} faults")  # noqa: S311 - a drill is repeatable
         self.injected: list[Fault] = []
         self.unexpected_exits: list[str] = []
+        self.without_victim: list[str] = []
         self._stand = stand
         self._mount = mount
         self._clock_library = build_clock_library(stand.folder) if mount else None
@@ -71,9 +72,18 @@ class Faults:
         return list(self._kinds)
 
     @property
+    def is_late(self) -> bool:
+        """Whether a fault is planned, and nothing has to be undone before it."""
+        return bool(self._planned) and not self._undo
+
+    @property
     def is_complete(self) -> bool:
         """Whether all faults were injected and temporary ones undone."""
         return not self._planned and not self._undo
+
+    def skip_next(self) -> None:
+        """Give up the next planned fault: all files are filed, so that it will find no victim."""
+        self.without_victim.append(self._planned.pop(0)[1])
 
     def advance(self, now: float) -> None:
         """Inject the faults due ``now`` seconds after the start, undo those that are over, and restart exited programs."""
