@@ -52,6 +52,7 @@ class _Baseline:
     niceness: int
     locale: str
     signals: Mapping[signal.Signals, _SignalHandler]
+    blocked: frozenset[int]
     streams: tuple[object, object, object]
     limits_and_ids: tuple[object, ...]
 
@@ -87,7 +88,9 @@ class ChildGuard:
             streams, name = (sys.stdin, sys.stdout, sys.stderr), locale.setlocale(locale.LC_ALL)
             niceness = os.getpriority(os.PRIO_PROCESS, 0)
             self._environment = dict(_environment())
-            self._baseline = _Baseline(_read_umask(), _current_folder(), niceness, name, handlers, streams, _limits_and_ids())
+            self._baseline = _Baseline(
+                _read_umask(), _current_folder(), niceness, name, handlers, _blocked(), streams, _limits_and_ids()
+            )
 
     def before_call(self) -> None:
         """Remember the environment: what a handler's module has set at its import stays."""
@@ -95,7 +98,7 @@ class ChildGuard:
             self._environment = dict(_environment())
 
     def after_call(self) -> list[str]:
-        """Restore the umask, the current folder and the environment; return the names of what the handler has changed."""
+        """Restore umask, current folder, blocked signals and environment; return the names of what the handler has changed."""
         if self._baseline is None:
             return []
         changed = [name for name, restore in _AFTER_CALLS.items() if restore(self._baseline)]
@@ -223,6 +226,14 @@ def _restore_signals(baseline: _Baseline) -> bool:
     return bool(changed)
 
 
+def _blocked() -> frozenset[int]:
+    return frozenset(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+
+def _restore_blocked(baseline: _Baseline) -> bool:
+    return frozenset(signal.pthread_sigmask(signal.SIG_SETMASK, baseline.blocked)) != baseline.blocked
+
+
 def _restore_alarm(_baseline: _Baseline) -> bool:
     return any(signal.setitimer(signal.ITIMER_REAL, 0.0))
 
@@ -241,7 +252,7 @@ def _restore_streams(baseline: _Baseline) -> bool:
     return True
 
 
-_AFTER_CALLS = {"umask": _restore_umask, "current folder": _restore_folder}
+_AFTER_CALLS = {"umask": _restore_umask, "current folder": _restore_folder, "blocked signals": _restore_blocked}
 _AFTER_PARCELS = {
     "signal handlers": _restore_signals,
     "alarm": _restore_alarm,

@@ -119,6 +119,7 @@ def _leave(_file: InboxFile, _words: str) -> None:
     os.environ["LEFT"] = "behind"
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
     signal.alarm(3600)
     locale.setlocale(locale.LC_ALL, "C.UTF-8")
     sys.stdout = io.StringIO()
@@ -131,6 +132,7 @@ def _probe(_file: InboxFile, _words: str) -> dict[str, Any]:
     return {
         "pid": os.getpid(), "umask": umask, "folder": str(Path.cwd()), "left": os.environ.get("LEFT"),
         "ignored": [number.name for number in (signal.SIGTERM, signal.SIGUSR1) if signal.getsignal(number) is signal.SIG_IGN],
+        "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "alarm": signal.getitimer(signal.ITIMER_REAL)[0], "locale": locale.setlocale(locale.LC_ALL), "nice": os.nice(0),
         "stdout": type(sys.stdout).__name__,
     }  # fmt: skip
