@@ -106,6 +106,8 @@ def configuration(folder: PurePath, address: ServerAddress, log: PurePath | None
             f"unixsocket {quote(bytes(address.socket))}",
             f"unixsocketperm {770 if address.is_for_group else 700}",
         ]
+        if address.is_for_group:  # a service: a flood must not use up the machine
+            lines.append(f"maxmemory {os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') // 2}")
     if address.password:
         lines.append(f"requirepass {quote(address.password.encode())}")
     lines += [

@@ -195,6 +195,28 @@ def test_a_configuration_has_one_directive_per_line(tmp_path: Path) -> None:
     assert "bind ::1\n" in text
 
 
+def test_a_service_has_a_socket_for_its_group_and_leaves_the_machine_half_of_its_memory(tmp_path: Path) -> None:
+    text = configuration(tmp_path, ServerAddress(tmp_path / "v.sock", is_for_group=True), None)
+
+    assert "unixsocketperm 770\n" in text
+    assert 'logfile ""\n' in text
+    limit = next(int(line.split()[1]) for line in text.splitlines() if line.startswith("maxmemory "))
+    assert 0.4 < limit / (os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) <= 0.5
+    assert "maxmemory-policy noeviction\n" in text
+
+
+def test_a_distribution_s_server_goes_before_the_wheel_s_for_the_service(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "valkey-server"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert find_binary(prefer_installed=True) == program
+    assert find_binary() != program
+
+
 def test_without_the_wheel_the_server_on_the_path_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "redis-server"
     program.write_text("#!/bin/sh\n")
