@@ -6,14 +6,14 @@ All of it may be lost (FLUSHALL): then a change that follows is not noticed, or 
 import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import msgpack
 import redis
 
 from inboxd.broker.connection import translate_redis_errors
-from inboxd.broker.forgiving import DECODE_ERRORS, discard, finite_number
+from inboxd.broker.forgiving import DECODE_ERRORS, discard, finite_number, read_value
 from inboxd.spool.layout import split_path
 
 COUNT_KEY = "inboxd:changes:"
@@ -29,7 +29,8 @@ FILED_MAX, LOOKS_MAX = 100_000, 10_000
 class FiledFile(NamedTuple):
     """A file in done/ that a program may still write to: its paths below inbox/ and done/, and what was handled.
 
-    ``filed_at`` is unix seconds, ``looks`` the number of times that it was found unchanged.
+    It is watched before it is moved, and may not have got there. ``filed_at`` is unix seconds, ``looks`` how often it was
+    found unchanged.
     """
 
     path: bytes
@@ -37,6 +38,7 @@ class FiledFile(NamedTuple):
     size: int
     mtime_ns: int
     ino: int
+    uid: int
     filed_at: float
     looks: int = 0
 
@@ -49,12 +51,19 @@ class Changes:
 
     def count(self, inbox: str, path: bytes) -> int:
         """Count a change of a file; return how many there were, each within EXPIRES_SECONDS of the one before."""
-        key = f"{COUNT_KEY}{inbox}:{hashlib.blake2b(path, digest_size=16).hexdigest()}"
+        key = _count_key(inbox, path)
         with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
             pipe.incr(key)
             pipe.expire(key, EXPIRES_SECONDS)
             count, _ = pipe.execute()
         return int(count)
+
+    def counted(self, inbox: str, path: bytes) -> int:
+        """Return how many changes of a file were counted."""
+        key = _count_key(inbox, path)
+        with translate_redis_errors():
+            raw = cast("bytes | None", self._client.get(key))
+            return read_value(self._client, key, raw, int) or 0
 
     def watch(self, inbox: str, files: Sequence[FiledFile], done_with: Sequence[FiledFile] = ()) -> None:
         """Keep files for their next look, unless they had their last one, and forget ``done_with``."""
@@ -73,10 +82,13 @@ class Changes:
         """Return the files that are due for a look, those that wait longest first."""
         return self._read(inbox, time.time(), LOOKS_MAX)
 
-    def is_superseded(self, inbox: str, file: FiledFile) -> bool:
-        """Return whether another file was filed later under the same name: it may have got the inode of the first one, too."""
-        others = self._read(inbox, math.inf, FILED_MAX)
-        return any(other.filed == file.filed and other.filed_at > file.filed_at for other in others)
+    def newest(self, inbox: str) -> Mapping[tuple[bytes, int], float]:
+        """Return when a file was last filed under a name with an inode: a later file may have got both of an earlier one."""
+        newest: dict[tuple[bytes, int], float] = {}
+        for file in self._read(inbox, math.inf, FILED_MAX):
+            key = file.filed, file.ino
+            newest[key] = max(newest.get(key, 0.0), file.filed_at)
+        return newest
 
     def _read(self, inbox: str, due_at: float, count: int) -> list[FiledFile]:
         key = FILED_KEY + inbox
@@ -92,13 +104,17 @@ class Changes:
         return files
 
 
+def _count_key(inbox: str, path: bytes) -> str:
+    return f"{COUNT_KEY}{inbox}:{hashlib.blake2b(path, digest_size=16).hexdigest()}"
+
+
 def _unpack(member: bytes) -> FiledFile:
-    path, filed, size, mtime_ns, ino, filed_at, looks = msgpack.unpackb(member)
+    path, filed, size, mtime_ns, ino, uid, filed_at, looks = msgpack.unpackb(member)
     split_path(path)
     split_path(filed)
-    if not all(isinstance(number, int) for number in (size, mtime_ns, ino, looks)) or not 0 <= looks < len(LOOK_SECONDS):
+    if not all(isinstance(number, int) for number in (size, mtime_ns, ino, uid, looks)) or not 0 <= looks < len(LOOK_SECONDS):
         raise TypeError("not what was filed")
-    return FiledFile(path, filed, size, mtime_ns, ino, finite_number(filed_at), looks)
+    return FiledFile(path, filed, size, mtime_ns, ino, uid, finite_number(filed_at), looks)
 
 
 def _pack(file: FiledFile) -> bytes:

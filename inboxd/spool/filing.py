@@ -93,9 +93,18 @@ def is_filed(disk: Disk, folders: Folders, path: bytes) -> bool:
 
 def stat_filed(disk: Disk, folders: Folders, path: bytes) -> Stat | None:
     """Return the stat of a file in done/, None if it is missing. Raises OSError."""
+    return _stat(disk, folders.done, path)
+
+
+def stat_claimed(disk: Disk, folders: Folders, parcel: str, path: bytes) -> Stat | None:
+    """Return the stat of a claimed file, None if it is missing. Raises OSError."""
+    return _stat(disk, folders.claimed, parcel.encode() + b"/" + path)
+
+
+def _stat(disk: Disk, folder: Fd, path: bytes) -> Stat | None:
     parts, name = split_path(path)
     try:
-        with opened_path(disk, folders.done, parts) as at:
+        with opened_path(disk, folder, parts) as at:
             return disk.stat(at, name)
     except OSError as error:
         if error.errno in MOVED_AWAY:

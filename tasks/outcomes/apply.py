@@ -21,7 +21,7 @@ from inboxd.messaging.payload import FILES_MAX
 from inboxd.messaging.results import ResultRecord, discard_result
 from inboxd.spool.claims import list_files, release_file, remove_if_empty
 from inboxd.spool.failing import fail_file, file_failed_output
-from inboxd.spool.filing import FilingFolders, is_filed, move_to_done, stat_filed
+from inboxd.spool.filing import FilingFolders, is_filed, move_to_done, stat_claimed
 from inboxd.spool.layout import Folders, created_at
 from inboxd.spool.packed_version import FileChanged, PackedVersion
 from inboxd.tasks.outcomes.republish import Republisher
@@ -48,7 +48,8 @@ class OutcomeApplier:
         self._inbox = inbox
         self._folders = folders
         self._tally = Tally()
-        self._unsure: list[FiledFile] = []
+        self._unsure: dict[bytes, FiledFile] = {}
+        self._renamed: list[FiledFile] = []
         self._republisher = Republisher(context, inbox, folders, self._tally)
 
     def apply(self, outcome: Outcome) -> None:
@@ -58,8 +59,13 @@ class OutcomeApplier:
         """
         # files to retry come last: splitting the last file off removes the parcel's folder
         in_order = sorted(outcome.files, key=lambda file: file.verdict in (Verdict.RETRY_ISOLATED, Verdict.REQUEUE))
-        with FilingFolders(self._disk, self._folders, self._folders.done) as done:
-            missing, errors = self._apply_to_each(outcome, in_order, done)
+        # If we die below: sweeps look at the files that were filed, and find that the others are not there.
+        self._watch(self._find_unsure(outcome))
+        try:
+            with FilingFolders(self._disk, self._folders, self._folders.done) as done:
+                missing, errors = self._apply_to_each(outcome, in_order, done)
+        finally:
+            self._watch(self._renamed)
         if errors:
             raise errors[0]
         if self._close(outcome.parcel, outcome.files, outcome.unreadable) is not LeaseState.FILED:
@@ -137,9 +143,13 @@ class OutcomeApplier:
 
     def apply_progress(self, parcel: str, lease: Lease) -> None:
         """Apply the verdicts that a worker recorded before it died, and split off each of the other files."""
-        recorded = tuple(self._context.progress.read(parcel).values())
-        for file in recorded:
-            self._apply_unless_changed(Outcome(parcel, self._inbox.name, lease.attempt, recorded), file)
+        recorded = Outcome(parcel, self._inbox.name, lease.attempt, tuple(self._context.progress.read(parcel).values()))
+        self._watch(self._find_unsure(recorded))
+        try:
+            for file in recorded.files:
+                self._apply_unless_changed(recorded, file)
+        finally:
+            self._watch(self._renamed)
         self._split_all(parcel, list_files(self._disk, self._folders, parcel))
 
     def republish(self, parcel: str, paths: list[bytes], *, retries: int = 0) -> None:
@@ -215,7 +225,8 @@ class OutcomeApplier:
         )
         if filed is None:
             return False
-        self._watch_if_unsure(file, filed)
+        if filed != path and (unsure := self._unsure.get(path)):
+            self._renamed.append(unsure._replace(filed=filed))
         seconds = max(time.time() - created_at(outcome.parcel), 0.0)
         self._tally.count_filed(self._inbox.name, DONE, seconds)
         _log.info(
@@ -224,13 +235,23 @@ class OutcomeApplier:
         )  # fmt: skip
         return True
 
-    def _watch_if_unsure(self, file: FileOutcome, filed: bytes) -> None:
-        """Have sweeps look again at a filed file to which a program may still write unseen."""
-        version = self._expected(file)
-        if version and (version.is_unsure or foreign_mount(self._disk, self._inbox.root)):
-            stat = stat_filed(self._disk, self._folders, filed)
-            if stat:
-                self._unsure.append(FiledFile(file.path, filed, version.size, version.mtime_ns, stat.ino, time.time()))
+    def _find_unsure(self, outcome: Outcome) -> list[FiledFile]:
+        """Return the files that are to be done, and to which a program may still write unseen: sweeps look at them again."""
+        self._unsure = {}
+        for file in outcome.files:
+            version = self._expected(file)
+            if file.verdict is Verdict.DONE and version and (version.is_unsure or foreign_mount(self._disk, self._inbox.root)):
+                with contextlib.suppress(OSError):  # the move meets it, too
+                    if stat := stat_claimed(self._disk, self._folders, outcome.parcel, file.path):
+                        self._unsure[file.path] = FiledFile(
+                            file.path, file.path, version.size, version.mtime_ns, stat.ino, stat.uid, time.time()
+                        )
+        return list(self._unsure.values())
+
+    def _watch(self, files: list[FiledFile]) -> None:
+        if files:
+            self._context.changes.watch(self._inbox.name, files)
+            self._renamed = []
 
     def _fail(self, parcel: str, path: bytes, reason: str, attempts: int, expected: PackedVersion | None = None) -> bool:
         filed = (
@@ -249,9 +270,6 @@ class OutcomeApplier:
             self._file_outputs(parcel, files, unreadable)
         # If we die here: a lease that expires, and perhaps a message whose files are missing.
         before = self._context.leases.mark_filed(parcel)
-        if self._unsure:
-            self._context.changes.watch(self._inbox.name, self._unsure)
-            self._unsure.clear()
         self._write_counts()
         return before
 

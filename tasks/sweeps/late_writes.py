@@ -1,7 +1,12 @@
 """Looks again at filed files whose writers the system does not show: one that was written to in done/ is handed out again."""
 
+import contextlib
+from collections.abc import Iterator
+
 from inboxd.broker.changes import FiledFile
 from inboxd.config.settings import Inbox
+from inboxd.fs.mounts import find_mount
+from inboxd.fs.syscalls import Disk, FileKind
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.spool.claims import reclaim
@@ -23,22 +28,52 @@ def hand_out_late_writes(context: WorkerContext, inbox: Inbox, folders: Folders)
     files = context.changes.due(inbox.name)
     if not files:
         return
-    unchanged = []
+    is_numbered_anew = _numbers_anew(context.disk, folders)
+    again: list[FiledFile] = []
+    written: list[FiledFile] = []
     for file in files:
-        stat = stat_filed(context.disk, folders, file.filed)
-        if stat is None or stat.ino != file.ino:
-            continue  # it was moved or deleted; another one may have its name
-        if (stat.size, stat.mtime_ns) == (file.size, file.mtime_ns):
-            unchanged.append(file._replace(looks=file.looks + 1))
-        elif not context.changes.is_superseded(inbox.name, file):
-            _hand_out_again(context, inbox, folders, file)
+        with _unreachable(inbox, file, again):
+            match _look(context.disk, folders, file, is_numbered_anew=is_numbered_anew):
+                case True:
+                    written.append(file)
+                case False:
+                    again.append(file._replace(looks=file.looks + 1))
+    newest = context.changes.newest(inbox.name) if written else {}
+    for file in written:
+        if newest.get((file.filed, file.ino), 0.0) <= file.filed_at:
+            with _unreachable(inbox, file, again):
+                _hand_out_again(context, inbox, folders, file)
     # If we die here, or above: the next sweep looks at these files again.
-    context.changes.watch(inbox.name, unchanged, done_with=files)
+    context.changes.watch(inbox.name, again, done_with=files)
+
+
+def _look(disk: Disk, folders: Folders, file: FiledFile, *, is_numbered_anew: bool) -> bool | None:
+    """Return whether a filed file was written to; None if it is gone: another one may have its name, and even its inode."""
+    stat = stat_filed(disk, folders, file.filed)
+    if stat is None or (stat.kind, stat.uid) != (FileKind.FILE, file.uid) or not (is_numbered_anew or stat.ino == file.ino):
+        return None
+    return (stat.size, stat.mtime_ns) != (file.size, file.mtime_ns)
+
+
+@contextlib.contextmanager
+def _unreachable(inbox: Inbox, file: FiledFile, again: list[FiledFile]) -> Iterator[None]:
+    """Log an error at one file, and have it looked at again at its next time: it must not keep the others from their look."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "let the service's user read and move what lies in done/; whether the file was written to is not known"
+        _log.warning(events.FILE_DENIED, inbox=inbox.name, file=file.path, filed=file.filed, error=str(error), remedy=remedy)
+        again.append(file._replace(looks=file.looks + 1))
+
+
+def _numbers_anew(disk: Disk, folders: Folders) -> bool:
+    """Return whether a file's inode number may change while it stays: FUSE forgets numbers that nobody uses."""
+    return find_mount(disk, folders.done).file_system.startswith("fuse")
 
 
 def _hand_out_again(context: WorkerContext, inbox: Inbox, folders: Folders, file: FiledFile) -> None:
     """Move a file from done/ back to inbox/; after several changes, to failed/."""
-    disk, changes = context.disk, context.changes.count(inbox.name, file.path)
+    disk, changes = context.disk, context.changes.counted(inbox.name, file.path) + 1
     _log.warning(
         events.FILE_CHANGED, inbox=inbox.name, file=file.path, filed=file.filed, changes=changes, changes_max=inbox.changes_max,
         remedy=CHANGED_REMEDY,
@@ -46,6 +81,8 @@ def _hand_out_again(context: WorkerContext, inbox: Inbox, folders: Folders, file
     if changes <= inbox.changes_max:
         requeued = requeue_filed(disk, folders, file.filed, file.path)
         if requeued is not None:
+            # If we die here: the change is not counted.
+            context.changes.count(inbox.name, file.path)
             why = "the file was written to after it was filed"
             _log.info(events.FILE_RELEASED, inbox=inbox.name, file=file.path, requeued=requeued, why=why)
         return

@@ -233,7 +233,7 @@ def read_counts(client: redis.Redis, raw: bytes) -> None:
 
 STORED: dict[str, tuple[bytes, Callable[[redis.Redis, bytes], object]]] = {
     "lease": (b"1764460800000", read_lease),
-    "change": (msgpack.packb([b"a", b"a", 1, 2, 3, 1.0, 0]), read_change),
+    "change": (msgpack.packb([b"a", b"a", 1, 2, 3, 0, 1.0, 0]), read_change),
     "installation": (INSTALLATION, read_installation),
     "heartbeat": (HEARTBEAT, read_report),
     "counts": (b"outcome:done12.5", read_counts),

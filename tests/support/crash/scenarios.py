@@ -77,13 +77,13 @@ def changed_file(world: World) -> None:
 def late_write(world: World) -> None:
     """Leave a file in done/ that was written to after it was filed, and that the next sweep looks at."""
     place = world.spool.put(b"done/x/a (2)", GOOD + b", and more")
-    world.changes.files.append(FiledFile(b"x/a", b"x/a (2)", len(GOOD), 0, place.stat().st_ino, 0.0))
+    world.changes.files.append(FiledFile(b"x/a", b"x/a (2)", len(GOOD), 0, place.stat().st_ino, place.stat().st_uid, 0.0))
 
 
 def late_write_too_often(world: World) -> None:
     """Leave a file in done/ that was written to after it was filed, once more than is allowed."""
     place = world.spool.put(b"done/x/a", REJECTED + b", and more")
-    world.changes.files.append(FiledFile(b"x/a", b"x/a", len(REJECTED), 0, place.stat().st_ino, 0.0))
+    world.changes.files.append(FiledFile(b"x/a", b"x/a", len(REJECTED), 0, place.stat().st_ino, place.stat().st_uid, 0.0))
     world.changes.counts["drop", b"x/a"] = world.inbox.changes_max
 
 

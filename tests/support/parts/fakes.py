@@ -142,8 +142,12 @@ class FakeChanges:
     def due(self, _inbox: str) -> list[FiledFile]:
         return [*self.files]
 
-    def is_superseded(self, _inbox: str, file: FiledFile) -> bool:
-        return any(other.filed == file.filed and other.filed_at > file.filed_at for other in self.files)
+    def newest(self, _inbox: str) -> dict[tuple[bytes, int], float]:
+        in_order = sorted(self.files, key=lambda file: file.filed_at)
+        return {(file.filed, file.ino): file.filed_at for file in in_order}
+
+    def counted(self, inbox: str, path: bytes) -> int:
+        return self.counts[inbox, path]
 
 
 @dataclass

@@ -11,7 +11,7 @@ from inboxd.broker.changes import FILED_KEY, LOOK_SECONDS, Changes, FiledFile
 
 AnyChanges = Changes | FakeChanges
 
-OLD = FiledFile(b"a\xff", b"a\xff (2)", 5, 1 << 60, 1 << 63, filed_at=0.0)
+OLD = FiledFile(b"a\xff", b"a\xff (2)", 5, 1 << 60, 1 << 63, 0, filed_at=0.0)
 
 
 @pytest.fixture(params=["redis", "fake"])
@@ -68,5 +68,14 @@ def test_a_file_is_superseded_by_a_later_one_of_the_same_name(changes: AnyChange
     later = OLD._replace(filed_at=5.0, size=7)
     changes.watch("drop", [OLD, later, OLD._replace(filed=b"b", filed_at=9.0)])
 
-    assert changes.is_superseded("drop", OLD)
-    assert not changes.is_superseded("drop", later)
+    newest = changes.newest("drop")
+
+    assert newest[OLD.filed, OLD.ino] == 5.0
+    assert newest[b"b", OLD.ino] == 9.0
+    assert (OLD.filed, 1) not in newest
+
+
+def test_counted_changes_can_be_read(changes: AnyChanges) -> None:
+    changes.count("a", b"x")
+
+    assert (changes.counted("a", b"x"), changes.counted("a", b"y")) == (1, 0)

@@ -109,7 +109,7 @@ class Parts:
     def change(self) -> None:
         known = Changes(self.client)
         known.due("drop")
-        known.watch("drop", [FiledFile(b"a", b"a", 1, 1, 1, 1.0)])
+        known.watch("drop", [FiledFile(b"a", b"a", 1, 1, 1, 0, 1.0)])
         known.watch("drop", [], done_with=known.due("drop"))
         assert known.count("drop", b"a") >= 1
 

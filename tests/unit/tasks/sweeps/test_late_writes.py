@@ -1,5 +1,6 @@
 """A filed file that a program wrote to unseen is handed out again by the next sweep."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,14 @@ from support.parts import fake_context
 from support.parts.fakes import FakeChanges, FakeLeases, FakePublisher
 
 from inboxd.broker.changes import LOOK_SECONDS
-from inboxd.fs.syscalls import Disk, Fd, WriterCheck
+from inboxd.fs.mounts import Mount
+from inboxd.fs.syscalls import Disk, Fd, Stat, WriterCheck
 from inboxd.logs import events
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_to_wire
 from inboxd.tasks.outcomes import apply
 from inboxd.tasks.outcomes.callbacks import succeeded
 from inboxd.tasks.process_state.context import WorkerContext
+from inboxd.tasks.sweeps import late_writes
 from inboxd.tasks.sweeps.late_writes import hand_out_late_writes
 
 
@@ -31,6 +34,7 @@ class Filed:
     def __init__(self, root: Path, disk: Disk | None = None, **rules: object) -> None:
         self.spool, self.leases, self.sent, self.changes = Spool.make(root), FakeLeases(), FakePublisher(), FakeChanges()
         self.rules = rules
+        self.disk: Disk | None = None
         self.intake = fake_context.intake(self.spool, self.leases, self.sent, disk or LeaselessDisk(), **rules)
         self.drop(b"x/a.txt", b"first")
 
@@ -47,7 +51,7 @@ class Filed:
 
     def context(self) -> WorkerContext:
         inbox = self.spool.inbox(**self.rules)
-        return fake_context.make_worker_context(inbox, self.leases, self.sent, changes=self.changes)
+        return fake_context.make_worker_context(inbox, self.leases, self.sent, self.disk, changes=self.changes)
 
     def sweep(self) -> list[str]:
         """Sweep, and return the events of the log."""
@@ -154,3 +158,85 @@ def test_another_file_that_got_name_and_inode_of_an_earlier_one_stays(tmp_path: 
 
     assert filed.sweep() == []
     assert filed.spool.files() == {b"done/x/a.txt": b"the second"}
+
+
+class DeniedDisk(LeaselessDisk):
+    """A disk on which one folder of done/ can't be entered, or none of its entries moved."""
+
+    def __init__(self, operation: str) -> None:
+        super().__init__()
+        self.operation = operation
+
+    def stat(self, folder: Fd, name: bytes) -> Stat:
+        if self.operation == "stat" and name == b"denied.txt":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return super().stat(folder, name)
+
+    def rename(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+        if self.operation == "rename" and src == b"denied.txt":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        super().rename(src_at, src, dst_at, dst)
+
+
+@pytest.mark.parametrize("operation", ["stat", "rename"])
+def test_a_file_that_can_not_be_reached_keeps_no_other_from_its_look(tmp_path: Path, operation: str) -> None:
+    filed = Filed(tmp_path / "drop")
+    filed.drop(b"denied.txt", b"first")
+    filed.drop(b"z.txt", b"first")
+    for name in (b"x/a.txt", b"denied.txt", b"z.txt"):
+        filed.append(b"done/" + name)
+    filed.disk = DeniedDisk(operation)
+
+    seen = [event for _ in range(4) for event in filed.sweep()]
+
+    assert seen.count(events.FILE_DENIED) == len(LOOK_SECONDS)
+    assert seen.count(events.FILE_RELEASED) == 2
+    assert {name for name in filed.spool.files() if name.startswith(b"done")} == {b"done/denied.txt"}
+    assert filed.changes.counts["drop", b"denied.txt"] == 0
+    assert filed.changes.files == []
+
+
+def test_files_are_watched_before_they_are_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filed = Filed(tmp_path / "drop")
+    filed.changes.files.clear()
+
+    def die(*_arguments: object, **_options: object) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(apply, "move_to_done", die)
+    with pytest.raises(KeyboardInterrupt):
+        filed.drop(b"b.txt", b"b")
+
+    assert [file.filed for file in filed.changes.files] == [b"b.txt"]
+    assert filed.sweep() == []
+    assert filed.changes.files == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "another user's file"])
+def test_what_has_taken_a_files_name_and_inode_is_left_alone(tmp_path: Path, kind: str) -> None:
+    filed = Filed(tmp_path / "drop")
+    place = filed.spool.where(b"done/x/a.txt")
+    place.unlink()
+    match kind:
+        case "folder":
+            place.mkdir()
+        case "link":
+            place.symlink_to("elsewhere")
+        case _:
+            place.write_bytes(b"own")
+    filed.changes.files = [
+        file._replace(ino=place.lstat().st_ino, uid=file.uid + (kind == "another user's file")) for file in filed.changes.files
+    ]
+
+    assert filed.sweep() == []
+    assert place.is_symlink() or place.exists()
+
+
+def test_on_fuse_the_inode_number_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filed = Filed(tmp_path / "drop")
+    filed.append()
+    filed.changes.files = [file._replace(ino=file.ino + 1) for file in filed.changes.files]
+    mount = Mount(1, "fuse.sshfs", "/")
+    monkeypatch.setattr(late_writes, "find_mount", lambda *_: mount)
+
+    assert filed.sweep() == [events.FILE_CHANGED, events.FILE_RELEASED]
