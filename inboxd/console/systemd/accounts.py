@@ -43,7 +43,7 @@ def _require_safe_path(name: str, root: Path) -> None:
     for folder in (root, *root.parents):
         try:
             status = folder.lstat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         why = ""
         if status.st_uid not in trusted_uids:
