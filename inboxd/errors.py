@@ -15,6 +15,10 @@ class BrokerUnavailable(TransientError):
     """Redis is unreachable, times out, or refuses writes. Whether the last command took effect is unknown."""
 
 
+class NamespaceConflict(BrokerUnavailable):
+    """Another installation, which came first, uses the same namespace in Redis, and would mix up its files with ours."""
+
+
 class FolderUnavailable(TransientError):
     """A folder is missing, was replaced, is full, or denies permission. Its contents are unknown; never treat it as empty."""
 

@@ -11,8 +11,8 @@ from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.counters import Counters
 from inboxd.broker.heartbeat import Heartbeat, write_heartbeat
 from inboxd.broker.inbox_outages import read_inbox_outages
-from inboxd.broker.installations import EVERY_SECONDS, Registration
-from inboxd.errors import BrokerUnavailable, FolderUnavailable
+from inboxd.broker.installations import EVERY_SECONDS, NAMESPACE_REMEDY, Registration
+from inboxd.errors import BrokerUnavailable, FolderUnavailable, NamespaceConflict
 from inboxd.intake.intake import IntakeDeps
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
@@ -51,10 +51,10 @@ class BrokerLink:
         self._started_at = time.time()
         self._retry_seconds = RETRY_SECONDS[0]
 
-    def set_unavailable(self, error: str) -> None:
+    def set_unavailable(self, error: str, remedy: str = "make Redis available") -> None:
         """Record that Redis is unavailable, and schedule the next try."""
         if self.error is None and self._is_main:
-            _log.warning(events.BROKER_UNAVAILABLE, error=error, remedy="make Redis available; until then nothing is claimed")
+            _log.warning(events.BROKER_UNAVAILABLE, error=error, remedy=f"{remedy}; until then nothing is claimed")
         self.error = error
         self.due = time.monotonic() + self._retry_seconds
         self._retry_seconds = min(self._retry_seconds * 2, RETRY_SECONDS[1])
@@ -67,11 +67,14 @@ class BrokerLink:
     def update(self, now: float, inboxes: Iterable[WatchedInbox]) -> bool:
         """Write the heartbeat, read the outages, and return whether Redis has become available again.
 
-        Raises SettingsError at the first contact with Redis if another installation uses the namespace.
+        Raises SettingsError at the first contact with Redis if other hosts need no password for it.
         """
         previous_error, self.due = self.error, now + heartbeat.EVERY_SECONDS
         try:
             self._synchronize(list(inboxes))
+        except NamespaceConflict as error:
+            self.set_unavailable(str(error), NAMESPACE_REMEDY)
+            return False
         except BrokerUnavailable as error:
             self.set_unavailable(str(error))
             return False

@@ -66,7 +66,7 @@ class Daemon:
     def run(self) -> None:
         """Watch first, then scan, so that a file that arrives in between is found. Return after a STOP hint.
 
-        Raises SettingsError if another installation uses the same namespace in Redis.
+        Raises SettingsError if other hosts need no password for Redis.
         """
         try:
             self._start()

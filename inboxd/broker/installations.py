@@ -19,9 +19,10 @@ from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.forgiving import DECODE_ERRORS, finite_number
 from inboxd.broker.server_checks import find_open_doors
 from inboxd.config.settings import Settings
-from inboxd.errors import Finding, SettingsError
+from inboxd.errors import NamespaceConflict, SettingsError
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
+from inboxd.logs.text import escape
 
 KEY = "inboxd:installations"
 EVERY_SECONDS = 10.0
@@ -63,14 +64,15 @@ class Installation:
 
 
 def describe_installation(settings: Settings, file: PurePath) -> Installation:
-    """Return this installation; its id depends on the machine and the settings file."""
+    """Return this installation; its id depends on the machine, the settings file, and ``state_dir``."""
     machine = socket.gethostname()
     try:
         identity = _MACHINE_ID.read_text("ascii", "replace")
     except OSError:
         identity = ""
     path = str(Path(file).resolve())
-    digest = hashlib.blake2b(f"{identity}\0{machine}\0{path}".encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    identifying = f"{identity}\0{machine}\0{path}\0{settings.state_dir}".encode("utf-8", "surrogateescape")
+    digest = hashlib.blake2b(identifying, digest_size=8).hexdigest()
     inboxes = {name: (str(inbox.root), inbox.handler) for name, inbox in settings.inbox.items()}
     return Installation(digest, machine, path, settings.host, inboxes)
 
@@ -105,22 +107,29 @@ class Registration:
     def register(self) -> None:
         """Register, or renew the registration. Raises BrokerUnavailable.
 
-        The first time it raises SettingsError if another one came first, or if other hosts need no password for the server.
-        Once registered it raises no SettingsError: a conflict after a reload is logged, since several hosts may reload in turn.
+        The first time it raises NamespaceConflict while another one is there that came first, and SettingsError if other hosts
+        need no password for the server. Once registered it raises neither: a conflict after a reload is logged, since several
+        hosts may reload in turn.
         """
-        if not self._is_registered and (findings := [finding for finding in find_open_doors(self._settings) if finding.blocks]):
-            raise SettingsError(findings)
         own = self._describe()
-        others = _decode(_call(self._client, _encode(own), own.id))
-        conflict = _first_conflict(own, others)
-        if conflict and not self._is_registered:
+        if not self._is_registered:
+            if findings := [finding for finding in find_open_doors(self._settings) if finding.blocks]:
+                raise SettingsError(findings)
+            _raise_if(find_conflict(self._client, own))
+        conflict = _first_conflict(own, _decode(_call(self._client, _encode(own), own.id)))
+        if conflict and not self._is_registered:  # both began at the same time
             with translate_redis_errors():
                 self._client.hdel(KEY, own.id)
-            raise SettingsError([Finding("redis.namespace", conflict, NAMESPACE_REMEDY)])
+            _raise_if(conflict)
         self._is_registered = True
         if conflict and conflict != self._conflict:
             _log.error(events.INSTALLATION_CONFLICT, why=conflict, remedy=NAMESPACE_REMEDY)
         self._conflict = conflict
+
+
+def _raise_if(conflict: str) -> None:
+    if conflict:
+        raise NamespaceConflict(f"redis.namespace: {conflict}")
 
 
 def _encode(installation: Installation) -> str:
@@ -147,5 +156,6 @@ def _first_conflict(own: Installation, found: Sequence[tuple[float, Installation
     own_rank = next(((since, other.id) for since, other in found if other.id == own.id), (float("inf"), own.id))
     for since, other in sorted(found, key=lambda pair: (pair[0], pair[1].id)):
         if other.id != own.id and (since, other.id) < own_rank and (why := own.conflict_with(other)):
-            return f"the installation of {other.file} on {other.machine} (id {other.id}) uses the same namespace, and {why}"
+            who = f"the installation of {other.file} on {other.machine} (id {other.id})"
+            return escape(f"{who} uses the same namespace, and {why}").replace("\n", "\\n")
     return ""

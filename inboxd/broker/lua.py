@@ -98,6 +98,10 @@ return redis.call('ZRANGE', KEYS[1], 0, -1)
 # KEYS[1] hash of installations, each "first seen, last seen (ms), description"; ARGV ms until one is forgotten, id and
 # description of one to register, or "" -> ids and values
 REGISTER_INSTALLATION = _timed("""
+if redis.call('HLEN', KEYS[1]) > 1000 then redis.call('DEL', KEYS[1]) end
+for _, id in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if redis.call('HSTRLEN', KEYS[1], id) > 1000000 then redis.call('HDEL', KEYS[1], id) end
+end
 local found = redis.call('HGETALL', KEYS[1])
 local since = now
 for i = 1, #found, 2 do

@@ -11,9 +11,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from inboxd.config.strict_modes import find_untrusted
-
-_settings_folders: list[str] = []
+from inboxd.config.trusted_import import append_to_path
 
 
 class UnusableHandlerError(TypeError):
@@ -29,11 +27,7 @@ class ShadowedModule(NamedTuple):
 
 def append_settings_folder(file: Path) -> None:
     """Append the settings file's folder to the import path. As the last entry it can't replace an installed module."""
-    folder = str(file.parent)
-    if folder not in _settings_folders:
-        _settings_folders.append(folder)
-    if folder not in sys.path:
-        sys.path.append(folder)
+    append_to_path(str(file.parent))
 
 
 @lru_cache(maxsize=256)
@@ -43,20 +37,12 @@ def import_handler(name: str) -> Callable[..., Any]:
     Raises ImportError, AttributeError, UnusableHandlerError, or whatever the module raises while it is imported.
     """
     module, _, attribute = name.partition(":")
-    _require_trusted(module.partition(".")[0])
     handler: Any = importlib.import_module(module)
     for part in attribute.split("."):
         handler = getattr(handler, part)
     if why := _why_unusable(handler):
         raise UnusableHandlerError(f"{name} {why}")
     return handler  # type: ignore[no-any-return]  # its signature is not checked
-
-
-def _require_trusted(top_level: str) -> None:
-    """Raise UnusableHandlerError if a module in the settings file's folder can be changed by others."""
-    spec = None if top_level in sys.modules else PathFinder.find_spec(top_level, _settings_folders)
-    if spec is not None and spec.origin and (untrusted := find_untrusted(Path(spec.origin))):
-        raise UnusableHandlerError(f"{untrusted[0].where}: {untrusted[0].problem}")
 
 
 def _why_unusable(handler: object) -> str | None:

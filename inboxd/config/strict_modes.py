@@ -12,17 +12,45 @@ from pathlib import Path
 
 from inboxd.errors import Finding, SettingsError
 
+LINKS_MAX = 40
 STRICT_MODES_VARIABLE = "INBOXD_STRICT_MODES"
 """The environment variable that switches the check off, with the value "no": a file can't say that it is to be trusted."""
 
 
 def find_untrusted(path: Path, environment: Mapping[str, str] = os.environ) -> list[Finding]:
-    """Return a finding for each component of a path, and of the path that its links lead to, that others can change."""
-    if environment.get(STRICT_MODES_VARIABLE) == "no":
+    """Return a finding for each part of a path, and of each path that its links lead to, that others can change."""
+    if environment.get(STRICT_MODES_VARIABLE, "").lower() in ("no", "off", "false", "0"):
         return []
     trusted = trusted_users(environment)
-    components = dict.fromkeys(part for whole in (path.absolute(), path.resolve()) for part in (whole, *whole.parents))
-    return [finding for component in components if (finding := _check(component, trusted))]
+    found = {}
+    for component, is_last_folder in _components(path.absolute()):
+        if finding := _check(component, trusted, may_be_sticky=not is_last_folder):
+            found[component] = finding
+    return list(found.values())
+
+
+def _components(path: Path) -> Iterator[tuple[Path, bool]]:
+    """Yield each folder and link on the way to a file, then the file; and whether it is a folder that a file or a link lies in.
+
+    In such a folder others could put what is read beside it.
+    """
+    rest = [*path.parts[1:]]
+    current, links = Path(path.anchor), 0
+    yield current, not rest[1:]
+    while rest:
+        name = rest.pop(0)
+        current = current.parent if name == ".." else current / name
+        try:
+            target = current.readlink()
+        except OSError:  # no link
+            yield current, len(rest) == 1
+            continue
+        yield current, False
+        links += 1
+        if links > LINKS_MAX:
+            return
+        rest = [*(target.parts[1:] if target.is_absolute() else target.parts), *rest]
+        current = Path(target.anchor) if target.is_absolute() else current.parent
 
 
 def require_trusted(path: Path) -> None:
@@ -38,14 +66,14 @@ def trusted_users(environment: Mapping[str, str]) -> set[int]:
     return {0, caller, *([int(behind_sudo)] if behind_sudo.isdecimal() else [])}
 
 
-def _check(path: Path, trusted: set[int]) -> Finding | None:
+def _check(path: Path, trusted: set[int], *, may_be_sticky: bool) -> Finding | None:
     try:
         status = path.lstat()
     except OSError:
         return None  # who can't look there can't read the file, which is reported
     if stat.S_ISLNK(status.st_mode):
         mode = 0
-    elif stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
+    elif may_be_sticky and stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX:
         mode = 0  # in a sticky folder others can make entries, and can't replace those that are there
     else:
         mode = status.st_mode
@@ -54,21 +82,30 @@ def _check(path: Path, trusted: set[int]) -> Finding | None:
         return Finding(str(path), f"belongs to {_user(status.st_uid)}, who can change what inboxd runs", remedy)
     if mode & stat.S_IWOTH:
         return Finding(str(path), f"everybody can write to it (mode {mode & 0o7777:04o}), and change what inboxd runs", remedy)
-    if mode & stat.S_IWGRP and not is_private_group(status.st_gid, trusted):
+    if mode & stat.S_IWGRP and (_has_access_list(path) or not is_private_group(status.st_gid, trusted)):
         problem = f"the group {_group(status.st_gid)} can write to it (mode {mode & 0o7777:04o}), and change what inboxd runs"
         return Finding(str(path), problem, remedy)
     return None
 
 
+def _has_access_list(path: Path) -> bool:
+    """Return whether a POSIX ACL names further users or groups: then the mode's bits for the group are the ACL's mask."""
+    try:
+        return bool(os.getxattr(path, "system.posix_acl_access", follow_symlinks=False))
+    except (OSError, AttributeError):
+        return False
+
+
 def is_private_group(group: int, trusted: set[int]) -> bool:
-    """Return whether a group is root's, or one that has the name of a trusted user and no other member."""
-    if group == 0:
-        return True
+    """Return whether a group is root's, or has the name of a trusted user; and no other user is in it."""
+    names = set(_names(trusted))
     try:
         entry = grp.getgrgid(group)
     except KeyError:
         return False
-    return any(entry.gr_name == name and set(entry.gr_mem) <= {name} for name in _names(trusted))
+    if group != 0 and entry.gr_name not in names:
+        return False
+    return set(entry.gr_mem) <= names and all(user.pw_name in names for user in pwd.getpwall() if user.pw_gid == group)
 
 
 def _names(users: set[int]) -> Iterator[str]:

@@ -15,8 +15,8 @@ import redis
 from celery.worker import state
 
 from inboxd.broker.connection import translate_redis_errors
-from inboxd.broker.installations import EVERY_SECONDS, Registration
-from inboxd.errors import BrokerUnavailable, SettingsError
+from inboxd.broker.installations import EVERY_SECONDS, NAMESPACE_REMEDY, Registration
+from inboxd.errors import BrokerUnavailable, NamespaceConflict, SettingsError
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.messaging.worker_registry import WorkerRegistry
@@ -28,7 +28,8 @@ CHECK_SECONDS_DEFAULT = 5.0
 EXIT_CODE = 70
 """EX_SOFTWARE: a supervisor that restarts programs only on failure must see a failure."""
 
-EXIT_BAD_SETTINGS = 2
+CONFLICT_SECONDS = 1.0
+"""Interval between two tries to register beside another installation."""
 
 COLD_STOP_SECONDS = 10.0
 """Maximum time for a cold stop, in which the worker requeues its unacknowledged messages; then it is killed."""
@@ -83,14 +84,32 @@ class ConsumerWatchdog:
         threading.Thread(target=self._run, name="consumer-watchdog", daemon=True).start()
 
     def watch(self, consumer: Any) -> None:  # noqa: ANN401 - celery.worker.consumer.Consumer
-        """Check this consumer from now on; call when it has connected.
+        """Check this consumer from now on; call when it has connected. Return once no other installation is in its way.
 
-        Raises SettingsError if another installation uses the same namespace in Redis.
+        Raises SettingsError if other hosts need no password for Redis.
         """
+        self._await_namespace()
         self.record_reply()
         self._consumer = consumer
         self._register(consumer)
         self._service_manager.set_status("consuming")
+
+    def _await_namespace(self) -> None:
+        """Register the installation; wait while one that came first uses the namespace, or until the worker is to stop."""
+        is_logged = False
+        while self._registration and not _is_stopping():
+            try:
+                self._registration.register()
+            except NamespaceConflict as error:
+                if not is_logged:
+                    _log.error(events.INSTALLATION_CONFLICT, why=str(error), remedy=NAMESPACE_REMEDY)
+                    self._service_manager.set_status("waiting: another installation uses the same redis.namespace")
+                is_logged = True
+                time.sleep(CONFLICT_SECONDS)
+            except BrokerUnavailable:  # the consumer meets it, too
+                return
+            else:
+                return
 
     def _run(self) -> None:
         while self.check():
@@ -103,11 +122,7 @@ class ConsumerWatchdog:
         is_silent = self.check_silence(is_busy=consumer is not None and is_busy(consumer))
         if not is_silent:
             self._service_manager.ping_watchdog()
-            try:
-                self._register(consumer)
-            except SettingsError as error:  # Redis was unavailable when the worker started
-                _log.critical(events.INSTALLATION_CONFLICT, why=str(error), remedy="the worker stops")
-                consumer.controller.exitcode = state.should_stop = EXIT_BAD_SETTINGS  # type: ignore[assignment]
+            self._register(consumer)
             self._service_manager.ping_watchdog()  # Redis may have hung since: the next check takes as long once more
         if consumer is None:  # it has not started yet: without pings, the service manager restarts the worker
             return True
@@ -116,7 +131,7 @@ class ConsumerWatchdog:
 
     def _register(self, consumer: Any) -> None:  # noqa: ANN401
         if self._registry and consumer is not None and not self._is_broker_unavailable:
-            with contextlib.suppress(BrokerUnavailable):
+            with contextlib.suppress(BrokerUnavailable, SettingsError):  # after the next connection they are raised again
                 self._registry.register(consumed_queues(consumer))
                 if self._registration:
                     self._registration.register()
@@ -145,14 +160,17 @@ def is_busy(consumer: Any) -> bool:  # noqa: ANN401 - celery.worker.consumer.Con
 
     The worker is stopping, the consumer is connecting or consumes from no queue, or the pool has no free slot.
     """
-    # exit code 0 requests a stop, too, and equals False
-    is_stopping = any(code is not None and code is not False for code in (state.should_stop, state.should_terminate))
     return (
-        is_stopping
+        _is_stopping()
         or consumer.is_connecting
         or not consumed_queues(consumer)
         or len(state.reserved_requests) >= _count_slots(consumer)
     )
+
+
+def _is_stopping() -> bool:
+    # exit code 0 requests a stop, too, and equals False
+    return any(code is not None and code is not False for code in (state.should_stop, state.should_terminate))
 
 
 def consumed_queues(consumer: Any) -> Collection[str]:  # noqa: ANN401

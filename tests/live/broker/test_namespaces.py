@@ -46,7 +46,7 @@ def test_each_namespace_has_its_own_files_and_every_key_and_channel_its_prefix(m
 
 
 @pytest.mark.parametrize("difference", ["root", "handler"])
-def test_a_second_installation_with_other_settings_is_refused_with_the_host_and_root_of_the_first(
+def test_a_second_installation_with_other_settings_waits_and_names_the_host_and_root_of_the_first(
     make_stand: MakeStand, difference: str
 ) -> None:
     first = make_stand({"drop": {}}).start()
@@ -54,17 +54,33 @@ def test_a_second_installation_with_other_settings_is_refused_with_the_host_and_
     second = on_the_same_server(make_stand, first, {"drop": handler})
     first.wait_until(lambda: first.client.hlen("inboxd:installations"))
 
-    second.watcher.spawn()
+    second.drop(b"mine", b"content")
+    second.watcher.start()
     second.worker.spawn()
-    codes = second.watcher.wait(60), second.worker.wait(60)
+    second.wait_until(lambda: second.log_events("broker_unavailable") and second.log_events("installation_conflict"))
 
-    assert codes == (2, 2)
     for text in (second.watcher.text(), second.worker.text()):
         assert str(first.settings_file) in text
         assert str(first.root()) in text
         assert "redis.namespace" in text
     first.drop(b"later", b"content")
     first.wait_until(lambda: first.path("done", b"later").exists())
+    assert second.names("inbox") == {b"mine"}
+    assert second.worker.running
+    for program in (first.watcher, first.worker, first.beat):
+        program.stop()
+    first.client.delete("inboxd:installations")  # instead of 35 s, in which it is forgotten
+    second.wait_until(lambda: second.path("done", b"mine").exists())
+
+
+def test_a_worker_that_waits_stops_at_sigterm(make_stand: MakeStand) -> None:
+    first = make_stand({"drop": {}}).start()
+    second = on_the_same_server(make_stand, first, {"drop": {}})
+    first.wait_until(lambda: first.client.hlen("inboxd:installations"))
+    second.worker.spawn()
+    second.wait_until(lambda: second.log_events("installation_conflict"))
+
+    assert second.worker.stop(30) == 0
 
 
 def test_a_helper_with_the_same_settings_is_no_second_installation(make_stand: MakeStand) -> None:

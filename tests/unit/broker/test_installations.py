@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from inboxd.broker.installations import KEY, Installation, Registration, describe_installation, find_conflict
 from inboxd.config.settings import Settings
-from inboxd.errors import SettingsError
+from inboxd.errors import NamespaceConflict
 
 DROP = {"drop": ("/srv/drop", "shop:order")}
 FIRST = Installation("1", "alpha", "/etc/a.toml", "alpha", DROP)
@@ -41,7 +41,7 @@ def test_installations_with_the_same_inbox_and_other_settings_conflict(
     assert bool(conflict) == bool(why)
     if why:
         assert "/etc/a.toml on alpha (id 1)" in conflict
-        with pytest.raises(SettingsError, match=r"redis\.namespace"):
+        with pytest.raises(NamespaceConflict, match=r"redis\.namespace"):
             registration(valkey, valkey_url, other).register()
         assert valkey.hkeys(KEY) == [b"1"]
     else:
@@ -56,7 +56,7 @@ def test_the_first_one_is_not_refused_by_a_later_one(valkey: redis.Redis, valkey
 
     registration(valkey, valkey_url, changed).register()  # it restarts with other settings: its neighbour came later
 
-    with pytest.raises(SettingsError):
+    with pytest.raises(NamespaceConflict):
         registration(valkey, valkey_url, Installation("2", "beta", "/b", "beta", DROP)).register()
 
 
@@ -98,3 +98,19 @@ def test_its_id_depends_on_the_settings_file(tmp_path: Path) -> None:
     settings = Settings(host="here", inbox={"drop": {"root": str(tmp_path)}})
     ids = {describe_installation(settings, tmp_path / name).id for name in ("a", "b", "a")}
     assert len(ids) == 2
+
+
+def test_a_huge_entry_and_a_flood_are_removed(valkey: redis.Redis, valkey_url: str) -> None:
+    valkey.hset(KEY, "huge", b"1 99999999999999 [" + b"[]," * 400_000)
+    registration(valkey, valkey_url, FIRST).register()
+    assert valkey.hkeys(KEY) == [b"1"]
+
+    valkey.hset(KEY, mapping={str(number): "junk" for number in range(1001)})
+    registration(valkey, valkey_url, FIRST).register()
+    assert valkey.hkeys(KEY) == [b"1"]
+
+
+def test_a_forged_root_can_not_write_a_line_of_its_own(valkey: redis.Redis, valkey_url: str) -> None:
+    registration(valkey, valkey_url, Installation("0", "m\nok", "/a\nb", "alpha", {"drop": ("/x\ny", "a:b")})).register()
+
+    assert "\n" not in find_conflict(valkey, FIRST)

@@ -46,26 +46,28 @@ def test_one_that_others_can_write_to_is_not(file: Path, change: Callable[[Path]
     assert "INBOXD_STRICT_MODES=no" in str(raised.value)
 
 
-def test_a_folder_that_is_sticky_is_trusted(file: Path) -> None:
-    file.parent.chmod(0o1777)
-
+def test_a_sticky_folder_is_trusted_above_the_settings_folder_only(file: Path) -> None:
+    file.parent.parent.chmod(0o1777)
     assert find_untrusted(file) == []
 
+    file.parent.chmod(0o1777)  # others could put modules there
+    assert [finding.where for finding in find_untrusted(file)] == [str(file.parent)]
 
-def test_the_group_may_write_only_if_it_is_the_callers_own(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file.chmod(0o664)
-    monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid)
-    name = pwd.getpwuid(file.stat().st_uid).pw_name
 
-    def found(group: grp.struct_group) -> bool:
-        monkeypatch.setattr(grp, "getgrgid", lambda _gid: group)
-        monkeypatch.setattr(Path, "lstat", lambda path: Path.stat(path, follow_symlinks=False))
-        return not strict_modes.is_private_group(4711, {file.stat().st_uid})
+def test_the_group_may_write_only_if_it_is_the_callers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    user = pwd.getpwuid(os.getuid())
 
-    assert not found(grp.struct_group((name, "x", 4711, [])))
-    assert not found(grp.struct_group((name, "x", 4711, [name])))
-    assert found(grp.struct_group((name, "x", 4711, [name, "eve"])))
-    assert found(grp.struct_group(("staff", "x", 4711, [])))
+    def is_private(name: str, members: list[str], others: list[str]) -> bool:
+        monkeypatch.setattr(grp, "getgrgid", lambda _gid: grp.struct_group((name, "x", 4711, members)))
+        entries = [pwd.struct_passwd((other, "x", 9, 4711, "", "/", "/bin/sh")) for other in others]
+        monkeypatch.setattr(pwd, "getpwall", lambda: entries)
+        return strict_modes.is_private_group(4711, {user.pw_uid})
+
+    assert is_private(user.pw_name, [], [user.pw_name])
+    assert is_private(user.pw_name, [user.pw_name], [])
+    assert not is_private(user.pw_name, [user.pw_name, "eve"], [])
+    assert not is_private(user.pw_name, [], ["eve"])
+    assert not is_private("staff", [], [])
 
 
 def test_a_link_is_followed_and_both_paths_count(file: Path, tmp_path: Path) -> None:
@@ -80,6 +82,36 @@ def test_a_link_is_followed_and_both_paths_count(file: Path, tmp_path: Path) -> 
     file.parent.chmod(0o755)
     elsewhere.chmod(0o777)
     assert [finding.where for finding in find_untrusted(link)] == [str(elsewhere)]
+
+
+def test_each_link_of_a_chain_counts(file: Path, tmp_path: Path) -> None:
+    first, middle = tmp_path / "first", tmp_path / "middle"
+    for folder in (first, middle):
+        folder.mkdir(mode=0o755)
+    (middle / "m.toml").symlink_to(f"../{file.parent.name}/{file.name}")
+    (first / "f.toml").symlink_to(middle / "m.toml")
+    assert find_untrusted(first / "f.toml") == []
+
+    middle.chmod(0o777)
+    assert [finding.where for finding in find_untrusted(first / "f.toml")] == [str(middle)]
+
+
+def test_a_loop_of_links_ends(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+
+    assert find_untrusted(tmp_path / "a") == []
+
+
+def test_an_access_list_makes_the_bits_of_the_group_those_of_everybody_in_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.chmod(0o664)
+    monkeypatch.setattr(strict_modes, "is_private_group", lambda *_: True)
+    assert find_untrusted(file) == []
+
+    monkeypatch.setattr(os, "getxattr", lambda *_, **__: b"\2")
+    assert file in [Path(finding.where) for finding in find_untrusted(file)]
 
 
 def test_another_users_file_is_not_trusted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
