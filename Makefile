@@ -99,7 +99,7 @@ test-systemd: $(VENV)/.installed-dev $(WHEELS)/.filled build/redis $(filter-out 
 
 .PHONY: fuzz
 fuzz: $(VENV)/.installed-dev ## feed a million malformed inputs to the decoders of messages, leases, outcomes, notes, logs and settings
-	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-55000} $(BIN)/python -m pytest -n 2 --dist worksteal tests/fuzz $(ARGS)
+	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-60000} $(BIN)/python -m pytest -n 2 --dist worksteal tests/fuzz $(ARGS)
 
 .PHONY: drill
 drill: $(VENV)/.installed-dev ## drop thousands of files while programs are killed, Redis is flushed, (with bindfs and cc) a mount hangs and clocks jump; print a ledger

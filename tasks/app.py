@@ -7,6 +7,7 @@ from typing import Any
 from celery import Celery
 from celery.loaders.base import BaseLoader
 
+from inboxd.broker.connection import require_own_socket
 from inboxd.config.handler_import import append_settings_folder
 from inboxd.config.loading import find_settings, load_settings
 from inboxd.config.settings import Settings
@@ -26,6 +27,7 @@ class Loader(BaseLoader):
         try:
             file = find_settings()
             self.settings = load_settings(file)
+            require_own_socket(self.settings)
         except SettingsError as error:
             sys.stderr.write(f"inboxd can't start:\n{error}\n")
             raise SystemExit(2) from None

@@ -6,7 +6,7 @@ import sys
 from dataclasses import replace
 from types import FrameType
 
-from inboxd.broker.connection import blocking_seconds_max, make_client
+from inboxd.broker.connection import blocking_seconds_max, make_client, require_own_socket
 from inboxd.broker.counters import Counters, Tally
 from inboxd.broker.installations import Registration, describe_installation
 from inboxd.broker.leases import Leases
@@ -37,6 +37,7 @@ def main() -> int:
         settings = load_settings(file)
         configure_logging(settings.log, program="watcher", environment=os.environ)
         require_no_problems(settings, handlers=False)
+        require_own_socket(settings)
     except SettingsError as error:
         sys.stderr.write(f"inboxd can't start:\n{error}\n")
         return 2

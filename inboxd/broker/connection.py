@@ -1,9 +1,10 @@
 """Redis addresses and clients, built from the ``redis.*`` settings; and the translation of redis-py's errors."""
 
 import hashlib
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import redis
@@ -12,7 +13,7 @@ from redis.retry import Retry
 
 from inboxd.broker.forgiving import ForgivingRedis
 from inboxd.config.settings import Settings
-from inboxd.errors import BrokerUnavailable
+from inboxd.errors import BrokerUnavailable, Finding, SettingsError
 
 SOCKET_PATH_BYTES_MAX = 100
 """Maximum length of the embedded server's socket path: Linux allows 108 bytes, and the server appends a suffix at its start."""
@@ -56,8 +57,21 @@ def celery_broker_url(settings: Settings) -> str:
     return url
 
 
+def require_own_socket(settings: Settings) -> None:
+    """Raise SettingsError if a socket outside state_dir, in /tmp, is in a folder that another user than its owner has made."""
+    folder = Path(embedded_socket_path(settings).parent)
+    if not uses_embedded_server(settings) or folder.is_relative_to(settings.state_dir):
+        return
+    with suppress(FileNotFoundError):
+        status, owner = folder.lstat(), Path(settings.state_dir).stat().st_uid
+        if status.st_uid != owner or not stat.S_ISDIR(status.st_mode):
+            problem = f"{folder}, where the socket is to be, does not belong to its owner"
+            raise SettingsError([Finding(f"state_dir = {settings.state_dir}", problem, "set a shorter state_dir")])
+
+
 def make_client(settings: Settings) -> redis.Redis:
     """Return a client that connects on first use, applies the settings' timeouts to each call, and returns bytes."""
+    require_own_socket(settings)
     client = ForgivingRedis.from_url(
         broker_url(settings),
         socket_connect_timeout=settings.redis.connect_timeout_seconds,

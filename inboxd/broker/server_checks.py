@@ -17,6 +17,8 @@ from inboxd.broker.connection import broker_url, translate_redis_errors, without
 from inboxd.config.settings import Settings
 from inboxd.errors import Finding
 
+_SECRETS = ("username", "password", "ssl_certfile", "ssl_keyfile")
+"""What a stranger does not have, of a URL's query."""
 _REMEDY = (
     "leave redis.url empty, and inboxd runs a server of its own that only its group can reach; or set a password (requirepass, "
     "or a user made by `inboxd redis-acl`) and write it into the URL; or say redis.allow_no_password = true"
@@ -43,7 +45,7 @@ def find_open_doors(settings: Settings) -> Iterator[Finding]:
                 )
                 yield Finding(where, problem, "set unixsocketperm 770 and a group for those who may", blocks=False)
     elif lets_in_without_password(settings):
-        is_local = all(address.is_loopback for address in _addresses(parts.hostname or "localhost"))
+        is_local = all(map(_is_loopback, _addresses(parts.hostname or "localhost")))
         whose = "every local user" if is_local else "everybody in the network"
         problem = f"{whose} can connect without a password: they can read the files in messages, and forge outcomes"
         yield Finding(where, problem, _REMEDY, blocks=not is_local)
@@ -52,7 +54,7 @@ def find_open_doors(settings: Settings) -> Iterator[Finding]:
 def lets_in_without_password(settings: Settings) -> bool:
     """Return whether the server answers a client that gives no password; False if it does not answer at all."""
     parts = urlsplit(broker_url(settings))
-    query = urlencode([(key, value) for key, value in parse_qsl(parts.query) if key not in ("username", "password")])
+    query = urlencode([(key, value) for key, value in parse_qsl(parts.query) if key not in _SECRETS])
     url = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}?{query}"
     timeouts = {
         "socket_connect_timeout": settings.redis.connect_timeout_seconds,
@@ -75,6 +77,11 @@ def _find_eviction(client: redis.Redis, settings: Settings) -> Iterator[Finding]
         )
         where = f"redis.url, {without_password(broker_url(settings))}"
         yield Finding(where, problem, "set maxmemory-policy noeviction", blocks=False)
+
+
+def _is_loopback(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def _addresses(host: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:

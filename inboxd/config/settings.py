@@ -39,11 +39,17 @@ def _check_redis_url(value: str) -> str:
     return value
 
 
+def _check_namespace(value: str) -> str:
+    if value and (not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", value) or value.startswith(("inboxd", "celery-task-meta"))):
+        raise ValueError("a namespace has up to 32 of a-z, 0-9, - and _, and does not begin with inboxd or celery-task-meta")
+    return value
+
+
 class Redis(Section):
     """Address, timeouts and expiry times of the broker and result store."""
 
     url: Annotated[str, AfterValidator(_check_redis_url)] = ""
-    namespace: Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,31})?$")] = ""
+    namespace: Annotated[str, AfterValidator(_check_namespace)] = ""
     allow_no_password: bool = False
     connect_timeout_seconds: Interval = 2.0
     socket_timeout_seconds: Interval = 5.0

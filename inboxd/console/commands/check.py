@@ -6,11 +6,11 @@ import click
 
 from inboxd.broker.connection import broker_url, make_client, without_password
 from inboxd.broker.installations import NAMESPACE_REMEDY, describe_installation, find_conflict
-from inboxd.broker.server_checks import find_server_problems
+from inboxd.broker.server_checks import find_open_doors, find_server_problems
 from inboxd.config.settings import Settings
 from inboxd.console.options import read_settings, settings_option
 from inboxd.console.output import echo
-from inboxd.console.ping import ping_broker
+from inboxd.console.ping import PingResult, ping_broker
 from inboxd.console.systemd import sandbox
 from inboxd.console.systemd.install_paths import system_paths
 from inboxd.console.up.server_address import parse_local_address
@@ -26,11 +26,12 @@ from inboxd.service import preflight
 def check(settings_file: Path | None, no_broker: bool, no_folders: bool, no_sandbox: bool) -> None:
     """Check the settings and the folders. Every problem is printed; exit code 2 if one prevents a start."""
     file, settings = read_settings(settings_file)
-    note = "" if no_broker else _describe_broker(settings)
+    answer = None if no_broker else ping_broker(settings)
+    note = "" if answer is None else _describe_broker(settings, answer)
     findings = [
         *preflight.find_problems(settings, folders=not no_folders),
         *([] if no_sandbox else sandbox.find_missing_roots(settings, system_paths(), file)),
-        *([] if no_broker else _check_server(file, settings)),
+        *(_check_server(file, settings) if answer else []),
     ]
     if any(finding.blocks for finding in findings):
         raise SettingsError(findings)
@@ -43,19 +44,22 @@ def check(settings_file: Path | None, no_broker: bool, no_folders: bool, no_sand
 
 
 def _check_server(file: Path, settings: Settings) -> list[Finding]:
-    """Return what is wrong with Redis, and another installation that conflicts with this one; [] if Redis does not answer."""
+    """Return what is wrong with a Redis that answers, and another installation that conflicts with this one."""
+    found = list(find_open_doors(settings))
     try:
         with make_client(settings) as client:
-            conflict = find_conflict(client, describe_installation(settings, file))
-            found = find_server_problems(client, settings)
-    except BrokerUnavailable:
-        return []
-    return [*found, *([Finding("redis.namespace", conflict, NAMESPACE_REMEDY)] if conflict else [])]
+            found += find_server_problems(client, settings)[len(found) :]
+            if conflict := find_conflict(client, describe_installation(settings, file)):
+                found.append(Finding("redis.namespace", conflict, NAMESPACE_REMEDY))
+    except BrokerUnavailable as error:
+        remedy = "give the user the rights that `inboxd redis-acl` prints, and the server room for what it is to keep"
+        found.append(Finding(f"redis.url, {without_password(broker_url(settings))}", str(error), remedy))
+    return found
 
 
-def _describe_broker(settings: Settings) -> str:
+def _describe_broker(settings: Settings, answer: PingResult) -> str:
     """Return a sentence that says whether Redis answers: a note, no problem, since Redis may be started later."""
-    url, answer = broker_url(settings), ping_broker(settings)
+    url = broker_url(settings)
     hint = " (`inboxd up` starts a server there)" if parse_local_address(url) else ""
     state = "answers" if answer else f"does not answer{hint}: {answer.error}"
     return f"note: the broker at {without_password(url)} {state}"

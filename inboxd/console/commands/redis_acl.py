@@ -1,5 +1,6 @@
 """`inboxd redis-acl`: print a user for Redis that has the rights that inboxd needs, and no others."""
 
+import re
 import secrets
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -9,6 +10,7 @@ import click
 from inboxd.broker.acl import acl_rules
 from inboxd.console.options import read_settings, settings_option
 from inboxd.console.output import echo
+from inboxd.errors import Finding, SettingsError
 
 USER = "inboxd"
 
@@ -22,14 +24,20 @@ def redis_acl(settings_file: Path | None) -> None:
     to stderr. The rights are for the keys of redis.namespace; set one if other programs use the same database. Load the line
     with `ACL SETUSER` or from the file that the server's setting `aclfile` names, then `ACL LOAD`.
     """
-    _, settings = read_settings(settings_file)
-    parts = urlsplit(settings.redis.url or "redis://localhost:6379/0")
+    file, settings = read_settings(settings_file)
+    url = settings.redis.url or "redis://localhost:6379/0"
+    parts = urlsplit(url)
     query = {key: values[-1] for key, values in parse_qs(parts.query).items()}
     user = unquote(parts.username or query.get("username", "")) or USER
-    password = unquote(parts.password or query.get("password", ""))
-    path_db = parts.path.strip("/") if parts.scheme != "unix" else ""
-    db = int(query.get("db") or path_db or 0)
-    echo(f"user {user} {' '.join(acl_rules(settings.redis.namespace, password or (new := secrets.token_urlsafe(24)), db))}")
-    if not password:
-        address = f"{parts.hostname or ''}:{parts.port or 6379}" if parts.scheme != "unix" else ""
-        echo(f"redis.url = {parts.scheme}://{quote(user)}:{new}@{address}{parts.path}", err=True)
+    password = unquote(parts.password or query.get("password", "")) or secrets.token_urlsafe(24)
+    database = query.get("db") or (parts.path.strip("/") if parts.scheme != "unix" else "") or "0"
+    if not re.fullmatch(r"[^\s\x00-\x1f]+", user) or not (database.isascii() and database.isdecimal()):
+        remedy = "name a user without spaces, and the database by its number"
+        raise SettingsError(
+            [Finding(f"redis.url ({file})", f"the user {user!r} or the database {database!r} is invalid", remedy)]
+        )
+    echo(f"user {user} {' '.join(acl_rules(settings.redis.namespace, password, int(database)))}")
+    if not (parts.password or "password" in query):
+        scheme, _, rest = url.partition("://")
+        rest = rest[rest.find("@") + 1 :] if parts.username else rest
+        echo(f"redis.url = {scheme}://{quote(user, safe='')}:{password}@{rest}", err=True)

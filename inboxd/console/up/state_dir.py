@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from inboxd.config.settings import Settings
+from inboxd.config.strict_modes import require_trusted
 from inboxd.errors import Finding, SettingsError
 
 STATE_DIR_REMEDY = "make its folder writable, or set state_dir to another path"
@@ -19,7 +20,8 @@ def locked_state_dir(settings: Settings) -> Iterator[None]:
     path = Path(settings.state_dir) / "up.lock"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        require_trusted(path)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise SettingsError([Finding(str(path), f"can't be written: {error.strerror}", STATE_DIR_REMEDY)]) from error
     try:

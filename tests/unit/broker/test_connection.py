@@ -27,7 +27,7 @@ from inboxd.broker.connection import (
     uses_embedded_server,
 )
 from inboxd.config.settings import Settings
-from inboxd.errors import BrokerUnavailable
+from inboxd.errors import BrokerUnavailable, SettingsError
 from inboxd.messaging.celery_app import make_app
 
 ODD_NAMES = ["plain", "with space", "50%", "a%20b", "#1?x=y&z", "ü+é", "a@b:c", "semi;colon"]
@@ -238,3 +238,20 @@ def test_a_namespace_precedes_the_keys_of_every_command(valkey: redis.Redis, val
     assert valkey.dbsize() == 0
     assert client.ping()
     assert client.info("memory")["maxmemory_policy"] == "noeviction"
+
+
+def test_a_socket_outside_state_dir_must_be_in_a_folder_of_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(state_dir=tmp_path / ("long " * 30))
+    Path(settings.state_dir).mkdir()
+    folder = Path(embedded_socket_path(settings)).parent
+    monkeypatch.setattr(connection, "embedded_socket_path", lambda _settings: PurePath(tmp_path / "planted" / "valkey.sock"))
+    make_client(settings).close()  # nothing is there yet
+
+    (tmp_path / "planted").mkdir()
+    make_client(settings).close()
+    assert folder.parent == Path("/tmp")
+
+    (tmp_path / "planted").rmdir()
+    (tmp_path / "planted").symlink_to(tmp_path)
+    with pytest.raises(SettingsError, match="set a shorter state_dir"):
+        make_client(settings)

@@ -99,3 +99,12 @@ def test_an_eviction_policy_is_a_finding(port: int) -> None:
 def test_sentinel_is_refused_with_a_reason(url: str) -> None:
     with pytest.raises(ValueError, match="Sentinel is not supported: after a failover"):
         Settings(redis={"url": url})
+
+
+@pytest.mark.parametrize(
+    ("address", "is_local"), [("127.0.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True), ("0.0.0.0", False)]
+)
+def test_which_addresses_are_of_this_host(port: int, monkeypatch: pytest.MonkeyPatch, address: str, is_local: bool) -> None:
+    monkeypatch.setattr(server_checks, "_addresses", lambda _host: [ipaddress.ip_address(address)])
+
+    assert [finding.blocks for finding in problems(f"redis://localhost:{port}")] == [not is_local]

@@ -42,6 +42,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text('[inbox.drop]\nroot = "drop"\n')
     preflight.create_folders(load_settings(path))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INBOXD_SETTINGS", str(tmp_path / "settings.toml"))  # for root, the current folder does not count
     return path
 
 

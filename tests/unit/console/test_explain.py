@@ -327,6 +327,7 @@ class TestCommand:
         path = spool.root.parent / "settings.toml"
         path.write_text(f'redis.url = "{valkey_url}"\n[inbox.drop]\nroot = "drop"\n')
         monkeypatch.chdir(path.parent)
+        monkeypatch.setenv("INBOXD_SETTINGS", str(path))  # for root, the current folder does not count
 
     def test_a_hostile_name_is_shown_on_one_line(self, spool: Spool) -> None:
         drop_and_fail(spool, HOSTILE, "no total")

@@ -153,3 +153,44 @@ def test_redis_acl_keeps_the_password_of_the_url_to_itself(file: Path) -> None:
     assert "secret" not in result.stdout
     assert result.stderr == ""
     assert "&/3.inboxd.pidbox" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("url", "printed"),
+    [
+        ("redis://[::1]:6379/3", "redis://inboxd:"),
+        ("rediss://db.example:6379/0?ssl_ca_certs=/ca.crt", "@db.example:6379/0?ssl_ca_certs=/ca.crt"),
+        ("unix:///run/r.sock?db=3", "@/run/r.sock?db=3"),
+        ("redis://bob@h:6379/0?db=5", "redis://bob:"),
+    ],
+)
+def test_redis_acl_prints_a_url_with_all_of_the_old_one(file: Path, url: str, printed: str) -> None:
+    file.write_text(f'redis.url = "{url}"\n' + file.read_text())
+
+    result = run("redis-acl", "--settings", file)
+
+    assert printed in result.stderr
+    assert result.stderr.strip().endswith(url.partition("://")[2].rpartition("bob@")[2])
+
+
+@pytest.mark.parametrize("url", ["redis://us%20er@h/0", "redis://h/x", "redis://h/0?db=-1"])
+def test_redis_acl_refuses_what_makes_no_line(file: Path, url: str) -> None:
+    file.write_text(f'redis.url = "{url}"\n' + file.read_text())
+
+    result = run("redis-acl", "--settings", file)
+
+    assert result.exit_code == 2
+    assert "name a user without spaces" in result.stderr
+
+
+def test_check_fails_if_the_user_may_not_do_what_inboxd_does(file: Path, valkey: redis.Redis, valkey_url: str) -> None:
+    valkey.execute_command("ACL", "SETUSER", "bot", "on", ">secret", "~other:*", "+@all")
+    url = valkey_url.replace("unix://", "unix://bot:secret@")
+    file.write_text(f'redis.url = "{url}"\n' + file.read_text())
+    preflight.create_folders(load_settings(file))
+
+    result = run("check", "--settings", file)
+
+    valkey.execute_command("ACL", "DELUSER", "bot")
+    assert result.exit_code == 2
+    assert "`inboxd redis-acl`" in result.stderr

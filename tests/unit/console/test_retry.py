@@ -32,6 +32,7 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.write_text('[inbox.one]\nroot = "one"\n[inbox.two]\nroot = "two"\n')
     preflight.create_folders(load_settings(path))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("INBOXD_SETTINGS", str(tmp_path / "settings.toml"))  # for root, the current folder does not count
     return path
 
 
