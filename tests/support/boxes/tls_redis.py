@@ -55,9 +55,10 @@ def _make_certificates(box: Box, address: str) -> None:
     """Make an authority, and a certificate of its for the address."""
     script = f"""
 cd {FOLDER}
-openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj '/CN=Test CA' -keyout ca.key -out ca.crt
+openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj '/CN=Test CA' -keyout ca.key -out ca.crt \\
+  -addext 'basicConstraints=critical,CA:TRUE' -addext 'keyUsage=critical,keyCertSign,cRLSign'
 openssl req -newkey rsa:2048 -nodes -subj '/CN={address}' -keyout server.key -out server.csr
-printf 'subjectAltName=IP:{address}' >extensions
+printf 'subjectAltName=IP:{address}\\nauthorityKeyIdentifier=keyid\\nsubjectKeyIdentifier=hash\\n' >extensions
 openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 30 -extfile extensions -out server.crt
 """
     box.run("sh", "-euc", script)
