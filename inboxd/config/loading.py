@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import socket
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -117,8 +118,15 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:  # no
     except ValidationError as error:
         raise SettingsError(list(_to_findings(error, lambda loc: _name_source(loc, file, overrides)))) from None
     except (ValueError, RecursionError) as error:  # tomllib's error, but also a number of thousands of digits
-        raise SettingsError([Finding(str(file), f"is not valid TOML: {error}", "correct that line")]) from None
+        raise SettingsError([_describe_syntax_error(file, error)]) from None
     return _resolve_paths(settings, file.parent)
+
+
+def _describe_syntax_error(file: Path, error: Exception) -> Finding:
+    if file.read_bytes().startswith(BOM_UTF8):
+        problem = "begins with a byte order mark, which TOML does not allow"
+        return Finding(str(file), problem, "save the file as UTF-8 without one")
+    return Finding(str(file), f"is not valid TOML: {error}", "correct that line")
 
 
 def read_credential(environment: Mapping[str, str] = os.environ) -> tuple[Path, str] | None:
@@ -195,7 +203,9 @@ def _key_of(loc: tuple[str | int, ...]) -> tuple[str, ...]:
 def _to_finding(error_type: str, loc: tuple[str, ...], message: str, value: object, source: str) -> Finding:
     key = ".".join(loc)
     if error_type == "extra_forbidden" or loc[2:] == ("name",):
-        return Finding(f"{key} ({source})", "is not a known setting", _suggest(loc[-1], _known_keys(loc), "remove it"))
+        where = _find_table(loc)
+        remedy = f"move it to {where}" if where else _suggest(loc[-1], _known_keys(loc), "remove it")
+        return Finding(f"{key} ({source})", "is not a known setting here" if where else "is not a known setting", remedy)
     if error_type == "missing":
         return Finding(f"{key} ({source})", "is missing", "set it")
     problem = message.removeprefix("Value error, ")
@@ -222,6 +232,17 @@ def _known_keys(loc: tuple[str, ...]) -> list[str]:
     if loc[0] == "inbox":
         return [key for key in Inbox.model_fields if key != "name"]
     return list(_TABLES[loc[0]].model_fields) if loc[0] in _TABLES else []
+
+
+def _find_table(loc: tuple[str, ...]) -> str:
+    """Return where a key belongs that is in the wrong table, "" if it is known nowhere, or in several places."""
+    key, own = loc[-1], loc[0] if len(loc) > 1 else ""
+    tables = [f"[{name}]" for name, model in _TABLES.items() if key in model.model_fields and name != own]
+    if key in Inbox.model_fields and key not in Rules.model_fields and own != "inbox" and key != "name":
+        tables.append("[inbox.NAME]")
+    if key in Settings.model_fields and own:
+        tables.append("the top of the file, before the first table")
+    return " or ".join(tables)
 
 
 def _suggest(key: str, known_keys: list[str], fallback: str) -> str:

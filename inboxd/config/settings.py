@@ -5,14 +5,18 @@ import re
 from pathlib import PurePath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Seconds = Annotated[float, Field(ge=0, le=86_400 * 30, allow_inf_nan=False)]
-Interval = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+from inboxd.config.units import expand_home, to_bytes, to_days, to_list, to_seconds
+
+Seconds = Annotated[float, BeforeValidator(to_seconds), Field(ge=0, le=86_400 * 30, allow_inf_nan=False)]
+Interval = Annotated[float, BeforeValidator(to_seconds), Field(gt=0, le=86_400, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
-Bytes = Annotated[int, Field(ge=0)]
-Days = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Bytes = Annotated[int, BeforeValidator(to_bytes), Field(ge=0)]
+Days = Annotated[float, BeforeValidator(to_days), Field(ge=0, allow_inf_nan=False)]
+Patterns = Annotated[tuple[str, ...], BeforeValidator(to_list)]
+Folder = Annotated[PurePath, AfterValidator(expand_home)]
 
 HARD_LIMIT_GRACE_SECONDS = 10
 """Time between the soft limit, which raises in the handler, and the hard limit, which kills its process, in seconds."""
@@ -53,15 +57,15 @@ class Redis(Section):
     allow_no_password: bool = False
     connect_timeout_seconds: Interval = 2.0
     socket_timeout_seconds: Interval = 5.0
-    visibility_timeout_seconds: Annotated[int, Field(ge=60)] = 3600
-    result_expires_seconds: Annotated[int, Field(ge=600)] = 86_400
+    visibility_timeout_seconds: Annotated[int, BeforeValidator(to_seconds), Field(ge=60)] = 3600
+    result_expires_seconds: Annotated[int, BeforeValidator(to_seconds), Field(ge=600)] = 86_400
 
 
 class Work(Section):
     """Concurrency, leases and timeouts of workers."""
 
     concurrency: Annotated[int, Field(ge=0, le=1024)] = 0
-    lease_seconds: Annotated[float, Field(ge=3, le=3600)] = 15.0
+    lease_seconds: Annotated[float, BeforeValidator(to_seconds), Field(ge=3, le=3600)] = 15.0
     crashes_max: Count = 3
     outage_seconds: Seconds = 120.0
     silent_seconds: Seconds = 60.0
@@ -69,7 +73,7 @@ class Work(Section):
     child_files_max: Annotated[int, Field(ge=16, le=100_000)] = 256
     child_memory_max: Bytes = 0
     remote_control: Literal["read", "all"] = "read"
-    writable: tuple[PurePath, ...] = ()
+    writable: tuple[Folder, ...] = ()
 
 
 class Sweep(Section):
@@ -86,7 +90,7 @@ class Log(Section):
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console", "journal"] = "auto"
-    files: tuple[PurePath, ...] = ()
+    files: tuple[Folder, ...] = ()
 
 
 def parse_address(listen: str) -> tuple[str, int]:
@@ -119,10 +123,10 @@ class Rules(Section):
 
     handler: Annotated[str, AfterValidator(_check_handler_name)] = "inboxd.handlers:describe"
     # selection
-    include: tuple[str, ...] = ("*",)
-    exclude: tuple[str, ...] = ()
+    include: Patterns = ("*",)
+    exclude: Patterns = ()
     case_sensitive: bool = False
-    temporary_names: tuple[str, ...] = ()
+    temporary_names: Patterns = ()
     recursive: bool = True
     depth_max: Annotated[int, Field(ge=1, le=100)] = 32
     size_bytes_max: Bytes = 0
@@ -140,13 +144,13 @@ class Rules(Section):
     retries: Annotated[int, Field(ge=0, le=100)] = 3
     retry_backoff_seconds: Seconds = 2.0
     retry_backoff_max_seconds: Seconds = 300.0
-    time_limit_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    time_limit_seconds: Annotated[int, BeforeValidator(to_seconds), Field(ge=1, le=86_400)] = 300
     # batching
-    inline_bytes_max: Annotated[int, Field(ge=0, le=256 * 1024)] = 32 * 1024
+    inline_bytes_max: Annotated[int, BeforeValidator(to_bytes), Field(ge=0, le=256 * 1024)] = 32 * 1024
     parcel_files_max: Annotated[int, Field(ge=1, le=10_000)] = 500
-    parcel_bytes_max: Annotated[int, Field(ge=1024, le=16 * 1024 * 1024)] = 1024 * 1024
+    parcel_bytes_max: Annotated[int, BeforeValidator(to_bytes), Field(ge=1024, le=16 * 1024 * 1024)] = 1024 * 1024
     in_flight_files_max: Count = 2000
-    in_flight_bytes_max: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    in_flight_bytes_max: Annotated[int, BeforeValidator(to_bytes), Field(ge=1024)] = 64 * 1024 * 1024
     # retention
     keep_done_days: Days = 0.0
     keep_failed_days: Days = 0.0
@@ -161,7 +165,7 @@ class Rules(Section):
 class Inbox(Rules):
     """One inbox: its root folder, and its rules with the defaults filled in."""
 
-    root: PurePath
+    root: Folder
     name: str = ""
 
 
@@ -172,7 +176,7 @@ class Settings(BaseSettings):
         extra="forbid", frozen=True, env_prefix="INBOXD_", env_nested_delimiter="__", validate_default=True
     )
 
-    state_dir: PurePath = PurePath("var")
+    state_dir: Folder = PurePath("var")
     host: str = ""
     redis: Redis = Redis()
     work: Work = Work()

@@ -444,3 +444,31 @@ def test_an_invalid_credential_is_a_finding_without_its_text(
 
     assert finding.where == f"redis.url ({tmp_path / 'redis-url'})"
     assert "secret" not in str(finding)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "where"),
+    [
+        ('concurrency = 4\n[inbox.drop]\nroot = "a"\n', "concurrency", "[work]"),
+        ('[inbox.drop]\nroot = "a"\nurl = "redis://h"\n', "inbox.drop.url", "[redis]"),
+        ('[redis]\nhost = "h"\n[inbox.drop]\nroot = "a"\n', "redis.host", "the top of the file"),
+        ('settle_seconds = 1\n[inbox.drop]\nroot = "a"\n', "settle_seconds", "[defaults]"),
+        ('[defaults]\nroot = "b"\n[inbox.drop]\nroot = "a"\n', "defaults.root", "[inbox.NAME]"),
+    ],
+)
+def test_a_key_in_the_wrong_table_is_told_where_it_belongs(file: Path, text: str, key: str, where: str) -> None:
+    file.write_text(text)
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file)
+
+    (finding,) = [finding for finding in caught.value.findings if finding.where.startswith(f"{key} ")]
+    assert finding.problem == "is not a known setting here"
+    assert f"move it to {where}" in finding.remedy
+
+
+def test_a_byte_order_mark_is_named(file: Path) -> None:
+    file.write_bytes(b'\xef\xbb\xbf[inbox.drop]\nroot = "a"\n')
+
+    with pytest.raises(SettingsError, match="begins with a byte order mark"):
+        load_settings(file)
