@@ -355,6 +355,18 @@ class TestCommand:
         assert ": not found" in result.stdout
         assert "inboxd trace" in result.stdout
 
+    def test_several_paths_are_explained_in_order(self, spool: Spool) -> None:
+        drop_and_fail(spool, b"a.pdf", "no total")
+        drop_and_fail(spool, b"b.pdf", "no date")
+
+        text = CliRunner().invoke(cli, ["explain", "drop/failed/b.pdf", "drop/failed/a.pdf"])
+        lines = CliRunner().invoke(cli, ["explain", "--json", "drop/failed/a.pdf", "none", "drop/failed/b.pdf"])
+
+        assert text.exit_code == 0
+        assert text.stdout.index("no date") < text.stdout.index("no total")
+        assert lines.exit_code == 1
+        assert [len(json.loads(line)["found"]) for line in lines.stdout.splitlines()] == [1, 0, 1]
+
     def test_an_unknown_path_has_no_explanation_in_json(self) -> None:
         result = CliRunner().invoke(cli, ["explain", "--json", secrets.token_hex(8)])
 
