@@ -49,7 +49,7 @@ def _create_folders(disk: Disk, inbox: Inbox) -> None:
 def find_problems(
     settings: Settings, disk: Disk | None = None, *, handlers: bool = True, folders: bool = True
 ) -> list[Finding]:
-    """Return findings about nested roots, folders, permissions, mounts and handlers.
+    """Return findings about patterns, nested roots, folders, permissions, mounts and handlers.
 
     ``handlers=False`` skips importing the handlers; ``folders=False`` skips the folders, for a host that does not have them.
     A probe file is renamed from folder to folder; its name begins with a dot, and it is removed at the end.
@@ -60,6 +60,7 @@ def find_problems(
         findings.append(Finding("inbox", "no inbox is defined", 'add a table [inbox.NAME] with root = "/path/of/the/folder"'))
     findings.extend(_find_nested_roots(disk, settings))
     for inbox in settings.inbox.values():
+        findings.extend(_check_patterns(inbox))
         if folders:
             findings.extend(_check_in_time(disk, inbox))
         if handlers:
@@ -71,6 +72,17 @@ def require_no_problems(settings: Settings, *, handlers: bool = True, folders: b
     """Raise SettingsError with all blocking findings, if there are any."""
     if findings := [finding for finding in find_problems(settings, handlers=handlers, folders=folders) if finding.blocks]:
         raise SettingsError(findings)
+
+
+def _check_patterns(inbox: Inbox) -> Iterator[Finding]:
+    """Yield a note for an ``include`` that takes no file, or hardly any: an extension where a pattern is meant."""
+    where = f"inbox.{inbox.name}.include"
+    if not inbox.include:
+        yield Finding(where, "has no pattern, so that no file is taken", 'write include = ["*"], or leave it out', blocks=False)
+    for pattern in inbox.include:
+        if not set(pattern) & set("*?[") and "." not in pattern.strip("."):
+            problem = f"{pattern!r} matches only files of exactly this name"
+            yield Finding(where, problem, f"write {'*.' + pattern.lstrip('.')!r} for the extension", blocks=False)
 
 
 def _folder_finding(inbox: Inbox, path: PurePath, error: OSError, remedy: str) -> Finding:

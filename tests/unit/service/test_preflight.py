@@ -97,6 +97,29 @@ def test_the_check_changes_nothing(tmp_path: Path) -> None:
     assert entries(root) == before
 
 
+@pytest.mark.parametrize(
+    ("include", "problem", "remedy"),
+    [
+        ([], "no file is taken", '"*"'),
+        (["pdf"], "'pdf' matches only files of exactly this name", "'*.pdf'"),
+        ([".pdf"], "'.pdf' matches only", "'*.pdf'"),
+        (["*.txt", "csv"], "'csv' matches only", "'*.csv'"),
+    ],
+)
+def test_patterns_that_take_hardly_any_file_are_a_note(tmp_path: Path, include: list[str], problem: str, remedy: str) -> None:
+    finding = single(find_problems(settings(create_inbox(tmp_path), include=include)))
+
+    assert finding.where == "inbox.drop0.include"
+    assert problem in finding.problem
+    assert remedy in finding.remedy
+    assert not finding.blocks
+
+
+@pytest.mark.parametrize("include", [["*"], ["*.pdf"], ["invoice.csv"], ["scan?"], ["[ab]"], ["in/*"]])
+def test_other_patterns_are_none(tmp_path: Path, include: list[str]) -> None:
+    assert find_problems(settings(create_inbox(tmp_path), include=include)) == []
+
+
 def test_no_inbox_is_a_finding() -> None:
     finding = single(find_problems(settings()))
 
