@@ -23,6 +23,7 @@ LONG_STOP = {
 }
 """Leases and sweeps so rare that none of them can be what continues the work."""
 SHORT_STOP = {**LONG_STOP, "work": {**LONG_STOP["work"], "stop_seconds": 1.0}}
+STOPPING = "worker: Warm shutdown"
 RUNNING = (b"running 1.txt", b"running 2.txt")
 WAITING = tuple(b"waiting %d.txt" % number for number in range(4))
 
@@ -113,7 +114,7 @@ def test_a_stopping_worker_starts_no_handler_and_the_next_worker_continues_at_on
     fill_worker(stand, b"hold")
 
     stand.worker.send(signal.SIGTERM)
-    time.sleep(1.0)
+    stand.wait_until(lambda: STOPPING in stand.worker.text(), awaited="the worker's stop")
     release(stand)
     code = stand.worker.wait(90.0)
     called, filed = {call.path for call in stand.calls()}, stand.names("done")
@@ -150,7 +151,7 @@ def test_up_lets_handlers_finish_that_end_within_stop_seconds(make_stand: MakeSt
     fill_worker(stand, b"hold")
 
     all_programs.send(signum)
-    time.sleep(1.0)
+    stand.wait_until(lambda: STOPPING in all_programs.text(), awaited="the worker's stop")
     release(stand)
     code = all_programs.wait(90.0)
     handled = {line["file"].encode() for line in stand.log_events("file_handled")}
