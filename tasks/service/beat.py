@@ -46,6 +46,18 @@ class Beat(CelerysBeat):
         signals.setup_logging.connect(set_up_logging, weak=False)
         signals.beat_init.connect(self._on_start, weak=False)
 
+    def install_sync_handler(self, service: Any) -> None:  # noqa: ANN401 - celery.beat.Service
+        """Stop at SIGTERM and SIGINT; not within a call to Redis, in which redis-py would lose the exception."""
+        scheduler: Scheduler = service.scheduler
+
+        def stop(_signal: int, _frame: object) -> None:
+            scheduler.is_stopping = True
+            if not scheduler.is_ticking:
+                raise SystemExit
+
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+
     def _on_start(self, sender: Any = None, **_kwargs: object) -> None:  # noqa: ANN401 - celery.beat.Service
         self._service_manager.extend_watchdog(self._blocking_seconds)
         gc.collect()  # else the transport that Celery's banner used keeps a descriptor open for minutes
@@ -57,11 +69,22 @@ class Scheduler(celery.beat.Scheduler):
 
     on_tick: Callable[[], None] = staticmethod(lambda: None)
     on_close: Callable[[], None] = staticmethod(lambda: None)
+    is_ticking = is_stopping = False
 
     def tick(self, *args: Any, **kwargs: Any) -> float:  # noqa: ANN401 - Celery's own signature
-        """Send the tasks that are due; return the seconds until the next tick."""
+        """Send the tasks that are due; return the seconds until the next tick. Raises SystemExit if a stop was requested."""
         self.on_tick()
-        return min(super().tick(*args, **kwargs), TICK_SECONDS_MAX)
+        self.is_ticking = True
+        try:
+            seconds = min(super().tick(*args, **kwargs), TICK_SECONDS_MAX)
+        finally:
+            self.is_ticking = False
+        self._stop_if_requested()
+        return seconds
+
+    def _stop_if_requested(self) -> None:
+        if self.is_stopping:
+            raise SystemExit
 
     def reschedule(self) -> None:
         """Adopt the app's current schedule; the time at which each sweep was last sent is kept."""
@@ -77,7 +100,11 @@ class Scheduler(celery.beat.Scheduler):
         def log_error(error: Exception, interval: float) -> None:
             _celerys.error("beat: Connection error: %s. Trying again in %s seconds...", error, interval)
 
-        return self.connection.ensure_connection(log_error, self.app.conf.broker_connection_max_retries, callback=self.on_tick)
+        def between_tries() -> None:
+            self.on_tick()
+            self._stop_if_requested()
+
+        return self.connection.ensure_connection(log_error, self.app.conf.broker_connection_max_retries, callback=between_tries)
 
 
 class TickHook:
