@@ -141,6 +141,11 @@ check: $(VENV)/.installed-dev ## check lint rules, format, types and import laye
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+.PHONY: docs
+docs: $(VENV)/.installed-dev ## build the documentation into build/site, and check its links
+	$(BIN)/python docs/settings_page.py > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
+	$(BIN)/mkdocs build
+
 .PHONY: fmt
 fmt: $(VENV)/.installed-dev ## format the code
 	$(BIN)/ruff check --fix-only --quiet .
