@@ -2,7 +2,7 @@
 
 import fnmatch
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from inboxd.config.settings import Inbox, Settings
@@ -38,12 +38,24 @@ class RequeueResult:
     problem: str = ""
 
 
-def requeue_selected(settings: Settings, selection: Selection, *, dry_run: bool = False) -> Iterator[RequeueResult]:
-    """Move the selected files back, and yield each result. Raises SettingsError for an inbox or a file that does not exist."""
+def requeue_selected(
+    settings: Settings, selection: Selection, report: Callable[[str], None], *, dry_run: bool = False
+) -> Iterator[RequeueResult]:
+    """Move the selected files back, and yield each result. ``report`` gets a sentence for each inbox that is unavailable.
+
+    Raises SettingsError for an inbox or a file that does not exist, and FolderUnavailable for a file in an unavailable inbox.
+    """
     _check_selection(settings, selection)
-    selected = _select_by_path(settings, selection.files) if selection.files else _select_by_reason(settings, selection)
-    for inbox, failures in selected:
-        yield from _requeue_each(inbox, failures, dry_run=dry_run)
+    if selection.files:
+        for inbox, failures in _select_by_path(settings, selection.files):
+            yield from _requeue_each(inbox, failures, dry_run=dry_run)
+        return
+    for name in selection.inboxes or settings.inbox:
+        inbox = settings.inbox[name]
+        try:
+            yield from _requeue_each(inbox, _select_by_reason(inbox, selection.error), dry_run=dry_run)
+        except FolderUnavailable as error:
+            report(f"{name}: {error}")
 
 
 def _check_selection(settings: Settings, selection: Selection) -> None:
@@ -100,12 +112,9 @@ def _list_failures(settings: Settings, inbox: str, path: bytes) -> list[FailedFi
         return [found] if found else []
 
 
-def _select_by_reason(settings: Settings, selection: Selection) -> Iterator[tuple[Inbox, list[FailedFile]]]:
-    for name in selection.inboxes or settings.inbox:
-        inbox = settings.inbox[name]
-        with open_folders(Disk(), inbox.root) as folders:
-            failures = [failure for failure in list_failed_files(Disk(), folders) if _has_reason(failure, selection.error)]
-        yield inbox, failures
+def _select_by_reason(inbox: Inbox, pattern: str) -> list[FailedFile]:
+    with open_folders(Disk(), inbox.root) as folders:
+        return [failure for failure in list_failed_files(Disk(), folders) if _has_reason(failure, pattern)]
 
 
 def _has_reason(failure: FailedFile, pattern: str) -> bool:

@@ -13,6 +13,7 @@ from inboxd.config.settings import Settings
 from inboxd.console.audit.ledger import Balance, FileInParcel, Ledger, OpenEntry
 from inboxd.console.log_reading.records import Record
 from inboxd.console.times import format_iso
+from inboxd.errors import FolderUnavailable
 from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk, Fd, FileKind, closing
 from inboxd.fs.walk import Entry, walk
@@ -35,7 +36,8 @@ class AuditReport:
     """The totals over all inboxes; ``unaccounted`` lists the files that were claimed and are in no folder.
 
     ``failed`` includes the ``refused`` files; ``released`` files were moved back to inbox/, so are no arrivals. ``lines``
-    counts the log lines about parcels, and ``span`` has the unix times of the first and the last of them.
+    counts the log lines about parcels, and ``span`` has the unix times of the first and the last of them. ``unavailable`` has
+    a sentence for each inbox whose folders can't be read: its files without a logged end are in none of the numbers.
     """
 
     done: int
@@ -46,6 +48,7 @@ class AuditReport:
     unaccounted: tuple[OpenEntry, ...]
     lines: int
     span: tuple[float, float] | None
+    unavailable: tuple[str, ...] = ()
 
     @property
     def arrivals(self) -> int:
@@ -54,7 +57,7 @@ class AuditReport:
 
 
 def audit(settings: Settings, records: Iterable[Record]) -> AuditReport:
-    """Account for every file of the settings' inboxes that the log or claimed/ mentions. Raises FolderUnavailable, OSError.
+    """Account for every file of the settings' inboxes that the log or claimed/ mentions. Raises OSError.
 
     The log is read before the folders, and the folders in the order in which files move: a file that moves meanwhile is found.
     """
@@ -63,22 +66,29 @@ def audit(settings: Settings, records: Iterable[Record]) -> AuditReport:
     balance = ledger.balance()
     counts = defaultdict(int, balance.final_counts)
     unaccounted: list[OpenEntry] = []
+    unavailable: list[str] = []
     in_flight = 0
     for name, inbox in settings.inbox.items():
-        with open_folders(Disk(), inbox.root) as folders:
-            entries = [entry for entry in balance.open_entries if entry.position.inbox == name]
-            claimed, missing = _compare_with_claimed(folders, name, entries, balance)
-            in_flight += claimed
-            for entry, event in _search_folders(folders, missing, balance):
-                if event is None:
-                    unaccounted.append(entry)
-                else:
-                    counts[event] += 1
+        entries = [entry for entry in balance.open_entries if entry.position.inbox == name]
+        try:
+            with open_folders(Disk(), inbox.root) as folders:
+                claimed, missing = _compare_with_claimed(folders, name, entries, balance)
+                found = list(_search_folders(folders, missing, balance))
+        except FolderUnavailable as error:
+            unavailable.append(f"{name}: {len(entries)} files without a logged end can't be checked: {error}")
+            continue
+        in_flight += claimed
+        for entry, event in found:
+            if event is None:
+                unaccounted.append(entry)
+            else:
+                counts[event] += 1
     refused = counts[events.FILE_REFUSED]
     failed, released = counts[events.FILE_FAILED] + refused, counts[events.FILE_RELEASED]
     return AuditReport(
-        counts[events.FILE_DONE], failed, refused, in_flight, released, tuple(unaccounted), balance.lines, balance.span
-    )
+        counts[events.FILE_DONE], failed, refused, in_flight, released, tuple(unaccounted), balance.lines, balance.span,
+        tuple(unavailable),
+    )  # fmt: skip
 
 
 def _compare_with_claimed(
@@ -205,6 +215,7 @@ def to_json(report: AuditReport) -> dict[str, object]:
             }
             for entry in report.unaccounted
         ],
+        "unavailable": list(report.unavailable),
         "log": {
             "lines": report.lines,
             "first": format_iso(report.span[0]) if report.span else None,

@@ -26,7 +26,7 @@ def audit(files: tuple[Path, ...], settings_file: Path | None, journal: Path | N
 
     The figures come from the folders and from the log, which is chosen as for `inboxd log`: LOGFILEs with their rotated and
     compressed files, log.files of the settings, or the systemd journal. A file that was filed, and moved or deleted since, is
-    accounted for. Exit code 1 if a file is unaccounted for, if the log mentions no file, or if a log can't be read to its end.
+    accounted for. Exit code 1 if a file is unaccounted for, if the log mentions no file, or if a log or an inbox can't be read.
     """
     _, settings = read_settings(settings_file)
     unread: list[str] = []
@@ -37,9 +37,10 @@ def audit(files: tuple[Path, ...], settings_file: Path | None, journal: Path | N
     else:
         for line in _render_report(report, source.where):
             echo(line)
-    for sentence in unread:
+    for sentence in (*report.unavailable, *unread):
         echo(sentence, err=True)
-    sys.exit(EXIT_ATTENTION if report.unaccounted or unread or not report.lines else 0)
+    is_complete = report.lines and not (report.unaccounted or report.unavailable or unread)
+    sys.exit(0 if is_complete else EXIT_ATTENTION)
 
 
 def _render_report(report: accounting.AuditReport, where: str) -> Iterator[str]:
@@ -54,7 +55,7 @@ def _render_report(report: accounting.AuditReport, where: str) -> Iterator[str]:
     if report.span is None:
         yield f"no log line about a file was found in {where}; check that log.level is info or debug"
         return
-    if not report.unaccounted:
+    if not report.unaccounted and not report.unavailable:
         yield "every file is accounted for"
     first, last = map(format_local, report.span)
     yield f"based on {report.lines} log lines from {first} to {last}, in {where}"

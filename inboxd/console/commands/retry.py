@@ -27,7 +27,8 @@ def retry(
     """Move failed files back into inbox/. Each gets the path under which it was dropped, or the next free name.
 
     FILE is a path in failed/ (a file, its error note or a sub-folder), absolute or relative. Nothing is overwritten. If a file
-    fails again, its note lists the earlier failures. Exit code 1 if nothing was moved, or if a file could not be moved.
+    fails again, its note lists the earlier failures. Exit code 1 if nothing was moved, or if a file or an
+    inbox could not be reached.
     """
     _, settings = read_settings(settings_file)
     if bool(files) == bool(inboxes or error or is_all):
@@ -36,12 +37,15 @@ def retry(
     ignore_lease_breaks()  # a move to another mount holds a lease
     _configure_logging(settings)
     moved = kept = 0
-    for result in requeue_selected(settings, Selection(files, inboxes, error or "*"), dry_run=dry_run):
+    unavailable: list[str] = []
+    for result in requeue_selected(settings, Selection(files, inboxes, error or "*"), unavailable.append, dry_run=dry_run):
         echo(render_result(result), err=result.new_path is None)
         moved += result.new_path is not None
         kept += result.new_path is None
     echo(f"{moved} {'would be ' if dry_run else ''}moved back to inbox/" + (f", {kept} not" if kept else ""))
-    sys.exit(0 if moved and not kept else EXIT_ATTENTION)
+    for sentence in unavailable:
+        echo(sentence, err=True)
+    sys.exit(0 if moved and not kept and not unavailable else EXIT_ATTENTION)
 
 
 def _configure_logging(settings: Settings) -> None:

@@ -32,7 +32,7 @@ class TraceQuery:
         """Return whether a life is of the query's inbox and has the query's value."""
         if self.inbox is not None and life.inbox not in (self.inbox, None):
             return False
-        values: dict[str, list[Any]] = {"parcel": life.parcels, "file": [life.file], "filed": [life.first_value("filed")]}
+        values: dict[str, list[Any]] = {"parcel": life.parcels, "file": [life.file], "filed": [life.last_value("filed")]}
         return any(self.value in values.get(key, ()) for key in self.keys) or self.keys[0] in ("sha256", "file_id")
 
 

@@ -58,11 +58,11 @@ def render_life(life: FileLife) -> Iterator[str]:
 
 def _render_heading(life: FileLife) -> str:
     name = f"{life.inbox or '?'}:{life.file}" if life.file is not None else f"{life.inbox or '?'}: no file is named"
-    size = life.first_value("size")
+    size = life.last_value("size")
     parts = [
         f"{size} bytes" if size is not None else None,
-        _with_key("sha256", life.first_value("sha256")),
-        _with_key("id", life.first_value("file_id")),
+        _with_key("sha256", life.last_value("sha256")),
+        _with_key("id", life.last_value("file_id")),
     ]
     return "  ".join(map(_truncate, [name, *filter(None, parts), f"parcel {', '.join(life.parcels) or '?'}"]))
 
@@ -116,11 +116,11 @@ def _life_to_json(life: FileLife) -> dict[str, Any]:
         "inbox": life.inbox,
         "file": life.file,
         "parcels": life.parcels,
-        "sha256": life.first_value("sha256"),
-        "file_id": life.first_value("file_id"),
-        "size": life.first_value("size"),
+        "sha256": life.last_value("sha256"),
+        "file_id": life.last_value("file_id"),
+        "size": life.last_value("size"),
         "outcome": life.outcome,
-        "filed": life.first_value("filed"),
+        "filed": life.last_value("filed"),
         "began": life.steps[0].fields.get("timestamp"),
         "ended": life.end.fields.get("timestamp") if life.end else None,
         "seconds": round(life.seconds, 6),

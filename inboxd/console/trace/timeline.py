@@ -50,9 +50,9 @@ class FileLife:
         """The duration from the first step to the end, or to the last step if no end was logged."""
         return (self.end or self.steps[-1]).at - self.steps[0].at
 
-    def first_value(self, key: str) -> object:
-        """Return the first step's value at a key, such as sha256 or size; None if no step has one."""
-        return next((step.fields[key] for step in self.steps if step.fields.get(key) is not None), None)
+    def last_value(self, key: str) -> object:
+        """Return the last step's value at a key, such as sha256 or size, which a change alters; None if no step has one."""
+        return next((step.fields[key] for step in reversed(self.steps) if step.fields.get(key) is not None), None)
 
 
 def build_lives(records: Iterable[Record]) -> list[FileLife]:
@@ -130,7 +130,7 @@ def _attach_expired(lives: list[FileLife]) -> list[FileLife]:
         filed = [
             life
             for life in others
-            if life.inbox == deletion.inbox and life.first_value("filed") == deletion.file and life.steps[0].at <= at
+            if life.inbox == deletion.inbox and life.last_value("filed") == deletion.file and life.steps[0].at <= at
         ]
         if filed:
             max(filed, key=lambda life: life.steps[0].at).steps += deletion.steps

@@ -324,7 +324,8 @@ def test_the_json_has_the_totals_and_the_unaccounted_files(logs: list[Path]) -> 
 
     (missing,) = result.pop("unaccounted")
     log = result.pop("log")
-    assert result == {"arrived": 3, "done": 2, "failed": 0, "refused": 0, "in_flight": 0, "released": 0, "unread": []}
+    totals_of_all = {"arrived": 3, "done": 2, "failed": 0, "refused": 0, "in_flight": 0, "released": 0}
+    assert result == {**totals_of_all, "unavailable": [], "unread": []}
     assert log["lines"] == 5
     assert log["first"] <= missing["claimed_at"] == missing["last_step_at"] <= log["last"]
     assert (missing["inbox"], missing["parcel"], missing["file"]) == ("drop", Q, escape(HOSTILE))
@@ -366,3 +367,14 @@ def test_an_unavailable_folder_does_not_count_as_empty(logs: list[Path], spool: 
     assert result.exit_code == 1
     assert "unaccounted" not in result.stdout
     assert "claimed" in result.stderr
+
+
+def test_an_unavailable_inbox_keeps_no_other_one_from_being_audited(file: Path) -> None:
+    file.write_text('[inbox.away]\nroot = "away"\n[inbox.drop]\nroot = "drop"\n')
+    lines = [{**claimed(b"a", P), "inbox": "away"}, claimed(b"b", Q), claimed(b"c", R), done(b"c", R)]
+
+    report = audit_lines(load_settings(file), lines)
+
+    assert totals(report) == (2, 1, 0, 0, 1)
+    assert [sentence.partition(":")[0] for sentence in report.unavailable] == ["away"]
+    assert "1 files without a logged end" in report.unavailable[0]

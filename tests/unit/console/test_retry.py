@@ -145,6 +145,16 @@ def test_unavailable_folders_end_with_code_1_and_a_message(spool_1: Spool) -> No
     assert "claimed" in result.stderr
 
 
+def test_an_unavailable_inbox_keeps_no_other_one_from_its_retry(spool_1: Spool, spool_2: Spool) -> None:
+    (spool_1.root / "claimed").rename(spool_1.root / "away")
+
+    result = run("--all")
+
+    assert result.exit_code == 1
+    assert "one: " in result.stderr
+    assert list(spool_2.files("inbox")) == [b"a.pdf"]
+
+
 def test_root_must_run_the_command_as_the_service_s_user(spool_1: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr("inboxd.console.requeue._owner_uid", lambda _: 1234)

@@ -31,7 +31,15 @@ def test_the_records_of_a_successful_file_are_one_life() -> None:
 
     assert events(life) == ["file_claimed", "file_handled", "file_done"]
     assert (life.inbox, life.file, life.parcels, life.outcome, life.seconds) == ("drop", "a", [P], "done", 1.5)
-    assert (life.first_value("size"), life.first_value("sha256"), life.first_value("nothing")) == (7, "5" * 64, None)
+    assert (life.last_value("size"), life.last_value("sha256"), life.last_value("nothing")) == (7, "5" * 64, None)
+
+
+def test_a_file_that_was_changed_has_the_values_of_its_last_version() -> None:
+    claims = [record("file_claimed", begin, file="a", parcel=P, size=size) for begin, size in ((0.0, 7), (5.0, 9))]
+
+    (life,) = build_lives([*claims, record("file_done", 6.0, file="a", parcel=P, filed="a")])
+
+    assert life.last_value("size") == 9
 
 
 def test_a_path_that_is_dropped_again_has_another_life() -> None:
