@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 
 from inboxd.config.settings import Inbox
 from inboxd.fs.folders import opened_path
-from inboxd.fs.syscalls import Disk, Stat, closing
+from inboxd.fs.owners import find_owner_name
+from inboxd.fs.syscalls import Disk, closing
 from inboxd.intake.inspection import Accepted, Busy, FileVersion, Inspection, Refused, inspect
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.messaging.content_type import guess_content_type
+from inboxd.messaging.file_stream import file_id
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.claims import MOVED_AWAY, release_file, remove_if_empty
 from inboxd.spool.failing import fail_file
@@ -60,7 +62,7 @@ def pack(
                 errors.append(inspection)
                 packed.unreadable.append(path)
             case Accepted() as accepted:
-                part = _build_part(path, accepted, inbox.name, parcel, bytes_left)
+                part = _build_part(path, accepted, inbox, parcel, bytes_left)
                 bytes_left -= len(part.stream or b"")
                 packed.parts.append(part)
             case Refused(reason):
@@ -101,28 +103,23 @@ def _inspect_all(
                 yield path, inspection
 
 
-def _build_part(path: bytes, accepted: Accepted, inbox: str, parcel: str, bytes_left: int) -> FilePart:
+def _build_part(path: bytes, accepted: Accepted, inbox: Inbox, parcel: str, bytes_left: int) -> FilePart:
     stat, content = accepted.stat, accepted.content
     headers: dict[str, str | float] = {
-        "id": file_id(inbox, path, stat),
+        "id": file_id(inbox.name, path, stat),
         "mtime": stat.mtime_ns / 1e9,
         "claimed-at": created_at(parcel),
     }
+    if inbox.claim != "copy":  # a copy belongs to the service's user, and not to who dropped the file
+        headers["uid"] = stat.uid
+        if name := find_owner_name(stat.uid):
+            headers["owner"] = name
     if content is not None:
         headers["sha256"] = hashlib.sha256(content).hexdigest()
     stream = content if content is not None and len(content) <= bytes_left else None
     return FilePart(
         path, guess_content_type(path), stat.size, headers, stream, packed_version(stat, is_unsure=accepted.is_unsure)
     )
-
-
-def file_id(inbox: str, path: bytes, stat: Stat) -> str:
-    """Return a file's id, by which a handler can be idempotent: every delivery of one dropped file has the same id.
-
-    The id is a hash of what a claim, a retry and a restart leave unchanged: inbox, path, inode, modification time, size.
-    """
-    key = b"\0".join([inbox.encode(), path, b"%d %d %d" % (stat.ino, stat.mtime_ns, stat.size)])
-    return hashlib.blake2b(key, digest_size=16).hexdigest()
 
 
 def build_parcel(packed: Packed, parcel: str, inbox: Inbox, host: str) -> Parcel:

@@ -1,6 +1,5 @@
 """Opens a parcel's files for handlers."""
 
-import errno
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +7,11 @@ from typing import Self
 
 from inboxd.errors import TransientError
 from inboxd.fs.folders import open_path, opened_path
-from inboxd.fs.syscalls import Disk, Fd, FileKind, Stat, closing
+from inboxd.fs.syscalls import Disk, Fd, closing
+from inboxd.messaging.file_stream import open_stream
 from inboxd.messaging.inbox_file import InboxFile
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import CLAIMED, split_path
-
-BUFFERED_BYTES_MAX = 64 * 1024
-"""Maximum size of a file that is read at its opening: an unread stream takes twice as many system calls."""
 
 
 class ParcelReader:
@@ -49,28 +46,11 @@ class ParcelReader:
         parts, name = split_path(part.filename)
         with opened_path(self._disk, self._folder_fd, parts) as at:
             file = self._disk.open_file(at, name)
-        stat, stream = self._open_stream(file)
+        stat, stream = open_stream(self._disk, file)
         if (stat.size, stat.mtime_ns / 1e9) != (part.content_length, part.headers.get("mtime")):
             # the file was written to after it was packed, so that its SHA-256 is outdated
             part = replace(part, headers={key: value for key, value in part.headers.items() if key != "sha256"})
         return InboxFile(part, self._parcel, stream, self._folder, self._attempt)
-
-    def _open_stream(self, file: Fd) -> tuple[Stat, io.BufferedIOBase]:
-        """Return an open file's stat and a stream that owns the descriptor; close the descriptor on an error."""
-        try:
-            stat = self._disk.fstat(file)
-            _require_regular(stat)
-            chunks, unread = [], stat.size if stat.size <= BUFFERED_BYTES_MAX else 0
-            while unread > 0 and (chunk := self._disk.read(file, unread)):
-                chunks.append(chunk)
-                unread -= len(chunk)
-        except BaseException:
-            self._disk.close(file)
-            raise
-        if stat.size > BUFFERED_BYTES_MAX:
-            return stat, self._disk.reader(file)
-        self._disk.close(file)
-        return stat, io.BytesIO(b"".join(chunks))
 
     def _open_folder(self) -> Fd:
         try:
@@ -79,8 +59,3 @@ class ParcelReader:
             raise TransientError(f"{self._root} can't be reached from this host: {error.strerror}") from error
         with closing(self._disk, root):
             return open_path(self._disk, root, (CLAIMED, self._parcel.id.encode()))
-
-
-def _require_regular(stat: Stat) -> None:
-    if stat.kind is not FileKind.FILE:
-        raise OSError(errno.EINVAL, f"not a regular file, but a {stat.kind}")

@@ -23,7 +23,8 @@ class FilePart:
     """One file of a parcel.
 
     ``stream`` is its content, or None if it goes by reference: then workers read it in claimed/ on its host. ``filename`` is
-    the path below inbox/. ``headers`` has id (str), mtime and claimed-at (float, unix seconds), sha256 (hex, small files).
+    the path below inbox/. ``headers`` has id (str), mtime and claimed-at (float, unix seconds), sha256 (hex, small files);
+    and, if it is known, to whom the file belongs: uid (int), owner (str, the user's name).
     ``version`` is that of the claimed file; None if unknown.
     """
 

@@ -11,6 +11,7 @@ from kombu.utils.json import loads
 
 from inboxd.errors import InvalidMessage
 from inboxd.logs.text import escape
+from inboxd.messaging.nesting import is_deeper
 from inboxd.messaging.payload import INLINE_BYTES_MAX
 
 MESSAGE_BYTES_MAX = 2 * INLINE_BYTES_MAX
@@ -104,14 +105,6 @@ def _is_timestamp(value: object) -> bool:
         return value is None or (isinstance(value, str) and bool(datetime.fromisoformat(value)))
     except ValueError:
         return False
-
-
-def is_deeper(value: object, levels: int) -> bool:
-    """Return whether maps and lists are nested more than ``levels`` deep."""
-    if not isinstance(value, dict | list):
-        return False
-    inner = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(is_deeper(item, levels - 1) for item in inner)
 
 
 def _is_number(value: object) -> bool:

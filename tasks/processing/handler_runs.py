@@ -1,14 +1,12 @@
 """Runs the handler on the files of one parcel, within the time limit of the parcel as a whole."""
 
 import time
-from collections.abc import Callable
-from typing import NoReturn
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-from inboxd.config.handler_import import import_handler
 from inboxd.config.settings import Inbox
 from inboxd.fs.syscalls import OUT_OF_RESOURCES
+from inboxd.handling.run_handler import HandlerCall, failed_call, load_handler, run_handler
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.logs.text import escape
@@ -16,7 +14,6 @@ from inboxd.messaging.outcome import FileOutcome, Verdict
 from inboxd.messaging.parcel_reader import ParcelReader
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.tasks.process_state.child_guard import ChildGuard
-from inboxd.tasks.processing.run_handler import Handler, HandlerCall, failed_call, run_handler
 
 OWN_TIME_SHARE = 0.9
 """Share of the time limit that a file must have used alone for a timeout to count as its own."""
@@ -73,7 +70,7 @@ class HandlerRuns:
             return failed_call(error, limit_seconds, start_time)
         except Exception as error:  # noqa: BLE001 - any error while opening concerns this file only
             return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - start_time, escape(str(error)), error=error)
-        handler = _load_handler(self._inbox)  # an import counts as processing, too
+        handler = load_handler(self._inbox.handler)  # an import counts as processing, too
         self._guard.before_call()
         return run_handler(handler, file, limit_seconds, start_time)
 
@@ -104,18 +101,3 @@ class HandlerRuns:
 
 def _is_out_of_resources(error: BaseException | None) -> bool:
     return isinstance(error, OSError) and error.errno in OUT_OF_RESOURCES
-
-
-def _load_handler(inbox: Inbox) -> Handler:
-    """Import the inbox's handler; if that raises, return a handler that raises the same error for each file."""
-    try:
-        return import_handler(inbox.handler)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a user's module may raise anything
-        return _raising(error)
-
-
-def _raising(error: BaseException) -> Callable[[object], NoReturn]:
-    def handler(_file: object) -> NoReturn:
-        raise error
-
-    return handler

@@ -12,7 +12,7 @@ LINT = Path(sys.executable).with_name("lint-imports")
 
 VIOLATIONS = {
     "Imports run downwards, and every package has its layer": ("inboxd/spool/claims.py", "import inboxd.intake.intake"),
-    "The packages of tasks import downwards": ("inboxd/tasks/processing/run_handler.py", "import inboxd.tasks.sweeps.repair"),
+    "The packages of tasks import downwards": ("inboxd/tasks/processing/handler_runs.py", "import inboxd.tasks.sweeps.repair"),
     "No package or module imports a sibling that depends on it": ("inboxd/fs/copy.py", "import inboxd.fs.rename"),
     "Only fs.syscalls makes system calls": ("inboxd/intake/scan.py", "import os"),
     "Only the observer and its emitter import watchdog": ("inboxd/watcher/daemon.py", "import watchdog.events"),

@@ -14,7 +14,7 @@ CHILD_SCRIPT = 'trap "echo QUIT >>quit; exit" QUIT; while :; do sleep 0.1; done'
 def handle(file: InboxFile) -> None:
     """Record the call. For hold*, start a child process and wait until the file "go" exists; for brief*, take a second."""
     with (STATE / "calls").open("a") as calls:
-        calls.write(f"{file.filename} {file.attempt}\n")
+        calls.write(f"{file.relative_path} {file.attempt}\n")
     file.stream.read()
     if file.filename.startswith("hold") and not (STATE / "go").exists():
         subprocess.Popen(["/bin/sh", "-c", CHILD_SCRIPT], cwd=STATE)

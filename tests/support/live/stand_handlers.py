@@ -32,7 +32,7 @@ def execute_command(file: InboxFile) -> Any:  # noqa: ANN401 - any result
 def record_call(file: InboxFile) -> None:
     """Append one line to the stand's calls file, by one write, since many processes append at the same time."""
     line = {
-        "path": file.filename, "sha256": file.sha256, "attempt": file.attempt, "pid": os.getpid(), "parcel": file.parcel,
+        "path": file.relative_path, "sha256": file.sha256, "attempt": file.attempt, "pid": os.getpid(), "parcel": file.parcel,
         "id": file.id,
     }  # fmt: skip
     calls_fd = os.open(FOLDER / "handler_calls.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)

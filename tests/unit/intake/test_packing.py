@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import pwd
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePath
@@ -74,13 +75,30 @@ def test_a_small_file_is_sent_inline_with_its_headers(spool: Spool) -> None:
     assert (part.headers["mtime"], part.headers["claimed-at"]) == (OLD, created_at(parcel))
 
 
+def test_the_message_says_to_whom_a_file_belongs(spool: Spool) -> None:
+    parcel = spool.claimed(b"a")
+
+    (part,) = pack_all(spool, parcel, b"a").parts
+
+    assert part.headers["uid"] == os.getuid()
+    assert part.headers["owner"] == pwd.getpwuid(os.getuid()).pw_name
+
+
+def test_the_message_does_not_say_that_a_copy_belongs_to_the_service(spool: Spool) -> None:
+    parcel = spool.claimed(b"a")
+
+    (part,) = pack_all(spool, parcel, b"a", claim="copy").parts
+
+    assert {"uid", "owner"}.isdisjoint(part.headers)
+
+
 def test_a_larger_file_is_sent_by_reference_and_not_read(spool: Spool) -> None:
     parcel = spool.claimed(b"a", data=b"x" * 65)
 
     (part,) = pack_all(spool, parcel, b"a").parts
 
     assert (part.stream, part.content_length) == (None, 65)
-    assert set(part.headers) == {"id", "mtime", "claimed-at"}
+    assert set(part.headers) - {"owner"} == {"id", "mtime", "claimed-at", "uid"}
 
 
 @pytest.mark.parametrize(("size", "is_inline"), [(0, True), (63, True), (64, True), (65, False)])

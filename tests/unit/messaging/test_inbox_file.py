@@ -16,8 +16,9 @@ from support.disk.spools import Spool
 
 from inboxd.errors import TransientError
 from inboxd.fs.syscalls import Disk, Fd, Stat
-from inboxd.messaging.inbox_file import InboxFile
-from inboxd.messaging.parcel_reader import BUFFERED_BYTES_MAX, ParcelReader
+from inboxd.messaging.file_stream import BUFFERED_BYTES_MAX
+from inboxd.messaging.inbox_file import InboxFile, Owner
+from inboxd.messaging.parcel_reader import ParcelReader
 from inboxd.messaging.payload import FilePart, Parcel
 
 TEXT = b"first line\nsecond line\nlast"
@@ -57,7 +58,7 @@ def use_as_upload(file: Any, folder: Path) -> dict[str, object]:  # noqa: ANN401
     lines = list(file)
     at_end = file.tell()
     file.stream.seek(0)
-    target = folder / Path(file.filename).name
+    target = folder / file.filename
     file.save(target)
     file.seek(0)
     copy = io.BytesIO()
@@ -98,7 +99,8 @@ def test_a_file_has_the_attributes_of_its_parcel_and_part() -> None:
     file = open_inline(inline_part(), attempt=3)
 
     attributes = (file.id, file.inbox, file.parcel, file.attempt, file.size, file.filename, file.raw_filename)
-    assert attributes == ("id-1", "drop", ID, 3, len(TEXT), "x/a.txt", b"x/a.txt")
+    assert attributes == ("id-1", "drop", ID, 3, len(TEXT), "a.txt", b"a.txt")
+    assert file.relative_path == "x/a.txt"
     assert file.path == Path("/srv/drop/claimed") / ID / "x/a.txt"
 
 
@@ -107,6 +109,31 @@ def test_the_headers_are_those_of_an_upload_and_inboxds_own() -> None:
 
     own = {"id": "id-1", "mtime": 1.5, "claimed-at": 2.5, "sha256": "ff"}
     assert file.headers == {"Content-Type": "text/plain", "Content-Length": str(len(TEXT)), **own}
+
+
+def test_the_headers_are_found_without_regard_to_case() -> None:
+    headers = open_inline(inline_part()).headers
+
+    headers["X-Own"] = "1"
+    assert (headers["content-type"], headers.get("CONTENT-LENGTH", type=int)) == ("text/plain", len(TEXT))
+    assert ("x-own" in headers, headers.getlist("x-OWN"), headers.getlist("other")) == (True, ["1"], [])
+    assert headers.get("Content-Type", 0, int) == 0
+    del headers["x-own"]
+    assert "X-Own" not in headers
+    assert headers != {"Content-Type": "text/plain"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "owner"),
+    [
+        ({"uid": 1000, "owner": "alice"}, Owner(1000, "alice")),
+        ({"uid": 0}, Owner(0, None)),
+        ({}, None),  # sent by an earlier release, or claimed by a copy
+        ({"uid": "root"}, None),
+    ],
+)
+def test_the_owner_travels_in_the_headers(sent: dict[str, str | float], owner: Owner | None) -> None:
+    assert open_inline(inline_part(**sent), on_this_host=False).owner == owner
 
 
 def test_on_another_host_a_file_has_no_path() -> None:
@@ -122,6 +149,14 @@ def test_on_another_host_a_file_has_no_path() -> None:
 )
 def test_the_mimetype_is_the_content_type_without_its_parameters(content_type: str, mimetype: str) -> None:
     assert open_inline(inline_part(mime=content_type)).mimetype == mimetype
+
+
+def test_the_content_types_parameters_are_parsed() -> None:
+    file = open_inline(inline_part(mime='text/html; Charset="utf-8"; x=1'))
+
+    assert file.mimetype_params == file.content_type_extra == {"charset": "utf-8", "x": "1"}
+    assert file.charset == "utf-8"
+    assert open_inline(inline_part()).charset is None
 
 
 def test_a_sent_sha256_is_not_computed_again() -> None:
@@ -258,7 +293,8 @@ def test_a_name_that_is_not_utf8_is_kept(spool: Spool) -> None:
 
     file = open_part(*claim_file(spool, path))
 
-    assert file.filename.encode("utf-8", "surrogateescape") == file.raw_filename == path
+    assert file.filename.encode("utf-8", "surrogateescape") == file.raw_filename == b"caf\xe9.txt"
+    assert os.fsencode(file.relative_path) == path
     assert file.read() == TEXT
     assert file.path is not None
     assert file.path.read_bytes() == TEXT

@@ -14,12 +14,12 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.errors import RejectFile
+from inboxd.handling import run_handler
+from inboxd.handling.run_handler import RESULT_BYTES_MAX, Handler, HandlerCall
 from inboxd.messaging.inbox_file import InboxFile
 from inboxd.messaging.outcome import Verdict
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import new_parcel_id
-from inboxd.tasks.processing import run_handler
-from inboxd.tasks.processing.run_handler import RESULT_BYTES_MAX, Handler, HandlerCall
 
 LIMIT = 7
 

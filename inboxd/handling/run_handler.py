@@ -6,17 +6,18 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import msgpack
 from billiard.common import terminate_handler_fired  # type: ignore[attr-defined]  # missing in the stubs
 from celery.exceptions import SoftTimeLimitExceeded
 
+from inboxd.config.handler_import import import_handler
 from inboxd.errors import RejectFile
 from inboxd.logs.text import escape, mask_passwords, shorten
 from inboxd.messaging.inbox_file import InboxFile
+from inboxd.messaging.nesting import is_deeper
 from inboxd.messaging.outcome import Verdict
-from inboxd.tasks.hardening.message_check import is_deeper
 
 Handler = Callable[[InboxFile], Any]
 """An inbox's handler: takes one open file, and may return a value that msgpack can serialize."""
@@ -37,7 +38,8 @@ class HandlerCall:
     """How a handler call ended: DONE, REJECTED or RETRY_ISOLATED (the handler raised).
 
     ``reason`` goes into the error note, unless DONE; then ``result`` is what the handler returned, if msgpack can serialize it.
-    ``error`` is what the handler raised, and ``timed_out`` whether the time limit was exceeded.
+    ``error`` is what the handler raised, and ``timed_out`` whether the time limit was exceeded. ``discarded`` is the type of a
+    result that is not kept.
     """
 
     verdict: Verdict
@@ -46,6 +48,22 @@ class HandlerCall:
     result: Any = None
     error: BaseException | None = None
     timed_out: bool = False
+    discarded: str | None = None
+
+
+def load_handler(name: str) -> Handler:
+    """Import a handler; if that raises, return a handler that raises the same error for each file."""
+    try:
+        return import_handler(name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a user's module may raise anything
+        return _raising(error)
+
+
+def _raising(error: BaseException) -> Callable[[object], NoReturn]:
+    def handler(_file: object) -> NoReturn:
+        raise error
+
+    return handler
 
 
 def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, start_time: float) -> HandlerCall:
@@ -54,7 +72,7 @@ def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, start_tim
     ``start_time`` is when opening the file began, by the monotonic clock: reading counts as processing.
     """
     try:
-        with file.stream:
+        with file.stream, file:  # the file removes its temporary copy
             result = _call(handler, file)
     except RejectFile as rejection:
         reason = _message_of(rejection) or "the handler rejected the file without a reason"
@@ -63,7 +81,9 @@ def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, start_tim
         if isinstance(error, SystemExit) and error.code == POOL_STOP_EXIT_CODE and terminate_handler_fired():
             raise
         return failed_call(error, limit_seconds, start_time)
-    return HandlerCall(Verdict.DONE, time.monotonic() - start_time, result=_discard_unless_portable(result))
+    kept = _discard_unless_portable(result)
+    discarded = type(result).__name__ if kept is None and result is not None else None
+    return HandlerCall(Verdict.DONE, time.monotonic() - start_time, result=kept, discarded=discarded)
 
 
 def _call(handler: Handler, file: InboxFile) -> Any:  # noqa: ANN401 - whatever a handler returns

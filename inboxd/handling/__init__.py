@@ -1,0 +1,1 @@
+"""Runs a handler on one file."""
