@@ -7,7 +7,7 @@ from typing import Any
 import click
 import structlog
 
-from inboxd.console.commands import audit, check, explain, log, redis_acl, retry, server, status, trace, up, watch
+from inboxd.console.commands import audit, check, explain, log, redis_acl, retry, server, status, trace, try_, up, watch
 from inboxd.console.options import EXIT_ATTENTION
 from inboxd.console.output import echo
 from inboxd.console.systemd.commands import systemd
@@ -52,6 +52,7 @@ for _command in (
     status.status,
     log.log,
     trace.trace,
+    try_.try_,
     explain.explain,
     retry.retry,
     audit.audit,

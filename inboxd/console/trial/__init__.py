@@ -1,0 +1,1 @@
+"""One handler on files, without a server: what `inboxd try` does."""
