@@ -58,7 +58,15 @@ def find_settings(path: Path | None = None, environment: Mapping[str, str] = os.
     if file is None:
         problem = f"no file found (tried {' and '.join(map(str, candidates))})"
         note = "" if os.geteuid() else "; for root, the current folder does not count"
-        raise SettingsError([Finding("settings", problem, f"name a file with --settings FILE or {SETTINGS_VARIABLE}{note}")])
+        raise SettingsError(
+            [
+                Finding(
+                    "settings",
+                    problem,
+                    f"name a file with --settings FILE or {SETTINGS_VARIABLE}, or let `inboxd init` make one{note}",
+                )
+            ]
+        )
     if not _is_file(file):
         raise SettingsError([Finding(str(file), "is not a file", "name an existing settings file, or create this one")])
     return file.absolute()

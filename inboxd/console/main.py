@@ -7,7 +7,7 @@ from typing import Any
 import click
 import structlog
 
-from inboxd.console.commands import audit, check, explain, log, redis_acl, retry, server, status, trace, try_, up, watch
+from inboxd.console.commands import audit, check, explain, init, log, redis_acl, retry, server, status, trace, try_, up, watch
 from inboxd.console.options import EXIT_ATTENTION
 from inboxd.console.output import echo
 from inboxd.console.systemd.commands import systemd
@@ -46,6 +46,7 @@ def cli() -> None:
 
 
 for _command in (
+    init.init,
     up.up,
     watch.watch,
     check.check,
