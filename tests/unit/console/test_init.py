@@ -94,7 +94,7 @@ def test_a_folder_that_can_not_be_made_is_named(tmp_path: Path) -> None:
     result = run("file/project")
 
     assert result.exit_code == 2
-    assert "can't be written: Not a directory" in result.stderr
+    assert "file: can't be written: File exists" in result.stderr
 
 
 def test_no_file_is_left_if_one_can_not_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
