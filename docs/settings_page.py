@@ -14,7 +14,13 @@ from inboxd.config.settings import Inbox, Rules, Settings
 
 REFERENCE = Path(__file__).parent.parent / "settings.toml"
 
-KINDS = {units.to_seconds: "time", units.to_days: "days", units.to_bytes: "size", units.to_list: "patterns"}
+KINDS = {
+    units.to_seconds: "time",
+    units.to_days: "days",
+    units.to_bytes: "size",
+    units.to_list: "patterns",
+    units.to_texts: "list of texts",
+}
 """What a key's value is, by the function that reads it."""
 
 EXAMPLES = {
@@ -26,9 +32,15 @@ EXAMPLES = {
     "include": '["*.pdf", "*.xml"]',
     "listen": '"127.0.0.1:9464"',
     "namespace": '"invoices"',
+    "notify_on": '["failed"]',
+    "notify_urls": '["ntfys://ntfy.example.org/invoices"]',
+    "on": '["failed", "stuck"]',
+    "notes": '"de"',
     "root": '"/srv/drop/invoices"',
     "state_dir": '"/var/lib/inboxd"',
     "temporary_names": '["*.busy", "!*.lock"]',
+    "urls": '["mailtos://user:password@mail.example"]',
+    "urls_file": '"/etc/inboxd/notify-urls"',
     "url": '"redis://:password@localhost/0"',
     "writable": '["/srv/archive"]',
 }
@@ -96,7 +108,8 @@ def describe(field: FieldInfo) -> str:
     kind = _kind(field)
     words = kind or type_in_words(field.annotation)
     if kind and (allowed := _literals(field.annotation)):
-        words += ", or " + ", ".join(f"`{word}`" for word in allowed)
+        listed = ", ".join(f"`{word}`" for word in allowed)
+        words = f"list of {listed}" if kind == "list of texts" else f"{words}, or {listed}"
     return ", ".join([words, *limits(field)])
 
 

@@ -1,11 +1,11 @@
-"""A drop-folder daemon that loses no file. Handlers import InboxFile and RejectFile from here."""
+"""A drop-folder daemon that loses no file. Handlers import InboxFile and RejectFile from here, and their tests Owner."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from inboxd.errors import RejectFile
-    from inboxd.messaging.inbox_file import InboxFile
+    from inboxd.messaging.inbox_file import InboxFile, Owner
 
-__all__ = ["InboxFile", "RejectFile"]
+__all__ = ["InboxFile", "Owner", "RejectFile"]
 
 
 def __getattr__(name: str) -> object:
@@ -14,6 +14,10 @@ def __getattr__(name: str) -> object:
         from inboxd.messaging.inbox_file import InboxFile  # noqa: PLC0415
 
         return InboxFile
+    if name == "Owner":
+        from inboxd.messaging.inbox_file import Owner  # noqa: PLC0415
+
+        return Owner
     if name == "RejectFile":
         from inboxd.errors import RejectFile  # noqa: PLC0415
 

@@ -34,6 +34,10 @@ class HandlerFailed(InboxdError):
     """A handler raised on its last attempt. The first argument is the handler's exception in one line."""
 
 
+class HandlerTimedOut(HandlerFailed):
+    """A handler exceeded its time limit on its last attempt."""
+
+
 class InvalidMessage(InboxdError):
     """A message is not a valid parcel: its version, structure or size is wrong."""
 

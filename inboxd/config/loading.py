@@ -22,7 +22,7 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
-from inboxd.config.settings import Inbox, Log, Metrics, Redis, Rules, Settings, Sweep, Work
+from inboxd.config.settings import NOTE_LANGUAGES, Inbox, Log, Metrics, Notify, Redis, Rules, Settings, Sweep, Work
 from inboxd.config.strict_modes import STRICT_MODES_VARIABLE, require_trusted
 from inboxd.errors import Finding, SettingsError
 
@@ -35,12 +35,16 @@ DEFAULT_FILES = (Path("settings.toml"), Path("/etc/inboxd/settings.toml"))
 
 Sources = tuple[Source, ...]
 
+_SECRET_KEYS = ("urls", "notify_urls")
+"""Keys whose values may contain passwords, and so are in no message."""
+
 _TABLES: dict[str, type[BaseModel]] = {
     "redis": Redis,
     "work": Work,
     "sweep": Sweep,
     "log": Log,
     "metrics": Metrics,
+    "notify": Notify,
     "defaults": Rules,
 }
 
@@ -164,13 +168,23 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
     def absolute(path: PurePath) -> PurePath:
         return PurePath(os.path.normpath(base / path))
 
+    def notes_folder(notes: str) -> str:
+        return notes if notes in NOTE_LANGUAGES else str(absolute(PurePath(notes)))
+
+    urls_file = settings.notify.urls_file
     return settings.model_copy(
         update={
             "state_dir": absolute(settings.state_dir),
             "host": settings.host or socket.gethostname(),
             "work": settings.work.model_copy(update={"writable": tuple(map(absolute, settings.work.writable))}),
+            "notify": settings.notify.model_copy(
+                update={"urls_file": urls_file and str(absolute(Path(urls_file).expanduser()))}
+            ),
             "log": settings.log.model_copy(update={"files": tuple(map(absolute, settings.log.files))}),
-            "inbox": {name: inbox.model_copy(update={"root": absolute(inbox.root)}) for name, inbox in settings.inbox.items()},
+            "inbox": {
+                name: inbox.model_copy(update={"root": absolute(inbox.root), "notes": notes_folder(inbox.notes)})
+                for name, inbox in settings.inbox.items()
+            },
         }
     )
 
@@ -217,6 +231,8 @@ def _to_finding(error_type: str, loc: tuple[str, ...], message: str, value: obje
     if error_type == "missing":
         return Finding(f"{key} ({source})", "is missing", "set it")
     problem = message.removeprefix("Value error, ")
+    if loc[-1] in _SECRET_KEYS:
+        return Finding(f"{key} ({source})", problem, f"set {key} to a valid value")
     return Finding(f"{key} = {str(value)[:200]!r} ({source})", problem, f"set {key} to a valid value")
 
 

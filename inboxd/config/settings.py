@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from inboxd.config.units import expand_home, to_bytes, to_days, to_list, to_seconds
+from inboxd.config.units import expand_home, to_bytes, to_days, to_list, to_seconds, to_texts
 
 Seconds = Annotated[float, BeforeValidator(to_seconds), Field(ge=0, le=86_400 * 30, allow_inf_nan=False)]
 Interval = Annotated[float, BeforeValidator(to_seconds), Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -118,6 +118,28 @@ class Metrics(Section):
         return self
 
 
+NOTE_LANGUAGES = ("en", "de")
+
+
+def _expand_notes(value: str) -> str:
+    if not value:
+        raise ValueError("the notes' language, en or de, or a folder with a file notes.txt")
+    return value if value in NOTE_LANGUAGES else str(expand_home(PurePath(value)))
+
+
+NotifyKind = Literal["failed", "stuck", "paused", "recovered"]
+
+
+class Notify(Section):
+    """Who is told of failed, stuck, paused and recovered inboxes. URLs hold passwords: they are in no ``repr``."""
+
+    urls: Annotated[tuple[str, ...], BeforeValidator(to_texts), Field(repr=False)] = ()
+    urls_file: str = ""
+    on: Annotated[tuple[NotifyKind, ...], BeforeValidator(to_texts)] = ("failed", "stuck", "paused", "recovered")
+    every: Interval = 600.0
+    hourly_max: Annotated[int, Field(ge=1, le=1000)] = 12
+
+
 class Rules(Section):
     """Keys that each inbox may set for itself; ``[defaults]`` sets them for all inboxes."""
 
@@ -156,6 +178,13 @@ class Rules(Section):
     keep_failed_days: Days = 0.0
     empty_folders: Literal["remove", "keep"] = "remove"
     empty_folder_seconds: Seconds = 600.0
+    # what droppers see
+    contact: str = ""
+    notes: Annotated[str, AfterValidator(_expand_notes)] = "en"
+    visible_to: Literal["nobody", "group", "droppers"] = "nobody"
+    # notifications
+    notify_urls: Annotated[tuple[str, ...], BeforeValidator(to_texts), Field(repr=False)] = ()
+    notify_on: Annotated[tuple[NotifyKind, ...], BeforeValidator(to_texts)] | Literal["auto"] = "auto"
 
     def retry_delay(self, retries: int) -> float:
         """Return the seconds before the next attempt: doubled with each retry, at most ``retry_backoff_max_seconds``."""
@@ -183,6 +212,7 @@ class Settings(BaseSettings):
     sweep: Sweep = Sweep()
     log: Log = Log()
     metrics: Metrics = Metrics()
+    notify: Notify = Notify()
     defaults: Rules = Rules()
     inbox: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], Inbox] = Field(default_factory=dict)
 

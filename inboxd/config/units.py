@@ -49,6 +49,11 @@ def to_list(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def to_texts(value: object) -> object:
+    """Return a list of one for a single text that is no pattern, and every other value unchanged."""
+    return to_list(value)
+
+
 def expand_home(path: PurePath) -> PurePath:
     """Return a path whose first ``~`` or ``~user`` is replaced by the home. Raises ValueError if that is not known."""
     try:

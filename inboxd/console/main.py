@@ -7,7 +7,22 @@ from typing import Any
 import click
 import structlog
 
-from inboxd.console.commands import audit, check, explain, init, log, redis_acl, retry, server, status, trace, try_, up, watch
+from inboxd.console.commands import (
+    audit,
+    check,
+    explain,
+    init,
+    log,
+    notify,
+    redis_acl,
+    retry,
+    server,
+    status,
+    trace,
+    try_,
+    up,
+    watch,
+)
 from inboxd.console.options import EXIT_ATTENTION
 from inboxd.console.output import echo
 from inboxd.console.systemd.commands import systemd
@@ -57,6 +72,7 @@ for _command in (
     explain.explain,
     retry.retry,
     audit.audit,
+    notify.notify,
     redis_acl.redis_acl,
     server.server,
     systemd,

@@ -3,8 +3,9 @@
 import re
 from datetime import UTC, datetime, time, timedelta
 
+from inboxd.logs.text import format_age
+
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_PARTS = ((86_400, "d"), (3600, "h"), (60, "min"))
 _RELATIVE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|w)")
 TIME_FORMATS = "10m, 2h, 3d, today, yesterday, 08:30, 2026-11-22 or 2026-11-22T20:00:00+01:00"
 
@@ -45,19 +46,6 @@ def format_local(at: float) -> str:
 def format_iso(at: float) -> str:
     """Return a unix time as ISO 8601 in UTC, for programs."""
     return datetime.fromtimestamp(at, tz=UTC).isoformat()
-
-
-def format_age(seconds: float | None) -> str:
-    """Return an age in its two largest units: "45 s", "3 min 20 s", "2 d 4 h"; "-" for None."""
-    if seconds is None:
-        return "-"
-    left = int(seconds)
-    parts: list[str] = []
-    for size, unit in _PARTS:
-        count, left = divmod(left, size)
-        if count or parts:
-            parts.append(f"{count} {unit}")
-    return " ".join([*parts, f"{left} s"][:2])
 
 
 def to_local(at: float) -> datetime:

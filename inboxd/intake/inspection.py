@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 from inboxd.config.settings import Inbox
 from inboxd.fs.syscalls import Disk, Fd, Stat, WriterCheck, closing
-from inboxd.intake.readiness import looks_sparse, refusal_reason
+from inboxd.intake.readiness import find_refusal, looks_sparse
+from inboxd.spool.failure import Failure, FailureKind
 
 _NOT_A_FILE = (errno.ELOOP, errno.ENXIO)
 """Error numbers of opening a symbolic link or a socket."""
 
-_UNREADABLE = "no permission to read the file: its owner must make it readable for the service"
+_UNREADABLE = Failure(FailureKind.UNREADABLE, "no permission to read the file: its owner must make it readable for the service")
 
 FileVersion = tuple[int, int]
 """Size and mtime_ns: they differ once a file has been changed. Not the inode: a copy across file systems has another."""
@@ -35,9 +36,9 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An entry that can't be accepted, and the reason, for its error note."""
+    """An entry that can't be accepted, and why, for its error note."""
 
-    reason: str
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,8 @@ def inspect(disk: Disk, folder: Fd, name: bytes, inbox: Inbox, expected: FileVer
     is opened, because opening a device can have side effects.
     """
     try:
-        if expected is None and (reason := refusal_reason(disk.stat(folder, name), inbox.size_bytes_max)):
-            return Refused(reason)
+        if expected is None and (refusal := find_refusal(disk.stat(folder, name), inbox.size_bytes_max)):
+            return Refused(refusal)
         with closing(disk, disk.open_file(folder, name)) as file:
             result = _inspect_open(disk, file, inbox)
     except FileNotFoundError:
@@ -81,10 +82,11 @@ def _has_changed(stat: Stat, expected: FileVersion) -> bool:
 
 def _inspect_open(disk: Disk, file: Fd, inbox: Inbox) -> Inspection:
     stat = disk.fstat(file)
-    if reason := refusal_reason(stat, inbox.size_bytes_max):
-        return Refused(reason)
+    if refusal := find_refusal(stat, inbox.size_bytes_max):
+        return Refused(refusal)
     if looks_sparse(stat) and disk.has_holes(file, stat.size):
-        return Refused(f"a sparse file: its size is {stat.size} bytes, but only {stat.allocated} bytes are stored on disk")
+        reason = f"a sparse file: its size is {stat.size} bytes, but only {stat.allocated} bytes are stored on disk"
+        return Refused(Failure(FailureKind.INCOMPLETE, reason))
     writers = disk.check_writers(file)
     if writers is WriterCheck.BUSY:
         return Busy()

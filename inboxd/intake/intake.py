@@ -257,14 +257,16 @@ class Intake:
         """Move refused entries to failed/, through a parcel like every file, until the deadline; return how many were moved."""
         pending, count = self._ready_files.refused, 0
         while pending and (not count or time.monotonic() < deadline):
-            reasons = dict(islice(pending.items(), REFUSED_PER_PARCEL))
+            failures = dict(islice(pending.items(), REFUSED_PER_PARCEL))
             parcel = new_parcel_id()
             self._deps.leases.queue(parcel, self._inbox.name, self._deps.grace_seconds)
-            result = self._claim(folders, parcel, list(reasons))
-            for path in reasons:
+            result = self._claim(folders, parcel, list(failures))
+            for path in failures:
                 del pending[path]
             for path in result.claimed:
-                is_filed = fail_file(self._deps.disk, folders, self._inbox, parcel, path, reasons[path], attempts=0) is not None
+                is_filed = (
+                    fail_file(self._deps.disk, folders, self._inbox, parcel, path, failures[path], attempts=0) is not None
+                )
                 self._deps.tally.count_filed(self._inbox.name, REFUSED, files=int(is_filed))
                 count += is_filed
             if result.claimed:

@@ -16,6 +16,7 @@ from inboxd.messaging.file_stream import file_id
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.claims import MOVED_AWAY, release_file, remove_if_empty
 from inboxd.spool.failing import fail_file
+from inboxd.spool.failure import Failure
 from inboxd.spool.layout import Folders, created_at, split_path
 from inboxd.spool.packed_version import packed_version
 
@@ -24,13 +25,13 @@ _log = get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A parcel's files: the parts of its message, the refused files with their reasons, and those that are not complete.
+    """A parcel's files: the parts of its message, the refused files with their failures, and those that are not complete.
 
     ``unreadable`` has the files that stay in the parcel.
     """
 
     parts: list[FilePart] = field(default_factory=list)
-    refused: list[tuple[bytes, str]] = field(default_factory=list)
+    refused: list[tuple[bytes, Failure]] = field(default_factory=list)
     busy: list[bytes] = field(default_factory=list)
     unreadable: list[bytes] = field(default_factory=list)
 
@@ -65,8 +66,8 @@ def pack(
                 part = _build_part(path, accepted, inbox, parcel, bytes_left)
                 bytes_left -= len(part.stream or b"")
                 packed.parts.append(part)
-            case Refused(reason):
-                packed.refused.append((path, reason))
+            case Refused(failure):
+                packed.refused.append((path, failure))
             case Busy():
                 packed.busy.append(path)
     if errors and not (packed.parts or packed.refused or packed.busy):
@@ -134,12 +135,12 @@ def dispose_of_unpacked(disk: Disk, folders: Folders, inbox: Inbox, parcel: str,
     Raises OSError if the parcel has no file to send.
     """
     refused, errors = 0, []
-    for path, reason in (*packed.refused, *((path, None) for path in packed.busy)):
+    for path, failure in (*packed.refused, *((path, None) for path in packed.busy)):
         try:
-            if reason is None:
+            if failure is None:
                 _release_busy(disk, folders, inbox, parcel, path)
             else:
-                refused += fail_file(disk, folders, inbox, parcel, path, reason, attempts=0) is not None
+                refused += fail_file(disk, folders, inbox, parcel, path, failure, attempts=0) is not None
         except OSError as error:
             if not isinstance(error, BlockingIOError):  # a move to another mount must wait for the writer
                 errors.append(error)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from inboxd.config.settings import Rules
 from inboxd.fs.syscalls import FileKind, Stat, WriterCheck
 from inboxd.intake.temporary_names import SHORTCUTS, Meaning, folder_meaning, name_table
+from inboxd.spool.failure import Failure, FailureKind
 
 BUSY_RECHECK_SECONDS = 1.0
 """Seconds until a busy file is checked again, in case the event of its closing is lost."""
@@ -48,9 +49,9 @@ class Ignore:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """The entry can't be accepted: it is moved to failed/ with this reason in its error note."""
+    """The entry can't be accepted: it is moved to failed/, and its error note says why."""
 
-    reason: str
+    failure: Failure
 
 
 Decision = Ready | Wait | Ignore | Refuse
@@ -121,18 +122,21 @@ def decide(stat: Stat, writers: WriterCheck, now: float, waits: WaitTimes, *, is
     return Ready()
 
 
-def shortcut_reason(path: bytes) -> str | None:
-    """Return why a file that only refers to another one is refused, for its error note; None if it does not."""
+def find_shortcut(path: bytes) -> Failure | None:
+    """Return why a file that only refers to another one is refused; None if it does not."""
     suffix = path[path.rfind(b".") :].lower() if b"." in path else b""
-    return f"a shortcut ({SHORTCUTS[suffix]}): drop the file itself" if suffix in SHORTCUTS else None
+    if suffix not in SHORTCUTS:
+        return None
+    return Failure(FailureKind.SHORTCUT, f"a shortcut ({SHORTCUTS[suffix]}): drop the file itself")
 
 
-def refusal_reason(stat: Stat, size_bytes_max: int) -> str | None:
-    """Return why an entry can't be accepted, as a sentence for its error note; None if it can be."""
+def find_refusal(stat: Stat, size_bytes_max: int) -> Failure | None:
+    """Return why an entry can't be accepted; None if it can be."""
     if stat.kind is not FileKind.FILE:
         return _not_a_file(stat.kind)
     if size_bytes_max and stat.size > size_bytes_max:
-        return f"the file has {stat.size} bytes: this inbox accepts at most {size_bytes_max} bytes"
+        reason = f"the file has {stat.size} bytes: this inbox accepts at most {size_bytes_max} bytes"
+        return Failure(FailureKind.TOO_LARGE, reason)
     return None
 
 
@@ -152,8 +156,9 @@ def _changed_at(stat: Stat, now: float) -> float:
     return changed if changed <= now + CLOCK_SKEW_SECONDS else 0.0
 
 
-def _not_a_file(kind: FileKind) -> str:
-    return f"not a regular file but a {kind}: drop the file itself"
+def _not_a_file(kind: FileKind) -> Failure:
+    failure_kind = FailureKind.LINK if kind is FileKind.LINK else FailureKind.NOT_A_FILE
+    return Failure(failure_kind, f"not a regular file but a {kind}: drop the file itself")
 
 
 def _format_age(seconds: float) -> str:

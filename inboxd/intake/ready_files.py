@@ -16,6 +16,7 @@ from inboxd.intake.scan import WHOLE, DeniedEntry, QuietFolder, ScannedEntry, Sc
 from inboxd.intake.sub_mounts import SubMounts
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
+from inboxd.spool.failure import Failure
 from inboxd.spool.layout import Folders
 
 ENTRIES_PER_TURN = 5000
@@ -58,7 +59,7 @@ class ScanResult:
 
 
 class ReadyFiles:
-    """The scan of one inbox and its results: ``small`` and ``large`` ready files, and ``refused`` entries with reasons."""
+    """The scan of one inbox and its results: ``small`` and ``large`` ready files, and ``refused`` entries and why."""
 
     def __init__(
         self, disk: Disk, inbox: Inbox, waits: WaitTimes, *, network: bool, later_by: float = 0.0, part: ScanPart = WHOLE
@@ -70,7 +71,7 @@ class ReadyFiles:
         """
         self.small: dict[bytes, Candidate] = {}
         self.large: dict[bytes, Candidate] = {}
-        self.refused: dict[bytes, str] = {}
+        self.refused: dict[bytes, Failure] = {}
         self._disk = disk
         self._inbox = inbox
         self._waits = waits.plus(later_by)
@@ -201,8 +202,8 @@ class ReadyFiles:
                 by_copy = entry.stat.links > 1 or self._inbox.claim == "copy"
                 files[entry.path] = Candidate(entry.path, entry.stat.size, file_version(entry.stat), by_copy)
                 self._ready_entries += 1
-            case Refuse(reason):
-                self.refused[entry.path] = reason
+            case Refuse(failure):
+                self.refused[entry.path] = failure
                 self._ready_entries += 1
             case Wait(until, _, is_certain=True):
                 self._ready_at = until if self._ready_at is None else min(self._ready_at, until)

@@ -21,11 +21,12 @@ from inboxd.intake.readiness import (
     decide,
     decide_by_folder_name,
     decide_by_name,
+    find_shortcut,
     is_settled,
-    shortcut_reason,
 )
 from inboxd.intake.sub_mounts import FolderTiming, SubMounts
 from inboxd.intake.temporary_names import EMPTY_WHILE_PREFIX, NameTable, name_table
+from inboxd.spool.failure import Failure, FailureKind
 from inboxd.spool.layout import split_path
 
 NAMES_PER_STEP = 50
@@ -233,7 +234,7 @@ def _decide_folder(name: bytes, path: bytes, rules: Rules) -> Ignore | Refuse | 
     if not rules.recursive:
         return Ignore("a sub-folder, and recursive = false")
     if path.count(b"/") >= rules.depth_max:
-        return Refuse(f"folders are nested more than {rules.depth_max} deep")
+        return Refuse(Failure(FailureKind.TOO_DEEP, f"folders are nested more than {rules.depth_max} deep"))
     return None
 
 
@@ -304,8 +305,8 @@ def _scan_file(
         writers = _check_writers(disk, folder, name) if is_settled(stat, now, waits) else WriterCheck.UNKNOWN
         is_incomplete = name in neighbours.incomplete or (stat.size == 0 and neighbours.empty_are_placeholders)
         decision = decide(stat, writers, now, waits, is_incomplete=is_incomplete)
-        if isinstance(decision, Ready) and (reason := shortcut_reason(path)):
-            decision = Refuse(reason)
+        if isinstance(decision, Ready) and (shortcut := find_shortcut(path)):
+            decision = Refuse(shortcut)
         return ScannedEntry(path, decision, stat)
     except OSError as error:
         return ScannedEntry(path, Ignore("the file is missing"), None) if error.errno in _VANISHED else DeniedEntry(path, error)

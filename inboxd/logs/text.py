@@ -1,10 +1,11 @@
-"""Escapes text, so that it can neither add a line to a log nor move a terminal's cursor; and phrases counts."""
+"""Escapes text, so that it can neither add a line to a log nor move a terminal's cursor; and phrases counts and ages."""
 
 import re
 
 TEXT_CHARS_MAX = 70_000
 """Maximum length of one text in the log: the longest escaped path is shorter, an exception's message may be of any length."""
 
+_PARTS = ((86_400, "d"), (3600, "h"), (60, "min"))
 _PASSWORD = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@]*:)[^\s]+(?=@)")
 _NAMED_SECRET = re.compile(
     r"((?:password|passwd|pwd|token|secret|sig|signature|api_?key|auth|credential|session)s?=)[^\s&;,'\"<>]+", re.IGNORECASE
@@ -53,3 +54,16 @@ def _escape_character(character: str) -> str:
 def count_in_words(count: int) -> str:
     """Return "once" or "N times"."""
     return "once" if count == 1 else f"{count} times"
+
+
+def format_age(seconds: float | None) -> str:
+    """Return an age in its two largest units: "45 s", "3 min 20 s", "2 d 4 h"; "-" for None."""
+    if seconds is None:
+        return "-"
+    left = int(seconds)
+    parts: list[str] = []
+    for size, unit in _PARTS:
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return " ".join([*parts, f"{left} s"][:2])

@@ -8,6 +8,7 @@ import msgpack
 
 from inboxd.errors import InvalidMessage
 from inboxd.messaging.payload import expect_type, paths_from_wire, version_from_wire
+from inboxd.spool.failure import Failure, FailureKind
 from inboxd.spool.layout import is_parcel_id, split_path
 from inboxd.spool.packed_version import PackedVersion
 
@@ -28,7 +29,8 @@ class Verdict(StrEnum):
 class FileOutcome:
     """One file's path below inbox/, its verdict, the reason of a rejection or an exception, and the handler's return value.
 
-    ``version`` is that of the claimed file when it was packed; None if unknown.
+    ``version`` is that of the claimed file when it was packed; None if unknown. ``kind`` is that of the failure; None: the
+    verdict says it.
     """
 
     path: bytes
@@ -36,6 +38,13 @@ class FileOutcome:
     reason: str | None = None
     result: Any = None
     version: PackedVersion | None = None
+    kind: FailureKind | None = None
+
+    @property
+    def failure(self) -> Failure:
+        """The failure of a file that is not done."""
+        kind = self.kind or (FailureKind.REJECTED if self.verdict is Verdict.REJECTED else FailureKind.RAISED)
+        return Failure(kind, self.reason or "")
 
     @property
     def is_from_handler(self) -> bool:
@@ -63,6 +72,7 @@ def outcome_to_wire(outcome: Outcome) -> dict[str, Any]:
             "reason": file.reason,
             "result": file.result,
             "version": file.version and list(file.version),
+            "kind": file.kind and file.kind.value,
         }
         for file in outcome.files
     ]
@@ -92,7 +102,13 @@ def _to_file_outcome(wire: object) -> FileOutcome:
     split_path(path)
     version = version_from_wire(table["version"])
     reason = None if reason is None else expect_type(str, reason)
-    return FileOutcome(path, Verdict(table["verdict"]), reason, table["result"], version)
+    kind = kind_from_wire(table.get("kind"))
+    return FileOutcome(path, Verdict(table["verdict"]), reason, table["result"], version, kind)
+
+
+def kind_from_wire(value: object) -> FailureKind | None:
+    """Return the kind of a failure; None if another version wrote the value, which has none, or one that is not known here."""
+    return next((kind for kind in FailureKind if kind.value == value), None)
 
 
 def lone_file_to_bytes(path: bytes, version: PackedVersion | None) -> bytes:

@@ -15,6 +15,7 @@ from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.mounts import find_mount
 from inboxd.fs.rename import move
 from inboxd.fs.syscalls import Disk, closing
+from inboxd.service.note_checks import check_notes
 from inboxd.spool.layout import CLAIMED, CLAIMED_MODE, DONE, FAILED, FOLDER_NAMES, INBOX, Folders, open_folders
 
 MOUNT_SECONDS = 2.0
@@ -59,6 +60,8 @@ def find_problems(
     if not settings.inbox:
         findings.append(Finding("inbox", "no inbox is defined", 'add a table [inbox.NAME] with root = "/path/of/the/folder"'))
     findings.extend(_find_nested_roots(disk, settings))
+    if folders:
+        findings.extend(check_notes(disk, settings))
     for inbox in settings.inbox.values():
         findings.extend(_check_patterns(inbox))
         if folders:

@@ -85,7 +85,7 @@ def merge_settings(old: Settings, new: Settings) -> SettingsChange:
         for name, inbox in new.inbox.items()
     }
     work = new.work.model_copy(update={key: getattr(old.work, key) for key in RESTART_KEYS["work"]})
-    update = {"work": work, "sweep": new.sweep, "defaults": new.defaults, "inbox": inboxes}
+    update = {"work": work, "sweep": new.sweep, "notify": new.notify, "defaults": new.defaults, "inbox": inboxes}
     return SettingsChange(
         _validate(old.model_copy(update=update)),
         added=tuple(sorted(inboxes.keys() - old.inbox.keys())),

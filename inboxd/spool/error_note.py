@@ -1,30 +1,36 @@
-"""The error note next to a failed file: the reason, what the user can do, and a signature that identifies the file."""
+"""The error note next to a failed file: a text for the person who dropped it, then a block for administrators and programs.
+
+The block is the same in every language. It ends with a signature, which identifies the file.
+"""
 
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import takewhile
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 from inboxd.logs.text import count_in_words, escape
+from inboxd.spool.failure import FailureKind
+from inboxd.spool.old_note import parse_old_block
 
 SUFFIX = b".error.txt"
-NOTE_BYTES_MAX = 65_536
+NOTE_BYTES_MAX = 131_072
 REASON_CHARS_MAX = 4000
+TEXT_CHARS_MAX = 8000
+"""Maximum length of the part for the person who dropped the file."""
 EARLIER_MAX = 10
 """Maximum earlier failures in a note; older ones are dropped."""
 EARLIER_CHARS_MAX = 500
 _NAME_BYTES_MAX = 255
 _SIGNATURE = "inboxd note"
 _PATH = "inboxd path: "
-_REASON = "Reason: "
-_EARLIER = "Before it was put back into inbox/:"
+_BLOCK = "---------- For the administrator ----------"
+_INBOX, _FAILED_AT, _KIND, _ATTEMPTS, _REASON = "Inbox: ", "Failed at: ", "Kind: ", "Attempts: ", "Reason: "
+_EARLIER = "Earlier failures:"
+_RETRY = "To process it again: correct the cause, then run `inboxd retry` with the path of the file or of this note."
 _ITEM = "  - "
-_CORRECT = "  - Correct the cause named above, then move the file from failed/ back into inbox/, so that it is processed again."
-_OUTPUT = "  - Nothing, if you know how the file came about. It is not processed again with the others in failed/."
-_TRIED = re.compile(r"It was tried (?:once|([0-9]{1,6}) times)\.")
-_FAILED_AT = re.compile(r"For the administrator: inbox \S+, (.+)\.")
 _SIGNED = re.compile(_SIGNATURE + r": parcel ([0-9a-f]{28}), file ([0-9a-f]{32})")
 
 
@@ -33,7 +39,7 @@ class ParsedNote:
     """The content of a note: the file's path below inbox/, its parcel, and why, when and after how many attempts it failed.
 
     ``attempts`` is 0 for a refused file; ``earlier`` has a line for each failure before the file was requeued, oldest first.
-    ``is_output``: a handler made the file, nobody dropped it.
+    ``kind`` is a FailureKind, or the word of a newer version; "" in a note of an older one.
     """
 
     path: bytes
@@ -42,7 +48,12 @@ class ParsedNote:
     attempts: int
     failed_at: str
     earlier: tuple[str, ...]
-    is_output: bool = False
+    kind: str = ""
+
+    @property
+    def is_output(self) -> bool:
+        """Whether a handler made the file, and nobody dropped it."""
+        return self.kind == FailureKind.OUTPUT
 
     @property
     def history(self) -> tuple[str, ...]:
@@ -62,52 +73,62 @@ def note_name(file: bytes) -> bytes:
 
 def format_note(
     path: bytes, reason: str, *, inbox: str, parcel: str, attempts: int, failed_at: float, earlier: Sequence[str] = (),
-    is_output: bool = False,
+    kind: FailureKind = FailureKind.RAISED, text: str = "",
 ) -> bytes:  # fmt: skip
     """Return a note's text in UTF-8.
 
-    ``reason`` is for the person who dropped the file; ``failed_at`` is in Unix seconds; for ``earlier`` and ``is_output`` see
-    ParsedNote.
+    ``text`` is for the person who dropped the file, ``reason`` one line for the administrator; ``failed_at`` is in Unix
+    seconds; for ``earlier`` see ParsedNote.
     """
     local_time = datetime.fromtimestamp(failed_at, tz=UTC).astimezone()
-    tried = "It was not passed to the handler." if attempts == 0 else f"It was tried {count_in_words(attempts)}."
     lines = [
-        f"{escape(path)[:REASON_CHARS_MAX]} could not be processed.",
+        text[:TEXT_CHARS_MAX],
         "",
+        _BLOCK,
+        f"{_INBOX}{inbox}",
+        f"{_FAILED_AT}{local_time:%Y-%m-%d %H:%M:%S %z}",
+        f"{_KIND}{kind}",
+        f"{_ATTEMPTS}{attempts}",
         f"{_REASON}{escape(reason)[:REASON_CHARS_MAX]}",
-        tried,
         *([_EARLIER, *(_ITEM + line for line in trim_history(earlier))] if earlier else []),
-        "",
-        "What you can do:",
-        *([_OUTPUT] if is_output else [_CORRECT]),
-        "  - If you don't need the file, delete it together with this note.",
-        "The file itself is unchanged. It is stored next to this note.",
-        "",
-        f"For the administrator: inbox {inbox}, {local_time:%Y-%m-%d %H:%M:%S %z}.",
+        *([] if kind is FailureKind.OUTPUT else [_RETRY]),
         _PATH + quote_from_bytes(path),
     ]
     return "\n".join([*lines, ""]).encode("utf-8", "replace") + signature(path, parcel) + b"\n"
 
 
 def parse_note(text: bytes) -> ParsedNote | None:
-    """Parse a note; return None if it has no signature of inboxd's, or if its signature is for another path."""
+    """Parse a note; return None if it has no signature of inboxd's, or if its signature is for another path.
+
+    In a note with a block for administrators, nothing above it counts.
+    """
     lines = text.decode("utf-8", "replace").splitlines()
+    if _BLOCK in lines:
+        lines = lines[len(lines) - lines[::-1].index(_BLOCK) :]
+        parse = _parse_block
+    else:
+        parse = parse_old_block
     signed_line = next((match for line in lines if (match := _SIGNED.fullmatch(line))), None)
-    path = next((unquote_to_bytes(line.removeprefix(_PATH)) for line in lines if line.startswith(_PATH)), b"")
+    path = unquote_to_bytes(_find(lines, _PATH))
     if signed_line is None or signature(path, signed_line[1]).decode() != signed_line[0]:
         return None
-    reason = next((line.removeprefix(_REASON) for line in lines if line.startswith(_REASON)), "")
-    tried_line = next((match for line in lines if (match := _TRIED.fullmatch(line))), None)
-    failed_at = next((match[1] for line in lines if (match := _FAILED_AT.fullmatch(line))), "")
-    attempts = 0 if tried_line is None else int(tried_line[1] or 1)
-    return ParsedNote(path, signed_line[1], reason, attempts, failed_at, _parse_earlier(lines), is_output=_OUTPUT in lines)
+    reason, attempts, failed_at, earlier, kind = parse(lines)
+    return ParsedNote(path, signed_line[1], reason, attempts, failed_at, trim_history(earlier), kind)
 
 
-def _parse_earlier(lines: list[str]) -> tuple[str, ...]:
-    if _EARLIER not in lines:
-        return ()
-    rest = lines[lines.index(_EARLIER) + 1 :]
-    return trim_history(line.removeprefix(_ITEM) for line in rest[: rest.index("") if "" in rest else None])
+def _parse_block(lines: list[str]) -> tuple[str, int, str, list[str], str]:
+    """Return reason, attempts, time, earlier failures and kind."""
+    attempts = _find(lines, _ATTEMPTS)
+    earlier = []
+    if _EARLIER in lines:
+        rest = lines[lines.index(_EARLIER) + 1 :]
+        earlier = [line.removeprefix(_ITEM) for line in takewhile(lambda line: line.startswith(_ITEM), rest)]
+    count = int(attempts) if re.fullmatch(r"[0-9]{1,6}", attempts) else 0
+    return _find(lines, _REASON), count, _find(lines, _FAILED_AT), earlier, _find(lines, _KIND)
+
+
+def _find(lines: list[str], key: str) -> str:
+    return next((line.removeprefix(key) for line in lines if line.startswith(key)), "")
 
 
 def trim_history(lines: Iterable[str]) -> tuple[str, ...]:

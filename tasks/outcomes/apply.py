@@ -21,11 +21,12 @@ from inboxd.messaging.payload import FILES_MAX
 from inboxd.messaging.results import ResultRecord, discard_result
 from inboxd.spool.claims import list_files, release_file, remove_if_empty
 from inboxd.spool.failing import fail_file, file_failed_output
+from inboxd.spool.failure import Failure, FailureKind
 from inboxd.spool.filing import FilingFolders, is_filed, move_to_done, stat_claimed
 from inboxd.spool.layout import Folders, created_at
 from inboxd.spool.packed_version import FileChanged, PackedVersion
 from inboxd.tasks.outcomes.republish import Republisher
-from inboxd.tasks.outcomes.stored_result import failure_reason, is_cancelled, stored_outcome
+from inboxd.tasks.outcomes.stored_result import is_cancelled, is_killed_by_limit, stored_failure, stored_outcome
 from inboxd.tasks.process_state.context import WorkerContext
 
 CHECKED_FILES_MAX = 10
@@ -108,15 +109,18 @@ class OutcomeApplier:
         lone = lone_file_from_bytes(lease.lone_file) if lease else None
         version = lone[1] if lone and [lone[0]] == paths else None
         attempts = lease.attempt if lease else 1
-        reason = failure_reason(stored)
-        files = [FileOutcome(path, Verdict.REJECTED, reason, version=version) for path in paths]
+        failure = stored_failure(stored)
+        files = [FileOutcome(path, Verdict.REJECTED, failure.reason, version=version, kind=failure.kind) for path in paths]
         for file in files:
             self._apply_unless_changed(Outcome(parcel, self._inbox.name, attempts, ()), file)
         self._close(parcel, files or _gone(lease))
         return True
 
-    def apply_crash(self, parcel: str, lease: Lease) -> None:
-        """Count a worker's crash on a parcel; retry the files, or fail a lone file that has crashed too many workers."""
+    def apply_crash(self, parcel: str, lease: Lease, stored: ResultRecord) -> None:
+        """Count a worker's crash on a parcel; retry the files, or fail a lone file that has crashed too many workers.
+
+        ``stored`` is the parcel's result, which says whether Celery has killed the worker's process at the time limit.
+        """
         crashes = self._context.leases.requeue_if_unchanged(
             parcel, lease, self._context.settings.sweep.grace_seconds, crashed=True
         )
@@ -137,9 +141,17 @@ class OutcomeApplier:
                 started = int(bool(lease.owner))  # a worker that crashed on the message itself has started no attempt
                 self.republish(parcel, paths, retries=max(lease.attempts_used - started, 0))
             case _:
-                reason = f"the worker process died while it processed this file, {crashes} times in a row"
-                self._fail(parcel, paths[0], reason, lease.attempt)
+                failure = self._crash_failure(crashes, is_limit=is_killed_by_limit(stored))
+                self._fail(parcel, paths[0], failure, lease.attempt)
                 self._close(parcel, [FileOutcome(paths[0], Verdict.REJECTED)])
+
+    def _crash_failure(self, crashes: int, *, is_limit: bool) -> Failure:
+        if is_limit:
+            limit = self._inbox.time_limit_seconds
+            reason = f"processing took longer than {limit} s and did not end, so that its process was killed, {crashes} times"
+            return Failure(FailureKind.TIME_LIMIT, reason)
+        reason = f"the worker process died while it processed this file, {crashes} times in a row"
+        return Failure(FailureKind.CRASHED, reason)
 
     def apply_progress(self, parcel: str, lease: Lease) -> None:
         """Apply the verdicts that a worker recorded before it died, and split off each of the other files."""
@@ -183,11 +195,11 @@ class OutcomeApplier:
             case Verdict.DONE:
                 return self._file_done(outcome, file, done)
             case Verdict.REJECTED:
-                return self._fail(outcome.parcel, file.path, file.reason or "", outcome.attempt, self._expected(file))
+                return self._fail(outcome.parcel, file.path, file.failure, outcome.attempt, self._expected(file))
             case Verdict.MISSING:
                 return False
             case Verdict.RETRY_ISOLATED if self._inbox.retries == 0:
-                self._fail(outcome.parcel, file.path, file.reason or "", attempts=1)
+                self._fail(outcome.parcel, file.path, file.failure, attempts=1)
             case Verdict.RETRY_ISOLATED:
                 self._republisher.split_off(outcome.parcel, file.path, failure=file.reason or "")
             case Verdict.REQUEUE:
@@ -214,8 +226,7 @@ class OutcomeApplier:
                 why = "the file was written to after it was packed"
                 _log.info(events.FILE_RELEASED, inbox=self._inbox.name, file=path, parcel=outcome.parcel, why=why)
             return is_released
-        reason = changed_too_often(changes)
-        return self._fail(outcome.parcel, path, reason, outcome.attempt)
+        return self._fail(outcome.parcel, path, changed_too_often(changes), changes)
 
     def _file_done(self, outcome: Outcome, file: FileOutcome, done: FilingFolders | None) -> bool:
         path, expected = file.path, self._expected(file)
@@ -253,9 +264,9 @@ class OutcomeApplier:
             self._context.changes.watch(self._inbox.name, files)
             self._renamed = []
 
-    def _fail(self, parcel: str, path: bytes, reason: str, attempts: int, expected: PackedVersion | None = None) -> bool:
+    def _fail(self, parcel: str, path: bytes, failure: Failure, attempts: int, expected: PackedVersion | None = None) -> bool:
         filed = (
-            fail_file(self._disk, self._folders, self._inbox, parcel, path, reason, attempts=attempts, expected=expected)
+            fail_file(self._disk, self._folders, self._inbox, parcel, path, failure, attempts=attempts, expected=expected)
             is not None
         )
         self._tally.count_filed(self._inbox.name, FAILED if attempts else REFUSED, files=int(filed))
@@ -306,12 +317,13 @@ class OutcomeApplier:
             self._context.counters.write(self._tally)
 
 
-def changed_too_often(changes: int) -> str:
-    """Return the reason for failing a file that was changed again and again."""
-    return (
+def changed_too_often(changes: int) -> Failure:
+    """Return why a file fails that was changed again and again: at each of ``changes`` attempts."""
+    reason = (
         f"the file was changed {count_in_words(changes)} while it was processed, so that its result is not that of its "
         "content: drop it again when it is complete"
     )
+    return Failure(FailureKind.CHANGED, reason)
 
 
 def list_dropped(disk: Disk, folders: Folders, parcel: str, lease: Lease | None) -> list[bytes]:

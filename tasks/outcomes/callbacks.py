@@ -71,7 +71,7 @@ def _apply_failure(context: WorkerContext, applier: OutcomeApplier, parcel: str)
     if is_final_result(stored):  # perhaps a success, of an attempt after the one that failed
         applier.apply_result(parcel, stored, lease)
     elif lease and lease.state is LeaseState.RUNNING and liveness(lease.owner) is Liveness.DEAD:
-        applier.apply_crash(parcel, lease)
+        applier.apply_crash(parcel, lease, stored)
 
 
 def _apply_apart(context: WorkerContext, inbox: Inbox, parcel: str, apply: Callable[[], None]) -> None:

@@ -2,15 +2,22 @@
 
 from celery.states import FAILURE, REVOKED, SUCCESS
 
-from inboxd.errors import HandlerFailed, InvalidMessage, RejectFile
+from inboxd.errors import HandlerFailed, HandlerTimedOut, InvalidMessage, RejectFile
 from inboxd.logs.text import escape
 from inboxd.messaging.outcome import Outcome, outcome_from_wire
 from inboxd.messaging.results import ResultRecord
+from inboxd.spool.failure import Failure, FailureKind
 
 CANCELLED = "cancelled by an operator, by Celery's remote control (revoke)"
 
-_FINAL_ERRORS = {RejectFile.__name__, HandlerFailed.__name__}
-"""Task errors that fail a file for good; after any other error the parcel is published again."""
+_FINAL_ERRORS = {
+    RejectFile.__name__: FailureKind.REJECTED,
+    HandlerFailed.__name__: FailureKind.RAISED,
+    HandlerTimedOut.__name__: FailureKind.TIME_LIMIT,
+}
+"""Task errors that fail a file for good, and their kinds; after any other error the parcel is published again."""
+_HARD_LIMIT = "TimeLimitExceeded"
+"""The error that Celery stores after it has killed a child that did not end at its time limit."""
 
 
 def is_final_result(stored: ResultRecord) -> bool:
@@ -35,9 +42,17 @@ def stored_outcome(stored: ResultRecord, parcel: str, inbox: str) -> Outcome | N
     return outcome
 
 
-def failure_reason(stored: ResultRecord) -> str:
+def stored_failure(stored: ResultRecord) -> Failure:
     """Return why a parcel has failed."""
-    return CANCELLED if is_cancelled(stored) else escape(str(stored.get("result")))
+    if is_cancelled(stored):
+        return Failure(FailureKind.CANCELLED, CANCELLED)
+    kind = _FINAL_ERRORS.get(_exception_name(stored), FailureKind.RAISED)
+    return Failure(kind, escape(str(stored.get("result"))))
+
+
+def is_killed_by_limit(stored: ResultRecord) -> bool:
+    """Return whether the parcel's last worker was killed because its handler did not end at the time limit."""
+    return stored["status"] == FAILURE and _exception_name(stored) == _HARD_LIMIT
 
 
 def _exception_name(stored: ResultRecord) -> str:

@@ -25,7 +25,7 @@ from inboxd.broker.forgiving import with_namespace
 from inboxd.broker.leases import PROGRESS_KEY
 from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
-from inboxd.messaging.outcome import FileOutcome, Verdict
+from inboxd.messaging.outcome import FileOutcome, Verdict, kind_from_wire
 from inboxd.messaging.payload import version_from_wire
 from inboxd.spool.layout import split_path
 from inboxd.tasks.process_state import progress_journal
@@ -81,7 +81,9 @@ class Progress:
 
     def record(self, parcel: str, file: FileOutcome) -> None:
         """Record one file's outcome. Raises only what a time limit raises: a lost record costs no more than time."""
-        record = msgpack.packb([file.path, file.verdict.value, file.reason, file.result, file.version])
+        record = msgpack.packb(
+            [file.path, file.verdict.value, file.reason, file.result, file.version, file.kind and file.kind.value]
+        )
         self._unsent.append((parcel, file.path, record))
         if not self._write_to_journal(parcel, record):
             self.flush()
@@ -111,10 +113,11 @@ class Progress:
         outcomes = {}
         for record in chain.from_iterable(map(unpack_records, (*sent.values(), on_disk))):
             with contextlib.suppress(ValueError, TypeError):  # written by another version, or invalid
-                path, verdict, reason, result, version = record
+                path, verdict, reason, result, version, *kinds = record
                 split_path(path)
                 reason = None if reason is None else str(reason)
-                outcomes[path] = FileOutcome(path, Verdict(verdict), reason, result, version_from_wire(version))
+                kind = kind_from_wire(kinds[0]) if kinds else None
+                outcomes[path] = FileOutcome(path, Verdict(verdict), reason, result, version_from_wire(version), kind)
         return outcomes
 
     def _write_to_journal(self, parcel: str, record: bytes) -> bool:

@@ -13,6 +13,7 @@ from inboxd.logs.text import escape
 from inboxd.messaging.outcome import FileOutcome, Verdict
 from inboxd.messaging.parcel_reader import ParcelReader
 from inboxd.messaging.payload import FilePart, Parcel
+from inboxd.spool.failure import FailureKind
 from inboxd.tasks.process_state.child_guard import ChildGuard
 
 OWN_TIME_SHARE = 0.9
@@ -56,7 +57,8 @@ class HandlerRuns:
         if call.timed_out and call.seconds < self._inbox.time_limit_seconds * OWN_TIME_SHARE:
             return FileOutcome(part.filename, Verdict.REQUEUE)  # earlier files used up the parcel's time
         self._log_call(part, call)
-        return FileOutcome(part.filename, call.verdict, call.reason, call.result, part.version)
+        kind = FailureKind.TIME_LIMIT if call.timed_out else None
+        return FileOutcome(part.filename, call.verdict, call.reason, call.result, part.version, kind)
 
     def _call(self, part: FilePart) -> HandlerCall | None:
         """Call the handler with one file; return None if the file is missing. A file that can't be opened is retried, too."""

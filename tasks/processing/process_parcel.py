@@ -10,7 +10,7 @@ from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
 from inboxd.broker.leases import StartAnswer, StartVerdict
 from inboxd.config.settings import Inbox
-from inboxd.errors import BrokerUnavailable, HandlerFailed, InvalidMessage, RejectFile, TransientError
+from inboxd.errors import BrokerUnavailable, HandlerFailed, HandlerTimedOut, InvalidMessage, RejectFile, TransientError
 from inboxd.logs import events
 from inboxd.logs.setup import get_logger
 from inboxd.logs.text import escape
@@ -18,6 +18,7 @@ from inboxd.messaging.celery_app import PROCESS
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_to_bytes, outcome_to_wire
 from inboxd.messaging.parcel_reader import ParcelReader
 from inboxd.messaging.payload import Parcel, parcel_from_wire
+from inboxd.spool.failure import FailureKind
 from inboxd.tasks.hardening.redacted_request import RedactedRequest
 from inboxd.tasks.process_state import process_identity
 from inboxd.tasks.process_state.context import WorkerContext
@@ -158,7 +159,7 @@ class ParcelProcessor:
                 raise RejectFile(reason)
             case FileOutcome(verdict=Verdict.RETRY_ISOLATED, reason=reason):
                 retries = task.request.retries
-                failure = HandlerFailed(reason)
+                failure = HandlerTimedOut(reason) if outcome.kind is FailureKind.TIME_LIMIT else HandlerFailed(reason)
                 if retries >= inbox.retries:
                     self._finish(parcel, token)
                     raise failure

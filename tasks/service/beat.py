@@ -15,6 +15,7 @@ from celery.utils.log import get_logger
 from inboxd.broker.connection import blocking_seconds_max
 from inboxd.config.settings import Settings
 from inboxd.logs.setup import configure_logging
+from inboxd.notify.background import BackgroundNotifier
 from inboxd.service import sd_notify
 from inboxd.service.reloading import reload_settings
 from inboxd.service.sd_notify import ServiceNotifier
@@ -108,13 +109,17 @@ class Scheduler(celery.beat.Scheduler):
 
 
 class TickHook:
-    """Beat's duties at each tick: ping the watchdog, and reload the settings if that was requested."""
+    """Beat's duties at each tick: ping the watchdog, and reload the settings if that was requested.
+
+    Beat also tells people what has happened, in a thread: it runs no handler, which could read the URLs' passwords.
+    """
 
     def __init__(self, app: Celery, settings: Settings, service_manager: ServiceNotifier) -> None:
         self._app = app
         self._settings = settings
         self._service_manager = service_manager
         self._reload_requested = False
+        self._notifier = BackgroundNotifier(settings, os.environ)
 
     def request_reload(self, *_: object) -> None:
         """Request a reload at the next tick; a signal handler."""
@@ -123,9 +128,10 @@ class TickHook:
     def attach(self, scheduler: Scheduler) -> None:
         """Run at each tick of this scheduler from now on, and notify readiness."""
         self._scheduler = scheduler
-        scheduler.on_tick, scheduler.on_close = self.run, self._service_manager.notify_stopping
+        scheduler.on_tick, scheduler.on_close = self.run, self._close
         self._service_manager.set_status(self._describe())
         self._service_manager.notify_ready()
+        self._notifier.start()
 
     def run(self) -> None:
         """Ping the watchdog, and reload the settings if requested."""
@@ -138,10 +144,15 @@ class TickHook:
         self._service_manager.notify_reloading()
         if change := reload_settings(self._settings, handlers=False, folders=False):
             self._settings = change.settings
+            self._notifier.apply(change.settings)
             self._app.conf.beat_schedule = beat_schedule(self._settings)
             self._scheduler.reschedule()
             self._service_manager.set_status(self._describe())
         self._service_manager.notify_ready()
+
+    def _close(self) -> None:
+        self._service_manager.notify_stopping()
+        self._notifier.stop()
 
     def _describe(self) -> str:
         sweep = self._settings.sweep

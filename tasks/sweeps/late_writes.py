@@ -89,4 +89,4 @@ def _hand_out_again(context: WorkerContext, inbox: Inbox, folders: Folders, file
     parcel = new_parcel_id()
     if reclaim(disk, folders, file.filed, file.path, parcel):
         # If we die here: the file is in a parcel without a lease, which is published as it is now.
-        fail_file(disk, folders, inbox, parcel, file.path, changed_too_often(changes), attempts=1)
+        fail_file(disk, folders, inbox, parcel, file.path, changed_too_often(changes), attempts=changes)

@@ -138,7 +138,7 @@ class Repair:
             case RecoveryAction.APPLY:
                 return self._applier.apply_result(parcel, stored, lease)
             case RecoveryAction.COUNT_CRASH if lease:
-                self._applier.apply_crash(parcel, lease)
+                self._applier.apply_crash(parcel, lease, stored)
             case RecoveryAction.SPLIT if lease:
                 self._applier.apply_progress(parcel, lease)
             case _:

@@ -24,11 +24,11 @@ from inboxd.fs.syscalls import Disk
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_from_bytes, outcome_from_wire, outcome_to_wire
 from inboxd.messaging.payload import FilePart, Parcel, parcel_from_wire, parcel_to_wire
 from inboxd.service import clock_guard
-from inboxd.spool.error_note import format_note, parse_note
+from inboxd.spool.error_note import format_note, parse_note, signature
 from inboxd.spool.packed_version import PackedVersion
 from inboxd.tasks.hardening.broadcast_filter import BroadcastFilter
 from inboxd.tasks.hardening.message_check import parse_headers
-from inboxd.tasks.outcomes.stored_result import failure_reason, is_final_result, stored_outcome
+from inboxd.tasks.outcomes.stored_result import is_final_result, is_killed_by_limit, stored_failure, stored_outcome
 from inboxd.tasks.process_state.progress import unpack_records
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "150"))
@@ -132,7 +132,8 @@ def read_message(raw: bytes) -> None:
 def read_result(stored: Any) -> None:  # noqa: ANN401 - anything
     if isinstance(stored, dict) and isinstance(stored.get("status"), str):  # what results.py checks
         is_final_result(stored)
-        failure_reason(stored)
+        stored_failure(stored)
+        is_killed_by_limit(stored)
         stored_outcome(stored, P, "drop")
 
 
@@ -152,12 +153,27 @@ OBJECTS: dict[str, tuple[object, Callable[[Any], object], tuple[type[Exception],
     "result": (RESULT, read_result, (InvalidMessage,)),
     "journal entry": (JOURNAL, lambda entry: journalctl.to_record(entry) if isinstance(entry, dict) else None, ()),
 }
+OLD_NOTE = b"""\
+sub/a.txt could not be processed.
+
+Reason: no number
+It was tried 3 times.
+Before it was put back into inbox/:
+  - 2026-11-01 10:00:00 +0000, tried once: y
+
+What you can do:
+  - Correct the cause named above, then move the file from failed/ back into inbox/, so that it is processed again.
+
+For the administrator: inbox drop, 2026-11-02 10:00:00 +0000.
+inboxd path: sub/a.txt
+""" + signature(b"sub/a.txt", P)
 BYTES: dict[str, tuple[bytes, Callable[[bytes], object], tuple[type[Exception], ...]]] = {
     "message": (TASK_MESSAGE, read_message, (InvalidMessage,)),
     "broadcast": (message(msgpack.packb(BROADCAST)), BroadcastFilter("all").accepts, ()),
     "lone file": (msgpack.packb([b"a", list(VERSION)]), lone_file_from_bytes, ()),
     "progress": (msgpack.packb([b"a", "done", None, None, None]), lambda raw: list(unpack_records(raw)), ()),
     "note": (NOTE, read_note, ()),
+    "old note": (OLD_NOTE, read_note, ()),
     "log line": (LOG_LINE, read_log_line, ()),
 }
 

@@ -8,10 +8,11 @@ from inboxd.broker.connection import broker_url, make_client, without_password
 from inboxd.broker.installations import NAMESPACE_REMEDY, describe_installation, find_conflict
 from inboxd.broker.server_checks import find_open_doors, find_server_problems
 from inboxd.config.settings import Settings
+from inboxd.console.commands.notify import find_problems as find_notify_problems
 from inboxd.console.options import read_settings, settings_option
 from inboxd.console.output import echo
 from inboxd.console.ping import PingResult, ping_broker
-from inboxd.console.systemd import sandbox
+from inboxd.console.systemd import notify_sandbox, sandbox
 from inboxd.console.systemd.install_paths import system_paths
 from inboxd.console.up.server_address import parse_local_address
 from inboxd.errors import BrokerUnavailable, Finding, SettingsError
@@ -31,7 +32,9 @@ def check(settings_file: Path | None, no_broker: bool, no_folders: bool, no_sand
     findings = [
         *preflight.find_problems(settings, folders=not no_folders),
         *([] if no_sandbox else sandbox.find_missing_roots(settings, system_paths(), file)),
+        *([] if no_sandbox else notify_sandbox.find_outdated(settings, system_paths(), file)),
         *(_check_server(file, settings) if answer else []),
+        *find_notify_problems(settings),
     ]
     if any(finding.blocks for finding in findings):
         raise SettingsError(findings)

@@ -106,8 +106,8 @@ def _explain_in_inbox(context: ExplainContext, inbox: Inbox, folders: Folders, p
         case ScannedEntry(entry, Ignore(why), _):
             prefix = "" if entry == path else f"{escape(entry)}/ is not scanned: "
             yield Explanation(inbox.name, "inbox", path, "ignored", [prefix + why])
-        case ScannedEntry(_, Refuse(why), _):
-            yield Explanation(inbox.name, "inbox", path, "refused", [why, "the next scan moves the file to failed/"])
+        case ScannedEntry(_, Refuse(failure), _):
+            yield Explanation(inbox.name, "inbox", path, "refused", [failure.reason, "the next scan moves the file to failed/"])
         case ScannedEntry(_, Wait(until, why), stat):
             mounts = [describe_sub_mount(inbox, folder, mount) for folder, mount in sub_mounts.mounts.items()]
             sentences = [f"not complete yet: {why}", *mounts, *_blocking_reasons(context, inbox, folders)]
@@ -201,7 +201,13 @@ def _explain_in_failed(context: ExplainContext, inbox: Inbox, folders: Folders, 
         *(f"earlier failure: {line}" for line in note.earlier),
         remedy,
     ]
-    facts = {"parcel": note.parcel, "reason": note.reason, "attempts": note.attempts, "earlier": list(note.earlier)}
+    facts = {
+        "parcel": note.parcel,
+        "kind": note.kind,
+        "reason": note.reason,
+        "attempts": note.attempts,
+        "earlier": list(note.earlier),
+    }
     yield Explanation(inbox.name, "failed", path, "failed", sentences, facts=facts)
 
 

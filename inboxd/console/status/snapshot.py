@@ -1,7 +1,7 @@
 """Collect what `inboxd status` shows from the folders, the broker, the workers and the watcher's heartbeat."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -16,13 +16,17 @@ from inboxd.broker.installations import describe_installation, find_conflict
 from inboxd.broker.server_checks import find_server_problems
 from inboxd.config.settings import Settings
 from inboxd.console.ping import ping_broker
-from inboxd.console.status.stuck import find_stuck
+from inboxd.console.times import format_local
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.queues import QUARANTINE_KEY, WORK_QUEUE, files_queue, host_queue
 from inboxd.monitoring.file_counts import FileCounts, count_files
+from inboxd.monitoring.stuck import find_stuck
+from inboxd.notify.addresses import is_configured
+from inboxd.notify.digest import is_failing
+from inboxd.notify.state import NotifyState, load_state
 from inboxd.service.clock_guard import describe_pause, load_record
 
 WORKER_ANSWER_SECONDS = 1.0
@@ -74,6 +78,7 @@ class Status:
     broker: str = ""
     clock_problem: str = ""
     server_problems: tuple[str, ...] = ()
+    notify: NotifyState | None = None
 
     def problems(self) -> list[str]:
         """Return what needs attention, a sentence each."""
@@ -81,6 +86,7 @@ class Status:
         reports = ((inbox.name, inbox.report) for inbox in self.inboxes if inbox.report)
         found += [f"{name}: {problem}" for name, report in reports for problem in report.problems if not self.broker_error]
         found += [self.clock_problem] if self.clock_problem else []
+        found += list(describe_notifier(self.notify))
         if self.broker_error:
             return [*found, f"the broker is unavailable, so workers and watcher can't be checked: {self.broker_error}"]
         found += [problem.replace("\n    ", "; ") for problem in self.server_problems if problem]
@@ -134,8 +140,28 @@ def take_snapshot(settings: Settings, now: float, file: PurePath) -> Status:
     return Status(
         now, inboxes, broker_error, state.workers, state.watcher, state.seconds_since_sweep, state.is_sweep_overdue,
         state.quarantined, state.unconsumed, removed, without_password(broker_url(settings)),
-        describe_pause(load_record(Disk(), settings.state_dir)), state.server_problems,
+        describe_pause(load_record(Disk(), settings.state_dir)), state.server_problems, _load_notify_state(settings),
     )  # fmt: skip
+
+
+def _load_notify_state(settings: Settings) -> NotifyState | None:
+    """Return what was told to whom; None if nobody is to be told, or if that is not known here."""
+    if not is_configured(settings, os.environ):
+        return None
+    try:
+        return load_state(Disk(), settings.state_dir)
+    except (OSError, ValueError):  # not permitted, or damaged: beat begins anew, and logs that
+        return None
+
+
+def describe_notifier(state: NotifyState | None) -> Iterator[str]:
+    """Yield a sentence for each recipient that can't be told anything, and for each inbox of which nothing can be told."""
+    for recipient in state.recipients.values() if state else ():
+        if is_failing(recipient):
+            since = format_local(recipient.failing_since)
+            yield f"notify: no message reaches {recipient.label} since {since}: {recipient.error}; try: inboxd notify test"
+    for problem in state.problems if state else ():
+        yield f"notify: beat can't read {problem}; if it runs as a service: sudo inboxd systemd sync"
 
 
 def _read_redis(settings: Settings, now: float, file: PurePath) -> _RedisState:

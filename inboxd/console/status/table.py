@@ -8,10 +8,11 @@ from rich.text import Text
 
 from inboxd.broker.counters import DONE, FAILED, REFUSED
 from inboxd.console.status.snapshot import InboxStatus, Status
-from inboxd.console.times import format_age
-from inboxd.logs.text import escape
+from inboxd.logs.text import escape, format_age
 from inboxd.messaging.queues import QUARANTINE_KEY
 from inboxd.monitoring.file_counts import Untaken
+from inboxd.notify.digest import is_failing
+from inboxd.notify.state import NotifyState
 
 PIPE_COLUMNS = 1000
 """Width without a terminal, in columns: no line is wrapped in a mail or a monitor."""
@@ -98,8 +99,14 @@ def _describe_programs(status: Status) -> list[str]:
         f"workers  {'?' if status.broker_error else status.workers}",
         f"watcher  {'?' if status.broker_error else age}",
         f"beat     {'?' if status.broker_error else _describe_sweep(status)}",
+        *([escape(f"notify   {_describe_notify(status.notify)}")] if status.notify and status.notify.recipients else []),
         *([f"{status.quarantined} messages quarantined: LRANGE {QUARANTINE_KEY} 0 0 shows one"] if status.quarantined else []),
     ]
+
+
+def _describe_notify(state: NotifyState) -> str:
+    failing = [recipient.label for recipient in state.recipients.values() if is_failing(recipient)]
+    return f"failing: {', '.join(failing)}" if failing else f"ok ({', '.join(one.label for one in state.recipients.values())})"
 
 
 def _describe_sweep(status: Status) -> str:
@@ -118,7 +125,24 @@ def to_json(status: Status) -> dict[str, Any]:
         "watcher": None if watcher is None else {"at": watcher.at, "since": watcher.started_at},
         "beat": None if status.broker_error else {"swept_seconds_ago": status.seconds_since_sweep},
         "quarantined": None if status.broker_error else status.quarantined,
+        "notify": _notify_as_json(status.notify),
     }
+
+
+def _notify_as_json(state: NotifyState | None) -> list[dict[str, Any]] | None:
+    """Return each recipient with what may be shown of it; None if nobody is told anything."""
+    if state is None:
+        return None
+    return [
+        {
+            "to": recipient.label,
+            "failing_since": recipient.failing_since or None,
+            "error": recipient.error or None,
+            "tries": recipient.tries,
+            "last_sent": max(recipient.sent_at, default=None),
+        }
+        for recipient in state.recipients.values()
+    ]
 
 
 def _inbox_as_json(inbox: InboxStatus) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from inboxd.broker.connection import uses_embedded_server
 from inboxd.config.settings import Settings
-from inboxd.console.systemd import sandbox
+from inboxd.console.systemd import notify_sandbox, sandbox
 from inboxd.console.systemd.install_paths import (
+    BEAT_SERVICE,
     FOLDER_SERVICES,
     SERVER_SERVICE,
     SERVICES,
@@ -56,7 +57,8 @@ def account_files(places: InstallPaths) -> dict[Path, str]:
 
 def drop_in_files(settings: Settings, places: InstallPaths) -> dict[Path, str]:
     """Return the text, by path, of the drop-ins that are generated from the settings."""
-    return {places.drop_in(service): sandbox.render_drop_in(settings, places, service) for service in FOLDER_SERVICES}
+    texts = {places.drop_in(service): sandbox.render_drop_in(settings, places, service) for service in FOLDER_SERVICES}
+    return texts if places.user else {**texts, places.drop_in(BEAT_SERVICE): notify_sandbox.render_drop_in(settings, places)}
 
 
 def write_all(texts: Mapping[Path, str]) -> list[Path]:
@@ -66,7 +68,7 @@ def write_all(texts: Mapping[Path, str]) -> list[Path]:
 
 def remove_all(places: InstallPaths) -> None:
     """Remove all files that ``unit_files`` returns, whatever the settings, and the drop-ins' folders if they are empty."""
-    drop_ins = [places.drop_in(service) for service in FOLDER_SERVICES]
+    drop_ins = [places.drop_in(service) for service in (*FOLDER_SERVICES, BEAT_SERVICE)]
     account_paths = [path for path in (places.sysusers, places.tmpfiles) if path]
     for path in (*(places.units / unit for unit in (TARGET, SERVER_SERVICE, *SERVICES)), *drop_ins, *account_paths):
         path.unlink(missing_ok=True)

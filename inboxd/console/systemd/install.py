@@ -9,7 +9,15 @@ from inboxd.broker.connection import uses_embedded_server
 from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
 from inboxd.console.systemd import accounts, checks, files, releases, sandbox
-from inboxd.console.systemd.install_paths import FOLDER_SERVICES, RELOAD_ORDER, SERVER_SERVICE, InstallPaths, prefix, templates
+from inboxd.console.systemd.install_paths import (
+    BEAT_SERVICE,
+    FOLDER_SERVICES,
+    RELOAD_ORDER,
+    SERVER_SERVICE,
+    InstallPaths,
+    prefix,
+    templates,
+)
 from inboxd.console.systemd.manager import Systemctl
 from inboxd.errors import Finding, SettingsError
 from inboxd.logs.text import escape
@@ -53,8 +61,12 @@ def sync(places: InstallPaths, manager: Systemctl, print_line: Print) -> None:
     checks.check_as_service_user(settings, places)
     if written := files.write_all(files.drop_in_files(settings, places)):
         print_line(f"changed the sandbox: {', '.join(map(str, written))}")
-    if written or any(manager.show(service, "NeedDaemonReload") == "yes" for service in FOLDER_SERVICES):
+    if written or any(manager.show(service, "NeedDaemonReload") == "yes" for service in (*FOLDER_SERVICES, BEAT_SERVICE)):
         manager.daemon_reload()
+    if places.drop_in(BEAT_SERVICE) in written:
+        written.remove(places.drop_in(BEAT_SERVICE))
+        if manager.restart_if_active(BEAT_SERVICE):
+            print_line(f"restarted {BEAT_SERVICE}, which notifies people")
     # compared with what runs: an earlier sync may have written the files, and failed then
     missing = {
         service: sandbox.missing_folders(settings, service, running)

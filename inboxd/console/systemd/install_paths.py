@@ -9,6 +9,7 @@ SERVICES = ("inboxd-watcher.service", "inboxd-worker.service", "inboxd-beat.serv
 SERVER_SERVICE = "inboxd-valkey.service"
 """The server of its own, which is installed if redis.url is empty."""
 WORKER_SERVICE = SERVICES[1]
+BEAT_SERVICE = SERVICES[2]
 FOLDER_SERVICES = SERVICES[:2]
 """Services whose sandbox must include the inboxes' roots."""
 RELOAD_ORDER = (SERVICES[1], SERVICES[0], SERVICES[2])

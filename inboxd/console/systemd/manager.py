@@ -92,6 +92,13 @@ class Systemctl:
             run([*self._systemctl, "restart", *active])
         return active
 
+    def restart_if_active(self, service: str) -> bool:
+        """Restart a service if it runs; return whether it does."""
+        is_active = service in self.active()
+        if is_active:
+            run([*self._systemctl, "restart", service])
+        return is_active
+
     def stop(self) -> None:
         """Stop and disable all units; files whose handlers do not finish in time are requeued."""
         if units := self._installed_units():

@@ -13,14 +13,12 @@ import msgpack
 from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.config.trusted_import import append_to_path
+from inboxd.console.trial.process import STARTED
 from inboxd.fs.syscalls import Disk
 from inboxd.handling import run_handler
 from inboxd.handling.run_handler import HandlerCall
 from inboxd.messaging.parcel_reader import ParcelReader
 from inboxd.messaging.payload import Parcel, parcel_from_wire
-
-STARTED = "started"
-"""The first line of the report: the time limit begins."""
 
 
 def main() -> None:

@@ -16,9 +16,10 @@ from typing import IO, Any, cast
 import msgpack
 
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS
-from inboxd.console.trial.child import STARTED
 from inboxd.messaging.payload import Parcel, parcel_to_wire
 
+STARTED = "started"
+"""The first line of the report: the time limit begins."""
 OUTPUT_BYTES_MAX = 64 * 1024
 """Maximum size of a handler's output that is kept."""
 POLL_SECONDS = 0.2

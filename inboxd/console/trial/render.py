@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from inboxd.config.settings import Inbox
 from inboxd.console.trial.trial import Trial
-from inboxd.logs.text import count_in_words, shorten
+from inboxd.logs.text import count_in_words, escape, shorten
 from inboxd.messaging.outcome import Verdict
 
 RESULT_CHARS_MAX = 500
@@ -19,7 +19,7 @@ def would_be_done(trial: Trial, inbox: Inbox) -> bool:
 
 def render_trial(path: str, trial: Trial, inbox: Inbox, crashes_max: int) -> Iterator[str]:
     """Yield the lines on one file: what its handler printed, its result, its time, and what would become of the file."""
-    yield path
+    yield escape(path)
     if trial.output is not None:
         yield from _render_output(trial.output.text, trial.output.bytes_left_out)
     if trial.verdict is Verdict.DONE:
@@ -27,20 +27,21 @@ def render_trial(path: str, trial: Trial, inbox: Inbox, crashes_max: int) -> Ite
     if trial.seconds is not None:
         yield f"  time:   {trial.seconds:.3f} s"
     if trial.left:
-        yield f"  left:   {shorten(', '.join(trial.left), RESULT_CHARS_MAX)}; what a handler leaves is filed beside its file"
+        names = shorten(", ".join(map(escape, trial.left)), RESULT_CHARS_MAX)
+        yield f"  left:   {names}; what a handler leaves is filed beside its file"
     yield f"  file:   {foretell(trial, inbox, crashes_max)}"
 
 
 def foretell(trial: Trial, inbox: Inbox, crashes_max: int) -> str:
     """Return where the file would go, and why."""
+    if trial.is_gone:
+        return "would be lost: the handler has deleted or moved it; leave the file, inboxd moves it"
+    if trial.is_changed and not inbox.ignore_changes and trial.verdict in (Verdict.DONE, Verdict.REJECTED):
+        return (
+            f"would go back to inbox/, and after {inbox.changes_max} changes to failed/: the handler has changed it; "
+            "write to a copy, or set ignore_changes = true"
+        )
     match trial.verdict:
-        case Verdict.DONE if trial.is_gone:
-            return "would be lost: the handler has deleted or moved it; leave the file, inboxd moves it"
-        case Verdict.DONE if trial.is_changed and not inbox.ignore_changes:
-            return (
-                f"would go back to inbox/, and after {inbox.changes_max} changes to failed/: the handler has changed it; "
-                "write to a copy, or set ignore_changes = true"
-            )
         case Verdict.DONE:
             return "would go to done/"
         case Verdict.REJECTED:

@@ -48,7 +48,7 @@ def try_file(inbox: Inbox, path: Path, folders: Sequence[str], limit_seconds: in
         shutil.copy2(path, copy, follow_symlinks=False)
         packed = _pack(inbox, root, parcel_id, path)
         if packed.refused:
-            return Trial(Verdict.REJECTED, packed.refused[0][1])
+            return Trial(Verdict.REJECTED, packed.refused[0][1].reason)
         before = _version(copy)
         parcel = build_parcel(packed, parcel_id, inbox.model_copy(update={"root": root}), "")
         trial = _to_trial(run_child(inbox.handler, folders, parcel, limit_seconds), limit_seconds)
@@ -68,13 +68,13 @@ def _pack(inbox: Inbox, root: Path, parcel: str, path: Path) -> Packed:
     return replace(packed, parts=[replace(part, headers=part.headers | owner) for part in packed.parts])
 
 
-def _version(path: Path) -> tuple[int, int] | None:
-    """Return what shows that a file was written to; None if it is gone."""
+def _version(path: Path) -> tuple[int, int, int] | None:
+    """Return what filing compares: a file with another mode was changed, too. None if it is gone."""
     try:
         status = path.lstat()
     except FileNotFoundError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _to_trial(ended: Ended, limit_seconds: int) -> Trial:

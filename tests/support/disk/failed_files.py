@@ -5,6 +5,7 @@ from support.disk.spools import Spool
 from inboxd.fs.syscalls import Disk
 from inboxd.spool.claims import claim, remove_if_empty
 from inboxd.spool.failing import fail_file
+from inboxd.spool.failure import Failure, FailureKind
 from inboxd.spool.layout import new_parcel_id
 
 
@@ -13,7 +14,8 @@ def fail_one(spool: Spool, path: bytes, reason: str = "no total", attempts: int 
     parcel = new_parcel_id()
     with spool.folders() as folders:
         claim(Disk(), folders, parcel, [path])
-        assert fail_file(Disk(), folders, spool.inbox(), parcel, path, reason, attempts=attempts) is not None
+        failure = Failure(FailureKind.REJECTED, reason)
+        assert fail_file(Disk(), folders, spool.inbox(), parcel, path, failure, attempts=attempts) is not None
         remove_if_empty(Disk(), folders, parcel)
 
 

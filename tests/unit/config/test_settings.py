@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from support.repository import REPOSITORY
 
-from inboxd.config.settings import Inbox, Log, Metrics, Redis, Rules, Settings, Sweep, Work
+from inboxd.config.settings import Inbox, Log, Metrics, Notify, Redis, Rules, Settings, Sweep, Work
 
 FILE = REPOSITORY / "settings.toml"
 
@@ -20,6 +20,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "sweep": Sweep,
     "log": Log,
     "metrics": Metrics,
+    "notify": Notify,
     "defaults": Rules,
 }
 

@@ -52,6 +52,9 @@ def ignore_the_limit(file):
 def change(file):
     file.path.write_text("changed")
 
+def change_the_mode(file):
+    file.path.chmod(0o600 if file.path.stat().st_mode & 0o077 else 0o644)
+
 def delete(file):
     file.path.unlink()
 
@@ -107,6 +110,7 @@ def test_a_result_with_its_time_and_all_that_was_printed_is_shown() -> None:
         ("leave_at_once", 1, "failed/ once this has happened 3 times: the handler's process ended: exit code 0"),
         ("crash", 1, "the handler's process ended: signal SIGSEGV"),
         ("change", 1, "would go back to inbox/, and after 3 changes to failed/: the handler has changed it"),
+        ("change_the_mode", 1, "would go back to inbox/, and after 3 changes to failed/"),
         ("delete", 1, "would be lost: the handler has deleted or moved it"),
         ("write_beside", 0, "left:   result.csv"),
         ("write_beside", 0, "result: a set, which is not kept"),
@@ -213,6 +217,21 @@ def test_a_handler_that_is_meant_to_change_its_file_may() -> None:
     assert not would_be_done(trial, inbox())
 
 
+@pytest.mark.parametrize("verdict", [*Verdict, None])
+def test_a_file_that_is_gone_would_be_lost_however_its_handler_ends(verdict: Verdict | None) -> None:
+    trial = Trial(verdict, "reason", is_gone=True)
+
+    assert foretell(trial, inbox(), 3).startswith("would be lost: ")
+    assert not would_be_done(trial, inbox())
+
+
+@pytest.mark.parametrize(("verdict", "goes_back"), [(Verdict.REJECTED, True), (Verdict.RETRY_ISOLATED, False), (None, False)])
+def test_a_changed_file_that_is_rejected_goes_back_and_one_that_is_retried_does_not(
+    verdict: Verdict | None, goes_back: bool
+) -> None:
+    assert foretell(Trial(verdict, "reason", is_changed=True), inbox(), 3).startswith("would go back") is goes_back
+
+
 def test_one_retry_and_many_are_phrased() -> None:
     trial = Trial(Verdict.RETRY_ISOLATED, "no")
 
@@ -227,6 +246,13 @@ def test_long_output_and_long_results_are_cut() -> None:
 
     assert "  | … 7 more lines, and then 99 bytes" in lines
     assert max(map(len, lines)) < 600
+
+
+def test_a_name_can_not_add_a_line() -> None:
+    lines = [*render_trial("a\nb", Trial(Verdict.DONE, left=("c\nd",)), inbox(), 3)]
+
+    assert lines[0] == "a\\nb"
+    assert not any("\n" in line for line in lines)
 
 
 def test_of_an_endless_output_the_beginning_is_kept() -> None:

@@ -98,6 +98,28 @@ def test_a_result_that_is_not_serializable_or_too_large_is_discarded(result: obj
     assert handler_call.result is None
 
 
+def test_the_type_of_a_discarded_result_is_known() -> None:
+    assert call(lambda _: {1, 2}, file()).discarded == "set"
+    assert call(lambda _: None, file()).discarded is None
+    assert call(lambda _: 1, file()).discarded is None
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no")])
+def test_a_files_temporary_copy_is_removed_after_the_handler(error: Exception | None) -> None:
+    copies: list[tuple[Path, bytes]] = []
+
+    def handler(inbox_file: InboxFile) -> None:
+        copy = Path(inbox_file.temporary_file_path())
+        copies.append((copy, copy.read_bytes()))
+        if error:
+            raise error
+
+    call(handler, file())
+
+    [(copy, content)] = copies
+    assert (content, copy.exists()) == (b"content", False)
+
+
 def test_a_nested_result_is_kept() -> None:
     assert call(lambda _: nested(16), file()).result == nested(16)
 

@@ -21,6 +21,7 @@ from inboxd.intake.intake import Intake
 from inboxd.intake.readiness import WaitTimes
 from inboxd.logs import events
 from inboxd.messaging.payload import Parcel
+from inboxd.spool.error_note import parse_note
 
 
 @pytest.fixture
@@ -58,11 +59,17 @@ def test_refused_entries_are_moved_to_failed_with_their_reasons(spool: Spool, mo
     assert sent.parcels == []
     notes = {path.removesuffix(b".error.txt"): text for path, text in spool.notes().items()}
     assert notes.keys() == {b"large", b"link", b"pipe", b"1/2"}
-    assert b"101 bytes" in notes[b"large"]
-    assert b"symbolic link" in notes[b"link"]
-    assert b"named pipe" in notes[b"pipe"]
-    assert b"deep" in notes[b"1/2"]
-    assert all(b"It was not passed to the handler." in text for text in notes.values())
+    for name, kind, reason in (
+        (b"large", "too_large", "101 bytes"),
+        (b"link", "link", "symbolic link"),
+        (b"pipe", "not_a_file", "named pipe"),
+        (b"1/2", "too_deep", "deep"),
+    ):
+        note = parse_note(notes[name])
+        assert note is not None
+        assert (note.kind, note.attempts) == (kind, 0)
+        assert reason in note.reason
+    assert b"it has 101 B, and this folder accepts files of up to 100 B." in notes[b"large"]
     assert spool.files("inbox") == {}
     assert list((spool.root / "claimed").iterdir()) == []
 

@@ -20,6 +20,7 @@ from inboxd.intake.inspection import file_version
 from inboxd.intake.packing import Packed, build_parcel, file_id, pack
 from inboxd.messaging.payload import parcel_from_wire, parcel_to_wire
 from inboxd.spool.claims import claim, split_off
+from inboxd.spool.failure import Failure, FailureKind
 from inboxd.spool.layout import created_at, new_parcel_id
 
 GIB = 1024**3
@@ -283,9 +284,9 @@ def test_a_busy_file_does_not_count_towards_parcel_bytes_max(spool: Spool) -> No
 
 def get_reason(result: Packed) -> str:
     assert only_list(result) == "refused"
-    ((path, reason),) = result.refused
+    ((path, failure),) = result.refused
     assert path == b"a"
-    return reason
+    return failure.reason
 
 
 def test_a_link_is_refused_and_not_followed(spool: Spool, tmp_path: Path) -> None:
@@ -319,7 +320,7 @@ def test_an_expected_version_does_not_bypass_the_checks(spool: Spool) -> None:
         result = pack(Disk(), folders, inbox, parcel, names, dict.fromkeys(names, (0, 0)))
 
     assert result.busy == [b"good"]  # another version than expected
-    assert [(path, reason.partition(":")[0]) for path, reason in result.refused] == [
+    assert [(path, failure.reason.partition(":")[0]) for path, failure in result.refused] == [
         (b"pipe", "not a regular file but a named pipe"),
         (b"link", "not a regular file but a symbolic link"),
         (b"grown", "the file has 8 bytes"),
@@ -388,7 +389,8 @@ def test_an_unreadable_file_is_refused(spool: Spool) -> None:
         result = pack(Disk(), folders, spool.inbox(), parcel, [b"a", b"b"])
 
     assert [part.filename for part in result.parts] == [b"b"]
-    assert result.refused == [(b"a", "no permission to read the file: its owner must make it readable for the service")]
+    reason = "no permission to read the file: its owner must make it readable for the service"
+    assert result.refused == [(b"a", Failure(FailureKind.UNREADABLE, reason))]
 
 
 @contextlib.contextmanager

@@ -17,10 +17,11 @@ from inboxd.intake.readiness import (
     Wait,
     WaitTimes,
     decide,
+    find_refusal,
     is_settled,
     looks_sparse,
-    refusal_reason,
 )
+from inboxd.spool.failure import Failure, FailureKind
 
 CHANGED = 1_000_000.0
 WAITS = WaitTimes(settle_seconds=0.5, unsure_seconds=2.0, empty_seconds=10.0)
@@ -102,7 +103,7 @@ def test_an_entry_that_is_not_a_regular_file_is_refused_once_it_has_settled(kind
     decision = decide_after(0.5, kind=kind)
 
     assert isinstance(decision, Refuse)
-    assert kind.value in decision.reason
+    assert kind.value in decision.failure.reason
 
 
 def test_a_ctime_slightly_in_the_future_waits_and_has_no_negative_age() -> None:
@@ -152,25 +153,27 @@ def test_only_a_settled_regular_file_is_checked_for_writers(seconds: float, sett
 
 
 def test_a_regular_file_is_accepted() -> None:
-    assert refusal_reason(make_stat(), size_bytes_max=0) is None
+    assert find_refusal(make_stat(), size_bytes_max=0) is None
 
 
 @pytest.mark.parametrize("kind", [kind for kind in FileKind if kind is not FileKind.FILE], ids=str)
 def test_the_refusal_names_the_kind_of_an_entry_that_is_not_a_regular_file(kind: FileKind) -> None:
-    reason = refusal_reason(make_stat(kind=kind), size_bytes_max=0)
+    failure = find_refusal(make_stat(kind=kind), size_bytes_max=0)
 
-    assert reason == f"not a regular file but a {kind}: drop the file itself"
+    assert failure is not None
+    assert failure.kind is (FailureKind.LINK if kind is FileKind.LINK else FailureKind.NOT_A_FILE)
+    assert failure.reason == f"not a regular file but a {kind}: drop the file itself"
 
 
 @pytest.mark.parametrize(("size", "is_refused"), [(100, False), (101, True)])
 def test_a_file_above_the_size_limit_is_refused(size: int, is_refused: bool) -> None:
-    assert (refusal_reason(make_stat(size=size), size_bytes_max=100) is not None) is is_refused
+    assert (find_refusal(make_stat(size=size), size_bytes_max=100) is not None) is is_refused
 
 
 def test_the_refusal_of_a_large_file_names_both_sizes() -> None:
-    reason = refusal_reason(make_stat(size=101), size_bytes_max=100)
+    failure = find_refusal(make_stat(size=101), size_bytes_max=100)
 
-    assert reason == "the file has 101 bytes: this inbox accepts at most 100 bytes"
+    assert failure == Failure(FailureKind.TOO_LARGE, "the file has 101 bytes: this inbox accepts at most 100 bytes")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 import pytest
 
 from inboxd.config.settings import Rules
-from inboxd.intake.readiness import Ignore, decide_by_folder_name, decide_by_name, shortcut_reason
+from inboxd.intake.readiness import Ignore, decide_by_folder_name, decide_by_name, find_shortcut
 from inboxd.intake.temporary_names import FOLDERS, SHORTCUTS, TEMPORARY_NAMES, TemporaryName, name_table
+from inboxd.spool.failure import FailureKind
 
 TEMPORARY = [
     b".name.Ab3dE9", b".~tmp~", b".rsync-partial",  # rsync
@@ -152,5 +153,8 @@ def test_the_settings_add_temporary_names_and_remove_them() -> None:
 
 @pytest.mark.parametrize("suffix", SHORTCUTS)
 def test_a_shortcut_is_refused_once_it_has_settled(suffix: bytes) -> None:
-    assert "shortcut" in (shortcut_reason(b"x/Invoice.PDF" + suffix.upper()) or "")
-    assert shortcut_reason(b"x/Invoice" + suffix + b".pdf") is None
+    shortcut = find_shortcut(b"x/Invoice.PDF" + suffix.upper())
+
+    assert shortcut is not None
+    assert shortcut.kind is FailureKind.SHORTCUT
+    assert find_shortcut(b"x/Invoice" + suffix + b".pdf") is None

@@ -14,6 +14,7 @@ from support.disk.spools import NO_WAITS, Spool
 from inboxd.fs.syscalls import Disk, FileKind
 from inboxd.intake.readiness import Ignore, Ready, Refuse, Wait
 from inboxd.intake.scan import DeniedEntry, ScannedEntry, ScannedFolder, scan
+from inboxd.spool.failure import Failure, FailureKind
 
 
 @pytest.fixture
@@ -82,7 +83,9 @@ def test_a_device_is_refused(spool: Spool) -> None:
     found = decisions(spool, DeviceDisk())
 
     os.close(device_folder)
-    assert found == {b"device": Refuse(f"not a regular file but a {FileKind.DEVICE}: drop the file itself")}
+    assert found == {
+        b"device": Refuse(Failure(FailureKind.NOT_A_FILE, f"not a regular file but a {FileKind.DEVICE}: drop the file itself"))
+    }
 
 
 def test_entries_that_are_ignored_by_name_are_not_checked_with_stat(spool: Spool) -> None:
@@ -120,7 +123,7 @@ def test_a_folder_that_is_nested_too_deep_is_refused_as_a_whole(spool: Spool) ->
 
     found = decisions(spool, depth_max=2)
 
-    assert found == {b"1/2/a": Ready(), b"1/2/3": Refuse("folders are nested more than 2 deep")}
+    assert found == {b"1/2/a": Ready(), b"1/2/3": Refuse(Failure(FailureKind.TOO_DEEP, "folders are nested more than 2 deep"))}
 
 
 def test_a_folder_that_is_nested_too_deep_is_not_moved_while_it_is_filled(spool: Spool) -> None:

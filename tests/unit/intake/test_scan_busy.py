@@ -15,6 +15,7 @@ from support.disk.spools import NO_WAITS, Spool
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.readiness import Ignore, Ready, Refuse, Wait, WaitTimes
 from inboxd.intake.scan import NAMES_PER_STEP, DeniedEntry, ListedNames, ScannedEntry, scan
+from inboxd.spool.failure import Failure, FailureKind
 
 
 @pytest.fixture
@@ -143,7 +144,9 @@ def test_a_file_that_rsync_has_left_half_transferred_waits(mtime_ns: int, is_rea
 def test_a_shortcut_is_refused(spool: Spool) -> None:
     spool.put(b"inbox/Invoice.pdf.lnk")
 
-    assert decisions(spool)[b"Invoice.pdf.lnk"] == Refuse("a shortcut (Windows): drop the file itself")
+    assert decisions(spool)[b"Invoice.pdf.lnk"] == Refuse(
+        Failure(FailureKind.SHORTCUT, "a shortcut (Windows): drop the file itself")
+    )
 
 
 def test_a_scan_can_be_interrupted_while_it_reads_the_names_of_a_large_folder(spool: Spool) -> None:

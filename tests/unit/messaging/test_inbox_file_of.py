@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from inboxd import InboxFile
+from inboxd import InboxFile, Owner
 from inboxd.messaging.file_stream import BUFFERED_BYTES_MAX
-from inboxd.messaging.inbox_file import Owner
 
 
 def test_a_file_of_the_disk_has_every_attribute_that_a_dropped_one_has(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from inboxd.errors import InvalidMessage
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, outcome_from_wire, outcome_to_wire
+from inboxd.spool.failure import Failure, FailureKind
 
 ID = f"{1_700_000_000_000:012x}" + "ab" * 8
 
@@ -20,7 +21,7 @@ OUTCOME = Outcome(
     (
         FileOutcome(b"caf\xe9.pdf", Verdict.DONE, result={"pages": [1, 2]}),
         FileOutcome(b"x/b", Verdict.REJECTED, "not an invoice"),
-        FileOutcome(b"c", Verdict.RETRY_ISOLATED, "it raised"),
+        FileOutcome(b"c", Verdict.RETRY_ISOLATED, "it raised", kind=FailureKind.TIME_LIMIT),
         FileOutcome(b"d", Verdict.REQUEUE),
         FileOutcome(b"e", Verdict.MISSING),
     ),
@@ -163,3 +164,21 @@ def test_any_message_is_read_or_raises_invalid_message(message: object) -> None:
 
     assert outcome.parcel == ID
     assert all(isinstance(file.path, bytes) and isinstance(file.verdict, Verdict) for file in outcome.files)
+
+
+@pytest.mark.parametrize("kind", [None, "eaten", 1, [], {}, b"raised"], ids=repr)
+@pytest.mark.parametrize(
+    ("verdict", "implied"), [(Verdict.REJECTED, FailureKind.REJECTED), (Verdict.RETRY_ISOLATED, FailureKind.RAISED)]
+)
+def test_the_kind_of_a_failure_that_another_version_wrote_follows_from_its_verdict(
+    kind: object, verdict: Verdict, implied: FailureKind
+) -> None:
+    (file,) = outcome_from_wire(with_file(verdict=verdict.value, reason="no", kind=kind)).files
+
+    assert file.failure == Failure(implied, "no")
+
+
+def test_an_outcome_of_a_version_without_kinds_is_read() -> None:
+    files = [without(file, "kind") for file in wire()["files"]]
+
+    assert [file.kind for file in outcome_from_wire(wire(files=files)).files] == [None] * len(files)

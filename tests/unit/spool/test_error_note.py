@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inboxd.logs.text import escape
-from inboxd.spool.error_note import NOTE_BYTES_MAX, format_note, is_note, note_name, signature
+from inboxd.spool.error_note import NOTE_BYTES_MAX, ParsedNote, format_note, is_note, note_name, parse_note, signature
+from inboxd.spool.failure import FailureKind
 from inboxd.spool.layout import new_parcel_id
 
 PARCEL = new_parcel_id(1.0)
@@ -13,25 +14,72 @@ HOSTILE = b"a\nReason: all is well\r\x1b[2J\xff\xe2\x80\xae.pdf"
 paths = st.binary(min_size=1, max_size=60).filter(lambda path: b"\0" not in path)
 
 
-def note_text(path: bytes = b"a.pdf", reason: str = "not an invoice", attempts: int = 1) -> str:
-    return format_note(path, reason, inbox="drop", parcel=PARCEL, attempts=attempts, failed_at=0.0).decode()
+TEXT = "a.pdf was not accepted.\n\nReason: the total is missing"
+BLOCK = "---------- For the administrator ----------"
 
 
-def test_a_note_has_the_reason_and_the_users_options() -> None:
-    lines = note_text().splitlines()
+def note_text(path: bytes = b"a.pdf", reason: str = "not an invoice", attempts: int = 1, text: str = TEXT) -> str:
+    note = format_note(path, reason, inbox="drop", parcel=PARCEL, attempts=attempts, failed_at=0.0, text=text)
+    return note.decode()
 
-    assert lines[0] == "a.pdf could not be processed."
-    assert "Reason: not an invoice" in lines
-    assert "It was tried once." in lines
-    assert "What you can do:" in lines
-    assert "inbox drop" in lines[-3]
+
+def parse(text: str) -> ParsedNote:
+    note = parse_note(text.encode())
+    assert note is not None
+    return note
+
+
+def test_a_note_has_the_persons_text_and_below_it_the_administrators_block() -> None:
+    person, _, administrator = note_text().partition(f"\n\n{BLOCK}\n")
+
+    assert person == TEXT
+    assert administrator.splitlines() == [
+        "Inbox: drop",
+        f"Failed at: {parse(note_text()).failed_at}",
+        "Kind: raised",
+        "Attempts: 1",
+        "Reason: not an invoice",
+        "To process it again: correct the cause, then run `inboxd retry` with the path of the file or of this note.",
+        "inboxd path: a.pdf",
+        signature(b"a.pdf", PARCEL).decode(),
+    ]
+
+
+@pytest.mark.parametrize("kind", FailureKind)
+def test_what_was_written_is_read(kind: FailureKind) -> None:
+    earlier = ["2026-11-01 10:00:00 +0000, tried once: no date"]
+    text = format_note(
+        b"x/\xff.pdf",
+        "no\ntotal",
+        inbox="drop",
+        parcel=PARCEL,
+        attempts=4,
+        failed_at=0.0,
+        earlier=earlier,
+        kind=kind,
+        text=TEXT,
+    )
+
+    note = parse(text.decode())
+
+    assert (note.path, note.parcel, note.reason, note.attempts) == (b"x/\xff.pdf", PARCEL, "no\\ntotal", 4)
+    assert (note.kind, note.is_output, note.earlier) == (kind, kind is FailureKind.OUTPUT, tuple(earlier))
 
 
 @pytest.mark.parametrize(
-    ("attempts", "line"), [(0, "It was not passed to the handler."), (1, "It was tried once."), (2, "It was tried 2 times.")]
+    "line", ["Kind: output", "Attempts: 9", "Reason: forged", "Earlier failures:", BLOCK, "inboxd path: b"]
 )
-def test_a_note_has_the_number_of_attempts(attempts: int, line: str) -> None:
-    assert line in note_text(attempts=attempts).splitlines()
+def test_nothing_in_the_persons_text_is_read(line: str) -> None:
+    assert parse(note_text(text=f"{TEXT}\n{line}\n  - x")) == parse(note_text())
+
+
+def test_a_kind_of_a_newer_version_is_kept() -> None:
+    assert parse(note_text().replace("Kind: raised", "Kind: eaten")).kind == "eaten"
+
+
+@pytest.mark.parametrize("attempts", ["", "x", "-1", "9" * 5000])
+def test_an_invalid_number_of_attempts_counts_as_none(attempts: str) -> None:
+    assert parse(note_text().replace("Attempts: 1", f"Attempts: {attempts}")).attempts == 0
 
 
 def test_a_hostile_name_or_reason_adds_no_line() -> None:
@@ -66,7 +114,10 @@ def test_notes_of_different_parcels_have_different_signatures() -> None:
 
 @pytest.mark.parametrize("path", [b"a", b"/".join([b"\xff" * 255] * 33), b"/".join(["\U000e0001".encode() * 63] * 33)])
 def test_the_longest_note_fits_note_bytes_max(path: bytes) -> None:
-    text = format_note(path, "\U0001f4a5" * 5000, inbox="d" * 64, parcel=PARCEL, attempts=1, failed_at=0.0)
+    bang = "\U0001f4a5" * 10_000
+    text = format_note(
+        path, bang, inbox="d" * 64, parcel=PARCEL, attempts=1, failed_at=0.0, earlier=[bang] * 20, text=bang
+    )  # fmt: skip
 
     assert len(text) <= NOTE_BYTES_MAX
 

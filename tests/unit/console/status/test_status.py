@@ -19,10 +19,10 @@ from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
 from inboxd.console.main import cli
 from inboxd.console.status.snapshot import InboxStatus, Status
-from inboxd.console.times import format_age
 from inboxd.console.up.child_process import reap
 from inboxd.console.up.server_address import has_listener
 from inboxd.console.up.up import choose_server
+from inboxd.logs.text import format_age
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue
 from inboxd.monitoring.file_counts import FileCounts
 from inboxd.service import preflight

@@ -20,6 +20,7 @@ from inboxd.logs import events
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_to_bytes, outcome_to_wire
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.error_note import parse_note
+from inboxd.spool.failure import Failure, FailureKind
 from inboxd.spool.requeue import list_failed_files
 from inboxd.tasks.outcomes.callbacks import failed, succeeded
 from inboxd.tasks.process_state.context import WorkerContext
@@ -132,7 +133,11 @@ def test_a_file_that_changes_too_often_fails_with_the_reason(tmp_path: Path) -> 
         claimed.parcel = claimed.sent.parcels[-1]
 
     assert claimed.spool.failed_files().keys() == {b"a.txt"}
-    assert b"was changed 3 times while it was processed" in claimed.spool.notes()[b"a.txt.error.txt"]
+    note = parse_note(claimed.spool.notes()[b"a.txt.error.txt"])
+    assert note is not None
+    assert (note.kind, note.attempts) == ("changed", 3)
+    assert "was changed 3 times while it was processed" in note.reason
+    assert b"in progress, 3 times." in claimed.spool.notes()[b"a.txt.error.txt"]
 
 
 def test_an_inbox_whose_handler_writes_to_its_file_can_ignore_changes(tmp_path: Path) -> None:
@@ -226,7 +231,7 @@ def test_a_refused_file_that_can_not_be_moved_is_named_in_the_message_and_is_no_
     spool = Spool.make(tmp_path / "drop")
     parcel = spool.claimed(b"good", b"refused")
     with spool.folders() as folders:
-        packed = Packed(refused=[(b"refused", "a reason")])
+        packed = Packed(refused=[(b"refused", Failure(FailureKind.TOO_LARGE, "a reason"))])
         packed.parts.append(FilePart(b"good", "text/plain", 7, {"id": "1"}, b"content"))
         disk = RefusingDisk("rename", b"refused", errno.EIO)
 

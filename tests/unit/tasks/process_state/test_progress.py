@@ -22,13 +22,14 @@ from inboxd.broker.connection import make_client
 from inboxd.broker.leases import PROGRESS_KEY
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.outcome import FileOutcome, Verdict
+from inboxd.spool.failure import FailureKind
 from inboxd.tasks.process_state import progress_journal
 from inboxd.tasks.process_state.progress import PAUSE_SECONDS, Progress, unpack_records
 from inboxd.tasks.process_state.progress_journal import ProgressJournal
 
 PARCEL, OTHER = f"{1:028x}", f"{2:028x}"
 DONE = FileOutcome(b"x/\xff.pdf", Verdict.DONE, None, {"sha256": "0", "parts": [1, b"\xff"]})
-RAISED = FileOutcome(b"b", Verdict.RETRY_ISOLATED, "ValueError: no")
+RAISED = FileOutcome(b"b", Verdict.RETRY_ISOLATED, "ValueError: no", kind=FailureKind.TIME_LIMIT)
 
 TRIES_PER_SEND = 4
 """A stale connection is replaced once, and a client tries each connection twice."""

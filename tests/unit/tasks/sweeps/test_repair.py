@@ -5,6 +5,7 @@ import errno
 from collections import Counter
 
 import pytest
+from billiard.exceptions import TimeLimitExceeded
 from celery.states import FAILURE, RETRY, SUCCESS
 from structlog.testing import capture_logs
 from support.disk.spools import Spool
@@ -16,12 +17,13 @@ from support.waiting import eventually
 
 from inboxd.broker.leases import LeaseState
 from inboxd.broker.recovery import RecoveryAction
-from inboxd.errors import HandlerFailed, InvalidMessage, RejectFile
+from inboxd.errors import HandlerFailed, HandlerTimedOut, InvalidMessage, RejectFile
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.logs import events
 from inboxd.messaging.outcome import FileOutcome, Verdict
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, queued_task_ids
 from inboxd.messaging.results import read_results
+from inboxd.spool.error_note import parse_note
 from inboxd.spool.layout import new_parcel_id
 from inboxd.tasks.outcomes import apply
 from inboxd.tasks.process_state.context import WorkerContext
@@ -105,9 +107,16 @@ def test_a_stored_success_whose_callback_was_lost_is_applied_to_each_file(contex
     assert found.state is LeaseState.FILED
 
 
-@pytest.mark.parametrize(("error", "reason"), [(HandlerFailed("ValueError: no"), b"no"), (RejectFile("not ours"), b"not ours")])
+@pytest.mark.parametrize(
+    ("error", "kind", "reason"),
+    [
+        (HandlerFailed("ValueError: no"), "raised", "ValueError: no"),
+        (HandlerTimedOut("too long"), "time_limit", "too long"),
+        (RejectFile("not ours"), "rejected", "not ours"),
+    ],
+)
 def test_a_stored_failure_whose_callback_was_lost_is_applied_with_its_reason(
-    error: Exception, reason: bytes, context: WorkerContext, spool: Spool
+    error: Exception, kind: str, reason: str, context: WorkerContext, spool: Spool
 ) -> None:
     parcel = spool.claimed(b"x/a")
     store(context, parcel, error, FAILURE)
@@ -115,7 +124,9 @@ def test_a_stored_failure_whose_callback_was_lost_is_applied_with_its_reason(
     assert sweep(context, spool) == {RecoveryAction.APPLY: 1}
 
     assert spool.failed_files() == {b"x/a": b"content"}
-    assert reason in spool.notes()[b"x/a.error.txt"]
+    note = parse_note(spool.notes()[b"x/a.error.txt"])
+    assert note is not None
+    assert (note.kind, note.reason) == (kind, reason)
     assert list((spool.root / "claimed").iterdir()) == []
 
 
@@ -154,6 +165,20 @@ def test_a_file_that_crashes_too_many_workers_fails(context: WorkerContext, spoo
     assert spool.failed_files() == {b"a": b"content"}
     assert b"3 times in a row" in spool.notes()[b"a.error.txt"]
     assert queued(context) == set()
+
+
+def test_a_worker_that_was_killed_at_the_time_limit_is_told_as_the_time_limit(context: WorkerContext, spool: Spool) -> None:
+    parcel = spool.claimed(b"a")
+    for _ in range(context.settings.work.crashes_max):
+        context.leases.start(parcel, dead_token("here"), SHORT)
+        context.client.delete(WORK_QUEUE)
+        store(context, parcel, TimeLimitExceeded(310), FAILURE)
+        assert sweep(context, spool) == {RecoveryAction.COUNT_CRASH: 1}
+
+    note = parse_note(spool.notes()[b"a.error.txt"])
+    assert note is not None
+    assert note.kind == "time_limit"
+    assert note.reason.startswith("processing took longer than 300 s and did not end")
 
 
 def test_the_files_of_a_multi_file_parcel_whose_worker_died_are_retried_alone(context: WorkerContext, spool: Spool) -> None:

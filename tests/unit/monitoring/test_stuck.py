@@ -6,8 +6,8 @@ import pytest
 
 from inboxd.broker.heartbeat import InboxReport
 from inboxd.config.settings import Inbox
-from inboxd.console.status.stuck import CLAIMED_SECONDS, WAITING_SECONDS, claimed_seconds_max, find_stuck, waiting_seconds_max
 from inboxd.monitoring.file_counts import FileCounts
+from inboxd.monitoring.stuck import CLAIMED_SECONDS, WAITING_SECONDS, claimed_seconds_max, find_stuck, waiting_seconds_max
 
 INBOX = Inbox(root=PurePath("/srv/drop"), name="drop")
 REPORT = InboxReport("inotify", "", is_busy=False, outage=None)

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 from inboxd.broker.heartbeat import InboxReport
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Inbox
-from inboxd.console.times import format_age
-from inboxd.logs.text import escape
-from inboxd.monitoring.file_counts import FileCounts
+from inboxd.logs.text import escape, format_age
+from inboxd.monitoring.file_counts import ActiveCounts, FileCounts
 
 WAITING_SECONDS = 1800.0
 """Minimum time in inbox/ before a file counts as stuck, in seconds; a complete file is normally claimed within seconds."""
@@ -14,7 +13,7 @@ CLAIMED_SECONDS = 3600.0
 """Minimum time in claimed/ before a file counts as stuck, in seconds; the repairs after a crash take time, too."""
 
 
-def find_stuck(inbox: Inbox, counts: FileCounts, report: InboxReport | None, slots: int) -> Iterator[str]:
+def find_stuck(inbox: Inbox, counts: FileCounts | ActiveCounts, report: InboxReport | None, slots: int) -> Iterator[str]:
     """Yield a sentence for the oldest file in inbox/ and in claimed/, if it is stuck; ``slots`` handlers run at a time.
 
     Files that wait behind others, in inbox/ or in a queue, are a backlog and not stuck.
