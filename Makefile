@@ -146,6 +146,10 @@ docs: $(VENV)/.installed-dev ## build the documentation into build/site, and che
 	$(BIN)/python docs/settings_page.py > docs/settings.md.new && mv docs/settings.md.new docs/settings.md
 	$(BIN)/mkdocs build
 
+.PHONY: pages
+pages: $(VENV)/.installed-dev ## write the man pages and completion scripts of deploy/share from the commands
+	rm -rf deploy/share && $(BIN)/python deploy/pages.py deploy/share
+
 .PHONY: fmt
 fmt: $(VENV)/.installed-dev ## format the code
 	$(BIN)/ruff check --fix-only --quiet .

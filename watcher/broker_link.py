@@ -15,7 +15,7 @@ from inboxd.broker.installations import EVERY_SECONDS, NAMESPACE_REMEDY, Registr
 from inboxd.errors import BrokerUnavailable, FolderUnavailable, NamespaceConflict
 from inboxd.intake.intake import IntakeDeps
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.watcher.mount_watchers import MountWatchers
 from inboxd.watcher.watched_inbox import WatchedInbox
 

@@ -12,7 +12,7 @@ from inboxd.config.settings import Settings
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.intake.intake import IntakeDeps
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.service import reloading
 from inboxd.service.reloading import SettingsChange
 from inboxd.service.sd_notify import ServiceNotifier

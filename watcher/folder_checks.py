@@ -5,7 +5,7 @@ import contextlib
 from inboxd.fs import mounts
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.watcher.observer import Observer
 from inboxd.watcher.watched_inbox import REBUILT, SCAN, WatchedInbox, folder_identity
 from inboxd.watcher.watches import Watches

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from inboxd.config.settings import parse_address
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 
 BIND_RETRY_SECONDS = 30.0
 """Seconds until an address that could not be bound is tried again."""

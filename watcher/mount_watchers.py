@@ -19,7 +19,7 @@ from inboxd.fs.mounts import Mount, covering_mount, mounts_below, parse_mount_ta
 from inboxd.fs.syscalls import Disk, Fd, Stat
 from inboxd.intake.scan import ScanPart
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.spool.layout import CLAIMED, INBOX
 from inboxd.watcher.hints import Hint, HintKind, HintQueue
 

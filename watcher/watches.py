@@ -12,7 +12,7 @@ from inboxd.intake.intake import Intake, IntakeDeps
 from inboxd.intake.scan import WHOLE
 from inboxd.intake.watch_mode import WatchMode, choose_watch_mode, wait_times
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.service import reloading
 from inboxd.service.reloading import SettingsChange
 from inboxd.spool.layout import INBOX

@@ -15,7 +15,7 @@ from redis.client import Pipeline
 from redis.exceptions import ResponseError
 
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.logs.text import escape
 
 _T = TypeVar("_T")

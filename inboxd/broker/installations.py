@@ -21,7 +21,7 @@ from inboxd.broker.server_checks import find_open_doors
 from inboxd.config.settings import Settings
 from inboxd.errors import NamespaceConflict, SettingsError
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.logs.text import escape
 
 KEY = "inboxd:installations"

@@ -19,7 +19,7 @@ class UnusableHandlerError(TypeError):
 
 
 class ShadowedModule(NamedTuple):
-    """Paths of two module files with one name: the one that is imported, and the one that comes later on the import path."""
+    """Two modules with one name: the file that is imported, or "Python's own module", and the one later on the import path."""
 
     imported: str
     shadowed: str
@@ -64,12 +64,13 @@ def find_shadowed(name: str) -> ShadowedModule | None:
         imported = importlib.util.find_spec(top_level)
     except (ImportError, ValueError):
         return None
-    if imported is None or not imported.has_location:
+    if imported is None:
         return None
+    origin = str(imported.origin) if imported.has_location else f"Python's own module {top_level}"
     for folder in sys.path:
         other = PathFinder.find_spec(top_level, [folder])
         if other is not None and other.has_location and _real_path(other) != _real_path(imported):
-            return ShadowedModule(str(imported.origin), str(other.origin))
+            return ShadowedModule(origin, str(other.origin))
     return None
 
 

@@ -1,6 +1,5 @@
 """Load and check the settings. Precedence: defaults < settings.toml < credential < environment < command line."""
 
-import difflib
 import os
 import re
 import socket
@@ -9,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -22,7 +21,8 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
-from inboxd.config.settings import NOTE_LANGUAGES, Inbox, Log, Metrics, Notify, Redis, Rules, Settings, Sweep, Work
+from inboxd.config.findings import suggest, to_findings
+from inboxd.config.settings import NOTE_LANGUAGES, Settings
 from inboxd.config.strict_modes import STRICT_MODES_VARIABLE, require_trusted
 from inboxd.errors import Finding, SettingsError
 
@@ -34,19 +34,6 @@ CREDENTIAL_NAME = "redis-url"
 DEFAULT_FILES = (Path("settings.toml"), Path("/etc/inboxd/settings.toml"))
 
 Sources = tuple[Source, ...]
-
-_SECRET_KEYS = ("urls", "notify_urls")
-"""Keys whose values may contain passwords, and so are in no message."""
-
-_TABLES: dict[str, type[BaseModel]] = {
-    "redis": Redis,
-    "work": Work,
-    "sweep": Sweep,
-    "log": Log,
-    "metrics": Metrics,
-    "notify": Notify,
-    "defaults": Rules,
-}
 
 
 def find_settings(path: Path | None = None, environment: Mapping[str, str] = os.environ) -> Path:
@@ -60,20 +47,20 @@ def find_settings(path: Path | None = None, environment: Mapping[str, str] = os.
     if file is None:
         file = next((candidate for candidate in candidates if _is_file(candidate)), None)
     if file is None:
-        problem = f"no file found (tried {' and '.join(map(str, candidates))})"
-        note = "" if os.geteuid() else "; for root, the current folder does not count"
-        raise SettingsError(
-            [
-                Finding(
-                    "settings",
-                    problem,
-                    f"name a file with --settings FILE or {SETTINGS_VARIABLE}, or let `inboxd init` make one{note}",
-                )
-            ]
-        )
+        raise SettingsError([_describe_missing_settings(candidates)])
     if not _is_file(file):
-        raise SettingsError([Finding(str(file), "is not a file", "name an existing settings file, or create this one")])
+        raise SettingsError([Finding(str(file), "is not a file", "name an existing settings file, or make one: inboxd init")])
     return file.absolute()
+
+
+def _describe_missing_settings(candidates: tuple[Path, ...]) -> Finding:
+    problem = f"no file found (tried {' and '.join(map(str, candidates))})"
+    if not os.geteuid() and _is_file(DEFAULT_FILES[0]):
+        problem += f"; for root, ./{DEFAULT_FILES[0]} does not count, since others may have put it there"
+        return Finding(
+            "settings", problem, f"name it: --settings {DEFAULT_FILES[0]}, or {SETTINGS_VARIABLE}={DEFAULT_FILES[0]}"
+        )
+    return Finding("settings", problem, f"make one: inboxd init; or name one with --settings FILE or {SETTINGS_VARIABLE}")
 
 
 def _is_file(path: Path) -> bool:
@@ -126,9 +113,9 @@ def load_settings(path: Path | None = None, **overrides: Any) -> Settings:  # no
     except OSError as error:
         raise SettingsError([Finding(str(file), f"can't be read: {error.strerror}", "make the file readable")]) from None
     except SourceError as error:
-        raise SettingsError([Finding("environment", str(error), "write lists and tables in variables as JSON")]) from None
+        raise SettingsError(list(_find_unparsable_variables(str(error)))) from None
     except ValidationError as error:
-        raise SettingsError(list(_to_findings(error, lambda loc: _name_source(loc, file, overrides)))) from None
+        raise SettingsError(list(to_findings(error, lambda loc: _name_source(loc, file, overrides)))) from None
     except (ValueError, RecursionError) as error:  # tomllib's error, but also a number of thousands of digits
         raise SettingsError([_describe_syntax_error(file, error)]) from None
     return _resolve_paths(settings, file.parent)
@@ -197,43 +184,15 @@ def _find_unknown_variables(environment: Mapping[str, str]) -> Iterator[Finding]
             continue
         table = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
         if table not in known_keys:
-            yield Finding(variable, "is not a known setting", _suggest(table, known_keys, "unset it"))
+            yield Finding(variable, "is not a known setting", suggest(table, known_keys, "unset it"))
 
 
-def _to_findings(error: ValidationError, source: Callable[[tuple[str, ...]], str]) -> Iterator[Finding]:
-    """Yield one finding per key for pydantic's errors; an error in [defaults] is not repeated for each inbox."""
-    keys_in_defaults = {_key_of(e["loc"])[1:] for e in error.errors() if e["loc"][:1] == ("defaults",)}
-    reported: set[tuple[str, ...]] = set()
-    for details in error.errors():
-        loc = _key_of(details["loc"])
-        if loc in reported or (loc[:1] == ("inbox",) and loc[2:] in keys_in_defaults):
-            continue
-        if loc:
-            reported.add(loc)
-            yield _to_finding(details["type"], loc, details["msg"], details["input"], source(loc))
-        else:  # the message of a limit that depends on another one begins with its key
-            where, _, problem = details["msg"].removeprefix("Value error, ").partition(": ")
-            yield Finding(f"{where} ({source(())})", problem, "change one of these two settings")
-
-
-def _key_of(loc: tuple[str | int, ...]) -> tuple[str, ...]:
-    """Return the settings key of an error's location, without the parts that pydantic appends for unions and lists."""
-    parts = tuple(str(part) for part in loc if part != "[key]")
-    return parts[: 3 if parts[:1] == ("inbox",) else 2]
-
-
-def _to_finding(error_type: str, loc: tuple[str, ...], message: str, value: object, source: str) -> Finding:
-    key = ".".join(loc)
-    if error_type == "extra_forbidden" or loc[2:] == ("name",):
-        where = _find_table(loc)
-        remedy = f"move it to {where}" if where else _suggest(loc[-1], _known_keys(loc), "remove it")
-        return Finding(f"{key} ({source})", "is not a known setting here" if where else "is not a known setting", remedy)
-    if error_type == "missing":
-        return Finding(f"{key} ({source})", "is missing", "set it")
-    problem = message.removeprefix("Value error, ")
-    if loc[-1] in _SECRET_KEYS:
-        return Finding(f"{key} ({source})", problem, f"set {key} to a valid value")
-    return Finding(f"{key} = {str(value)[:200]!r} ({source})", problem, f"set {key} to a valid value")
+def _find_unparsable_variables(message: str) -> Iterator[Finding]:
+    """Yield a finding for each environment variable of the key that pydantic-settings could not parse as JSON."""
+    field = re.search(r'field "(\w+)"', message)
+    prefix = ENVIRONMENT_PREFIX + (field[1].upper() if field else "")
+    where = ", ".join(sorted(name for name in os.environ if name.upper().startswith(prefix))) or "environment"
+    yield Finding(where, "is not JSON", 'write lists and tables in variables as JSON: ["*.pdf"]')
 
 
 def _name_source(loc: tuple[str, ...], file: Path, overrides: Mapping[str, Any]) -> str:
@@ -248,28 +207,3 @@ def _name_source(loc: tuple[str, ...], file: Path, overrides: Mapping[str, Any])
     if loc[:1] == ("redis",) and loc[1:] in ((), ("url",)) and (credential := read_credential()):
         return str(credential[0])
     return str(file)
-
-
-def _known_keys(loc: tuple[str, ...]) -> list[str]:
-    if len(loc) == 1:
-        return list(Settings.model_fields)
-    if loc[0] == "inbox":
-        return [key for key in Inbox.model_fields if key != "name"]
-    return list(_TABLES[loc[0]].model_fields) if loc[0] in _TABLES else []
-
-
-def _find_table(loc: tuple[str, ...]) -> str:
-    """Return where a key belongs that is in the wrong table, "" if it is known nowhere, or in several places."""
-    key, own = loc[-1], loc[0] if len(loc) > 1 else ""
-    tables = [f"[{name}]" for name, model in _TABLES.items() if key in model.model_fields and name != own]
-    if key in Inbox.model_fields and key not in Rules.model_fields and own != "inbox" and key != "name":
-        tables.append("[inbox.NAME]")
-    if key in Settings.model_fields and own:
-        tables.append("the top of the file, before the first table")
-    return " or ".join(tables)
-
-
-def _suggest(key: str, known_keys: list[str], fallback: str) -> str:
-    """Return a remedy that names the most similar known key, or the key without its unit suffix; else ``fallback``."""
-    similar = difflib.get_close_matches(key, known_keys, n=1) or [known for known in known_keys if known.startswith(f"{key}_")]
-    return f"did you mean {similar[0]}?" if similar else f"{fallback}; the keys are {', '.join(known_keys)}"

@@ -8,10 +8,19 @@ import click
 from inboxd.config.handler_import import append_settings_folder
 from inboxd.config.loading import CREDENTIAL_NAME, CREDENTIALS_VARIABLE, SETTINGS_VARIABLE, find_settings, load_settings
 from inboxd.config.settings import Settings
+from inboxd.console.exit_codes import EXIT_ATTENTION
 from inboxd.errors import Finding, SettingsError
 
-EXIT_ATTENTION = 1
-"""Exit code of a command that found something that needs attention, or that did not find the requested file."""
+__all__ = [
+    "EXIT_ATTENTION",
+    "complete_inbox",
+    "files_argument",
+    "journal_option",
+    "json_option",
+    "read_settings",
+    "require_not_empty",
+    "settings_option",
+]
 
 settings_option = click.option(
     "--settings",
@@ -26,6 +35,15 @@ journal_option = click.option(
     "--journal", metavar="FOLDER", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Read a systemd journal."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def complete_inbox(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the inboxes whose names begin with the incomplete word; none if the settings can't be read."""
+    try:
+        settings = load_settings(find_settings(context.params.get("settings_file")))
+    except SettingsError:
+        return []
+    return [name for name in settings.inbox if name.startswith(incomplete)]
 
 
 def require_not_empty(_context: click.Context, _parameter: click.Parameter, text: str) -> str:

@@ -10,7 +10,7 @@ from inboxd.console.paths import find_spool_paths
 from inboxd.errors import Finding, FolderUnavailable, SettingsError
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.logs.text import escape
 from inboxd.spool.error_note import SUFFIX
 from inboxd.spool.layout import open_folders

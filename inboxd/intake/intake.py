@@ -19,7 +19,7 @@ from inboxd.intake.ready_files import ReadyFiles, ScanResult
 from inboxd.intake.scan import WHOLE, ScanPart
 from inboxd.intake.watch_mode import describe_sub_mount
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.messaging.payload import Parcel
 from inboxd.messaging.worker_registry import WorkerRegistry
 from inboxd.spool.claims import ClaimResult, claim, remove_if_empty

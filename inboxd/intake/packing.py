@@ -10,7 +10,7 @@ from inboxd.fs.owners import find_owner_name
 from inboxd.fs.syscalls import Disk, closing
 from inboxd.intake.inspection import Accepted, Busy, FileVersion, Inspection, Refused, inspect
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.messaging.content_type import guess_content_type
 from inboxd.messaging.file_stream import file_id
 from inboxd.messaging.payload import FilePart, Parcel

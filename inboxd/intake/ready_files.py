@@ -15,7 +15,7 @@ from inboxd.intake.readiness import Ready, Refuse, Wait, WaitTimes
 from inboxd.intake.scan import WHOLE, DeniedEntry, QuietFolder, ScannedEntry, ScannedFolder, ScanPart, ScanStep, scan
 from inboxd.intake.sub_mounts import SubMounts
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.spool.failure import Failure
 from inboxd.spool.layout import Folders
 

@@ -6,11 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TextIO, cast
+from typing import TextIO
 
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from inboxd.config.settings import Log
 from inboxd.fs.syscalls import Disk
@@ -18,11 +18,6 @@ from inboxd.logs import journald
 from inboxd.logs.journald import JournalHandler, JournalSocket
 from inboxd.logs.render import Renderer, escape_values, journal_renderer, render_exception, render_for_terminal, render_json
 from inboxd.logs.text import escape
-
-
-def get_logger(name: str) -> FilteringBoundLogger:
-    """Return a logger whose events have ``name`` as their ``module``."""
-    return cast("FilteringBoundLogger", structlog.get_logger(module=name))
 
 
 def configure_logging(

@@ -107,7 +107,7 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         "unacked_key": UNACKED_KEY,
         "unacked_index_key": UNACKED_INDEX_KEY,
         "unacked_mutex_key": UNACKED_MUTEX_KEY,
-        "queue_order_strategy": "inboxd.messaging.queues:HostQueueFirst",
+        "queue_order_strategy": "inboxd.messaging.queue_order:HostQueueFirst",
         "priority_steps": [0],
     }
 

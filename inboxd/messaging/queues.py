@@ -1,4 +1,4 @@
-"""The queues: their names, the order in which workers poll them, and the messages in them."""
+"""The queues: their names, and the messages in them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from datetime import datetime
 from typing import cast
 
 import redis
-from kombu.utils.scheduling import round_robin_cycle
 
 from inboxd.broker.connection import translate_redis_errors
 
@@ -36,15 +35,6 @@ def files_queue(host: str) -> str:
 def host_queue(host: str) -> str:
     """Return the queue of callbacks and sweeps, for workers on the host that owns the folders."""
     return f"{HOST_QUEUE_PREFIX}{host}"
-
-
-class HostQueueFirst(round_robin_cycle):  # type: ignore[type-arg]  # generic in the stubs only
-    """The order in which a worker polls its queues: the host's own first, so that files are filed soon; the others in turn."""
-
-    def rotate(self, last_used: str) -> None:
-        """Move the queue of the last message behind the others, unless it is the host's own."""
-        items: list[str] = self.items or []
-        items.sort(key=lambda queue: (not queue.startswith(HOST_QUEUE_PREFIX), queue == last_used))
 
 
 _LIST_IDS = """

@@ -7,7 +7,7 @@ from inboxd.broker.connection import make_client
 from inboxd.config.settings import Settings
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.notify.addresses import is_configured
 from inboxd.notify.conditions import Conditions
 from inboxd.notify.notifier import Notifier

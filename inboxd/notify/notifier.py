@@ -8,7 +8,7 @@ from inboxd.config.settings import Inbox, Settings
 from inboxd.errors import FolderUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.notify import digest
 from inboxd.notify.addresses import Addresses, kinds_of, labels, read_addresses, url_id
 from inboxd.notify.conditions import Condition, Conditions

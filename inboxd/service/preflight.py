@@ -144,7 +144,7 @@ def _check_folders(disk: Disk, inbox: Inbox) -> Iterator[Finding]:
             f"inbox.{inbox.name}.root",
             str(error),
             f"create it: mkdir -p {inbox.root}/{{inbox,claimed,done,failed}}, owned by the service's user, "
-            "or mount its file system",
+            "or mount its file system; `inboxd up` creates it by itself",
         )
     except OSError as error:
         yield _folder_finding(inbox, inbox.root, error, "make it readable and writable for the service's user")

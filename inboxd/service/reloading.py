@@ -10,7 +10,7 @@ from inboxd.config.loading import load_settings, settings_from
 from inboxd.config.settings import Settings
 from inboxd.errors import Finding, SettingsError
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.service.preflight import require_no_problems
 
 RESTART_KEYS: dict[str, tuple[str, ...]] = {

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, MutableMapping
 
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.logs.text import escape
 
 SOCKET_VARIABLE, PERIOD_VARIABLE, PID_VARIABLE = "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"

@@ -5,7 +5,7 @@ import time
 from inboxd.config.settings import Inbox
 from inboxd.fs.syscalls import Disk, Stat, closing
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.logs.text import escape
 from inboxd.spool.claims import open_folder_of
 from inboxd.spool.error_note import format_note

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from inboxd.config.settings import NOTE_LANGUAGES
 from inboxd.fs.syscalls import Disk, FileKind, closing
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.spool.failure import FailureKind
 from inboxd.spool.note_text import NoteText, TextProblem, build_texts, read_sections
 

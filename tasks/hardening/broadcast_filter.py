@@ -12,7 +12,7 @@ from celery.worker.control import Panel
 
 from inboxd.errors import InvalidMessage
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.logs.text import escape
 from inboxd.tasks.hardening.message_check import decode_body, parse_message
 

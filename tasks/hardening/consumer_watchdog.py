@@ -18,7 +18,7 @@ from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.installations import EVERY_SECONDS, NAMESPACE_REMEDY, Registration
 from inboxd.errors import BrokerUnavailable, NamespaceConflict, SettingsError
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.messaging.worker_registry import WorkerRegistry
 from inboxd.service.sd_notify import PINGS_PER_PERIOD, ServiceNotifier
 

@@ -16,7 +16,7 @@ from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.leases import Leases
 from inboxd.errors import BrokerUnavailable, InvalidMessage
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.logs.text import escape
 from inboxd.messaging.queues import QUARANTINE_KEY, QUEUE_PREFIX
 from inboxd.spool.layout import is_parcel_id

@@ -14,7 +14,7 @@ from inboxd.errors import BrokerUnavailable, InvalidMessage
 from inboxd.fs.bounded import foreign_mount
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.logs.text import count_in_words
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_from_bytes
 from inboxd.messaging.payload import FILES_MAX

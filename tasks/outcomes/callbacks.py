@@ -11,7 +11,7 @@ from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, InvalidMessage, TransientError
 from inboxd.fs.bounded import foreign_mount, run_detached
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.messaging.celery_app import FAILURE_CALLBACK, SUCCESS_CALLBACK, SWEEP_STALE
 from inboxd.messaging.outcome import outcome_from_wire
 from inboxd.messaging.results import read_results

@@ -4,7 +4,7 @@ from inboxd.broker.counters import REFUSED, Tally
 from inboxd.config.settings import Inbox
 from inboxd.intake.packing import build_parcel, dispose_of_unpacked, pack
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.messaging.celery_app import send_parcel
 from inboxd.spool.claims import split_off
 from inboxd.spool.layout import Folders, new_parcel_id

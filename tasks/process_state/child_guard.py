@@ -20,7 +20,7 @@ from typing import Any
 
 from inboxd.fs.syscalls import OUT_OF_RESOURCES, Disk, become_subreaper
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.tasks.process_state.handler_output import HandlerOutput
 
 SIGNALS = (

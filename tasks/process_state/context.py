@@ -15,7 +15,7 @@ from inboxd.config.settings import Inbox, Settings
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.tasks.process_state.child_guard import ChildGuard
 from inboxd.tasks.process_state.progress import FOLDER, Progress
 from inboxd.tasks.process_state.sweep_locks import SweepLocks

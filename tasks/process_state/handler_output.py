@@ -15,7 +15,7 @@ import threading
 import time
 
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 
 LINE_BYTES_MAX = 1000
 LINES_MAX = 100

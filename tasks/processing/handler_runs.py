@@ -8,7 +8,7 @@ from inboxd.config.settings import Inbox
 from inboxd.fs.syscalls import OUT_OF_RESOURCES
 from inboxd.handling.run_handler import HandlerCall, failed_call, load_handler, run_handler
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.logs.text import escape
 from inboxd.messaging.outcome import FileOutcome, Verdict
 from inboxd.messaging.parcel_reader import ParcelReader

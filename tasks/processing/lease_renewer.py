@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from inboxd.broker.leases import Leases
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 
 RENEWALS_PER_LEASE = 3
 

@@ -12,7 +12,7 @@ from inboxd.broker.leases import StartAnswer, StartVerdict
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, HandlerFailed, HandlerTimedOut, InvalidMessage, RejectFile, TransientError
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.logs.text import escape
 from inboxd.messaging.celery_app import PROCESS
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_to_bytes, outcome_to_wire

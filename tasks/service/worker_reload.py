@@ -11,7 +11,7 @@ from inboxd.broker.heartbeat import read_heartbeat
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, SettingsError, TransientError
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.service.reloading import SettingsChange, log_refusal, reload_settings
 from inboxd.service.sd_notify import ServiceNotifier
 from inboxd.spool.claims import list_parcels

@@ -7,7 +7,7 @@ from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable, FolderUnavailable, TransientError
 from inboxd.fs.bounded import foreign_mount, run_detached
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.tasks.process_state.context import WorkerContext
 
 WAIT_SECONDS, HUNG_SECONDS = 0.5, 60.0

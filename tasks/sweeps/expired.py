@@ -6,7 +6,7 @@ from inboxd.fs.syscalls import Fd
 from inboxd.fs.walk import walk
 from inboxd.intake.folder_clock import folder_clock_now
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.messaging.celery_app import SWEEP_EXPIRED
 from inboxd.service import clock_guard
 from inboxd.spool.layout import open_folders

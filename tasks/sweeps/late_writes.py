@@ -8,7 +8,7 @@ from inboxd.config.settings import Inbox
 from inboxd.fs.mounts import find_mount
 from inboxd.fs.syscalls import Disk, FileKind
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.spool.claims import reclaim
 from inboxd.spool.failing import fail_file
 from inboxd.spool.filing import stat_filed

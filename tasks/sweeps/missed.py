@@ -11,7 +11,7 @@ from inboxd.fs.mounts import find_mount_of_path
 from inboxd.intake.intake import Intake, IntakeDeps
 from inboxd.intake.watch_mode import wait_times
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.messaging.celery_app import SWEEP_MISSED, send_parcel
 from inboxd.messaging.payload import Parcel
 from inboxd.spool.layout import INBOX, open_folders

@@ -10,7 +10,7 @@ from inboxd.broker.recovery import ClaimedParcel, GracePeriods, RecoveryAction, 
 from inboxd.config.settings import Inbox
 from inboxd.errors import InvalidMessage
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, queued_task_ids
 from inboxd.messaging.results import ResultRecord, read_results
 from inboxd.spool.claims import complete_copies, list_files, list_parcels, remove_if_empty

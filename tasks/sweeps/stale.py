@@ -9,7 +9,7 @@ from inboxd.broker.recovery import RecoveryAction
 from inboxd.config.settings import Inbox
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.messaging.broker_keys import check_broker_keys
 from inboxd.messaging.celery_app import SWEEP_STALE
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue

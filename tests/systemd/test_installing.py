@@ -2,6 +2,7 @@
 
 import subprocess
 import time
+from pathlib import PurePath
 
 import pytest
 from support.boxes.box import Box
@@ -63,6 +64,9 @@ def test_a_first_installation_creates_settings_and_an_inbox_and_starts_the_servi
     output = install(empty_box)
 
     assert "wrote first settings" in output
+    page = empty_box.path("/usr/local/share/man/man1/inboxd-retry.1")
+    assert page.readlink() == PurePath("/opt/inboxd/current/share/man/man1/inboxd-retry.1")
+    assert empty_box.path("/usr/local/share/bash-completion/completions/inboxd").is_symlink()
     assert empty_box.path(REDIS_URL).stat().st_mode & 0o777 == 0o600
     empty_box.run("usermod", "--append", "--groups", "inboxd-drop", "alice")
     assert_dropped_file_is_filed(empty_box)
@@ -343,6 +347,7 @@ def test_uninstall_keeps_settings_and_files(box: Box) -> None:
     assert box.path(f"{ROOT}/inbox/left.txt").exists() or list(box.path(f"{ROOT}/claimed").iterdir())
     assert box.path(SETTINGS).read_text() == FIRST_SETTINGS
     assert not list(box.path(UNITS).glob("inboxd*"))
+    assert not list(box.path("/usr/local/share/man/man1").glob("inboxd*"))
 
 
 def test_inboxd_can_be_installed_again_after_uninstall(box: Box) -> None:

@@ -37,8 +37,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     return list_names(build("wheel", tmp_path_factory.mktemp("wheel")))
 
 
-def test_a_wheel_contains_the_package_and_nothing_else(wheel: set[str]) -> None:
-    assert {name.partition("/")[0] for name in wheel} == {"inboxd", "inboxd-0.1.0.dist-info"}
+def test_a_wheel_contains_the_package_its_pages_and_nothing_else(wheel: set[str]) -> None:
+    assert {name.partition("/")[0] for name in wheel} == {"inboxd", "inboxd-0.1.0.dist-info", "inboxd-0.1.0.data"}
+    share = REPOSITORY / "deploy/share"
+    pages = {f"inboxd-0.1.0.data/data/share/{file.relative_to(share)}" for file in share.rglob("*") if file.is_file()}
+    assert {name for name in wheel if name.startswith("inboxd-0.1.0.data/")} == pages
     assert wheel >= {
         "inboxd/py.typed",
         "inboxd/watcher/main.py",

@@ -17,6 +17,7 @@ from inboxd.console.systemd.install_paths import system_paths
 from inboxd.console.up.server_address import parse_local_address
 from inboxd.errors import BrokerUnavailable, Finding, SettingsError
 from inboxd.service import preflight
+from inboxd.service.setup_notes import find_notes
 
 
 @click.command()
@@ -31,6 +32,7 @@ def check(settings_file: Path | None, no_broker: bool, no_folders: bool, no_sand
     note = "" if answer is None else _describe_broker(settings, answer)
     findings = [
         *preflight.find_problems(settings, folders=not no_folders),
+        *find_notes(settings, folders=not no_folders),
         *([] if no_sandbox else sandbox.find_missing_roots(settings, system_paths(), file)),
         *([] if no_sandbox else notify_sandbox.find_outdated(settings, system_paths(), file)),
         *(_check_server(file, settings) if answer else []),

@@ -10,7 +10,7 @@ import click
 from inboxd.console.log_reading import render
 from inboxd.console.log_reading.records import OUTCOMES, LogFilter, LogSource, Record
 from inboxd.console.log_reading.sources import LogSelection, choose_source, load_settings_if_any
-from inboxd.console.options import files_argument, journal_option, json_option, settings_option
+from inboxd.console.options import complete_inbox, files_argument, journal_option, json_option, settings_option
 from inboxd.console.output import echo, print_lines, print_notice
 from inboxd.console.times import TIME_FORMATS, parse_time
 from inboxd.logs.text import escape
@@ -44,7 +44,7 @@ def _parse_count_option(_context: click.Context, _parameter: click.Parameter, te
 @json_option
 @click.option("-f", "--follow", is_flag=True, help="Show the last lines, then each new line as it is written.")
 @click.option("--file", metavar="GLOB", help="Only files with this name (with a slash: path), spelt as in the log.")
-@click.option("--inbox", metavar="NAME", help="Only lines about this inbox.")
+@click.option("--inbox", metavar="NAME", shell_complete=complete_inbox, help="Only lines about this inbox.")
 @click.option("--parcel", metavar="ID", help="Only lines about this parcel.")
 @click.option("--outcome", multiple=True, type=click.Choice(list(OUTCOMES)), help="Only this outcome; may be repeated.")
 @click.option("--since", metavar="T", callback=_parse_time_option, help=f"Only lines from then on: {TIME_FORMATS}.")

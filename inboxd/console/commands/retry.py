@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from inboxd.config.settings import Log, Settings
-from inboxd.console.options import EXIT_ATTENTION, read_settings, settings_option
+from inboxd.console.options import EXIT_ATTENTION, complete_inbox, read_settings, settings_option
 from inboxd.console.output import echo
 from inboxd.console.requeue import Selection, render_result, requeue_selected
 from inboxd.errors import Finding, SettingsError
@@ -17,7 +17,14 @@ from inboxd.logs.setup import configure_logging
 @click.command()
 @settings_option
 @click.argument("files", nargs=-1, metavar="[FILE]...")
-@click.option("--inbox", "inboxes", multiple=True, metavar="NAME", help="All failed files of this inbox; may be repeated.")
+@click.option(
+    "--inbox",
+    "inboxes",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete_inbox,
+    help="All failed files of this inbox; may be repeated.",
+)
 @click.option("--error", metavar="GLOB", help='All files whose error note has a reason like "*connection refused*".')
 @click.option("--all", "is_all", is_flag=True, help="All failed files of all inboxes.")
 @click.option("--dry-run", is_flag=True, help="Print what would be moved; change nothing.")

@@ -3,17 +3,14 @@
 import time
 from dataclasses import dataclass, field
 
-from celery.states import FAILURE, RETRY, SUCCESS
-
 from inboxd.broker.leases import Lease, Leases, LeaseState
 from inboxd.broker.recovery import parcel_state
 from inboxd.config.settings import Inbox
 from inboxd.console.explain.context import ExplainContext
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs.text import escape
-from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.queues import WORK_QUEUE, MessageLocation, files_queue, locate_message
-from inboxd.messaging.results import ResultRecord, read_results
+from inboxd.messaging.stored_result import FAILURE, RETRY, SUCCESS, StoredResult, read_stored_result
 from inboxd.spool.claims import list_files
 from inboxd.spool.layout import Folders, created_at
 
@@ -53,14 +50,13 @@ def _explain_by_redis(
     context: ExplainContext, parcel: str, sentences: list[str], since: float, facts: dict[str, object]
 ) -> ParcelExplanation:
     lease = Leases(context.client, keep_seconds=1.0).read([parcel])[parcel]
-    with make_app(context.settings, results=True) as app:
-        result = read_results(app, [parcel])[parcel]
-    state = parcel_state(lease, has_outcome=result["status"] in (SUCCESS, FAILURE))
+    result = read_stored_result(context.client, parcel)
+    state = parcel_state(lease, has_outcome=result.status in (SUCCESS, FAILURE))
     message = MessageLocation()
     if lease is None or lease.state is LeaseState.QUEUED:
         queues = (WORK_QUEUE, files_queue(context.settings.host))
         message = locate_message(context.client, queues, parcel)
-    facts |= {"outcome": result["status"].lower(), "queue": message.queue or None, "retry_at": message.retry_at}
+    facts |= {"outcome": result.status.lower(), "queue": message.queue or None, "retry_at": message.retry_at}
     if lease:
         facts |= {
             "attempt": lease.attempt,
@@ -72,17 +68,17 @@ def _explain_by_redis(
     return ParcelExplanation(state.value, sentences, since, message.retry_at, facts)
 
 
-def _describe(context: ExplainContext, lease: Lease | None, result: ResultRecord, message: MessageLocation) -> list[str]:
+def _describe(context: ExplainContext, lease: Lease | None, result: StoredResult, message: MessageLocation) -> list[str]:
     sentences = list(_describe_lease(context, lease, message))
     if lease and lease.crashes:
         crashes_max = context.settings.work.crashes_max
         sentences.append(f"workers that died on this parcel: {lease.crashes}; at {crashes_max} the file is moved to failed/")
-    if result["status"] == SUCCESS:
+    if result.status == SUCCESS:
         sentences.append("the outcome is stored; a callback or the next sweep files the parcel")
-    elif result["status"] == FAILURE:
-        sentences.append(f"a failure is stored: {escape(str(result['result']))[:RESULT_CHARS_MAX]}")
-    elif result["status"] == RETRY:
-        sentences.append(f"the last attempt raised: {escape(str(result['result']))[:RESULT_CHARS_MAX]}")
+    elif result.status == FAILURE:
+        sentences.append(f"a failure is stored: {escape(result.error)[:RESULT_CHARS_MAX]}")
+    elif result.status == RETRY:
+        sentences.append(f"the last attempt raised: {escape(result.error)[:RESULT_CHARS_MAX]}")
     return sentences
 
 

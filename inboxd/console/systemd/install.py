@@ -8,7 +8,7 @@ from pathlib import Path
 from inboxd.broker.connection import uses_embedded_server
 from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
-from inboxd.console.systemd import accounts, checks, files, releases, sandbox
+from inboxd.console.systemd import accounts, checks, files, pages, releases, sandbox
 from inboxd.console.systemd.install_paths import (
     BEAT_SERVICE,
     FOLDER_SERVICES,
@@ -49,6 +49,7 @@ def install(places: InstallPaths, manager: Systemctl, print_line: Print) -> None
         raise _roll_back_failed_start(error, manager, previous) from None
     if releases.running_release():
         releases.remove_old_releases(prefix())
+    print_line(f"linked {pages.link_pages(places, prefix())} man pages and completion scripts into {places.share}")
     print_line(f"inboxd runs from {prefix()}, with {places.settings}")
 
 
@@ -114,6 +115,7 @@ def uninstall(places: InstallPaths, manager: Systemctl, print_line: Print) -> No
     _require_rights(places)
     manager.stop()
     files.remove_all(places)
+    pages.remove_pages(places, prefix())
     manager.daemon_reload()
     print_line(f"removed the services; {places.config}, {places.state} and the inboxes were not changed")
 

@@ -31,6 +31,7 @@ class InstallPaths:
     state: Path
     sysusers: Path | None
     tmpfiles: Path | None
+    share: Path
 
     @property
     def settings(self) -> Path:
@@ -62,6 +63,7 @@ def system_paths(root: Path = Path("/")) -> InstallPaths:
         state=root / "var/lib/inboxd",
         sysusers=lib / "sysusers.d/inboxd.conf",
         tmpfiles=lib / "tmpfiles.d/inboxd.conf",
+        share=root / "usr/local/share",
     )
 
 
@@ -75,6 +77,7 @@ def user_paths(home: Path | None = None) -> InstallPaths:
         state=home / ".local/state/inboxd",
         sysusers=None,
         tmpfiles=None,
+        share=home / ".local/share",
     )
 
 

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from subprocess import Popen
 
+from inboxd.console.exit_codes import EXIT_BAD_SETTINGS
 from inboxd.console.up.child_process import describe_exit, has_ended, kill_group, reap
 from inboxd.console.up.stop_signals import StopSignals
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 
 BACKOFF_SECONDS = 0.5
 BACKOFF_SECONDS_MAX = 30.0
@@ -18,9 +19,6 @@ STABLE_SECONDS = 60.0
 """A child that ran this long counts as stable: the backoff starts again at its minimum."""
 STANDBY_SECONDS = 1.0
 """Interval between calls of ``Program.start`` while it returns None."""
-EXIT_BAD_SETTINGS = 2
-"""Exit code of a program with invalid settings, which a restart would not correct."""
-
 StopSteps = tuple[tuple[signal.Signals, float], ...]
 """Signals that stop a program, each with the seconds to wait for its exit; SIGKILL to its group follows the last."""
 

@@ -21,7 +21,8 @@ from inboxd.console.up.stop_signals import StopSignals
 from inboxd.console.up.supervisor import Child, Program, StopSteps, Supervisor
 from inboxd.errors import Finding, SettingsError
 from inboxd.logs import events
-from inboxd.logs.setup import configure_logging, get_logger
+from inboxd.logs.logger import get_logger
+from inboxd.logs.setup import configure_logging
 from inboxd.logs.text import escape
 from inboxd.service import preflight
 from inboxd.spool import layout

@@ -94,6 +94,15 @@ def test_a_missing_or_built_in_module_is_not_shadowed(name: str) -> None:
     assert find_shadowed(name) is None
 
 
+def test_a_module_beside_the_settings_is_shadowed_by_one_that_is_built_into_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "time.py").touch()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+
+    assert find_shadowed("time:book") == ShadowedModule("Python's own module time", str(tmp_path / "time.py"))
+
+
 class _Handler:
     def __call__(self, _file: object) -> None:
         pass

@@ -185,6 +185,20 @@ def test_a_missing_file_is_a_finding_with_the_default_paths(tmp_path: Path, monk
         find_settings(None, {})
 
     assert "--settings FILE or INBOXD_SETTINGS" in caught.value.findings[0].remedy
+    assert "inboxd init" in caught.value.findings[0].remedy
+
+
+def test_root_is_told_how_to_name_the_settings_in_the_current_folder(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.touch()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr("inboxd.config.loading.DEFAULT_FILES", (Path("settings.toml"), file.parent / "none.toml"))
+    monkeypatch.chdir(file.parent)
+
+    with pytest.raises(SettingsError) as caught:
+        find_settings(None, {})
+
+    assert "for root, ./settings.toml does not count" in caught.value.findings[0].problem
+    assert caught.value.findings[0].remedy == "name it: --settings settings.toml, or INBOXD_SETTINGS=settings.toml"
 
 
 @pytest.mark.parametrize("name", ["missing.toml", ".", "settings.toml/below"])
@@ -314,7 +328,7 @@ def test_an_invalid_value_is_one_finding_with_its_key_and_file(text: str, key: s
     finding = single_finding(file, text)
 
     assert finding.where == f"{key} = {value!r} ({file})"
-    assert finding.remedy == f"set {key} to a valid value"
+    assert finding.remedy.startswith(("write ", "correct the value"))
 
 
 def test_an_error_in_the_defaults_is_one_finding_for_all_inboxes(file: Path) -> None:
@@ -344,7 +358,7 @@ def test_all_errors_are_reported_at_once(file: Path) -> None:
 def test_an_inbox_without_a_root_is_a_finding(file: Path) -> None:
     finding = single_finding(file, "[inbox.drop]\nretries = 1\n")
 
-    assert str(finding) == f"inbox.drop.root ({file}): is missing\n    remedy: set it"
+    assert str(finding) == f'inbox.drop.root ({file}): is missing\n    remedy: set root = "/path/of/the/folder"'
 
 
 @pytest.mark.parametrize(
@@ -373,8 +387,8 @@ def test_invalid_json_in_the_environment_is_a_finding(file: Path, monkeypatch: p
 
     finding = single_finding(file, DROP)
 
-    assert finding.where == "environment"
-    assert "redis" in finding.problem
+    assert finding.where == "INBOXD_REDIS"
+    assert finding.problem == "is not JSON"
     assert "JSON" in finding.remedy
 
 
@@ -389,7 +403,7 @@ def test_an_invalid_inbox_name_is_a_finding(file: Path) -> None:
     finding = single_finding(file, '[inbox."My Drop"]\nroot = "x"')
 
     assert finding.where.startswith("inbox.My Drop = ")
-    assert "pattern" in finding.problem
+    assert finding.problem == "is not a name for an inbox"
 
 
 def test_a_finding_for_dependent_limits_names_both_keys(file: Path) -> None:

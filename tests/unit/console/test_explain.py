@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 import pytest
 import redis
-from celery.states import SUCCESS
+from celery.states import FAILURE, RETRY, SUCCESS
 from click.testing import CliRunner
 from support.disk.failed_files import drop_and_fail
 from support.disk.spools import Spool
@@ -252,6 +252,36 @@ class TestClaimed:
 
         assert (found.state, found.facts["outcome"]) == ("finished", "success")
         assert "the outcome is stored" in found.sentences[-1]
+
+    @pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # Celery's
+    @pytest.mark.parametrize(
+        ("status", "error", "sentence"),
+        [
+            (FAILURE, ValueError("no such\x1b account"), r"a failure is stored: no such\x1b account"),
+            (FAILURE, KeyError("number", 7), "a failure is stored: ('number', 7)"),
+            (RETRY, OSError("refused"), "the last attempt raised: refused"),
+        ],
+    )
+    def test_a_stored_exception(
+        self, settings: Settings, spool: Spool, parcel: str, status: str, error: Exception, sentence: str
+    ) -> None:
+        with make_app(settings, results=True) as app:
+            app.backend.store_result(parcel, error, status)
+
+        found = self.explain_claimed(settings, spool)
+
+        assert found.facts["outcome"] == status.lower()
+        assert sentence in found.sentences
+
+    @pytest.mark.parametrize("junk", [b"", b"\xc1", b"\x01", b"\x81\xa6status\x01", b"{}"])
+    def test_a_result_that_cannot_be_read_counts_as_none_and_stays(
+        self, settings: Settings, spool: Spool, parcel: str, valkey: redis.Redis, junk: bytes
+    ) -> None:
+        valkey.set(f"celery-task-meta-{parcel}", junk)
+
+        assert self.explain_claimed(settings, spool).facts["outcome"] == "pending"
+
+        assert valkey.get(f"celery-task-meta-{parcel}") == junk
 
     def test_a_parcel_while_redis_is_unavailable(self, settings: Settings, spool: Spool, parcel: str) -> None:
         unreachable = settings.redis.model_copy(update={"url": "unix:///nowhere.sock"})

@@ -13,7 +13,8 @@ from support.live.datagrams import JournalSocket
 
 from inboxd.config.settings import Log
 from inboxd.logs import events, journald
-from inboxd.logs.setup import configure_logging, get_logger
+from inboxd.logs.logger import get_logger
+from inboxd.logs.setup import configure_logging
 
 PARCEL = "0123456789abcdef"
 

@@ -13,7 +13,8 @@ import structlog
 
 from inboxd.config.settings import Log
 from inboxd.logs import events
-from inboxd.logs.setup import configure_logging, get_logger
+from inboxd.logs.logger import get_logger
+from inboxd.logs.setup import configure_logging
 
 CONFIGURED_LOGGERS = ("", "watchdog", "celery.worker.strategy", "celery.app.trace")
 HOSTILE = {

@@ -25,7 +25,8 @@ from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Settings
 from inboxd.errors import BrokerUnavailable
 from inboxd.messaging.celery_app import FAILURE_CALLBACK, PROCESS, SUCCESS_CALLBACK, make_app, send_parcel
 from inboxd.messaging.payload import FilePart, Parcel, parcel_from_wire
-from inboxd.messaging.queues import WORK_QUEUE, HostQueueFirst, queued_task_ids
+from inboxd.messaging.queue_order import HostQueueFirst
+from inboxd.messaging.queues import WORK_QUEUE, queued_task_ids
 from inboxd.spool.layout import new_parcel_id
 
 ROOT = PurePath("/srv/drop")

@@ -166,6 +166,7 @@ def test_a_missing_folder_is_a_finding_with_its_remedy(tmp_path: Path, missing: 
     assert finding.where == "inbox.drop0.root"
     assert f"{root / missing}: No such file or directory" in finding.problem
     assert f"mkdir -p {root}/" in finding.remedy
+    assert "`inboxd up` creates it" in finding.remedy
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
