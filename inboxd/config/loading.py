@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from inboxd.config.findings import suggest, to_findings
-from inboxd.config.settings import NOTE_LANGUAGES, Settings
+from inboxd.config.settings import NOTE_LANGUAGES, Log, Settings
 from inboxd.config.strict_modes import STRICT_MODES_VARIABLE, require_trusted
 from inboxd.errors import Finding, SettingsError
 
@@ -31,6 +31,10 @@ ENVIRONMENT_PREFIX = "INBOXD_"
 CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 """systemd sets it to the folder of the files that LoadCredential= names; only this service can read them."""
 CREDENTIAL_NAME = "redis-url"
+LOG_PIPE_VARIABLE = "INBOXD_LOG_PIPE"
+"""`inboxd up` sets it for its programs: device and inode of the pipe for their log lines."""
+_NO_SETTINGS = (SETTINGS_VARIABLE, STRICT_MODES_VARIABLE, LOG_PIPE_VARIABLE)
+"""Variables that begin with the prefix and set no key."""
 DEFAULT_FILES = (Path("settings.toml"), Path("/etc/inboxd/settings.toml"))
 
 Sources = tuple[Source, ...]
@@ -167,7 +171,7 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
             "notify": settings.notify.model_copy(
                 update={"urls_file": urls_file and str(absolute(Path(urls_file).expanduser()))}
             ),
-            "log": settings.log.model_copy(update={"files": tuple(map(absolute, settings.log.files))}),
+            "log": settings.log.model_copy(update=_absolute_log_paths(settings.log, absolute)),
             "inbox": {
                 name: inbox.model_copy(update={"root": absolute(inbox.root), "notes": notes_folder(inbox.notes)})
                 for name, inbox in settings.inbox.items()
@@ -176,11 +180,16 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
     )
 
 
+def _absolute_log_paths(log: Log, absolute: Callable[[PurePath], PurePath]) -> dict[str, object]:
+    file = str(absolute(PurePath(log.file))) if log.file else ""
+    return {"file": file, "files": tuple(map(absolute, log.files))}
+
+
 def _find_unknown_variables(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Yield a finding for each INBOXD_ variable that names no key; pydantic-settings would ignore it silently."""
     known_keys = list(Settings.model_fields)
     for variable in environment:
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in (SETTINGS_VARIABLE, STRICT_MODES_VARIABLE):
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _NO_SETTINGS:
             continue
         table = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
         if table not in known_keys:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from inboxd.config.units import expand_home, to_bytes, to_days, to_list, to_seconds, to_texts
+from inboxd.config.units import expand_home, expand_home_text, to_bytes, to_days, to_list, to_seconds, to_texts
 
 Seconds = Annotated[float, BeforeValidator(to_seconds), Field(ge=0, le=86_400 * 30, allow_inf_nan=False)]
 Interval = Annotated[float, BeforeValidator(to_seconds), Field(gt=0, le=86_400, allow_inf_nan=False)]
@@ -86,10 +86,13 @@ class Sweep(Section):
 
 
 class Log(Section):
-    """Level and format of the log, and the files that `inboxd log` and `inboxd trace` read."""
+    """Level and format of the log, the file of `inboxd up`, and the files that `inboxd log` and `inboxd trace` read."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "console", "journal"] = "auto"
+    file: Annotated[str, AfterValidator(expand_home_text)] = "var/log/inboxd.log"
+    file_bytes_max: Annotated[int, BeforeValidator(to_bytes), Field(ge=64 * 1024)] = 20_000_000
+    files_kept: Annotated[int, Field(ge=0, le=1000)] = 9
     files: tuple[Folder, ...] = ()
 
 

@@ -62,5 +62,10 @@ def expand_home(path: PurePath) -> PurePath:
         raise ValueError(f"{error}: write ./~ for a folder of that name") from None
 
 
+def expand_home_text(path: str) -> str:
+    """Return a path as ``expand_home`` does; "" stays empty. Raises ValueError."""
+    return str(expand_home(PurePath(path))) if path else ""
+
+
 def _is_number(text: str) -> bool:
     return bool(re.fullmatch(r"\s*[0-9.]+\s*", text))

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -16,6 +16,7 @@ from inboxd.config.settings import Log
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import journald
 from inboxd.logs.journald import JournalHandler, JournalSocket
+from inboxd.logs.pipe import PipeStream, is_log_pipe, unbuffered
 from inboxd.logs.render import Renderer, escape_values, journal_renderer, render_exception, render_for_terminal, render_json
 from inboxd.logs.text import escape
 
@@ -30,9 +31,13 @@ def configure_logging(
 ) -> None:
     """Write inboxd's events and the libraries' log records in one format, to ``stream`` (stderr) or to the journal.
 
-    The format ``auto`` is "console" on a terminal, "journal" if JOURNAL_STREAM in ``environment`` names stderr, else "json".
+    The format ``auto`` is "console" on a terminal, "journal" if JOURNAL_STREAM in ``environment`` names stderr, else "json". In
+    the pipe to `inboxd up` the format is always "json".
     """
-    line_format = _choose_format(environment) if settings.format == "auto" else settings.format
+    target = stream or sys.stderr
+    raw = unbuffered(target) if is_log_pipe(target, environment) else None
+    line_format = "json" if raw else choose_format(settings, environment)
+    target = cast("TextIO", PipeStream(raw)) if raw else target
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -47,14 +52,14 @@ def configure_logging(
     structlog.configure(
         processors=[*shared, render_exception, _with_fallback(render)],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=_LineWriter.factory(stream or sys.stderr),
+        logger_factory=_LineWriter.factory(target),
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared, render_exception],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
     )
-    handler = JournalHandler(journal) if line_format == "journal" else logging.StreamHandler(stream or sys.stderr)
+    handler = JournalHandler(journal) if line_format == "journal" else logging.StreamHandler(target)
     handler.setFormatter(formatter)
     _configure_libraries(handler, level)
 
@@ -110,7 +115,10 @@ def _with_fallback(render: Renderer) -> Renderer:
     return render_or_fall_back
 
 
-def _choose_format(environment: Mapping[str, str]) -> str:
+def choose_format(settings: Log, environment: Mapping[str, str]) -> str:
+    """Return the format of what this process writes to stderr: "console", "journal" or "json"."""
+    if settings.format != "auto":
+        return settings.format
     try:
         if sys.stderr.isatty():
             return "console"

@@ -12,7 +12,7 @@ from inboxd.spool.error_note import format_note
 from inboxd.spool.failure import Failure, FailureKind
 from inboxd.spool.filing import move_to_failed
 from inboxd.spool.history import delete_history, load_history
-from inboxd.spool.layout import Folders
+from inboxd.spool.layout import Folders, created_at
 from inboxd.spool.note_files import load_texts
 from inboxd.spool.note_text import size_in_words
 from inboxd.spool.packed_version import PackedVersion, raise_if_changed
@@ -33,8 +33,9 @@ def fail_file(
     if stat:
         raise_if_changed(disk, folders, stat, expected)
     earlier = load_history(disk, folders.failed, stat) if stat else ()
+    now = time.time()
     note = format_note(
-        path, failure.reason, inbox=inbox.name, parcel=parcel, attempts=attempts, failed_at=time.time(), earlier=earlier,
+        path, failure.reason, inbox=inbox.name, parcel=parcel, attempts=attempts, failed_at=now, earlier=earlier,
         kind=failure.kind, text=_text(disk, inbox, path, failure, attempts=attempts, size=stat.size if stat else 0),
     )  # fmt: skip
     filed = move_to_failed(disk, folders, parcel, path, note)
@@ -45,6 +46,7 @@ def fail_file(
         _log.warning(
             events.FILE_FAILED if attempts else events.FILE_REFUSED, inbox=inbox.name, file=path, parcel=parcel,
             attempt=attempts, kind=failure.kind.value, reason=failure.reason, filed=filed,
+            size=stat.size if stat else None, took_ms=round(max(now - created_at(parcel), 0.0) * 1000, 1),
         )  # fmt: skip
     return filed
 

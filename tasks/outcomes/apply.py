@@ -242,7 +242,8 @@ class OutcomeApplier:
         self._tally.count_filed(self._inbox.name, DONE, seconds)
         _log.info(
             events.FILE_DONE, inbox=self._inbox.name, file=path, parcel=outcome.parcel, attempt=outcome.attempt,
-            filed=filed, took_ms=round(seconds * 1000, 1),
+            filed=filed, size=file.version.size if file.version else None, content_type=_content_type(file.result),
+            took_ms=round(seconds * 1000, 1),
         )  # fmt: skip
         return True
 
@@ -315,6 +316,12 @@ class OutcomeApplier:
         # If we die here: the statistics lack these files.
         with contextlib.suppress(BrokerUnavailable):
             self._context.counters.write(self._tally)
+
+
+def _content_type(result: object) -> str | None:
+    """Return the content type that a handler has returned, as ``describe`` does."""
+    value = result.get("content_type") if isinstance(result, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def changed_too_often(changes: int) -> Failure:

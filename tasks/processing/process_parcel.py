@@ -166,7 +166,7 @@ class ParcelProcessor:
                 wait = inbox.retry_delay(retries)
                 _log.info(
                     events.FILE_RETRIED, inbox=inbox.name, file=outcome.path, parcel=parcel.id,
-                    retry=retries + 1, of=inbox.retries, in_seconds=wait,
+                    retry=retries + 1, of=inbox.retries, in_seconds=wait, why=reason,
                 )  # fmt: skip
                 self._context.leases.retry(parcel.id, token, wait + self._lease_seconds)
                 labels: dict[str, Any] = {"argsrepr": parcel.id, "kwargsrepr": ""}  # as in the first message

@@ -5,12 +5,14 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from functools import partial
 from typing import Any
 
 from celery import bootsteps, signals
 from celery.apps.worker import Worker as CelerysWorker
 from celery.concurrency.prefork import TaskPool
+from celery.exceptions import SecurityWarning
 from celery.worker.components import Pool
 from kombu.exceptions import OperationalError
 
@@ -51,6 +53,8 @@ class Worker(CelerysWorker):
         """
         app: Any = self.app
         settings: Settings = app.settings
+        # of root: it concerns pickled messages, which inboxd refuses, and is no line of a log
+        warnings.filterwarnings("ignore", category=SecurityWarning)
         queues = options.get("queues")
         names = queues.split(",") if isinstance(queues, str) else queues
         has_folders = not names or host_queue(settings.host) in names

@@ -27,6 +27,9 @@ def audit(files: tuple[Path, ...], settings_file: Path | None, journal: Path | N
     The figures come from the folders and from the log, which is chosen as for `inboxd log`: LOGFILEs with their rotated and
     compressed files, log.files of the settings, or the systemd journal. A file that was filed, and moved or deleted since, is
     accounted for. Exit code 1 if a file is unaccounted for, if the log mentions no file, or if a log or an inbox can't be read.
+    compressed files, log.files of the settings, the log.file of `inboxd up`, or the systemd journal. A file that was filed, and
+    moved or deleted since, is accounted for. Exit code 1 if a file is unaccounted for, if the log mentions no file, or if a log
+    can't be read to its end.
     """
     _, settings = read_settings(settings_file)
     unread: list[str] = []

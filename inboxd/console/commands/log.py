@@ -6,10 +6,12 @@ from datetime import datetime
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from inboxd.console.log_reading import render
 from inboxd.console.log_reading.records import OUTCOMES, LogFilter, LogSource, Record
 from inboxd.console.log_reading.sources import LogSelection, choose_source, load_settings_if_any
+from inboxd.console.one_line.file_lines import FileLines, is_shown
 from inboxd.console.options import complete_inbox, files_argument, journal_option, json_option, settings_option
 from inboxd.console.output import echo, print_lines, print_notice
 from inboxd.console.times import TIME_FORMATS, parse_time
@@ -43,6 +45,7 @@ def _parse_count_option(_context: click.Context, _parameter: click.Parameter, te
 @journal_option
 @json_option
 @click.option("-f", "--follow", is_flag=True, help="Show the last lines, then each new line as it is written.")
+@click.option("-v", "--verbose", is_flag=True, help="Show all lines on a terminal, too, with all their values.")
 @click.option("--file", metavar="GLOB", help="Only files with this name (with a slash: path), spelt as in the log.")
 @click.option("--inbox", metavar="NAME", shell_complete=complete_inbox, help="Only lines about this inbox.")
 @click.option("--parcel", metavar="ID", help="Only lines about this parcel.")
@@ -57,13 +60,15 @@ def _parse_count_option(_context: click.Context, _parameter: click.Parameter, te
     help=f"Only the last N matching lines, or all; by default {FOLLOWED_LINES} with -f.",
 )
 def log(
-    files: tuple[Path, ...], settings_file: Path | None, journal: Path | None, as_json: bool, follow: bool,
+    files: tuple[Path, ...], settings_file: Path | None, journal: Path | None, as_json: bool, follow: bool, verbose: bool,
     file: str | None, inbox: str | None, parcel: str | None, outcome: tuple[str, ...], since: float | None, until: float | None,
     lines: int | None,
 ) -> None:  # fmt: skip
-    """Show the log. It is read from LOGFILEs and their rotated files, from log.files of the settings, or from the journal.
+    """Show the log.
 
-    A terminal shows the last 100 matching lines unless -n or --since is given; a pipe or a file gets all matching lines.
+    It is read from LOGFILEs and their rotated files, from log.files of the settings, from the log.file of `inboxd up`, or from
+    the journal. A terminal shows one line for each file when it ends, and warnings; the last 100 unless -n or --since is given.
+    With -v it shows all lines. A pipe or a file gets all matching lines.
     """
     if follow and until is not None:
         raise click.UsageError("-f never ends, and can't be combined with --until")
@@ -75,15 +80,38 @@ def log(
         hint = ""
     if follow and lines == ALL and since is None:
         since = 0.0
-    log_filter = LogFilter(since, until, inbox, file, parcel, outcome)
+    is_brief = sys.stdout.isatty() and not as_json and not verbose
+    log_filter = LogFilter(since, until, inbox, file, parcel, outcome, is_shown if is_brief else None)
+    print_record = _brief_printer() if is_brief else None
     show: Callable[[Record], str] = render.render_json if as_json else render.render_line
     try:
         if follow:
-            source.follow(log_filter, FOLLOWED_LINES if lines is None else lines, lambda record: echo(show(record)))
-        elif not print_lines(map(show, _select_records(source, log_filter, ALL if lines is None else lines, hint))):
-            print_notice(f"no line matches in {source.where}")
+            count = FOLLOWED_LINES if lines is None else lines
+            source.follow(log_filter, count, print_record or (lambda record: echo(show(record))))
+            return
+        records = _select_records(source, log_filter, ALL if lines is None else lines, hint)
+        if not (_print_each(records, print_record) if print_record else print_lines(map(show, records))):
+            print_notice(f"no line matches in {source.where}{'; -v shows all lines' if is_brief else ''}")
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+
+
+def _brief_printer() -> Callable[[Record], None]:
+    """Return what prints a record as one line of the terminal, cut to its width."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    file_lines = FileLines(with_date=True)
+
+    def print_record(record: Record) -> None:
+        console.print(file_lines.render(record, max(console.width - 1, 20)), soft_wrap=True)
+
+    return print_record
+
+
+def _print_each(records: Iterable[Record], print_record: Callable[[Record], None]) -> int:
+    count = 0
+    for count, record in enumerate(records, 1):  # noqa: B007 - the last number is the result
+        print_record(record)
+    return count
 
 
 def _select_records(source: LogSource, log_filter: LogFilter, count: int, hint: str) -> Iterable[Record]:

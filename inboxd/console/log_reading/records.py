@@ -117,7 +117,10 @@ def latest_line_start(until: float | None) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class LogFilter:
-    """Criteria that a record must meet; None or empty is no criterion. Times are unix seconds, ``file`` is a glob pattern."""
+    """Criteria that a record must meet; None or empty is no criterion. Times are unix seconds, ``file`` is a glob pattern.
+
+    ``condition`` is any further criterion.
+    """
 
     since: float | None = None
     until: float | None = None
@@ -125,6 +128,7 @@ class LogFilter:
     file: str | None = None
     parcel: str | None = None
     outcomes: tuple[str, ...] = ()
+    condition: Callable[[Record], bool] | None = None
 
     @property
     def events(self) -> set[str]:
@@ -145,6 +149,7 @@ class LogFilter:
             and (self.parcel is None or self.parcel in record.parcels)
             and (self.file is None or self._matches_file(record.text("file")))
             and (not self.outcomes or self._has_outcome(record))
+            and (self.condition is None or self.condition(record))
         )
 
     def _matches_file(self, file: str | None) -> bool:

@@ -11,11 +11,12 @@ from inboxd.logs import render
 _ENCODER = json.JSONEncoder(default=repr)
 
 
-def render_line(record: Record) -> str:
+def render_line(record: Record, *, with_date: bool = True) -> str:
     """Return a record as one line: the local date and time, then as inboxd/logs renders it on a terminal."""
     second = math.floor(record.at)
     moment = f"{_local_time(second)}.{round((record.at - second) * 1e6) // 1000:03d}"
-    return f"{moment[:10]} {render.render_read_back({**record.fields, 'timestamp': moment})}"
+    line = render.render_read_back({**record.fields, "timestamp": moment})
+    return f"{moment[:10]} {line}" if with_date else line
 
 
 def render_json(record: Record) -> str:

@@ -8,14 +8,15 @@ from pathlib import PurePath
 import redis
 from kombu.exceptions import OperationalError
 
-from inboxd.broker.connection import broker_url, make_client, translate_redis_errors, without_password
-from inboxd.broker.counters import Counters, InboxCounts
+from inboxd.broker.connection import broker_url, make_client, translate_redis_errors, uses_embedded_server, without_password
+from inboxd.broker.counters import FAILED, REFUSED, Counters, InboxCounts
 from inboxd.broker.heartbeat import Heartbeat, InboxReport, read_heartbeat, seconds_since_sweep, sweep_deadline_seconds
 from inboxd.broker.inbox_outages import read_inbox_outages
 from inboxd.broker.installations import describe_installation, find_conflict
 from inboxd.broker.server_checks import find_server_problems
 from inboxd.config.settings import Settings
 from inboxd.console.ping import ping_broker
+from inboxd.console.systemd.install_paths import TARGET, system_paths, user_paths
 from inboxd.console.times import format_local
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.bounded import run_on_mounts
@@ -38,7 +39,7 @@ MOUNT_SECONDS = 3.0
 class InboxStatus:
     """One inbox: its counts, or the ``problem`` that prevented counting; the watcher's report and the totals, None if unknown.
 
-    ``outage`` is why nothing can be filed there; ``stuck`` has a sentence for each stuck file.
+    ``outage`` is why nothing can be filed there; ``stuck`` has a sentence for each stuck file; ``root`` is the inbox's folder.
     """
 
     name: str
@@ -48,6 +49,17 @@ class InboxStatus:
     totals: InboxCounts | None = None
     outage: str = ""
     stuck: tuple[str, ...] = ()
+    root: bytes = b""
+
+    @property
+    def paused(self) -> str:
+        """Why nothing is claimed or filed here at present, by the watcher or by Redis; "" if the inbox is not paused."""
+        return self.outage or (self.report and self.report.outage) or ""
+
+    @property
+    def failed_today(self) -> int:
+        """The number of files that failed, or were refused, today; 0 if it is unknown."""
+        return self.totals.today.get(FAILED, 0) + self.totals.today.get(REFUSED, 0) if self.totals else 0
 
     @property
     def problem_or_outage(self) -> str:
@@ -62,7 +74,7 @@ class Status:
     ``broker_error`` is why Redis at ``broker`` is unavailable, or "". ``seconds_since_sweep`` is None if the record of the last
     sweep has expired. ``quarantined`` is the number of quarantined messages. ``unconsumed`` describes the queues without a
     worker while some worker answers. ``removed_inboxes`` are watched, but not in the settings. ``clock_problem`` is "" or why
-    no file is deleted.
+    no file is deleted. ``start_command`` starts all programs, as services if they are installed.
     """
 
     at: float
@@ -79,6 +91,9 @@ class Status:
     clock_problem: str = ""
     server_problems: tuple[str, ...] = ()
     notify: NotifyState | None = None
+    start_command: str = "inboxd up"
+    is_installed: bool = False
+    has_own_server: bool = False
 
     def problems(self) -> list[str]:
         """Return what needs attention, a sentence each."""
@@ -141,6 +156,7 @@ def take_snapshot(settings: Settings, now: float, file: PurePath) -> Status:
         now, inboxes, broker_error, state.workers, state.watcher, state.seconds_since_sweep, state.is_sweep_overdue,
         state.quarantined, state.unconsumed, removed, without_password(broker_url(settings)),
         describe_pause(load_record(Disk(), settings.state_dir)), state.server_problems, _load_notify_state(settings),
+        *_how_to_start(file), uses_embedded_server(settings),
     )  # fmt: skip
 
 
@@ -162,6 +178,15 @@ def describe_notifier(state: NotifyState | None) -> Iterator[str]:
             yield f"notify: no message reaches {recipient.label} since {since}: {recipient.error}; try: inboxd notify test"
     for problem in state.problems if state else ():
         yield f"notify: beat can't read {problem}; if it runs as a service: sudo inboxd systemd sync"
+
+
+def _how_to_start(file: PurePath) -> tuple[str, bool]:
+    """Return the command that starts all programs, and whether the settings file is that of installed services."""
+    if file.parent == system_paths().config:
+        return f"sudo systemctl start {TARGET}", True
+    if file.parent == user_paths().config:
+        return f"systemctl --user start {TARGET}", True
+    return "inboxd up", False
 
 
 def _read_redis(settings: Settings, now: float, file: PurePath) -> _RedisState:
@@ -192,10 +217,10 @@ def _inspect_inbox(settings: Settings, name: str, state: _RedisState) -> InboxSt
     try:
         counts = run_on_mounts(Disk(), inbox.root, lambda: count_files(Disk(), inbox), MOUNT_SECONDS)
     except (FolderUnavailable, OSError) as error:
-        return InboxStatus(name, None, str(error), report, totals, outage)
+        return InboxStatus(name, None, str(error), report, totals, outage, root=bytes(inbox.root))
     slots = settings.work.concurrency or os.cpu_count() or 1
     stuck = tuple(find_stuck(inbox, counts, report, slots)) if not outage else ()
-    return InboxStatus(name, counts, "", report, totals, outage, stuck)
+    return InboxStatus(name, counts, "", report, totals, outage, stuck, bytes(inbox.root))
 
 
 def _list_worker_queues(settings: Settings) -> dict[str, set[str]]:

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from inboxd.broker.counters import DONE, FAILED, REFUSED
+from inboxd.console.status.next_step import find_next_step
 from inboxd.console.status.snapshot import InboxStatus, Status
 from inboxd.logs.text import escape, format_age
 from inboxd.messaging.queues import QUARANTINE_KEY
@@ -25,7 +26,7 @@ def print_status(status: Status) -> None:
 
 
 def render(status: Status) -> RenderableType:
-    """Return a table of the inboxes, and below it the programs and what needs attention, a line each."""
+    """Return a table of the inboxes, and below it the programs, what needs attention, and what to do next, a line each."""
     table = Table("inbox", box=None, pad_edge=False)
     for heading in (
         "waiting",
@@ -40,10 +41,13 @@ def render(status: Status) -> RenderableType:
         table.add_column(heading, justify="right", no_wrap=True)
     for inbox in status.inboxes:
         table.add_row(*map(Text, (inbox.name, *_format_counts(inbox))))
-    modes = [] if status.broker_error else [Text(line) for inbox in status.inboxes for line in _describe_watching(inbox)]
+    is_known = not status.broker_error
+    modes = [Text(line) for inbox in status.inboxes for line in _describe_watching(inbox, is_known=is_known)]
     programs = [Text(line) for line in _describe_programs(status)]
     problems = [Text(escape(f"! {problem}"), style="bold red") for problem in status.problems()]
-    return Group(table, Text(), *modes, *programs, *problems)
+    step = find_next_step(status)
+    last = [Text(), Text(escape(f"next: {step.command}  # {step.why}"), style="bold")] if step else []
+    return Group(table, Text(), *modes, *programs, *problems, *last)
 
 
 def _format_counts(inbox: InboxStatus) -> list[str]:
@@ -67,10 +71,8 @@ def _or_dash(number: int | None) -> str:
     return "-" if number is None else str(number)
 
 
-def _describe_watching(inbox: InboxStatus) -> list[str]:
-    if inbox.report is None:
-        return [f"{inbox.name} is not watched"]
-    reason = f" ({inbox.report.mode_reason})" if inbox.report.mode_reason else ""
+def _describe_watching(inbox: InboxStatus, *, is_known: bool) -> list[str]:
+    """Return how an inbox is watched, if that is known, and what nobody takes from it, a line each."""
     counts = inbox.counts
     untaken = [
         *(_describe_untaken("ignored", counts.ignored) if counts else ()),
@@ -79,8 +81,17 @@ def _describe_watching(inbox: InboxStatus) -> list[str]:
         *([f"{inbox.totals.missing} files were gone from claimed/ before they could be filed"]
           if inbox.totals and inbox.totals.missing else []),
     ]  # fmt: skip
-    lines = [f"is watched by {inbox.report.mode}{reason}", *inbox.report.sub_mounts, *untaken]
-    return [escape(f"{inbox.name} {lines[0]}"), *(escape(f"{inbox.name}: {line}") for line in lines[1:])]
+    mode, *more = _describe_mode(inbox)
+    first = [escape(f"{inbox.name} {mode}")] if is_known else []
+    return [*first, *(escape(f"{inbox.name}: {line}") for line in [*(more if is_known else ()), *untaken])]
+
+
+def _describe_mode(inbox: InboxStatus) -> list[str]:
+    if inbox.report is None:
+        return ["is not watched"]
+    reason = f" ({inbox.report.mode_reason})" if inbox.report.mode_reason else ""
+    paused = f"; it is paused: {inbox.paused}" if inbox.paused else ""
+    return [f"is watched by {inbox.report.mode}{reason}{paused}", *inbox.report.sub_mounts]
 
 
 def _describe_untaken(state: str, untaken: Untaken) -> list[str]:
@@ -115,7 +126,7 @@ def _describe_sweep(status: Status) -> str:
 
 def to_json(status: Status) -> dict[str, Any]:
     """Return the status as a JSON object. The keys are a public interface: keys may be added, none renamed."""
-    watcher = status.watcher
+    watcher, step = status.watcher, find_next_step(status)
     return {
         "at": status.at,
         "problems": status.problems(),
@@ -126,6 +137,7 @@ def to_json(status: Status) -> dict[str, Any]:
         "beat": None if status.broker_error else {"swept_seconds_ago": status.seconds_since_sweep},
         "quarantined": None if status.broker_error else status.quarantined,
         "notify": _notify_as_json(status.notify),
+        "next": step and {"command": step.command, "why": step.why},
     }
 
 
@@ -165,6 +177,8 @@ def _inbox_as_json(inbox: InboxStatus) -> dict[str, Any]:
         "missing": inbox.totals.missing if inbox.totals else None,
         "sub_mounts": list(report.sub_mounts) if report else None,
         "problem": inbox.problem_or_outage or None,
+        "paused": inbox.paused or None,
+        "stuck": list(inbox.stuck),
         "oldest_waiting_file": _path(counts.oldest_waiting if counts else None),
         "oldest_claimed_file": _path(counts.oldest_claimed if counts else None),
     }

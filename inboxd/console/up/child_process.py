@@ -6,33 +6,46 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from inboxd.console.up.collector import OutputPipe
 
 PR_SET_PDEATHSIG = 1
 """From <linux/prctl.h>: sets the signal that a process gets when the thread that started it exits."""
 REAP_SECONDS = 5.0
 """Timeout for reaping, in seconds: a killed process exits at once unless it blocks in the kernel, on a dead network mount."""
 
+OpenOutput = Callable[[], AbstractContextManager[OutputPipe]]
+
 # loaded here, since few operations are safe between fork and exec
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def spawn(
-    argv: Sequence[str], environment: Mapping[str, str] | None = None, inherited_fds: Sequence[int] = ()
-) -> subprocess.Popen[bytes]:
+    argv: Sequence[str], environment: Mapping[str, str] | None = None, inherited_fds: Sequence[int] = (),
+    open_output: OpenOutput | None = None,
+) -> subprocess.Popen[bytes]:  # fmt: skip
     """Start a program in a new session, so that a Ctrl-C in the terminal does not signal it.
 
-    The child inherits stdout, stderr, the current folder and ``inherited_fds``. On Linux it gets SIGTERM when the thread
-    that started it exits, however that happens: call this from the main thread.
+    The child inherits the current folder and ``inherited_fds``, and stdout and stderr unless ``open_output`` makes a pipe
+    for them. On Linux it gets SIGTERM when the thread that started it exits, however that happens: call this from the main
+    thread.
     Raises OSError if the program can't be started.
     """
-    return subprocess.Popen(  # noqa: S603 - no shell, and no arguments from outside
-        argv,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        pass_fds=inherited_fds,
-        start_new_session=True,
-        preexec_fn=_end_with_parent(os.getpid()),  # noqa: PLW1509 - `up` has one thread
-    )
+    with open_output() if open_output else nullcontext() as pipe:
+        output = pipe.fd if pipe else None
+        variables = os.environ if environment is None else environment
+        return subprocess.Popen(  # noqa: S603 - no shell, and no arguments from outside
+            argv,
+            env={**variables, **(pipe.environment if pipe else {})},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=inherited_fds,
+            start_new_session=True,
+            # of the threads of `up` the child has only this one, and what it calls takes no lock
+            preexec_fn=_end_with_parent(os.getpid()),  # noqa: PLW1509
+        )
 
 
 def _end_with_parent(parent: int) -> Callable[[], None]:

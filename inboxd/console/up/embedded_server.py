@@ -8,7 +8,7 @@ from pathlib import Path, PurePath
 from subprocess import Popen
 from typing import NoReturn
 
-from inboxd.console.up.child_process import spawn
+from inboxd.console.up.child_process import OpenOutput, spawn
 from inboxd.console.up.server_address import ServerAddress, has_listener
 from inboxd.errors import Finding, SettingsError
 
@@ -35,7 +35,7 @@ class EmbeddedServer:
         """The path of the server's log."""
         return self.folder / "valkey.log"
 
-    def start(self) -> Popen[bytes] | None:
+    def start(self, open_output: OpenOutput | None = None) -> Popen[bytes] | None:
         """Start the server and return its process, or None if one runs on the same data or another one has the address.
 
         The server inherits the locked file, so the lock lasts as long as the server: after a kill -9 of `up`, the next
@@ -46,7 +46,8 @@ class EmbeddedServer:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if has_listener(self.address):
                 return None
-            return spawn([str(self.binary), str(self._write_configuration(self.log))], inherited_fds=[lock])
+            argv = [str(self.binary), str(self._write_configuration(self.log))]
+            return spawn(argv, inherited_fds=[lock], open_output=open_output)
         except BlockingIOError:
             return None
         finally:

@@ -13,8 +13,9 @@ from inboxd.config.loading import SETTINGS_VARIABLE
 from inboxd.config.settings import Settings
 from inboxd.console.output import echo
 from inboxd.console.ping import ping_broker
-from inboxd.console.up.child_process import spawn
+from inboxd.console.up.child_process import OpenOutput, spawn
 from inboxd.console.up.embedded_server import EmbeddedServer, find_binary, is_running
+from inboxd.console.up.output import collecting
 from inboxd.console.up.server_address import ServerAddress, has_listener, is_blocked_by_file, parse_local_address
 from inboxd.console.up.state_dir import locked_state_dir, make_private_folder
 from inboxd.console.up.stop_signals import StopSignals
@@ -22,7 +23,6 @@ from inboxd.console.up.supervisor import Child, Program, StopSteps, Supervisor
 from inboxd.errors import Finding, SettingsError
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
-from inboxd.logs.setup import configure_logging
 from inboxd.logs.text import escape
 from inboxd.service import preflight
 from inboxd.spool import layout
@@ -37,16 +37,19 @@ SERVER_QUICK_STOP: StopSteps = ((signal.SIGTERM, 2.0),)
 SINGLE_WORKER_OPTIONS = ("--without-gossip", "--without-mingle")
 """Gossip and mingle synchronize workers; `up` starts only one."""
 
+MakePrograms = Callable[[Settings, Path, OpenOutput | None], Sequence[Program]]
+
 logger = get_logger(__name__)
 
 
-def programs(settings: Settings, file: Path) -> list[Program]:
+def programs(settings: Settings, file: Path, open_output: OpenOutput | None = None) -> list[Program]:
     """Return worker, beat and watcher. The last is stopped first, so that no file is claimed while the others stop."""
     environment = {**os.environ, SETTINGS_VARIABLE: str(file)}
     options = [f"--concurrency={settings.work.concurrency}"] if settings.work.concurrency else []
 
     def program(name: str, *arguments: str, stop: StopSteps = ((signal.SIGTERM, 10.0),)) -> Program:
-        return Program(name, partial(spawn, [sys.executable, "-P", "-m", *arguments], environment), stop)
+        argv = [sys.executable, "-P", "-m", *arguments]
+        return Program(name, partial(spawn, argv, environment, open_output=open_output), stop)
 
     celery = ("celery", "-q", "-A", "inboxd")
     worker_stop: StopSteps = ((signal.SIGTERM, settings.work.stop_seconds), *COLD_SHUTDOWN)
@@ -57,7 +60,7 @@ def programs(settings: Settings, file: Path) -> list[Program]:
     ]
 
 
-def up(settings: Settings, file: Path, make_programs: Callable[[Settings, Path], Sequence[Program]] = programs) -> int:
+def up(settings: Settings, file: Path, make_programs: MakePrograms = programs, *, verbose: bool = False) -> int:
     """Start the embedded server, if it is needed, and the other programs; keep them running until a stop signal.
 
     Return the exit code: 0 after a clean stop, 2 if a program refuses the settings.
@@ -65,16 +68,19 @@ def up(settings: Settings, file: Path, make_programs: Callable[[Settings, Path],
     """
     preflight.create_folders(settings)
     preflight.require_no_problems(settings)
-    configure_logging(settings.log, program="up", environment=os.environ)
-    with locked_state_dir(settings), StopSignals() as interrupts:
+    with (
+        locked_state_dir(settings),
+        collecting(settings, verbose=verbose) as open_output,
+        StopSignals() as interrupts,
+    ):
         supervisor = Supervisor(interrupts)
         try:
             if server := choose_server(settings):
-                program = Program("server", server.start, SERVER_STOP, SERVER_QUICK_STOP)
+                program = Program("server", partial(server.start, open_output), SERVER_STOP, SERVER_QUICK_STOP)
                 wait_for_server(settings, server, supervisor.start(program), interrupts)
             if not interrupts.count:
                 echo(banner(settings))
-                for program in make_programs(settings, file):
+                for program in make_programs(settings, file, open_output):
                     supervisor.start(program)
             return supervisor.run()
         finally:

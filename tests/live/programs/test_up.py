@@ -1,5 +1,6 @@
 """`inboxd up` as a process with a real server and real signals; small programs stand in for watcher, worker and beat."""
 
+import json
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import redis
 from support.repository import REPOSITORY
+from support.terminal import on_terminal
 
 from inboxd.broker.connection import embedded_socket_path, make_client
 from inboxd.config.loading import SETTINGS_VARIABLE, load_settings
@@ -42,8 +44,9 @@ time.sleep(600)
 notes, *names = sys.argv[1].split(",")
 sys.argv[1:2] = []
 
-def stand_ins(settings, file):
-    return [Program(name, functools.partial(spawn, [sys.executable, "-c", CODE, notes, name])) for name in names]
+def stand_ins(settings, file, open_output):
+    argvs = {name: [sys.executable, "-c", CODE, notes, name] for name in names}
+    return [Program(name, functools.partial(spawn, argv, open_output=open_output)) for name, argv in argvs.items()]
 
 inboxd.console.commands.up.bring_up = functools.partial(inboxd.console.up.up.up, make_programs=stand_ins)
 inboxd.console.main.main()
@@ -353,6 +356,70 @@ def test_the_real_programs_file_a_file_to_done_and_stop_cleanly(place: Place) ->
     assert (done / "a.txt").read_text() == "content"
     assert len(children) >= 4
     assert not any(map(is_alive, children))
+
+
+def test_the_log_of_the_real_programs_is_in_the_file_which_the_commands_find(place: Place) -> None:
+    up = place.real_up()
+    inbox, done = place.path / "drop" / "inbox", place.path / "drop" / "done"
+    eventually(inbox.is_dir)
+    for name in ("a.txt", "b.txt"):
+        (inbox / name).write_text("content")
+    eventually(lambda: (done / "a.txt").exists() and (done / "b.txt").exists(), seconds=60)
+    assert stop(up) == 0, place.output()
+
+    lines = [line for line in (place.path / "var" / "log" / "inboxd.log").read_text().splitlines() if line.startswith("{")]
+    records = list(map(json.loads, lines))
+    audit = subprocess.run(
+        [sys.executable, "-m", "inboxd", "audit", "--settings", place.file], cwd=REPOSITORY, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+
+    assert {record["program"] for record in records} == {"up", "watcher", "worker", "beat"}
+    assert [record["event"] for record in records if record["program"] == "up"][-2:] == ["child_stopped", "stopped"]
+    (end, _) = [record for record in records if record["event"] == "file_done"]
+    assert (end["size"], end["content_type"], end["took_ms"] > 0) == (7, "text/plain", True)
+    assert audit.stdout.startswith("2 arrived = 2 done + 0 failed + 0 in flight\n")
+    # what is no terminal gets the same lines
+    assert [line for line in place.output().splitlines() if line.startswith("{")] == lines
+
+
+def test_a_second_up_with_the_same_log_file_is_refused_in_words(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INBOXD_LOG__FILE", str(tmp_path / "both.log"))
+    place.up("watcher")
+    place.pid("watcher")
+    (tmp_path / "second").mkdir()
+    other = Place(tmp_path / "second")
+
+    second = other.up("watcher")
+
+    assert second.wait(30) == 2
+    assert "another program writes to this file" in other.output()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_a_terminal_shows_one_line_for_each_file_and_is_clean_after_ctrl_c(
+    place: Place, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("INBOXD_LOG__FORMAT", "auto")
+    argv = [sys.executable, "-m", "inboxd", "up", "--settings", str(place.file)]
+    inbox = place.path / "drop" / "inbox"
+    hostile = b"\x1b[2J\x1b]0;t\x07\n" + "\u202e請求書".encode() * 9 + b".txt"
+
+    with on_terminal(argv, columns, 60, cwd=REPOSITORY) as session:
+        session.wait_for_text("Ctrl-C stops inboxd.")
+        for name in (b"a.txt", hostile):
+            Path(os.fsdecode(os.path.join(os.fsencode(inbox), name))).write_text("content")  # noqa: PTH118 - bytes
+        session.wait_for(lambda: sum(row.endswith(" done") for row in session.rows) == 2)
+        session.type(b"\x03")
+        code = session.wait_for_exit()
+
+    after_banner = session.rows[next(n for n, row in enumerate(session.rows) if "Ctrl-C stops" in row) + 1 :]
+    assert code == 0
+    assert [row.split()[-1] for row in after_banner] == ["done", "done", "stopping", "stopped"]
+    assert session.is_cursor_visible
+    assert session.cursor == (0, "")
 
 
 def test_the_real_programs_exit_when_their_up_is_killed(place: Place) -> None:

@@ -273,7 +273,7 @@ def test_an_unknown_key_is_a_finding_with_a_similar_key(text: str, key: str, sug
 def test_the_remedy_for_a_dissimilar_key_lists_the_known_keys(file: Path) -> None:
     finding = single_finding(file, "[log]\nxyzzy = 1")
 
-    assert finding.remedy == "remove it; the keys are level, format, files"
+    assert finding.remedy == "remove it; the keys are level, format, file, file_bytes_max, files_kept, files"
 
 
 def test_the_name_of_an_inbox_is_not_a_key(file: Path) -> None:

@@ -171,7 +171,7 @@ def test_a_terminal_is_shown_the_last_hundred_lines(tmp_path: Path, options: lis
 
     assert len(output.splitlines()) == count
     assert errors == (b"only the last 100 lines are shown; to show all, add -n all\n" if has_hint else b"")
-    assert (b"drop:249 " in output) is (options[:1] != ["--file"])
+    assert (b"drop 249 " in output) is (options[:1] != ["--file"])
 
 
 def _read_terminal(master: int) -> Iterator[bytes]:

@@ -2,12 +2,17 @@
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from support.repository import REPOSITORY
+from support.terminal import on_terminal
 
 import inboxd.console.commands.status
 from inboxd.broker import heartbeat
@@ -287,6 +292,69 @@ def test_a_healthy_system_has_no_problems(settings_file: Path, monkeypatch: pyte
     assert healthy.problems() == []
     assert "inotify (a local disk)" in result.stdout
     assert "heartbeat 1 s ago" in result.stdout
+
+
+def test_the_last_line_says_what_to_do_next_and_a_healthy_system_has_none(
+    settings_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = InboxStatus("drop", FileCounts(1, 2, 3, 4, 5.0), report=HEALTHY)
+    healthy = Status(10.0, (inbox,), "", 1, Heartbeat(9.0, {}))
+    shown = {}
+    for name, status in (("healthy", healthy), ("no worker", dataclasses.replace(healthy, workers=0))):
+        monkeypatch.setattr(inboxd.console.commands.status, "take_snapshot", lambda *_, status=status: status)
+        shown[name] = run("status", "--settings", settings_file).stdout
+        as_json = json.loads(run("status", "--settings", settings_file, "--json").stdout)
+        assert (as_json["next"] is None) is (name == "healthy")
+
+    assert "next:" not in shown["healthy"]
+    assert shown["no worker"].splitlines()[-1] == "next: celery -A inboxd worker  # start a worker"
+
+
+def test_ignored_files_and_a_pause_are_shown_while_no_program_runs_too(settings_file: Path) -> None:
+    (settings_file.parent / "drop" / "inbox" / "upload.part").touch()
+
+    result = run("status", "--settings", settings_file)
+
+    assert "drop: 1 file is ignored" in result.stdout
+    assert "upload.part: a temporary name" in result.stdout
+
+
+def test_watching_needs_a_terminal_or_json(settings_file: Path) -> None:
+    result = run("status", "--watch", "--settings", settings_file)
+
+    assert result.exit_code == 2
+    assert "--watch needs a terminal; for programs, add --json" in result.stderr
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_watching_shows_changes_until_ctrl_c_which_is_no_error(settings_file: Path, columns: int) -> None:
+    argv = [sys.executable, "-m", "inboxd", "status", "--watch", "--settings", str(settings_file)]
+
+    with on_terminal(argv, columns, cwd=REPOSITORY) as session:
+        session.wait_for_text("next: inboxd up")
+        for number in range(41):
+            (settings_file.parent / "drop" / "inbox" / f"{number}").touch()
+        session.wait_for(lambda: any(row.split()[:2] == ["drop", "42"] for row in session.rows))
+        session.type(b"\x03")
+        code = session.wait_for_exit()
+
+    assert code == 0
+    assert session.is_cursor_visible
+
+
+@pytest.mark.live
+def test_watching_as_json_prints_an_object_on_each_line(settings_file: Path) -> None:
+    argv = [sys.executable, "-m", "inboxd", "status", "--watch", "--json", "--settings", str(settings_file)]
+    with subprocess.Popen(argv, cwd=REPOSITORY, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        statuses = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        process.kill()
+
+    assert statuses[0]["at"] < statuses[1]["at"]
+    assert statuses[0]["next"] == {"command": "inboxd up", "why": "start the programs: no server runs"}
+    assert statuses[0]["inboxes"]["drop"]["stuck"] == []
 
 
 @pytest.mark.parametrize(
