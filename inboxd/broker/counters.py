@@ -4,12 +4,14 @@ A program collects counts in a Tally and writes them from time to time, in one r
 may be lost (FLUSHALL).
 """
 
+import re
 import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import cast
 
 import redis
@@ -25,12 +27,18 @@ DAY_KEY = "inboxd:day:"
 EXPIRES_SECONDS = 90 * 86_400
 DAY_EXPIRES_SECONDS = 3 * 86_400
 
+HOUR_SECONDS = 3600
 DONE, FAILED, REFUSED = "done", "failed", "refused"
 LATENCY_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 """Upper bounds of the histogram's buckets, in seconds; an additional last bucket counts longer times."""
 
 _OUTCOME, _FOUND, _LATENCY = "outcome:", "found:", "latency:"
+_HOUR = "hour:"
+"""Prefix of a day's fields, followed by the hour (Unix time / 3600) and the outcome: what was filed in that hour."""
 _SUM, _LOST, _MISSING = "latency_sum", "events_lost", "missing"
+
+
+_HOUR_FIELD = re.compile(rb"hour:([0-9]{1,9}):([a-z]+)")
 
 
 class Tally:
@@ -97,6 +105,8 @@ class Counters:
                 pipe.hincrby(self._key(inbox), name, int(count))
                 if name.startswith(_OUTCOME):
                     pipe.hincrby(self._day_key(inbox), name, int(count))
+                    hour = int(self._clock() // HOUR_SECONDS)
+                    pipe.hincrby(self._day_key(inbox), f"{_HOUR}{hour}:{name.removeprefix(_OUTCOME)}", int(count))
             for inbox in dict.fromkeys(inbox for inbox, _ in tally.counts):
                 pipe.expire(self._key(inbox), EXPIRES_SECONDS)
                 pipe.expire(self._day_key(inbox), DAY_EXPIRES_SECONDS)
@@ -113,6 +123,22 @@ class Counters:
             rows = cast("list[dict[bytes, bytes]]", pipe.execute())
             return {name: self._to_counts(name, *rows[2 * index : 2 * index + 2]) for index, name in enumerate(names)}
 
+    def read_hours(self, inboxes: Iterable[str]) -> dict[str, dict[int, dict[str, int]]]:
+        """Return each inbox's outcomes by hour (Unix time / 3600), of today and yesterday; hours without files are missing."""
+        keys = [(name, self._day_key(name, days_ago)) for name in inboxes for days_ago in (0, 1)]
+        with translate_redis_errors(), self._client.pipeline(transaction=False) as pipe:
+            for _, key in keys:
+                pipe.hgetall(key)
+            rows = cast("list[dict[bytes, bytes]]", pipe.execute())
+        hours: dict[str, dict[int, dict[str, int]]] = {name: {} for name, _ in keys}
+        for (name, _), row in zip(keys, rows, strict=True):
+            for field_name, value in row.items():
+                if match := _HOUR_FIELD.fullmatch(field_name):
+                    outcomes = hours[name].setdefault(int(match[1]), {})
+                    with suppress(*DECODE_ERRORS):
+                        outcomes[match[2].decode()] = int(finite_number(value))
+        return hours
+
     def _to_counts(self, inbox: str, all_row: Mapping[bytes, bytes], day_row: Mapping[bytes, bytes]) -> InboxCounts:
         try:
             return _to_counts(all_row, day_row)
@@ -123,8 +149,8 @@ class Counters:
     def _key(self, inbox: str) -> str:
         return f"{KEY}{self._host}:{inbox}"
 
-    def _day_key(self, inbox: str) -> str:
-        day = datetime.fromtimestamp(self._clock()).astimezone().date()
+    def _day_key(self, inbox: str, days_ago: int = 0) -> str:
+        day = datetime.fromtimestamp(self._clock()).astimezone().date() - timedelta(days=days_ago)
         return f"{DAY_KEY}{self._host}:{inbox}:{day.isoformat()}"
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from inboxd.config.settings import Inbox, Log, Metrics, Notify, Redis, Rules, Settings, Sweep, Work
+from inboxd.config.settings import Inbox, Log, Metrics, Notify, Redis, Rules, Settings, Sweep, Web, Work
 from inboxd.errors import Finding
 
 _TABLES: dict[str, type[BaseModel]] = {
@@ -17,6 +17,7 @@ _TABLES: dict[str, type[BaseModel]] = {
     "log": Log,
     "metrics": Metrics,
     "notify": Notify,
+    "web": Web,
     "defaults": Rules,
 }
 

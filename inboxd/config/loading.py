@@ -162,20 +162,18 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
     def notes_folder(notes: str) -> str:
         return notes if notes in NOTE_LANGUAGES else str(absolute(PurePath(notes)))
 
-    urls_file = settings.notify.urls_file
     return settings.model_copy(
         update={
             "state_dir": absolute(settings.state_dir),
             "host": settings.host or socket.gethostname(),
             "work": settings.work.model_copy(update={"writable": tuple(map(absolute, settings.work.writable))}),
-            "notify": settings.notify.model_copy(
-                update={"urls_file": urls_file and str(absolute(Path(urls_file).expanduser()))}
-            ),
+            "notify": settings.notify.model_copy(update={"urls_file": _absolute_if_set(settings.notify.urls_file, base)}),
             "log": settings.log.model_copy(update=_absolute_log_paths(settings.log, absolute)),
             "inbox": {
                 name: inbox.model_copy(update={"root": absolute(inbox.root), "notes": notes_folder(inbox.notes)})
                 for name, inbox in settings.inbox.items()
             },
+            "web": settings.web.model_copy(update={"password_file": _absolute_if_set(settings.web.password_file, base)}),
         }
     )
 
@@ -183,6 +181,10 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
 def _absolute_log_paths(log: Log, absolute: Callable[[PurePath], PurePath]) -> dict[str, object]:
     file = str(absolute(PurePath(log.file))) if log.file else ""
     return {"file": file, "files": tuple(map(absolute, log.files))}
+
+
+def _absolute_if_set(path: str, base: Path) -> str:
+    return os.path.normpath(base / Path(path).expanduser()) if path else ""
 
 
 def _find_unknown_variables(environment: Mapping[str, str]) -> Iterator[Finding]:

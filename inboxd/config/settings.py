@@ -143,6 +143,41 @@ class Notify(Section):
     hourly_max: Annotated[int, Field(ge=1, le=1000)] = 12
 
 
+class Web(Section):
+    """Address of `inboxd web`, and who may use its page."""
+
+    listen: str = "127.0.0.1:8080"
+    password_file: str = ""
+    trusted_header: Annotated[str, Field(pattern=r"^([A-Za-z][A-Za-z0-9-]{0,63})?$")] = ""
+    hosts: Patterns = ()
+
+    @property
+    def socket(self) -> PurePath | None:
+        """The path of the unix socket, None for a TCP address."""
+        return PurePath(self.listen.removeprefix("unix:")) if self.listen.startswith("unix:") else None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this host can connect: a unix socket, or a loopback address."""
+        return self.socket is not None or ipaddress.ip_address(parse_address(self.listen)[0]).is_loopback
+
+    @model_validator(mode="after")
+    def _check_access(self) -> Self:
+        if self.socket is not None and not self.socket.is_absolute():
+            raise ValueError("the path of a unix socket is absolute, such as unix:/run/inboxd-web/web.sock")
+        if self.socket is None:
+            try:
+                parse_address(self.listen)
+            except ValueError:
+                raise ValueError("an address has the form IP:port, such as 127.0.0.1:8080, or unix:/PATH") from None
+        if self.is_local or self.password_file:
+            return self
+        raise ValueError(
+            f"{self.listen} is reachable from other hosts: set web.password_file (inboxd web --set-password), or listen on "
+            "127.0.0.1 or a unix socket, behind a reverse proxy"
+        )
+
+
 class Rules(Section):
     """Keys that each inbox may set for itself; ``[defaults]`` sets them for all inboxes."""
 
@@ -216,6 +251,7 @@ class Settings(BaseSettings):
     log: Log = Log()
     metrics: Metrics = Metrics()
     notify: Notify = Notify()
+    web: Web = Web()
     defaults: Rules = Rules()
     inbox: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], Inbox] = Field(default_factory=dict)
 

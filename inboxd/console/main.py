@@ -46,6 +46,10 @@ COMMANDS = {
     ),
     "up": CommandPath(f"{_COMMANDS}.up:up", "Run all programs in this terminal."),
     "watch": CommandPath(f"{_COMMANDS}.watch:watch", "Run only the watcher."),
+    "web": CommandPath(
+        f"{_COMMANDS}.web:web",
+        "Serve a page at web.listen: inboxes, failed files and their retry, a file's timeline.",
+    ),
 }
 """The commands by name. Each short help is the first sentence of the command's docstring; a test compares them."""
 

@@ -58,6 +58,28 @@ def requeue_selected(
             report(f"{name}: {error}")
 
 
+def requeue_paths(settings: Settings, inbox_name: str, paths: Sequence[bytes]) -> Iterator[RequeueResult]:
+    """Move the files at these paths in an inbox's failed/ back, and yield each result; a path that leads out is refused.
+
+    Raises SettingsError for an unknown inbox or root's own call, FolderUnavailable if a folder is missing.
+    """
+    _check_selection(settings, Selection(inboxes=(inbox_name,)))
+    inbox = settings.inbox[inbox_name]
+    failures: list[FailedFile] = []
+    with open_folders(Disk(), inbox.root) as folders:
+        for path in paths:
+            try:
+                found = find_failed_file(Disk(), folders, path)
+            except (OSError, ValueError) as error:
+                yield RequeueResult(inbox_name, FailedFile(path, None), None, str(error))
+                continue
+            if found is None or (found.is_folder and found.note is None):
+                yield RequeueResult(inbox_name, FailedFile(path, None), None, "the file is no longer in failed/")
+            else:
+                failures.append(found)
+    yield from _requeue_each(inbox, failures, dry_run=False)
+
+
 def _check_selection(settings: Settings, selection: Selection) -> None:
     findings = [
         Finding(f"--inbox {name}", "is not an inbox in the settings", f"use one of: {', '.join(settings.inbox)}")

@@ -25,12 +25,12 @@ from support.boxes.installed import (
 
 pytestmark = pytest.mark.systemd
 
-EXPOSURES = {"watcher": 1.2, "worker": 1.1, "beat": 0.9}
+EXPOSURES = {"watcher": 1.2, "worker": 1.1, "beat": 0.9, "web": 1.1}
 CAPABILITIES = re.compile(r"^Cap(?:Prm|Eff|Bnd|Amb):\t(\w+)$", re.MULTILINE)
 
 
 def test_systemd_reports_no_errors_in_the_units(shared_box: Box) -> None:
-    units = [f"{UNITS}/{unit}" for unit in (*SERVICES, "inboxd.target")]
+    units = [f"{UNITS}/{unit}" for unit in (*SERVICES, "inboxd-web.service", "inboxd.target")]
 
     result = shared_box.run("systemd-analyze", "verify", "--man=no", "--recursive-errors=one", *units)
 

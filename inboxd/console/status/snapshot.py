@@ -1,7 +1,7 @@
 """Collect what `inboxd status` shows from the folders, the broker, the workers and the watcher's heartbeat."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
@@ -14,7 +14,7 @@ from inboxd.broker.heartbeat import Heartbeat, InboxReport, read_heartbeat, seco
 from inboxd.broker.inbox_outages import read_inbox_outages
 from inboxd.broker.installations import describe_installation, find_conflict
 from inboxd.broker.server_checks import find_server_problems
-from inboxd.config.settings import Settings
+from inboxd.config.settings import Inbox, Settings
 from inboxd.console.ping import ping_broker
 from inboxd.console.systemd.install_paths import TARGET, system_paths, user_paths
 from inboxd.console.times import format_local
@@ -139,10 +139,12 @@ class _RedisState:
         return self.watcher.inboxes.get(name) if self.watcher else None
 
 
-def take_snapshot(settings: Settings, now: float, file: PurePath) -> Status:
+def take_snapshot(
+    settings: Settings, now: float, file: PurePath, count: Callable[[Disk, Inbox], FileCounts] = count_files
+) -> Status:
     """Read the whole state once, in a second or two, or in four socket timeouts if Redis hangs.
 
-    ``file`` is the settings file. Raises SettingsError for an invalid redis.url.
+    ``file`` is the settings file; ``count`` counts an inbox's files. Raises SettingsError for an invalid redis.url.
     """
     state, broker_error = _RedisState(), ping_broker(settings).error
     if not broker_error:
@@ -150,7 +152,7 @@ def take_snapshot(settings: Settings, now: float, file: PurePath) -> Status:
             state = _read_redis(settings, now, file)
         except BrokerUnavailable as error:
             broker_error = str(error)
-    inboxes = tuple(_inspect_inbox(settings, name, state) for name in settings.inbox)
+    inboxes = tuple(_inspect_inbox(settings, name, state, count) for name in settings.inbox)
     removed = tuple(name for name in (state.watcher.inboxes if state.watcher else ()) if name not in settings.inbox)
     return Status(
         now, inboxes, broker_error, state.workers, state.watcher, state.seconds_since_sweep, state.is_sweep_overdue,
@@ -211,11 +213,13 @@ def _read_redis(settings: Settings, now: float, file: PurePath) -> _RedisState:
     )  # fmt: skip
 
 
-def _inspect_inbox(settings: Settings, name: str, state: _RedisState) -> InboxStatus:
+def _inspect_inbox(
+    settings: Settings, name: str, state: _RedisState, count: Callable[[Disk, Inbox], FileCounts]
+) -> InboxStatus:
     inbox, report, totals = settings.inbox[name], state.report(name), state.totals.get(name)
     outage = state.outages.get(name, "")
     try:
-        counts = run_on_mounts(Disk(), inbox.root, lambda: count_files(Disk(), inbox), MOUNT_SECONDS)
+        counts = run_on_mounts(Disk(), inbox.root, lambda: count(Disk(), inbox), MOUNT_SECONDS)
     except (FolderUnavailable, OSError) as error:
         return InboxStatus(name, None, str(error), report, totals, outage, root=bytes(inbox.root))
     slots = settings.work.concurrency or os.cpu_count() or 1

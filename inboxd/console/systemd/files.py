@@ -9,11 +9,12 @@ from inboxd.config.settings import Settings
 from inboxd.console.systemd import notify_sandbox, sandbox
 from inboxd.console.systemd.install_paths import (
     BEAT_SERVICE,
-    FOLDER_SERVICES,
+    SANDBOXED_SERVICES,
     SERVER_SERVICE,
     SERVICES,
     TARGET,
     TEMPLATE_PREFIX,
+    WEB_SERVICE,
     InstallPaths,
     templates,
 )
@@ -40,7 +41,7 @@ def unit_files(settings: Settings, places: InstallPaths, prefix: Path) -> dict[P
     """Return the text, by path, of all files that systemd reads: units, drop-ins, sysusers, tmpfiles."""
     source = templates() / "user" if places.user else templates()
     own_server = [SERVER_SERVICE] if uses_embedded_server(settings) else []
-    texts = {places.units / unit: _render_unit(source / unit, prefix) for unit in (TARGET, *own_server, *SERVICES)}
+    texts = {places.units / unit: _render_unit(source / unit, prefix) for unit in (TARGET, *own_server, *SERVICES, WEB_SERVICE)}
     texts |= drop_in_files(settings, places)
     if places.sysusers and places.tmpfiles:
         texts |= account_files(places)
@@ -57,7 +58,7 @@ def account_files(places: InstallPaths) -> dict[Path, str]:
 
 def drop_in_files(settings: Settings, places: InstallPaths) -> dict[Path, str]:
     """Return the text, by path, of the drop-ins that are generated from the settings."""
-    texts = {places.drop_in(service): sandbox.render_drop_in(settings, places, service) for service in FOLDER_SERVICES}
+    texts = {places.drop_in(service): sandbox.render_drop_in(settings, places, service) for service in SANDBOXED_SERVICES}
     return texts if places.user else {**texts, places.drop_in(BEAT_SERVICE): notify_sandbox.render_drop_in(settings, places)}
 
 
@@ -68,9 +69,10 @@ def write_all(texts: Mapping[Path, str]) -> list[Path]:
 
 def remove_all(places: InstallPaths) -> None:
     """Remove all files that ``unit_files`` returns, whatever the settings, and the drop-ins' folders if they are empty."""
-    drop_ins = [places.drop_in(service) for service in (*FOLDER_SERVICES, BEAT_SERVICE)]
+    drop_ins = [places.drop_in(service) for service in (*SANDBOXED_SERVICES, BEAT_SERVICE)]
     account_paths = [path for path in (places.sysusers, places.tmpfiles) if path]
-    for path in (*(places.units / unit for unit in (TARGET, SERVER_SERVICE, *SERVICES)), *drop_ins, *account_paths):
+    units = [places.units / unit for unit in (TARGET, SERVER_SERVICE, *SERVICES, WEB_SERVICE)]
+    for path in (*units, *drop_ins, *account_paths):
         path.unlink(missing_ok=True)
     for path in drop_ins:
         if path.parent.is_dir() and not any(path.parent.iterdir()):

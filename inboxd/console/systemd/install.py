@@ -93,6 +93,7 @@ def _add_roots(new_roots: Mapping[str, list[str] | None], manager: Systemctl) ->
             for root in (roots or ()) if service in active else ():
                 manager.bind_root(service, root)
         manager.reload_services([service for service in RELOAD_ORDER if service in active])
+        manager.restart_page()  # it reads the settings at its start
     except SettingsError:
         return ""
     return ", ".join(sorted({escape(root) for roots in new_roots.values() for root in roots or ()}))

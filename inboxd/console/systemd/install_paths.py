@@ -10,8 +10,12 @@ SERVER_SERVICE = "inboxd-valkey.service"
 """The server of its own, which is installed if redis.url is empty."""
 WORKER_SERVICE = SERVICES[1]
 BEAT_SERVICE = SERVICES[2]
+WEB_SERVICE = "inboxd-web.service"
+"""The page: installed, but neither enabled nor started; if it runs, it is restarted with the others."""
 FOLDER_SERVICES = SERVICES[:2]
 """Services whose sandbox must include the inboxes' roots."""
+SANDBOXED_SERVICES = (*FOLDER_SERVICES, WEB_SERVICE)
+"""Services with a generated drop-in; the page moves failed files back, and so writes to the roots."""
 RELOAD_ORDER = (SERVICES[1], SERVICES[0], SERVICES[2])
 """Order of reloads: the worker must have a new inbox in its settings before the watcher sends its files."""
 TARGET = "inboxd.target"

@@ -1,11 +1,12 @@
 """Control systemd through its commands; a failed command raises SettingsError with its output."""
 
+import contextlib
 import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from inboxd.console.systemd.install_paths import TARGET, InstallPaths
+from inboxd.console.systemd.install_paths import TARGET, WEB_SERVICE, InstallPaths
 from inboxd.console.systemd.sandbox import RunningSandbox, parse_running
 from inboxd.errors import Finding, SettingsError
 
@@ -49,7 +50,7 @@ class Systemctl:
     def verify(self, folder: Path) -> None:
         """Raise SettingsError if systemd reports an error or warning in a unit in ``folder``."""
         scope = ["--user"] if self._places.user else []
-        units = [str(folder / unit) for unit in (*self.services, TARGET)]
+        units = [str(folder / unit) for unit in (*self.services, WEB_SERVICE, TARGET)]
         run(["systemd-analyze", *scope, "verify", "--man=no", "--recursive-errors=one", *units])
 
     def enable(self) -> None:
@@ -61,6 +62,7 @@ class Systemctl:
         run([*self._systemctl, "reset-failed", *self._installed_units()])
         run([*self._systemctl, "restart", *self.services])
         run([*self._systemctl, "start", TARGET])
+        self.restart_page()
 
     def active(self) -> list[str]:
         """Return the services that run, start or reload."""
@@ -90,6 +92,7 @@ class Systemctl:
         active = self.active()
         if active:
             run([*self._systemctl, "restart", *active])
+        self.restart_page()
         return active
 
     def restart_if_active(self, service: str) -> bool:
@@ -98,6 +101,11 @@ class Systemctl:
         if is_active:
             run([*self._systemctl, "restart", service])
         return is_active
+
+    def restart_page(self) -> None:
+        """Restart the page if it runs: it holds no file in flight. If it fails, only its own unit does."""
+        with contextlib.suppress(SettingsError):
+            run([*self._systemctl, "try-restart", WEB_SERVICE])
 
     def stop(self) -> None:
         """Stop and disable all units; files whose handlers do not finish in time are requeued."""
@@ -119,4 +127,4 @@ class Systemctl:
         return run(["journalctl", "--no-pager", "--lines=12", "--output=cat", *scope, service])
 
     def _installed_units(self) -> list[str]:
-        return [unit for unit in (TARGET, *self.services) if self.show(unit, "LoadState") not in ("not-found", "")]
+        return [unit for unit in (TARGET, *self.services, WEB_SERVICE) if self.show(unit, "LoadState") not in ("not-found", "")]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from inboxd.config.settings import Settings
-from inboxd.console.systemd.install_paths import FOLDER_SERVICES, WORKER_SERVICE, InstallPaths
+from inboxd.console.systemd.install_paths import SANDBOXED_SERVICES, WORKER_SERVICE, InstallPaths
 from inboxd.errors import Finding
 from inboxd.logs.text import escape
 
@@ -89,7 +89,7 @@ def find_missing_roots(settings: Settings, places: InstallPaths, file: Path) -> 
     """Yield a finding for each installed service whose sandbox lacks an inbox; none if ``file`` is not the services' one."""
     if places.user or file != places.settings:
         return
-    for service in FOLDER_SERVICES:
+    for service in SANDBOXED_SERVICES:
         roots = set(granted_folders(settings, service))
         if (places.units / service).exists() and (missing := roots - parse_granted_roots(places.drop_in(service))):
             problem = f"the sandbox of {service} lacks {', '.join(escape(root) for root in sorted(missing))}"

@@ -9,7 +9,7 @@ from support.disk.spools import Spool
 from support.valkey import settings_for
 
 from inboxd.broker.connection import make_client
-from inboxd.broker.counters import DONE, FAILED, LATENCY_BUCKETS, REFUSED, Counters, InboxCounts, Tally
+from inboxd.broker.counters import DONE, FAILED, HOUR_SECONDS, LATENCY_BUCKETS, REFUSED, Counters, InboxCounts, Tally
 from inboxd.errors import BrokerUnavailable
 
 DAY = 86_400.0
@@ -102,3 +102,26 @@ def test_a_failed_write_keeps_the_tally(tmp_path: Path) -> None:
         Counters(client, "here").write(tally)
 
     assert tally.counts == example_tally().counts
+
+
+def test_outcomes_are_read_back_by_hour_of_today_and_yesterday(valkey: redis.Redis) -> None:
+    now = time.mktime((2026, 11, 22, 12, 30, 0, 0, 0, -1))
+    hour = int(now // HOUR_SECONDS)
+    for at in (now, now - 3 * HOUR_SECONDS, now - DAY, now - 2 * DAY):
+        Counters(valkey, "here", lambda at=at: at).write(example_tally())
+
+    hours = Counters(valkey, "here", lambda: now).read_hours(["drop", "none"])
+
+    each = {DONE: 2, FAILED: 1, REFUSED: 3}
+    assert hours == {"drop": {hour: each, hour - 3: each, hour - 24: each}, "none": {}}
+
+
+def test_an_hour_that_is_no_number_is_left_out(valkey: redis.Redis) -> None:
+    counters = Counters(valkey, "here")
+    counters.write(example_tally())
+    key = counters._day_key("drop")  # noqa: SLF001
+    valkey.hset(key, mapping={"hour:5:done": "x", "hour:x:done": "1", "hour:6:done": "7"})
+
+    hours = counters.read_hours(["drop"])["drop"]
+
+    assert (hours[5], hours[6]) == ({}, {DONE: 7})

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from support.repository import REPOSITORY
 
-from inboxd.config.settings import Inbox, Log, Metrics, Notify, Redis, Rules, Settings, Sweep, Work
+from inboxd.config.settings import Inbox, Log, Metrics, Notify, Redis, Rules, Settings, Sweep, Web, Work
 
 FILE = REPOSITORY / "settings.toml"
 
@@ -21,6 +21,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "log": Log,
     "metrics": Metrics,
     "notify": Notify,
+    "web": Web,
     "defaults": Rules,
 }
 
@@ -171,3 +172,32 @@ def test_settings_toml_is_equal_to_the_defaults() -> None:
     settings = Settings(**parsed)
 
     assert settings == Settings(inbox={"drop": {"root": "drop"}})
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:8080", "localhost:80", "[::1]:8080", "unix:/run/inboxd-web/web.sock"])
+def test_the_page_needs_no_password_where_only_this_host_can_connect(listen: str) -> None:
+    assert with_inbox(web={"listen": listen}).web.is_local
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:80"])
+def test_the_page_needs_a_password_where_other_hosts_can_connect(listen: str) -> None:
+    with pytest.raises(ValidationError, match=r"reachable from other hosts: set web\.password_file"):
+        with_inbox(web={"listen": listen})
+    with pytest.raises(ValidationError, match="reachable from other hosts"):
+        with_inbox(web={"listen": listen, "trusted_header": "X-Remote-User"})
+
+    assert not with_inbox(web={"listen": listen, "password_file": "/etc/inboxd/web-password"}).web.is_local
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("listen", "unix:web.sock", "is absolute"),
+        ("listen", "8080", "the form IP:port"),
+        ("listen", "example.org:80", "the form IP:port"),
+        ("trusted_header", "X User", "pattern"),
+    ],
+)
+def test_an_invalid_key_of_the_page_is_refused(key: str, value: str, problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        with_inbox(web={key: value})

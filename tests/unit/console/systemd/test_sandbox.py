@@ -6,7 +6,7 @@ import pytest
 
 from inboxd.config.settings import Inbox, Settings, Work
 from inboxd.console.systemd.install_paths import (
-    FOLDER_SERVICES,
+    SANDBOXED_SERVICES,
     SERVICES,
     WORKER_SERVICE,
     InstallPaths,
@@ -31,7 +31,7 @@ def settings(*roots: str, stop_seconds: float = 30.0) -> Settings:
 
 def install_drop_ins(places: InstallPaths, settings: Settings) -> None:
     """Write the drop-ins for these settings, and empty units."""
-    for service in FOLDER_SERVICES:
+    for service in SANDBOXED_SERVICES:
         places.drop_in(service).parent.mkdir(parents=True, exist_ok=True)
         (places.units / service).touch()
         places.drop_in(service).write_text(render_drop_in(settings, places, service))
@@ -89,7 +89,7 @@ def test_an_inbox_that_the_sandbox_lacks_is_a_finding(tmp_path: Path) -> None:
 
     findings = list(find_missing_roots(settings("/srv/a", "/srv/new"), places, places.settings))
 
-    assert len(findings) == len(FOLDER_SERVICES)
+    assert len(findings) == len(SANDBOXED_SERVICES)
     assert all("/srv/new" in finding.problem and "/srv/a" not in finding.problem for finding in findings)
     assert findings[0].remedy == "sudo inboxd systemd sync"
 
@@ -154,5 +154,5 @@ def test_what_handlers_may_write_to_is_granted_to_the_worker_alone() -> None:
 
 
 def test_what_was_dropped_can_not_be_executed() -> None:
-    for service in FOLDER_SERVICES:
+    for service in SANDBOXED_SERVICES:
         assert 'NoExecPaths="-/srv/a"' in render_drop_in(settings("/srv/a"), system_paths(), service)
