@@ -37,7 +37,9 @@ COMMANDS = {
         f"{_COMMANDS}.server:server",
         "Run a Valkey or Redis server on a unix socket in state_dir, for the user and the group of inboxd.",
     ),
-    "status": CommandPath(f"{_COMMANDS}.status:status", "Show the state of all inboxes and programs."),
+    "status": CommandPath(
+        f"{_COMMANDS}.status:status", "Show the state of all inboxes and programs; the last line says what to do next."
+    ),
     "systemd": CommandPath("inboxd.console.systemd.commands:systemd", "Install and manage inboxd as systemd services."),
     "trace": CommandPath(f"{_COMMANDS}.trace:trace", "Show the steps of a file and their times."),
     "try": CommandPath(
