@@ -30,6 +30,7 @@ EXAMPLES = {
     "files": '["/var/log/inboxd"]',
     "handler": '"invoices:book"',
     "host": '"files-1"',
+    "hosts": '["inbox.example.org"]',
     "include": '["*.pdf", "*.xml"]',
     "listen": '"127.0.0.1:9464"',
     "namespace": '"invoices"',
@@ -161,7 +162,10 @@ def with_unit(value: float, kind: str | None) -> str:
     """Return a number in the largest unit that leaves it whole, such as 5m for 300 seconds."""
     if kind == "days":
         return f"{value:g}d"
-    sizes = {"time": (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)), "size": (("MiB", 1 << 20), ("KiB", 1 << 10))}
+    sizes = {
+        "time": (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)),
+        "size": (("MiB", 1 << 20), ("KiB", 1 << 10), ("MB", 10**6)),
+    }
     for unit, size in sizes.get(kind or "", ()):
         if value and value % size == 0:
             return f"{value / size:g}{unit}"

@@ -143,12 +143,18 @@ class Notify(Section):
     hourly_max: Annotated[int, Field(ge=1, le=1000)] = 12
 
 
+def _check_header_name(value: str) -> str:
+    if not re.fullmatch(r"([A-Za-z][A-Za-z0-9-]{0,63})?", value):
+        raise ValueError("a header's name has letters, digits and -, such as X-Remote-User")
+    return value
+
+
 class Web(Section):
     """Address of `inboxd web`, and who may use its page."""
 
     listen: str = "127.0.0.1:8080"
     password_file: str = ""
-    trusted_header: Annotated[str, Field(pattern=r"^([A-Za-z][A-Za-z0-9-]{0,63})?$")] = ""
+    trusted_header: Annotated[str, AfterValidator(_check_header_name)] = ""
     hosts: Patterns = ()
 
     @property

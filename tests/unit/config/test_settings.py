@@ -195,7 +195,7 @@ def test_the_page_needs_a_password_where_other_hosts_can_connect(listen: str) ->
         ("listen", "unix:web.sock", "is absolute"),
         ("listen", "8080", "the form IP:port"),
         ("listen", "example.org:80", "the form IP:port"),
-        ("trusted_header", "X User", "pattern"),
+        ("trusted_header", "X User", "letters, digits and -"),
     ],
 )
 def test_an_invalid_key_of_the_page_is_refused(key: str, value: str, problem: str) -> None:
