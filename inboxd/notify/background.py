@@ -32,6 +32,11 @@ class BackgroundNotifier:
         self._thread = threading.Thread(target=self._run, name="notifier", daemon=True)
         self._error = ""
 
+    @property
+    def is_running(self) -> bool:
+        """Whether turns are taken."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Start the thread, if there is something to do for it and it does not run yet."""
         if self._thread.ident is None and is_configured(self._settings, self._environment):

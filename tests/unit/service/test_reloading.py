@@ -36,6 +36,14 @@ def test_new_defaults_change_each_inbox_that_does_not_override_them() -> None:
     assert change.settings.inbox["a"].retries == 7
 
 
+def test_whom_to_notify_applies_without_a_restart() -> None:
+    new = settings(notify={"urls": ["json://example.org/"], "every": "1m"})
+
+    change = merge_settings(settings(), new)
+
+    assert (change.settings.notify, change.needs_restart) == (new.notify, ())
+
+
 @pytest.mark.parametrize(
     ("key", "tables"),
     [
