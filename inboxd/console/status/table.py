@@ -18,29 +18,32 @@ from inboxd.notify.state import NotifyState
 PIPE_COLUMNS = 1000
 """Width without a terminal, in columns: no line is wrapped in a mail or a monitor."""
 
+WIDE_COLUMNS = 76
+"""Width at which the table of the inboxes has room for all its columns."""
+HEADINGS = (
+    "waiting", "in\nflight", "done", "done\ntoday", "failed", "failed\ntoday", "oldest\nwaiting", "oldest\nclaimed",
+)  # fmt: skip
+
 
 def print_status(status: Status) -> None:
     """Print a status for people."""
     console = Console()
-    (console if console.is_terminal else Console(width=PIPE_COLUMNS)).print(render(status), soft_wrap=True)
+    console = console if console.is_terminal else Console(width=PIPE_COLUMNS)
+    console.print(render(status, console.width), soft_wrap=True)
 
 
-def render(status: Status) -> RenderableType:
-    """Return a table of the inboxes, and below it the programs, what needs attention, and what to do next, a line each."""
-    table = Table("inbox", box=None, pad_edge=False)
-    for heading in (
-        "waiting",
-        "in flight",
-        "done",
-        "done\ntoday",
-        "failed",
-        "failed\ntoday",
-        "oldest\nwaiting",
-        "oldest\nclaimed",
-    ):
+def render(status: Status, columns: int) -> RenderableType:
+    """Return a table of the inboxes, and below it the programs, what needs attention, and what to do next, a line each.
+
+    Below WIDE_COLUMNS the table has no ages, which `status` tells of a stuck file in words.
+    """
+    headings = HEADINGS if columns >= WIDE_COLUMNS else HEADINGS[:-2]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("inbox", overflow="fold")
+    for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for inbox in status.inboxes:
-        table.add_row(*map(Text, (inbox.name, *_format_counts(inbox))))
+        table.add_row(Text(inbox.name), *map(Text, _format_counts(inbox)[: len(headings)]))
     is_known = not status.broker_error
     modes = [Text(line) for inbox in status.inboxes for line in _describe_watching(inbox, is_known=is_known)]
     programs = [Text(line) for line in _describe_programs(status)]

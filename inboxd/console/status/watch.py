@@ -21,7 +21,7 @@ def watch_status(take: Callable[[], Status]) -> None:
     with contextlib.suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             begin = time.monotonic()
-            live.update(table.render(take()), refresh=True)
+            live.update(table.render(take(), live.console.width), refresh=True)
             _rest(begin)
 
 
