@@ -106,7 +106,7 @@ def _to_file_outcome(wire: object) -> FileOutcome:
     return FileOutcome(path, Verdict(table["verdict"]), reason, table["result"], version, kind)
 
 
-def kind_from_wire(value: object) -> FailureKind | None:
+def kind_from_wire(value: Any) -> FailureKind | None:  # noqa: ANN401 - anything
     """Return the kind of a failure; None if another version wrote the value, which has none, or one that is not known here."""
     return next((kind for kind in FailureKind if kind.value == value), None)
 
