@@ -22,6 +22,7 @@ from inboxd.messaging.worker_registry import WorkerRegistry
 from inboxd.monitoring.collector import Collector
 from inboxd.service import sd_notify
 from inboxd.service.preflight import require_no_problems
+from inboxd.service.visibility import share_folders
 from inboxd.watcher.daemon import Daemon
 from inboxd.watcher.hints import Hint, HintKind, HintQueue
 from inboxd.watcher.metrics import MetricsServer
@@ -41,6 +42,7 @@ def main() -> int:
     except SettingsError as error:
         sys.stderr.write(f"inboxd can't start:\n{error}\n")
         return 2
+    share_folders(settings)
     ignore_lease_breaks()
     manager.extend_watchdog(blocking_seconds_max(settings))
     hints = HintQueue()

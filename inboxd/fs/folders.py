@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Self
 
 from inboxd.fs.names import candidate_names
+from inboxd.fs.sharing import share_as_parent
 from inboxd.fs.syscalls import Disk, Fd, FileKind, closing
 
 
@@ -28,8 +29,16 @@ def _make_or_open(disk: Disk, at: Fd, wanted_name: bytes, mode: int) -> tuple[Fd
         except FileExistsError:
             if disk.stat(at, name).kind is not FileKind.FOLDER:
                 continue
+        else:
+            return _open_new(disk, at, name), name
         return disk.open_folder(at, name), name
     raise AssertionError("candidate_names is infinite")
+
+
+def _open_new(disk: Disk, at: Fd, name: bytes) -> Fd:
+    folder = disk.open_folder(at, name)
+    share_as_parent(disk, at, folder, is_folder=True)
+    return folder
 
 
 def opened_path(disk: Disk, at: Fd, parts: tuple[bytes, ...]) -> AbstractContextManager[Fd]:

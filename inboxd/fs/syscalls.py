@@ -229,6 +229,40 @@ class Disk:
         """Set the access and modification time of an open file."""
         os.utime(fd, ns=(mtime_ns, mtime_ns))
 
+    def group(self, fd: Fd) -> int:
+        """Return the group id of an open file or folder."""
+        return os.fstat(fd).st_gid
+
+    def own_group(self) -> int:
+        """Return the group id of this process."""
+        return os.getegid()
+
+    def set_mode(self, fd: Fd, mode: int) -> None:
+        """Set the permissions of an open file or folder."""
+        os.fchmod(fd, mode)
+
+    def load_attribute(self, fd: Fd, name: str) -> bytes | None:
+        """Return an extended attribute of an open file or folder; None if it has none, or its file system keeps none."""
+        if sys.platform != "linux":
+            return None
+        try:
+            return os.getxattr(fd, name)
+        except OSError as error:
+            if error.errno in (errno.ENODATA, errno.ENOTSUP):
+                return None
+            raise
+
+    def save_attribute(self, fd: Fd, name: str, value: bytes) -> None:
+        """Set an extended attribute of an open file or folder. Raises ENOTSUP if its file system keeps none."""
+        if sys.platform != "linux":
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        os.setxattr(fd, name, value)
+
+    def remove_attribute(self, fd: Fd, name: str) -> None:
+        """Remove an extended attribute, if there is one."""
+        if self.load_attribute(fd, name) is not None:
+            os.removexattr(fd, name)
+
     def fsync(self, fd: Fd) -> None:
         """Flush a file's content, or a folder's entries, to the storage device."""
         os.fsync(fd)

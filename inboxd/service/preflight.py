@@ -16,6 +16,7 @@ from inboxd.fs.mounts import find_mount
 from inboxd.fs.rename import move
 from inboxd.fs.syscalls import Disk, closing
 from inboxd.service.note_checks import check_notes
+from inboxd.service.visibility import check_visibility
 from inboxd.spool.layout import CLAIMED, CLAIMED_MODE, DONE, FAILED, FOLDER_NAMES, INBOX, Folders, open_folders
 
 MOUNT_SECONDS = 2.0
@@ -139,6 +140,7 @@ def _check_folders(disk: Disk, inbox: Inbox) -> Iterator[Finding]:
     try:
         with open_folders(disk, inbox.root) as folders:
             yield from _check_mounts(disk, inbox, folders) or _check_renames(disk, inbox, folders)
+            yield from check_visibility(disk, inbox, folders)
     except FolderUnavailable as error:
         yield Finding(
             f"inbox.{inbox.name}.root",

@@ -12,6 +12,7 @@ from inboxd.errors import Finding, SettingsError
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
 from inboxd.service.preflight import require_no_problems
+from inboxd.service.visibility import share_folders
 
 RESTART_KEYS: dict[str, tuple[str, ...]] = {
     "redis": tuple(type(Settings.model_fields["redis"].default).model_fields),
@@ -51,6 +52,8 @@ def reload_settings(
     except SettingsError as error:
         log_refusal(error)
         return None
+    if folders:
+        share_folders(change.settings)
     hint = "modules already imported are not imported again until a restart" if handlers else None
     _log.info(events.SETTINGS_APPLIED, added=change.added, removed=change.removed, changed=change.changed, hint=hint)
     if change.needs_restart:

@@ -10,6 +10,7 @@ from typing import Self
 from inboxd.fs.folders import DirHandle, opened_path
 from inboxd.fs.names import TEMP_PREFIX, free_names
 from inboxd.fs.rename import exists, move, move_to_free_name
+from inboxd.fs.sharing import share_as_parent
 from inboxd.fs.syscalls import Disk, Fd, Stat, closing
 from inboxd.spool.claims import MOVED_AWAY
 from inboxd.spool.error_note import NOTE_BYTES_MAX, is_note, note_name, signature
@@ -215,6 +216,7 @@ def _place_note(disk: Disk, at: Fd, candidate: bytes, note: bytes, signature: by
     try:
         with closing(disk, disk.create(at, temp, NOTE_MODE)) as file:
             disk.write(file, note)
+            share_as_parent(disk, at, file, is_folder=False)
         move(disk, at, temp, at, name)
     except FileExistsError:
         disk.unlink(at, temp)

@@ -28,6 +28,7 @@ from inboxd.messaging.queues import host_queue
 from inboxd.messaging.worker_registry import WorkerRegistry
 from inboxd.service import sd_notify
 from inboxd.service.preflight import require_no_problems
+from inboxd.service.visibility import share_folders
 from inboxd.tasks.hardening import transport
 from inboxd.tasks.hardening.broadcast_filter import BroadcastFilter
 from inboxd.tasks.hardening.consumer import SteadyConsumer
@@ -66,6 +67,8 @@ class Worker(CelerysWorker):
         except SettingsError as error:
             sys.stderr.write(f"inboxd can't start:\n{error}\n")
             raise SystemExit(2) from None
+        if has_folders:
+            share_folders(settings)
         ignore_lease_breaks()
         self._current = CurrentContext(self._context)
         for module in (process_parcel, callbacks, sweep_tasks):
