@@ -8,7 +8,7 @@ from inboxd.errors import Finding, FolderUnavailable
 from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
-from inboxd.logs.setup import get_logger
+from inboxd.logs.logger import get_logger
 from inboxd.spool.layout import Folders, open_folders
 from inboxd.spool.visibility import OWN_LIST, apply_visibility, find_differences
 
