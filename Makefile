@@ -130,6 +130,10 @@ bench-scale: $(VENV)/.installed-dev ## measure a million files, idle inboxes, a 
 bench-logs: $(VENV)/.installed-dev ## time `inboxd trace` and `log` on a million lines and on a journal (needs root and systemd's journald)
 	PYTHONPATH=tests:. $(BIN)/python bench/logs.py $(ARGS)
 
+.PHONY: bench-types
+bench-types: $(VENV)/.installed-dev ## compare content types with `file` on thousands of real files, downloaded into build/content-types
+	PYTHONPATH=. $(BIN)/python bench/content_types.py $(ARGS)
+
 .PHONY: mutants
 mutants: $(VENV)/.installed-dev ## plant bugs in a copy of the tree, one at a time; print the test that detects each
 	$(BIN)/python bench/mutants.py $(ARGS)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self, cast
 
+from inboxd.content.detect import EMPTY, detect
 from inboxd.fs.owners import find_owner_name
 from inboxd.fs.syscalls import Disk, closing
 from inboxd.messaging.content_type import guess_content_type
@@ -61,7 +62,7 @@ class InboxFile(StreamReader):
         self.raw_filename = part.filename.rpartition(b"/")[2]
         self.filename = self.raw_filename.decode("utf-8", "surrogateescape")
         self.relative_path = part.filename.decode("utf-8", "surrogateescape")
-        self.content_type = part.content_type
+        self._type_by_name = part.content_type
         self.content_length = part.content_length
         self.id = str(part.headers["id"])
         self.inbox = parcel.inbox
@@ -125,6 +126,16 @@ class InboxFile(StreamReader):
         headers: Mapping[str, Any] = self._own_headers
         uid, name = headers.get("uid"), headers.get("owner")
         return Owner(uid, name if isinstance(name, str) else None) if isinstance(uid, int) else None
+
+    @cached_property
+    def content_type(self) -> str:
+        """The content type, detected from the content on first use; the position of ``stream`` does not change.
+
+        Of a closed file that has content, it is a guess by the name.
+        """
+        if self.closed:
+            return self._type_by_name if self.size else EMPTY
+        return detect(self.stream, self.filename)
 
     @property
     def mimetype(self) -> str:
@@ -233,4 +244,4 @@ class InboxFile(StreamReader):
         return True
 
     def __repr__(self) -> str:
-        return f"<InboxFile {self.relative_path!r} ({self.content_type})>"
+        return f"<InboxFile {self.relative_path!r}, {self.size} bytes>"

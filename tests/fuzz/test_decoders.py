@@ -2,8 +2,11 @@
 
 import base64
 import contextlib
+import io
 import json
 import os
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ from inboxd.broker.installations import describe_installation, find_conflict
 from inboxd.config.loading import load_settings
 from inboxd.config.settings import Settings
 from inboxd.console.log_reading import journalctl, records
+from inboxd.content.detect import detect
 from inboxd.errors import InvalidMessage, SettingsError
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_from_bytes, outcome_from_wire, outcome_to_wire
@@ -297,5 +301,40 @@ def test_settings_raise_only_their_error(tmp_path: Path) -> None:
         file.write_bytes(raw)
         with contextlib.suppress(SettingsError):
             load_settings(file)
+
+    check()
+
+
+CONTENTS = {
+    "zip": b"PK\x03\x04" + bytes(22) + b"\x08\0\0\0mimetypePK\x01\x02" + bytes(42) + b"word/PK\x05\x06" + bytes(18),
+    "ole2": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+    + bytes(22)
+    + b"\x09\0"
+    + bytes(44)
+    + bytes(432)
+    + b"\xfd\xff\xff\xff" * 128
+    + b"R\0" * 300,
+    "xml": b'<?xml version="1.0"?><!-- a --><!DOCTYPE a [<!ENTITY b "c">]><svg:svg xmlns:svg="http://www.w3.org/2000/svg"/>',
+    "json": b'{"a": [1, "b\\"", null, {"c": []}]}\n{"a": 2}\n',
+    "mail": b"From a\nReceived: b\n\tc\nFrom: d\nSubject: e\n\nf\n",
+    "table": b'a;b;c\n"d;e";f;g\nh;i;j\n',
+    "script": b"#! /usr/bin/env -S A=b python3 -u\n",
+    "elf": b"\x7fELF\x02\1\1" + bytes(9) + b"\3\0" + bytes(40),
+    "ftyp": b"\0\0\0\x18ftypmif1\0\0\0\0heicavif",
+    "program": b"MZ" + bytes(58) + b"\x40\0\0\0PE\0\0",
+    "tar": b"a".ljust(148, b"\0") + b"0000000\0" + bytes(356),
+    "troff": b'.\\" a\n\n.\\" b\n.TH c\n',
+}
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_the_content_type_of_any_bytes_is_detected_soon(name: str) -> None:
+    @fuzz
+    @given(spoiled(CONTENTS[name]), st.integers(0, 400), st.sampled_from(["", "a.csv", "a.\udcff"]))
+    def check(raw: bytes, repeats: int, file_name: str) -> None:
+        start = time.process_time()
+        content_type = detect(io.BytesIO(raw * (1 + repeats)), file_name)
+        assert re.fullmatch(r"[a-z]+/[A-Za-z0-9.+-]+", content_type)
+        assert time.process_time() - start < 0.5
 
     check()

@@ -1,4 +1,4 @@
-"""Content types: guessed by suffix when a file is packed, and by its first bytes in the built-in handler."""
+"""The content type that a message carries is guessed by the suffix when a file is packed."""
 
 import mimetypes
 from pathlib import Path
@@ -7,7 +7,6 @@ import pytest
 from support.disk.spools import Spool
 
 from inboxd.fs.syscalls import Disk
-from inboxd.handlers import sniff
 from inboxd.intake.packing import pack
 from inboxd.messaging.content_type import OCTET_STREAM
 
@@ -28,11 +27,3 @@ def test_only_the_suffix_counts_even_if_the_name_looks_like_a_url(path: bytes, t
     suffix = path.rpartition(b"/")[2].rpartition(b".")[2].decode()
 
     assert packed_content_type(path, tmp_path) == mimetypes.types_map.get(f".{suffix}", OCTET_STREAM)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["Dear reader,\n", "BMW drivers\n", "MZ is not a program\n", "RIFF raff\n", "Grüße\n", "\ufeffwith a mark\n", "0", " \n"],
-)
-def test_text_that_begins_like_a_binary_format_is_text(text: str) -> None:
-    assert sniff(text.encode(), "a.txt") == "text/plain"

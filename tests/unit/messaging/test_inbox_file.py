@@ -143,16 +143,54 @@ def test_on_another_host_a_file_has_no_path() -> None:
     assert file.read() == TEXT
 
 
-@pytest.mark.parametrize(
-    ("content_type", "mimetype"),
-    [("Text/HTML; charset=utf-8", "text/html"), ("image/png", "image/png"), (" A/B ;x=;y", "a/b"), ("", "")],
-)
-def test_the_mimetype_is_the_content_type_without_its_parameters(content_type: str, mimetype: str) -> None:
-    assert open_inline(inline_part(mime=content_type)).mimetype == mimetype
+@pytest.mark.parametrize("is_inline", [True, False])
+def test_the_content_type_is_detected_from_the_content(is_inline: bool, spool: Spool) -> None:
+    data = b"%PDF-1.7\n\0" + bytes(BUFFERED_BYTES_MAX)
+    part = inline_part(b"x/a.txt", "text/plain", data)
+    file = open_inline(part) if is_inline else open_part(*claim_file(spool, b"x/a.txt", data))
+
+    with file.stream:
+        file.seek(5)
+        detected = (file.content_type, file.mimetype, file.tell())
+
+    assert detected == ("application/pdf", "application/pdf", 5)
+    assert file.content_type == file.headers["Content-Type"] == "application/pdf"
+
+
+def test_a_file_whose_type_nobody_asks_for_is_not_read(spool: Spool) -> None:
+    reads: list[int] = []
+
+    class CountingDisk(Disk):
+        def reader(self, fd: Fd) -> io.BufferedReader:
+            class Reader(io.FileIO):
+                def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401
+                    reads.append(len(buffer))
+                    return super().readinto(buffer)
+
+            return io.BufferedReader(Reader(fd, "rb"))
+
+    parcel, part = claim_file(spool, b"a", bytes(BUFFERED_BYTES_MAX + 1))
+    with ParcelReader(CountingDisk(), parcel, on_this_host=True, attempt=1) as reader:
+        file = reader.open(part)
+    before = (repr(file), list(reads))
+
+    with file:
+        asked = (file.content_type, bool(reads))
+
+    assert before[1] == []
+    assert asked == ("application/octet-stream", True)
+
+
+def test_the_content_type_of_a_closed_file_is_guessed_from_the_name() -> None:
+    file = open_inline(inline_part(mime="Text/HTML; charset=utf-8"))
+    file.close()
+
+    assert (file.content_type, file.mimetype) == ("Text/HTML; charset=utf-8", "text/html")
 
 
 def test_the_content_types_parameters_are_parsed() -> None:
     file = open_inline(inline_part(mime='text/html; Charset="utf-8"; x=1'))
+    file.close()  # its type is by the name, as another program may have sent it
 
     assert file.mimetype_params == file.content_type_extra == {"charset": "utf-8", "x": "1"}
     assert file.charset == "utf-8"
@@ -284,8 +322,8 @@ def test_text_is_decoded_line_by_line() -> None:
     assert [*io.TextIOWrapper(open_inline(inline_part(data=text)).stream, "utf-8")] == ["Grüße\n", "zweite\n"]
 
 
-def test_the_repr_has_name_and_content_type() -> None:
-    assert repr(open_inline(inline_part())) == "<InboxFile 'x/a.txt' (text/plain)>"
+def test_the_repr_has_name_and_size() -> None:
+    assert repr(open_inline(inline_part())) == "<InboxFile 'x/a.txt', 27 bytes>"
 
 
 def test_a_name_that_is_not_utf8_is_kept(spool: Spool) -> None:
