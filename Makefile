@@ -78,7 +78,7 @@ $(WHEELS)/.filled: requirements.txt deploy/wheelhouse.sh
 build/trixie: # Debian 13, with systemd 257 and Python 3.13; needs root and mmdebstrap
 	mkdir -p build
 	mmdebstrap --quiet --mode=root --variant=minbase \
-		--include=systemd-sysv,dbus-user-session,libpam-systemd,python3-venv,iproute2,procps,openssl,libatomic1 trixie $@ || { rm -rf $@; exit 1; }
+		--include=systemd-sysv,dbus-user-session,libpam-systemd,python3-venv,iproute2,procps,openssl,libatomic1,tmux,make trixie $@ || { rm -rf $@; exit 1; }
 
 .PHONY: test-clients
 test-clients: $(VENV)/.installed-dev ## upload with real client programs through real servers; print the table of docs/clients.md (root)

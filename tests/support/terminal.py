@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyte
+from pyte.screens import Char
 
 
 class Terminal:
@@ -33,6 +34,12 @@ class Terminal:
         """All rows, also those that have scrolled off, without empty ones."""
         gone = ["".join(row[column].data for column in range(self.columns)) for row in self._screen.history.top]
         return [row.rstrip() for row in (*gone, *self._screen.display) if row.strip()]
+
+    @property
+    def cells(self) -> list[list[Char]]:
+        """The characters of each visible row, with their colours."""
+        rows = (self._screen.buffer[number] for number in range(self._screen.lines))
+        return [[row[column] for column in range(self.columns)] for row in rows]
 
     @property
     def is_cursor_visible(self) -> bool:
