@@ -21,7 +21,8 @@ from pathlib import Path
 
 from support.live.stand import Stand
 
-from inboxd.config.settings import Log, Redis, Rules, Sweep, Work
+from inboxd.config.rules import Rules
+from inboxd.config.tables import Log, Redis, Sweep, Work
 
 WARM_SECONDS = 300.0
 """Age of a process at which its memory becomes the baseline: all code has run once."""

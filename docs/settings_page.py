@@ -10,7 +10,8 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from inboxd.config import units
-from inboxd.config.settings import Inbox, Rules, Settings
+from inboxd.config.rules import Inbox, Rules
+from inboxd.config.settings import Settings
 
 REFERENCE = Path(__file__).parent.parent / "settings.toml"
 

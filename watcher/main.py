@@ -11,7 +11,7 @@ from inboxd.broker.counters import Counters, Tally
 from inboxd.broker.installations import Registration, describe_installation
 from inboxd.broker.leases import Leases
 from inboxd.config.loading import find_settings, load_settings
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.errors import SettingsError
 from inboxd.fs.syscalls import Disk, ignore_lease_breaks
 from inboxd.intake.intake import IntakeDeps

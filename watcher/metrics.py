@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Metric, MetricsHandler
 from prometheus_client.registry import Collector
 
-from inboxd.config.settings import parse_address
+from inboxd.config.values import parse_address
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
 

@@ -12,7 +12,8 @@ from pathlib import PurePath
 from typing import Protocol
 
 from inboxd.broker.heartbeat import InboxReport
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.errors import FolderUnavailable
 from inboxd.fs.bounded import describe_silence, run_bounded
 from inboxd.fs.mounts import Mount, covering_mount, mounts_below, parse_mount_table, read_mount_table

@@ -7,7 +7,7 @@ from operator import itemgetter
 from pathlib import PurePath
 
 from inboxd.broker.heartbeat import InboxReport
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.mounts import Mount
 from inboxd.fs.syscalls import Disk, closing
 from inboxd.intake.intake import Intake, IntakeResult

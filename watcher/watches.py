@@ -5,7 +5,7 @@ import errno
 import time
 from collections.abc import Iterable
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.errors import Finding, SettingsError
 from inboxd.fs.mounts import Mount, find_mount_of_path
 from inboxd.intake.intake import Intake, IntakeDeps

@@ -7,7 +7,9 @@ from typing import NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from inboxd.config.settings import Inbox, Log, Metrics, Notify, Redis, Rules, Settings, Sweep, Web, Work
+from inboxd.config.rules import Inbox, Rules
+from inboxd.config.settings import Settings
+from inboxd.config.tables import Log, Metrics, Notify, Redis, Sweep, Web, Work
 from inboxd.errors import Finding
 
 _TABLES: dict[str, type[BaseModel]] = {

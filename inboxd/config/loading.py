@@ -22,8 +22,10 @@ from pydantic_settings import (
 )
 
 from inboxd.config.findings import suggest, to_findings
-from inboxd.config.settings import NOTE_LANGUAGES, Log, Settings
+from inboxd.config.settings import Settings
 from inboxd.config.strict_modes import STRICT_MODES_VARIABLE, require_trusted
+from inboxd.config.tables import Log
+from inboxd.config.values import NOTE_LANGUAGES
 from inboxd.errors import Finding, SettingsError
 
 SETTINGS_VARIABLE = "INBOXD_SETTINGS"

@@ -5,7 +5,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.console.paths import find_spool_paths
 from inboxd.errors import Finding, FolderUnavailable, SettingsError
 from inboxd.fs.syscalls import Disk

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from inboxd.broker.recovery import CLOCK_SKEW_SECONDS
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.batching import RECENT_SECONDS
 from inboxd.messaging.payload import Parcel

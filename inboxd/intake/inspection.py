@@ -3,7 +3,7 @@
 import errno
 from dataclasses import dataclass
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.syscalls import Disk, Fd, Stat, WriterCheck, closing
 from inboxd.intake.readiness import find_refusal, looks_sparse
 from inboxd.spool.failure import Failure, FailureKind

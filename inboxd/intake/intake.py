@@ -8,7 +8,7 @@ from itertools import islice
 from inboxd.broker.counters import REFUSED, Tally
 from inboxd.broker.inbox_outages import is_inbox_wide
 from inboxd.broker.leases import Leases
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.batching import Candidate, files_per_parcel, may_send, next_batch

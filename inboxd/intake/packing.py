@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.folders import opened_path
 from inboxd.fs.owners import find_owner_name
 from inboxd.fs.syscalls import Disk, closing

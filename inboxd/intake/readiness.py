@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
-from inboxd.config.settings import Rules
+from inboxd.config.rules import Rules
 from inboxd.fs.syscalls import FileKind, Stat, WriterCheck
 from inboxd.intake.temporary_names import SHORTCUTS, Meaning, folder_meaning, name_table
 from inboxd.spool.failure import Failure, FailureKind

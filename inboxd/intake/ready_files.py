@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.mounts import Mount
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.batching import Candidate

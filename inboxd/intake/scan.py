@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 
-from inboxd.config.settings import Rules
+from inboxd.config.rules import Rules
 from inboxd.fs.folders import opened_path
 from inboxd.fs.reserve import is_reserved
 from inboxd.fs.syscalls import OUT_OF_RESOURCES, Disk, Fd, FileKind, Stat, WriterCheck, closing

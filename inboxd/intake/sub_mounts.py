@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from inboxd.config.settings import Rules
+from inboxd.config.rules import Rules
 from inboxd.fs.mounts import Mount, find_mount
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.intake.folder_clock import time_of_new_file

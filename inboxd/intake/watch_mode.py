@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 
-from inboxd.config.settings import Rules
+from inboxd.config.rules import Rules
 from inboxd.fs.mounts import Mount
 from inboxd.intake.readiness import WaitTimes
 from inboxd.logs.text import escape

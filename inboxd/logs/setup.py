@@ -12,7 +12,7 @@ import structlog
 from billiard.exceptions import SoftTimeLimitExceeded
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from inboxd.config.settings import Log
+from inboxd.config.tables import Log
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import journald
 from inboxd.logs.journald import JournalHandler, JournalSocket

@@ -8,7 +8,8 @@ from kombu import Queue
 from kombu.exceptions import OperationalError
 
 from inboxd.broker.connection import HEALTH_CHECK_SECONDS, celery_broker_url, key_prefix
-from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Settings
 from inboxd.errors import BrokerUnavailable
 from inboxd.messaging.payload import Parcel, parcel_to_wire
 from inboxd.messaging.queues import UNACKED_INDEX_KEY, UNACKED_KEY, UNACKED_MUTEX_KEY, WORK_QUEUE, files_queue, host_queue

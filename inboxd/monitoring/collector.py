@@ -17,7 +17,8 @@ from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.counters import DONE, FAILED, LATENCY_BUCKETS, REFUSED, Counters, InboxCounts
 from inboxd.broker.heartbeat import read_heartbeat, seconds_since_sweep
 from inboxd.broker.inbox_outages import read_inbox_outages
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.syscalls import Disk

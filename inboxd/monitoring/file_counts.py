@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from inboxd.config.settings import Inbox, Rules
+from inboxd.config.rules import Inbox, Rules
 from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.rename import exists
 from inboxd.fs.syscalls import Disk, Fd, closing

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from inboxd.broker.heartbeat import InboxReport
-from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Inbox
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS
 from inboxd.logs.text import escape, format_age
 from inboxd.monitoring.file_counts import ActiveCounts, FileCounts
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from urllib.parse import unquote
 
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.fs.syscalls import Disk
 from inboxd.logs.text import escape
 

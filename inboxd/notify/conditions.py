@@ -9,7 +9,8 @@ import redis
 
 from inboxd.broker.heartbeat import InboxReport, read_heartbeat
 from inboxd.broker.inbox_outages import read_inbox_outages
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.syscalls import Disk

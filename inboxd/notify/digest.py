@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from inboxd.config.settings import Notify
+from inboxd.config.tables import Notify
 from inboxd.notify.state import UNKNOWN_SECONDS, Mark, Recipient
 
 FAILED, STUCK, PAUSED, RECOVERED = "failed", "stuck", "paused", "recovered"

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.folders import open_path, opened_path
 from inboxd.fs.names import TEMP_PREFIX

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from inboxd.config.settings import NOTE_LANGUAGES, Settings
+from inboxd.config.settings import Settings
+from inboxd.config.values import NOTE_LANGUAGES
 from inboxd.errors import Finding
 from inboxd.fs.syscalls import Disk
 from inboxd.spool.note_files import find_text_problems, text_file

@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import PurePath
 
 from inboxd.config.handler_import import UnusableHandlerError, find_shadowed, import_handler
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.errors import Finding, FolderUnavailable, SettingsError
 from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.mounts import find_mount

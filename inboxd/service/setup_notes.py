@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 from functools import partial
 
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.errors import Finding, FolderUnavailable
 from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.mounts import find_mount

@@ -2,7 +2,7 @@
 
 import time
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.syscalls import Disk, Stat, closing
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger

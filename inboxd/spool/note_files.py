@@ -7,7 +7,7 @@ missing or wrong in it is replaced by the English text: a failed file always get
 from functools import lru_cache
 from pathlib import PurePath
 
-from inboxd.config.settings import NOTE_LANGUAGES
+from inboxd.config.values import NOTE_LANGUAGES
 from inboxd.fs.syscalls import Disk, FileKind, closing
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger

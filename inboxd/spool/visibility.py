@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.sharing import Grants, has_own_list, is_shared, read_grants, share_folder, unshare_folder
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.spool.layout import DONE, FAILED, Folders

@@ -9,7 +9,7 @@ from inboxd.broker.counters import DONE, FAILED, REFUSED, Tally
 from inboxd.broker.inbox_outages import is_inbox_wide
 from inboxd.broker.leases import Lease, LeaseState
 from inboxd.broker.recovery import RecoveryAction, action_after_crash
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.errors import BrokerUnavailable, InvalidMessage
 from inboxd.fs.bounded import foreign_mount
 from inboxd.fs.syscalls import Disk

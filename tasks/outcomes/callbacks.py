@@ -7,7 +7,7 @@ from typing import Any
 from celery import Celery, Task
 
 from inboxd.broker.leases import LeaseState
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.errors import BrokerUnavailable, InvalidMessage, TransientError
 from inboxd.fs.bounded import foreign_mount, run_detached
 from inboxd.logs import events

@@ -1,7 +1,7 @@
 """Publishes claimed parcels again: unchanged, or split into parcels of one file each."""
 
 from inboxd.broker.counters import REFUSED, Tally
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.intake.packing import build_parcel, dispose_of_unpacked, pack
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger

@@ -11,7 +11,8 @@ from inboxd.broker.connection import make_client
 from inboxd.broker.counters import Counters
 from inboxd.broker.inbox_outages import is_inbox_wide, record_inbox_outage
 from inboxd.broker.leases import Leases
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events

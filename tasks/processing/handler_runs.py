@@ -4,7 +4,7 @@ import time
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.syscalls import OUT_OF_RESOURCES
 from inboxd.handling.run_handler import HandlerCall, failed_call, load_handler, run_handler
 from inboxd.logs import events

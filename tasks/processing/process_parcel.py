@@ -9,7 +9,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
 from inboxd.broker.leases import StartAnswer, StartVerdict
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.errors import BrokerUnavailable, HandlerFailed, HandlerTimedOut, InvalidMessage, RejectFile, TransientError
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger

@@ -8,7 +8,7 @@ import sys
 import threading
 
 from inboxd.broker.heartbeat import read_heartbeat
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.errors import BrokerUnavailable, SettingsError, TransientError
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from inboxd.broker.inbox_outages import clear_inbox_outage
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.errors import BrokerUnavailable, FolderUnavailable, TransientError
 from inboxd.fs.bounded import foreign_mount, run_detached
 from inboxd.logs import events

@@ -1,6 +1,6 @@
 """The retention sweep: deletes files that done/ and failed/ have kept for the inbox's retention, and inboxd's leftovers."""
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.mounts import find_mount
 from inboxd.fs.syscalls import Fd
 from inboxd.fs.walk import walk

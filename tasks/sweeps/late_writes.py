@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 from inboxd.broker.changes import FiledFile
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.mounts import find_mount
 from inboxd.fs.syscalls import Disk, FileKind
 from inboxd.logs import events

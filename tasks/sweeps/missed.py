@@ -5,7 +5,7 @@ import contextlib
 from inboxd.broker.counters import Tally
 from inboxd.broker.heartbeat import read_heartbeat
 from inboxd.broker.inbox_outages import read_inbox_outages
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.errors import BrokerUnavailable
 from inboxd.fs.mounts import find_mount_of_path
 from inboxd.intake.intake import Intake, IntakeDeps

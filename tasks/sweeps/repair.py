@@ -7,7 +7,7 @@ from collections import Counter
 from inboxd.broker.inbox_outages import is_inbox_wide
 from inboxd.broker.leases import Lease, LeaseState
 from inboxd.broker.recovery import ClaimedParcel, GracePeriods, RecoveryAction, choose_actions
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.errors import InvalidMessage
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger

@@ -6,7 +6,7 @@ from inboxd.broker.connection import is_answering, translate_redis_errors
 from inboxd.broker.heartbeat import record_sweep, sweep_deadline_seconds
 from inboxd.broker.inbox_outages import read_inbox_outages
 from inboxd.broker.recovery import RecoveryAction
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger

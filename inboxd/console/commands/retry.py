@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from inboxd.config.settings import Log, Settings
+from inboxd.config.settings import Settings
+from inboxd.config.tables import Log
 from inboxd.console.options import EXIT_ATTENTION, complete_inbox, read_settings, settings_option
 from inboxd.console.output import echo
 from inboxd.console.requeue import Selection, render_result, requeue_selected

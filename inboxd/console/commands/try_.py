@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from inboxd.config.loading import find_settings
-from inboxd.config.settings import Inbox, Rules, Settings, Work
+from inboxd.config.rules import Inbox, Rules
+from inboxd.config.settings import Settings
+from inboxd.config.tables import Work
 from inboxd.console.options import EXIT_ATTENTION, read_settings, settings_option
 from inboxd.console.output import echo
 from inboxd.console.trial.render import render_trial, would_be_done

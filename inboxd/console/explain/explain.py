@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
 
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.console.explain.context import ExplainContext
 from inboxd.console.explain.parcel import explain_parcel
 from inboxd.console.paths import FOLDERS, SpoolPath, find_spool_paths, quote_for_shell

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from inboxd.broker.leases import Lease, Leases, LeaseState
 from inboxd.broker.recovery import parcel_state
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.console.explain.context import ExplainContext
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs.text import escape

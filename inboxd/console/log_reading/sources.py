@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inboxd.config.loading import find_settings, load_settings
-from inboxd.config.settings import Log, Settings
+from inboxd.config.settings import Settings
+from inboxd.config.tables import Log
 from inboxd.console.log_reading.files.log_files import FileSource
 from inboxd.console.log_reading.files.rotation import rotated_files
 from inboxd.console.log_reading.journalctl import JournalSource

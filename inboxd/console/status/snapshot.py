@@ -14,7 +14,8 @@ from inboxd.broker.heartbeat import Heartbeat, InboxReport, read_heartbeat, seco
 from inboxd.broker.inbox_outages import read_inbox_outages
 from inboxd.broker.installations import describe_installation, find_conflict
 from inboxd.broker.server_checks import find_server_problems
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.console.ping import ping_broker
 from inboxd.console.systemd.install_paths import TARGET, system_paths, user_paths
 from inboxd.console.times import format_local

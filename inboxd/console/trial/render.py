@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.console.trial.trial import Trial
 from inboxd.logs.text import count_in_words, escape, shorten
 from inboxd.messaging.outcome import Verdict

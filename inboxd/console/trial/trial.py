@@ -2,14 +2,14 @@
 
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.console.trial.process import Ended, Output, run_child
+from inboxd.console.up.child_process import describe_exit
 from inboxd.fs.owners import find_owner_name
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.packing import Packed, build_parcel, pack
@@ -86,13 +86,4 @@ def _to_trial(ended: Ended, limit_seconds: int) -> Trial:
         return Trial(
             None, f"the handler went on after its time limit of {limit_seconds} s, and was killed", output=ended.output
         )
-    return Trial(None, f"the handler's process ended: {_describe_exit(ended.exit_code or 0)}", output=ended.output)
-
-
-def _describe_exit(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"signal {signal.Signals(-code).name}"
-    except ValueError:
-        return f"signal {-code}"
+    return Trial(None, f"the handler's process ended: {describe_exit(ended.exit_code or 0)}", output=ended.output)

@@ -6,7 +6,7 @@ import stat
 import time
 from pathlib import Path
 
-from inboxd.config.settings import Log
+from inboxd.config.tables import Log
 from inboxd.errors import Finding, SettingsError
 
 CHECK_SECONDS = 1.0

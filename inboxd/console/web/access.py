@@ -7,7 +7,8 @@ from pathlib import Path
 
 from starlette.requests import Request
 
-from inboxd.config.settings import Web, parse_address
+from inboxd.config.tables import Web
+from inboxd.config.values import parse_address
 from inboxd.console.web.passwords import is_password, read_hash
 from inboxd.console.web.sessions import COOKIE, Session, Sessions
 from inboxd.console.web.throttle import LoginThrottle

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.console.web.failure import Failure, FailureFilter, Failures, collect, select
 from inboxd.console.web.folder_scan import FolderReader, FolderScan
 from inboxd.errors import FolderUnavailable

@@ -6,7 +6,8 @@ import socket
 import stat
 from pathlib import Path
 
-from inboxd.config.settings import Web, parse_address
+from inboxd.config.tables import Web
+from inboxd.config.values import parse_address
 from inboxd.errors import Finding, SettingsError
 
 BACKLOG = 128

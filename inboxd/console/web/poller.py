@@ -8,7 +8,8 @@ from pathlib import PurePath
 
 from inboxd.broker.connection import make_client
 from inboxd.broker.counters import Counters
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.console.status.snapshot import Status, take_snapshot
 from inboxd.console.web.failed_index import FailedIndex
 from inboxd.errors import InboxdError

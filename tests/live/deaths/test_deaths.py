@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from support.live.stand import Stand
 
-from inboxd.config.settings import Redis, Sweep, Work
+from inboxd.config.tables import Redis, Sweep, Work
 from inboxd.messaging.queues import host_queue
 
 pytestmark = pytest.mark.live

@@ -11,7 +11,7 @@ from support.crash.fuse import Fuse, ProcessDied
 from support.disk.disks import kind_of
 from support.disk.spools import NO_WAITS, RESERVED, Spool
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.names import TEMP_PREFIX
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.packing import pack

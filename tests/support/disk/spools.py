@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.readiness import WaitTimes
 from inboxd.spool.error_note import SUFFIX

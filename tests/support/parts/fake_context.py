@@ -6,7 +6,8 @@ from pathlib import PurePath
 from support.disk.spools import NO_WAITS, Spool
 from support.parts.fakes import FakeChanges, FakeCounters, FakeLeases, FakeProgress, FakePublisher, FakeRedis
 
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.intake import Intake, IntakeDeps
 from inboxd.messaging.worker_registry import WorkerRegistry

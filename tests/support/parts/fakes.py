@@ -8,7 +8,7 @@ from typing import Any
 from inboxd.broker.changes import LOOK_SECONDS, FiledFile
 from inboxd.broker.counters import Tally
 from inboxd.broker.leases import Lease, LeaseState, StartAnswer, StartVerdict
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.messaging.outcome import FileOutcome
 from inboxd.messaging.payload import Parcel, parcel_from_wire
 

@@ -8,7 +8,8 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from inboxd.config.findings import to_findings
-from inboxd.config.settings import Inbox, Rules, Settings
+from inboxd.config.rules import Inbox, Rules
+from inboxd.config.settings import Settings
 from inboxd.errors import Finding
 
 WRONG_VALUES: list[Any] = [

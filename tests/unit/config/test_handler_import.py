@@ -33,7 +33,7 @@ def test_a_handler_may_be_an_attribute_of_an_attribute() -> None:
         ("inboxd.no_such_module:handle", ModuleNotFoundError, "no_such_module"),
         ("inboxd.handlers:no_such_function", AttributeError, "no_such_function"),
         ("inboxd.handlers:describe.no_such_attribute", AttributeError, "no_such_attribute"),
-        ("inboxd.handlers:SNIFF_BYTES", UnusableHandlerError, "inboxd.handlers:SNIFF_BYTES is not callable"),
+        ("inboxd.config.units:SECONDS", UnusableHandlerError, "inboxd.config.units:SECONDS is not callable"),
     ],
 )
 def test_a_missing_handler_raises(name: str, error: type[Exception], message: str) -> None:

@@ -10,7 +10,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from support.repository import REPOSITORY
 
-from inboxd.config.settings import Inbox, Log, Metrics, Notify, Redis, Rules, Settings, Sweep, Web, Work
+from inboxd.config.rules import Inbox, Rules
+from inboxd.config.settings import Settings
+from inboxd.config.tables import Log, Metrics, Notify, Redis, Sweep, Web, Work
 
 FILE = REPOSITORY / "settings.toml"
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from inboxd.config.loading import SETTINGS_VARIABLE
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.console.main import cli
 from inboxd.console.trial import process
 from inboxd.console.trial.process import OUTPUT_BYTES_MAX, Output

@@ -5,7 +5,7 @@ from pathlib import Path, PurePath
 import pytest
 from support.descriptors import open_descriptors
 
-from inboxd.config.settings import Rules
+from inboxd.config.rules import Rules
 from inboxd.fs.mounts import LOCAL_FILE_SYSTEMS, Mount, find_mount, find_mount_of_path
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.intake.watch_mode import UNSURE_LOCAL_SECONDS, UNSURE_NETWORK_SECONDS, choose_watch_mode, wait_times

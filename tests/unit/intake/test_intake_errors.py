@@ -12,7 +12,7 @@ from support.disk.spools import Spool
 from support.parts.fake_context import intake, make_intake_deps, run_all_turns
 from support.parts.fakes import FakeLeases, FakePublisher
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.syscalls import Disk, Fd, Stat
 from inboxd.intake import intake as intake_module

@@ -2,7 +2,7 @@
 
 import pytest
 
-from inboxd.config.settings import Rules
+from inboxd.config.rules import Rules
 from inboxd.intake.readiness import Ignore, decide_by_folder_name, decide_by_name, find_shortcut
 from inboxd.intake.temporary_names import FOLDERS, SHORTCUTS, TEMPORARY_NAMES, TemporaryName, name_table
 from inboxd.spool.failure import FailureKind

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from support.live.datagrams import JournalSocket
 
-from inboxd.config.settings import Log
+from inboxd.config.tables import Log
 from inboxd.logs import events, journald
 from inboxd.logs.logger import get_logger
 from inboxd.logs.setup import configure_logging

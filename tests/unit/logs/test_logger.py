@@ -6,7 +6,7 @@ import json
 import pytest
 import structlog
 
-from inboxd.config.settings import Log
+from inboxd.config.tables import Log
 from inboxd.logs.logger import get_logger
 from inboxd.logs.setup import configure_logging
 

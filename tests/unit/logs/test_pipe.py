@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from inboxd.config.loading import LOG_PIPE_VARIABLE
-from inboxd.config.settings import Log
+from inboxd.config.tables import Log
 from inboxd.logs.logger import get_logger
 from inboxd.logs.pipe import UNFINISHED_LINES_MAX, LineJoiner, PipeStream, is_log_pipe, pipe_name, split_line
 from inboxd.logs.setup import configure_logging

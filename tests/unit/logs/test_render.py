@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from inboxd.config.settings import Log
+from inboxd.config.tables import Log
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
 from inboxd.logs.setup import configure_logging

@@ -5,7 +5,7 @@ from pathlib import PurePath
 import pytest
 
 from inboxd.broker.heartbeat import InboxReport
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.monitoring.file_counts import FileCounts
 from inboxd.monitoring.stuck import CLAIMED_SECONDS, WAITING_SECONDS, claimed_seconds_max, find_stuck, waiting_seconds_max
 

@@ -7,7 +7,8 @@ from structlog.testing import capture_logs
 from support.valkey import settings_for
 from support.waiting import eventually
 
-from inboxd.config.settings import Notify, Settings
+from inboxd.config.settings import Settings
+from inboxd.config.tables import Notify
 from inboxd.logs import events
 from inboxd.notify.background import BackgroundNotifier
 from inboxd.notify.notifier import Notifier

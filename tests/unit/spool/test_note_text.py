@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.repository import REPOSITORY
 
-from inboxd.config.settings import NOTE_LANGUAGES
+from inboxd.config.values import NOTE_LANGUAGES
 from inboxd.spool.failure import FailureKind
 from inboxd.spool.note_files import own_texts
 from inboxd.spool.note_text import VALUES, build_texts, read_sections, size_in_words

@@ -13,7 +13,7 @@ from support.parts.fake_context import HOST, run_all_turns
 from support.parts.fakes import FakeLeases, FakePublisher
 from support.valkey import settings_for
 
-from inboxd.config.settings import Inbox
+from inboxd.config.rules import Inbox
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.intake import Intake, IntakeDeps
 from inboxd.messaging.celery_app import make_app

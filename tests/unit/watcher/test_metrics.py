@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from support.free_port import free_port
 from support.waiting import eventually
 
-from inboxd.config.settings import Metrics
+from inboxd.config.tables import Metrics
 from inboxd.watcher import metrics
 from inboxd.watcher.metrics import MetricsServer
 

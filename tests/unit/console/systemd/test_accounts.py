@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.console.systemd import accounts
 from inboxd.console.systemd.install_paths import system_paths
 from inboxd.errors import SettingsError

@@ -7,7 +7,8 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from inboxd.config.settings import Inbox, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
 from inboxd.console.systemd import releases
 from inboxd.console.systemd.checks import check_interpreter, load_service_settings
 from inboxd.console.systemd.files import remove_all, unit_files, write_all, write_file

@@ -5,7 +5,9 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from inboxd.config.settings import Inbox, Notify, Settings
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
+from inboxd.config.tables import Notify
 from inboxd.console.systemd.files import drop_in_files, remove_all, write_all
 from inboxd.console.systemd.install_paths import BEAT_SERVICE, system_paths, templates, user_paths
 from inboxd.console.systemd.notify_sandbox import find_outdated, render_drop_in

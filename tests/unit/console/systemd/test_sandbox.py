@@ -4,7 +4,9 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from inboxd.config.settings import Inbox, Settings, Work
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
+from inboxd.config.tables import Work
 from inboxd.console.systemd.install_paths import (
     SANDBOXED_SERVICES,
     SERVICES,

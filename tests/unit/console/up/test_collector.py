@@ -18,7 +18,7 @@ from inboxd.logs import events
 
 WRITER = """
 import os, sys
-from inboxd.config.settings import Log
+from inboxd.config.tables import Log
 from inboxd.logs.logger import get_logger
 from inboxd.logs.setup import configure_logging
 os.fork()  # two processes share the pipe, as in a worker's pool

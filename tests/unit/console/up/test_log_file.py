@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from inboxd.config.settings import Log
+from inboxd.config.tables import Log
 from inboxd.console.log_reading.files.log_files import FileSource
 from inboxd.console.log_reading.records import LogFilter
 from inboxd.console.up import log_file

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from inboxd.config.settings import Web
+from inboxd.config.tables import Web
 from inboxd.console.web import passwords, throttle
 from inboxd.console.web.chart import HEIGHT, make_chart
 from inboxd.console.web.failure import Failure, FailureFilter, collect, select
