@@ -59,7 +59,8 @@ class Systemctl:
 
     def restart(self) -> None:
         """Start or restart all services; return once all are ready."""
-        run([*self._systemctl, "reset-failed", *self._installed_units()])
+        # not the page: a unit that nothing needs is not loaded, and so has no state to reset
+        run([*self._systemctl, "reset-failed", *(unit for unit in self._installed_units() if unit != WEB_SERVICE)])
         run([*self._systemctl, "restart", *self.services])
         run([*self._systemctl, "start", TARGET])
         self.restart_page()
@@ -104,6 +105,8 @@ class Systemctl:
 
     def restart_page(self) -> None:
         """Restart the page if it runs: it holds no file in flight. If it fails, only its own unit does."""
+        with contextlib.suppress(SettingsError):
+            run([*self._systemctl, "reset-failed", WEB_SERVICE])
         with contextlib.suppress(SettingsError):
             run([*self._systemctl, "try-restart", WEB_SERVICE])
 
