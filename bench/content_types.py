@@ -15,7 +15,7 @@ from subprocess import run
 from typing import NamedTuple
 
 from bench.types.corpus import ask_file, candidates, download, order_of
-from bench.types.judgements import ALIASES, JUDGED
+from bench.types.judgements import ALIASES, JUDGED, NARROWER
 from inboxd.content.detect import detect
 
 AGREEMENT_MIN = 0.97
@@ -51,7 +51,7 @@ def compare(corpus: Path, per_type: int) -> list[Answer]:
 def is_narrower(answer: Answer) -> bool:
     """Tell whether `file` said only "text" or "binary", and inboxd which text or which binary format."""
     unknown_text = answer.expected == "text/plain" and answer.found.startswith(("text/", "application/", "message/"))
-    return answer.expected == "application/octet-stream" or unknown_text
+    return answer.expected == "application/octet-stream" or unknown_text or answer[1:] in NARROWER
 
 
 def report(answers: list[Answer], *, verbose: bool) -> float:

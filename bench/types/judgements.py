@@ -1,7 +1,92 @@
 """What is one type under several names, and who is right where `file` and inboxd disagree."""
 
-ALIASES = {}
-"""`file`'s name or an older one: the name that inboxd uses."""
+ALIASES = {
+    "application/javascript": "text/javascript",
+    "application/vnd.ms-opentype": "font/otf",
+    "application/vnd.oasis.opendocument.database": "application/vnd.oasis.opendocument.base",
+    "application/x-ace-compressed": "application/x-ace",
+    "application/x-executable, no program header": "application/x-executable",
+    "application/x-java-applet": "application/java-vm",
+    "application/x-rar": "application/vnd.rar",
+    "audio/vnd.dolby.dd-raw": "audio/ac3",
+    "audio/x-hx-aac-adts": "audio/aac",
+    "audio/x-m4a": "audio/mp4",
+    "audio/x-s3m": "audio/x-mod",
+    "font/sfnt": "font/ttf",
+    "font/x-postscript-pfb": "application/x-font-type1",
+    "text/x-script.python": "text/x-python",
+}
+"""`file`'s name or an older one: the name that inboxd uses. Both are one format."""
 
-JUDGED: dict[tuple[str, str], tuple[str, str]] = {}
+NARROWER = {
+    ("application/zip", "application/java-archive"),
+    ("image/heif", "image/heic"),
+    ("image/heif-sequence", "image/heic"),
+    ("text/xml", "application/atom+xml"),
+    ("text/xml", "application/rdf+xml"),
+    ("text/xml", "application/rss+xml"),
+    ("text/xml", "application/xhtml+xml"),
+    ("text/xml", "image/svg+xml"),
+    ("video/x-ms-asf", "audio/x-ms-wma"),
+    ("video/x-ms-asf", "video/x-ms-wmv"),
+}
+"""(`file`'s answer, inboxd's): the second is a kind of the first."""
+
+_GUESS = "a word in the text made `file` guess a language"
+
+JUDGED: dict[tuple[str, str], tuple[str, str]] = {
+    ("text/x-ruby", "text/plain"): ("inboxd", "headers of Perl (.ph); " + _GUESS),
+    ("text/x-asm", "text/css"): ("inboxd", "style sheets; " + _GUESS),
+    ("text/x-asm", "text/plain"): ("inboxd", "scripts of the linker; " + _GUESS),
+    ("text/x-c++", "text/x-c"): (
+        "neither",
+        "headers (.h) of C++: the name does not tell, and `file` goes by a word such as class",
+    ),
+    ("text/x-c", "text/x-c++"): ("neither", "a header of both languages"),
+    ("text/x-c++", "text/plain"): ("inboxd", _GUESS),
+    ("text/x-c++", "text/x-python"): ("inboxd", "Python; " + _GUESS),
+    ("text/x-java", "text/troff"): ("inboxd", "a manual page; " + _GUESS),
+    ("text/x-java", "text/plain"): ("inboxd", _GUESS),
+    ("text/x-tex", "text/javascript"): ("inboxd", "JavaScript about TeX"),
+    ("text/x-tex", "text/plain"): ("file", "plain TeX and its settings, by commands that other text may have"),
+    ("text/html", "application/atom+xml"): ("inboxd", "feeds with HTML in them"),
+    ("text/html", "application/rss+xml"): ("inboxd", "feeds with HTML in them"),
+    ("text/html", "text/markdown"): ("inboxd", "Markdown with HTML in it"),
+    ("text/html", "text/plain"): ("inboxd", "a table of tags"),
+    ("text/html", "text/x-c"): ("inboxd", "C with HTML in its comments"),
+    ("text/html", "text/x-rst"): ("inboxd", "reStructuredText with HTML in it"),
+    ("text/x-m4", "text/plain"): ("file", "M4 without a suffix of its own"),
+    ("text/x-makefile", "text/plain"): ("file", "rules of make under other names"),
+    ("text/x-lisp", "text/plain"): ("file", "Lisp under other names"),
+    ("text/troff", "text/plain"): ("file", "fragments of manual pages"),
+    ("application/x-dfont", "application/octet-stream"): ("file", "fonts of Mac OS 9"),
+    ("font/ttf", "font/collection"): ("inboxd", "a collection of fonts"),
+    ("video/mp4", "audio/mp4"): ("inboxd", "sound only (.m4a)"),
+    ("message/rfc822", "text/plain"): ("inboxd", "text that mentions header lines"),
+    ("application/x-dbt", "font/ttf"): ("inboxd", "a table of a font, cut from it; `file` sees a database"),
+    ("image/x-tga", "application/octet-stream"): ("inboxd", "bytes of a test, not a picture"),
+    ("image/x-tga", "image/vnd.microsoft.icon"): ("inboxd", "an icon"),
+    ("text/x-diff", "text/troff"): ("inboxd", "a manual page about diff"),
+    ("text/x-diff", "text/markdown"): ("inboxd", "Markdown that shows a diff"),
+    ("text/x-algol68", "text/javascript"): ("inboxd", "JavaScript; " + _GUESS),
+    ("text/x-Algol68", "text/javascript"): ("inboxd", "JavaScript; " + _GUESS),
+    ("text/javascript", "text/x-python"): ("inboxd", "Python; " + _GUESS),
+    ("text/javascript", "text/markdown"): ("inboxd", "Markdown that shows JavaScript"),
+    ("application/postscript", "text/plain"): ("inboxd", "text that only names PostScript"),
+    ("application/vnd.cups-ppd", "text/plain"): ("file", "descriptions of printers"),
+    ("application/x-wine-extension-ini", "text/plain"): ("file", "settings of Windows programs"),
+    ("image/x-xfig", "text/plain"): ("file", "drawings of xfig"),
+    ("text/x-msdos-batch", "text/plain"): ("inboxd", _GUESS),
+    ("application/vnd.hp-HPGL", "text/plain"): ("file", "orders for a plotter"),
+    ("application/x-adobe-aco", "application/octet-stream"): ("file", "colours of Photoshop"),
+    ("application/x-gdbm", "application/octet-stream"): ("file", "databases of GNU"),
+    ("application/x-pie-executable", "application/x-sharedlib"): ("neither", "a library that can be run"),
+    ("application/x-setupscript", "text/plain"): ("file", "settings of an installer"),
+    ("application/zstd", "application/octet-stream"): ("file", "begins with a frame to be skipped"),
+    ("audio/x-hx-aac-adif", "application/octet-stream"): ("file", "an old form of AAC"),
+    (
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+        "application/vnd.ms-powerpoint.presentation.macroenabled.12",
+    ): ("inboxd", "its content types say that it has macros"),
+}
 """(`file`'s answer, inboxd's): (who is right, why)."""

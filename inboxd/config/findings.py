@@ -122,7 +122,7 @@ def _show(value: object) -> str:
 def _describe(details: ErrorDetails, key: str) -> tuple[str, str]:
     """Return the problem and the remedy of one of pydantic's errors."""
     if details["type"] == "value_error":  # raised by a check of ours, in its own words
-        return details["msg"].removeprefix("Value error, "), "correct the value"
+        return details["msg"].removeprefix("Value error, "), f"correct {key}"
     words, context = _WORDS.get(details["type"], _OTHER), details.get("ctx", {})
     limit = next((f"{context[name]:,.10g}".replace(",", "_") for name in ("gt", "ge", "lt", "le") if name in context), "")
     unit = next((f" {unit}" for unit in _UNITS if unit in key.rpartition(".")[2].split("_")), "")

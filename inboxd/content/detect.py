@@ -9,6 +9,7 @@ from inboxd.content.names import OCTET_STREAM, narrow_by_name, text_type_by_name
 from inboxd.content.programs import program_type
 from inboxd.content.reading import HEAD_BYTES, Reader
 from inboxd.content.signatures import find_late_signature, find_signature
+from inboxd.content.sized import sized_type
 from inboxd.content.text import TEXT, as_text, text_type
 
 EMPTY = "application/x-empty"
@@ -56,6 +57,6 @@ def _binary_type(head: bytes, reader: Reader) -> str:
 
 def _type_without_signature(head: bytes, reader: Reader) -> str:
     """Return the type of a format that is known by several values of its header, or by bytes far behind it."""
-    if loosely := loose_type(head):
-        return loosely
+    if found := loose_type(head) or sized_type(head):
+        return found
     return "application/x-iso9660-image" if reader.at(_DISC_OFFSET, 5) in _DISC_MAGICS else OCTET_STREAM

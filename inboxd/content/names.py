@@ -16,7 +16,10 @@ _TEXT_SUFFIXES = {
     "htm": "text/html", "xml": "text/xml", "json": "application/json", "eml": "message/rfc822", "ics": "text/calendar",
     "vcf": "text/vcard", "srt": "application/x-subrip", "vtt": "text/vtt", "bat": "text/x-msdos-batch",
     "ts": "text/x-typescript", "go": "text/x-go", "rs": "text/x-rust", "php": "text/x-php", "awk": "text/x-awk",
-    "jsonl": "application/x-ndjson", "ndjson": "application/x-ndjson", "edi": "application/edifact", "ldif": "text/x-ldif",
+    "jsonl": "application/x-ndjson", "ndjson": "application/x-ndjson", "edi": "application/edifact", "m4": "text/x-m4",
+    "s": "text/x-asm", "asm": "text/x-asm", "el": "text/x-lisp", "lisp": "text/x-lisp", "lsp": "text/x-lisp",
+    "sty": "text/x-tex", "cls": "text/x-tex", "mk": "text/x-makefile", "hh": "text/x-c++", "hxx": "text/x-c++",
+    "cxx": "text/x-c++", "ppd": "application/vnd.cups-ppd", "ldif": "text/x-ldif",
 }  # fmt: skip
 """Formats that are text, by suffix. Binary formats are not here: text is never one of them, whatever its name says."""
 
@@ -36,6 +39,8 @@ def suffix_of(name: str) -> str:
 def text_type_by_name(name: str) -> str | None:
     """Return the type of a text file by its suffix, None if its suffix names no text format."""
     suffix = suffix_of(name)
+    if name.rpartition("/")[2].lower().startswith(("makefile", "gnumakefile")):
+        return "text/x-makefile"
     return _TEXT_SUFFIXES.get(suffix) or (_registered_text_type(suffix) if suffix else None)
 
 

@@ -27,6 +27,8 @@ _ARCHIVES = {
     b"ITSF": "application/vnd.ms-htmlhelp", b"\xff\x06\0\0sNaPpY": "application/x-snappy-framed",
     b"conectix": "application/x-vhd", b"DMS!": "application/x-dms", b"7kSt": "application/x-zpaq",
     b"zPQ": "application/x-zpaq", b"ALZ\x01": "application/x-alz",
+    b"JM\x01\0": "application/x-java-jmod", b"MSWIM\0": "application/x-ms-wim",
+    b"SGA3": "application/x-stargallery-sdg", b"DOS\0": "application/x-amiga-disk-format",
 }  # fmt: skip
 _IMAGES = {
     b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF87a": "image/gif", b"GIF89a": "image/gif",

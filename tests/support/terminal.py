@@ -5,6 +5,7 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import termios
@@ -100,7 +101,7 @@ def on_terminal(
     process = subprocess.Popen(
         argv, stdin=terminal, stdout=terminal, stderr=terminal, cwd=cwd, start_new_session=True,
         env={**_without_size(os.environ), **(environment or {}), "TERM": "xterm-256color"},
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - so that Ctrl-C is a signal
+        preexec_fn=_take_terminal,  # noqa: PLW1509
     )  # fmt: skip
     os.close(terminal)
     try:
@@ -109,6 +110,12 @@ def on_terminal(
         process.kill()
         process.wait()
         os.close(master)
+
+
+def _take_terminal() -> None:
+    """Make Ctrl-C a signal that ends the program, also if these tests run in the background of a shell, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _without_size(environment: Mapping[str, str]) -> dict[str, str]:

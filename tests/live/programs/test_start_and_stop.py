@@ -27,7 +27,7 @@ class Case:
 CASES = {
     "an unknown key": Case(("redis.ulr", "is not a known setting", "did you mean url?"), {"redis": {"ulr": "redis://x"}}),
     "a wrong type": Case(
-        ("inbox.drop.settle_seconds = 'soon'", "remedy: set inbox.drop.settle_seconds"),
+        ("inbox.drop.settle_seconds = 'soon'", "remedy: correct inbox.drop.settle_seconds"),
         {"inbox": {"settle_seconds": "soon"}},
     ),
     "a time limit above the visibility timeout": Case(

@@ -365,9 +365,11 @@ def test_the_log_of_the_real_programs_is_in_the_file_which_the_commands_find(pla
     for name in ("a.txt", "b.txt"):
         (inbox / name).write_text("content")
     eventually(lambda: (done / "a.txt").exists() and (done / "b.txt").exists(), seconds=60)
+    log = place.path / "var" / "log" / "inboxd.log"
+    eventually(lambda: '"program": "beat"' in log.read_text(), seconds=60)
     assert stop(up) == 0, place.output()
 
-    lines = [line for line in (place.path / "var" / "log" / "inboxd.log").read_text().splitlines() if line.startswith("{")]
+    lines = [line for line in log.read_text().splitlines() if line.startswith("{")]
     records = list(map(json.loads, lines))
     audit = subprocess.run(
         [sys.executable, "-m", "inboxd", "audit", "--settings", place.file], cwd=REPOSITORY, capture_output=True, text=True,

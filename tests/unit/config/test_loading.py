@@ -328,7 +328,7 @@ def test_an_invalid_value_is_one_finding_with_its_key_and_file(text: str, key: s
     finding = single_finding(file, text)
 
     assert finding.where == f"{key} = {value!r} ({file})"
-    assert finding.remedy.startswith(("write ", "correct the value"))
+    assert finding.remedy.startswith(("write ", "correct "))
 
 
 def test_an_error_in_the_defaults_is_one_finding_for_all_inboxes(file: Path) -> None:
