@@ -10,6 +10,7 @@ import marshal
 import sqlite3
 import struct
 import tarfile
+import time
 import wave
 import zipfile
 import zlib
@@ -392,3 +393,25 @@ def test_a_damaged_ole2_file_is_an_unknown_one(data: bytes) -> None:
 def test_deeply_nested_json_is_no_error(depth: int) -> None:
     assert detected(b"[" * depth) in (TEXT, "application/json")
     assert detected((b'{"a":' * depth)[:HEAD_BYTES] + b" " * 99) in (TEXT, "application/json")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"#!" + b" " * HEAD_BYTES, b"#!" + b"/" * HEAD_BYTES, b"#!/env" + b" -a" * HEAD_BYTES, b"#!env" + b" a=b" * HEAD_BYTES,
+        b"<!--" * HEAD_BYTES, b"<!---->" * HEAD_BYTES, b"<?" * HEAD_BYTES, b"<!DOCTYPE " + b"a[" * HEAD_BYTES,
+        b"<a" * HEAD_BYTES, b"<a:" * HEAD_BYTES, b"<" + b" " * HEAD_BYTES, b'{"' * HEAD_BYTES,
+        b"{" + b"1" * HEAD_BYTES, b'["' + b"\\" * HEAD_BYTES,
+        b"P1\n" + b"#\n" * HEAD_BYTES, b"P1 " + b" " * HEAD_BYTES, b"#\n" * HEAD_BYTES, b"\n" * HEAD_BYTES, b"%\n" * HEAD_BYTES,
+        b'.\\"\n' * HEAD_BYTES, b'"' * HEAD_BYTES, b"a,b\n" * HEAD_BYTES, b"From: a\n" * HEAD_BYTES, b"a-" * HEAD_BYTES,
+        b"#define a_width 1" + b" " * HEAD_BYTES, b"P4 " + b"#\n" * HEAD_BYTES + b"\0", b"PK\x03\x04" * HEAD_BYTES,
+        b"--- a" + b"\n" * HEAD_BYTES, b"PK\x05\x06" * HEAD_BYTES, b"<office:document " + b"office:mimetype='" * HEAD_BYTES,
+    ],
+    ids=range(30),
+)  # fmt: skip
+def test_no_content_takes_long(data: bytes) -> None:
+    start = time.process_time()
+
+    detected(data)
+
+    assert time.process_time() - start < 0.2
