@@ -18,6 +18,8 @@ def loose_type(head: bytes) -> str | None:
         return _PORTABLE_KINDS[portable.group(1)]
     if head[:2] == b"BM" and _number(head, 14, 4) in _BITMAP_HEADERS:
         return "image/bmp"
+    if head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50:  # noqa: PLR2004 - a frame to be skipped, which may come first
+        return "application/zstd"
     if _LHA.match(head, 2):
         return "application/x-lzh-compressed"
     if flic := _FLIC.get(_number(head, 4, 2)):

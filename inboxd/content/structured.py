@@ -69,17 +69,23 @@ def is_mail(text: bytes) -> bool:
 
 def table_type(text: bytes, *, is_whole: bool) -> str | None:
     """Return the content type of a table whose rows all have as many delimiters; None for other text."""
-    lines = _QUOTED.sub(b"", text).splitlines()[:_LINES]
-    if not is_whole and len(lines) < _LINES:
-        lines = lines[:-1]  # the cut may split the last row
+    lines = (_QUOTED.sub(b"", text) if b'"' in text else text).split(b"\n", _LINES)
+    if len(lines) > _LINES or not is_whole or not lines[-1]:
+        lines.pop()  # the rest, a row that the cut may split, or what follows the last line end
     if len(lines) < _ROWS_MIN:
         return None
     for delimiter, kind in _DELIMITERS:
         columns = lines[0].count(delimiter)
-        if not columns or any(line.count(delimiter) != columns for line in lines):
-            continue
-        if any(line.endswith(delimiter) or len(line) > _VALUE_CHARS * (columns + 1) for line in lines):
-            continue
-        if columns > 1 or delimiter == b"\t" or not any(delimiter + b" " in line for line in lines):
+        if columns and lines[1].count(delimiter) == columns and _is_table(lines, delimiter, columns):
             return kind
     return None
+
+
+def _is_table(lines: list[bytes], delimiter: bytes, columns: int) -> bool:
+    """Tell whether each line has as many delimiters, and none looks like a sentence or a statement."""
+    if {line.count(delimiter) for line in lines} != {columns}:
+        return False
+    width_max = _VALUE_CHARS * (columns + 1)
+    if any(len(line) > width_max or line.rstrip(b"\r").endswith(delimiter) for line in lines):
+        return False
+    return columns > 1 or delimiter == b"\t" or not any(delimiter + b" " in line for line in lines)

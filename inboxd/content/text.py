@@ -23,7 +23,8 @@ _BY_INTERPRETER = {
 SHELL = "text/x-shellscript"
 
 _BEGINNINGS = (
-    (b"%PDF-", "application/pdf"), (b"%!PS", "application/postscript"), (b"%!FontType1", "application/x-font-type1"),
+    (b"%PDF-", "application/pdf"), (b"%!PS", "application/postscript"), (b"%!\n", "application/postscript"),
+    (b"%!FontType1", "application/x-font-type1"),
     (b"{\\rtf", "application/rtf"), (b"BEGIN:VCARD", "text/vcard"), (b"BEGIN:VCALENDAR", "text/calendar"),
     (b"-----BEGIN PGP PUBLIC", "application/pgp-keys"), (b"-----BEGIN PGP SIGNATURE", "application/pgp-signature"),
     (b"-----BEGIN PGP MESSAGE", "application/pgp-encrypted"), (b"WEBVTT", "text/vtt"), (b"<?php", "text/x-php"),
@@ -36,6 +37,7 @@ _BEGINNINGS = (
     (b"!<arch>\n", "application/x-archive"), (b"!<thin>\n", "application/x-archive"), (b"#?RADIANCE", "image/vnd.radiance"),
     (b"07070", "application/x-cpio"),
 )  # fmt: skip
+_ANY_BEGINNING = tuple(beginning for beginning, _ in _BEGINNINGS)
 _PATTERNS = (
     (re.compile(rb"--- \S.*\n\+\+\+ \S"), "text/x-diff"),
     (re.compile(rb"(?:#.*\n|\s*\n){0,60}+(?:msgctxt .*\n)?msgid \"\"\s*\nmsgstr \""), "text/x-po"),
@@ -87,9 +89,8 @@ def _is_plausible(head: bytes) -> bool:
 def text_type(text: bytes, *, is_whole: bool) -> str:
     """Return the content type of text by its content: text/plain if it has none of the formats that are known here."""
     text = text.lstrip(b" \t\r\n\f")
-    for beginning, kind in _BEGINNINGS:
-        if text.startswith(beginning):
-            return kind
+    if text.startswith(_ANY_BEGINNING):
+        return next(kind for beginning, kind in _BEGINNINGS if text.startswith(beginning))
     if text.startswith(b"#!"):
         return _script_type(text)
     found = None

@@ -190,6 +190,7 @@ BINARY: dict[str, tuple[bytes, str]] = {
     "lzma": (lzma.compress(b"a", lzma.FORMAT_ALONE), "application/x-lzma"),
     "zlib": (zlib.compress(b"aaaa" * 99), "application/zlib"),
     "Zstandard": (b"\x28\xb5\x2f\xfd\x04\x58\x09\0\0a", "application/zstd"),
+    "Zstandard behind a frame to be skipped": (b"\x50\x2a\x4d\x18\4\0\0\0abcd\x28\xb5\x2f\xfd", "application/zstd"),
     "a GNU tar": (tar(tarfile.GNU_FORMAT), "application/x-tar"),
     "a POSIX tar": (tar(tarfile.PAX_FORMAT), "application/x-tar"),
     "a tar of Unix V7": (old_tar(), "application/x-tar"),
