@@ -46,4 +46,4 @@ def test_a_page_that_runs_is_restarted_by_a_new_installation_and_ends_with_the_o
 
     assert box.pid(WEB) not in (0, before)
     box.run("systemctl", "stop", "inboxd.target")
-    assert box.show(WEB, "ActiveState") == "inactive"
+    box.wait_until(lambda: box.show(WEB, "ActiveState") == "inactive", goal="the page ends with the others")

@@ -1,5 +1,6 @@
 """Runs the page until SIGTERM or SIGINT: threads, socket, uvicorn, and the service manager's notifications."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -60,7 +61,8 @@ def make_site(settings: Settings, file: Path) -> Site:
 def serve(settings: Settings, file: Path) -> None:
     """Serve the page until a signal. Raises SettingsError if the address or the password file can't be used."""
     configure_logging(settings.log, program="web", environment=os.environ)
-    os.nice(NICE)
+    with contextlib.suppress(PermissionError):  # the unit's sandbox forbids it, and has Nice= instead
+        os.nice(NICE)
     ignore_lease_breaks()
     site = make_site(settings, file)
     listener = open_socket(settings.web)
