@@ -104,7 +104,7 @@ def main() -> int:
     """Run the comparison; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path, default=Path("build/content-types"), help="folder of the corpus")
-    parser.add_argument("--per-type", type=int, default=25, help="maximum of files of one type")
+    parser.add_argument("--per-type", type=int, default=30, help="maximum of files of one type")
     parser.add_argument("--no-download", action="store_true", help="use what is in the folder")
     parser.add_argument("--verbose", action="store_true", help="print the paths of disagreements")
     arguments = parser.parse_args()

@@ -11,6 +11,7 @@ _TEXT_SUFFIXES = {
     "mjs": "text/javascript", "css": "text/css", "yaml": "application/yaml", "yml": "application/yaml",
     "toml": "application/toml", "c": "text/x-c", "h": "text/x-c", "cc": "text/x-c++", "cpp": "text/x-c++",
     "hpp": "text/x-c++", "java": "text/x-java", "rb": "text/x-ruby", "pl": "text/x-perl", "pm": "text/x-perl",
+    "ph": "text/x-perl", "cmd": "text/x-msdos-batch", "inl": "text/x-c++", "cuh": "text/x-c++",
     "sh": "text/x-shellscript", "tcl": "text/x-tcl", "lua": "text/x-lua", "sql": "application/sql", "tex": "text/x-tex",
     "bib": "text/x-bibtex", "po": "text/x-po", "diff": "text/x-diff", "patch": "text/x-diff", "html": "text/html",
     "htm": "text/html", "xml": "text/xml", "json": "application/json", "eml": "message/rfc822", "ics": "text/calendar",
