@@ -163,7 +163,7 @@ class Uploads:
             os.killpg(process.pid, 9)
             process.communicate()
             return
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=300)
         if process.returncode:
             with self._lock:
                 row.errors.append(f"{name}: {output.decode(errors='replace').strip()[-300:]}")
