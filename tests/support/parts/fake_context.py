@@ -41,11 +41,15 @@ def intake(
 
 
 def run_all_turns(intake: Intake) -> int:
-    """Run turns until the scan is complete; return the number of claimed files."""
-    claimed = 0
+    """Run turns until the scan is complete; return the number of claimed files.
+
+    As in the watcher, a turn whose time was up is continued without another scan, which would find denied files again.
+    """
+    claimed, scan = 0, True
     while True:
-        result = intake.run_turn("scan")
+        result = intake.run_turn("scan", scan=scan)
         claimed += result.claimed
+        scan = not result.is_interrupted
         if not result.has_more:
             return claimed
 
