@@ -19,7 +19,7 @@ def test_a_watcher_killed_while_it_claims_files_loses_and_duplicates_none(make_s
 
     dropped = stand.drop_folder(b"burst", {b"%d.txt" % number: b"content %d" % number for number in range(500)})
     for claimed in (20, 120, 250):
-        stand.wait_until(lambda claimed=claimed: len(stand.log_events("file_claimed", stand.watcher)) >= claimed)
+        stand.wait_until(lambda claimed=claimed: len(stand.log_events("file_claimed")) >= claimed)
         assert stand.names("inbox"), "the watcher had already claimed every file"
         stand.watcher.kill9()
         stand.watcher.start()
