@@ -75,7 +75,7 @@ def sync(places: InstallPaths, manager: Systemctl, print_line: Print) -> None:
         if not places.user and (running := manager.running_sandbox(service))
     }
     if not written and not any(folders is None or folders for folders in missing.values()):
-        print_line("the sandbox of the services matches the settings")
+        print_line("the sandbox of the services matches the settings; for other changes to take effect, reload the services")
     elif added := _add_roots(missing, manager):
         print_line(f"added to the running services, which reloaded the settings: {added}")
     else:
