@@ -4,7 +4,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from inboxd import InboxFile
+from inboxd import InboxFile, RejectFile
 
 STATE = Path("/var/lib/inboxd")
 CHILD_SCRIPT = 'trap "echo QUIT >>quit; exit" QUIT; while :; do sleep 0.1; done'
@@ -12,10 +12,15 @@ CHILD_SCRIPT = 'trap "echo QUIT >>quit; exit" QUIT; while :; do sleep 0.1; done'
 
 
 def handle(file: InboxFile) -> None:
-    """Record the call. For hold*, start a child process and wait until the file "go" exists; for brief*, take a second."""
+    """Record the call. For hold*, start a child process and wait until the file "go" exists; for brief*, take a second.
+
+    Reject refuse*.
+    """
     with (STATE / "calls").open("a") as calls:
         calls.write(f"{file.relative_path} {file.attempt}\n")
     file.stream.read()
+    if file.filename.startswith("refuse"):
+        raise RejectFile("only PDF files can be booked")
     if file.filename.startswith("hold") and not (STATE / "go").exists():
         subprocess.Popen(["/bin/sh", "-c", CHILD_SCRIPT], cwd=STATE)
         while not (STATE / "go").exists():
