@@ -79,13 +79,14 @@ def test_what_reads_is_answered(stand: Stand) -> None:
 def test_a_parcel_that_is_revoked_fails_as_cancelled(make_stand: MakeStand) -> None:
     stand = make_stand(work={"remote_control": "all"}).start()
     for name in SLOW:
-        stand.drop(name, b"sleep 6")
+        stand.drop(name, b"hold")
     stand.wait_until(lambda: len(stand.calls()) == len(SLOW))
     stand.drop(b"revoked", b"describe")
     stand.wait_until(lambda: stand.log_events("file_claimed", stand.watcher)[len(SLOW) :])
     parcel = stand.log_events("file_claimed", stand.watcher)[-1]["parcel"]
 
     celery(stand, "control", "revoke", parcel)
+    (stand.folder / "release").touch()
 
     stand.wait_until(lambda: stand.path("failed", b"revoked").exists())
     assert "cancelled by an operator" in stand.note(b"revoked")
