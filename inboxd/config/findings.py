@@ -9,18 +9,12 @@ from pydantic_core import ErrorDetails
 
 from inboxd.config.rules import Inbox, Rules
 from inboxd.config.settings import Settings
-from inboxd.config.tables import Log, Metrics, Notify, Redis, Sweep, Web, Work
 from inboxd.errors import Finding
 
 _TABLES: dict[str, type[BaseModel]] = {
-    "redis": Redis,
-    "work": Work,
-    "sweep": Sweep,
-    "log": Log,
-    "metrics": Metrics,
-    "notify": Notify,
-    "web": Web,
-    "defaults": Rules,
+    name: field.annotation
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 }
 
 _SECRET_KEYS = ("urls", "notify_urls")
