@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.live.stand import Stand
 from support.mounts import FuseMount
+from support.waiting import PROGRAM_SECONDS
 
 pytestmark = pytest.mark.mounts
 
@@ -26,7 +27,9 @@ START_SECONDS = 30.0
 def status(stand: Stand) -> dict[str, object]:
     """Return what `inboxd status` says."""
     command = [sys.executable, "-m", "inboxd", "status", "--json"]
-    result = subprocess.run(command, env=stand.environment(), cwd=stand.folder, capture_output=True, check=False, timeout=60)
+    result = subprocess.run(
+        command, env=stand.environment(), cwd=stand.folder, capture_output=True, check=False, timeout=PROGRAM_SECONDS
+    )
     return json.loads(result.stdout)
 
 

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 
 DEADLINE_SECONDS = 60.0
+PROGRAM_SECONDS = 300.0
+"""For a program that should end by itself: only one that hangs takes as long, however busy the machine."""
 
 
 def eventually(condition: Callable[[], bool]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from support.live.stand import HANDLERS, Program, Stand, Table
+from support.waiting import PROGRAM_SECONDS
 
 pytestmark = pytest.mark.live
 
@@ -39,7 +40,7 @@ def status(stand: Stand) -> tuple[int, Table]:
     """Run `inboxd status --json`; return its exit code and its output."""
     result = subprocess.run(
         [sys.executable, "-m", "inboxd", "status", "--json"],
-        env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=30, check=False,
+        env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False,
     )  # fmt: skip
     return result.returncode, json.loads(result.stdout)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.live.stand import Stand
+from support.waiting import PROGRAM_SECONDS
 
 pytestmark = pytest.mark.live
 
@@ -42,7 +43,7 @@ def celery(stand: Stand, *command: str) -> subprocess.CompletedProcess[str]:
     """Run Celery's own command against the stand."""
     argv = [sys.executable, "-m", "celery", "-A", "inboxd", *command]
     return subprocess.run(
-        argv, env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, check=False, timeout=60
+        argv, env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, check=False, timeout=PROGRAM_SECONDS
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.live.stand import Stand
+from support.waiting import PROGRAM_SECONDS
 
 pytestmark = pytest.mark.live
 
@@ -15,7 +16,9 @@ pytestmark = pytest.mark.live
 def explain(stand: Stand, path: str) -> dict[str, Any]:
     """Run `inboxd explain --json` on a path below the root; return its first result, {} if there is none."""
     argv = [sys.executable, "-m", "inboxd", "explain", "--json", path]
-    result = subprocess.run(argv, env=stand.environment(), cwd=stand.root(), capture_output=True, check=False, timeout=30)
+    result = subprocess.run(
+        argv, env=stand.environment(), cwd=stand.root(), capture_output=True, check=False, timeout=PROGRAM_SECONDS
+    )
     assert result.returncode in (0, 1), result.stderr
     found = json.loads(result.stdout)["found"]
     return found[0] if found else {}

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.live.stand import Stand
+from support.waiting import PROGRAM_SECONDS
 
 pytestmark = pytest.mark.live
 
@@ -16,7 +17,7 @@ def status(stand: Stand) -> tuple[int, Any]:
     """Run `inboxd status --json`; return its exit code and its output."""
     result = subprocess.run(
         [sys.executable, "-m", "inboxd", "status", "--json"],
-        env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=60, check=False,
+        env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False,
     )  # fmt: skip
     return result.returncode, json.loads(result.stdout)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.live.stand import Program, Stand
+from support.waiting import PROGRAM_SECONDS
 
 pytestmark = pytest.mark.live
 
@@ -20,7 +21,7 @@ def console(stand: Stand, command: str, *arguments: str) -> subprocess.Completed
     """Run one of inboxd's commands in the stand's folder."""
     argv = [sys.executable, "-m", "inboxd", command, *arguments]
     return subprocess.run(
-        argv, env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=60, check=False
+        argv, env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False
     )
 
 

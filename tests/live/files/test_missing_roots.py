@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.live.stand import Stand
+from support.waiting import PROGRAM_SECONDS
 
 pytestmark = pytest.mark.live
 
@@ -71,7 +72,7 @@ def test_a_missing_or_empty_root_pauses_its_inbox_and_logs_each_reason_once(stan
     stand.root().mkdir()  # the empty mount point
     stand.wait_until(lambda: str(stand.path("inbox")) in outage(stand))
     argv = (sys.executable, "-m", "inboxd", "status", "--settings", str(stand.settings_file))
-    status = subprocess.run(argv, env=stand.environment(), capture_output=True, text=True, check=False, timeout=30)
+    status = subprocess.run(argv, env=stand.environment(), capture_output=True, text=True, check=False, timeout=PROGRAM_SECONDS)
     started_at, cpu_before, lines = time.monotonic(), stand.watcher.cpu_seconds(), len(stand.log_lines(stand.watcher))
     time.sleep(OBSERVED_SECONDS)
     cpu_share = (stand.watcher.cpu_seconds() - cpu_before) / (time.monotonic() - started_at)

@@ -46,7 +46,7 @@ def wait_for_rescan(stand: Stand) -> None:
 
 
 def wait_for_claim(stand: Stand, name: str) -> str:
-    """Wait until a file is claimed; return how it was found: "event", "scan", "overflow" or "sweep"."""
+    """Wait until a file is claimed; return how it was found: "start", "event", "scan", "overflow" or "sweep"."""
     stand.wait_until(lambda: any(line["file"] == name for line in stand.log_events("file_claimed")), awaited=f"claim of {name}")
     return str(next(line["found_by"] for line in stand.log_events("file_claimed") if line["file"] == name))
 
@@ -118,6 +118,7 @@ def test_a_replaced_inbox_is_watched_by_events_again(stand: Stand) -> None:
 def test_without_inotify_watches_the_watcher_polls_and_logs_which_limit_to_raise(stand: Stand, limit: str) -> None:
     set_fault(stand, limit)
     stand.watcher.start()
+    wait_for_rescan(stand)
 
     started_at = time.monotonic()
     stand.drop(b"polled.txt", b"content")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.free_port import free_port
 from support.live.stand import Stand
+from support.waiting import PROGRAM_SECONDS
 
 from inboxd.messaging.celery_app import PROCESS
 
@@ -100,7 +101,7 @@ def test_the_worker_page_shows_a_waiting_parcel_without_its_content(stand: Stand
 def test_inspect_scheduled_shows_a_waiting_parcel_without_its_content(stand: Stand, parcel: str) -> None:
     inspected = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "inboxd", "inspect", "scheduled", "--timeout", "3"],
-        env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=30, check=False,
+        env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False,
     )  # fmt: skip
 
     assert inspected.returncode == 0, inspected.stderr

@@ -17,6 +17,7 @@ import pytest
 from support.free_port import free_port
 from support.live.alerts import PROMETHEUS, RULES_FILE, choices, conditions, queries
 from support.live.stand import Program, Stand
+from support.waiting import PROGRAM_SECONDS
 
 pytestmark = [pytest.mark.live, pytest.mark.prometheus]
 
@@ -32,7 +33,9 @@ COMPARISON = re.compile(r"(==|>) [\d.]+")
 
 
 def promtool(*arguments: str | Path, cwd: Path = PROMETHEUS) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["promtool", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        ["promtool", *arguments], cwd=cwd, capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False
+    )
 
 
 class Server:

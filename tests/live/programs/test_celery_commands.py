@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.live.stand import Stand
+from support.waiting import PROGRAM_SECONDS
 
 pytestmark = pytest.mark.live
 
@@ -27,7 +28,7 @@ def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
 def test_inspect_ping_is_answered(stand: Stand) -> None:
     ping = subprocess.run(
         [sys.executable, "-m", "celery", "-A", "inboxd", "inspect", "ping", "--timeout", "2"],
-        env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=30, check=False,
+        env=stand.environment(), cwd=stand.folder, capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False,
     )  # fmt: skip
 
     assert ping.returncode == 0, ping.stderr

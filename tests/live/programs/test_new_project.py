@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.repository import REPOSITORY
+from support.waiting import PROGRAM_SECONDS
 
 from inboxd.config.loading import SETTINGS_VARIABLE
 
@@ -23,7 +24,13 @@ def environment() -> dict[str, str]:
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["bash", "-c", command], cwd=folder, env=environment(), capture_output=True, text=True, timeout=120, check=False
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_SECONDS,
+        check=False,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.live.stand import Stand
+from support.waiting import PROGRAM_SECONDS
 
 pytestmark = pytest.mark.live
 
@@ -34,7 +35,13 @@ def user_environment(stand: Stand) -> dict[str, str]:
 def run(stand: Stand, *argv: str) -> subprocess.CompletedProcess[str]:
     """Run a command in the project folder."""
     return subprocess.run(
-        argv, cwd=stand.folder, env=user_environment(stand), capture_output=True, text=True, timeout=60, check=False
+        argv,
+        cwd=stand.folder,
+        env=user_environment(stand),
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_SECONDS,
+        check=False,
     )
 
 

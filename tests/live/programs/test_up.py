@@ -15,6 +15,7 @@ import pytest
 import redis
 from support.repository import REPOSITORY
 from support.terminal import on_terminal
+from support.waiting import PROGRAM_SECONDS
 
 from inboxd.broker.connection import embedded_socket_path, make_client
 from inboxd.config.loading import SETTINGS_VARIABLE, load_settings
@@ -136,7 +137,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 def stop(up: subprocess.Popen[str], signum: signal.Signals = signal.SIGINT) -> int:
     up.send_signal(signum)
-    return up.wait(timeout=30)
+    return up.wait(timeout=PROGRAM_SECONDS)
 
 
 def free_port() -> int:
@@ -187,7 +188,7 @@ def test_a_second_up_in_the_same_state_dir_exits_with_code_2_and_the_first_keeps
     place.pid("watcher")
     second = place.up("watcher")
 
-    assert second.wait(timeout=30) == 2
+    assert second.wait(timeout=PROGRAM_SECONDS) == 2
     assert f"another `inboxd up` runs with this state_dir (process {first.pid})" in place.output()
     assert first.poll() is None
     assert stop(first) == 0
@@ -222,7 +223,7 @@ def test_a_killed_server_is_restarted(place: Place) -> None:
 def test_up_stops_all_programs_and_exits_with_code_2_if_one_refuses_its_settings(place: Place) -> None:
     up = place.up("worker", "refuses")
 
-    assert up.wait(timeout=30) == 2
+    assert up.wait(timeout=PROGRAM_SECONDS) == 2
     assert place.noted()[-1].startswith("worker")
     with pytest.raises(redis.ConnectionError), place.client() as client:
         client.ping()
@@ -254,7 +255,7 @@ def test_up_refuses_a_socket_path_that_is_a_regular_file_and_does_not_change_the
     (place.path / "precious").write_text("precious")
     up = place.up("watcher")
 
-    assert up.wait(timeout=30) == 2
+    assert up.wait(timeout=PROGRAM_SECONDS) == 2
     assert (place.path / "precious").read_text() == "precious"
     assert "is not a socket" in place.output()
 
@@ -290,7 +291,7 @@ def test_up_quotes_the_error_of_a_server_that_can_not_start_and_exits_with_code_
     place.write(f"unix://{place.path}/missing/my.sock")
     up = place.up("watcher")
 
-    assert up.wait(timeout=30) == 2
+    assert up.wait(timeout=PROGRAM_SECONDS) == 2
     assert "No such file or directory" in place.output()
     assert place.noted() == []
 
@@ -300,7 +301,7 @@ def test_up_reports_an_invalid_redis_url_and_exits_with_code_2(place: Place, url
     place.write(url)
     up = place.up("watcher")
 
-    assert up.wait(timeout=30) == 2
+    assert up.wait(timeout=PROGRAM_SECONDS) == 2
     assert "redis.url" in place.output()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from support.waiting import PROGRAM_SECONDS
 
 from inboxd.config.loading import SETTINGS_VARIABLE, load_settings
 from inboxd.console.commands import init as init_command
@@ -127,6 +128,8 @@ def test_the_example_handlers_test_passes_in_the_new_project(tmp_path: Path) -> 
     run("project")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_example_handler.py"]
 
-    done = subprocess.run(command, cwd=tmp_path / "project", capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        command, cwd=tmp_path / "project", capture_output=True, text=True, check=False, timeout=PROGRAM_SECONDS
+    )
 
     assert "2 passed" in done.stdout

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.repository import REPOSITORY
+from support.waiting import PROGRAM_SECONDS
 
 from inboxd import InboxFile
 
@@ -38,7 +39,13 @@ def test_each_command_of_the_page_prints_what_the_page_says(block: list[str], pr
         command, _, expected = step.partition("\n")
 
         done = subprocess.run(
-            ["bash", "-c", command], cwd=project, env=environment, capture_output=True, text=True, check=False, timeout=60
+            ["bash", "-c", command],
+            cwd=project,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=PROGRAM_SECONDS,
         )
 
         assert without_times(done.stdout) == without_times(expected), done.stderr
@@ -55,7 +62,7 @@ def test_the_settings_of_the_page_name_the_handler_of_the_page(project: Path) ->
         "march.csv",
     ]
 
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False, timeout=PROGRAM_SECONDS)
 
     assert "would go to done/" in done.stdout, done
 

@@ -15,6 +15,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support.repository import REPOSITORY
+from support.waiting import PROGRAM_SECONDS
 
 from inboxd.config.settings import Settings
 from inboxd.console.up import embedded_server, state_dir
@@ -61,7 +62,7 @@ class ServerStarter:
     def stop(self, process: subprocess.Popen[bytes], signum: signal.Signals = signal.SIGTERM) -> int:
         self.running.remove(process)
         process.send_signal(signum)
-        return process.wait(timeout=20)
+        return process.wait(timeout=PROGRAM_SECONDS)
 
 
 @pytest.fixture
@@ -179,7 +180,7 @@ def test_the_last_log_lines_say_why_a_server_did_not_start(server: EmbeddedServe
     process = impossible.start()
     assert process is not None
 
-    assert process.wait(timeout=20) == 1
+    assert process.wait(timeout=PROGRAM_SECONDS) == 1
     assert log_before == ""
     assert "No such file or directory" in impossible.last_log_lines()
 

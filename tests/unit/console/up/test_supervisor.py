@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.repository import REPOSITORY
+from support.waiting import PROGRAM_SECONDS
 
 from inboxd.console.up.child_process import describe_exit, has_ended, spawn
 from inboxd.console.up.stop_signals import StopSignals
@@ -160,7 +161,7 @@ def test_a_start_that_returns_none_is_repeated_after_a_second(records: RecordFil
 
     assert standby == (None, "", 11.0)
     assert child.process is not None
-    assert child.process.wait(timeout=20) == 0
+    assert child.process.wait(timeout=PROGRAM_SECONDS) == 0
 
 
 def test_the_process_group_of_an_exited_child_is_killed(supervisor: Supervisor, records: RecordFile) -> None:
@@ -284,7 +285,7 @@ with StopSignals() as interrupts:
 def test_a_child_has_its_own_session_so_that_ctrl_c_does_not_signal_it() -> None:
     process = spawn([sys.executable, "-c", "import os, sys; sys.exit(os.getpgrp() == os.getpid() == os.getsid(0))"])
 
-    assert process.wait(timeout=20) == 1
+    assert process.wait(timeout=PROGRAM_SECONDS) == 1
 
 
 @pytest.mark.parametrize(
