@@ -1,25 +1,20 @@
 """Every block of docs/handlers.md: modules and settings in one project, commands in a shell, with what they print."""
 
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.repository import REPOSITORY
+from support.documents import check_step, find_blocks, find_sessions, name_files, read_page
 from support.waiting import PROGRAM_SECONDS
 
 from inboxd import InboxFile
 
-PAGE = (REPOSITORY / "docs/handlers.md").read_text("utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-COMMANDS = [block.split("$ ")[1:] for language, block in BLOCKS if language == "console"]
-FILES = {block.split()[1].rstrip(","): block for language, block in BLOCKS if language in ("python", "toml")}
-
-
-def without_times(output: str) -> str:
-    return re.sub(r"\d+\.\d+ ?s\b", "TIME", output)
+PAGE = read_page("handlers.md")
+BLOCKS = find_blocks(PAGE)
+SESSIONS = find_sessions(BLOCKS)
+FILES = name_files(BLOCKS)
 
 
 @pytest.fixture(scope="module")
@@ -31,24 +26,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("block", COMMANDS, ids=lambda block: block[0].split("\n")[0])
-def test_each_command_of_the_page_prints_what_the_page_says(block: list[str], project: Path) -> None:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTEST_ADDOPTS": "-p no:cacheprovider"}
-    for step in block:
-        command, _, expected = step.partition("\n")
-
-        done = subprocess.run(
-            ["bash", "-c", command],
-            cwd=project,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PROGRAM_SECONDS,
-        )
-
-        assert without_times(done.stdout) == without_times(expected), done.stderr
+@pytest.mark.parametrize("steps", SESSIONS, ids=lambda steps: steps[0].split("\n")[0])
+def test_each_command_of_the_page_prints_what_the_page_says(steps: list[str], project: Path) -> None:
+    for step in steps:
+        check_step(step, project)
 
 
 def test_the_settings_of_the_page_name_the_handler_of_the_page(project: Path) -> None:
@@ -68,7 +49,7 @@ def test_the_settings_of_the_page_name_the_handler_of_the_page(project: Path) ->
 
 
 def test_each_block_is_run() -> None:
-    used = " ".join(command for block in COMMANDS for command in block) + " settings.toml"
+    used = " ".join(command for steps in SESSIONS for command in steps) + " settings.toml"
 
     assert {language for language, _ in BLOCKS} == {"python", "toml", "console"}
     assert [name for name in FILES if name.removesuffix(".py") not in used] == []
