@@ -25,7 +25,9 @@ KINDS = {
 """What a key's value is, by the function that reads it."""
 
 EXAMPLES = {
+    "command": '["gzip", "--test", "{path}"]',
     "contact": '"Ms Lee, telephone 123"',
+    "env": '["HOME", "OCR_LANGUAGE=deu"]',
     "exclude": '["draft-*", "old/*"]',
     "file": '"/var/log/inboxd/inboxd.log"',
     "files": '["/var/log/inboxd"]',
@@ -37,9 +39,11 @@ EXAMPLES = {
     "namespace": '"invoices"',
     "notify_on": '["failed"]',
     "notify_urls": '["ntfys://ntfy.example.org/invoices"]',
+    "ok_codes": "[0, 3]",
     "on": '["failed", "stuck"]',
     "notes": '"de"',
     "password_file": '"/etc/inboxd/web-password"',
+    "reject_codes": "[65, 2]",
     "root": '"/srv/drop/invoices"',
     "state_dir": '"/var/lib/inboxd"',
     "temporary_names": '["*.busy", "!*.lock"]',

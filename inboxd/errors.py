@@ -31,7 +31,7 @@ class RejectFile(InboxdError):
 
 
 class HandlerFailed(InboxdError):
-    """A handler raised on its last attempt. The first argument is the handler's exception in one line."""
+    """A handler raised on its last attempt, or a command failed. The first argument is what it raised, or said, in one line."""
 
 
 class HandlerTimedOut(HandlerFailed):

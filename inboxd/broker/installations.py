@@ -73,7 +73,7 @@ def describe_installation(settings: Settings, file: PurePath) -> Installation:
     path = str(Path(file).resolve())
     identifying = f"{identity}\0{machine}\0{path}\0{settings.state_dir}".encode("utf-8", "surrogateescape")
     digest = hashlib.blake2b(identifying, digest_size=8).hexdigest()
-    inboxes = {name: (str(inbox.root), inbox.handler) for name, inbox in settings.inbox.items()}
+    inboxes = {name: (str(inbox.root), inbox.handled_by) for name, inbox in settings.inbox.items()}
     return Installation(digest, machine, path, settings.host, inboxes)
 
 

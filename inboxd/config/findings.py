@@ -102,7 +102,8 @@ def _to_finding(loc: tuple[str, ...], errors: list[ErrorDetails], source: str) -
         return Finding(f"{key} ({source})", "is missing", remedy)
     problem, remedy = _describe(first, key)
     other_words = [_describe(other, key)[1] for other in errors[1:] if other["type"] == "literal_error"]
-    shown = "" if loc[-1] in _SECRET_KEYS else f" = {_show(first['input'])}"
+    is_hidden = loc[-1] in _SECRET_KEYS or isinstance(first["input"], dict)  # a whole table would hide what is wrong in it
+    shown = "" if is_hidden else f" = {_show(first['input'])}"
     return Finding(f"{key}{shown} ({source})", problem, ", or ".join([remedy, *other_words]))
 
 

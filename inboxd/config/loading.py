@@ -37,6 +37,8 @@ LOG_PIPE_VARIABLE = "INBOXD_LOG_PIPE"
 """`inboxd up` sets it for its programs: device and inode of the pipe for their log lines."""
 _NO_SETTINGS = (SETTINGS_VARIABLE, STRICT_MODES_VARIABLE, LOG_PIPE_VARIABLE)
 """Variables that begin with the prefix and set no key."""
+FILE_PREFIX = "INBOXD_FILE_"
+"""Begins the variables by which a command is told of its file: it may call `inboxd` itself."""
 DEFAULT_FILES = (Path("settings.toml"), Path("/etc/inboxd/settings.toml"))
 
 Sources = tuple[Source, ...]
@@ -172,7 +174,13 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
             "notify": settings.notify.model_copy(update={"urls_file": _absolute_if_set(settings.notify.urls_file, base)}),
             "log": settings.log.model_copy(update=_absolute_log_paths(settings.log, absolute)),
             "inbox": {
-                name: inbox.model_copy(update={"root": absolute(inbox.root), "notes": notes_folder(inbox.notes)})
+                name: inbox.model_copy(
+                    update={
+                        "root": absolute(inbox.root),
+                        "notes": notes_folder(inbox.notes),
+                        "command": _absolute_program(inbox.command, absolute),
+                    }
+                )
                 for name, inbox in settings.inbox.items()
             },
             "web": settings.web.model_copy(update={"password_file": _absolute_if_set(settings.web.password_file, base)}),
@@ -185,6 +193,13 @@ def _absolute_log_paths(log: Log, absolute: Callable[[PurePath], PurePath]) -> d
     return {"file": file, "files": tuple(map(absolute, log.files))}
 
 
+def _absolute_program(command: tuple[str, ...], absolute: Callable[[PurePath], PurePath]) -> tuple[str, ...]:
+    """Return a command whose program has an absolute path, unless it is a name that is looked for in $PATH."""
+    if command and "/" in command[0]:
+        return str(absolute(Path(command[0]).expanduser())), *command[1:]
+    return command
+
+
 def _absolute_if_set(path: str, base: Path) -> str:
     return os.path.normpath(base / Path(path).expanduser()) if path else ""
 
@@ -193,7 +208,7 @@ def _find_unknown_variables(environment: Mapping[str, str]) -> Iterator[Finding]
     """Yield a finding for each INBOXD_ variable that names no key; pydantic-settings would ignore it silently."""
     known_keys = list(Settings.model_fields)
     for variable in environment:
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable in _NO_SETTINGS:
+        if not variable.startswith(ENVIRONMENT_PREFIX) or variable.startswith(FILE_PREFIX) or variable in _NO_SETTINGS:
             continue
         table = variable.removeprefix(ENVIRONMENT_PREFIX).split("__")[0].lower()
         if table not in known_keys:

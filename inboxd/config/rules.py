@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from inboxd.config.tables import Section
+from inboxd.config.handler_kinds import HandlerKeys
 from inboxd.config.units import to_bytes, to_seconds, to_texts
 from inboxd.config.values import (
     Bytes,
@@ -15,15 +15,13 @@ from inboxd.config.values import (
     NotifyKind,
     Patterns,
     Seconds,
-    check_handler_name,
     expand_notes,
 )
 
 
-class Rules(Section):
+class Rules(HandlerKeys):
     """Keys that each inbox may set for itself; ``[defaults]`` sets them for all inboxes."""
 
-    handler: Annotated[str, AfterValidator(check_handler_name)] = "inboxd.handlers:describe"
     # selection
     include: Patterns = ("*",)
     exclude: Patterns = ()

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from inboxd.config.handler_kinds import without_other_kinds
 from inboxd.config.rules import Inbox, Rules
 from inboxd.config.tables import Log, Metrics, Notify, Redis, Sweep, Web, Work
 from inboxd.config.values import Folder
@@ -42,7 +43,7 @@ class Settings(BaseSettings):
         defaults = data.get("defaults")
         common = defaults if isinstance(defaults, dict) else {}
         filled = {
-            name: {**common, **table, "name": [name, table["name"]] if "name" in table else name}
+            name: {**without_other_kinds(common, table), **table, "name": [name, table["name"]] if "name" in table else name}
             if isinstance(table, dict)
             else table
             for name, table in data["inbox"].items()

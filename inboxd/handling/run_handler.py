@@ -13,7 +13,9 @@ from billiard.common import terminate_handler_fired  # type: ignore[attr-defined
 from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.config.handler_import import import_handler
-from inboxd.errors import RejectFile
+from inboxd.config.handler_kinds import HandlerKeys
+from inboxd.errors import HandlerFailed, RejectFile
+from inboxd.handling.command import CommandHandler
 from inboxd.logs.text import escape, mask_passwords, shorten
 from inboxd.messaging.inbox_file import InboxFile
 from inboxd.messaging.nesting import is_deeper
@@ -51,10 +53,12 @@ class HandlerCall:
     discarded: str | None = None
 
 
-def load_handler(name: str) -> Handler:
-    """Import a handler; if that raises, return a handler that raises the same error for each file."""
+def load_handler(keys: HandlerKeys) -> Handler:
+    """Return what handles an inbox's files; if importing it raises, a handler that raises the same error for each file."""
+    if keys.command:
+        return CommandHandler(keys)
     try:
-        return import_handler(name)
+        return import_handler(keys.handler)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a user's module may raise anything
         return _raising(error)
 
@@ -77,6 +81,8 @@ def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, start_tim
     except RejectFile as rejection:
         reason = _message_of(rejection) or "the handler rejected the file without a reason"
         return HandlerCall(Verdict.REJECTED, time.monotonic() - start_time, reason)
+    except HandlerFailed as failure:  # a program's failure, which no traceback explains
+        return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - start_time, _message_of(failure))
     except BaseException as error:
         if isinstance(error, SystemExit) and error.code == POOL_STOP_EXIT_CODE and terminate_handler_fired():
             raise

@@ -16,6 +16,7 @@ from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.mounts import find_mount
 from inboxd.fs.rename import move
 from inboxd.fs.syscalls import Disk, closing
+from inboxd.service.command_checks import check_command
 from inboxd.service.note_checks import check_notes
 from inboxd.service.visibility import check_visibility
 from inboxd.spool.layout import CLAIMED, CLAIMED_MODE, DONE, FAILED, FOLDER_NAMES, INBOX, Folders, open_folders
@@ -69,7 +70,7 @@ def find_problems(
         if folders:
             findings.extend(_check_in_time(disk, inbox))
         if handlers:
-            findings.extend(_check_handler(inbox))
+            findings.extend(check_command(inbox) if inbox.command else _check_handler(inbox))
     return findings
 
 

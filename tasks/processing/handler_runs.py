@@ -72,7 +72,7 @@ class HandlerRuns:
             return failed_call(error, limit_seconds, start_time)
         except Exception as error:  # noqa: BLE001 - any error while opening concerns this file only
             return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - start_time, escape(str(error)), error=error)
-        handler = load_handler(self._inbox.handler)  # an import counts as processing, too
+        handler = load_handler(self._inbox)  # an import counts as processing, too
         self._guard.before_call()
         return run_handler(handler, file, limit_seconds, start_time)
 

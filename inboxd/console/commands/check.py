@@ -42,7 +42,7 @@ def check(settings_file: Path | None, no_broker: bool, no_folders: bool, no_sand
         raise SettingsError(findings)
     echo(f"{file}: ok")
     for name, inbox in settings.inbox.items():
-        echo(f"inbox {name}: ok ({inbox.root}, handler {inbox.handler})")
+        echo(f"inbox {name}: ok ({inbox.root}, handler {inbox.handled_by})")
     for text in (*(f"note: {finding}" for finding in findings), note):
         if text:
             echo(text)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from inboxd.config.handler_kinds import without_other_kinds
 from inboxd.config.loading import find_settings
 from inboxd.config.rules import Inbox, Rules
 from inboxd.config.settings import Settings
@@ -77,7 +78,8 @@ def _make_inbox(settings: Settings | None, handler: str) -> Inbox:
     if not re.fullmatch(r"[\w.]+:[\w.]+", handler):
         raise click.BadParameter(f"{handler!r} is not module:function, such as invoices:book", param_hint="HANDLER")
     rules = settings.defaults if settings else Rules()
-    return Inbox(**{**rules.model_dump(), "handler": handler, "root": Path("try"), "name": "try"})
+    own = {"handler": handler, "root": Path("try"), "name": "try"}
+    return Inbox.model_validate({**without_other_kinds(rules.model_dump(), own), **own})
 
 
 def _require_file(name: str) -> Path:

@@ -68,6 +68,8 @@ def render_drop_in(settings: Settings, places: InstallPaths, service: str) -> st
             ]
         lines += ["# One entry for each root: each entry is a mount, and files can't be renamed between mounts."]
         lines += [f'ReadWritePaths="-{_escape_percent(root)}"' for root in roots]
+        if service == WORKER_SERVICE and any(inbox.command and inbox.nice for inbox in settings.inbox.values()):
+            lines += ["# The priority of commands may be lowered (nice).", "SystemCallFilter=setpriority"]
         lines += ["# What was dropped there can't be executed."]
         lines += [f'NoExecPaths="-{_escape_percent(root)}"' for root in roots]
     return "\n".join([*lines, ""])

@@ -51,7 +51,7 @@ def try_file(inbox: Inbox, path: Path, folders: Sequence[str], limit_seconds: in
             return Trial(Verdict.REJECTED, packed.refused[0][1].reason)
         before = _version(copy)
         parcel = build_parcel(packed, parcel_id, inbox.model_copy(update={"root": root}), "")
-        trial = _to_trial(run_child(inbox.handler, folders, parcel, limit_seconds), limit_seconds)
+        trial = _to_trial(run_child(inbox, folders, parcel, limit_seconds), limit_seconds)
         after = _version(copy)
         left = tuple(sorted(str(other.relative_to(home)) for other in home.rglob("*") if other.is_file() and other != copy))
         return replace(trial, is_changed=after not in (None, before), is_gone=after is None, left=left)

@@ -389,7 +389,7 @@ class Stand:
         """Return all handler calls in order, for paths that start with ``below``."""
         if not self.calls_file.exists():
             return []
-        tables = [json.loads(line) for line in self.calls_file.read_text("ascii").splitlines()]
+        tables = [json.loads(line) for line in self.calls_file.read_text("utf-8", "surrogateescape").splitlines()]
         calls = (HandlerCall(**{**table, "path": os.fsencode(table["path"])}) for table in tables)
         return [call for call in calls if call.path.startswith(below)]
 

@@ -114,3 +114,13 @@ def test_a_forged_root_can_not_write_a_line_of_its_own(valkey: redis.Redis, valk
     registration(valkey, valkey_url, Installation("0", "m\nok", "/a\nb", "alpha", {"drop": ("/x\ny", "a:b")})).register()
 
     assert "\n" not in find_conflict(valkey, FIRST)
+
+
+def test_a_handler_is_described_by_its_name_alone_as_older_releases_describe_it() -> None:
+    settings = Settings(
+        inbox={"a": {"root": "/a", "handler": "shop:order"}, "b": {"root": "/b", "command": ["gzip", "{path}"]}}
+    )
+
+    described = describe_installation(settings, Path("/etc/inboxd/settings.toml"))
+
+    assert described.inboxes == {"a": ("/a", "shop:order"), "b": ("/b", "command gzip")}

@@ -57,12 +57,6 @@ def test_each_settings_file_is_valid(text: str) -> None:
     assert Settings(**inboxes).inbox
 
 
-def test_a_program_is_run(recipes: dict[str, Any], file: InboxFile, capsys: pytest.CaptureFixture[str]) -> None:
-    recipes["checksum"](file)
-
-    assert capsys.readouterr().out.strip() == file.sha256
-
-
 def test_a_file_is_stored_once_however_often_the_handler_runs(recipes: dict[str, Any], file: InboxFile, tmp_path: Path) -> None:
     recipes["DATABASE"] = str(tmp_path / "invoices.db")
 

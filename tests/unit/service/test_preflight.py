@@ -302,6 +302,35 @@ def test_an_unusable_handler_is_a_finding(tmp_path: Path, monkeypatch: pytest.Mo
     assert finding.remedy
 
 
+def test_a_command_whose_program_is_there_is_no_finding(tmp_path: Path) -> None:
+    root = create_inbox(tmp_path)
+
+    assert find_problems(settings(root, command=["gzip", "--test", "{path}"])) == []
+    assert find_problems(settings(root, command=["gzip"], env=["PATH=/usr/bin:/bin"])) == []
+    assert find_problems(settings(root, command=["no-such-program"]), handlers=False) == []
+
+
+@pytest.mark.parametrize(("program", "path"), [("no-such-program", "/bin"), ("/missing/gzip", "/bin"), ("gzip", "/missing")])
+def test_a_program_that_is_missing_is_a_finding(tmp_path: Path, program: str, path: str) -> None:
+    rules = settings(create_inbox(tmp_path), command=[program, "{path}"], env=[f"PATH={path}"])
+
+    finding = single(find_problems(rules))
+
+    assert finding == Finding(
+        f"inbox.drop0.command, {program}", "is not found, or not executable", "install the program, or write its whole path"
+    )
+
+
+def test_a_program_that_others_can_change_is_a_finding(tmp_path: Path) -> None:
+    program = tmp_path / "ocr.sh"
+    program.write_text("#!/bin/sh")
+    program.chmod(0o777)
+
+    findings = find_problems(settings(create_inbox(tmp_path / "drop"), command=[str(program)]))
+
+    assert any(finding.where == str(program) and "everybody can write to it" in finding.problem for finding in findings)
+
+
 def test_without_handler_checks_no_handler_is_imported(tmp_path: Path) -> None:
     root = create_inbox(tmp_path)
 

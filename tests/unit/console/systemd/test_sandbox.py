@@ -158,3 +158,11 @@ def test_what_handlers_may_write_to_is_granted_to_the_worker_alone() -> None:
 def test_what_was_dropped_can_not_be_executed() -> None:
     for service in SANDBOXED_SERVICES:
         assert 'NoExecPaths="-/srv/a"' in render_drop_in(settings("/srv/a"), system_paths(), service)
+
+
+@pytest.mark.parametrize("service", SANDBOXED_SERVICES)
+def test_only_the_worker_with_a_nice_command_may_lower_priorities(service: str) -> None:
+    nice = Settings(inbox={"a": {"root": "/srv/a", "command": ["gzip", "{path}"], "nice": 5}})
+
+    assert ("SystemCallFilter=setpriority" in render_drop_in(nice, system_paths(), service)) == (service == WORKER_SERVICE)
+    assert "SystemCallFilter" not in render_drop_in(settings("/srv/a"), system_paths(), service)

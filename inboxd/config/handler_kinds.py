@@ -1,0 +1,109 @@
+"""What handles an inbox's files: a Python function, or a command. The keys of each kind, and which of them is set."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from inboxd.config.tables import Section
+from inboxd.config.units import to_bytes, to_texts
+from inboxd.config.values import check_handler_name
+
+DEFAULT_HANDLER = "inboxd.handlers:describe"
+KINDS = ("handler", "command")
+"""The keys of which an inbox has one: each names what handles its files."""
+
+PLACEHOLDERS = ("attempt", "content_type", "id", "inbox", "name", "path", "relative_path", "sha256", "size", "stem", "suffix")
+"""The words that stand in braces in a command's arguments, for what differs from file to file."""
+
+_BRACES = re.compile(r"\{\{(\w+)\}\}|\{(\w+)\}")
+_SHELLS = ("ash", "bash", "dash", "fish", "ksh", "sh", "zsh")
+
+
+def check_command(command: tuple[str, ...]) -> tuple[str, ...]:
+    """Return a program and its arguments, or () for none. Raises ValueError."""
+    if not command:
+        return command
+    program, *arguments = command
+    if not arguments and len(program.split()) > 1:
+        raise ValueError(f"the program and each of its arguments are texts of their own: {json.dumps(program.split())}")
+    if not program.strip() or next(placeholders(program), None):
+        raise ValueError('the first text names the program, which is the same for each file: ["gzip", "--test", "{path}"]')
+    for argument in command:
+        if "\0" in argument:
+            raise ValueError("no argument of a program can hold a zero byte")
+        if unknown := [word for word in placeholders(argument) if word not in PLACEHOLDERS]:
+            known = ", ".join(f"{{{word}}}" for word in PLACEHOLDERS)
+            raise ValueError(f"{{{unknown[0]}}} is no placeholder; there are {known}; for braces, write {{{{{unknown[0]}}}}}")
+    if next(placeholders(_shell_script(command)), None):
+        raise ValueError(
+            "a shell would run parts of a file's name as commands: write $1 in the script, and the placeholder after it: "
+            '["sh", "-c", "wc -l < \\"$1\\"", "sh", "{path}"]'
+        )
+    return command
+
+
+def _shell_script(command: Sequence[str]) -> str:
+    """Return the script that a shell is to run, "" if the program is no shell, or reads a file."""
+    if command[0].rpartition("/")[2] not in _SHELLS:
+        return ""
+    options = [number for number, argument in enumerate(command) if re.fullmatch(r"-[a-z]*c", argument)]
+    return command[options[0] + 1] if options and len(command) > options[0] + 1 else ""
+
+
+def placeholders(text: str) -> Iterator[str]:
+    """Yield the words in single braces."""
+    return (single for _, single in _BRACES.findall(text) if single)
+
+
+def fill_in(text: str, value_of: Callable[[str], str]) -> str:
+    """Return a text with the value of each placeholder, and single braces for double ones."""
+    return _BRACES.sub(lambda match: f"{{{match[1]}}}" if match[1] else value_of(match[2]), text)
+
+
+def check_variables(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of environment variables, or ``NAME=value``. Raises ValueError."""
+    for text in names:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*(=[^\0]*)?", text):
+            raise ValueError(
+                'a variable is a name, whose value is passed on, or a name with its value: ["HOME", "LANG=C.UTF-8"]'
+            )
+    return names
+
+
+ExitCodes = tuple[Annotated[int, Field(ge=0, le=255)], ...]
+
+
+class HandlerKeys(Section):
+    """What handles the files: one of ``handler`` and ``command``, and how the command is run."""
+
+    handler: Annotated[str, AfterValidator(check_handler_name)] = DEFAULT_HANDLER
+    command: Annotated[tuple[str, ...], BeforeValidator(to_texts), AfterValidator(check_command)] = ()
+    stdin: Literal["none", "file"] = "none"
+    env: Annotated[tuple[str, ...], BeforeValidator(to_texts), AfterValidator(check_variables)] = ()
+    ok_codes: ExitCodes = (0,)
+    reject_codes: ExitCodes = (65,)
+    nice: Annotated[int, Field(ge=0, le=19)] = 0
+    memory_max: Annotated[int, BeforeValidator(to_bytes), Field(ge=0)] = 0
+
+    @property
+    def handled_by(self) -> str:
+        """What handles the files: "invoices:book", "command ocrmypdf"."""
+        return f"command {self.command[0]}" if self.command else self.handler
+
+    @model_validator(mode="after")
+    def _check_kinds(self) -> Self:
+        if self.command and "handler" in self.model_fields_set:
+            raise ValueError("has both handler and command: one of them handles the files; remove the other")
+        if both := set(self.ok_codes) & set(self.reject_codes):
+            raise ValueError(f"ok_codes and reject_codes both have {min(both)}: an exit code has one meaning")
+        return self
+
+
+def without_other_kinds(defaults: dict[str, object], own: dict[str, object]) -> dict[str, object]:
+    """Return the keys of ``[defaults]`` for an inbox with these keys: its own kind of handler replaces the defaults'."""
+    if any(kind in own for kind in KINDS):
+        return {key: value for key, value in defaults.items() if key not in KINDS}
+    return defaults
