@@ -2,15 +2,22 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from typing import Any
 
 BROWSER = (
     "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
     "--no-first-run", "--remote-debugging-pipe",
 )  # fmt: skip
+
+
+ANSWER_SECONDS = 60.0
+"""How long the browser may say nothing. At its start it sometimes never answers, and is then started again."""
+STARTS_MAX = 3
 
 
 class DevTools:
@@ -33,6 +40,8 @@ class DevTools:
         os.close(replies)
         self._buffer = b""
         self._last_id = 0
+        self._unread: list[dict[str, Any]] = []
+        """Messages that came while another one was waited for: a small file is downloaded before its command is answered."""
 
     def send(self, method: str, *, session: str | None = None, **parameters: object) -> dict[str, Any]:
         """Send a command and return its result. Raises RuntimeError if the browser refuses it."""
@@ -45,27 +54,56 @@ class DevTools:
         return reply["result"]
 
     def wait_for(self, is_wanted: Any) -> dict[str, Any]:  # noqa: ANN401
-        """Return the next message that is wanted. Raises EOFError if the browser ends."""
-        while True:
-            while b"\0" not in self._buffer:
-                chunk = os.read(self._replies, 1 << 16)
-                if not chunk:
-                    raise EOFError("the browser ended")
-                self._buffer += chunk
-            first, _, self._buffer = self._buffer.partition(b"\0")
-            message = json.loads(first)
+        """Return the first unread message that is wanted. Raises EOFError if the browser ends."""
+        for number, message in enumerate(self._unread):
             if is_wanted(message):
-                return message
+                return self._unread.pop(number)
+        while not is_wanted(message := self._receive()):
+            self._unread.append(message)
+        return message
+
+    def _receive(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            if not select.select([self._replies], [], [], ANSWER_SECONDS)[0]:
+                raise TimeoutError(f"the browser said nothing for {ANSWER_SECONDS} s after command {self._last_id}")
+            chunk = os.read(self._replies, 1 << 16)
+            if not chunk:
+                raise EOFError("the browser ended")
+            self._buffer += chunk
+        first, _, self._buffer = self._buffer.partition(b"\0")
+        message: dict[str, Any] = json.loads(first)
+        return message
+
+
+    def close(self) -> None:
+        """End the browser."""
+        self.process.kill()
+        self.process.wait()
+        os.close(self._commands)
+        os.close(self._replies)
+
+
+def start_browser(profile: str, folder: str) -> tuple[DevTools, str]:
+    """Start a browser that downloads into a folder; return it and the session of an empty page."""
+    for start in range(1, STARTS_MAX + 1):
+        browser = DevTools(profile)
+        try:
+            browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=folder, eventsEnabled=True)
+            target = browser.send("Target.createTarget", url="about:blank")["targetId"]
+            return browser, browser.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        except TimeoutError as error:
+            browser.close()
+            if start == STARTS_MAX:
+                raise
+            sys.stderr.write(f"{error}: it is started again\n")
+    raise AssertionError
 
 
 def download(url: str, folder: str) -> None:
     """Download a file; return when the browser says that it is complete. Raises RuntimeError if it was canceled."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser = DevTools(profile)
+        browser, session = start_browser(profile, folder)
         try:
-            browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=folder, eventsEnabled=True)
-            target = browser.send("Target.createTarget", url="about:blank")["targetId"]
-            session = browser.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
             browser.send("Page.navigate", session=session, url=url)
             states = ("completed", "canceled")
             ended = browser.wait_for(lambda message: message.get("params", {}).get("state") in states)
@@ -73,7 +111,9 @@ def download(url: str, folder: str) -> None:
                 raise RuntimeError("the download was canceled")
         finally:
             browser.process.terminate()
-            browser.process.wait()
+            with suppress(subprocess.TimeoutExpired):
+                browser.process.wait(ANSWER_SECONDS)
+            browser.close()
 
 
 if __name__ == "__main__":
