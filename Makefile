@@ -165,8 +165,8 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 
 .PHONY: lock
 lock: $(VENV)/.installed-dev ## pin all packages, with hashes; ARGS=--upgrade takes the newest versions
-	$(COMPILE) $(ARGS) --extra embedded --extra notify --extra web --group build pyproject.toml -o requirements.txt
-	$(COMPILE) $(ARGS) --extra embedded --extra flower --extra notify --extra web --group build --group dev pyproject.toml -o requirements-dev.txt
+	$(COMPILE) $(ARGS) --extra embedded --extra notify --extra web --extra webhook --group build pyproject.toml -o requirements.txt
+	$(COMPILE) $(ARGS) --extra embedded --extra flower --extra notify --extra web --extra webhook --group build --group dev pyproject.toml -o requirements-dev.txt
 	$(COMPILE) $(ARGS) bench/requirements.in -o bench/requirements.txt
 	cd bench/peers/with_bullmq && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 

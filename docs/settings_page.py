@@ -25,7 +25,10 @@ KINDS = {
 """What a key's value is, by the function that reads it."""
 
 EXAMPLES = {
+    "authorization_file": '"/etc/inboxd/books-authorization"',
+    "ca_file": '"/etc/ssl/certs/our-ca.pem"',
     "command": '["gzip", "--test", "{path}"]',
+    "defaults.url": '"https://books.example.org/incoming"',
     "contact": '"Ms Lee, telephone 123"',
     "env": '["HOME", "OCR_LANGUAGE=deu"]',
     "exclude": '["draft-*", "old/*"]',
@@ -45,6 +48,7 @@ EXAMPLES = {
     "password_file": '"/etc/inboxd/web-password"',
     "reject_codes": "[65, 2]",
     "root": '"/srv/drop/invoices"',
+    "secret_file": '"/etc/inboxd/books-secret"',
     "state_dir": '"/var/lib/inboxd"',
     "temporary_names": '["*.busy", "!*.lock"]',
     "trusted_header": '"X-Remote-User"',
@@ -53,7 +57,7 @@ EXAMPLES = {
     "url": '"redis://:password@localhost/0"',
     "writable": '["/srv/archive"]',
 }
-"""Examples of keys whose type does not give one."""
+"""Examples of keys whose type does not give one; with its table, of a key that several tables have."""
 
 HEAD = """# Settings
 
@@ -100,7 +104,13 @@ def read_comments(text: str) -> Iterator[tuple[tuple[str, str], str]]:
 def section(title: str, table: str, fields: dict[str, FieldInfo], comments: dict[tuple[str, str], str]) -> str:
     """Return a heading, and a table with a row for each field."""
     rows = [
-        (f"`{name}`", cell(comments.get((table, name), "")), cell(describe(field)), default(field), f"`{example(name, field)}`")
+        (
+            f"`{name}`",
+            cell(comments.get((table, name), "")),
+            cell(describe(field)),
+            default(field),
+            f"`{example(table, name, field)}`",
+        )
         for name, field in fields.items()
     ]
     head = [f"## {title}", "", "| key | meaning | value | default | example |", "|---|---|---|---|---|"]
@@ -144,10 +154,10 @@ def limits(field: FieldInfo) -> Iterator[str]:
                 yield f"{word} {with_unit(value, _kind(field))}"
 
 
-def example(name: str, field: FieldInfo) -> str:
+def example(table: str, name: str, field: FieldInfo) -> str:
     """Return a valid value that is not the default, or is the default as people write it."""
-    if name in EXAMPLES:
-        return EXAMPLES[name]
+    if found := EXAMPLES.get(f"{table}.{name}") or EXAMPLES.get(name):
+        return found
     kind, default = _kind(field), field.default
     if kind:
         return f'"{with_unit(default, kind)}"' if isinstance(default, int | float) and default else ZERO_EXAMPLES[kind]

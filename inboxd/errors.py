@@ -34,6 +34,14 @@ class HandlerFailed(InboxdError):
     """A handler raised on its last attempt, or a command failed. The first argument is what it raised, or said, in one line."""
 
 
+class RetryLater(HandlerFailed):
+    """A program asks not to be called again for a time. The second argument is that time in seconds."""
+
+    def __init__(self, reason: str, seconds: float) -> None:
+        super().__init__(reason)
+        self.seconds = seconds
+
+
 class HandlerTimedOut(HandlerFailed):
     """A handler exceeded its time limit on its last attempt."""
 

@@ -102,16 +102,17 @@ def _to_finding(loc: tuple[str, ...], errors: list[ErrorDetails], source: str) -
         return Finding(f"{key} ({source})", "is missing", remedy)
     problem, remedy = _describe(first, key)
     other_words = [_describe(other, key)[1] for other in errors[1:] if other["type"] == "literal_error"]
-    is_hidden = loc[-1] in _SECRET_KEYS or isinstance(first["input"], dict)  # a whole table would hide what is wrong in it
-    shown = "" if is_hidden else f" = {_show(first['input'])}"
+    shown = "" if loc[-1] in _SECRET_KEYS else _show(first["input"])
     return Finding(f"{key}{shown} ({source})", problem, ", or ".join([remedy, *other_words]))
 
 
 def _show(value: object) -> str:
+    """Return a value as it stands after its key; "" for a whole table, and for a URL with what may be a password."""
     try:
-        return repr(str(value)[:200])
+        text = str(value)
     except ValueError:  # Python refuses to print it
-        return "a number of thousands of digits"
+        return " = a number of thousands of digits"
+    return "" if isinstance(value, dict) or ("://" in text and "@" in text) else f" = {text[:200]!r}"
 
 
 def _describe(details: ErrorDetails, key: str) -> tuple[str, str]:

@@ -1,19 +1,24 @@
-"""What handles an inbox's files: a Python function, or a command. The keys of each kind, and which of them is set."""
+"""What handles an inbox's files: a Python function, a command, or a URL. The keys of each kind, and which of them is set."""
 
+import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from inboxd.config.tables import Section
-from inboxd.config.units import to_bytes, to_texts
+from inboxd.config.units import expand_home_text, to_bytes, to_texts
 from inboxd.config.values import check_handler_name
 
 DEFAULT_HANDLER = "inboxd.handlers:describe"
-KINDS = ("handler", "command")
+KINDS = ("handler", "command", "url")
 """The keys of which an inbox has one: each names what handles its files."""
+
+FILES = ("authorization_file", "ca_file", "secret_file")
+"""The keys that name a file of a webhook's."""
 
 PLACEHOLDERS = ("attempt", "content_type", "id", "inbox", "name", "path", "relative_path", "sha256", "size", "stem", "suffix")
 """The words that stand in braces in a command's arguments, for what differs from file to file."""
@@ -73,11 +78,42 @@ def check_variables(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def check_url(value: str) -> str:
+    """Return the URL of a webhook, "" for none. Raises ValueError, which does not name what may be a password."""
+    if not value:
+        return value
+    if value.startswith(("redis:", "rediss:", "unix:")):
+        raise ValueError("the URL of Redis belongs into [redis]; here is the one that files are sent to")
+    try:
+        parts = urlsplit(value)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_usable = False
+    if not is_usable or re.search(r"[\s\x00-\x1f\x7f]", value):
+        raise ValueError("a URL begins with https:// (or http://) and a host, such as https://books.example.org/incoming")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "logs show URLs, so that none has a password: write the header Authorization's text into authorization_file"
+        )
+    if parts.fragment:
+        raise ValueError("what follows # is never sent: leave it out")
+    return value
+
+
+def is_on_this_host(url: str) -> bool:
+    """Return whether a URL leads to this host itself, so that nobody on the way can read or change what is sent."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 ExitCodes = tuple[Annotated[int, Field(ge=0, le=255)], ...]
 
 
 class HandlerKeys(Section):
-    """What handles the files: one of ``handler`` and ``command``, and how the command is run."""
+    """What handles the files: one of ``handler``, ``command`` and ``url``, and how it is called."""
 
     handler: Annotated[str, AfterValidator(check_handler_name)] = DEFAULT_HANDLER
     command: Annotated[tuple[str, ...], BeforeValidator(to_texts), AfterValidator(check_command)] = ()
@@ -87,16 +123,23 @@ class HandlerKeys(Section):
     reject_codes: ExitCodes = (65,)
     nice: Annotated[int, Field(ge=0, le=19)] = 0
     memory_max: Annotated[int, BeforeValidator(to_bytes), Field(ge=0)] = 0
+    url: Annotated[str, AfterValidator(check_url)] = ""
+    body: Literal["raw", "multipart"] = "raw"
+    secret_file: Annotated[str, AfterValidator(expand_home_text)] = ""
+    authorization_file: Annotated[str, AfterValidator(expand_home_text)] = ""
+    ca_file: Annotated[str, AfterValidator(expand_home_text)] = ""
 
     @property
     def handled_by(self) -> str:
-        """What handles the files: "invoices:book", "command ocrmypdf"."""
-        return f"command {self.command[0]}" if self.command else self.handler
+        """What handles the files: "invoices:book", "command ocrmypdf", or a URL without its query, which may hold a token."""
+        return f"command {self.command[0]}" if self.command else self.url.partition("?")[0] or self.handler
 
     @model_validator(mode="after")
     def _check_kinds(self) -> Self:
-        if self.command and "handler" in self.model_fields_set:
-            raise ValueError("has both handler and command: one of them handles the files; remove the other")
+        is_set = {"handler": "handler" in self.model_fields_set, "command": bool(self.command), "url": bool(self.url)}
+        given = [kind for kind in KINDS if is_set[kind]]
+        if len(given) > 1:
+            raise ValueError(f"has both {' and '.join(given[:2])}: one of them handles the files; remove the other")
         if both := set(self.ok_codes) & set(self.reject_codes):
             raise ValueError(f"ok_codes and reject_codes both have {min(both)}: an exit code has one meaning")
         return self

@@ -22,6 +22,8 @@ from pydantic_settings import (
 )
 
 from inboxd.config.findings import suggest, to_findings
+from inboxd.config.handler_kinds import FILES
+from inboxd.config.secret_files import CREDENTIALS_VARIABLE
 from inboxd.config.settings import Settings
 from inboxd.config.strict_modes import STRICT_MODES_VARIABLE, require_trusted
 from inboxd.config.tables import Log
@@ -30,8 +32,6 @@ from inboxd.errors import Finding, SettingsError
 
 SETTINGS_VARIABLE = "INBOXD_SETTINGS"
 ENVIRONMENT_PREFIX = "INBOXD_"
-CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
-"""systemd sets it to the folder of the files that LoadCredential= names; only this service can read them."""
 CREDENTIAL_NAME = "redis-url"
 LOG_PIPE_VARIABLE = "INBOXD_LOG_PIPE"
 """`inboxd up` sets it for its programs: device and inode of the pipe for their log lines."""
@@ -179,6 +179,7 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
                         "root": absolute(inbox.root),
                         "notes": notes_folder(inbox.notes),
                         "command": _absolute_program(inbox.command, absolute),
+                        **{key: _absolute_if_set(getattr(inbox, key), base) for key in FILES},
                     }
                 )
                 for name, inbox in settings.inbox.items()

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from inboxd.config.handler_import import append_settings_folder
-from inboxd.config.loading import CREDENTIAL_NAME, CREDENTIALS_VARIABLE, SETTINGS_VARIABLE, find_settings, load_settings
+from inboxd.config.loading import CREDENTIAL_NAME, SETTINGS_VARIABLE, find_settings, load_settings
+from inboxd.config.secret_files import CREDENTIALS_VARIABLE
 from inboxd.config.settings import Settings
 from inboxd.console.exit_codes import EXIT_ATTENTION
 from inboxd.errors import Finding, SettingsError

@@ -14,7 +14,7 @@ from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.config.handler_import import import_handler
 from inboxd.config.handler_kinds import HandlerKeys
-from inboxd.errors import HandlerFailed, RejectFile
+from inboxd.errors import HandlerFailed, RejectFile, RetryLater
 from inboxd.handling.command import CommandHandler
 from inboxd.logs.text import escape, mask_passwords, shorten
 from inboxd.messaging.inbox_file import InboxFile
@@ -41,7 +41,7 @@ class HandlerCall:
 
     ``reason`` goes into the error note, unless DONE; then ``result`` is what the handler returned, if msgpack can serialize it.
     ``error`` is what the handler raised, and ``timed_out`` whether the time limit was exceeded. ``discarded`` is the type of a
-    result that is not kept.
+    result that is not kept. ``retry_after`` is how many seconds the program has asked not to be called again.
     """
 
     verdict: Verdict
@@ -51,6 +51,7 @@ class HandlerCall:
     error: BaseException | None = None
     timed_out: bool = False
     discarded: str | None = None
+    retry_after: float = 0.0
 
 
 def load_handler(keys: HandlerKeys) -> Handler:
@@ -58,6 +59,10 @@ def load_handler(keys: HandlerKeys) -> Handler:
     if keys.command:
         return CommandHandler(keys)
     try:
+        if keys.url:
+            from inboxd.handling.webhook import WebhookHandler  # noqa: PLC0415 - needs the extra inboxd[webhook]
+
+            return WebhookHandler(keys)
         return import_handler(keys.handler)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a user's module may raise anything
         return _raising(error)
@@ -82,7 +87,8 @@ def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, start_tim
         reason = _message_of(rejection) or "the handler rejected the file without a reason"
         return HandlerCall(Verdict.REJECTED, time.monotonic() - start_time, reason)
     except HandlerFailed as failure:  # a program's failure, which no traceback explains
-        return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - start_time, _message_of(failure))
+        wait = failure.seconds if isinstance(failure, RetryLater) else 0.0
+        return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - start_time, _message_of(failure), retry_after=wait)
     except BaseException as error:
         if isinstance(error, SystemExit) and error.code == POOL_STOP_EXIT_CODE and terminate_handler_fired():
             raise

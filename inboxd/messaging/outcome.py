@@ -30,7 +30,7 @@ class FileOutcome:
     """One file's path below inbox/, its verdict, the reason of a rejection or an exception, and the handler's return value.
 
     ``version`` is that of the claimed file when it was packed; None if unknown. ``kind`` is that of the failure; None: the
-    verdict says it.
+    verdict says it. ``retry_after``, in seconds, is for the worker alone, and not sent.
     """
 
     path: bytes
@@ -39,6 +39,7 @@ class FileOutcome:
     result: Any = None
     version: PackedVersion | None = None
     kind: FailureKind | None = None
+    retry_after: float = 0.0
 
     @property
     def failure(self) -> Failure:

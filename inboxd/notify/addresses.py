@@ -8,12 +8,12 @@ from pathlib import PurePath
 from urllib.parse import unquote
 
 from inboxd.config.rules import Inbox
+from inboxd.config.secret_files import CREDENTIALS_VARIABLE
 from inboxd.config.settings import Settings
 from inboxd.fs.syscalls import Disk
 from inboxd.logs.text import escape
 
 CREDENTIAL_NAME = "notify-urls"
-CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 
 _HOST_SCHEMES = frozenset(
     {

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePath
 
-from inboxd.config.handler_import import UnusableHandlerError, find_shadowed, import_handler
 from inboxd.config.rules import Inbox
 from inboxd.config.settings import Settings
 from inboxd.errors import Finding, FolderUnavailable, SettingsError
@@ -16,7 +15,7 @@ from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.mounts import find_mount
 from inboxd.fs.rename import move
 from inboxd.fs.syscalls import Disk, closing
-from inboxd.service.command_checks import check_command
+from inboxd.service.handler_checks import check_handler
 from inboxd.service.note_checks import check_notes
 from inboxd.service.visibility import check_visibility
 from inboxd.spool.layout import CLAIMED, CLAIMED_MODE, DONE, FAILED, FOLDER_NAMES, INBOX, Folders, open_folders
@@ -70,7 +69,7 @@ def find_problems(
         if folders:
             findings.extend(_check_in_time(disk, inbox))
         if handlers:
-            findings.extend(check_command(inbox) if inbox.command else _check_handler(inbox))
+            findings.extend(check_handler(inbox))
     return findings
 
 
@@ -191,16 +190,3 @@ def _check_renames(disk: Disk, inbox: Inbox, folders: Folders) -> list[Finding]:
             remedy = "free space on its file system"
         return [_folder_finding(inbox, inbox.root / name.decode(), error, remedy)]
     return []
-
-
-def _check_handler(inbox: Inbox) -> Iterator[Finding]:
-    key = f"inbox.{inbox.name}.handler = {inbox.handler!r}"
-    try:
-        import_handler(inbox.handler)
-    except UnusableHandlerError as error:
-        yield Finding(key, str(error).removeprefix(f"{inbox.handler} "), "name a function that takes one InboxFile")
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a user's module may raise anything
-        yield Finding(key, f"can't be imported: {type(error).__name__}: {error}", "install or correct the module, or its name")
-    if found := find_shadowed(inbox.handler):
-        problem = f"{found.imported} is imported; it shadows {found.shadowed}"
-        yield Finding(key, problem, "rename one of the two modules", blocks=False)

@@ -58,7 +58,7 @@ class HandlerRuns:
             return FileOutcome(part.filename, Verdict.REQUEUE)  # earlier files used up the parcel's time
         self._log_call(part, call)
         kind = FailureKind.TIME_LIMIT if call.timed_out else None
-        return FileOutcome(part.filename, call.verdict, call.reason, call.result, part.version, kind)
+        return FileOutcome(part.filename, call.verdict, call.reason, call.result, part.version, kind, call.retry_after)
 
     def _call(self, part: FilePart) -> HandlerCall | None:
         """Call the handler with one file; return None if the file is missing. A file that can't be opened is retried, too."""

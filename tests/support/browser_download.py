@@ -74,7 +74,6 @@ class DevTools:
         message: dict[str, Any] = json.loads(first)
         return message
 
-
     def close(self) -> None:
         """End the browser."""
         self.process.kill()

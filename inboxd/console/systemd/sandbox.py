@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from inboxd.config.handler_kinds import is_on_this_host
+from inboxd.config.rules import Inbox
+from inboxd.config.secret_files import authorization_credential, secret_credential
 from inboxd.config.settings import Settings
 from inboxd.console.systemd.install_paths import SANDBOXED_SERVICES, WORKER_SERVICE, InstallPaths
 from inboxd.errors import Finding
@@ -68,11 +71,35 @@ def render_drop_in(settings: Settings, places: InstallPaths, service: str) -> st
             ]
         lines += ["# One entry for each root: each entry is a mount, and files can't be renamed between mounts."]
         lines += [f'ReadWritePaths="-{_escape_percent(root)}"' for root in roots]
-        if service == WORKER_SERVICE and any(inbox.command and inbox.nice for inbox in settings.inbox.values()):
-            lines += ["# The priority of commands may be lowered (nice).", "SystemCallFilter=setpriority"]
+        if service == WORKER_SERVICE:
+            lines += _allow_handlers(settings.inbox.values())
         lines += ["# What was dropped there can't be executed."]
         lines += [f'NoExecPaths="-{_escape_percent(root)}"' for root in roots]
     return "\n".join([*lines, ""])
+
+
+def _allow_handlers(inboxes: Iterable[Inbox]) -> Iterator[str]:
+    """Yield what the worker needs for the commands and URLs of its inboxes."""
+    if any(inbox.command and inbox.nice for inbox in inboxes):
+        yield "# The priority of commands may be lowered (nice)."
+        yield "SystemCallFilter=setpriority"
+    if any(inbox.url and not is_on_this_host(inbox.url) for inbox in inboxes):
+        yield "# Files are sent to a URL of another host. To allow less: systemctl edit inboxd-worker."
+        yield "IPAddressAllow=any"
+    secrets = {
+        name: path
+        for inbox in inboxes
+        if inbox.url
+        for name, path in (
+            (secret_credential(inbox.name), inbox.secret_file),
+            (authorization_credential(inbox.name), inbox.authorization_file),
+        )
+        if path
+    }
+    if secrets:
+        yield "# Root reads these files; no other process of the service's user can. The worker starts without them, too."
+        yield from (f"LoadCredential={name}:{_escape_percent(path)}" for name, path in secrets.items())
+        yield from (f"SetCredential={name}:\\n" for name in secrets)
 
 
 def find_unusable_roots(settings: Settings, places: InstallPaths) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from inboxd.config.handler_kinds import DEFAULT_HANDLER, PLACEHOLDERS
+from inboxd.config.handler_kinds import DEFAULT_HANDLER, PLACEHOLDERS, is_on_this_host
 from inboxd.config.loading import load_settings
 from inboxd.config.rules import Inbox
 from inboxd.errors import Finding, SettingsError
@@ -113,3 +113,52 @@ def test_a_program_with_a_relative_path_is_looked_for_beside_the_settings(file: 
 @pytest.mark.parametrize("name", ["1A", "A-B", "=x", "A B", ""])
 def test_what_is_no_variables_name_is_refused(name: str, file: Path) -> None:
     assert "a variable is a name" in refusal(file, f'env = ["{name}"]').problem
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("books.example.org", "a URL begins with https://"),
+        ("ftp://books.example.org/", "a URL begins with https://"),
+        ("https://", "a URL begins with https://"),
+        ("https://host:99999/", "a URL begins with https://"),
+        ("https://host/a b", "a URL begins with https://"),
+        ("https://[::1/", "a URL begins with https://"),
+        ("redis://host/0", "the URL of Redis belongs into [redis]"),
+        ("https://me:hidden@host/", "logs show URLs, so that none has a password"),
+        ("https://host/#part", "what follows # is never sent"),
+    ],
+)
+def test_a_url_that_can_not_be_called_is_refused(url: str, problem: str, file: Path) -> None:
+    finding = refusal(file, f'url = "{url}"')
+
+    assert finding.problem.startswith(problem)
+
+
+def test_a_password_in_a_url_is_not_shown(file: Path) -> None:
+    assert "hidden" not in str(refusal(file, 'url = "https://me:hidden@host/"'))
+
+
+def test_a_url_is_shown_without_its_query(file: Path) -> None:
+    assert load(file, 'url = "https://host/in?token=hidden"').handled_by == "https://host/in"
+
+
+@pytest.mark.parametrize(
+    ("url", "is_own"),
+    [
+        ("http://localhost:8000/", True), ("http://127.0.0.9/", True), ("https://[::1]/", True),
+        ("http://localhost.evil.org/", False), ("https://10.0.0.1/", False), ("https://books.example.org/", False),
+    ],
+)  # fmt: skip
+def test_only_loopback_addresses_are_on_this_host(url: str, is_own: bool) -> None:
+    assert is_on_this_host(url) == is_own
+
+
+def test_files_of_a_webhook_are_relative_to_the_settings(file: Path) -> None:
+    inbox = load(file, 'url = "https://host/"\nsecret_file = "secret"\nca_file = "~/ca.pem"')
+
+    assert (inbox.secret_file, inbox.ca_file, inbox.authorization_file) == (
+        str(file.parent / "secret"),
+        str(Path.home() / "ca.pem"),
+        "",
+    )

@@ -464,7 +464,7 @@ def test_an_invalid_credential_is_a_finding_without_its_text(
     ("text", "key", "where"),
     [
         ('concurrency = 4\n[inbox.drop]\nroot = "a"\n', "concurrency", "[work]"),
-        ('[inbox.drop]\nroot = "a"\nurl = "redis://h"\n', "inbox.drop.url", "[redis]"),
+        ('[inbox.drop]\nroot = "a"\nnamespace = "b"\n', "inbox.drop.namespace", "[redis]"),
         ('[redis]\nhost = "h"\n[inbox.drop]\nroot = "a"\n', "redis.host", "the top of the file"),
         ('settle_seconds = 1\n[inbox.drop]\nroot = "a"\n', "settle_seconds", "[defaults]"),
         ('[defaults]\nroot = "b"\n[inbox.drop]\nroot = "a"\n', "defaults.root", "[inbox.NAME]"),

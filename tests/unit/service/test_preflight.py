@@ -331,6 +331,34 @@ def test_a_program_that_others_can_change_is_a_finding(tmp_path: Path) -> None:
     assert any(finding.where == str(program) and "everybody can write to it" in finding.problem for finding in findings)
 
 
+def test_a_url_needs_usable_secrets_and_certificates(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    rules = {
+        "secret_file": str(tmp_path / "none"),
+        "authorization_file": str(tmp_path / "none"),
+        "ca_file": str(tmp_path / "ca.pem"),
+    }
+
+    findings = find_problems(settings(create_inbox(tmp_path / "drop"), url="https://books.example.org/", **rules))
+
+    assert [finding.where for finding in findings] == [
+        f"{tmp_path}/none",
+        f"{tmp_path}/none",
+        f"inbox.drop0.ca_file, {tmp_path}/ca.pem",
+    ]
+    assert all(finding.blocks for finding in findings)
+
+
+def test_a_url_without_encryption_is_a_note_unless_it_is_on_this_host(tmp_path: Path) -> None:
+    root = create_inbox(tmp_path)
+
+    finding = single(find_problems(settings(root, url="http://books.example.org/")))
+
+    assert "whoever is on the way can read and change the files" in finding.problem
+    assert not finding.blocks
+    assert find_problems(settings(root, url="http://localhost:8000/")) == []
+
+
 def test_without_handler_checks_no_handler_is_imported(tmp_path: Path) -> None:
     root = create_inbox(tmp_path)
 

@@ -166,3 +166,16 @@ def test_only_the_worker_with_a_nice_command_may_lower_priorities(service: str) 
 
     assert ("SystemCallFilter=setpriority" in render_drop_in(nice, system_paths(), service)) == (service == WORKER_SERVICE)
     assert "SystemCallFilter" not in render_drop_in(settings("/srv/a"), system_paths(), service)
+
+
+def test_a_url_of_another_host_opens_the_network_to_the_worker_and_its_secrets_are_credentials() -> None:
+    rules = {"root": "/srv/a", "url": "https://books.example.org/", "secret_file": "/etc/inboxd/100%"}
+    remote, local = (Settings(inbox={"a": {**rules, "url": url}}) for url in (rules["url"], "http://localhost/"))
+
+    worker = render_drop_in(remote, system_paths(), WORKER_SERVICE)
+    others = [render_drop_in(remote, system_paths(), service) for service in SANDBOXED_SERVICES if service != WORKER_SERVICE]
+    others.append(render_drop_in(local, system_paths(), WORKER_SERVICE).partition("LoadCredential")[0])
+
+    assert "\nIPAddressAllow=any\n" in worker
+    assert "\nLoadCredential=a.secret:/etc/inboxd/100%%\nSetCredential=a.secret:\\n\n" in worker
+    assert not any("IPAddressAllow" in text or "Credential" in text for text in others)

@@ -1,0 +1,74 @@
+"""Checks what handles an inbox's files before a start: a function can be imported, a program is there, secrets can be read."""
+
+import importlib.util
+import shutil
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+from inboxd.config.handler_import import UnusableHandlerError, find_shadowed, import_handler
+from inboxd.config.handler_kinds import is_on_this_host
+from inboxd.config.rules import Inbox
+from inboxd.config.secret_files import authorization_credential, read_secret, read_signing_key, secret_credential
+from inboxd.config.strict_modes import find_untrusted
+from inboxd.errors import Finding, SettingsError
+
+
+def check_handler(inbox: Inbox) -> Iterator[Finding]:
+    """Yield findings about the handler, command or URL of an inbox. Nothing is called."""
+    if inbox.command:
+        yield from _check_command(inbox)
+    elif inbox.url:
+        yield from _check_url(inbox)
+    else:
+        yield from _check_function(inbox)
+
+
+def _check_function(inbox: Inbox) -> Iterator[Finding]:
+    key = f"inbox.{inbox.name}.handler = {inbox.handler!r}"
+    try:
+        import_handler(inbox.handler)
+    except UnusableHandlerError as error:
+        yield Finding(key, str(error).removeprefix(f"{inbox.handler} "), "name a function that takes one InboxFile")
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a user's module may raise anything
+        yield Finding(key, f"can't be imported: {type(error).__name__}: {error}", "install or correct the module, or its name")
+    if found := find_shadowed(inbox.handler):
+        problem = f"{found.imported} is imported; it shadows {found.shadowed}"
+        yield Finding(key, problem, "rename one of the two modules", blocks=False)
+
+
+def _check_command(inbox: Inbox) -> Iterator[Finding]:
+    """Yield a finding for a program that can't be run, or that others can change."""
+    program = inbox.command[0]
+    search_path = next((text.removeprefix("PATH=") for text in inbox.env if text.startswith("PATH=")), None)
+    found = shutil.which(program, path=search_path)
+    if found is None:
+        where = f"inbox.{inbox.name}.command, {program}"
+        yield Finding(where, "is not found, or not executable", "install the program, or write its whole path")
+        return
+    yield from find_untrusted(Path(found))
+
+
+def _check_url(inbox: Inbox) -> Iterator[Finding]:
+    """Yield findings for secrets and certificates that can't be used, and a note if anybody on the way can read the files."""
+    where = f"inbox.{inbox.name}.url"
+    if importlib.util.find_spec("urllib3") is None:
+        yield Finding(where, "needs a package that is not installed", "pip install 'inboxd[webhook]'")
+    if inbox.url.startswith("http:") and not is_on_this_host(inbox.url):
+        problem = "is not encrypted: whoever is on the way can read and change the files"
+        yield Finding(where, problem, "use https://", blocks=False)
+    for path, credential, read in (
+        (inbox.secret_file, secret_credential(inbox.name), read_signing_key),
+        (inbox.authorization_file, authorization_credential(inbox.name), read_secret),
+    ):
+        try:
+            if path:
+                read(path, credential)
+        except SettingsError as error:
+            yield from error.findings
+    if inbox.ca_file:
+        try:
+            ssl.create_default_context(cafile=inbox.ca_file)
+        except OSError as error:
+            problem = f"can't be used: {error.strerror or error}"
+            yield Finding(f"inbox.{inbox.name}.ca_file, {inbox.ca_file}", problem, "name a file with certificates in PEM")
