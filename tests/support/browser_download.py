@@ -6,17 +6,18 @@ import select
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from typing import Any
 
 BROWSER = (
-    "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
-    "--no-first-run", "--remote-debugging-pipe",
+    "chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+    "--remote-debugging-pipe",
+    # nothing of the machine that may make it wait: no keyring (by D-Bus), no proxy, no updates, no HTTPS in place of HTTP
+    "--password-store=basic", "--no-proxy-server", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--disable-extensions", "--disable-default-apps", "--disable-features=HttpsUpgrades,OptimizationHints",
 )  # fmt: skip
 
-
 ANSWER_SECONDS = 60.0
-"""How long the browser may say nothing. At its start it sometimes never answers, and is then started again."""
+"""How long the browser may say nothing. Sometimes it never answers, and is then started again."""
 STARTS_MAX = 3
 
 
@@ -76,43 +77,42 @@ class DevTools:
 
     def close(self) -> None:
         """End the browser."""
-        self.process.kill()
-        self.process.wait()
+        self.process.terminate()
+        try:
+            self.process.wait(ANSWER_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         os.close(self._commands)
         os.close(self._replies)
 
 
-def start_browser(profile: str, folder: str) -> tuple[DevTools, str]:
-    """Start a browser that downloads into a folder; return it and the session of an empty page."""
-    for start in range(1, STARTS_MAX + 1):
-        browser = DevTools(profile)
-        try:
-            browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=folder, eventsEnabled=True)
-            target = browser.send("Target.createTarget", url="about:blank")["targetId"]
-            return browser, browser.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        except TimeoutError as error:
-            browser.close()
-            if start == STARTS_MAX:
-                raise
-            sys.stderr.write(f"{error}: it is started again\n")
-    raise AssertionError
-
-
 def download(url: str, folder: str) -> None:
     """Download a file; return when the browser says that it is complete. Raises RuntimeError if it was canceled."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser, session = start_browser(profile, folder)
-        try:
-            browser.send("Page.navigate", session=session, url=url)
-            states = ("completed", "canceled")
-            ended = browser.wait_for(lambda message: message.get("params", {}).get("state") in states)
-            if ended["params"]["state"] != "completed":
-                raise RuntimeError("the download was canceled")
-        finally:
-            browser.process.terminate()
-            with suppress(subprocess.TimeoutExpired):
-                browser.process.wait(ANSWER_SECONDS)
-            browser.close()
+    for start in range(1, STARTS_MAX + 1):
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+            browser = DevTools(profile)
+            try:
+                _download(browser, url, folder)
+            except TimeoutError as error:
+                if start == STARTS_MAX:
+                    raise
+                sys.stderr.write(f"{error}: it is started again\n")
+            else:
+                return
+            finally:
+                browser.close()
+
+
+def _download(browser: DevTools, url: str, folder: str) -> None:
+    browser.send("Browser.setDownloadBehavior", behavior="allow", downloadPath=folder, eventsEnabled=True)
+    target = browser.send("Target.createTarget", url="about:blank")["targetId"]
+    session = browser.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+    browser.send("Page.navigate", session=session, url=url)
+    states = ("completed", "canceled")
+    ended = browser.wait_for(lambda message: message.get("params", {}).get("state") in states)
+    if ended["params"]["state"] != "completed":
+        raise RuntimeError("the download was canceled")
 
 
 if __name__ == "__main__":
