@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -234,26 +235,35 @@ def _name_without_number(name: str) -> str:
 
 
 @pytest.fixture
-def uploads(tmp_path: Path) -> Iterator[tuple[Uploads, Stand]]:
+def public_folder() -> Iterator[Path]:
+    """Return a folder that the servers' users can reach: each start of pytest closes the parents of tmp_path."""
+    with tempfile.TemporaryDirectory(prefix="inboxd-clients-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def uploads(public_folder: Path) -> Iterator[tuple[Uploads, Stand]]:
     """Run a stand at the default settings, and servers that write into its inbox."""
     defaults = {"settle_seconds": 2.0, "empty_file_seconds": 10.0, "empty_folder_seconds": 600.0, "poll_seconds": 1.0}
-    stand_folder = tmp_path / "stand"
+    stand_folder = public_folder / "stand"
     stand_folder.mkdir()
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.owner() == "root" and str(folder).startswith("/tmp/"):
-            folder.chmod(0o755)
     with Stand(stand_folder, {"drop": defaults}) as stand:
         inbox = stand.path("inbox")
         for folder in (stand_folder, inbox.parent.parent, inbox.parent):
             folder.chmod(0o755)
         inbox.chmod(0o777)
-        offered, servers_folder, shm = tmp_path / "offered", tmp_path / "servers", Path("/dev/shm") / f"clients-{os.getpid()}"
+        offered, servers_folder, shm = (
+            public_folder / "offered",
+            public_folder / "servers",
+            Path("/dev/shm") / f"clients-{os.getpid()}",
+        )
         for folder in (offered, servers_folder, shm):
             folder.mkdir()
         stand.start()
         try:
             with running_servers(servers_folder, inbox, offered) as servers:
-                yield Uploads(servers, tmp_path / "sources", shm), stand
+                yield Uploads(servers, public_folder / "sources", shm), stand
         finally:
             shutil.rmtree(shm)
 
