@@ -20,7 +20,9 @@ KINDS = ("handler", "command", "url")
 FILES = ("authorization_file", "ca_file", "secret_file")
 """The keys that name a file of a webhook's."""
 
-PLACEHOLDERS = ("attempt", "content_type", "id", "inbox", "name", "path", "relative_path", "sha256", "size", "stem", "suffix")
+PLACEHOLDERS = (
+    "attempt", "content_type", "id", "inbox", "name", "outputs", "path", "relative_path", "sha256", "size", "stem", "suffix",
+)  # fmt: skip
 """The words that stand in braces in a command's arguments, for what differs from file to file."""
 
 _BRACES = re.compile(r"\{\{(\w+)\}\}|\{(\w+)\}")

@@ -27,7 +27,10 @@ class CommandHandler:
         """Run the command; return its exit code. Raises RejectFile, or HandlerFailed."""
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="inboxd-", ignore_cleanup_errors=True)))
-            argv = build_argv(self._keys.command, file)
+            try:
+                argv = build_argv(self._keys.command, file)
+            except OSError as error:
+                raise HandlerFailed(f"{self._program} can't be started: {error.strerror}") from None
             stdin = stack.enter_context(Path(local_path(file)).open("rb")) if self._keys.stdin == "file" else None
             environment = build_environment(self._keys.env, file, os.environ)
             surroundings = Surroundings(folder, environment, stdin, self._keys.nice, self._keys.memory_max)
@@ -75,6 +78,7 @@ def build_environment(env: tuple[str, ...], file: InboxFile, ours: Mapping[str, 
         "INBOXD_FILE_SHA256": file.sha256,
         "INBOXD_FILE_INBOX": file.inbox,
         "INBOXD_FILE_ATTEMPT": str(file.attempt),
+        **({"INBOXD_FILE_OUTPUTS": str(file.outputs_folder)} if file.can_have_outputs else {}),
     }
 
 
@@ -105,6 +109,7 @@ _PLACEHOLDERS: dict[str, Callable[[InboxFile], str]] = {
     "id": lambda file: file.id,
     "inbox": lambda file: file.inbox,
     "name": lambda file: file.filename,
+    "outputs": lambda file: str(file.outputs_folder),
     "path": local_path,
     "relative_path": lambda file: file.relative_path,
     "sha256": lambda file: file.sha256,

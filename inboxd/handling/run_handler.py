@@ -4,7 +4,8 @@ import asyncio
 import inspect
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -81,7 +82,7 @@ def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, start_tim
     ``start_time`` is when opening the file began, by the monotonic clock: reading counts as processing.
     """
     try:
-        with file.stream, file:  # the file removes its temporary copy
+        with file.stream, file, _closing_outputs(file):  # the file removes its temporary copy
             result = _call(handler, file)
     except RejectFile as rejection:
         reason = _message_of(rejection) or "the handler rejected the file without a reason"
@@ -96,6 +97,18 @@ def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, start_tim
     kept = _discard_unless_portable(result)
     discarded = type(result).__name__ if kept is None and result is not None else None
     return HandlerCall(Verdict.DONE, time.monotonic() - start_time, result=kept, discarded=discarded)
+
+
+@contextmanager
+def _closing_outputs(file: InboxFile) -> Iterator[None]:
+    """Have what the handler has made delivered, or remove it if it raises. Raises OSError if it can't be stored."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # they go with the parcel
+            file.close_outputs(is_done=False)
+        raise
+    file.close_outputs(is_done=True)
 
 
 def _call(handler: Handler, file: InboxFile) -> Any:  # noqa: ANN401 - whatever a handler returns

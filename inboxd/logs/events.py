@@ -14,6 +14,7 @@ FILE_EXPIRED = "file_expired"
 FILE_REQUEUED = "file_requeued"
 FILE_CHANGED = "file_changed"
 OUTPUT_FILED = "output_filed"
+OUTPUT_DELIVERED = "output_delivered"
 NOTE_TEXT_UNUSABLE = "note_text_unusable"
 # Parcels
 PARCEL_REPUBLISHED = "parcel_republished"

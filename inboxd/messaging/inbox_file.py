@@ -1,5 +1,6 @@
 """The file object that a handler gets, with the interface of a web framework's uploaded file."""
 
+import errno
 import hashlib
 import io
 import shutil
@@ -13,6 +14,7 @@ from inboxd.fs.owners import find_owner_name
 from inboxd.fs.syscalls import Disk, closing
 from inboxd.messaging.content_type import guess_content_type
 from inboxd.messaging.file_stream import file_id, open_stream
+from inboxd.messaging.output_run import Output, OutputRun, TemporaryRun
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.messaging.stream_reader import StreamReader
 from inboxd.messaging.temporary_copy import make_temporary_copy, remove_temporary_copy
@@ -55,9 +57,13 @@ class InboxFile(StreamReader):
     Reading raises ValueError after ``close``, and OSError if the disk fails.
     """
 
-    def __init__(self, part: FilePart, parcel: Parcel, stream: io.BufferedIOBase, folder: Path | None, attempt: int) -> None:
-        """``folder`` is the parcel's folder in claimed/, None on another host."""
+    def __init__(
+        self, part: FilePart, parcel: Parcel, stream: io.BufferedIOBase, folder: Path | None, attempt: int,
+        outputs: OutputRun | None = None,
+    ) -> None:  # fmt: skip
+        """``folder`` is the parcel's folder in claimed/, and ``outputs`` what is made of the file; None on another host."""
         super().__init__(stream)
+        self._outputs = outputs
         self.name = parcel.inbox
         self.raw_filename = part.filename.rpartition(b"/")[2]
         self.filename = self.raw_filename.decode("utf-8", "surrogateescape")
@@ -105,7 +111,7 @@ class InboxFile(StreamReader):
         headers |= {"sha256": sha256} if sha256 else {}
         headers |= {"owner": name} if name else {}
         part = FilePart(shown, guess_content_type(shown), stat.size, headers, None)
-        file = cls(part, Parcel(parcel, inbox, "", b"/", (part,)), stream, None, attempt)
+        file = cls(part, Parcel(parcel, inbox, "", b"/", (part,)), stream, None, attempt, TemporaryRun())
         file.path = real_path
         return file
 
@@ -219,6 +225,42 @@ class InboxFile(StreamReader):
             self._temporary_copy = make_temporary_copy(self.file, self.filename)
             self.seek(position)
         return str(self._temporary_copy)
+
+    @property
+    def can_have_outputs(self) -> bool:
+        """Whether outputs can be made of the file: not on a worker that does not see the folders."""
+        return self._outputs is not None
+
+    @property
+    def outputs_folder(self) -> Path:
+        """A folder for what the handler makes of the file: what is in it when it returns goes to out/, with the file to done/.
+
+        Raises OSError if there is no room for it, and on a worker that does not see the folders.
+        """
+        return self._outputs_run.folder
+
+    @property
+    def _outputs_run(self) -> OutputRun:
+        if self._outputs is None:
+            raise OSError(errno.EOPNOTSUPP, "a worker on another host can't deliver outputs: have one on the folders' host")
+        return self._outputs
+
+    def output(self, name: str) -> Output:
+        """Return a new open binary file, whose ``path`` others may use; it goes to out/ when the handler returns.
+
+        Whatever was made is removed if the handler raises. Raises ValueError for a name with "..", FileExistsError for one that
+        was used before, and OSError as ``outputs_folder``.
+        """
+        return self._outputs_run.open(name)
+
+    def close_outputs(self, *, is_done: bool) -> None:
+        """Have the outputs delivered, or removed; inboxd calls this after the handler. Raises OSError."""
+        if self._outputs is not None:
+            self._outputs.close()
+            if is_done:
+                self._outputs.commit()
+            else:
+                self._outputs.discard()
 
     def as_django(self) -> NamedInboxFile:
         """Return this file with Django's meaning of ``name``: the file's, not the form field's."""

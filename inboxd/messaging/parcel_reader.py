@@ -10,6 +10,7 @@ from inboxd.fs.folders import open_path, opened_path
 from inboxd.fs.syscalls import Disk, Fd, closing
 from inboxd.messaging.file_stream import open_stream
 from inboxd.messaging.inbox_file import InboxFile
+from inboxd.messaging.output_run import ParcelRun
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import CLAIMED, split_path
 
@@ -40,19 +41,27 @@ class ParcelReader:
         Raise FileNotFoundError if the file is missing in claimed/, TransientError if the inbox can't be reached from this host.
         """
         if part.stream is not None:
-            return InboxFile(part, self._parcel, io.BytesIO(part.stream), self._folder, self._attempt)
-        if self._folder_fd is None:
-            self._folder_fd = self._open_folder()
+            return self._make(part, io.BytesIO(part.stream))
         parts, name = split_path(part.filename)
-        with opened_path(self._disk, self._folder_fd, parts) as at:
+        with opened_path(self._disk, self._open_folder(), parts) as at:
             file = self._disk.open_file(at, name)
         stat, stream = open_stream(self._disk, file)
         if (stat.size, stat.mtime_ns / 1e9) != (part.content_length, part.headers.get("mtime")):
             # the file was written to after it was packed, so that its SHA-256 is outdated
             part = replace(part, headers={key: value for key, value in part.headers.items() if key != "sha256"})
-        return InboxFile(part, self._parcel, stream, self._folder, self._attempt)
+        return self._make(part, stream)
+
+    def _make(self, part: FilePart, stream: io.BufferedIOBase) -> InboxFile:
+        run = ParcelRun(self._disk, self._open_folder, self._folder, part.filename) if self._folder else None
+        return InboxFile(part, self._parcel, stream, self._folder, self._attempt, run)
 
     def _open_folder(self) -> Fd:
+        """Return the descriptor of the parcel's folder, open until the end. Raises TransientError, OSError."""
+        if self._folder_fd is None:
+            self._folder_fd = self._open_claimed()
+        return self._folder_fd
+
+    def _open_claimed(self) -> Fd:
         try:
             root = self._disk.open_root(self._root)
         except OSError as error:

@@ -16,6 +16,7 @@ from inboxd.fs.rename import move_into_new, move_to_free_name
 from inboxd.fs.syscalls import Disk, Fd, closing, is_same_file
 from inboxd.fs.walk import Entry, walk
 from inboxd.spool.layout import CLAIMED_MODE, FOLDER_MODE, Folders, is_parcel_id, split_path
+from inboxd.spool.outputs import OUTPUTS, discard_outputs
 
 MOVED_AWAY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """Errors for a path of which another process has moved or deleted a part."""
@@ -164,7 +165,7 @@ def list_files(disk: Disk, folders: Folders, parcel: str) -> list[bytes]:
 
 
 def _walk_parcel(disk: Disk, folders: Folders, parcel: str) -> Iterator[Entry]:
-    """Yield every entry in a parcel, each folder after its contents; nothing if there is no such parcel."""
+    """Yield every entry in a parcel but outputs, each folder after its contents; nothing if there is no such parcel."""
     try:
         parcel_folder = disk.open_folder(folders.claimed, parcel.encode())
     except OSError as error:
@@ -172,7 +173,9 @@ def _walk_parcel(disk: Disk, folders: Folders, parcel: str) -> Iterator[Entry]:
             return
         raise
     with closing(disk, parcel_folder):
-        yield from walk(disk, parcel_folder)
+        for entry in walk(disk, parcel_folder, lambda folder: folder.path != OUTPUTS):
+            if entry.path != OUTPUTS:
+                yield entry
 
 
 def open_folder_of(disk: Disk, folders: Folders, parcel: str, path: bytes) -> tuple[Fd, bytes]:
@@ -185,7 +188,8 @@ def open_folder_of(disk: Disk, folders: Folders, parcel: str, path: bytes) -> tu
 
 
 def split_off(disk: Disk, folders: Folders, parcel: str, path: bytes, new_parcel: str) -> bool:
-    """Move one file into a new parcel without a lease; return False if the file is missing."""
+    """Move one file into a new parcel without a lease, and without outputs; return False if the file is missing."""
+    discard_outputs(disk, folders, parcel, path)
     disk.mkdir(folders.claimed, new_parcel.encode(), CLAIMED_MODE)
     # If we die here: an empty parcel, which the next sweep removes; the file is in its old parcel.
     is_moved = False
@@ -229,8 +233,12 @@ def reclaim(disk: Disk, folders: Folders, filed: bytes, path: bytes, new_parcel:
 
 
 def release_file(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bool:
-    """Move a claimed file back to inbox/, under its own path or the next free name; return False if the file is missing."""
+    """Move a claimed file back to inbox/, under its own path or the next free name; return False if the file is missing.
+
+    Its outputs are removed.
+    """
     parts, _ = split_path(path)
+    discard_outputs(disk, folders, parcel, path)
     try:
         at, name = open_folder_of(disk, folders, parcel, path)
         with closing(disk, at):
@@ -248,7 +256,10 @@ def release_file(disk: Disk, folders: Folders, parcel: str, path: bytes) -> bool
 
 
 def remove_if_empty(disk: Disk, folders: Folders, parcel: str) -> bool:
-    """Remove a parcel's empty folders and temporary files, and the parcel itself; return False if a file is left in it."""
+    """Remove a parcel's empty folders and temporary files, and the parcel itself.
+
+    Return False if a file or an output is left in it.
+    """
     try:
         for entry in _walk_parcel(disk, folders, parcel):
             # If we die here: an empty folder (or an incomplete copy) in claimed/, which the next sweep removes.

@@ -15,6 +15,7 @@ from inboxd.fs.syscalls import Disk, Fd, Stat, closing
 from inboxd.spool.claims import MOVED_AWAY
 from inboxd.spool.error_note import NOTE_BYTES_MAX, is_note, note_name, signature
 from inboxd.spool.layout import DONE, FAILED, FOLDER_MODE, Folders, split_path
+from inboxd.spool.outputs import discard_outputs
 from inboxd.spool.packed_version import PackedVersion, raise_if_changed, raise_if_open
 
 NOTE_MODE = 0o666
@@ -68,12 +69,13 @@ def move_to_failed(disk: Disk, folders: Folders, parcel: str, path: bytes, note:
     """Move a claimed file to failed/, under its own path or the next free name, with its note next to it.
 
     The note is written first, so that failed/ never has a file without one. Returns the file's path below failed/, or None if
-    another process has filed it. Raises OSError, with the file still claimed.
+    another process has filed it. Raises OSError, with the file still claimed. Its outputs are removed.
     """
 
     def move_with_note(src_at: Fd, name: bytes, dst_at: Fd) -> bytes:
         return _move_with_note(disk, src_at, name, dst_at, note, signature(path, parcel))
 
+    discard_outputs(disk, folders, parcel, path)
     with _naming_folder(FAILED), FilingFolders(disk, folders, folders.failed) as target:
         return _file(disk, target, parcel, path, move_with_note, writes_note=True)
 

@@ -24,6 +24,7 @@ from inboxd.spool.failing import fail_file, file_failed_output
 from inboxd.spool.failure import Failure, FailureKind
 from inboxd.spool.filing import FilingFolders, is_filed, move_to_done, stat_claimed
 from inboxd.spool.layout import Folders, created_at
+from inboxd.spool.outputs import finish_outputs
 from inboxd.spool.packed_version import FileChanged, PackedVersion
 from inboxd.tasks.outcomes.republish import Republisher
 from inboxd.tasks.outcomes.stored_result import is_cancelled, is_killed_by_limit, stored_failure, stored_outcome
@@ -278,15 +279,26 @@ class OutcomeApplier:
 
         ``files`` are all files that were handed out: what else is left, a handler has made. Returns the lease's previous state.
         """
-        if not remove_if_empty(self._disk, self._folders, parcel) and files:
-            self._file_outputs(parcel, files, unreadable)
+        if not remove_if_empty(self._disk, self._folders, parcel):
+            if files:
+                self._file_leftovers(parcel, files, unreadable)
+            self.finish_outputs(parcel)
         # If we die here: a lease that expires, and perhaps a message whose files are missing.
         before = self._context.leases.mark_filed(parcel)
         self._write_counts()
         return before
 
-    def _file_outputs(self, parcel: str, files: Sequence[FileOutcome], unreadable: Collection[bytes]) -> None:
-        """Move what handlers left in a parcel to where its file is, without handling it."""
+    def finish_outputs(self, parcel: str) -> None:
+        """Deliver the outputs of a parcel's files that are filed. Raises OSError."""
+        for output in finish_outputs(self._disk, self._folders, parcel):
+            _log.info(
+                events.OUTPUT_DELIVERED, inbox=self._inbox.name, file=output.source, parcel=parcel, output=output.name,
+                filed=output.filed,
+            )  # fmt: skip
+        remove_if_empty(self._disk, self._folders, parcel)
+
+    def _file_leftovers(self, parcel: str, files: Sequence[FileOutcome], unreadable: Collection[bytes]) -> None:
+        """Move what handlers left beside their files to where these are, without handling it."""
         verdicts = {file.path: file.verdict for file in files}
         for path in list_files(self._disk, self._folders, parcel):
             if path in verdicts or path in unreadable:
@@ -296,7 +308,7 @@ class OutcomeApplier:
                 filed = move_to_done(self._disk, self._folders, parcel, path)
             else:
                 filed = file_failed_output(self._disk, self._folders, self._inbox, parcel, path, beside)
-            remedy = "the handler left it in claimed/: it should write its results elsewhere"
+            remedy = "the handler left it in claimed/: use file.output(), or write results elsewhere"
             _log.warning(
                 events.OUTPUT_FILED, inbox=self._inbox.name, file=path, parcel=parcel, beside=beside, filed=filed, remedy=remedy
             )

@@ -163,6 +163,7 @@ class Repair:
         if lease is not None and lease.state in (LeaseState.QUEUED, LeaseState.RUNNING):
             why = "the parcel is empty: unless a sweep has split it, another program moved or deleted its files"
             _log.warning(events.FILE_MISSING, inbox=self._inbox.name, parcel=parcel, why=why)
+        self._applier.finish_outputs(parcel)
         is_removed = remove_if_empty(self._context.disk, self._folders, parcel)
         self._context.leases.mark_filed(parcel)
         return is_removed

@@ -24,6 +24,10 @@ def render_trial(path: str, trial: Trial, inbox: Inbox, crashes_max: int) -> Ite
         yield from _render_output(trial.output.text, trial.output.bytes_left_out)
     if trial.verdict is Verdict.DONE:
         yield f"  result: {_render_result(trial)}"
+    for name, size in trial.outputs[:LINES_MAX]:
+        yield f"  output: {escape(shorten(name, RESULT_CHARS_MAX))}, {size} bytes"
+    if len(trial.outputs) > LINES_MAX:
+        yield f"  output: … {len(trial.outputs) - LINES_MAX} more"
     if trial.seconds is not None:
         yield f"  time:   {trial.seconds:.3f} s"
     if trial.left:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from inboxd.fs.syscalls import Disk
 from inboxd.intake.packing import Packed, build_parcel, pack
 from inboxd.messaging.outcome import Verdict
 from inboxd.spool.layout import CLAIMED, FOLDER_NAMES, new_parcel_id, open_folders
+from inboxd.spool.outputs import MARK, OUTPUTS
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Trial:
     """What a handler did with a file.
 
     ``verdict`` is None if the handler's process crashed, or ignored its time limit; ``reason`` then says how. ``left`` has the
-    names of further files that the handler has left beside its file.
+    names of further files that the handler has left beside its file, and ``outputs`` those that it has made, with their sizes.
     """
 
     verdict: Verdict | None
@@ -34,6 +35,7 @@ class Trial:
     is_changed: bool = False
     is_gone: bool = False
     left: tuple[str, ...] = ()
+    outputs: tuple[tuple[str, int], ...] = ()
 
 
 def try_file(inbox: Inbox, path: Path, folders: Sequence[str], limit_seconds: int) -> Trial:
@@ -53,8 +55,20 @@ def try_file(inbox: Inbox, path: Path, folders: Sequence[str], limit_seconds: in
         parcel = build_parcel(packed, parcel_id, inbox.model_copy(update={"root": root}), "")
         trial = _to_trial(run_child(inbox, folders, parcel, limit_seconds), limit_seconds)
         after = _version(copy)
-        left = tuple(sorted(str(other.relative_to(home)) for other in home.rglob("*") if other.is_file() and other != copy))
-        return replace(trial, is_changed=after not in (None, before), is_gone=after is None, left=left)
+        made = home / os.fsdecode(OUTPUTS)
+        others = [other for other in home.rglob("*") if other.is_file() and other != copy and made not in other.parents]
+        left = tuple(sorted(str(other.relative_to(home)) for other in others))
+        return replace(
+            trial, is_changed=after not in (None, before), is_gone=after is None, left=left, outputs=tuple(_list_outputs(made))
+        )
+
+
+def _list_outputs(made: Path) -> Iterator[tuple[str, int]]:
+    """Yield the name and size of each output of the only file that is committed, without our own mark."""
+    for run in made.glob("*"):
+        for output in sorted(run.rglob("*")):
+            if output.is_file() and not output.is_symlink() and output != run / os.fsdecode(MARK):
+                yield str(output.relative_to(run)), output.stat().st_size
 
 
 def _pack(inbox: Inbox, root: Path, parcel: str, path: Path) -> Packed:

@@ -74,6 +74,17 @@ def _sleep(_file: InboxFile, words: str) -> None:
     time.sleep(float(words))
 
 
+def _make_outputs(file: InboxFile, words: str) -> None:
+    """Make two outputs, and then do what the words say."""
+    with file.output(f"{file.filename}.txt") as first:
+        first.write(file.id.encode())
+    (file.outputs_folder / "pages").mkdir()
+    (file.outputs_folder / "pages" / f"{file.filename}.1").write_text(file.id)
+    command, _, rest = words.partition(" ")
+    if command in COMMANDS:
+        COMMANDS[command](file, rest)
+
+
 def _hold(_file: InboxFile, _words: str) -> None:
     """Wait until the file "release" is in the stand's folder."""
     while not (FOLDER / "release").exists():
@@ -229,6 +240,7 @@ COMMANDS: dict[str, Callable[[InboxFile, str], Any]] = {
     "raise_twice": _raise_twice,
     "sleep": _sleep,
     "hold": _hold,
+    "make": _make_outputs,
     "die": _die,
     "exit": _exit,
     "memory": _memory,

@@ -63,6 +63,9 @@ def test_the_table_of_attributes_names_only_what_an_inbox_file_has_and_all_of_it
     file = InboxFile.of(tmp_path / "a")
 
     inherited = {*dir(type(file).__mro__[1])}
-    methods = {"as_django", "as_starlette", "chunks", "multiple_chunks", "of", "open", "save", "temporary_file_path"}
+    methods = {
+        "as_django", "as_starlette", "chunks", "close_outputs", "multiple_chunks", "of", "open", "output", "save",
+        "temporary_file_path",
+    }  # fmt: skip
     public = {name for name in {*dir(file), *vars(file)} if not name.startswith("_")} - inherited - methods
     assert named | {"content_type_extra", "file"} == public | {"stream"}

@@ -15,7 +15,7 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from support.waiting import eventually
 
-from inboxd.config.handler_kinds import HandlerKeys
+from inboxd.config.handler_kinds import PLACEHOLDERS, HandlerKeys
 from inboxd.handling import run_handler
 from inboxd.handling.command import build_argv, build_environment
 from inboxd.handling.run_handler import HandlerCall
@@ -54,12 +54,11 @@ def is_running(pid: int) -> bool:
 
 def test_each_placeholder_has_its_value(path: Path) -> None:
     file = InboxFile.of(path, relative_path="2026/march report.csv", inbox="reports", attempt=2)
-    words = ("attempt", "content_type", "id", "inbox", "name", "path", "relative_path", "sha256", "size", "stem", "suffix")
 
-    argv = build_argv(("program", *(f"{{{word}}}" for word in words)), file)
+    argv = build_argv(("program", *(f"{{{word}}}" for word in PLACEHOLDERS)), file)
 
     assert argv == [
-        "program", "2", "text/csv", file.id, "reports", "march report.csv", str(path),
+        "program", "2", "text/csv", file.id, "reports", "march report.csv", str(file.outputs_folder), str(path),
         "2026/march report.csv", file.sha256, "8", "march report", ".csv",
     ]  # fmt: skip
 
@@ -108,7 +107,7 @@ def test_the_environment_is_small_and_tells_of_the_file(path: Path) -> None:
         "PATH": "/bin", "LC_ALL": "C", "HOME": "/root", "A": "1", "MODE": "fast=1",
         "INBOXD_FILE_PATH": str(path), "INBOXD_FILE_NAME": "march report.csv", "INBOXD_FILE_ID": file.id,
         "INBOXD_FILE_RELATIVE_PATH": "x/march report.csv", "INBOXD_FILE_SHA256": file.sha256,
-        "INBOXD_FILE_INBOX": "reports", "INBOXD_FILE_ATTEMPT": "2",
+        "INBOXD_FILE_INBOX": "reports", "INBOXD_FILE_ATTEMPT": "2", "INBOXD_FILE_OUTPUTS": str(file.outputs_folder),
     }  # fmt: skip
 
 

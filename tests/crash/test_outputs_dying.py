@@ -1,0 +1,137 @@
+"""Each fault at each operation of making, committing and delivering outputs: they are delivered once, and with their source."""
+
+import itertools
+from pathlib import Path
+from typing import cast
+
+import pytest
+from support.crash.crash_points import record_crash_point
+from support.crash.faults import FAULTS, Fault
+from support.crash.fuse import ProcessDied
+from support.crash.spool_scenarios import PARCEL, P, note
+from support.disk.disks import LinkingDisk
+from support.disk.spools import Spool
+
+from inboxd.fs.folders import open_path, opened_path
+from inboxd.fs.syscalls import Disk, closing
+from inboxd.spool.claims import list_files, remove_if_empty
+from inboxd.spool.filing import move_to_done, move_to_failed
+from inboxd.spool.layout import Folders, split_path
+from inboxd.spool.outputs import OUTPUTS, begin_run, commit_run, finish_outputs
+
+PATH = b"x/a.pdf"
+OUTPUT_NAMES = (b"a.txt", b"pages/1.png")
+ON_DISK = [fault for fault in FAULTS if fault.on_disk]
+
+
+def handle(disk: Disk, folders: Folders, content: bytes) -> None:
+    """Make outputs and commit them, as a worker does."""
+    with closing(disk, disk.open_folder(folders.claimed, PARCEL.encode())) as parcel:
+        run = begin_run(disk, parcel, PATH)
+        with closing(disk, open_path(disk, parcel, (OUTPUTS, run))) as folder:
+            disk.mkdir(folder, b"pages", 0o700)
+            for name in OUTPUT_NAMES:
+                parts, last = split_path(name)
+                with opened_path(disk, folder, parts) as at, closing(disk, disk.create(at, last, 0o600)) as file:
+                    disk.write(file, content)
+        commit_run(disk, parcel, PATH, run)
+
+
+def close(disk: Disk, folders: Folders) -> None:
+    """Close the parcel, as a callback does."""
+    finish_outputs(disk, folders, PARCEL)
+    remove_if_empty(disk, folders, PARCEL)
+
+
+def succeed(disk: Disk, folders: Folders, content: bytes) -> None:
+    """Do everything that is left to do for a file: handle it again if it is claimed, as after a lost Redis."""
+    if list_files(disk, folders, PARCEL):
+        handle(disk, folders, content)
+        move_to_done(disk, folders, PARCEL, PATH)
+    close(disk, folders)
+
+
+def fail(disk: Disk, folders: Folders) -> None:
+    if list_files(disk, folders, PARCEL):
+        move_to_failed(disk, folders, PARCEL, PATH, note(PATH, PARCEL))
+    close(disk, folders)
+
+
+def out(spool: Spool) -> dict[bytes, bytes]:
+    return {path: content for path, content in spool.files().items() if path.startswith(b"out/")}
+
+
+@pytest.mark.parametrize("disk", [Disk(), LinkingDisk()], ids=lambda disk: type(disk).__name__)
+@pytest.mark.parametrize("fault", ON_DISK, ids=lambda fault: fault.name)
+def test_after_a_fault_outputs_are_delivered_once_and_never_without_their_source(
+    fault: Fault, disk: Disk, tmp_path: Path
+) -> None:
+    for point in itertools.count(1):
+        spool = Spool.make(tmp_path / str(point))
+        spool.put(P + PATH, b"source")
+        fuse = fault.fuse(point)
+        with spool.folders() as folders:
+            try:
+                succeed(cast("Disk", fuse.add_part(disk)), folders, b"first")
+            except (OSError, ProcessDied):
+                assert fuse.blown
+            assert not out(spool) or b"done/x/a.pdf" in spool.files()
+
+            succeed(disk, folders, b"second")
+            close(disk, folders)
+
+        delivered = out(spool)
+        assert delivered.keys() == {b"out/x/a.txt", b"out/x/pages/1.png"}
+        assert len(set(delivered.values())) == 1  # the outputs of one call
+        assert spool.files().keys() - delivered.keys() == {b"done/x/a.pdf"}
+        assert list((spool.root / "claimed").iterdir()) == []
+        if not fuse.blown:
+            break
+        record_crash_point("outputs of a file that is done", fault.name, point)
+    assert point > 40 or fault.only
+
+
+@pytest.mark.parametrize("fault", ON_DISK, ids=lambda fault: fault.name)
+def test_after_a_fault_a_file_that_fails_has_no_outputs(fault: Fault, tmp_path: Path) -> None:
+    for point in itertools.count(1):
+        spool = Spool.make(tmp_path / str(point))
+        spool.put(P + PATH, b"source")
+        fuse = fault.fuse(point)
+        with spool.folders() as folders:
+            handle(Disk(), folders, b"of a worker that was killed after its handler")
+            try:
+                fail(cast("Disk", fuse.add_part(Disk())), folders)
+            except (OSError, ProcessDied):
+                assert fuse.blown
+            assert out(spool) == {}
+
+            fail(Disk(), folders)
+            close(Disk(), folders)
+
+        assert out(spool) == {}
+        assert {path for path, content in spool.files().items() if content == b"source"} == {b"failed/x/a.pdf"}
+        assert list((spool.root / "claimed").iterdir()) == []
+        if not fuse.blown:
+            break
+        record_crash_point("outputs of a file that fails", fault.name, point)
+    assert point > 15 or fault.only
+
+
+def test_two_callbacks_at_once_deliver_each_output_once(tmp_path: Path) -> None:
+    """The second begins at each operation of the first."""
+    for point in itertools.count(1):
+        spool = Spool.make(tmp_path / str(point))
+        spool.put(P + PATH, b"source")
+        with spool.folders() as folders:
+            handle(Disk(), folders, b"text")
+            move_to_done(Disk(), folders, PARCEL, PATH)
+            fuse = Fault("dies").fuse(point)
+            try:
+                close(cast("Disk", fuse.add_part(Disk())), folders)
+            except ProcessDied:
+                close(Disk(), folders)  # another process, while the first goes on
+            close(Disk(), folders)
+
+        assert out(spool).keys() == {b"out/x/a.txt", b"out/x/pages/1.png"}
+        if not fuse.blown:
+            return
