@@ -134,6 +134,10 @@ bench-logs: $(VENV)/.installed-dev ## time `inboxd trace` and `log` on a million
 bench-types: $(VENV)/.installed-dev ## compare content types with `file` on thousands of real files, downloaded into build/content-types
 	PYTHONPATH=. $(BIN)/python bench/content_types.py $(ARGS)
 
+.PHONY: bench-handlers
+bench-handlers: $(VENV)/.installed-dev ## time commands against xargs, and webhooks against clients that keep their connection
+	PYTHONPATH=tests:. $(BIN)/python bench/handlers.py $(ARGS)
+
 .PHONY: bench-web
 bench-web: $(VENV)/.installed-dev ## time the pages of `inboxd web` with 100,000 failed files while files are processed, and its cost for that work
 	PYTHONPATH=tests:. $(BIN)/python bench/web.py $(ARGS)

@@ -1,45 +1,52 @@
 """A command as an inbox's handler: its arguments and environment for each file, and what its exit code means."""
 
 import os
+import queue
+import shutil
 import signal
+import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
-from inboxd.config.handler_kinds import HandlerKeys, fill_in
+from inboxd.config.handler_kinds import HandlerKeys, fill_in, placeholders
 from inboxd.errors import HandlerFailed, RejectFile
 from inboxd.handling.program import Ended, Surroundings, run_program
 from inboxd.messaging.inbox_file import InboxFile
 
+OUTPUTS_VARIABLE = "INBOXD_FILE_OUTPUTS"
+"""Names the folder of the outputs, if ``env`` has it, or the arguments have the placeholder."""
 PASSED_ON = ("HOME", "LANG", "LANGUAGE", "PATH", "TMPDIR", "TZ")
 """Variables of the worker's environment that each command gets, beside those that begin with LC_, and that ``env`` names."""
 
 
 class CommandHandler:
-    """Runs an inbox's command with each file. Its current folder is a new one, which is removed afterwards."""
+    """Runs an inbox's command with each file, in an empty current folder. For all threads of a process."""
 
     def __init__(self, keys: HandlerKeys) -> None:
         self._keys = keys
+        self._environment = inherit_environment(keys.env, os.environ)
+        words = {word for argument in keys.command for word in placeholders(argument)}
+        self._makes_outputs = "outputs" in words or OUTPUTS_VARIABLE in keys.env
 
     def __call__(self, file: InboxFile) -> dict[str, Any]:
         """Run the command; return its exit code. Raises RejectFile, or HandlerFailed."""
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="inboxd-", ignore_cleanup_errors=True)))
-            try:
-                argv = build_argv(self._keys.command, file)
-            except OSError as error:
-                raise HandlerFailed(f"{self._program} can't be started: {error.strerror}") from None
-            stdin = stack.enter_context(Path(local_path(file)).open("rb")) if self._keys.stdin == "file" else None
-            environment = build_environment(self._keys.env, file, os.environ)
-            surroundings = Surroundings(folder, environment, stdin, self._keys.nice, self._keys.memory_max)
-            try:
+        try:
+            path = local_path(file)
+            environment = {**self._environment, **describe_file(file, path)}
+            if self._makes_outputs:
+                environment[OUTPUTS_VARIABLE] = str(file.outputs_folder)
+            argv = build_argv(self._keys.command, file)
+            with ExitStack() as stack:
+                folder = stack.enter_context(_work_folder())
+                stdin = stack.enter_context(Path(path).open("rb")) if self._keys.stdin == "file" else None
+                surroundings = Surroundings(folder, environment, stdin, self._keys.nice, self._keys.memory_max)
                 ended = run_program(argv, surroundings)
-            except OSError as error:
-                raise HandlerFailed(f"{argv[0]} can't be started: {error.strerror}") from None
-            said = " / ".join(ended.last_lines).replace(local_path(file), file.filename)
-        return self._judge(ended, said)
+        except OSError as error:
+            raise HandlerFailed(f"{self._keys.command[0]} can't be started: {error.strerror}") from None
+        return self._judge(ended, " / ".join(ended.last_lines).replace(path, file.filename))
 
     def _judge(self, ended: Ended, said: str) -> dict[str, Any]:
         if ended.exit_code in self._keys.ok_codes:
@@ -66,19 +73,22 @@ def build_argv(command: tuple[str, ...], file: InboxFile) -> list[str]:
     return argv
 
 
-def build_environment(env: tuple[str, ...], file: InboxFile, ours: Mapping[str, str]) -> dict[str, str]:
-    """Return a command's environment: little of ours, what the settings name, and what it may want to know of the file."""
+def inherit_environment(env: tuple[str, ...], ours: Mapping[str, str]) -> dict[str, str]:
+    """Return what a command gets of our environment, and what the settings name."""
+    passed_on = {name: value for name, value in ours.items() if name in PASSED_ON or name.startswith("LC_")}
+    return {**passed_on, **dict(_named(env, ours))}
+
+
+def describe_file(file: InboxFile, path: str) -> dict[str, str]:
+    """Return the variables that tell a command of its file."""
     return {
-        **{name: value for name, value in ours.items() if name in PASSED_ON or name.startswith("LC_")},
-        **dict(_named(env, ours)),
-        "INBOXD_FILE_PATH": local_path(file),
+        "INBOXD_FILE_PATH": path,
         "INBOXD_FILE_NAME": file.filename,
         "INBOXD_FILE_RELATIVE_PATH": file.relative_path,
         "INBOXD_FILE_ID": file.id,
         "INBOXD_FILE_SHA256": file.sha256,
         "INBOXD_FILE_INBOX": file.inbox,
         "INBOXD_FILE_ATTEMPT": str(file.attempt),
-        **({"INBOXD_FILE_OUTPUTS": str(file.outputs_folder)} if file.can_have_outputs else {}),
     }
 
 
@@ -87,6 +97,35 @@ def _named(env: tuple[str, ...], ours: Mapping[str, str]) -> Iterator[tuple[str,
         name, is_set, value = text.partition("=")
         if is_set or name in ours:
             yield name, value if is_set else ours[name]
+
+
+@contextmanager
+def _work_folder() -> Iterator[Path]:
+    """Yield an empty folder, which is emptied afterwards and used again: making one takes longer than a quick program."""
+    try:
+        folder = _work_folders.get_nowait()
+    except queue.Empty:
+        folder = Path(tempfile.mkdtemp(prefix="inboxd-work-"))
+    try:
+        yield folder
+    finally:
+        if _is_as_made(folder):
+            _work_folders.put(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_as_made(folder: Path) -> bool:
+    """Return whether a command has left its folder empty, in its place, and with its permissions."""
+    try:
+        with os.scandir(folder) as entries:
+            return next(entries, None) is None and stat.S_IMODE(folder.lstat().st_mode) == _WORK_FOLDER_MODE
+    except OSError:
+        return False
+
+
+_WORK_FOLDER_MODE = 0o700
+_work_folders: queue.SimpleQueue[Path] = queue.SimpleQueue()
 
 
 def local_path(file: InboxFile) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 
 import msgpack
@@ -57,16 +58,20 @@ class HandlerCall:
 
 def load_handler(keys: HandlerKeys) -> Handler:
     """Return what handles an inbox's files; if importing it raises, a handler that raises the same error for each file."""
-    if keys.command:
-        return CommandHandler(keys)
     try:
-        if keys.url:
-            from inboxd.handling.webhook import WebhookHandler  # noqa: PLC0415 - needs the extra inboxd[webhook]
-
-            return WebhookHandler(keys)
-        return import_handler(keys.handler)
+        return _make_program(keys) if keys.command or keys.url else import_handler(keys.handler)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a user's module may raise anything
         return _raising(error)
+
+
+@lru_cache(maxsize=64)
+def _make_program(keys: HandlerKeys) -> Handler:
+    """Return what runs a command or sends to a URL: the same one for each file, so that it may keep connections."""
+    if keys.command:
+        return CommandHandler(keys)
+    from inboxd.handling.webhook import WebhookHandler  # noqa: PLC0415 - needs the extra inboxd[webhook]
+
+    return WebhookHandler(keys)
 
 
 def _raising(error: BaseException) -> Callable[[object], NoReturn]:

@@ -6,7 +6,6 @@ import hmac
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -20,8 +19,10 @@ from inboxd.errors import HandlerFailed, RejectFile, RetryLater, SettingsError
 from inboxd.logs.text import escape, shorten
 from inboxd.messaging.inbox_file import InboxFile
 
-CONNECT_SECONDS, ANSWER_SECONDS = 10.0, 86_400.0
-"""How long a connection may take; for the answer, the inbox's time limit counts."""
+TIMEOUT = urllib3.Timeout(connect=10.0, read=86_400.0)
+"""How long a connection may take, in seconds; for the answer, the inbox's time limit counts."""
+POOL_SIZE = 16
+"""Number of connections that a process keeps: one for each of its threads that sends."""
 REDIRECTS_MAX = 5
 RETRIED = frozenset({408, 425, 429})
 """Answers that say: later. All others from 400 to 499 say that the file is at fault."""
@@ -41,6 +42,9 @@ class WebhookHandler:
 
     def __init__(self, keys: HandlerKeys) -> None:
         self._keys = keys
+        authorities = {"cert_reqs": "CERT_REQUIRED", "ca_certs": keys.ca_file or None}
+        is_encrypted = urlsplit(keys.url).scheme == "https"
+        self._pool = urllib3.connection_from_url(keys.url, maxsize=POOL_SIZE, **(authorities if is_encrypted else {}))
 
     def __call__(self, file: InboxFile) -> dict[str, Any]:
         """Send the file; return the answer's status and first line. Raises RejectFile, RetryLater or HandlerFailed."""
@@ -66,9 +70,9 @@ class WebhookHandler:
         for _ in range(REDIRECTS_MAX + 1):
             headers = self._headers(file, body)
             try:
-                answer = connections(self._keys.ca_file).request(
-                    "POST", url, body=body.chunks(), headers=headers, redirect=False, retries=False, preload_content=False,
-                    timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=ANSWER_SECONDS),
+                answer = self._pool.urlopen(
+                    "POST", _target(url), body=body.chunks(), headers=headers, timeout=TIMEOUT, redirect=False, retries=False,
+                    assert_same_host=False, preload_content=False,
                 )  # fmt: skip
                 try:
                     content = answer.read(ANSWER_BYTES_MAX, decode_content=True)
@@ -166,10 +170,9 @@ def parse_retry_after(text: str, now: float) -> float | None:
         return None
 
 
-@lru_cache(maxsize=16)
-def connections(ca_file: str) -> urllib3.PoolManager:
-    """Return the connections of this process to all servers whose certificates are checked with these authorities."""
-    return urllib3.PoolManager(num_pools=16, maxsize=1, cert_reqs="CERT_REQUIRED", ca_certs=ca_file or None)
+def _target(url: str) -> str:
+    """Return what stands in the first line of a request: a URL's path and query."""
+    return urllib3.util.parse_url(url).request_uri
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:

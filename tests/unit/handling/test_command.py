@@ -17,7 +17,7 @@ from support.waiting import eventually
 
 from inboxd.config.handler_kinds import PLACEHOLDERS, HandlerKeys
 from inboxd.handling import run_handler
-from inboxd.handling.command import build_argv, build_environment
+from inboxd.handling.command import build_argv, describe_file, inherit_environment
 from inboxd.handling.run_handler import HandlerCall
 from inboxd.messaging.inbox_file import InboxFile
 from inboxd.messaging.outcome import Verdict
@@ -101,14 +101,28 @@ def test_the_environment_is_small_and_tells_of_the_file(path: Path) -> None:
     file = InboxFile.of(path, relative_path="x/march report.csv", inbox="reports", attempt=2)
     ours = {"PATH": "/bin", "LC_ALL": "C", "HOME": "/root", "A": "1"}
 
-    environment = build_environment(("A", "MISSING", "MODE=fast=1"), file, {**ours, "AWS_SECRET": "x", "INBOXD_HOST": "x"})
+    secrets = {"AWS_SECRET": "x", "INBOXD_HOST": "x"}
 
-    assert environment == {
-        "PATH": "/bin", "LC_ALL": "C", "HOME": "/root", "A": "1", "MODE": "fast=1",
-        "INBOXD_FILE_PATH": str(path), "INBOXD_FILE_NAME": "march report.csv", "INBOXD_FILE_ID": file.id,
+    assert inherit_environment(("A", "MISSING", "MODE=fast=1"), ours | secrets) == {**ours, "MODE": "fast=1"}
+    assert describe_file(file, "/place") == {
+        "INBOXD_FILE_PATH": "/place", "INBOXD_FILE_NAME": "march report.csv", "INBOXD_FILE_ID": file.id,
         "INBOXD_FILE_RELATIVE_PATH": "x/march report.csv", "INBOXD_FILE_SHA256": file.sha256,
-        "INBOXD_FILE_INBOX": "reports", "INBOXD_FILE_ATTEMPT": "2", "INBOXD_FILE_OUTPUTS": str(file.outputs_folder),
+        "INBOXD_FILE_INBOX": "reports", "INBOXD_FILE_ATTEMPT": "2",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "env", "is_set"),
+    [
+        (("sh", "-c", 'test -d "$INBOXD_FILE_OUTPUTS"'), ("INBOXD_FILE_OUTPUTS",), True),
+        (("sh", "-c", 'test "$1" = "$INBOXD_FILE_OUTPUTS" -a -d "$1"', "sh", "{outputs}"), (), True),
+        (("sh", "-c", 'test -d "$INBOXD_FILE_OUTPUTS"'), (), False),
+    ],
+)
+def test_the_folder_for_outputs_is_made_for_those_that_ask_for_it(
+    command: tuple[str, ...], env: tuple[str, ...], is_set: bool, path: Path
+) -> None:
+    assert (run(path, *command, env=env).verdict is Verdict.DONE) == is_set
 
 
 def test_a_command_may_call_inboxd_itself(path: Path, tmp_path: Path) -> None:
@@ -128,14 +142,16 @@ def test_a_command_may_call_inboxd_itself(path: Path, tmp_path: Path) -> None:
     assert call.verdict is Verdict.DONE, call.reason
 
 
-def test_the_current_folder_is_new_and_empty_and_is_removed(path: Path, tmp_path: Path) -> None:
-    code = "import os, sys; print(os.getcwd(), os.listdir(), file=open(sys.argv[1], 'w')); open('left', 'w')"
+@pytest.mark.parametrize(
+    "mess", ["touch left", "mkdir -p a/b && touch a/b/c", "chmod 0 .", 'rmdir "$PWD"', 'mv "$PWD" "$PWD-x"', "true"]
+)
+def test_the_current_folder_is_empty_for_each_file_whatever_the_last_one_left(mess: str, path: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        call = run(path, "sh", "-c", f'pwd -P >> "$1"; ls -A >> "$1"; {mess}', "sh", str(tmp_path / f"seen{number}"))
 
-    run(path, *python(code), str(tmp_path / "seen"))
-
-    folder, _, entries = (tmp_path / "seen").read_text().partition(" ")
-    assert entries == "[]\n"
-    assert not Path(folder).exists()
+        assert call.verdict is Verdict.DONE, call.reason
+        (folder,) = (tmp_path / f"seen{number}").read_text().splitlines()
+        assert Path(folder).name.startswith("inboxd-work-")
 
 
 @pytest.mark.parametrize(("stdin", "expected"), [("file", b"a,b\n1,2\n"), ("none", b"")])

@@ -35,7 +35,6 @@ CONTENT = b"a,b\n1,2\n"
 @pytest.fixture
 def server() -> Iterator[WebhookServer]:
     webhook.not_before.clear()
-    webhook.connections.cache_clear()
     with WebhookServer().running() as server:
         yield server
 
