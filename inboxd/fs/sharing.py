@@ -47,6 +47,12 @@ def is_shared(disk: Disk, folder: Fd) -> bool:
     return disk.load_attribute(folder, MARK) is not None
 
 
+def own_mode(disk: Disk, folder: Fd) -> int:
+    """Return the mode that a folder has, or had before it was shared: an access list shows its mask as the group's."""
+    before = disk.load_attribute(folder, MARK)
+    return disk.fstat(folder).mode if before is None else int(before, 8)
+
+
 def has_own_list(disk: Disk, folder: Fd) -> bool:
     """Return whether a folder has an access list that is not ours."""
     return not is_shared(disk, folder) and disk.load_attribute(folder, ACCESS_LIST) is not None

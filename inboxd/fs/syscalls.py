@@ -241,6 +241,10 @@ class Disk:
         """Set the permissions of an open file or folder."""
         os.fchmod(fd, mode)
 
+    def change_mode(self, at: Fd, name: bytes, mode: int) -> None:
+        """Set the permissions of a file or folder that can't be opened; of a symlink, those of its target."""
+        os.chmod(name, mode, dir_fd=at)
+
     def load_attribute(self, fd: Fd, name: str) -> bytes | None:
         """Return an extended attribute of an open file or folder; None if it has none, or its file system keeps none."""
         if sys.platform != "linux":

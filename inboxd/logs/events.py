@@ -15,6 +15,7 @@ FILE_REQUEUED = "file_requeued"
 FILE_CHANGED = "file_changed"
 OUTPUT_FILED = "output_filed"
 OUTPUT_DELIVERED = "output_delivered"
+OUTPUT_LEFT_OUT = "output_left_out"
 NOTE_TEXT_UNUSABLE = "note_text_unusable"
 # Parcels
 PARCEL_REPUBLISHED = "parcel_republished"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.spool.layout import split_path
-from inboxd.spool.outputs import OUTPUTS, begin_run, commit_run, discard_run
+from inboxd.spool.outputs import begin_run, commit_run, discard_run
 
 
 class Output(io.BufferedRandom):
@@ -36,7 +36,10 @@ class OutputRun(ABC):
 
     def open(self, name: str) -> Output:
         """Create an output and open it. Raises ValueError for a name that leads out of the folder, and OSError."""
-        parts, _ = split_path(os.fsencode(name))
+        try:
+            parts, _ = split_path(os.fsencode(name))
+        except ValueError:
+            raise ValueError(f"{name!r}: the name of an output is a path within the folder of the outputs") from None
         path = self.folder / name
         if parts:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,12 +78,12 @@ class ParcelRun(OutputRun):
         """The folder of the outputs. Raises OSError if it can't be made."""
         if self._run is None:
             self._run = begin_run(self._disk, self._open_parcel(), self._path)
-        return self._parcel_path / os.fsdecode(OUTPUTS) / os.fsdecode(self._run)
+        return self._parcel_path / os.fsdecode(self._run)
 
     def commit(self) -> None:
         """Have the outputs delivered with the file. Raises OSError."""
         if self._run is not None:
-            commit_run(self._disk, self._open_parcel(), self._path, self._run)
+            commit_run(self._disk, self._open_parcel(), self._run)
 
     def discard(self) -> None:
         """Remove the outputs. Raises OSError."""

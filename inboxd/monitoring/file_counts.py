@@ -13,7 +13,7 @@ from inboxd.intake.readiness import decide_by_folder_name
 from inboxd.intake.scan import decide_entry_name
 from inboxd.spool.claims import list_files, list_parcels
 from inboxd.spool.error_note import note_name
-from inboxd.spool.layout import FOLDER_NAMES, Folders, created_at, is_parcel_id, open_folders
+from inboxd.spool.layout import FOLDER_NAMES, OUT, Folders, created_at, is_parcel_id, open_folders
 from inboxd.spool.requeue import is_own_file
 
 
@@ -136,7 +136,7 @@ def _count_stray(disk: Disk, inbox: Inbox, folders: Folders, stray: _UntakenCoun
     """Count what was dropped beside the four folders, and what is no parcel in claimed/; hidden names are programs' own."""
     with closing(disk, disk.open_root(inbox.root)) as root:
         for name, _ in disk.entries(root):
-            if name not in FOLDER_NAMES and not name.startswith(b"."):
+            if name not in (*FOLDER_NAMES, OUT) and not name.startswith(b"."):
                 stray.add("it is beside inbox/, not in it", name, disk, root, name)
     for name, is_folder in disk.entries(folders.claimed):
         if not (is_folder and is_parcel_id(name.decode("ascii", "replace"))) and not name.startswith(b"."):

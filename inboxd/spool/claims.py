@@ -16,7 +16,7 @@ from inboxd.fs.rename import move_into_new, move_to_free_name
 from inboxd.fs.syscalls import Disk, Fd, closing, is_same_file
 from inboxd.fs.walk import Entry, walk
 from inboxd.spool.layout import CLAIMED_MODE, FOLDER_MODE, Folders, is_parcel_id, split_path
-from inboxd.spool.outputs import OUTPUTS, discard_outputs
+from inboxd.spool.outputs import CLOSING, OUTPUTS, discard_outputs
 
 MOVED_AWAY = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 """Errors for a path of which another process has moved or deleted a part."""
@@ -173,8 +173,8 @@ def _walk_parcel(disk: Disk, folders: Folders, parcel: str) -> Iterator[Entry]:
             return
         raise
     with closing(disk, parcel_folder):
-        for entry in walk(disk, parcel_folder, lambda folder: folder.path != OUTPUTS):
-            if entry.path != OUTPUTS:
+        for entry in walk(disk, parcel_folder, lambda folder: folder.path not in (OUTPUTS, CLOSING)):
+            if entry.path not in (OUTPUTS, CLOSING):
                 yield entry
 
 

@@ -12,6 +12,8 @@ from inboxd.errors import FolderUnavailable
 from inboxd.fs.syscalls import OUT_OF_RESOURCES, Disk, Fd
 
 INBOX, CLAIMED, DONE, FAILED = b"inbox", b"claimed", b"done", b"failed"
+OUT = b"out"
+"""The folder beside the four to which outputs are delivered; it is made with the first one."""
 FOLDER_NAMES = (INBOX, CLAIMED, DONE, FAILED)
 CLAIMED_MODE = 0o700
 """Mode of claimed/ and of the parcels in it: only inboxd may access files in flight."""

@@ -202,7 +202,7 @@ class OutcomeApplier:
             case Verdict.RETRY_ISOLATED if self._inbox.retries == 0:
                 self._fail(outcome.parcel, file.path, file.failure, attempts=1)
             case Verdict.RETRY_ISOLATED:
-                self._republisher.split_off(outcome.parcel, file.path, failure=file.reason or "")
+                self._republisher.split_off(outcome.parcel, file.path, failure=file.reason or "", retry_after=file.retry_after)
             case Verdict.REQUEUE:
                 self._republisher.split_off(outcome.parcel, file.path)
         return True  # a file to retry that is missing may have been split off before
@@ -282,19 +282,21 @@ class OutcomeApplier:
         if not remove_if_empty(self._disk, self._folders, parcel):
             if files:
                 self._file_leftovers(parcel, files, unreadable)
-            self.finish_outputs(parcel)
+            self.close_outputs(parcel)
         # If we die here: a lease that expires, and perhaps a message whose files are missing.
         before = self._context.leases.mark_filed(parcel)
         self._write_counts()
         return before
 
-    def finish_outputs(self, parcel: str) -> None:
-        """Deliver the outputs of a parcel's files that are filed. Raises OSError."""
+    def close_outputs(self, parcel: str) -> None:
+        """Deliver the outputs of a parcel's files that are filed, and close it if no file is left. Raises OSError."""
+        remove_if_empty(self._disk, self._folders, parcel)
         for output in finish_outputs(self._disk, self._folders, parcel):
-            _log.info(
-                events.OUTPUT_DELIVERED, inbox=self._inbox.name, file=output.source, parcel=parcel, output=output.name,
-                filed=output.filed,
-            )  # fmt: skip
+            log = _log.bind(inbox=self._inbox.name, file=output.source, parcel=parcel, output=output.name)
+            if output.filed is None:
+                log.warning(events.OUTPUT_LEFT_OUT, why="it is a link, a pipe or a device", remedy="make files and folders")
+            else:
+                log.info(events.OUTPUT_DELIVERED, filed=output.filed)
         remove_if_empty(self._disk, self._folders, parcel)
 
     def _file_leftovers(self, parcel: str, files: Sequence[FileOutcome], unreadable: Collection[bytes]) -> None:

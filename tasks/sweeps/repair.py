@@ -117,7 +117,7 @@ class Repair:
         try:
             paths = list_dropped(self._context.disk, self._folders, parcel, lease)
             is_recovered = self._carry_out(action, parcel, paths, lease, stored)
-        except (OSError, InvalidMessage) as error:
+        except (OSError, ValueError, InvalidMessage) as error:  # what one parcel has must not stop the others
             if is_inbox_wide(self._context.disk, self._inbox.root, error):
                 raise
             why = f"{action.value}: {getattr(error, 'strerror', None) or error}"
@@ -163,7 +163,7 @@ class Repair:
         if lease is not None and lease.state in (LeaseState.QUEUED, LeaseState.RUNNING):
             why = "the parcel is empty: unless a sweep has split it, another program moved or deleted its files"
             _log.warning(events.FILE_MISSING, inbox=self._inbox.name, parcel=parcel, why=why)
-        self._applier.finish_outputs(parcel)
+        self._applier.close_outputs(parcel)
         is_removed = remove_if_empty(self._context.disk, self._folders, parcel)
         self._context.leases.mark_filed(parcel)
         return is_removed

@@ -17,7 +17,7 @@ from inboxd.fs.syscalls import Disk, closing
 from inboxd.spool.claims import list_files, remove_if_empty
 from inboxd.spool.filing import move_to_done, move_to_failed
 from inboxd.spool.layout import Folders, split_path
-from inboxd.spool.outputs import OUTPUTS, begin_run, commit_run, finish_outputs
+from inboxd.spool.outputs import begin_run, commit_run, finish_outputs
 
 PATH = b"x/a.pdf"
 OUTPUT_NAMES = (b"a.txt", b"pages/1.png")
@@ -28,18 +28,19 @@ def handle(disk: Disk, folders: Folders, content: bytes) -> None:
     """Make outputs and commit them, as a worker does."""
     with closing(disk, disk.open_folder(folders.claimed, PARCEL.encode())) as parcel:
         run = begin_run(disk, parcel, PATH)
-        with closing(disk, open_path(disk, parcel, (OUTPUTS, run))) as folder:
+        with closing(disk, open_path(disk, parcel, tuple(run.split(b"/")))) as folder:
             disk.mkdir(folder, b"pages", 0o700)
             for name in OUTPUT_NAMES:
                 parts, last = split_path(name)
                 with opened_path(disk, folder, parts) as at, closing(disk, disk.create(at, last, 0o600)) as file:
                     disk.write(file, content)
-        commit_run(disk, parcel, PATH, run)
+        commit_run(disk, parcel, run)
 
 
 def close(disk: Disk, folders: Folders) -> None:
     """Close the parcel, as a callback does."""
-    finish_outputs(disk, folders, PARCEL)
+    remove_if_empty(disk, folders, PARCEL)
+    list(finish_outputs(disk, folders, PARCEL))
     remove_if_empty(disk, folders, PARCEL)
 
 

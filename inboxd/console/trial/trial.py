@@ -15,7 +15,7 @@ from inboxd.fs.syscalls import Disk
 from inboxd.intake.packing import Packed, build_parcel, pack
 from inboxd.messaging.outcome import Verdict
 from inboxd.spool.layout import CLAIMED, FOLDER_NAMES, new_parcel_id, open_folders
-from inboxd.spool.outputs import MARK, OUTPUTS
+from inboxd.spool.outputs import FILES, OUTPUTS
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ def try_file(inbox: Inbox, path: Path, folders: Sequence[str], limit_seconds: in
 
 
 def _list_outputs(made: Path) -> Iterator[tuple[str, int]]:
-    """Yield the name and size of each output of the only file that is committed, without our own mark."""
-    for run in made.glob("*"):
-        for output in sorted(run.rglob("*")):
-            if output.is_file() and not output.is_symlink() and output != run / os.fsdecode(MARK):
-                yield str(output.relative_to(run)), output.stat().st_size
+    """Yield the name and size of each output of the only file."""
+    for files in made.glob(f"*/{os.fsdecode(FILES)}"):
+        for output in sorted(files.rglob("*")):
+            if output.is_file() and not output.is_symlink():
+                yield str(output.relative_to(files)), output.stat().st_size
 
 
 def _pack(inbox: Inbox, root: Path, parcel: str, path: Path) -> Packed:

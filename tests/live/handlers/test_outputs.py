@@ -107,3 +107,21 @@ def test_through_kills_and_flushes_each_output_is_delivered_once(make_stand: Mak
     for name in names:
         wanted |= expected(stand, name)
     assert outputs(stand) == wanted
+
+
+def test_a_handler_that_damages_its_run_stops_neither_its_inbox_nor_others(make_stand: MakeStand) -> None:
+    script = 'echo x > "$2/o"; printf "a//b" > "$2/../of"; chmod 0 "$2/../of"'
+    stand = make_stand({"drop": {"command": ["sh", "-c", script, "sh", "{path}", "{outputs}"]}, "other": {}}).start()
+    stand.drop(b"a", b"x")
+    stand.wait_until(lambda: len(stand.names("done")) == 1)
+    stand.drop(b"held", b"hold", "other")
+    stand.wait_until(lambda: stand.calls(b"held"))
+
+    stand.worker.kill9()
+    stand.client.flushall()
+    stand.worker.start()
+    (stand.folder / "release").touch()
+
+    stand.wait_until(lambda: stand.names("done", "other") == {b"held"})
+    stand.drop(b"b", b"x")
+    stand.wait_until(lambda: len(stand.names("done")) == 2)
