@@ -26,7 +26,7 @@ PLACEHOLDERS = (
 """The words that stand in braces in a command's arguments, for what differs from file to file."""
 
 _BRACES = re.compile(r"\{\{(\w+)\}\}|\{(\w+)\}")
-_SHELLS = ("ash", "bash", "dash", "fish", "ksh", "sh", "zsh")
+_SHELLS = ("ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "mksh", "sh", "tcsh", "zsh")
 
 
 def check_command(command: tuple[str, ...]) -> tuple[str, ...]:
@@ -44,7 +44,7 @@ def check_command(command: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := [word for word in placeholders(argument) if word not in PLACEHOLDERS]:
             known = ", ".join(f"{{{word}}}" for word in PLACEHOLDERS)
             raise ValueError(f"{{{unknown[0]}}} is no placeholder; there are {known}; for braces, write {{{{{unknown[0]}}}}}")
-    if next(placeholders(_shell_script(command)), None):
+    if any(map(list, map(placeholders, _shell_scripts(command)))):
         raise ValueError(
             "a shell would run parts of a file's name as commands: write $1 in the script, and the placeholder after it: "
             '["sh", "-c", "wc -l < \\"$1\\"", "sh", "{path}"]'
@@ -52,12 +52,15 @@ def check_command(command: tuple[str, ...]) -> tuple[str, ...]:
     return command
 
 
-def _shell_script(command: Sequence[str]) -> str:
-    """Return the script that a shell is to run, "" if the program is no shell, or reads a file."""
-    if command[0].rpartition("/")[2] not in _SHELLS:
-        return ""
-    options = [number for number, argument in enumerate(command) if re.fullmatch(r"-[a-z]*c", argument)]
-    return command[options[0] + 1] if options and len(command) > options[0] + 1 else ""
+def _shell_scripts(command: Sequence[str]) -> Sequence[str]:
+    """Return the arguments up to the script that a shell is to run, also behind `env` or `timeout`; () if there is none."""
+    shells = (number for number, argument in enumerate(command) if argument.rpartition("/")[2] in _SHELLS)
+    rest = command[next(shells, len(command)) + 1 :]
+    options = [number for number, argument in enumerate(rest) if re.fullmatch(r"-[A-Za-z]*c[A-Za-z]*", argument)]
+    if not options:
+        return ()
+    scripts = (number for number in range(options[0] + 1, len(rest)) if not re.fullmatch(r"[-+].*", rest[number]))
+    return rest[: next(scripts, len(rest)) + 1]
 
 
 def placeholders(text: str) -> Iterator[str]:

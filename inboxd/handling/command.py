@@ -2,17 +2,18 @@
 
 import os
 import queue
-import shutil
 import signal
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any
 
 from inboxd.config.handler_kinds import HandlerKeys, fill_in, placeholders
 from inboxd.errors import HandlerFailed, RejectFile
+from inboxd.fs.remove import remove_tree
+from inboxd.fs.syscalls import Disk, closing
 from inboxd.handling.program import Ended, Surroundings, run_program
 from inboxd.messaging.inbox_file import InboxFile
 
@@ -112,7 +113,14 @@ def _work_folder() -> Iterator[Path]:
         if _is_as_made(folder):
             _work_folders.put(folder)
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of any depth; what can't be removed stays, and is nobody's failure."""
+    disk = Disk()
+    with suppress(OSError), closing(disk, disk.open_root(folder.parent)) as parent:
+        remove_tree(disk, parent, os.fsencode(folder.name))
 
 
 def _is_as_made(folder: Path) -> bool:

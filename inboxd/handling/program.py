@@ -1,10 +1,12 @@
 """Runs a program to its end with everything that it starts: its exit code, and the last lines of its standard error."""
 
+import math
 import os
 import resource
 import select
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ LINES_KEPT, BYTES_KEPT = 10, 8192
 """How much of the end of standard error is kept, at most."""
 STOP_SECONDS = 2.0
 """How long an interrupted program has after SIGTERM, before it is killed."""
+DRAIN_SECONDS = 0.2
+"""How long standard error is read after the program has ended."""
 STDERR = 2
 
 _POLL_MS = 50
@@ -29,6 +33,24 @@ class Ended:
 
     exit_code: int
     last_lines: tuple[str, ...]
+
+
+class Tail:
+    """The end of a program's standard error, all of which is passed on to ours."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+
+    def add(self, chunk: bytes) -> None:
+        """Pass a chunk on, and keep its end."""
+        self._bytes = (self._bytes + chunk)[-BYTES_KEPT:]
+        with suppress(OSError):
+            Disk().write(STDERR, chunk)
+
+    def lines(self) -> list[str]:
+        """Return the last lines that are not empty."""
+        lines = [line.strip() for line in self._bytes.decode("utf-8", "backslashreplace").splitlines()]
+        return [line for line in lines if line][-LINES_KEPT:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +73,19 @@ def run_program(argv: Sequence[str], surroundings: Surroundings) -> Ended:
         list(argv), stdin=surroundings.stdin or subprocess.DEVNULL, stderr=subprocess.PIPE, bufsize=0,
         cwd=surroundings.folder, env=dict(surroundings.environment), start_new_session=True,
     )  # fmt: skip
-    is_over = False
+    tail, is_over = Tail(), False
     try:
         _restrict(process.pid, surroundings)
-        tail = _follow(process, cast("IO[bytes]", process.stderr))
+        for chunk in _follow(process, cast("IO[bytes]", process.stderr)):
+            tail.add(chunk)
         exit_code = process.wait()
         is_over = True
+    except BaseException as error:
+        error.add_note(" / ".join(tail.lines()))
+        raise
     finally:
         _end_family(process, is_over=is_over)
-    return Ended(exit_code, tuple(_last_lines(tail)))
+    return Ended(exit_code, tuple(tail.lines()))
 
 
 def _restrict(pid: int, surroundings: Surroundings) -> None:
@@ -75,35 +101,31 @@ def _restrict(pid: int, surroundings: Surroundings) -> None:
             resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
 
 
-def _follow(process: "subprocess.Popen[bytes]", stderr: IO[bytes]) -> bytes:
-    """Pass standard error on until it ends, or until only a program that was left in the background holds it open."""
-    disk, tail = Disk(), b""
-    poll = select.poll()
+def _follow(process: "subprocess.Popen[bytes]", stderr: IO[bytes]) -> Iterator[bytes]:
+    """Yield standard error until it ends, or a moment after the program has: what it left in the background may go on."""
+    poll, deadline = select.poll(), math.inf
     poll.register(stderr, select.POLLIN)
-    while True:
-        if poll.poll(_POLL_MS):
+    while time.monotonic() < deadline:
+        has_ended = process.poll() is not None
+        if poll.poll(0 if has_ended else _POLL_MS):
             chunk = stderr.read(_READ_BYTES)
             if not chunk:
-                return tail
-            tail = (tail + chunk)[-BYTES_KEPT:]
-            with suppress(OSError):
-                disk.write(STDERR, chunk)
-        elif process.poll() is not None:
-            return tail
+                return
+            yield chunk
+        elif has_ended:
+            return
+        if has_ended and deadline == math.inf:
+            deadline = time.monotonic() + DRAIN_SECONDS
 
 
 def _end_family(process: "subprocess.Popen[bytes]", *, is_over: bool) -> None:
     """End the program and what it has left running. One that is interrupted may first remove its temporary files."""
-    with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError, PermissionError):  # it has ended, or has become another user
         if not is_over:
             os.killpg(process.pid, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(STOP_SECONDS)
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(STOP_SECONDS)
     cast("IO[bytes]", process.stderr).close()
-
-
-def _last_lines(tail: bytes) -> Iterator[str]:
-    lines = [line.strip() for line in tail.decode("utf-8", "backslashreplace").splitlines()]
-    yield from [line for line in lines if line][-LINES_KEPT:]

@@ -134,6 +134,21 @@ class ChildGuard:
         """Kill the children of this process, and theirs; return their number. Nothing of a handler outlives its time limit."""
         return end_processes(lambda: descendants(os.getpid())) if self._is_child else 0
 
+    def end_orphans(self) -> None:
+        """End what a command has left running in a session of its own: its orphans have become children of this process."""
+        if self._is_child and has_children():
+            self.end_descendants()
+
+
+def has_children() -> bool:
+    """Reap the children that have ended; return whether one is running."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            continue
+    except ChildProcessError:
+        return False
+    return True
+
 
 def count_open_files() -> float:
     """Return the number of this process's open descriptors; infinity if there is none left to count them with, 0 if unknown."""

@@ -51,6 +51,8 @@ class HandlerRuns:
         if call.timed_out:
             self._is_out_of_time = True
             self._guard.end_descendants()
+        elif self._inbox.command:
+            self._guard.end_orphans()
         if _is_out_of_resources(call.error) and self._guard.has_leaked():
             self._guard.is_spent = True
             return FileOutcome(part.filename, Verdict.REQUEUE)  # earlier handlers have left too many files open

@@ -72,6 +72,32 @@ def test_the_time_limit_ends_the_whole_family(make_stand: MakeStand) -> None:
     stand.wait_until(lambda: not sleepers(stand), awaited="the end of the sleeping programs")
 
 
+def test_what_a_command_leaves_in_a_session_of_its_own_ends_with_it(make_stand: MakeStand) -> None:
+    rules = {"command": ["sh", "-c", "setsid sleep 600 & sleep 600 & exit 0"], "env": ["STAND_FOLDER"]}
+    stand = make_stand({"drop": rules}).start()
+
+    for number in range(10):
+        stand.drop(b"%d.txt" % number, b"x")
+    stand.wait_until(lambda: len(stand.names("done")) == 10)
+
+    stand.wait_until(lambda: not sleepers(stand), awaited="the end of the sleeping programs")
+    zombies = [pid for pid in Path("/proc").iterdir() if pid.name.isdigit() and is_zombie_of(pid, stand.worker.pid)]
+    assert zombies == []
+
+
+def is_zombie_of(process: Path, worker: int) -> bool:
+    """Return whether a process has ended that a child of the worker has not waited for."""
+
+    def fields(pid: str) -> list[str]:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return ["", "0"]
+
+    state, parent, *_ = fields(process.name)
+    return state == "Z" and fields(parent)[1] == str(worker)
+
+
 def test_a_worker_killed_in_the_middle_leaves_no_command_and_the_file_is_handled_again(make_stand: MakeStand) -> None:
     stand = make_stand({"drop": RULES}).start()
     stand.drop(b"held.txt", b"hold")

@@ -82,6 +82,13 @@ def test_an_exit_code_has_one_meaning(file: Path) -> None:
         ('["gzip", "{file}"]', f"{{file}} is no placeholder; there are {', '.join(f'{{{word}}}' for word in PLACEHOLDERS)}"),
         ('["bash", "-ec", "wc {path}"]', "a shell would run parts of a file's name as commands"),
         ('["/bin/sh", "-c", "wc \'{name}\'"]', "a shell would run parts of a file's name as commands"),
+        ('["sh", "-ce", "wc {path}"]', "a shell would run parts of a file's name as commands"),
+        ('["bash", "-Ec", "wc {path}"]', "a shell would run parts of a file's name as commands"),
+        ('["sh", "-c", "-e", "wc {path}"]', "a shell would run parts of a file's name as commands"),
+        ('["bash", "-c", "--", "wc {path}"]', "a shell would run parts of a file's name as commands"),
+        ('["timeout", "60", "sh", "-c", "wc {path}"]', "a shell would run parts of a file's name as commands"),
+        ('["/usr/bin/env", "bash", "-c", "wc {path}"]', "a shell would run parts of a file's name as commands"),
+        ('["busybox", "sh", "-c", "wc {path}"]', "a shell would run parts of a file's name as commands"),
     ],
 )
 def test_a_command_that_would_do_something_else_is_refused(command: str, problem: str, file: Path) -> None:

@@ -258,6 +258,23 @@ def test_what_is_not_text_does_no_harm(path: Path) -> None:
 # what it leaves running, its time and its limits
 
 
+def test_a_flood_of_a_background_program_does_not_keep_a_command_running(path: Path) -> None:
+    started = time.monotonic()
+
+    call = run(path, "sh", "-c", "yes >&2 & exit 0")
+
+    assert call.verdict is Verdict.DONE
+    assert time.monotonic() - started < 60
+
+
+def test_a_deep_tree_in_the_current_folder_is_removed(path: Path, tmp_path: Path) -> None:
+    script = 'pwd > "$1"; for n in $(seq 1500); do mkdir d && cd -P d || exit 9; done'
+
+    assert run(path, "sh", "-c", script, "sh", str(tmp_path / "folder")).verdict is Verdict.DONE
+
+    assert not Path((tmp_path / "folder").read_text().strip()).exists()
+
+
 def test_what_a_command_leaves_running_ends_with_it_and_is_not_waited_for(path: Path, tmp_path: Path) -> None:
     started = time.monotonic()
 
@@ -284,11 +301,12 @@ def interrupted_after_a_second() -> Iterator[None]:
 @pytest.mark.parametrize("ignores_term", [False, True])
 def test_the_time_limit_ends_the_whole_family(ignores_term: bool, path: Path, tmp_path: Path) -> None:
     trap = "trap '' TERM; " if ignores_term else ""
-    script = f'{trap}sh -c "{trap}sleep 300; sleep 300" & echo $! $$ > "$1"; wait; wait'
+    script = f'{trap}sh -c "{trap}sleep 300; sleep 300" & echo $! $$ > "$1"; echo begun >&2; wait; wait'
 
     call = run(path, "sh", "-c", script, "sh", str(tmp_path / "pids"))
 
     assert (call.verdict, call.timed_out) == (Verdict.RETRY_ISOLATED, True)
+    assert call.reason == f"processing took longer than {LIMIT} s: begun"
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 2
     eventually(lambda: not any(map(is_running, pids)))
