@@ -64,9 +64,12 @@ class Rules(HandlerKeys):
     notify_urls: Annotated[tuple[str, ...], BeforeValidator(to_texts), Field(repr=False)] = ()
     notify_on: Annotated[tuple[NotifyKind, ...], BeforeValidator(to_texts)] | Literal["auto"] = "auto"
 
-    def retry_delay(self, retries: int) -> float:
-        """Return the seconds before the next attempt: doubled with each retry, at most ``retry_backoff_max_seconds``."""
-        return float(min(self.retry_backoff_seconds * 2**retries, self.retry_backoff_max_seconds))
+    def retry_delay(self, retries: int, asked_for: float = 0.0) -> float:
+        """Return the seconds before the next attempt: doubled with each retry, and at least what was asked for.
+
+        At most ``retry_backoff_max_seconds``.
+        """
+        return float(min(max(self.retry_backoff_seconds * 2**retries, asked_for), self.retry_backoff_max_seconds))
 
 
 class Inbox(Rules):

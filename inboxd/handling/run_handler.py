@@ -132,7 +132,8 @@ def _call(handler: Handler, file: InboxFile) -> Any:  # noqa: ANN401 - whatever 
 def failed_call(error: BaseException, limit_seconds: int, start_time: float) -> HandlerCall:
     """Return a call that ended with an error: the handler's own, or the time limit's."""
     timed_out = isinstance(error, SoftTimeLimitExceeded)
-    reason = f"processing took longer than {limit_seconds} s" if timed_out else _describe_error(error)
+    said = "".join(f": {_one_line(note)}" for note in getattr(error, "__notes__", ()) if note)
+    reason = f"processing took longer than {limit_seconds} s{said}" if timed_out else _describe_error(error)
     return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - start_time, reason, error=error, timed_out=timed_out)
 
 
@@ -145,9 +146,13 @@ def _describe_error(error: BaseException) -> str:
 def _message_of(error: BaseException) -> str:
     """Return an exception's message on one line. Its own __str__ may raise, too."""
     try:
-        return mask_passwords(escape(shorten(str(error), REASON_CHARS_MAX)))
+        return _one_line(str(error))
     except BaseException:  # noqa: BLE001 - a broken exception class is still an exception
         return "(the exception's message can't be read)"
+
+
+def _one_line(text: str) -> str:
+    return mask_passwords(escape(shorten(text, REASON_CHARS_MAX)))
 
 
 def _discard_unless_portable(result: Any) -> Any:  # noqa: ANN401 - whatever a handler returns

@@ -3,11 +3,12 @@
 import base64
 import hashlib
 import hmac
+import json
 import time
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -24,17 +25,16 @@ TIMEOUT = urllib3.Timeout(connect=10.0, read=86_400.0)
 POOL_SIZE = 16
 """Number of connections that a process keeps: one for each of its threads that sends."""
 REDIRECTS_MAX = 5
-RETRIED = frozenset({408, 425, 429})
-"""Answers that say: later. All others from 400 to 499 say that the file is at fault."""
+RETRIED = frozenset({401, 403, 404, 405, 407, 408, 421, 425, 429})
+"""Answers that say: later, or that the settings are at fault. All others from 400 to 499 say that the file is."""
 REDIRECTS, KEPT_METHOD = frozenset({301, 302, 303, 307, 308}), frozenset({307, 308})
 ANSWER_BYTES_MAX, REASON_CHARS_MAX = 8192, 500
+REASON_NAMES = ("detail", "message", "error", "title", "reason")
+"""Where a JSON object has a text for people: as RFC 9457 says, and as frameworks do."""
 FIELD = "file"
 """The name of the form's field with the file, in a multipart body."""
 
 _CHUNK_BYTES = 256 * 1024
-
-not_before: dict[str, float] = {}
-"""When a URL may be called again, by the monotonic clock, for those that asked to wait."""
 
 
 class WebhookHandler:
@@ -42,15 +42,13 @@ class WebhookHandler:
 
     def __init__(self, keys: HandlerKeys) -> None:
         self._keys = keys
+        self._secrets: tuple[str, ...] = ()
         authorities = {"cert_reqs": "CERT_REQUIRED", "ca_certs": keys.ca_file or None}
         is_encrypted = urlsplit(keys.url).scheme == "https"
         self._pool = urllib3.connection_from_url(keys.url, maxsize=POOL_SIZE, **(authorities if is_encrypted else {}))
 
     def __call__(self, file: InboxFile) -> dict[str, Any]:
         """Send the file; return the answer's status and first line. Raises RejectFile, RetryLater or HandlerFailed."""
-        wait = not_before.get(self._keys.url, 0.0) - time.monotonic()
-        if wait > 0:
-            raise RetryLater(f"{self._shown} has asked to wait", wait)
         body = _make_form(file) if self._keys.body == "multipart" else _Body(file, file.content_type)
         status, reason, headers, first_line = self._send(file, body)
         said = f"{status} {reason}" + (f": {first_line}" if first_line else "")
@@ -60,7 +58,6 @@ class WebhookHandler:
             raise RejectFile(first_line or f"{self._shown} answered {said}")
         failure = f"{self._shown} answered {said}"
         if (seconds := parse_retry_after(headers.get("Retry-After", ""), time.time())) is not None:
-            not_before[self._keys.url] = time.monotonic() + seconds
             raise RetryLater(failure, seconds)
         raise HandlerFailed(failure)
 
@@ -82,18 +79,26 @@ class WebhookHandler:
             except (HTTPError, OSError) as error:
                 raise HandlerFailed(f"{self._shown}: {_describe(error)}") from None
             if answer.status not in REDIRECTS:
-                return answer.status, answer.reason or "", answer.headers, _first_line(answer.headers, content)
+                return answer.status, answer.reason or "", answer.headers, self._mask(_find_reason(answer.headers, content))
             url = self._follow(url, answer.status, answer.headers.get("Location", ""))
         raise HandlerFailed(f"{self._shown} redirects more than {REDIRECTS_MAX} times: name the last URL")
 
     def _follow(self, url: str, status: int, location: str) -> str:
         """Return where a redirect leads. A file is only sent to the server that the settings name. Raises HandlerFailed."""
-        target = urljoin(url, location)
-        if status not in KEPT_METHOD or _origin(target) != _origin(url):
-            raise HandlerFailed(
-                f"{self._shown} answered {status}, to go to {escape(target)} instead: if that is right, name that URL"
-            )
-        return target
+        try:
+            target = urljoin(url, location)
+            if status in KEPT_METHOD and location and _origin(target) == _origin(url):
+                return target
+            shown = _without_secrets(target)
+        except ValueError:
+            shown = "an address that can't be read"
+        raise HandlerFailed(f"{self._shown} answered {status}, to go to {shown} instead: if that is right, name that URL")
+
+    def _mask(self, text: str) -> str:
+        """Return a text in which a server has echoed the header Authorization without what is secret in it."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
 
     def _headers(self, file: InboxFile, body: "_Body") -> dict[str, str]:
         headers = {
@@ -115,6 +120,7 @@ class WebhookHandler:
         try:
             if self._keys.authorization_file:
                 headers["Authorization"] = read_secret(self._keys.authorization_file, authorization_credential(file.inbox))
+                self._secrets = (headers["Authorization"], headers["Authorization"].rpartition(" ")[2])
             if self._keys.secret_file:
                 key = read_signing_key(self._keys.secret_file, secret_credential(file.inbox))
                 headers |= sign(key, file.id, int(time.time()), body.chunks())
@@ -125,7 +131,7 @@ class WebhookHandler:
     @property
     def _shown(self) -> str:
         """The URL without its query, which may hold a token."""
-        return escape(self._keys.url.partition("?")[0])
+        return _without_secrets(self._keys.url)
 
 
 class _Body:
@@ -137,8 +143,16 @@ class _Body:
         self.length = len(head) + file.size + len(tail)
 
     def chunks(self) -> Iterator[bytes]:
+        """Yield ``length`` bytes, or raise HandlerFailed for a file of another size: a server takes more for a new request."""
         yield self._head
-        yield from self._file.chunks(_CHUNK_BYTES)
+        sent = 0
+        for chunk in self._file.chunks(_CHUNK_BYTES):
+            sent += len(chunk)
+            if sent > self._file.size:
+                break
+            yield chunk
+        if sent != self._file.size:
+            raise HandlerFailed("the file was changed while it was sent")
         yield self._tail
 
 
@@ -175,18 +189,38 @@ def _target(url: str) -> str:
     return urllib3.util.parse_url(url).request_uri
 
 
+def _without_secrets(url: str) -> str:
+    """Return a URL without its query and its user. Raises ValueError."""
+    parts = urlsplit(url)
+    return escape(urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", "")))
+
+
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
 
 
-def _first_line(headers: urllib3.HTTPHeaderDict, content: bytes) -> str:
-    """Return the first line of an answer in plain text or JSON, "" of another."""
+def _find_reason(headers: urllib3.HTTPHeaderDict, content: bytes) -> str:
+    """Return what an answer says: a text's first line, or a text in a JSON object under one of its usual names; else ""."""
     media_type = headers.get("Content-Type", "text/plain").partition(";")[0].strip().lower()
-    if media_type not in ("text/plain", "application/json", "application/problem+json"):
+    text = content.decode("utf-8", "replace")
+    if media_type == "application/json" or media_type.endswith("+json"):
+        text = _find_text(text)
+    elif media_type != "text/plain":
         return ""
-    lines = (line.strip() for line in content.decode("utf-8", "replace").splitlines())
+    lines = (line.strip() for line in text.splitlines())
     return escape(shorten(next((line for line in lines if line), ""), REASON_CHARS_MAX))
+
+
+def _find_text(text: str) -> str:
+    try:
+        answer = json.loads(text)
+    except (ValueError, RecursionError):
+        return ""
+    if isinstance(answer, str):
+        return answer
+    found = [answer.get(name) for name in REASON_NAMES] if isinstance(answer, dict) else []
+    return next((value for value in found if isinstance(value, str) and value.strip()), "")
 
 
 def _describe(error: Exception) -> str:

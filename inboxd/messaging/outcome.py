@@ -13,6 +13,7 @@ from inboxd.spool.layout import is_parcel_id, split_path
 from inboxd.spool.packed_version import PackedVersion
 
 VERSION = 1
+RETRY_AFTER_MAX = 86_400.0
 
 
 class Verdict(StrEnum):
@@ -30,7 +31,7 @@ class FileOutcome:
     """One file's path below inbox/, its verdict, the reason of a rejection or an exception, and the handler's return value.
 
     ``version`` is that of the claimed file when it was packed; None if unknown. ``kind`` is that of the failure; None: the
-    verdict says it. ``retry_after``, in seconds, is for the worker alone, and not sent.
+    verdict says it. ``retry_after`` is the time in seconds that the program behind the handler has asked for before a retry.
     """
 
     path: bytes
@@ -74,6 +75,7 @@ def outcome_to_wire(outcome: Outcome) -> dict[str, Any]:
             "result": file.result,
             "version": file.version and list(file.version),
             "kind": file.kind and file.kind.value,
+            **({"retry_after": file.retry_after} if file.retry_after else {}),
         }
         for file in outcome.files
     ]
@@ -104,7 +106,8 @@ def _to_file_outcome(wire: object) -> FileOutcome:
     version = version_from_wire(table["version"])
     reason = None if reason is None else expect_type(str, reason)
     kind = kind_from_wire(table.get("kind"))
-    return FileOutcome(path, Verdict(table["verdict"]), reason, table["result"], version, kind)
+    retry_after = min(max(float(table.get("retry_after", 0.0)), 0.0), RETRY_AFTER_MAX)
+    return FileOutcome(path, Verdict(table["verdict"]), reason, table["result"], version, kind, retry_after)
 
 
 def kind_from_wire(value: Any) -> FailureKind | None:  # noqa: ANN401 - anything

@@ -48,7 +48,8 @@ class ParcelReader:
         stat, stream = open_stream(self._disk, file)
         if (stat.size, stat.mtime_ns / 1e9) != (part.content_length, part.headers.get("mtime")):
             # the file was written to after it was packed, so that its SHA-256 is outdated
-            part = replace(part, headers={key: value for key, value in part.headers.items() if key != "sha256"})
+            headers = {key: value for key, value in part.headers.items() if key != "sha256"}
+            part = replace(part, content_length=stat.size, headers=headers)
         return self._make(part, stream)
 
     def _make(self, part: FilePart, stream: io.BufferedIOBase) -> InboxFile:

@@ -35,10 +35,11 @@ class Republisher:
             send_parcel(self._context.app, message, inbox, retries=retries, countdown=countdown)
             _log.info(events.PARCEL_REPUBLISHED, inbox=inbox.name, parcel=parcel, files=len(packed.parts))
 
-    def split_off(self, parcel: str, path: bytes, *, failure: str | None = None) -> None:
+    def split_off(self, parcel: str, path: bytes, *, failure: str | None = None, retry_after: float = 0.0) -> None:
         """Send one file in a parcel of its own; no-op if the file is missing. Raises OSError, BrokerUnavailable.
 
         ``failure`` is the reason of a failed attempt, which counts as used and delays the next one; None: no attempt was made.
+        ``retry_after`` is the delay in seconds that was asked for.
         """
         used = int(failure is not None)
         new_parcel = new_parcel_id()
@@ -46,7 +47,7 @@ class Republisher:
         if not split_off(self._context.disk, self._folders, parcel, path, new_parcel):
             return
         _log.info(events.PARCEL_SPLIT, inbox=self._inbox.name, file=path, parcel=new_parcel, out_of=parcel, why=failure)
-        wait = self._inbox.retry_delay(0) if used else 0.0
+        wait = self._inbox.retry_delay(0, retry_after) if used else 0.0
         lease_seconds = self._context.settings.sweep.grace_seconds + wait
         self._context.leases.queue(new_parcel, self._inbox.name, lease_seconds, attempts=used)
         self.publish(new_parcel, [path], retries=used, countdown=wait)

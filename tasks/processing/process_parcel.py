@@ -163,7 +163,7 @@ class ParcelProcessor:
                 if retries >= inbox.retries:
                     self._finish(parcel, token)
                     raise failure
-                wait = max(inbox.retry_delay(retries), min(outcome.retry_after, inbox.retry_backoff_max_seconds))
+                wait = inbox.retry_delay(retries, outcome.retry_after)
                 _log.info(
                     events.FILE_RETRIED, inbox=inbox.name, file=outcome.path, parcel=parcel.id,
                     retry=retries + 1, of=inbox.retries, in_seconds=wait, why=reason,

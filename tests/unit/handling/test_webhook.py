@@ -22,7 +22,7 @@ from support.webhook_server import Answer, WebhookServer
 from werkzeug.formparser import parse_form_data
 
 from inboxd.config.handler_kinds import HandlerKeys
-from inboxd.handling import run_handler, webhook
+from inboxd.handling import run_handler
 from inboxd.handling.run_handler import HandlerCall
 from inboxd.handling.webhook import parse_retry_after
 from inboxd.messaging.inbox_file import InboxFile
@@ -30,11 +30,11 @@ from inboxd.messaging.outcome import Verdict
 
 LIMIT = 7
 CONTENT = b"a,b\n1,2\n"
+JSON, PROBLEM = {"Content-Type": "application/json"}, {"Content-Type": "application/problem+json; charset=utf-8"}
 
 
 @pytest.fixture
 def server() -> Iterator[WebhookServer]:
-    webhook.not_before.clear()
     with WebhookServer().running() as server:
         yield server
 
@@ -178,7 +178,13 @@ def test_the_authorization_comes_from_a_file_or_a_credential(
         (Answer(409, b"booked already"), Verdict.REJECTED, "booked already"),
         (Answer(422, b"\n the total is missing \nline 2"), Verdict.REJECTED, "the total is missing"),
         (Answer(422, b"<html>", {"Content-Type": "text/html"}), Verdict.REJECTED, "URL answered 422 Unprocessable Entity"),
-        (Answer(404), Verdict.REJECTED, "URL answered 404 Not Found"),
+        (Answer(413), Verdict.REJECTED, "URL answered 413 Request Entity Too Large"),
+        (Answer(401, b"token expired"), Verdict.RETRY_ISOLATED, "URL answered 401 Unauthorized: token expired"),
+        (Answer(404), Verdict.RETRY_ISOLATED, "URL answered 404 Not Found"),
+        (Answer(422, b'{\n "detail": "no total"\n}', JSON), Verdict.REJECTED, "no total"),
+        (Answer(422, b'{"title": "Bad", "detail": "no total"}', PROBLEM), Verdict.REJECTED, "no total"),
+        (Answer(422, b'{"errors": [1]}', JSON), Verdict.REJECTED, "URL answered 422 Unprocessable Entity"),
+        (Answer(422, b"[" * 5000, JSON), Verdict.REJECTED, "URL answered 422 Unprocessable Entity"),
         (Answer(408), Verdict.RETRY_ISOLATED, "URL answered 408 Request Timeout"),
         (Answer(425), Verdict.RETRY_ISOLATED, "URL answered 425 Too Early"),
         (Answer(429, b"slow down"), Verdict.RETRY_ISOLATED, "URL answered 429 Too Many Requests: slow down"),
@@ -205,15 +211,13 @@ def test_a_huge_answer_is_not_read(server: WebhookServer, path: Path) -> None:
     assert send(path, server.url).verdict is Verdict.DONE
 
 
-def test_what_asks_to_wait_is_not_called_before(server: WebhookServer, path: Path) -> None:
+def test_retry_after_is_passed_on_and_other_files_are_sent(server: WebhookServer, path: Path) -> None:
     server.answers(Answer(503, headers={"Retry-After": "30"}), Answer())
 
     first, second = send(path, server.url), send(path, server.url)
 
     assert (first.verdict, first.retry_after) == (Verdict.RETRY_ISOLATED, 30.0)
-    assert second.verdict is Verdict.RETRY_ISOLATED
-    assert 0 < second.retry_after <= 30
-    assert len(server.requests) == 1
+    assert second.verdict is Verdict.DONE
 
 
 @pytest.mark.parametrize(
@@ -254,6 +258,49 @@ def test_other_redirects_are_not_followed(server: WebhookServer, status: int, lo
     assert call.verdict is Verdict.RETRY_ISOLATED
     assert call.reason is not None
     assert "name that URL" in call.reason or "name the last URL" in call.reason
+
+
+@pytest.mark.parametrize(
+    "location", ["https://host/hook?code=hidden#x", "?code=hidden", "http://me:hidden@[::1]:7/", "http://[", "http://h:99999/"]
+)
+def test_no_redirect_shows_a_secret(server: WebhookServer, location: str, path: Path) -> None:
+    server.answers(Answer(302, headers={"Location": location}))
+
+    call = send(path, server.url + "?code=hidden")
+
+    assert "name that URL" in (call.reason or "")
+    assert "hidden" not in (call.reason or "")
+
+
+def test_an_echoed_authorization_is_not_shown(server: WebhookServer, path: Path, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("Bearer hidden-token\n")
+    server.answers(Answer(422, b"bad credentials: hidden-token (Bearer hidden-token)"))
+
+    call = send(path, server.url, authorization_file=str(tmp_path / "token"))
+
+    assert call.reason == "bad credentials: *** (***)"
+
+
+@pytest.mark.parametrize("body", ["raw", "multipart"])
+@pytest.mark.parametrize("change", [b"POST /admin HTTP/1.1\r\nContent-Length: 0\r\n\r\n", None], ids=["grows", "shrinks"])
+def test_a_file_that_changes_while_it_is_sent_is_no_second_request(
+    server: WebhookServer, change: bytes | None, body: str, path: Path
+) -> None:
+    path.write_bytes(b"x" * 600_000)
+    handler = run_handler.load_handler(HandlerKeys.model_validate({"url": server.url, "body": body}))
+    file = InboxFile.of(path, sha256="0" * 64)
+    assert file.content_type
+    with path.open("r+b") as other:
+        other.seek(0, 2)
+        other.write(change) if change else other.truncate(1000)
+
+    changed = run_handler.run_handler(handler, file, LIMIT, time.monotonic())
+    next_one = send(path, server.url)
+
+    assert (changed.verdict, changed.reason) == (Verdict.RETRY_ISOLATED, "the file was changed while it was sent")
+    assert next_one.verdict is Verdict.DONE
+    assert {request.path for request in server.requests} == {"/incoming"}
+    assert len(server.requests) <= 2
 
 
 # connections
