@@ -31,7 +31,7 @@ class Share:
         mounts(server, self.client, REMOTE)
         stand.start()
 
-    def wait_until_done(self, name: str, content: bytes, seconds: float = 30.0) -> None:
+    def wait_until_done(self, name: str, content: bytes, seconds: float = 90.0) -> None:
         def is_done() -> bool:
             place = self.server / "done" / name
             return place.exists() and place.read_bytes() == content

@@ -90,5 +90,7 @@ def load_settings_if_any(selection: LogSelection, notify: Notice) -> Settings | 
         return load_settings(selection.settings)
     except SettingsError as error:
         if not selection.files and selection.journal is None:
-            notify(escape(f"log.files is unknown because the settings can't be read: {error.findings[0]}"))
+            finding = error.findings[0]
+            why = f"{finding.where}: {finding.problem}; {finding.remedy}"
+            notify(escape(f"log.files is unknown because the settings can't be read: {why}"))
         return None
