@@ -9,12 +9,12 @@ from pathlib import Path
 from inboxd.config.settings import Settings
 from inboxd.spool import layout
 
-FOLDERS = tuple(name.decode() for name in layout.FOLDER_NAMES)
+FOLDERS = tuple(name.decode() for name in (*layout.FOLDER_NAMES, layout.OUT))
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolPath:
-    """A path below one folder of an inbox; ``folder`` is inbox, claimed, done or failed, or "" if the typed path names none."""
+    """A path below one folder of an inbox; ``folder`` is one of FOLDERS, or "" if the typed path names none."""
 
     inbox: str
     folder: str
@@ -58,6 +58,6 @@ def _match_inboxes(settings: Settings, path: bytes) -> Iterator[SpoolPath]:
         for root in dict.fromkeys((bytes(inbox.root), os.fsencode(os.path.realpath(inbox.root)))):
             if path.startswith(root + b"/"):
                 folder, _, rest = path[len(root) + 1 :].partition(b"/")
-                if folder in layout.FOLDER_NAMES and rest:
+                if folder.decode("ascii", "replace") in FOLDERS and rest:
                     yield SpoolPath(name, folder.decode(), rest)
                     return

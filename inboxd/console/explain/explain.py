@@ -16,7 +16,7 @@ from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.folders import opened_path
 from inboxd.fs.mounts import find_mount
 from inboxd.fs.rename import exists
-from inboxd.fs.syscalls import FileKind, closing
+from inboxd.fs.syscalls import Fd, FileKind, closing
 from inboxd.intake.in_flight import InFlight
 from inboxd.intake.readiness import Ignore, Ready, Refuse, Wait
 from inboxd.intake.scan import DeniedEntry, ScannedEntry, scan_path
@@ -25,7 +25,7 @@ from inboxd.intake.watch_mode import describe_sub_mount, wait_times
 from inboxd.logs.text import count_in_words, escape
 from inboxd.spool.claims import MOVED_AWAY, list_parcels, open_folder_of
 from inboxd.spool.error_note import SUFFIX
-from inboxd.spool.layout import Folders, is_parcel_id, open_folders, split_path
+from inboxd.spool.layout import OUT, Folders, is_parcel_id, open_folders, split_path
 from inboxd.spool.requeue import find_failed_file
 
 MOUNT_SECONDS = 5.0
@@ -39,7 +39,7 @@ EXPECTED_WITHIN_SECONDS = 30.0
 class Explanation:
     """Why a file is where it is.
 
-    ``folder`` is inbox, claimed, done or failed, and ``path`` the path below it; ``state`` is a fixed word for programs,
+    ``folder`` is inbox, claimed, done, failed or out, and ``path`` the path below it; ``state`` is a fixed word for programs,
     ``sentences`` are for people; ``until`` is when the file is checked again, ``since`` when it came there, both unix seconds.
     """
 
@@ -168,21 +168,36 @@ def _explain_in_claimed(context: ExplainContext, inbox: Inbox, folders: Folders,
 
 
 def _explain_in_done(context: ExplainContext, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
-    parts, name = split_path(path)
-    try:
-        with opened_path(context.disk, folders.done, parts) as at:
-            stat = context.disk.stat(at, name)
-    except OSError as error:
-        if error.errno in MOVED_AWAY:
-            return
-        raise
-    if stat.kind is not FileKind.FOLDER:
-        since = stat.ctime_ns / 1e9
+    if (since := _since_when(context, folders.done, path)) is not None:
         sentences = [
             f"the handler succeeded, and the file was moved here at {format_local(since)}",
             f"to see every step of the file: inboxd trace {quote_for_shell(path)}",
         ]
         yield Explanation(inbox.name, "done", path, "done", sentences, since)
+
+
+def _explain_in_out(context: ExplainContext, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
+    with opened_path(context.disk, folders.done, (b"..",)) as root:
+        since = _since_when(context, root, OUT + b"/" + path)
+    if since is not None:
+        sentences = [
+            f"a handler made it, and it was moved here at {format_local(since)}; inboxd does not touch it any more",
+            f"to see of which file it was made: inboxd log --inbox {inbox.name} --json | grep output_delivered",
+        ]
+        yield Explanation(inbox.name, "out", path, "output", sentences, since)
+
+
+def _since_when(context: ExplainContext, folder: Fd, path: bytes) -> float | None:
+    """Return since when a file has been in a folder, in unix seconds; None if it is not there."""
+    parts, name = split_path(path)
+    try:
+        with opened_path(context.disk, folder, parts) as at:
+            stat = context.disk.stat(at, name)
+    except OSError as error:
+        if error.errno in MOVED_AWAY:
+            return None
+        raise
+    return None if stat.kind is FileKind.FOLDER else stat.ctime_ns / 1e9
 
 
 def _explain_in_failed(context: ExplainContext, inbox: Inbox, folders: Folders, path: bytes) -> Iterator[Explanation]:
@@ -217,6 +232,7 @@ _EXPLAINERS = {
     "claimed": _explain_in_claimed,
     "done": _explain_in_done,
     "failed": _explain_in_failed,
+    "out": _explain_in_out,
 }
 
 

@@ -306,6 +306,15 @@ def test_a_done_file_is_explained_with_its_time(settings: Settings, spool: Spool
     assert found.since == pytest.approx(spool.where(b"done/a.pdf").stat().st_ctime)
 
 
+def test_an_output_is_explained(settings: Settings, spool: Spool) -> None:
+    spool.put(b"out/x/a.txt")
+
+    found = explain_one(settings, spool, b"out/x/a.txt")
+
+    assert (found.folder, found.path, found.state) == ("out", b"x/a.txt", "output")
+    assert "grep output_delivered" in found.sentences[1]
+
+
 @pytest.mark.parametrize("typed", [b"failed/a.pdf", b"failed/a.pdf.error.txt", b"inbox/a.pdf"])
 def test_a_failed_file_is_explained_with_its_reason_and_a_remedy(typed: bytes, settings: Settings, spool: Spool) -> None:
     drop_and_fail(spool, b"a.pdf", "no total", attempts=4)
