@@ -32,8 +32,10 @@ def read_secret(path: str, credential: str, environment: Mapping[str, str] = os.
     try:
         text = (in_folder if in_folder and in_folder.exists() else Path(path)).read_text("ascii").strip()
     except OSError as error:
-        problem = f"can't be read: {error.strerror}"
-        raise SettingsError([Finding(path, problem, "make the file, readable for root and the user of inboxd alone")]) from None
+        # root's own file is no problem of a service, to which systemd passes it; a reload checks the settings without it
+        problem, is_private = f"can't be read: {error.strerror}", isinstance(error, PermissionError)
+        remedy = "make the file readable for the user of inboxd; as a service, root alone needs to read it"
+        raise SettingsError([Finding(path, problem, remedy, blocks=not is_private)]) from None
     except UnicodeDecodeError:
         text = ""
     if not text or not text.isprintable():

@@ -56,6 +56,11 @@ def count_in_words(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
+def bytes_in_words(count: int) -> str:
+    """Return "1 byte" or "N bytes"."""
+    return "1 byte" if count == 1 else f"{count} bytes"
+
+
 def format_age(seconds: float | None) -> str:
     """Return an age in its two largest units: "45 s", "3 min 20 s", "2 d 4 h"; "-" for None."""
     if seconds is None:

@@ -1,8 +1,11 @@
 """Checks what handles an inbox's files before a start: a function can be imported, a program is there, secrets can be read."""
 
+import contextlib
 import importlib.util
+import shlex
 import shutil
 import ssl
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,18 +60,33 @@ def _check_url(inbox: Inbox) -> Iterator[Finding]:
     if inbox.url.startswith("http:") and not is_on_this_host(inbox.url):
         problem = "is not encrypted: whoever is on the way can read and change the files"
         yield Finding(where, problem, "use https://", blocks=False)
-    for path, credential, read in (
-        (inbox.secret_file, secret_credential(inbox.name), read_signing_key),
-        (inbox.authorization_file, authorization_credential(inbox.name), read_secret),
-    ):
-        try:
-            if path:
-                read(path, credential)
-        except SettingsError as error:
-            yield from error.findings
+    yield from _check_secrets(inbox)
     if inbox.ca_file:
         try:
             ssl.create_default_context(cafile=inbox.ca_file)
         except OSError as error:
             problem = f"can't be used: {error.strerror or error}"
             yield Finding(f"inbox.{inbox.name}.ca_file, {inbox.ca_file}", problem, "name a file with certificates in PEM")
+
+
+def _check_secrets(inbox: Inbox) -> Iterator[Finding]:
+    for path, credential, read in (
+        (inbox.secret_file, secret_credential(inbox.name), read_signing_key),
+        (inbox.authorization_file, authorization_credential(inbox.name), read_secret),
+    ):
+        if not path:
+            continue
+        try:
+            read(path, credential)
+        except SettingsError as error:
+            yield from error.findings
+        else:
+            yield from _check_privacy(Path(path))
+
+
+def _check_privacy(path: Path) -> Iterator[Finding]:
+    """Yield a note for a secret that others can read, or may replace."""
+    with contextlib.suppress(OSError):  # only the services can read it
+        if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IWGRP):
+            problem = "can be read by every user of this host, or written by others"
+            yield Finding(str(path), problem, f"chmod 600 {shlex.quote(str(path))}", blocks=False)

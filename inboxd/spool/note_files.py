@@ -105,4 +105,4 @@ def _log_problems(folder: str, problems: list[TextProblem]) -> None:
     if _logged.get(folder) != text:
         _logged[folder] = text
         remedy = "run `inboxd check`; until then the English text is used in its place"
-        _log.warning(events.NOTE_TEXT_UNUSABLE, file=str(text_file(folder)), error=text, remedy=remedy)
+        _log.warning(events.NOTE_TEXT_UNUSABLE, texts=str(text_file(folder)), error=text, remedy=remedy)

@@ -9,7 +9,7 @@ from inboxd.console.log_reading.records import Record
 from inboxd.console.times import format_duration, to_local
 from inboxd.console.trace.timeline import OUTCOME_BY_EVENT, FileLife
 from inboxd.logs import events
-from inboxd.logs.text import escape
+from inboxd.logs.text import bytes_in_words, escape
 
 VALUE_CHARS_MAX = 200
 
@@ -60,7 +60,7 @@ def _render_heading(life: FileLife) -> str:
     name = f"{life.inbox or '?'}:{life.file}" if life.file is not None else f"{life.inbox or '?'}: no file is named"
     size = life.last_value("size")
     parts = [
-        f"{size} bytes" if size is not None else None,
+        bytes_in_words(size) if isinstance(size, int) else None,
         _with_key("sha256", life.last_value("sha256")),
         _with_key("id", life.last_value("file_id")),
     ]

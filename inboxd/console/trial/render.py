@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from inboxd.config.rules import Inbox
 from inboxd.console.trial.trial import Trial
-from inboxd.logs.text import count_in_words, escape, shorten
+from inboxd.logs.text import bytes_in_words, count_in_words, escape, shorten
 from inboxd.messaging.outcome import Verdict
 
 RESULT_CHARS_MAX = 500
@@ -25,7 +25,7 @@ def render_trial(path: str, trial: Trial, inbox: Inbox, crashes_max: int) -> Ite
     if trial.verdict is Verdict.DONE:
         yield f"  result: {_render_result(trial)}"
     for name, size in trial.outputs[:LINES_MAX]:
-        yield f"  output: {escape(shorten(name, RESULT_CHARS_MAX))}, {size} bytes"
+        yield f"  output: {escape(shorten(name, RESULT_CHARS_MAX))}, {bytes_in_words(size)}"
     if len(trial.outputs) > LINES_MAX:
         yield f"  output: … {len(trial.outputs) - LINES_MAX} more"
     if trial.seconds is not None:
@@ -66,7 +66,7 @@ def _describe_retries(inbox: Inbox) -> str:
 
 def _render_result(trial: Trial) -> str:
     if trial.discarded:
-        return f"a {trial.discarded}, which is not kept: a result of up to 4096 bytes of text, numbers, lists and maps is"
+        return f"of type {trial.discarded}, which is not kept: up to 4096 bytes of text, numbers, lists and maps are"
     return shorten(trial.result or "", RESULT_CHARS_MAX)
 
 

@@ -51,3 +51,17 @@ def test_what_is_no_key_is_refused_with_how_to_make_one(text: str, tmp_path: Pat
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="No such file"):
         read_secret(str(tmp_path / "none"), "drop.secret", {})
+
+
+def test_a_file_of_roots_is_a_note_since_systemd_passes_it_to_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+
+    with pytest.raises(SettingsError) as caught:
+        read_secret(str(tmp_path / "secret"), "drop.secret", {})
+
+    assert [finding.blocks for finding in caught.value.findings] == [False]

@@ -113,7 +113,7 @@ def test_a_result_with_its_time_and_all_that_was_printed_is_shown() -> None:
         ("change_the_mode", 1, "would go back to inbox/, and after 3 changes to failed/"),
         ("delete", 1, "would be lost: the handler has deleted or moved it"),
         ("write_beside", 0, "left:   result.csv"),
-        ("write_beside", 0, "result: a set, which is not kept"),
+        ("write_beside", 0, "result: of type set, which is not kept"),
     ],
 )
 def test_what_would_become_of_a_file_is_told_and_the_file_stays(handler: str, code: int, told: str, tmp_path: Path) -> None:

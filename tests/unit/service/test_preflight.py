@@ -349,6 +349,18 @@ def test_a_url_needs_usable_secrets_and_certificates(tmp_path: Path) -> None:
     assert all(finding.blocks for finding in findings)
 
 
+@pytest.mark.parametrize(("mode", "is_open"), [(0o600, False), (0o640, False), (0o644, True), (0o660, True)])
+def test_a_secret_that_others_can_read_is_a_note(tmp_path: Path, mode: int, is_open: bool) -> None:
+    secret = tmp_path / "authorization"
+    secret.write_text("Bearer token")
+    secret.chmod(mode)
+    rules = {"url": "https://books.example.org/", "authorization_file": str(secret)}
+
+    findings = find_problems(settings(create_inbox(tmp_path / "drop"), **rules))
+
+    assert [(finding.where, finding.blocks) for finding in findings] == ([(str(secret), False)] if is_open else [])
+
+
 def test_a_url_without_encryption_is_a_note_unless_it_is_on_this_host(tmp_path: Path) -> None:
     root = create_inbox(tmp_path)
 

@@ -163,7 +163,7 @@ def test_in_the_place_of_an_unusable_text_stands_the_english_one_and_the_log_say
     assert all("could not be processed.\n\nAn error occurred" in note for note in notes)
     (line,) = [line for line in lines if line["event"] == events.NOTE_TEXT_UNUSABLE]
     assert problem in line["error"]
-    assert line["file"] == str(folder / "notes.txt")
+    assert line["texts"] == str(folder / "notes.txt")
     assert any(problem in found.problem for found in find_text_problems(Disk(), str(folder)))
 
 
