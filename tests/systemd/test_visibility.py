@@ -110,3 +110,18 @@ def test_droppers_see_new_notes_after_a_reload_and_list_the_folders_if_they_may_
     assert not can(box, "carol", "ls", FAILED)
     assert not can(box, "carol", "ls", DONE)
     assert "visible_to" not in box.run(INBOXD, "check").stdout
+
+
+def test_with_group_those_of_the_services_group_see_notes_and_droppers_do_not(
+    boot_with: Callable[[dict[str, str]], Box],
+) -> None:
+    box = boot_with({SETTINGS: FIRST_SETTINGS + 'visible_to = "group"\n'})
+    await_active(box)
+    box.run("usermod", "-aG", "inboxd", "carol")
+
+    note = drop_refused(box, "refuse.txt")
+
+    box.wait_until(lambda: can(box, "carol", "cat", note), goal="carol may read the note")
+    assert can(box, "carol", "ls", FAILED)
+    assert not can(box, "carol", "touch", f"{FAILED}/b")
+    assert not can(box, "alice", "cat", note)
