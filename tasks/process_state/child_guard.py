@@ -138,6 +138,7 @@ class ChildGuard:
         """End what a command has left running in a session of its own: its orphans have become children of this process."""
         if self._is_child and has_children():
             self.end_descendants()
+            has_children()  # one that was just ending is not among those that were ended
 
 
 def has_children() -> bool:
