@@ -53,7 +53,8 @@ class WebhookServer:
     @property
     def url(self) -> str:
         """The URL of a path of the server."""
-        return f"{self.scheme}://localhost:{self.port}/incoming"
+        host = "localhost" if self.scheme == "https" else "127.0.0.1"  # a certificate's name; without one, no look-up
+        return f"{self.scheme}://{host}:{self.port}/incoming"
 
     def close(self) -> None:
         """End listening."""
