@@ -2,7 +2,6 @@
 
 import os
 import queue
-import signal
 import stat
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from inboxd.errors import HandlerFailed, RejectFile
 from inboxd.fs.remove import remove_tree
 from inboxd.fs.syscalls import Disk, closing
 from inboxd.handling.program import Ended, Surroundings, run_program
+from inboxd.logs.text import describe_exit
 from inboxd.messaging.inbox_file import InboxFile
 
 OUTPUTS_VARIABLE = "INBOXD_FILE_OUTPUTS"
@@ -54,7 +54,8 @@ class CommandHandler:
             return {"exit_code": ended.exit_code}
         if ended.exit_code in self._keys.reject_codes:
             raise RejectFile(said or f"{self._program} rejected the file without a word, with exit code {ended.exit_code}")
-        raise HandlerFailed(f"{self._program} {_describe(ended.exit_code)}" + (f": {said}" if said else ""))
+        how = "with" if ended.exit_code >= 0 else "by"
+        raise HandlerFailed(f"{self._program} ended {how} {describe_exit(ended.exit_code)}" + (f": {said}" if said else ""))
 
     @property
     def _program(self) -> str:
@@ -139,15 +140,6 @@ _work_folders: queue.SimpleQueue[Path] = queue.SimpleQueue()
 def local_path(file: InboxFile) -> str:
     """Return the file's path; on another host than the folders', that of a temporary copy."""
     return str(file.path) if file.path is not None else file.temporary_file_path()
-
-
-def _describe(exit_code: int) -> str:
-    if exit_code >= 0:
-        return f"ended with exit code {exit_code}"
-    try:
-        return f"was ended by {signal.Signals(-exit_code).name}"
-    except ValueError:
-        return f"was ended by signal {-exit_code}"
 
 
 _PLACEHOLDERS: dict[str, Callable[[InboxFile], str]] = {

@@ -1,6 +1,7 @@
 """Escapes text, so that it can neither add a line to a log nor move a terminal's cursor; and phrases counts and ages."""
 
 import re
+import signal
 
 TEXT_CHARS_MAX = 70_000
 """Maximum length of one text in the log: the longest escaped path is shorter, an exception's message may be of any length."""
@@ -59,6 +60,16 @@ def count_in_words(count: int) -> str:
 def bytes_in_words(count: int) -> str:
     """Return "1 byte" or "N bytes"."""
     return "1 byte" if count == 1 else f"{count} bytes"
+
+
+def describe_exit(code: int) -> str:
+    """Return a description of an exit code: "exit code 3", or "signal SIGKILL" for -9."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
 
 
 def format_age(seconds: float | None) -> str:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from inboxd.config.rules import Inbox
 from inboxd.console.trial.process import Ended, Output, run_child
-from inboxd.console.up.child_process import describe_exit
 from inboxd.fs.owners import find_owner_name
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.packing import Packed, build_parcel, pack
+from inboxd.logs.text import describe_exit
 from inboxd.messaging.outcome import Verdict
 from inboxd.spool.layout import CLAIMED, FOLDER_NAMES, new_parcel_id, open_folders
 from inboxd.spool.outputs import FILES, OUTPUTS

@@ -78,13 +78,3 @@ def reap(process: subprocess.Popen[bytes]) -> int:
         return process.wait(REAP_SECONDS)
     except subprocess.TimeoutExpired:
         return -signal.SIGKILL
-
-
-def describe_exit(code: int) -> str:
-    """Return a description of an exit code: "exit code 3", or "signal SIGKILL" for -9."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return f"signal {signal.Signals(-code).name}"
-    except ValueError:
-        return f"signal {-code}"

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from subprocess import Popen
 
 from inboxd.console.exit_codes import EXIT_BAD_SETTINGS
-from inboxd.console.up.child_process import describe_exit, has_ended, kill_group, reap
+from inboxd.console.up.child_process import has_ended, kill_group, reap
 from inboxd.console.up.stop_signals import StopSignals
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
+from inboxd.logs.text import describe_exit
 
 BACKOFF_SECONDS = 0.5
 BACKOFF_SECONDS_MAX = 30.0

@@ -43,7 +43,7 @@ def test_files_are_filed_by_what_the_command_says(make_stand: MakeStand) -> None
     assert set(stand.tree("done")) == {b"a.txt", b"x/-rf $(touch y) \xc3\xbc.txt", b"again.txt"}
     assert "the total is missing" in stand.note(b"bad.txt")
     assert "stand_command.sh ended with exit code 1: no room" in stand.note(b"never.txt")
-    assert "stand_command.sh was ended by SIGKILL" in stand.note(b"crash.txt")
+    assert "stand_command.sh ended by signal SIGKILL" in stand.note(b"crash.txt")
     calls = {path: count for path, count in stand.duplicates().items() if not path.startswith(b"x/")}
     assert calls == {b"again.txt": 3, b"never.txt": 4, b"crash.txt": 4}
     assert not [line for line in stand.log_lines() if "exception" in line]

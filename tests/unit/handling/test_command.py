@@ -219,7 +219,7 @@ def test_the_settings_give_codes_their_meaning(path: Path) -> None:
 def test_a_command_that_is_killed_is_tried_again(path: Path) -> None:
     call = run(path, "sh", "-c", "kill -SEGV $$")
 
-    assert (call.verdict, call.reason) == (Verdict.RETRY_ISOLATED, "sh was ended by SIGSEGV")
+    assert (call.verdict, call.reason) == (Verdict.RETRY_ISOLATED, "sh ended by signal SIGSEGV")
 
 
 @pytest.mark.parametrize(

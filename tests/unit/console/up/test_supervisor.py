@@ -12,9 +12,10 @@ import pytest
 from support.repository import REPOSITORY
 from support.waiting import PROGRAM_SECONDS
 
-from inboxd.console.up.child_process import describe_exit, has_ended, spawn
+from inboxd.console.up.child_process import has_ended, spawn
 from inboxd.console.up.stop_signals import StopSignals
 from inboxd.console.up.supervisor import Child, Program, Supervisor, restart_delay
+from inboxd.logs.text import describe_exit
 
 pytestmark = pytest.mark.live
 
