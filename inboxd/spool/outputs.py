@@ -76,24 +76,27 @@ def begin_run(disk: Disk, parcel_folder: Fd, path: bytes) -> bytes:
 def commit_run(disk: Disk, parcel_folder: Fd, run: bytes) -> bool:
     """Make a run's outputs those of its file; return False if an earlier run has, or if there are none: then it is removed.
 
-    So is one of another version of the file than is there now. The outputs are on the storage device before. ``run`` is what
-    ``begin_run`` returned. Raises OSError.
+    Outputs of an older version of the file give way to those of the present one. The outputs are on the storage device before.
+    ``run`` is what ``begin_run`` returned. Raises OSError.
     """
     name = run.split(b"/")[1]
     try:
         with closing(disk, disk.open_folder(parcel_folder, OUTPUTS)) as outputs:
             mark = _read_mark(disk, outputs, name)
-            is_current = mark is not None and mark.version == (_version(disk, parcel_folder, mark.path) or mark.version)
-            if mark and is_current and _sync(disk, outputs, name) and _rename_to_key(disk, outputs, name, mark):
-                return True
+            if mark and _sync(disk, outputs, name):
+                present = _version(disk, parcel_folder, mark.path)
+                if _rename_to_key(disk, outputs, name, mark, present):
+                    return True
             remove_tree(disk, outputs, name)
     except OSError as error:
-        if error.errno not in _GONE:  # else the parcel was closed meanwhile: another run was filed
+        # without the folder of all runs, the parcel was closed meanwhile: another run was filed
+        if error.errno not in _GONE or exists(disk, parcel_folder, OUTPUTS):
             raise
     return False
 
 
-def _rename_to_key(disk: Disk, outputs: Fd, run: bytes, mark: _Mark) -> bool:
+def _rename_to_key(disk: Disk, outputs: Fd, run: bytes, mark: _Mark, present: tuple[int, int] | None) -> bool:
+    """Commit a run, unless another one of the same version, or of the ``present`` one, is committed."""
     key = _key(mark.path)
     for _ in range(_ATTEMPTS):
         try:
@@ -103,7 +106,7 @@ def _rename_to_key(disk: Disk, outputs: Fd, run: bytes, mark: _Mark) -> bool:
             if error.errno not in _TAKEN:
                 raise
             other = _read_mark(disk, outputs, key)
-            if other is None or other.version == mark.version:
+            if other is None or present is None or other.version in (mark.version, present):
                 return False
             # of an older version of the file, which was written to after its worker was killed
             remove_tree(disk, outputs, key)

@@ -185,6 +185,30 @@ def test_outputs_of_another_version_of_the_file_are_not_delivered(spool: Spool) 
     assert out(spool) == {"x/a.txt": b"of the new version"}
 
 
+def test_a_handler_that_changes_its_file_keeps_its_outputs(spool: Spool) -> None:
+    """With ignore_changes, such a file goes to done/; without, it is released, and its outputs are removed."""
+    with spool.folders() as folders:
+        run = make(spool, folders, {"a.txt": b"text"})
+        spool.where(P + PATH).write_bytes(b"changed by its own handler")
+        assert commit(folders, run)
+        move_to_done(DISK, folders, PARCEL, PATH)
+        finish(folders)
+
+    assert out(spool) == {"x/a.txt": b"text"}
+
+
+def test_a_late_call_for_an_older_version_does_not_replace_the_present_ones_outputs(spool: Spool) -> None:
+    with spool.folders() as folders:
+        old = make(spool, folders, {"a.txt": b"old"})
+        spool.where(P + PATH).write_bytes(b"a new version")
+        assert commit(folders, make(spool, folders, {"a.txt": b"new"}))
+        assert not commit(folders, old)
+        move_to_done(DISK, folders, PARCEL, PATH)
+        finish(folders)
+
+    assert out(spool) == {"x/a.txt": b"new"}
+
+
 def test_a_duplicate_that_fails_after_the_file_was_filed_leaves_its_outputs(spool: Spool) -> None:
     with spool.folders() as folders:
         commit(folders, make(spool, folders, {"a.txt": b"text"}))
