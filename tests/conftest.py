@@ -1,5 +1,6 @@
-"""Print the crash points of a test run at its end, collected from all of its processes."""
+"""Own folders for the pytests that tests run; at the end, the crash points of all of the run's processes are printed."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -8,6 +9,12 @@ from support.crash import crash_points
 CRASH_POINTS = "crash points"
 
 _points: set[crash_points.Point] = set()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_folders_of_inner_pytests(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A pytest that a test runs would else remove old folders of the same parent as this one does, and warn of the race."""
+    os.environ["PYTEST_DEBUG_TEMPROOT"] = str(tmp_path_factory.getbasetemp())
 
 
 @pytest.hookimpl(wrapper=True)

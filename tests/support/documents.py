@@ -39,7 +39,8 @@ def check_step(step: str, folder: Path, **variables: str) -> None:
     done = subprocess.run(
         shell, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=PROGRAM_SECONDS
     )
-    assert _without_times(done.stdout).rstrip("\n") == _without_times(expected).rstrip("\n"), done.stderr
+    printed, promised = (_without_times(text).rstrip("\n") for text in (done.stdout, expected))
+    assert printed == promised, f"{printed!r} instead of {promised!r}\n{done.stderr}"
 
 
 def _without_times(output: str) -> str:

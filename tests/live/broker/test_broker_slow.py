@@ -74,7 +74,7 @@ def test_a_redis_slower_than_the_timeout_is_an_outage_until_it_is_fast_again(mak
     slow_since = time.monotonic()
     stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.watcher))
     noticed_seconds = time.monotonic() - slow_since
-    stand.wait_until(lambda: stand.log_events("broker_unavailable", stand.worker))
+    time.sleep(2 * SOCKET_TIMEOUT)  # the worker's calls time out, too; what it was at decides whether it logs that
     dropped |= stand.drop_folder(b"later", {b"%d.txt" % number: b"meanwhile" for number in range(20)})
     assert {name for name in dropped if name.startswith(b"later")} <= stand.names("inbox"), "claimed during the outage"
     proxy.route(stand.socket)
