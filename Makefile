@@ -43,8 +43,16 @@ run: $(VENV)/.installed ## run everything in this terminal, on an embedded serve
 # more processes than cores, since tests of real programs mostly wait
 TEST_PROCESSES ?= 4
 
+# the environments of other Celery projects, without inboxd
+APPS := build/apps/celery-5.3/.installed build/apps/celery-5.7/.installed
+
+build/apps/%/.installed: tests/apps/%.txt $(VENV)/.installed-dev
+	rm -rf build/apps/$* && $(BIN)/python -m venv --without-pip build/apps/$*
+	$(BIN)/python -m pip --python build/apps/$*/bin/python install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
+
 .PHONY: test
-test: $(VENV)/.installed-dev ## run all tests, including those with real servers and processes; ARGS="tests/unit -x"
+test: $(VENV)/.installed-dev $(APPS) ## run all tests, including those with real servers and processes; ARGS="tests/unit -x"
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
 .PHONY: test-install
@@ -176,6 +184,7 @@ lock: $(VENV)/.installed-dev ## pin all packages, with hashes; ARGS=--upgrade ta
 	$(COMPILE) $(ARGS) --extra embedded --extra notify --extra web --extra webhook --group build pyproject.toml -o requirements.txt
 	$(COMPILE) $(ARGS) --extra embedded --extra flower --extra notify --extra web --extra webhook --group build --group dev pyproject.toml -o requirements-dev.txt
 	$(COMPILE) $(ARGS) bench/requirements.in -o bench/requirements.txt
+	for app in tests/apps/*.in; do $(COMPILE) $(ARGS) $$app -o $${app%.in}.txt || exit 1; done
 	cd bench/peers/with_bullmq && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund
 
 .PHONY: clean

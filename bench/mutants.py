@@ -162,8 +162,8 @@ MUTANTS = (
     Mutant(
         "the sweep reads no stored outcomes",
         "tasks/sweeps/repair.py",
-        "        stored = read_results(self._context.app, unattended)\n",
-        "        stored = dict.fromkeys(unattended, {'status': 'PENDING', 'result': None})\n",
+        "        return read_results(self._context.app, parcels)\n",
+        "        return dict.fromkeys(parcels, {'status': 'PENDING', 'result': None})\n",
         ("tests/unit/tasks/sweeps/test_repair.py",),
     ),
     Mutant(

@@ -34,6 +34,8 @@ EXAMPLES = {
     "exclude": '["draft-*", "old/*"]',
     "file": '"/var/log/inboxd/inboxd.log"',
     "files": '["/var/log/inboxd"]',
+    "queue": '"books"',
+    "task": '"invoices.tasks.book"',
     "handler": '"invoices:book"',
     "host": '"files-1"',
     "hosts": '["inbox.example.org"]',

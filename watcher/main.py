@@ -16,8 +16,9 @@ from inboxd.errors import SettingsError
 from inboxd.fs.syscalls import Disk, ignore_lease_breaks
 from inboxd.intake.intake import IntakeDeps
 from inboxd.logs.setup import configure_logging
-from inboxd.messaging.celery_app import make_app, send_parcel
+from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.payload import Parcel
+from inboxd.messaging.publishing import Publisher
 from inboxd.messaging.worker_registry import WorkerRegistry
 from inboxd.monitoring.collector import Collector
 from inboxd.service import sd_notify
@@ -49,12 +50,13 @@ def main() -> int:
     _install_signal_handlers(hints)
     app = make_app(settings)
     client = make_client(settings)
+    leases = Leases(client, keep_seconds=2 * settings.redis.visibility_timeout_seconds)
+    publisher = Publisher(app, leases)
 
     def send(parcel: Parcel, inbox: Inbox) -> None:
-        send_parcel(app, parcel, inbox)
+        publisher.publish(parcel, inbox)
         manager.ping_watchdog()  # a turn may send thousands of parcels
 
-    leases = Leases(client, keep_seconds=2 * settings.redis.visibility_timeout_seconds)
     deps = IntakeDeps(
         Disk(), leases, send, settings.host, settings.sweep.grace_seconds, registry=WorkerRegistry(client, settings.host)
     )
@@ -62,7 +64,7 @@ def main() -> int:
 
     def make_loop(watcher: MountWatcher) -> Daemon:
         disk = StampingDisk(watcher.stamp)
-        own_deps = replace(deps, disk=disk, send=lambda parcel, inbox: send_parcel(app, parcel, inbox), tally=Tally())
+        own_deps = replace(deps, disk=disk, send=publisher.publish, tally=Tally())
         observer = Observer(watcher.hints)
         return Daemon(
             watcher.settings,

@@ -93,6 +93,7 @@ class Leases:
         self._average = client.register_script(lua.AVERAGE)
         self._dataset_age = client.register_script(lua.DATASET_AGE)
         self._expire = client.register_script(lua.EXPIRE)
+        self._await_answer = client.register_script(lua.AWAIT_ANSWER)
         self._mark_filed = client.register_script(lua.MARK_FILED)
 
     def queue(self, parcel: str, inbox: str, seconds: float, *, attempts: int = 0) -> float | None:
@@ -117,6 +118,11 @@ class Leases:
         with translate_redis_errors():
             reply = int(cast("int", self._take_over(keys=[KEY + parcel], args=args)))
         return reply - 1 if reply else None
+
+    def await_answer(self, parcel: str, seconds: float) -> bool:
+        """Postpone the expiry of a queued parcel's lease: until then, nobody sends it again. False if it is not queued."""
+        with translate_redis_errors():
+            return bool(self._await_answer(keys=[KEY + parcel], args=[_to_ms(seconds), self._keep_ms]))
 
     def delete(self, parcel: str) -> None:
         """Delete the lease of a parcel that was not published."""

@@ -63,6 +63,14 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 
+# ARGV ms, keep ms: postpones the expiry of a queued parcel's lease -> 1, or 0 if the parcel is not queued
+AWAIT_ANSWER = _timed("""
+if redis.call('HGET', KEYS[1], 'state') ~= 'queued' then return 0 end
+redis.call('HSET', KEYS[1], 'until', now + ARGV[1])
+redis.call('PEXPIRE', KEYS[1], ARGV[1] + ARGV[2])
+return 1
+""")
+
 # KEYS[2] the parcel's progress, KEYS[3] its outcome; ARGV keep ms -> the previous state or ""
 MARK_FILED = """
 local state = redis.call('HGET', KEYS[1], 'state')

@@ -1,4 +1,7 @@
-"""What handles an inbox's files: a Python function, a command, or a URL. The keys of each kind, and which of them is set."""
+"""What handles an inbox's files: a Python function, a command, a URL, or a task of another Celery app.
+
+The keys of each kind, and which of them is set.
+"""
 
 import ipaddress
 import json
@@ -10,11 +13,11 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from inboxd.config.tables import Section
-from inboxd.config.units import expand_home_text, to_bytes, to_texts
+from inboxd.config.units import expand_home_text, to_bytes, to_seconds, to_texts
 from inboxd.config.values import check_handler_name
 
 DEFAULT_HANDLER = "inboxd.handlers:describe"
-KINDS = ("handler", "command", "url")
+KINDS = ("handler", "command", "url", "task")
 """The keys of which an inbox has one: each names what handles its files."""
 
 FILES = ("authorization_file", "ca_file", "secret_file")
@@ -114,11 +117,31 @@ def is_on_this_host(url: str) -> bool:
         return host == "localhost"
 
 
+def check_task(value: str) -> str:
+    """Return the name of another app's task, "" for none. Raises ValueError."""
+    if ":" in value and "." in value:
+        raise ValueError(f"a task has the name that its app prints at the start, with dots: {value.replace(':', '.')}")
+    if value and (not _is_plain(value) or value.startswith("inboxd.")):
+        raise ValueError("the task of another Celery app has the name that its app prints at the start: invoices.tasks.book")
+    return value
+
+
+def check_queue(value: str) -> str:
+    """Return the name of another app's queue. Raises ValueError."""
+    if not _is_plain(value) or value.startswith("inboxd."):
+        raise ValueError("the queue is the one that the workers of the other Celery app consume: theirs is celery by default")
+    return value
+
+
+def _is_plain(name: str) -> bool:
+    return bool(re.fullmatch(r"[!-~]{1,200}", name))
+
+
 ExitCodes = tuple[Annotated[int, Field(ge=0, le=255)], ...]
 
 
 class HandlerKeys(Section):
-    """What handles the files: one of ``handler``, ``command`` and ``url``, and how it is called."""
+    """What handles the files: one of ``handler``, ``command``, ``url`` and ``task``, and how it is called."""
 
     handler: Annotated[str, AfterValidator(check_handler_name)] = DEFAULT_HANDLER
     command: Annotated[tuple[str, ...], BeforeValidator(to_texts), AfterValidator(check_command)] = ()
@@ -133,16 +156,25 @@ class HandlerKeys(Section):
     secret_file: Annotated[str, AfterValidator(expand_home_text)] = ""
     authorization_file: Annotated[str, AfterValidator(expand_home_text)] = ""
     ca_file: Annotated[str, AfterValidator(expand_home_text)] = ""
+    task: Annotated[str, AfterValidator(check_task)] = ""
+    queue: Annotated[str, AfterValidator(check_queue)] = "celery"
+    serializer: Literal["msgpack", "json"] = "msgpack"
+    answer_seconds: Annotated[float, BeforeValidator(to_seconds), Field(ge=1, le=30 * 86_400, allow_inf_nan=False)] = 3600.0
+    copies_max: Annotated[int, Field(ge=1, le=100)] = 3
 
     @property
     def handled_by(self) -> str:
-        """What handles the files: "invoices:book", "command ocrmypdf", or a URL without its query, which may hold a token."""
-        return f"command {self.command[0]}" if self.command else self.url.partition("?")[0] or self.handler
+        """What handles the files: "invoices:book", "command ocrmypdf", "task invoices.tasks.book", or a URL.
+
+        Of a URL without its query, which may hold a token.
+        """
+        if self.command or self.task:
+            return f"command {self.command[0]}" if self.command else f"task {self.task}"
+        return self.url.partition("?")[0] or self.handler
 
     @model_validator(mode="after")
     def _check_kinds(self) -> Self:
-        is_set = {"handler": "handler" in self.model_fields_set, "command": bool(self.command), "url": bool(self.url)}
-        given = [kind for kind in KINDS if is_set[kind]]
+        given = [kind for kind in KINDS if (kind in self.model_fields_set if kind == "handler" else getattr(self, kind))]
         if len(given) > 1:
             raise ValueError(f"has both {' and '.join(given[:2])}: one of them handles the files; remove the other")
         if both := set(self.ok_codes) & set(self.reject_codes):

@@ -64,6 +64,11 @@ class Rules(HandlerKeys):
     notify_urls: Annotated[tuple[str, ...], BeforeValidator(to_texts), Field(repr=False)] = ()
     notify_on: Annotated[tuple[NotifyKind, ...], BeforeValidator(to_texts)] | Literal["auto"] = "auto"
 
+    @property
+    def files_per_parcel_max(self) -> int:
+        """The maximum number of files in a parcel: one if another Celery app handles them, whose task has one file."""
+        return 1 if self.task else self.parcel_files_max
+
     def retry_delay(self, retries: int, asked_for: float = 0.0) -> float:
         """Return the seconds before the next attempt: doubled with each retry, and at least what was asked for.
 

@@ -185,7 +185,7 @@ class Intake:
 
     def _choose_batch(self, ready: dict[bytes, Candidate], bytes_max: int, *, wait_for_more: bool) -> list[Candidate]:
         """Return the files of the next parcel; an empty list if they have to wait."""
-        target = files_per_parcel(self._seconds_per_file, self._inbox.parcel_files_max, self._packing_seconds_per_file)
+        target = files_per_parcel(self._seconds_per_file, self._inbox.files_per_parcel_max, self._packing_seconds_per_file)
         capacity = self._in_flight.capacity
         if capacity <= 0:
             return []
@@ -201,7 +201,8 @@ class Intake:
         """Lease, claim, pack and send one batch; return how many files were claimed and refused."""
         parcel = new_parcel_id()
         # If we die here: a lease without a parcel remains, and expires.
-        self._seconds_per_file = self._deps.leases.queue(parcel, self._inbox.name, self._deps.grace_seconds)
+        mean = self._deps.leases.queue(parcel, self._inbox.name, self._deps.grace_seconds)
+        self._seconds_per_file = 0.0 if self._inbox.task else mean  # another app's workers report none
         started = time.monotonic()
         by_copy = {file.path for file in batch if file.by_copy}
         result = self._claim(folders, parcel, [file.path for file in batch], by_copy)

@@ -27,6 +27,7 @@ PARCEL_SPLIT = "parcel_split"
 PARCEL_BLOCKED = "parcel_blocked"
 MESSAGE_INVALID = "message_invalid"
 MESSAGE_QUARANTINED = "message_quarantined"
+TASK_UNKNOWN = "task_unknown"
 # Programs
 STARTED = "started"
 STOPPING = "stopping"

@@ -1,17 +1,12 @@
-"""Celery's configuration, the names of the tasks, and publishing a parcel."""
+"""Celery's configuration, and the names of the tasks."""
 
 from typing import Any
 
-import redis
-from celery import Celery, signature
+from celery import Celery
 from kombu import Queue
-from kombu.exceptions import OperationalError
 
 from inboxd.broker.connection import HEALTH_CHECK_SECONDS, celery_broker_url, key_prefix
-from inboxd.config.rules import Inbox
-from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS, Settings
-from inboxd.errors import BrokerUnavailable
-from inboxd.messaging.payload import Parcel, parcel_to_wire
+from inboxd.config.settings import Settings
 from inboxd.messaging.queues import UNACKED_INDEX_KEY, UNACKED_KEY, UNACKED_MUTEX_KEY, WORK_QUEUE, files_queue, host_queue
 from inboxd.messaging.transport import SteadyChannel, use_channel
 
@@ -38,11 +33,11 @@ def celery_configuration(settings: Settings, *, results: bool) -> dict[str, Any]
     """Return Celery's configuration; with ``results`` it has a result store."""
     return {
         "broker_url": celery_broker_url(settings),
-        # pickle runs code from a message, and JSON has no bytes
+        # pickle runs code from a message, and JSON has no bytes; JSON is for the callbacks of other apps (see message_check)
         "task_serializer": "msgpack",
         "result_serializer": "msgpack",
         "event_serializer": "msgpack",
-        "accept_content": ["msgpack"],
+        "accept_content": ["msgpack", "json"],
         "result_accept_content": ["msgpack"],
         # own names, so that another Celery app on the same Redis neither gets our broadcasts nor restores our messages
         "control_exchange": "inboxd",
@@ -111,33 +106,3 @@ def _transport_options(settings: Settings) -> dict[str, Any]:
         "queue_order_strategy": "inboxd.messaging.queue_order:HostQueueFirst",
         "priority_steps": [0],
     }
-
-
-def send_parcel(app: Celery, parcel: Parcel, inbox: Inbox, *, retries: int = 0, countdown: float = 0.0) -> None:
-    """Publish a parcel with its success and error callbacks; the parcel's id is the task's id.
-
-    ``retries`` is the number of used attempts, ``countdown`` a delay in seconds. Return within a few socket timeouts. Raise
-    BrokerUnavailable if publishing may have failed: publishing the parcel again is idempotent.
-    """
-    queue = files_queue(parcel.host) if parcel.by_reference else WORK_QUEUE
-    # publishing a callback is retried, because a sweep makes up for a lost one only later
-    retry_policy = {"max_retries": 3, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 2.0}
-    reprs: dict[str, Any] = {"argsrepr": parcel.id, "kwargsrepr": ""}  # no file content in headers, logs and events
-    callback = {"queue": host_queue(parcel.host), "retry": True, "retry_policy": retry_policy, **reprs}
-    try:
-        app.send_task(
-            PROCESS,
-            args=[parcel_to_wire(parcel)],
-            task_id=parcel.id,
-            queue=queue,
-            retries=retries,
-            countdown=countdown or None,
-            retry=False,
-            soft_time_limit=inbox.time_limit_seconds,
-            time_limit=inbox.time_limit_seconds + HARD_LIMIT_GRACE_SECONDS,
-            link=signature(SUCCESS_CALLBACK, options=callback, app=app),
-            link_error=signature(FAILURE_CALLBACK, args=(parcel.inbox, parcel.id), immutable=True, options=callback, app=app),
-            **reprs,
-        )
-    except (OperationalError, redis.RedisError, ConnectionError, TimeoutError) as error:
-        raise BrokerUnavailable(f"can't publish to {queue}: {error}") from error

@@ -15,6 +15,11 @@ ResultRecord = dict[str, Any]
 _PENDING = {"status": PENDING, "result": None}
 
 
+def no_result() -> ResultRecord:
+    """Return the record of a task of which nothing is stored."""
+    return dict(_PENDING)
+
+
 def read_results(app: Celery, parcels: Sequence[str]) -> dict[str, ResultRecord]:
     """Return each parcel's result record; its status is PENDING if none is stored. Raises BrokerUnavailable."""
     if not parcels:

@@ -33,10 +33,10 @@ def read_stored_result(client: redis.Redis, parcel: str) -> StoredResult:
         return StoredResult()
     if not isinstance(record, dict) or not isinstance(status := record.get("status"), str):
         return StoredResult()
-    return StoredResult(status, _message(record.get("result")) if status in (FAILURE, RETRY) else "")
+    return StoredResult(status, error_message(record.get("result")) if status in (FAILURE, RETRY) else "")
 
 
-def _message(error: object) -> str:
+def error_message(error: object) -> str:
     """Return the message of an exception as Celery stores it: its class, and its arguments as ``exc_message``."""
     arguments = error.get("exc_message", "") if isinstance(error, dict) else error
     return str(Exception(*arguments) if isinstance(arguments, list | tuple) else arguments)

@@ -23,7 +23,7 @@ def check_handler(inbox: Inbox) -> Iterator[Finding]:
         yield from _check_command(inbox)
     elif inbox.url:
         yield from _check_url(inbox)
-    else:
+    elif not inbox.task:  # another app's: its workers can tell
         yield from _check_function(inbox)
 
 

@@ -4,6 +4,7 @@ import binascii
 from base64 import b64decode
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -12,6 +13,7 @@ from kombu.utils.json import loads
 from inboxd.errors import InvalidMessage
 from inboxd.logs.text import escape
 from inboxd.messaging.nesting import is_deeper
+from inboxd.messaging.other_app.task_message import JSON_TASKS
 from inboxd.messaging.payload import INLINE_BYTES_MAX
 
 MESSAGE_BYTES_MAX = 2 * INLINE_BYTES_MAX
@@ -19,12 +21,16 @@ MESSAGE_BYTES_MAX = 2 * INLINE_BYTES_MAX
 DEPTH_MAX = 8
 """Maximum nesting of the headers: deeper ones could crash the worker."""
 
-_CONTENT_TYPE = "application/x-msgpack"
+JSON_BYTES_MAX = 64 * 1024
+"""Maximum size of a callback in JSON: it has the name of one file."""
+
+_DECODE_ERRORS = (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError)
+_MSGPACK, _JSON = ("application/x-msgpack", "binary"), ("application/json", "utf-8")
 
 
 def parse_headers(raw: bytes, known_tasks: Collection[str]) -> Mapping[str, Any]:
     """Return the headers of a task's message. Raises InvalidMessage if a worker must not receive it."""
-    message = parse_message(raw, MESSAGE_BYTES_MAX)
+    message = parse_message(raw, MESSAGE_BYTES_MAX, json_tasks=JSON_TASKS)
     headers: Mapping[str, Any] = message["headers"]
     _check_task_headers(headers, known_tasks)
     match decode_body(message):
@@ -34,13 +40,16 @@ def parse_headers(raw: bytes, known_tasks: Collection[str]) -> Mapping[str, Any]
             raise InvalidMessage("the body is not a list of arguments, keyword arguments and callbacks")
 
 
-def parse_message(raw: bytes, bytes_max: int) -> Mapping[str, Any]:
-    """Return a message whose envelope is as inboxd's programs make it; its headers are a map. Raises InvalidMessage."""
+def parse_message(raw: bytes, bytes_max: int, json_tasks: Collection[str] = ()) -> Mapping[str, Any]:
+    """Return a message whose envelope is as inboxd's programs make it; its headers are a map. Raises InvalidMessage.
+
+    ``json_tasks`` are those whose messages may be JSON: the callbacks, which an app without msgpack sends.
+    """
     if len(raw) > bytes_max:
         raise InvalidMessage(f"the message has {len(raw)} bytes; the limit is {bytes_max}")
     try:
         message = loads(raw)
-    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+    except _DECODE_ERRORS as error:
         raise InvalidMessage(f"the message is not JSON: {error}") from error
     headers, properties = _expect_map(message, "headers"), _expect_map(message, "properties")
     _check_properties(properties)
@@ -48,9 +57,14 @@ def parse_message(raw: bytes, bytes_max: int) -> Mapping[str, Any]:
         raise InvalidMessage("the message is compressed, which inboxd never does: decompressing could exhaust the memory")
     if is_deeper(headers, DEPTH_MAX):
         raise InvalidMessage(f"the headers are nested more than {DEPTH_MAX} levels deep")
-    if message.get("content-type") != _CONTENT_TYPE or message.get("content-encoding") != "binary":
-        raise InvalidMessage(f"the content is not {_CONTENT_TYPE} in binary encoding")
+    is_json = _content(message) == _JSON and headers.get("task") in json_tasks and len(raw) <= JSON_BYTES_MAX
+    if not is_json and _content(message) != _MSGPACK:
+        raise InvalidMessage(f"the content is not {_MSGPACK[0]} in binary encoding")
     return message  # type: ignore[no-any-return]
+
+
+def _content(message: Mapping[str, Any]) -> tuple[object, object]:
+    return message.get("content-type"), message.get("content-encoding")
 
 
 def decode_body(message: Mapping[str, Any]) -> object:
@@ -58,12 +72,13 @@ def decode_body(message: Mapping[str, Any]) -> object:
     body = message.get("body")
     if not isinstance(body, str):
         raise InvalidMessage("the message has no body")
+    name, decode = ("JSON", loads) if _content(message) == _JSON else ("msgpack", partial(msgpack.unpackb, raw=False))
     try:
-        return msgpack.unpackb(b64decode(body, validate=True), raw=False)
+        return decode(b64decode(body, validate=True))
     except binascii.Error as error:
         raise InvalidMessage(f"the body is not base64: {error}") from error
-    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
-        raise InvalidMessage(f"the body is not msgpack: {error}") from error
+    except (*_DECODE_ERRORS, msgpack.UnpackException) as error:
+        raise InvalidMessage(f"the body is not {name}: {error}") from error
 
 
 def _expect_map(value: object, key: str) -> Mapping[str, Any]:

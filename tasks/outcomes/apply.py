@@ -105,7 +105,7 @@ class OutcomeApplier:
         if len(paths) > 1 and not is_cancelled(
             stored
         ):  # only a parcel of one file fails as a whole: for more files, retry each
-            self._split_all(parcel, paths)
+            self.split_all(parcel, paths)
             return True
         lone = lone_file_from_bytes(lease.lone_file) if lease else None
         version = lone[1] if lone and [lone[0]] == paths else None
@@ -116,6 +116,15 @@ class OutcomeApplier:
             self._apply_unless_changed(Outcome(parcel, self._inbox.name, attempts, ()), file)
         self._close(parcel, files or _gone(lease))
         return True
+
+    def apply_task_failure(self, parcel: str, lease: Lease | None, failure: Failure | None) -> None:
+        """Move the file of a parcel to failed/, because another app's task has failed; None: its app keeps the reason."""
+        reason = f"the task {self._inbox.task} failed; the log of its worker says why"
+        attempts = lease.crashes + 1 if lease else 1
+        paths = list_dropped(self._disk, self._folders, parcel, lease)
+        for path in paths:
+            self._fail(parcel, path, failure or Failure(FailureKind.RAISED, reason), attempts)
+        self._close(parcel, [FileOutcome(path, Verdict.REJECTED) for path in paths])
 
     def apply_crash(self, parcel: str, lease: Lease, stored: ResultRecord) -> None:
         """Count a worker's crash on a parcel; retry the files, or fail a lone file that has crashed too many workers.
@@ -163,12 +172,12 @@ class OutcomeApplier:
                 self._apply_unless_changed(recorded, file)
         finally:
             self._watch(self._renamed)
-        self._split_all(parcel, list_files(self._disk, self._folders, parcel))
+        self.split_all(parcel, list_files(self._disk, self._folders, parcel))
 
     def republish(self, parcel: str, paths: list[bytes], *, retries: int = 0) -> None:
         """Publish a parcel again, with ``retries`` attempts used; split a parcel with too many files for a message."""
         if len(paths) > FILES_MAX:
-            self._split_all(parcel, paths)
+            self.split_all(parcel, paths)
         else:
             self._republisher.publish(parcel, paths, retries=retries)
 
@@ -177,7 +186,7 @@ class OutcomeApplier:
         if gone := _gone(lease):
             self._close(parcel, gone)
 
-    def _split_all(self, parcel: str, paths: list[bytes]) -> None:
+    def split_all(self, parcel: str, paths: list[bytes]) -> None:
         """Publish each file in a parcel of its own, and close the original parcel."""
         for path in paths:
             self._republisher.split_off(parcel, path)

@@ -13,6 +13,8 @@ from inboxd.fs.bounded import foreign_mount, run_detached
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
 from inboxd.messaging.celery_app import FAILURE_CALLBACK, SUCCESS_CALLBACK, SWEEP_STALE
+from inboxd.messaging.other_app.answers import Answer, read_answers
+from inboxd.messaging.other_app.task_message import TASK_FAILURE_CALLBACK, TASK_SUCCESS_CALLBACK, unpack_outcome
 from inboxd.messaging.outcome import outcome_from_wire
 from inboxd.messaging.results import read_results
 from inboxd.spool.layout import is_parcel_id, open_folders
@@ -45,7 +47,7 @@ def succeeded(context: WorkerContext, wire: object) -> None:
     _apply_apart(context, inbox, outcome.parcel, apply)
 
 
-def failed(context: WorkerContext, name: object, parcel: object) -> None:
+def failed(context: WorkerContext, name: object, parcel: object, *, of_other_app: bool = False) -> None:
     """Apply a parcel's failure, as read from the result that Celery stored before it sent this callback.
 
     After a worker's death the result does not say which attempt died (and a hard time limit sends two callbacks), so the
@@ -57,10 +59,11 @@ def failed(context: WorkerContext, name: object, parcel: object) -> None:
             events.MESSAGE_INVALID, task=FAILURE_CALLBACK, error=f"unknown inbox or invalid parcel id: {name!r}, {parcel!r}"
         )
         return
+    apply_failure = _apply_task_failure if of_other_app else _apply_failure
 
     def apply() -> None:
         with _log_if_unavailable(context, inbox, parcel), open_folders(context.disk, inbox.root) as folders:
-            _apply_failure(context, OutcomeApplier(context, inbox, folders), parcel)
+            apply_failure(context, OutcomeApplier(context, inbox, folders), parcel)
 
     _apply_apart(context, inbox, parcel, apply)
 
@@ -72,6 +75,16 @@ def _apply_failure(context: WorkerContext, applier: OutcomeApplier, parcel: str)
         applier.apply_result(parcel, stored, lease)
     elif lease and lease.state is LeaseState.RUNNING and liveness(lease.owner) is Liveness.DEAD:
         applier.apply_crash(parcel, lease, stored)
+
+
+def _apply_task_failure(context: WorkerContext, applier: OutcomeApplier, parcel: str) -> None:
+    """Apply the failure of another app's task; if its worker has died, let the sweep send it again."""
+    answer = read_answers(context.client, [parcel])[parcel]
+    if answer.answer in (Answer.LOST, Answer.UNKNOWN):
+        context.leases.expire(parcel, crashed=False)
+        return
+    lease = context.leases.read([parcel])[parcel]
+    applier.apply_task_failure(parcel, lease, answer.failure if answer.answer is Answer.FAILED else None)
 
 
 def _apply_apart(context: WorkerContext, inbox: Inbox, parcel: str, apply: Callable[[], None]) -> None:
@@ -106,5 +119,16 @@ def register(app: Celery, current: CurrentContext) -> None:
     def on_error(_self: Task[..., Any], inbox: object, parcel: object) -> None:
         failed(current.get(), inbox, parcel)
 
+    def on_task_success(packed: object) -> None:
+        try:
+            succeeded(current.get(), unpack_outcome(packed))
+        except InvalidMessage as error:
+            _log.error(events.MESSAGE_INVALID, task=TASK_SUCCESS_CALLBACK, error=str(error))
+
+    def on_task_error(_self: Task[..., Any], inbox: object, parcel: object) -> None:
+        failed(current.get(), inbox, parcel, of_other_app=True)
+
+    app.task(name=TASK_SUCCESS_CALLBACK, ignore_result=True, Request=RedactedRequest)(on_task_success)
+    app.task(name=TASK_FAILURE_CALLBACK, bind=True, ignore_result=True, Request=RedactedRequest)(on_task_error)
     app.task(name=SUCCESS_CALLBACK, ignore_result=True, Request=RedactedRequest)(on_success)
     app.task(name=FAILURE_CALLBACK, bind=True, ignore_result=True, Request=RedactedRequest)(on_error)

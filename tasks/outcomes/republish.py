@@ -5,7 +5,7 @@ from inboxd.config.rules import Inbox
 from inboxd.intake.packing import build_parcel, dispose_of_unpacked, pack
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
-from inboxd.messaging.celery_app import send_parcel
+from inboxd.messaging.publishing import Publisher
 from inboxd.spool.claims import split_off
 from inboxd.spool.layout import Folders, new_parcel_id
 from inboxd.tasks.process_state.context import WorkerContext
@@ -21,6 +21,7 @@ class Republisher:
         self._inbox = inbox
         self._folders = folders
         self._tally = tally
+        self._publisher = Publisher(context.app, context.leases)
 
     def publish(self, parcel: str, paths: list[bytes], *, retries: int = 0, countdown: float = 0.0) -> None:
         """Send a claimed parcel, whose lease the caller has set.
@@ -32,7 +33,7 @@ class Republisher:
         self._tally.count_filed(inbox.name, REFUSED, files=dispose_of_unpacked(disk, folders, inbox, parcel, packed))
         if packed.parts:
             message = build_parcel(packed, parcel, inbox, self._context.host)
-            send_parcel(self._context.app, message, inbox, retries=retries, countdown=countdown)
+            self._publisher.publish(message, inbox, retries=retries, countdown=countdown)
             _log.info(events.PARCEL_REPUBLISHED, inbox=inbox.name, parcel=parcel, files=len(packed.parts))
 
     def split_off(self, parcel: str, path: bytes, *, failure: str | None = None, retry_after: float = 0.0) -> None:

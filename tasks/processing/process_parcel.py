@@ -57,6 +57,9 @@ class ParcelProcessor:
         inbox = self._context.settings.inbox.get(parcel.inbox)
         if inbox is None:  # until the settings are corrected, the sweep publishes the parcel again and again
             raise TransientError(f"this worker's settings have no [inbox.{parcel.inbox}]")
+        if inbox.task:  # it was sent before the settings changed: its lease lapses, and the sweep sends it to the task
+            _log.info(events.DUPLICATE_IGNORED, parcel=parcel.id, inbox=inbox.name, why=f"{inbox.handled_by} handles it now")
+            raise Ignore
         if parcel.host == self._context.host:  # what a message says of our own folders is not believed
             parcel = dataclasses.replace(parcel, root=bytes(inbox.root))
         token = process_identity.process_token(self._context.host)

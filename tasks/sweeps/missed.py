@@ -12,8 +12,8 @@ from inboxd.intake.intake import Intake, IntakeDeps
 from inboxd.intake.watch_mode import wait_times
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
-from inboxd.messaging.celery_app import SWEEP_MISSED, send_parcel
-from inboxd.messaging.payload import Parcel
+from inboxd.messaging.celery_app import SWEEP_MISSED
+from inboxd.messaging.publishing import Publisher
 from inboxd.spool.layout import INBOX, open_folders
 from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.sweeps.each_inbox import active_inboxes, end_outage, sweep_each
@@ -68,9 +68,7 @@ def _claim_complete_files(context: WorkerContext, inbox: Inbox) -> int:
 
 
 def _make_intake(context: WorkerContext, inbox: Inbox, tally: Tally) -> Intake:
-    def send(parcel: Parcel, inbox: Inbox) -> None:
-        send_parcel(context.app, parcel, inbox)
-
     mount = find_mount_of_path(context.disk, inbox.root / INBOX.decode())
+    send = Publisher(context.app, context.leases).publish
     deps = IntakeDeps(context.disk, context.leases, send, context.host, context.settings.sweep.grace_seconds, tally)
     return Intake(deps, inbox, wait_times(inbox, mount), network=mount.is_network, later_by=HEAD_START_SECONDS)

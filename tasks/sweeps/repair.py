@@ -56,7 +56,7 @@ class Repair:
         queued = self._find_queued(parcels)
         leases = {parcel: self._with_liveness(lease) for parcel, lease in self._context.leases.read(parcels).items()}
         unattended = [parcel for parcel in parcels if (lease := leases[parcel]) is None or lease.seconds_left < 0]
-        stored = read_results(self._context.app, unattended)
+        stored = self._read_results(unattended)
         claimed = [self._inspect(parcel, leases[parcel], stored[parcel]) for parcel in unattended]
         actions = choose_actions(claimed, leases, queued, self._context.leases.dataset_age(), self._grace_periods())
         recovered: Counter[str] = Counter()
@@ -81,6 +81,12 @@ class Repair:
         ):
             return frozenset()
         return frozenset(queued_task_ids(self._context.client, (WORK_QUEUE, files_queue(self._context.host))))
+
+    def _read_results(self, parcels: list[str]) -> dict[str, ResultRecord]:
+        return read_results(self._context.app, parcels)
+
+    def _is_final(self, _parcel: str, stored: ResultRecord) -> bool:
+        return is_final_result(stored)
 
     def _with_liveness(self, lease: Lease | None) -> Lease | None:
         """Return a lease with its remaining time corrected: a dead owner's lease has lapsed, a living owner's has not."""
@@ -107,7 +113,7 @@ class Repair:
         files = len(list_dropped(self._context.disk, self._folders, parcel, lease))
         if not files and list_files(self._context.disk, self._folders, parcel):
             files = 1  # only outputs of a file that is gone: the parcel is not empty
-        return ClaimedParcel(parcel, time.time() - created_at(parcel), files, is_final_result(stored))
+        return ClaimedParcel(parcel, time.time() - created_at(parcel), files, self._is_final(parcel, stored))
 
     def _is_just_finished(self, lease: Lease | None) -> bool:
         return self._finished_now and lease is not None and lease.state is LeaseState.FINISHED
@@ -136,7 +142,7 @@ class Repair:
             case RecoveryAction.RENEW:
                 self._context.leases.requeue_if_unchanged(parcel, lease, self._context.settings.sweep.stale_seconds)
             case RecoveryAction.APPLY:
-                return self._applier.apply_result(parcel, stored, lease)
+                return self._apply_stored(parcel, paths, stored, lease)
             case RecoveryAction.COUNT_CRASH if lease:
                 self._applier.apply_crash(parcel, lease, stored)
             case RecoveryAction.SPLIT if lease:
@@ -144,6 +150,9 @@ class Repair:
             case _:
                 return self._remove(parcel, lease)
         return True
+
+    def _apply_stored(self, parcel: str, _paths: list[bytes], stored: ResultRecord, lease: Lease | None) -> bool:
+        return self._applier.apply_result(parcel, stored, lease)
 
     def _republish(self, parcel: str, paths: list[bytes], lease: Lease | None) -> None:
         if not paths:

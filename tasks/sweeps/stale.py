@@ -18,6 +18,7 @@ from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.sweeps.each_inbox import end_outage, sweep_each
 from inboxd.tasks.sweeps.late_writes import hand_out_late_writes
 from inboxd.tasks.sweeps.repair import Repair
+from inboxd.tasks.sweeps.task_repair import TaskRepair
 
 FINAL_PING_SECONDS = 0.5
 """Maximum time that a stopping worker waits for Redis to answer: short, so that it does not delay the stop."""
@@ -34,7 +35,8 @@ def sweep_stale(context: WorkerContext) -> None:
 
     def sweep(inbox: Inbox) -> None:
         with open_folders(context.disk, inbox.root) as folders:
-            repair = Repair(context, inbox, folders, after_outage=after_outage, finished_now=inbox.name in filing_outages)
+            kind = TaskRepair if inbox.task else Repair
+            repair = kind(context, inbox, folders, after_outage=after_outage, finished_now=inbox.name in filing_outages)
             if recovered := repair.run():
                 _log.info(events.SWEEP_DONE, inbox=inbox.name, **recovered)
             hand_out_late_writes(context, inbox, folders)
@@ -57,7 +59,8 @@ def file_finished_parcels(context: WorkerContext) -> None:
 
     def sweep(inbox: Inbox) -> None:
         with open_folders(context.disk, inbox.root) as folders:
-            Repair(context, inbox, folders, finished_now=True).run(only=RecoveryAction.APPLY)
+            kind = TaskRepair if inbox.task else Repair
+            kind(context, inbox, folders, finished_now=True).run(only=RecoveryAction.APPLY)
 
     with contextlib.suppress(BrokerUnavailable):
         sweep_each(context, SWEEP_STALE, context.settings.inbox.values(), sweep)

@@ -37,6 +37,7 @@ def check(settings_file: Path | None, no_broker: bool, no_folders: bool, no_sand
         *([] if no_sandbox else notify_sandbox.find_outdated(settings, system_paths(), file)),
         *(_check_server(file, settings) if answer else []),
         *find_notify_problems(settings),
+        *(_check_tasks(settings) if answer else []),
     ]
     if any(finding.blocks for finding in findings):
         raise SettingsError(findings)
@@ -60,6 +61,19 @@ def _check_server(file: Path, settings: Settings) -> list[Finding]:
         remedy = "give the user the rights that `inboxd redis-acl` prints, and the server room for what it is to keep"
         found.append(Finding(f"redis.url, {without_password(broker_url(settings))}", str(error), remedy))
     return found
+
+
+def _check_tasks(settings: Settings) -> list[Finding]:
+    """Return what keeps the workers of other Celery apps from taking files, if an inbox has a task of theirs."""
+    inboxes = [inbox for inbox in settings.inbox.values() if inbox.task]
+    if not inboxes:
+        return []
+    from inboxd.messaging.other_app.workers import find_worker_problems  # noqa: PLC0415 - importing Celery takes half a second
+
+    try:
+        return [finding for inbox in inboxes for finding in find_worker_problems(settings, inbox)]
+    except BrokerUnavailable:  # found by _check_server
+        return []
 
 
 def _describe_broker(settings: Settings, answer: PingResult) -> str:

@@ -36,7 +36,9 @@ def redis_acl(settings_file: Path | None) -> None:
         raise SettingsError(
             [Finding(f"redis.url ({file})", f"the user {user!r} or the database {database!r} is invalid", remedy)]
         )
-    echo(f"user {user} {' '.join(acl_rules(settings.redis.namespace, password, int(database)))}")
+    queues = {inbox.queue for inbox in settings.inbox.values() if inbox.task}
+    rules = acl_rules(settings.redis.namespace, password, int(database), queues)
+    echo(f"user {user} {' '.join(rules)}")
     if not (parts.password or "password" in query):
         scheme, _, rest = url.partition("://")
         rest = rest[rest.find("@") + 1 :] if parts.username else rest

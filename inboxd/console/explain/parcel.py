@@ -9,6 +9,8 @@ from inboxd.config.rules import Inbox
 from inboxd.console.explain.context import ExplainContext
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs.text import escape
+from inboxd.messaging.other_app.answers import Answer, read_answers
+from inboxd.messaging.other_app.waiting import read_unknown_task, waiting_task_ids
 from inboxd.messaging.queues import WORK_QUEUE, MessageLocation, files_queue, locate_message
 from inboxd.messaging.stored_result import FAILURE, RETRY, SUCCESS, StoredResult, read_stored_result
 from inboxd.spool.claims import list_files
@@ -41,6 +43,8 @@ def explain_parcel(context: ExplainContext, inbox: Inbox, folders: Folders, parc
         sentences.append(f"the broker is unavailable: {context.broker_error}; work continues when it answers again")
         return ParcelExplanation("claimed", sentences, since, facts=facts)
     try:
+        if inbox.task:
+            return _explain_task(context, inbox, parcel, sentences, since, facts)
         return _explain_by_redis(context, parcel, sentences, since, facts)
     except BrokerUnavailable as error:
         return ParcelExplanation("claimed", [*sentences, f"no details: the broker is unavailable: {error}"], since, facts=facts)
@@ -66,6 +70,31 @@ def _explain_by_redis(
         }
     sentences = [*sentences, *_describe(context, lease, result, message)]
     return ParcelExplanation(state.value, sentences, since, message.retry_at, facts)
+
+
+def _explain_task(
+    context: ExplainContext, inbox: Inbox, parcel: str, sentences: list[str], since: float, facts: dict[str, object]
+) -> ParcelExplanation:
+    """Return where the message for another app's task is, and until when its answer is awaited."""
+    lease = Leases(context.client, keep_seconds=1.0).read([parcel])[parcel]
+    answer = read_answers(context.client, [parcel])[parcel].answer
+    is_waiting = parcel in waiting_task_ids(context.client, inbox.queue, inbox.answer_seconds)
+    copies = lease.crashes + 1 if lease else 1
+    facts |= {"task": inbox.task, "queue": inbox.queue if is_waiting else None, "answer": answer.value, "copies": copies}
+    if unknown := read_unknown_task(context.client, context.settings.host, inbox.name):
+        why = f"the worker {unknown} has no task {inbox.task}: correct the name, or let its app import the module"
+    elif answer in (Answer.DONE, Answer.FAILED):
+        why = f"the task {inbox.task} has ended ({answer.value}); a callback or the next sweep files the parcel"
+    elif is_waiting:
+        why = f"the message for the task {inbox.task} is in the queue {inbox.queue}, or its worker has just received it"
+    else:
+        why = f"the task {inbox.task} has taken the message from the queue {inbox.queue}, and has not answered yet"
+    sentences.append(why)
+    if lease and lease.state is LeaseState.QUEUED:
+        left = max(lease.seconds_left, 0.0)
+        sentences.append(f"copies sent: {copies} of {inbox.copies_max}; without an answer, the next follows in {left:.0f} s")
+    state = parcel_state(lease, has_outcome=answer in (Answer.DONE, Answer.FAILED))
+    return ParcelExplanation(state.value, sentences, since, facts=facts)
 
 
 def _describe(context: ExplainContext, lease: Lease | None, result: StoredResult, message: MessageLocation) -> list[str]:

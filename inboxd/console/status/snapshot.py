@@ -23,6 +23,7 @@ from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.celery_app import make_app
+from inboxd.messaging.other_app.waiting import read_unknown_task
 from inboxd.messaging.queues import QUARANTINE_KEY, WORK_QUEUE, files_queue, host_queue
 from inboxd.monitoring.file_counts import FileCounts, count_files
 from inboxd.monitoring.stuck import find_stuck
@@ -207,11 +208,19 @@ def _read_redis(settings: Settings, now: float, file: PurePath) -> _RedisState:
         server_problems = (
             find_conflict(client, describe_installation(settings, file)),
             *map(str, find_server_problems(client, settings)),
+            *_find_unknown_tasks(client, settings),
         )
     unconsumed = tuple(_find_unconsumed(settings, worker_queues))
     return _RedisState(
         len(worker_queues), unconsumed, watcher, swept_seconds, is_overdue, int(quarantined), server_problems, totals, outages
     )  # fmt: skip
+
+
+def _find_unknown_tasks(client: redis.Redis, settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each task of another app that its workers do not have. Raises BrokerUnavailable."""
+    for name, inbox in settings.inbox.items():
+        if inbox.task and (worker := read_unknown_task(client, settings.host, name)):
+            yield f"{name}: the worker {worker} has no task {inbox.task}; the files wait until its app has one of this name"
 
 
 def _inspect_inbox(

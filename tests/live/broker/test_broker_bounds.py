@@ -18,8 +18,9 @@ from inboxd.broker.leases import Leases
 from inboxd.config.settings import Settings
 from inboxd.console.status.snapshot import take_snapshot
 from inboxd.errors import BrokerUnavailable
-from inboxd.messaging.celery_app import make_app, send_parcel
+from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.payload import FilePart, Parcel
+from inboxd.messaging.publishing import Publisher
 from inboxd.spool.layout import new_parcel_id
 
 pytestmark = pytest.mark.live
@@ -59,8 +60,11 @@ def calls(settings: Settings, app: Celery) -> Iterator[dict[str, Call]]:
     part = FilePart(b"a.txt", "text/plain", 1, {"id": "1"}, b"x")
     with make_client(settings) as client:
         leases = Leases(client, keep_seconds=60)
+        publisher = Publisher(app, leases)
         yield {
-            "send": lambda: send_parcel(app, Parcel(new_parcel_id(), "drop", "here", b"/srv", (part,)), settings.inbox["drop"]),
+            "send": lambda: publisher.publish(
+                Parcel(new_parcel_id(), "drop", "here", b"/srv", (part,)), settings.inbox["drop"]
+            ),
             "a lease": lambda: leases.queue(new_parcel_id(), "drop", 5.0),
             "the heartbeat": lambda: write_heartbeat(client, "here", Heartbeat(time.time(), {})),
             "counting workers": lambda: app.control.inspect(timeout=PING_SECONDS).ping(),

@@ -19,8 +19,9 @@ from inboxd.broker.counters import Tally
 from inboxd.errors import BrokerUnavailable
 from inboxd.fs.syscalls import Disk
 from inboxd.intake.intake import Intake, IntakeDeps
-from inboxd.messaging.celery_app import FAILURE_CALLBACK, PROCESS, SUCCESS_CALLBACK, send_parcel
+from inboxd.messaging.celery_app import FAILURE_CALLBACK, PROCESS, SUCCESS_CALLBACK
 from inboxd.messaging.outcome import FileOutcome
+from inboxd.messaging.publishing import Publisher
 from inboxd.spool.claims import list_files
 from inboxd.tasks.outcomes import callbacks
 from inboxd.tasks.outcomes.republish import Republisher
@@ -100,9 +101,8 @@ class Program:
     def watch(self) -> None:
         """Claim and publish the files in inbox/."""
         context = self.context
-        deps = IntakeDeps(
-            context.disk, context.leases, lambda parcel, inbox: send_parcel(context.app, parcel, inbox), HOST, GRACE_SECONDS
-        )
+        publisher = Publisher(context.app, context.leases)
+        deps = IntakeDeps(context.disk, context.leases, publisher.publish, HOST, GRACE_SECONDS)
         run_all_turns(Intake(deps, self.world.inbox, NO_WAITS, network=False))
 
     def publish(self, parcel: str) -> None:

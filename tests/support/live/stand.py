@@ -401,10 +401,11 @@ class Stand:
     def _redis_argv(self) -> tuple[str, ...]:
         data = self.folder / "redis"
         data.mkdir()
+        queues_of_apps = {rules.get("queue", "celery") for rules in self.inboxes.values() if "task" in rules}
         return (
             server_binary(), "--port", "0", "--unixsocket", str(self.socket), "--dir", str(data),
             "--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
-            "--user", USER, *acl_rules(self.settings.get("redis", {}).get("namespace", ""), PASSWORD),
+            "--user", USER, *acl_rules(self.settings.get("redis", {}).get("namespace", ""), PASSWORD, queues=queues_of_apps),
         )  # fmt: skip
 
     def _is_redis_replying(self) -> bool:

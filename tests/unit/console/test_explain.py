@@ -27,7 +27,8 @@ from inboxd.console.paths import quote_for_shell
 from inboxd.errors import FolderUnavailable
 from inboxd.fs.syscalls import Disk, ignore_lease_breaks
 from inboxd.intake.packing import build_parcel, pack
-from inboxd.messaging.celery_app import make_app, send_parcel
+from inboxd.messaging.celery_app import make_app
+from inboxd.messaging.publishing import Publisher
 from inboxd.messaging.queues import WORK_QUEUE
 from inboxd.spool.filing import move_to_done
 
@@ -214,7 +215,7 @@ class TestClaimed:
         leases.queue(parcel, "drop", 30.0)
         with make_app(settings) as app, spool.folders() as folders:
             packed = pack(Disk(), folders, inbox, parcel, [b"x/a.pdf", b"x/b.pdf"])
-            send_parcel(app, build_parcel(packed, parcel, inbox, "here"), inbox)
+            Publisher(app, leases).publish(build_parcel(packed, parcel, inbox, "here"), inbox)
 
         found = self.explain_claimed(settings, spool)
 

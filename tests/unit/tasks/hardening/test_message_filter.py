@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -12,9 +13,10 @@ from inboxd.broker.leases import Leases, LeaseState
 from inboxd.errors import InvalidMessage
 from inboxd.logs import events
 from inboxd.messaging.celery_app import make_app
+from inboxd.messaging.other_app.task_message import JSON_TASKS
 from inboxd.messaging.queues import QUARANTINE_KEY
 from inboxd.spool.layout import new_parcel_id
-from inboxd.tasks.hardening.message_check import parse_headers
+from inboxd.tasks.hardening.message_check import JSON_BYTES_MAX, parse_headers
 from inboxd.tasks.hardening.message_filter import (
     QUARANTINED_BYTES_MAX,
     QUARANTINED_MESSAGES_MAX,
@@ -60,6 +62,39 @@ def test_a_message_as_celery_sends_it_is_accepted(message_filter: MessageFilter,
     assert parse_headers(raw, [TASK])["id"] == parcel
     assert message_filter.accepts("inboxd.work", raw)
     assert message_filter.accepts("inboxd.work", redelivered(raw))
+
+
+def send_json(valkey: redis.Redis, valkey_url: str, folder: Path, task: str, *args: object) -> bytes:
+    """Return a message in JSON, as an app without msgpack sends it."""
+    with make_app(settings_for(valkey_url, folder)) as app:
+        app.send_task(task, args=args, task_id=new_parcel_id(), queue="q", serializer="json")
+    raw: bytes = valkey.rpop("q")
+    return raw
+
+
+@pytest.mark.parametrize("task", JSON_TASKS)
+def test_a_callback_of_another_app_may_be_json(task: str, valkey: redis.Redis, valkey_url: str, tmp_path: Path) -> None:
+    raw = send_json(valkey, valkey_url, tmp_path, task, "drop", "x")
+
+    assert parse_headers(raw, [task])["task"] == task
+
+
+def test_no_other_message_may_be_json_and_no_large_one(valkey: redis.Redis, valkey_url: str, tmp_path: Path) -> None:
+    raw = send_json(valkey, valkey_url, tmp_path, TASK, "drop", "x")
+    large = send_json(valkey, valkey_url, tmp_path, JSON_TASKS[0], "x" * JSON_BYTES_MAX)
+
+    with pytest.raises(InvalidMessage, match="the content is not application/x-msgpack"):
+        parse_headers(raw, [TASK])
+    with pytest.raises(InvalidMessage, match="the content is not application/x-msgpack"):
+        parse_headers(large, [JSON_TASKS[0]])
+
+
+@pytest.mark.parametrize("body", ["e30=", "WyJ4Il0=", "eyI=", "/w==", "Ww==" * 2000])
+def test_a_body_in_json_of_another_form_is_refused(body: str, valkey: redis.Redis, valkey_url: str, tmp_path: Path) -> None:
+    message = json.loads(send_json(valkey, valkey_url, tmp_path, JSON_TASKS[0], "x"))
+
+    with pytest.raises(InvalidMessage):
+        parse_headers(json.dumps({**message, "body": body}).encode(), [JSON_TASKS[0]])
 
 
 @pytest.mark.parametrize("header", ["eta", "expires", "retries", "timelimit", "id", "task"])

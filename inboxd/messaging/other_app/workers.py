@@ -1,0 +1,90 @@
+"""Asks the workers of another Celery app, by Celery's remote control, what they consume, know and accept."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from inboxd.config.rules import Inbox
+from inboxd.config.settings import Settings
+from inboxd.errors import BrokerUnavailable, Finding
+from inboxd.messaging.celery_app import celery_configuration
+
+ANSWER_SECONDS = 0.7
+_OWN_KEYS = ("broker_url", "broker_transport_options", "redis_socket_timeout", "redis_socket_connect_timeout")
+
+
+@dataclass(frozen=True, slots=True)
+class OtherWorkers:
+    """The workers that answer: those that consume the queue, those that know the task, and those that refuse the serializer."""
+
+    consuming: frozenset[str]
+    knowing: frozenset[str]
+    refusing: frozenset[str]
+
+    @property
+    def ignorant(self) -> frozenset[str]:
+        """Those that consume the queue and have no such task: they discard what they get."""
+        return self.consuming - self.knowing
+
+
+def ask_workers(settings: Settings, inbox: Inbox) -> OtherWorkers:
+    """Return what the workers of an inbox's task say within a few seconds. Raises BrokerUnavailable.
+
+    They are asked in JSON, Celery's default, and if that says nothing of the queue, in the task's own serializer.
+    """
+    workers = _ask(settings, inbox, "json")
+    return workers if workers.consuming or inbox.serializer == "json" else _ask(settings, inbox, inbox.serializer)
+
+
+def _ask(settings: Settings, inbox: Inbox, serializer: str) -> OtherWorkers:
+    app = Celery("inboxd-asks", set_as_current=False)
+    own = celery_configuration(settings, results=False)
+    app.conf.update({key: own[key] for key in _OWN_KEYS})
+    app.conf.update({"task_serializer": serializer, "accept_content": ["json", "msgpack"]})
+    try:
+        with app:
+            inspect = app.control.inspect(timeout=ANSWER_SECONDS)
+            queues = inspect.active_queues() or {}
+            tasks = (inspect.registered() or {}) if queues else {}
+            conf = (inspect.conf() or {}) if queues else {}
+    except (OperationalError, redis.RedisError, OSError) as error:
+        raise BrokerUnavailable(f"redis: {error}") from error
+    consuming = frozenset(name for name, rows in queues.items() if inbox.queue in _names_of(rows))
+    return OtherWorkers(
+        consuming,
+        frozenset(name for name, known in tasks.items() if inbox.task in {text.split(" ")[0] for text in known or ()}),
+        frozenset(name for name in consuming if not _accepts(conf.get(name), inbox.serializer)),
+    )
+
+
+def _names_of(rows: Any) -> set[str]:  # noqa: ANN401 - what a worker has said
+    return {str(row.get("name")) for row in rows or () if isinstance(row, dict)}
+
+
+def _accepts(conf: Any, serializer: str) -> bool:  # noqa: ANN401 - what a worker has said
+    """Return whether a worker accepts a serializer; True if it does not say: Celery's default is JSON."""
+    if not isinstance(conf, dict):
+        return True
+    accepted = conf.get("accept_content", ["json"])
+    return any(serializer in str(name) for name in accepted)
+
+
+def find_worker_problems(settings: Settings, inbox: Inbox) -> list[Finding]:
+    """Return what keeps the other app's workers from taking an inbox's files. Raises BrokerUnavailable."""
+    where = f"inbox.{inbox.name}.task = {inbox.task!r}"
+    workers = ask_workers(settings, inbox)
+    if not workers.consuming:
+        problem = f"no worker that consumes the queue {inbox.queue} answers: the files wait until one does"
+        return [Finding(where, problem, f"start the app's worker with -Q {inbox.queue}, or correct queue", blocks=False)]
+    findings = []
+    if workers.ignorant:
+        problem = f"the worker {min(workers.ignorant)} consumes the queue {inbox.queue} and has no such task: it discards files"
+        findings.append(Finding(where, problem, "correct the task's name, or let its app import it (include=)", blocks=False))
+    if workers.refusing:
+        problem = f"the worker {min(workers.refusing)} does not accept {inbox.serializer}: it discards files"
+        remedy = "set accept_content = ['json', 'msgpack'] in its app, or serializer = \"json\" here"
+        findings.append(Finding(where, problem, remedy, blocks=False))
+    return findings
