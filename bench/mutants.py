@@ -72,10 +72,10 @@ MUTANTS = (
         ("tests/unit/fs/test_rename.py",),
     ),
     Mutant(
-        "a claim copies and unlinks instead of renaming",
+        "a claim gives a file another name",
         "inboxd/fs/rename.py",
-        "        disk.rename_over(src_at, src, dst_at, dst)\n    except OSError as error:\n",
-        "        move_by_copy(disk, src_at, src, dst_at, dst)\n    except OSError as error:\n",
+        "rename_over(src_at, src, dst_at, dst)\n    except OSError as error:\n        if error.errno != errno.EXDEV:\n",
+        "rename(src_at, src, dst_at, b'.' + dst)\n    except OSError as error:\n        if error.errno != errno.EXDEV:\n",
         (DYING,),
     ),
     Mutant(

@@ -34,6 +34,8 @@ EXAMPLES = {
     "exclude": '["draft-*", "old/*"]',
     "file": '"/var/log/inboxd/inboxd.log"',
     "files": '["/var/log/inboxd"]',
+    "out": '"/srv/archive"',
+    "outputs": '"{date}/{stem}.pdf"',
     "queue": '"books"',
     "task": '"invoices.tasks.book"',
     "handler": '"invoices:book"',

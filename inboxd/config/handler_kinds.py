@@ -153,6 +153,7 @@ class HandlerKeys(Section):
     memory_max: Annotated[int, BeforeValidator(to_bytes), Field(ge=0)] = 0
     url: Annotated[str, AfterValidator(check_url)] = ""
     body: Literal["raw", "multipart"] = "raw"
+    keep_answer: bool = False
     secret_file: Annotated[str, AfterValidator(expand_home_text)] = ""
     authorization_file: Annotated[str, AfterValidator(expand_home_text)] = ""
     ca_file: Annotated[str, AfterValidator(expand_home_text)] = ""

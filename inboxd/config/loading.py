@@ -179,6 +179,7 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
                         "root": absolute(inbox.root),
                         "notes": notes_folder(inbox.notes),
                         "command": _absolute_program(inbox.command, absolute),
+                        "out": inbox.out if inbox.next_inbox else _absolute_if_set(inbox.out, base),
                         **{key: _absolute_if_set(getattr(inbox, key), base) for key in FILES},
                     }
                 )

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from inboxd.config.handler_kinds import HandlerKeys
+from inboxd.config.output_rules import OutputKeys
 from inboxd.config.units import to_bytes, to_seconds, to_texts
 from inboxd.config.values import (
     Bytes,
@@ -19,7 +20,7 @@ from inboxd.config.values import (
 )
 
 
-class Rules(HandlerKeys):
+class Rules(HandlerKeys, OutputKeys):
     """Keys that each inbox may set for itself; ``[defaults]`` sets them for all inboxes."""
 
     # selection

@@ -50,6 +50,28 @@ class Settings(BaseSettings):
         }
         return {**data, "inbox": filled}
 
+    def output_folder(self, inbox: Inbox) -> PurePath | None:
+        """Return the folder that an inbox's outputs go to: None for out/ beside done/."""
+        if inbox.next_inbox:  # it may be missing if both inboxes were removed from the settings
+            following = self.inbox.get(inbox.next_inbox)
+            return following.root / "inbox" if following else None
+        return PurePath(inbox.out) if inbox.out else None
+
+    @model_validator(mode="after")
+    def _check_pipelines(self) -> Self:
+        """Check that each inbox whose outputs go to another one names one that exists, and that none comes back to itself."""
+        for name, inbox in self.inbox.items():
+            way, following = [name], inbox.next_inbox
+            while following:
+                if following not in self.inbox:
+                    raise ValueError(f"inbox.{way[-1]}.out: there is no [inbox.{following}]; there are {', '.join(self.inbox)}")
+                if following in way:
+                    circle = " > ".join([*way[way.index(following) :], following])
+                    raise ValueError(f"inbox.{way[-1]}.out: outputs would go round for ever: {circle}")
+                way.append(following)
+                following = self.inbox[following].next_inbox
+        return self
+
     @model_validator(mode="after")
     def _check_dependent_limits(self) -> Self:
         """Check the limits that depend on each other: time limit and retry delay < visibility timeout, grace <= lease."""

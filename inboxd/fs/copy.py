@@ -50,6 +50,24 @@ def move_by_copy(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> 
         disk.unlink(dst_at, temp)
 
 
+def copy_over(disk: Disk, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+    """Move a file to another file system, and replace the file that has its name there.
+
+    Raises OSError, with the source untouched.
+    """
+    with closing(disk, disk.open_file(src_at, src)) as source:
+        stat, _ = _lock(disk, source, src_at, src)
+        temp = temp_name(stat)
+        with contextlib.suppress(FileNotFoundError):  # of an earlier attempt
+            disk.unlink(dst_at, temp)
+        _copy(disk, source, stat, dst_at, temp)
+        # If we die here: a complete copy under its temporary name only; the next attempt removes it and starts again.
+        disk.rename_over(dst_at, temp, dst_at, dst)
+        disk.fsync(dst_at)
+        # If we die here: the next attempt replaces the copy by another one.
+        disk.unlink(src_at, src)
+
+
 def temp_name(source: Stat) -> bytes:
     """Return the temporary name of a copy, by which a later attempt recognizes the source."""
     key = f"{source.dev}:{source.ino}:{source.size}:{source.mtime_ns}".encode()

@@ -39,12 +39,10 @@ def free_names(name: bytes, is_taken: Callable[[bytes], bool]) -> Iterator[bytes
 
 
 def _numbered(name: bytes, number: int) -> bytes:
-    if number == 1:
-        return _truncate(name, NAME_BYTES_MAX)
     stem, dot, extension = name.rpartition(b".")
     if not stem or len(extension) > _EXTENSION_BYTES_MAX:
         stem, dot, extension = name, b"", b""
-    tail = b" (%d)" % number + dot + extension
+    tail = (b" (%d)" % number if number > 1 else b"") + dot + extension
     return _truncate(stem, NAME_BYTES_MAX - len(tail)) + tail
 
 

@@ -19,7 +19,7 @@ from inboxd.config.handler_kinds import HandlerKeys
 from inboxd.errors import HandlerFailed, RejectFile, RetryLater
 from inboxd.handling.command import CommandHandler
 from inboxd.logs.text import escape, mask_passwords, shorten
-from inboxd.messaging.inbox_file import InboxFile
+from inboxd.messaging.inbox_file import InboxFile, outputs_of
 from inboxd.messaging.nesting import is_deeper
 from inboxd.messaging.outcome import Verdict
 
@@ -43,7 +43,8 @@ class HandlerCall:
 
     ``reason`` goes into the error note, unless DONE; then ``result`` is what the handler returned, if msgpack can serialize it.
     ``error`` is what the handler raised, and ``timed_out`` whether the time limit was exceeded. ``discarded`` is the type of a
-    result that is not kept. ``retry_after`` is how many seconds the program has asked not to be called again.
+    result that is not kept. ``retry_after`` is how many seconds the program has asked not to be called again. ``outputs`` are
+    those that are sent back, and ``made`` the paths of all: see OutputRun.
     """
 
     verdict: Verdict
@@ -54,6 +55,8 @@ class HandlerCall:
     timed_out: bool = False
     discarded: str | None = None
     retry_after: float = 0.0
+    outputs: tuple[tuple[bytes, bytes], ...] = ()
+    made: tuple[bytes, ...] = ()
 
 
 def load_handler(keys: HandlerKeys) -> Handler:
@@ -101,7 +104,10 @@ def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, start_tim
         return failed_call(error, limit_seconds, start_time)
     kept = _discard_unless_portable(result)
     discarded = type(result).__name__ if kept is None and result is not None else None
-    return HandlerCall(Verdict.DONE, time.monotonic() - start_time, result=kept, discarded=discarded)
+    seconds = time.monotonic() - start_time
+    run = outputs_of(file)
+    sent, made = (run.sent, tuple(run.made)) if run else ((), ())
+    return HandlerCall(Verdict.DONE, seconds, result=kept, discarded=discarded, outputs=sent, made=made)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from urllib3.fields import RequestField
 from inboxd.config.handler_kinds import HandlerKeys
 from inboxd.config.secret_files import authorization_credential, read_secret, read_signing_key, secret_credential
 from inboxd.errors import HandlerFailed, RejectFile, RetryLater, SettingsError
+from inboxd.handling.kept_answer import keep_answer
 from inboxd.logs.text import escape, shorten
 from inboxd.messaging.inbox_file import InboxFile
 
@@ -72,8 +73,7 @@ class WebhookHandler:
                     assert_same_host=False, preload_content=False,
                 )  # fmt: skip
                 try:
-                    content = answer.read(ANSWER_BYTES_MAX, decode_content=True)
-                    answer.drain_conn() if len(content) < ANSWER_BYTES_MAX else answer.close()
+                    content = self._read(file, answer)
                 finally:
                     answer.release_conn()
             except (HTTPError, OSError) as error:
@@ -82,6 +82,15 @@ class WebhookHandler:
                 return answer.status, answer.reason or "", answer.headers, self._mask(_find_reason(answer.headers, content))
             url = self._follow(url, answer.status, answer.headers.get("Location", ""))
         raise HandlerFailed(f"{self._shown} redirects more than {REDIRECTS_MAX} times: name the last URL")
+
+    def _read(self, file: InboxFile, answer: urllib3.BaseHTTPResponse) -> bytes:
+        """Return the beginning of an answer, or keep all of it as outputs. Raises HTTPError, OSError, HandlerFailed."""
+        if self._keys.keep_answer and 200 <= answer.status < 300:  # noqa: PLR2004 - success
+            keep_answer(file, answer)
+            return b""
+        content = answer.read(ANSWER_BYTES_MAX, decode_content=True)
+        answer.drain_conn() if len(content) < ANSWER_BYTES_MAX else answer.close()
+        return content
 
     def _follow(self, url: str, status: int, location: str) -> str:
         """Return where a redirect leads. A file is only sent to the server that the settings name. Raises HandlerFailed."""

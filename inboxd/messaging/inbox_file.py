@@ -5,15 +5,17 @@ import hashlib
 import io
 import shutil
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self, cast
 
+from inboxd.config.output_rules import DEFAULT_OUTPUTS
 from inboxd.content.detect import EMPTY, detect
 from inboxd.fs.owners import find_owner_name
 from inboxd.fs.syscalls import Disk, closing
 from inboxd.messaging.content_type import guess_content_type
 from inboxd.messaging.file_stream import file_id, open_stream
+from inboxd.messaging.output_names import name_outputs
 from inboxd.messaging.output_run import Output, OutputRun, TemporaryRun
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.messaging.stream_reader import StreamReader
@@ -59,11 +61,15 @@ class InboxFile(StreamReader):
 
     def __init__(
         self, part: FilePart, parcel: Parcel, stream: io.BufferedIOBase, folder: Path | None, attempt: int,
-        outputs: OutputRun | None = None,
+        outputs: OutputRun | None = None, output_template: str = DEFAULT_OUTPUTS,
     ) -> None:  # fmt: skip
-        """``folder`` is the parcel's folder in claimed/, and ``outputs`` what is made of the file; None on another host."""
+        """``folder`` is the parcel's folder in claimed/, None on another host; ``outputs`` is what is made of the file.
+
+        ``output_template`` names it: the setting ``outputs``.
+        """
         super().__init__(stream)
         self._outputs = outputs
+        self._output_template = output_template
         self.name = parcel.inbox
         self.raw_filename = part.filename.rpartition(b"/")[2]
         self.filename = self.raw_filename.decode("utf-8", "surrogateescape")
@@ -228,21 +234,21 @@ class InboxFile(StreamReader):
 
     @property
     def can_have_outputs(self) -> bool:
-        """Whether outputs can be made of the file: not on a worker that does not see the folders."""
+        """Whether outputs can be made of the file: not by the task of another Celery app."""
         return self._outputs is not None
 
     @property
     def outputs_folder(self) -> Path:
         """A folder for what the handler makes of the file: what is in it when it returns goes to out/, with the file to done/.
 
-        Raises OSError if there is no room for it, and on a worker that does not see the folders.
+        Raises OSError if there is no room for it. A worker that does not see the folders sends back at most 256 KiB.
         """
         return self._outputs_run.folder
 
     @property
     def _outputs_run(self) -> OutputRun:
         if self._outputs is None:
-            raise OSError(errno.EOPNOTSUPP, "a worker on another host can't deliver outputs: have one on the folders' host")
+            raise OSError(errno.EOPNOTSUPP, "the task of another Celery app can't deliver outputs")
         return self._outputs
 
     def output(self, name: str) -> Output:
@@ -258,7 +264,8 @@ class InboxFile(StreamReader):
         if self._outputs is not None:
             self._outputs.close()
             if is_done:
-                self._outputs.commit()
+                claimed_at = float(self._own_headers.get("claimed-at", 0.0))
+                self._outputs.commit(partial(name_outputs, self._output_template, self, claimed_at))
             else:
                 self._outputs.discard()
 
@@ -287,3 +294,8 @@ class InboxFile(StreamReader):
 
     def __repr__(self) -> str:
         return f"<InboxFile {self.relative_path!r}, {self.size} bytes>"
+
+
+def outputs_of(file: InboxFile) -> OutputRun | None:
+    """Return what a handler has made of a file; None if nothing can be."""
+    return file._outputs  # noqa: SLF001 - inboxd's own, and no attribute for handlers

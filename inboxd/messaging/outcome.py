@@ -32,6 +32,7 @@ class FileOutcome:
 
     ``version`` is that of the claimed file when it was packed; None if unknown. ``kind`` is that of the failure; None: the
     verdict says it. ``retry_after`` is the time in seconds that the program behind the handler has asked for before a retry.
+    ``outputs`` has the path below out/ and the content of what a worker has made that does not see the folders.
     """
 
     path: bytes
@@ -41,6 +42,7 @@ class FileOutcome:
     version: PackedVersion | None = None
     kind: FailureKind | None = None
     retry_after: float = 0.0
+    outputs: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def failure(self) -> Failure:
@@ -76,6 +78,7 @@ def outcome_to_wire(outcome: Outcome) -> dict[str, Any]:
             "version": file.version and list(file.version),
             "kind": file.kind and file.kind.value,
             **({"retry_after": file.retry_after} if file.retry_after else {}),
+            **({"outputs": list(file.outputs)} if file.outputs else {}),
         }
         for file in outcome.files
     ]
@@ -107,7 +110,14 @@ def _to_file_outcome(wire: object) -> FileOutcome:
     reason = None if reason is None else expect_type(str, reason)
     kind = kind_from_wire(table.get("kind"))
     retry_after = min(max(float(table.get("retry_after", 0.0)), 0.0), RETRY_AFTER_MAX)
-    return FileOutcome(path, Verdict(table["verdict"]), reason, table["result"], version, kind, retry_after)
+    outputs = tuple(map(_to_output, table.get("outputs", ())))
+    return FileOutcome(path, Verdict(table["verdict"]), reason, table["result"], version, kind, retry_after, outputs)
+
+
+def _to_output(wire: object) -> tuple[bytes, bytes]:
+    path, content = expect_type(list, wire)
+    split_path(expect_type(bytes, path))
+    return path, expect_type(bytes, content)
 
 
 def kind_from_wire(value: Any) -> FailureKind | None:  # noqa: ANN401 - anything

@@ -1,5 +1,6 @@
 """What one call of a handler makes of a file: in a folder that is made when it is first asked for, and committed at the end."""
 
+import errno
 import io
 import os
 import shutil
@@ -12,7 +13,10 @@ from pathlib import Path
 
 from inboxd.fs.syscalls import Disk, Fd
 from inboxd.spool.layout import split_path
-from inboxd.spool.outputs import begin_run, commit_run, discard_run
+from inboxd.spool.outputs import Namer, begin_run, commit_run, discard_run
+
+SENT_BYTES_MAX, SENT_FILES_MAX = 256 * 1024, 100
+"""Maximum size and number of one file's outputs that a worker on another host sends back."""
 
 
 class Output(io.BufferedRandom):
@@ -28,6 +32,10 @@ class OutputRun(ABC):
 
     def __init__(self) -> None:
         self._open: list[Output] = []
+        self.made: list[bytes] = []
+        """The paths of committed outputs below their folder."""
+        self.sent: tuple[tuple[bytes, bytes], ...] = ()
+        """The path and the content of those that are sent back to the folders' host."""
 
     @property
     @abstractmethod
@@ -53,8 +61,8 @@ class OutputRun(ABC):
         self._open.clear()
 
     @abstractmethod
-    def commit(self) -> None:
-        """Have the outputs delivered with the file. Raises OSError."""
+    def commit(self, namer: Namer) -> None:
+        """Have the outputs delivered with the file, under the names that ``namer`` gives them. Raises OSError."""
 
     @abstractmethod
     def discard(self) -> None:
@@ -80,10 +88,10 @@ class ParcelRun(OutputRun):
             self._run = begin_run(self._disk, self._open_parcel(), self._path)
         return self._parcel_path / os.fsdecode(self._run)
 
-    def commit(self) -> None:
-        """Have the outputs delivered with the file. Raises OSError."""
+    def commit(self, namer: Namer) -> None:
+        """Have the outputs delivered with the file, under the names that ``namer`` gives them. Raises OSError."""
         if self._run is not None:
-            commit_run(self._disk, self._open_parcel(), self._run)
+            self.made = commit_run(self._disk, self._open_parcel(), self._run, namer)
 
     def discard(self) -> None:
         """Remove the outputs. Raises OSError."""
@@ -101,8 +109,35 @@ class TemporaryRun(OutputRun):
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return Path(folder)
 
-    def commit(self) -> None:
+    def commit(self, namer: Namer) -> None:
         """Leave the outputs where they are, for the test to look at."""
 
     def discard(self) -> None:
         """Leave the outputs where they are, for the test to look at."""
+
+
+class SentRun(TemporaryRun):
+    """The outputs of a file on a worker that does not see the folders: ``sent`` has each one's path below out/ and content."""
+
+    def __init__(self, source: bytes) -> None:
+        """``source`` is the path of the file below inbox/."""
+        super().__init__()
+        self._source = source
+
+    def commit(self, namer: Namer) -> None:
+        """Keep the outputs for the message. Raises OSError if they are too large for it."""
+        if "folder" not in vars(self):  # nobody has asked for it
+            return
+        paths = sorted(path for path in self.folder.rglob("*") if path.is_file() and not path.is_symlink())
+        size = sum(path.stat().st_size for path in paths)
+        if size > SENT_BYTES_MAX or len(paths) > SENT_FILES_MAX:
+            raise OSError(
+                errno.EFBIG,
+                f"{len(paths)} outputs of {size} bytes: from a worker that does not see the folders at most {SENT_FILES_MAX} "
+                f"with {SENT_BYTES_MAX} bytes can be sent back; have the file worked on where the folders are",
+            )
+        contents = {os.fsencode(path.relative_to(self.folder)): path.read_bytes() for path in paths}
+        names = namer([*contents])
+        prefix = b"".join(self._source.rpartition(b"/")[:2])
+        self.made = [names.get(name, prefix + name) for name in contents]
+        self.sent = tuple((names.get(name, prefix + name), content) for name, content in contents.items())

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from inboxd.config.output_rules import DEFAULT_OUTPUTS
 from inboxd.errors import TransientError
 from inboxd.fs.folders import open_path, opened_path
 from inboxd.fs.syscalls import Disk, Fd, closing
 from inboxd.messaging.file_stream import open_stream
 from inboxd.messaging.inbox_file import InboxFile
-from inboxd.messaging.output_run import ParcelRun
+from inboxd.messaging.output_run import OutputRun, ParcelRun, SentRun
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import CLAIMED, split_path
 
@@ -18,11 +19,17 @@ from inboxd.spool.layout import CLAIMED, split_path
 class ParcelReader:
     """Opens the files of one parcel; keeps its folder in claimed/ open after the first file by reference."""
 
-    def __init__(self, disk: Disk, parcel: Parcel, *, on_this_host: bool, attempt: int) -> None:
-        """Prepare reading. ``on_this_host`` tells whether claimed/ is local; ``attempt`` is 1, 2 …, for the handlers."""
+    def __init__(
+        self, disk: Disk, parcel: Parcel, *, on_this_host: bool, attempt: int, output_template: str = DEFAULT_OUTPUTS
+    ) -> None:
+        """Prepare reading. ``on_this_host`` tells whether claimed/ is local; ``attempt`` is 1, 2 …, for the handlers.
+
+        ``output_template`` names what they make.
+        """
         self._disk = disk
         self._parcel = parcel
         self._attempt = attempt
+        self._output_template = output_template
         self._root = Path(parcel.root.decode("utf-8", "surrogateescape"))
         self._folder = self._root / CLAIMED.decode() / parcel.id if on_this_host else None
         self._folder_fd: Fd | None = None
@@ -53,8 +60,10 @@ class ParcelReader:
         return self._make(part, stream)
 
     def _make(self, part: FilePart, stream: io.BufferedIOBase) -> InboxFile:
-        run = ParcelRun(self._disk, self._open_folder, self._folder, part.filename) if self._folder else None
-        return InboxFile(part, self._parcel, stream, self._folder, self._attempt, run)
+        run: OutputRun = SentRun(part.filename)
+        if self._folder:
+            run = ParcelRun(self._disk, self._open_folder, self._folder, part.filename)
+        return InboxFile(part, self._parcel, stream, self._folder, self._attempt, run, self._output_template)
 
     def _open_folder(self) -> Fd:
         """Return the descriptor of the parcel's folder, open until the end. Raises TransientError, OSError."""

@@ -17,6 +17,7 @@ from inboxd.fs.rename import move
 from inboxd.fs.syscalls import Disk, closing
 from inboxd.service.handler_checks import check_handler
 from inboxd.service.note_checks import check_notes
+from inboxd.service.output_checks import check_outputs
 from inboxd.service.visibility import check_visibility
 from inboxd.spool.layout import CLAIMED, CLAIMED_MODE, DONE, FAILED, FOLDER_NAMES, INBOX, Folders, open_folders
 
@@ -47,6 +48,8 @@ def _create_folders(disk: Disk, inbox: Inbox) -> None:
         for name in FOLDER_NAMES:
             with contextlib.suppress(FileExistsError):
                 disk.mkdir(root, name, CLAIMED_MODE if name == CLAIMED else 0o777)
+    if inbox.out and not inbox.next_inbox:
+        disk.make_path(PurePath(inbox.out))
 
 
 def find_problems(
@@ -64,6 +67,7 @@ def find_problems(
     findings.extend(_find_nested_roots(disk, settings))
     if folders:
         findings.extend(check_notes(disk, settings))
+        findings.extend(check_outputs(disk, settings))
     for inbox in settings.inbox.values():
         findings.extend(_check_patterns(inbox))
         if folders:

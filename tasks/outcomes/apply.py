@@ -15,16 +15,17 @@ from inboxd.fs.bounded import foreign_mount
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
-from inboxd.logs.text import count_in_words
+from inboxd.logs.text import count_in_words, escape
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_from_bytes
 from inboxd.messaging.payload import FILES_MAX
 from inboxd.messaging.results import ResultRecord, discard_result
 from inboxd.spool.claims import list_files, release_file, remove_if_empty
+from inboxd.spool.delivery import Destination, find_taken, finish_outputs
 from inboxd.spool.failing import fail_file, file_failed_output
 from inboxd.spool.failure import Failure, FailureKind
 from inboxd.spool.filing import FilingFolders, is_filed, move_to_done, stat_claimed
 from inboxd.spool.layout import Folders, created_at
-from inboxd.spool.outputs import finish_outputs
+from inboxd.spool.outputs import store_outputs
 from inboxd.spool.packed_version import FileChanged, PackedVersion
 from inboxd.tasks.outcomes.republish import Republisher
 from inboxd.tasks.outcomes.stored_result import is_cancelled, is_killed_by_limit, stored_failure, stored_outcome
@@ -49,6 +50,7 @@ class OutcomeApplier:
         self._disk = context.disk
         self._inbox = inbox
         self._folders = folders
+        self._destination = Destination(context.settings.output_folder(inbox), inbox.on_conflict)
         self._tally = Tally()
         self._unsure: dict[bytes, FiledFile] = {}
         self._renamed: list[FiledFile] = []
@@ -240,6 +242,14 @@ class OutcomeApplier:
 
     def _file_done(self, outcome: Outcome, file: FileOutcome, done: FilingFolders | None) -> bool:
         path, expected = file.path, self._expected(file)
+        if file.outputs:
+            # If we die here: they are committed, and those of another call are not.
+            store_outputs(self._disk, self._folders, outcome.parcel, path, file.outputs)
+        if self._destination.on_conflict == "fail" and (
+            taken := find_taken(self._disk, self._folders, outcome.parcel, path, self._destination)
+        ):
+            reason = f"the output {escape(taken)} exists already, and on_conflict is fail"
+            return self._fail(outcome.parcel, path, Failure(FailureKind.RAISED, reason), outcome.attempt, expected)
         refuses_writers = expected is not None and len(outcome.files) <= CHECKED_FILES_MAX
         filed = move_to_done(
             self._disk, self._folders, outcome.parcel, path, done, expected=expected, refuses_writers=refuses_writers
@@ -300,12 +310,12 @@ class OutcomeApplier:
     def close_outputs(self, parcel: str) -> None:
         """Deliver the outputs of a parcel's files that are filed, and close it if no file is left. Raises OSError."""
         remove_if_empty(self._disk, self._folders, parcel)
-        for output in finish_outputs(self._disk, self._folders, parcel):
+        for output in finish_outputs(self._disk, self._folders, parcel, self._destination):
             log = _log.bind(inbox=self._inbox.name, file=output.source, parcel=parcel, output=output.name)
             if output.filed is None:
                 log.warning(events.OUTPUT_LEFT_OUT, why="it is a link, a pipe or a device", remedy="make files and folders")
             else:
-                log.info(events.OUTPUT_DELIVERED, filed=output.filed)
+                log.info(events.OUTPUT_DELIVERED, filed=output.filed, into=self._inbox.out or None)
         remove_if_empty(self._disk, self._folders, parcel)
 
     def _file_leftovers(self, parcel: str, files: Sequence[FileOutcome], unreadable: Collection[bytes]) -> None:

@@ -9,7 +9,7 @@ from celery import Celery, Task
 from inboxd.broker.leases import LeaseState
 from inboxd.config.rules import Inbox
 from inboxd.errors import BrokerUnavailable, InvalidMessage, TransientError
-from inboxd.fs.bounded import foreign_mount, run_detached
+from inboxd.fs.bounded import run_detached
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
 from inboxd.messaging.celery_app import FAILURE_CALLBACK, SUCCESS_CALLBACK, SWEEP_STALE
@@ -89,7 +89,7 @@ def _apply_task_failure(context: WorkerContext, applier: OutcomeApplier, parcel:
 
 def _apply_apart(context: WorkerContext, inbox: Inbox, parcel: str, apply: Callable[[], None]) -> None:
     """Apply a result; for an inbox on a network or FUSE mount in a thread, since the mount may hang."""
-    mount = foreign_mount(context.disk, inbox.root)
+    mount = context.foreign_mount(inbox)
     if not mount:
         apply()
         return

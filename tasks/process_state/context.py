@@ -14,6 +14,8 @@ from inboxd.broker.leases import Leases
 from inboxd.config.rules import Inbox
 from inboxd.config.settings import Settings
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
+from inboxd.fs.bounded import foreign_mount
+from inboxd.fs.mounts import Mount
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
@@ -45,6 +47,11 @@ class WorkerContext:
     def host(self) -> str:
         """This host's name, as in the names of queues."""
         return self.settings.host
+
+    def foreign_mount(self, inbox: Inbox) -> Mount | None:
+        """Return a network or FUSE mount on which an inbox's folders are, or that of its outputs; None if there is none."""
+        mount, outputs = foreign_mount(self.disk, inbox.root), self.settings.output_folder(inbox)
+        return mount or (foreign_mount(self.disk, outputs) if outputs else None)
 
     def record_if_outage(self, inbox: Inbox, error: Exception, sweep: str) -> bool:
         """Return whether an error affects the whole inbox. If so, record an outage in Redis, and log it if it is new.

@@ -16,6 +16,8 @@ from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.failure import FailureKind
 from inboxd.tasks.process_state.child_guard import ChildGuard
 
+SENT_BYTES_MAX = 4 * 1024 * 1024
+"""Bytes of outputs in the outcome of one parcel from which its next files go into another parcel."""
 OWN_TIME_SHARE = 0.9
 """Share of the time limit that a file must have used alone for a timeout to count as its own."""
 
@@ -37,10 +39,11 @@ class HandlerRuns:
         self._reader = reader
         self._guard = guard
         self._is_out_of_time = False
+        self._sent_bytes = 0
 
     def run(self, part: FilePart) -> FileOutcome:
         """Run the handler on one file; return REQUEUE if no time is left for the file, MISSING if it is not there."""
-        if self._is_out_of_time or self._guard.is_spent:
+        if self._is_out_of_time or self._guard.is_spent or self._sent_bytes > SENT_BYTES_MAX:
             return FileOutcome(part.filename, Verdict.REQUEUE)
         call = self._call(part)
         if call is None:
@@ -60,7 +63,10 @@ class HandlerRuns:
             return FileOutcome(part.filename, Verdict.REQUEUE)  # earlier files used up the parcel's time
         self._log_call(part, call)
         kind = FailureKind.TIME_LIMIT if call.timed_out else None
-        return FileOutcome(part.filename, call.verdict, call.reason, call.result, part.version, kind, call.retry_after)
+        self._sent_bytes += sum(len(content) for _, content in call.outputs)
+        return FileOutcome(
+            part.filename, call.verdict, call.reason, call.result, part.version, kind, call.retry_after, call.outputs
+        )
 
     def _call(self, part: FilePart) -> HandlerCall | None:
         """Call the handler with one file; return None if the file is missing. A file that can't be opened is retried, too."""
@@ -96,7 +102,8 @@ class HandlerRuns:
         )  # fmt: skip
         match call.verdict:
             case Verdict.DONE:
-                log.info(events.FILE_HANDLED, result=call.result)
+                outputs = {"outputs": [escape(path) for path in call.made]} if call.made else {}
+                log.info(events.FILE_HANDLED, result=call.result, **outputs)
             case Verdict.REJECTED:
                 log.warning(events.FILE_HANDLED, rejected=call.reason)
             case _:

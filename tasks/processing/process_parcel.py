@@ -109,12 +109,15 @@ class ParcelProcessor:
         outcomes = []
         on_this_host = parcel.host == self._context.host
         self._context.guard.before_parcel()
-        with ParcelReader(self._context.disk, parcel, on_this_host=on_this_host, attempt=attempt) as reader:
+        with ParcelReader(
+            self._context.disk, parcel, on_this_host=on_this_host, attempt=attempt, output_template=inbox.outputs
+        ) as reader:
             runs = HandlerRuns(parcel, inbox, attempt, reader, self._context.guard)
             for part in parcel.files:
                 outcome = recorded.get(part.filename) or runs.run(part)
                 outcomes.append(outcome)
-                if len(parcel.files) > 1 and outcome.is_from_handler and part.filename not in recorded:
+                # a record has no outputs: after a crash, a file with some is handled again
+                if len(parcel.files) > 1 and outcome.is_from_handler and part.filename not in recorded and not outcome.outputs:
                     self._context.progress.record(parcel.id, outcome)
         runs.end()
         with contextlib.suppress(SoftTimeLimitExceeded):  # the limit is for handlers only

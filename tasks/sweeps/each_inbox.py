@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from inboxd.broker.inbox_outages import clear_inbox_outage
 from inboxd.config.rules import Inbox
 from inboxd.errors import BrokerUnavailable, FolderUnavailable, TransientError
-from inboxd.fs.bounded import foreign_mount, run_detached
+from inboxd.fs.bounded import run_detached
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
 from inboxd.tasks.process_state.context import WorkerContext
@@ -36,7 +36,7 @@ def sweep_each(context: WorkerContext, sweep: str, inboxes: Iterable[Inbox], act
 
 def _sweep_apart(context: WorkerContext, sweep: str, inbox: Inbox, action: Callable[[Inbox], None]) -> None:
     """Sweep an inbox; one on a network or FUSE mount in a thread, which delays no other inbox."""
-    mount = foreign_mount(context.disk, inbox.root)
+    mount = context.foreign_mount(inbox)
     if not mount:
         _sweep_one(context, sweep, inbox, action)
         return

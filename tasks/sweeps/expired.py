@@ -2,13 +2,14 @@
 
 from inboxd.config.rules import Inbox
 from inboxd.fs.mounts import find_mount
-from inboxd.fs.syscalls import Fd
+from inboxd.fs.syscalls import Fd, closing
 from inboxd.fs.walk import walk
 from inboxd.intake.folder_clock import folder_clock_now
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
 from inboxd.messaging.celery_app import SWEEP_EXPIRED
 from inboxd.service import clock_guard
+from inboxd.spool.delivery import Destination, open_destination
 from inboxd.spool.layout import open_folders
 from inboxd.spool.retention import delete_expired
 from inboxd.tasks.process_state.context import WorkerContext
@@ -35,6 +36,10 @@ def sweep_expired(context: WorkerContext) -> None:
                 (folders.failed, inbox.keep_failed_days, True),
             ):
                 _delete_expired(context, inbox, folder, now, days, has_notes=has_notes)
+            if inbox.out and not inbox.next_inbox:  # what a move by copy left when it died; the outputs are others' now
+                destination = Destination(context.settings.output_folder(inbox))
+                with closing(context.disk, open_destination(context.disk, folders, destination)) as out:
+                    _delete_expired(context, inbox, out, now, 0.0, has_notes=False)
 
     sweep_each(context, SWEEP_EXPIRED, active_inboxes(context), sweep)
 

@@ -1,6 +1,7 @@
 """Each fault at each operation of making, committing and delivering outputs: they are delivered once, and with their source."""
 
 import itertools
+import time
 from pathlib import Path
 from typing import cast
 
@@ -9,22 +10,25 @@ from support.crash.crash_points import record_crash_point
 from support.crash.faults import FAULTS, Fault
 from support.crash.fuse import ProcessDied
 from support.crash.spool_scenarios import PARCEL, P, note
-from support.disk.disks import LinkingDisk
+from support.disk.disks import ElsewhereDisk, LinkingDisk
 from support.disk.spools import Spool
 
 from inboxd.fs.folders import open_path, opened_path
 from inboxd.fs.syscalls import Disk, closing
 from inboxd.spool.claims import list_files, remove_if_empty
+from inboxd.spool.delivery import BESIDE_DONE, Destination, finish_outputs
 from inboxd.spool.filing import move_to_done, move_to_failed
 from inboxd.spool.layout import Folders, split_path
-from inboxd.spool.outputs import begin_run, commit_run, finish_outputs
+from inboxd.spool.outputs import Namer, begin_run, commit_run
+from inboxd.spool.retention import LEFTOVER_SECONDS, delete_expired
 
 PATH = b"x/a.pdf"
 OUTPUT_NAMES = (b"a.txt", b"pages/1.png")
+DISK = Disk()
 ON_DISK = [fault for fault in FAULTS if fault.on_disk]
 
 
-def handle(disk: Disk, folders: Folders, content: bytes) -> None:
+def handle(disk: Disk, folders: Folders, content: bytes, namer: Namer | None = None) -> None:
     """Make outputs and commit them, as a worker does."""
     with closing(disk, disk.open_folder(folders.claimed, PARCEL.encode())) as parcel:
         run = begin_run(disk, parcel, PATH)
@@ -34,22 +38,24 @@ def handle(disk: Disk, folders: Folders, content: bytes) -> None:
                 parts, last = split_path(name)
                 with opened_path(disk, folder, parts) as at, closing(disk, disk.create(at, last, 0o600)) as file:
                     disk.write(file, content)
-        commit_run(disk, parcel, run)
+        commit_run(disk, parcel, run, namer)
 
 
-def close(disk: Disk, folders: Folders) -> None:
+def close(disk: Disk, folders: Folders, destination: Destination = BESIDE_DONE) -> None:
     """Close the parcel, as a callback does."""
     remove_if_empty(disk, folders, PARCEL)
-    list(finish_outputs(disk, folders, PARCEL))
+    list(finish_outputs(disk, folders, PARCEL, destination))
     remove_if_empty(disk, folders, PARCEL)
 
 
-def succeed(disk: Disk, folders: Folders, content: bytes) -> None:
+def succeed(
+    disk: Disk, folders: Folders, content: bytes, destination: Destination = BESIDE_DONE, namer: Namer | None = None
+) -> None:
     """Do everything that is left to do for a file: handle it again if it is claimed, as after a lost Redis."""
     if list_files(disk, folders, PARCEL):
-        handle(disk, folders, content)
+        handle(disk, folders, content, namer)
         move_to_done(disk, folders, PARCEL, PATH)
-    close(disk, folders)
+    close(disk, folders, destination)
 
 
 def fail(disk: Disk, folders: Folders) -> None:
@@ -89,6 +95,50 @@ def test_after_a_fault_outputs_are_delivered_once_and_never_without_their_source
         if not fuse.blown:
             break
         record_crash_point("outputs of a file that is done", fault.name, point)
+    assert point > 40 or fault.only
+
+
+def name_all_alike(outputs: list[bytes]) -> dict[bytes, bytes]:
+    return dict.fromkeys(outputs, b"new/a.txt")
+
+
+@pytest.mark.parametrize("on_conflict", ["number", "replace"])
+@pytest.mark.parametrize("disk", [Disk(), ElsewhereDisk()], ids=lambda disk: type(disk).__name__)
+@pytest.mark.parametrize("fault", ON_DISK, ids=lambda fault: fault.name)
+def test_after_a_fault_outputs_have_their_new_names_in_another_folder_once(
+    fault: Fault, disk: Disk, on_conflict: str, tmp_path: Path
+) -> None:
+    for point in itertools.count(1):
+        spool, top = Spool.make(tmp_path / str(point)), tmp_path / f"{point}-elsewhere"
+        spool.put(P + PATH, b"source")
+        (top / "new").mkdir(parents=True)
+        (top / "new" / "a.txt").write_bytes(b"older")
+        fuse = fault.fuse(point)
+        destination = Destination(top, on_conflict)
+        with spool.folders() as folders:
+            try:
+                succeed(cast("Disk", fuse.add_part(disk)), folders, b"first", destination, name_all_alike)
+            except (OSError, ProcessDied):
+                assert fuse.blown
+            assert (top / "new" / "a.txt").read_bytes() in (b"older", b"first")
+
+            succeed(disk, folders, b"second", destination, name_all_alike)
+            close(disk, folders, destination)
+        with closing(DISK, DISK.open_root(top)) as opened:
+            list(delete_expired(DISK, opened, time.time() + 2 * LEFTOVER_SECONDS, 0.0))
+
+        delivered = {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+        (content,) = {*delivered.values()} - {b"older"}
+        assert content in (b"first", b"second")
+        if on_conflict == "replace":
+            assert delivered == {"new/a.txt": content, "new/a (2).txt": content}
+        else:
+            assert delivered == {"new/a.txt": b"older", "new/a (2).txt": content, "new/a (3).txt": content}
+        assert spool.files() == {b"done/x/a.pdf": b"source"}
+        assert list((spool.root / "claimed").iterdir()) == []
+        if not fuse.blown:
+            break
+        record_crash_point("outputs with new names in another folder", fault.name, point)
     assert point > 40 or fault.only
 
 

@@ -7,10 +7,11 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from inboxd.config.settings import Settings
 from inboxd.console.audit.ledger import Balance, FileInParcel, Ledger, OpenEntry
+from inboxd.console.audit.outputs import OutputLedger, OutputsBalance
 from inboxd.console.log_reading.records import Record
 from inboxd.console.times import format_iso
 from inboxd.errors import FolderUnavailable
@@ -49,6 +50,7 @@ class AuditReport:
     lines: int
     span: tuple[float, float] | None
     unavailable: tuple[str, ...] = ()
+    outputs: OutputsBalance = field(default_factory=OutputsBalance)
 
     @property
     def arrivals(self) -> int:
@@ -61,8 +63,8 @@ def audit(settings: Settings, records: Iterable[Record]) -> AuditReport:
 
     The log is read before the folders, and the folders in the order in which files move: a file that moves meanwhile is found.
     """
-    ledger = Ledger()
-    ledger.add(record for record in records if record.text("inbox") in settings.inbox)
+    ledger, outputs = Ledger(), OutputLedger()
+    ledger.add(_telling(outputs, (record for record in records if record.text("inbox") in settings.inbox)))
     balance = ledger.balance()
     counts = defaultdict(int, balance.final_counts)
     unaccounted: list[OpenEntry] = []
@@ -87,8 +89,18 @@ def audit(settings: Settings, records: Iterable[Record]) -> AuditReport:
     failed, released = counts[events.FILE_FAILED] + refused, counts[events.FILE_RELEASED]
     return AuditReport(
         counts[events.FILE_DONE], failed, refused, in_flight, released, tuple(unaccounted), balance.lines, balance.span,
-        tuple(unavailable),
+        tuple(unavailable), outputs.balance(settings, ledger.done),
     )  # fmt: skip
+
+
+def _telling(outputs: OutputLedger, records: Iterable[Record]) -> Iterator[Record]:
+    """Yield the records, and add what they say of outputs."""
+    for record in records:
+        if record.event in (events.FILE_HANDLED, events.OUTPUT_DELIVERED) and record.is_from_inboxd:
+            outputs.add(
+                FileInParcel(record.text("inbox") or "", record.text("parcel") or "", record.text("file") or ""), record
+            )
+        yield record
 
 
 def _compare_with_claimed(
@@ -216,6 +228,12 @@ def to_json(report: AuditReport) -> dict[str, object]:
             for entry in report.unaccounted
         ],
         "unavailable": list(report.unavailable),
+        "outputs": {
+            "made": report.outputs.made,
+            "delivered": report.outputs.delivered,
+            "waiting": report.outputs.waiting,
+            "missing": [missing._asdict() for missing in report.outputs.missing],
+        },
         "log": {
             "lines": report.lines,
             "first": format_iso(report.span[0]) if report.span else None,

@@ -83,6 +83,11 @@ class Ledger:
         self._splits: dict[FileInParcel, FileInParcel] = {}
         self._steps: dict[FileInParcel, Step] = {}
 
+    @property
+    def done(self) -> dict[FileInParcel, str]:
+        """The files that went to done/, by their place there."""
+        return {position: step.filed for position, step in self._final_steps.items() if step.event == events.FILE_DONE}
+
     def add(self, records: Iterable[Record]) -> None:
         """Add records; skip those that name no parcel, and those that a handler or a library wrote."""
         for record in records:

@@ -51,7 +51,8 @@ def _unescape(point: str) -> str:
 def granted_folders(settings: Settings, service: str) -> list[str]:
     """Return the folders that a service may write to: the inboxes' roots, and for the worker what its handlers need."""
     roots = {str(inbox.root) for inbox in settings.inbox.values()}
-    return sorted(roots | ({str(folder) for folder in settings.work.writable} if service == WORKER_SERVICE else set()))
+    outs = {inbox.out for inbox in settings.inbox.values() if inbox.out and not inbox.next_inbox}
+    return sorted(roots | ({*map(str, settings.work.writable), *outs} if service == WORKER_SERVICE else set()))
 
 
 def render_drop_in(settings: Settings, places: InstallPaths, service: str) -> str:
@@ -105,6 +106,11 @@ def _allow_handlers(inboxes: Iterable[Inbox]) -> Iterator[str]:
 def find_unusable_roots(settings: Settings, places: InstallPaths) -> Iterator[Finding]:
     """Yield a finding for each root that a sandbox can't include."""
     folders = [(f"inbox.{name}.root", inbox.root) for name, inbox in settings.inbox.items()]
+    folders += [
+        (f"inbox.{name}.out", PurePath(inbox.out))
+        for name, inbox in settings.inbox.items()
+        if inbox.out and not inbox.next_inbox
+    ]
     for where, folder in () if places.user else (*folders, *(("work.writable", folder) for folder in settings.work.writable)):
         if re.search(r'[\x00-\x1f"\\]', str(folder)):
             problem = f"{escape(bytes(folder))} has a character that is not possible in a unit file"

@@ -1,6 +1,7 @@
 """What handlers make goes to out/ exactly once and with its file, through failed attempts, killed workers and a lost Redis."""
 
 import random
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 from support.live import stand as stand_module
 from support.live.stand import Stand
+
+from inboxd.messaging.queues import host_queue
 
 MakeStand = Callable[..., Stand]
 SCRIPT = Path(stand_module.__file__).with_name("stand_command.sh")
@@ -125,3 +128,83 @@ def test_a_handler_that_damages_its_run_stops_neither_its_inbox_nor_others(make_
     stand.wait_until(lambda: stand.names("done", "other") == {b"held"})
     stand.drop(b"b", b"x")
     stand.wait_until(lambda: len(stand.names("done")) == 2)
+
+
+COPY = ["sh", "-c", 'cp "$1" "$2/copy.txt"', "sh", "{path}", "{outputs}"]
+
+
+def test_outputs_go_to_another_folder_under_the_names_of_a_template(make_stand: MakeStand, tmp_path: Path) -> None:
+    out = tmp_path / "elsewhere"
+    out.mkdir()
+    stand = make_stand({"drop": {"command": COPY, "out": str(out), "outputs": "{inbox}/{stem}{output_suffix}"}}).start()
+
+    stand.drop(b"x/a.pdf", b"first")
+    stand.wait_until(lambda: stand.names("done") == {b"x/a.pdf"} and not stand.names("claimed"))
+    stand.drop(b"x/a.pdf", b"second")
+    stand.wait_until(lambda: len(stand.names("done")) == 2 and not stand.names("claimed"))
+
+    assert {str(path.relative_to(out)): path.read_text() for path in out.rglob("*.txt")} == {
+        "drop/a.txt": "first",
+        "drop/a (2).txt": "second",
+    }
+    assert not outputs(stand)
+
+
+def test_an_output_replaces_the_older_one_or_fails_its_file(make_stand: MakeStand) -> None:
+    rules = {"command": COPY, "outputs": "{stem}.txt"}
+    stand = make_stand({"drop": {**rules, "on_conflict": "replace"}, "strict": {**rules, "on_conflict": "fail"}}).start()
+
+    for content in (b"first", b"second"):
+        for inbox in ("drop", "strict"):
+            stand.drop(b"a.pdf", content, inbox)
+            stand.wait_until(lambda inbox=inbox: stand.has_no_pending_files(inbox) and not stand.names("claimed", inbox))
+
+    assert outputs(stand) == {"a.txt": "second"}
+    assert (stand.root("strict") / "out" / "a.txt").read_text() == "first"
+    assert stand.names("failed", "strict") == {b"a.pdf", b"a.pdf.error.txt"}
+    assert "the output a.txt exists already" in stand.note(b"a.pdf", "strict")
+
+
+def test_a_pipeline_of_inboxes_loses_nothing_through_kills_and_flushes(make_stand: MakeStand) -> None:
+    stand = make_stand(
+        {
+            "first": {"command": COPY, "out": "inbox:second", "outputs": "{folder}/{name}"},
+            "second": {"command": COPY, "out": "inbox:third", "outputs": "{folder}/{name}"},
+            "third": {},
+        }
+    ).start()
+    contents = {b"%03d" % number: b"content %d" % number for number in range(60)}
+
+    dropped = stand.drop_folder(b"batch", contents, "first")
+    for count in (10, 40):
+        stand.wait_until(lambda count=count: len(stand.names("done", "first")) >= count)
+        stand.worker.kill9()
+        stand.client.flushall()
+        stand.worker.start()
+    stand.wait_until(lambda: stand.tree("done", "third") == dropped)
+
+    for inbox in ("first", "second"):
+        stand.wait_until(lambda inbox=inbox: not stand.names("claimed", inbox))
+        assert stand.tree("done", inbox) == dropped
+        assert not (stand.root(inbox) / "out").exists()
+    assert stand.tree("failed", "first") == stand.tree("failed", "second") == stand.tree("failed", "third") == {}
+
+
+def test_outputs_of_a_worker_on_another_host_come_back(make_stand: MakeStand) -> None:
+    stand = make_stand({"drop": {"retries": 0}})
+    stand.worker.argv = (*stand.worker.argv, "-Q", host_queue("stand"))  # the local worker only files
+    stand.start()
+    argv = (sys.executable, "-m", "celery", "-A", "inboxd", "worker", "-c", "1", "-n", "remote@%h", "-Q", "inboxd.work")
+    remote = stand.program("remote", argv, environment=stand.environment(INBOXD_HOST="elsewhere"))
+    remote.start()
+
+    files = {b"%03d" % number: b"make -" for number in range(30)} | {b"large": b"make_large 300000"}
+    stand.drop_folder(b"x", files)
+    stand.wait_until(lambda: len(stand.names("done")) == 30 and len(stand.names("failed")) == 2)
+    stand.wait_until(lambda: not stand.names("claimed"))
+
+    wanted: dict[str, str] = {}
+    for name in files.keys() - {b"large"}:
+        wanted |= expected(stand, f"x/{name.decode()}")
+    assert outputs(stand) == wanted
+    assert "1 outputs of 300000 bytes" in stand.note(b"x/large")

@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from inboxd.fs.syscalls import Disk, Fd, NoReplaceUnsupported
 
@@ -24,6 +25,22 @@ class TwoDisks(Disk):
 
     def fsync(self, fd: Fd) -> None:
         """Do nothing, to save time: these tests don't simulate power cuts."""
+
+
+class ElsewhereDisk(Disk):
+    """Folders whose path has "elsewhere" in it are on another file system."""
+
+    def rename(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+        self._refuse_across(src_at, dst_at)
+        super().rename(src_at, src, dst_at, dst)
+
+    def rename_over(self, src_at: Fd, src: bytes, dst_at: Fd, dst: bytes) -> None:
+        self._refuse_across(src_at, dst_at)
+        super().rename_over(src_at, src, dst_at, dst)
+
+    def _refuse_across(self, *folders: Fd) -> None:
+        if len({"elsewhere" in str(Path(f"/proc/self/fd/{folder}").readlink()) for folder in folders}) > 1:
+            raise OSError(errno.EXDEV, "across file systems")
 
 
 def kind_of(disk: Disk) -> str:

@@ -74,6 +74,12 @@ def _sleep(_file: InboxFile, words: str) -> None:
     time.sleep(float(words))
 
 
+def _make_large_output(file: InboxFile, size: str) -> None:
+    """Make one output of this size in bytes."""
+    with file.output("large") as output:
+        output.write(b"x" * int(size))
+
+
 def _make_outputs(file: InboxFile, words: str) -> None:
     """Make two outputs, and then do what the words say."""
     with file.output(f"{file.filename}.txt") as first:
@@ -241,6 +247,7 @@ COMMANDS: dict[str, Callable[[InboxFile, str], Any]] = {
     "sleep": _sleep,
     "hold": _hold,
     "make": _make_outputs,
+    "make_large": _make_large_output,
     "die": _die,
     "exit": _exit,
     "memory": _memory,

@@ -324,6 +324,7 @@ def test_the_json_has_the_totals_and_the_unaccounted_files(logs: list[Path]) -> 
 
     (missing,) = result.pop("unaccounted")
     log = result.pop("log")
+    assert result.pop("outputs") == {"made": 0, "delivered": 0, "waiting": 0, "missing": []}
     totals_of_all = {"arrived": 3, "done": 2, "failed": 0, "refused": 0, "in_flight": 0, "released": 0}
     assert result == {**totals_of_all, "unavailable": [], "unread": []}
     assert log["lines"] == 5
@@ -378,3 +379,44 @@ def test_an_unavailable_inbox_keeps_no_other_one_from_being_audited(file: Path) 
     assert totals(report) == (2, 1, 0, 0, 1)
     assert [sentence.partition(":")[0] for sentence in report.unavailable] == ["away"]
     assert "1 files without a logged end" in report.unavailable[0]
+
+
+def handled(path: bytes, parcel: str, *outputs: str) -> Line:
+    return line(events.FILE_HANDLED, path, parcel, outputs=list(outputs))
+
+
+def delivered(path: bytes, parcel: str, filed: str) -> Line:
+    return line(events.OUTPUT_DELIVERED, path, parcel, output=filed, filed=filed)
+
+
+def test_outputs_of_done_files_are_delivered_or_wait_or_are_missing(settings: Settings, spool: Spool) -> None:
+    spool.put(b"out/x/unlogged (2).txt", b"1")
+    spool.put(b"claimed/" + Q.encode() + b"/.inboxd-out/x", b"1")
+    lines = [
+        *(
+            claimed(b"a", P),
+            handled(b"a", P, "a.txt", "x/unlogged.txt", "gone.txt"),
+            delivered(b"a", P, "a.txt"),
+            done(b"a", P),
+        ),
+        *(claimed(b"b", Q), handled(b"b", Q, "b.txt"), done(b"b", Q)),
+        *(claimed(b"c", R), handled(b"c", R, "c.txt"), line(events.FILE_FAILED, b"c", R, filed="c")),
+    ]
+
+    balance = audit_lines(settings, lines).outputs
+
+    assert (balance.made, balance.delivered, balance.waiting) == (4, 2, 1)
+    assert [missing.output for missing in balance.missing] == ["gone.txt"]
+
+
+@pytest.mark.usefixtures("settings")
+def test_the_command_tells_of_missing_outputs(tmp_path: Path) -> None:
+    log = tmp_path / "inboxd.log"
+    lines = [claimed(b"a", P), handled(b"a", P, "a.txt", "b.txt"), delivered(b"a", P, "a (2).txt"), done(b"a", P)]
+    log.write_text("".join(json.dumps(each) + "\n" for each in lines), "utf-8")
+
+    result = CliRunner().invoke(cli, ["audit", str(log)])
+
+    assert "2 outputs made = 1 delivered + 0 waiting + 1 missing" in result.output
+    assert "! drop: a: its output b.txt was not delivered" in result.output
+    assert result.exit_code == 1

@@ -11,9 +11,10 @@ from support.disk.spools import Spool
 
 from inboxd.fs.syscalls import Disk, Fd, closing
 from inboxd.spool.claims import list_files, release_file, remove_if_empty, split_off
+from inboxd.spool.delivery import Delivered, finish_outputs
 from inboxd.spool.filing import move_to_done, move_to_failed
 from inboxd.spool.layout import Folders, new_parcel_id
-from inboxd.spool.outputs import OUTPUTS, Delivered, begin_run, commit_run, discard_run, finish_outputs
+from inboxd.spool.outputs import OUTPUTS, begin_run, commit_run, discard_run
 
 PATH = b"x/a.pdf"
 DISK = Disk()
