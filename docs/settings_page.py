@@ -34,6 +34,7 @@ EXAMPLES = {
     "exclude": '["draft-*", "old/*"]',
     "file": '"/var/log/inboxd/inboxd.log"',
     "files": '["/var/log/inboxd"]',
+    "steps": '["scan:check", { command = ["gzip", "--test", "{path}"] }]',
     "out": '"/srv/archive"',
     "outputs": '"{date}/{stem}.pdf"',
     "queue": '"books"',

@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from inboxd.config.findings import suggest, to_findings
-from inboxd.config.handler_kinds import FILES
+from inboxd.config.handler_kinds import FILES, ProgramKeys
 from inboxd.config.secret_files import CREDENTIALS_VARIABLE
 from inboxd.config.settings import Settings
 from inboxd.config.strict_modes import STRICT_MODES_VARIABLE, require_trusted
@@ -166,6 +166,10 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
     def notes_folder(notes: str) -> str:
         return notes if notes in NOTE_LANGUAGES else str(absolute(PurePath(notes)))
 
+    def program_paths(keys: ProgramKeys) -> dict[str, object]:
+        files = {key: _absolute_if_set(getattr(keys, key), base) for key in FILES}
+        return {"command": _absolute_program(keys.command, absolute), **files}
+
     return settings.model_copy(
         update={
             "state_dir": absolute(settings.state_dir),
@@ -178,9 +182,9 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
                     update={
                         "root": absolute(inbox.root),
                         "notes": notes_folder(inbox.notes),
-                        "command": _absolute_program(inbox.command, absolute),
                         "out": inbox.out if inbox.next_inbox else _absolute_if_set(inbox.out, base),
-                        **{key: _absolute_if_set(getattr(inbox, key), base) for key in FILES},
+                        **program_paths(inbox),
+                        "steps": tuple(step.model_copy(update=program_paths(step)) for step in inbox.steps),
                     }
                 )
                 for name, inbox in settings.inbox.items()

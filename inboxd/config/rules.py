@@ -67,8 +67,8 @@ class Rules(HandlerKeys, OutputKeys):
 
     @property
     def files_per_parcel_max(self) -> int:
-        """The maximum number of files in a parcel: one if another Celery app handles them, whose task has one file."""
-        return 1 if self.task else self.parcel_files_max
+        """The maximum number of files in a parcel: one for the task of another app, or a chain, which goes on at a step."""
+        return 1 if self.task or self.steps else self.parcel_files_max
 
     def retry_delay(self, retries: int, asked_for: float = 0.0) -> float:
         """Return the seconds before the next attempt: doubled with each retry, and at least what was asked for.

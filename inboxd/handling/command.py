@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any
 
-from inboxd.config.handler_kinds import HandlerKeys, fill_in, placeholders
+from inboxd.config.handler_kinds import ProgramKeys, fill_in, placeholders
 from inboxd.errors import HandlerFailed, RejectFile
 from inboxd.fs.remove import remove_tree
 from inboxd.fs.syscalls import Disk, closing
@@ -26,7 +26,7 @@ PASSED_ON = ("HOME", "LANG", "LANGUAGE", "PATH", "TMPDIR", "TZ")
 class CommandHandler:
     """Runs an inbox's command with each file, in an empty current folder. For all threads of a process."""
 
-    def __init__(self, keys: HandlerKeys) -> None:
+    def __init__(self, keys: ProgramKeys) -> None:
         self._keys = keys
         self._environment = inherit_environment(keys.env, os.environ)
         words = {word for argument in keys.command for word in placeholders(argument)}

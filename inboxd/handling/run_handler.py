@@ -1,7 +1,5 @@
 """Calls a handler with one file, and catches whatever the handler raises, SystemExit and MemoryError included."""
 
-import asyncio
-import inspect
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -15,16 +13,15 @@ from billiard.common import terminate_handler_fired  # type: ignore[attr-defined
 from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.config.handler_import import import_handler
-from inboxd.config.handler_kinds import HandlerKeys
+from inboxd.config.handler_kinds import HandlerKeys, ProgramKeys
 from inboxd.errors import HandlerFailed, RejectFile, RetryLater
+from inboxd.handling.call import Handler, call
+from inboxd.handling.chain import ChainHandler, step_of
 from inboxd.handling.command import CommandHandler
 from inboxd.logs.text import escape, mask_passwords, shorten
 from inboxd.messaging.inbox_file import InboxFile, outputs_of
 from inboxd.messaging.nesting import is_deeper
 from inboxd.messaging.outcome import Verdict
-
-Handler = Callable[[InboxFile], Any]
-"""An inbox's handler: takes one open file, and may return a value that msgpack can serialize."""
 
 RESULT_BYTES_MAX = 4096
 """Maximum size of a handler's result to be kept in Redis; a handler must store a larger one itself."""
@@ -44,7 +41,8 @@ class HandlerCall:
     ``reason`` goes into the error note, unless DONE; then ``result`` is what the handler returned, if msgpack can serialize it.
     ``error`` is what the handler raised, and ``timed_out`` whether the time limit was exceeded. ``discarded`` is the type of a
     result that is not kept. ``retry_after`` is how many seconds the program has asked not to be called again. ``outputs`` are
-    those that are sent back, and ``made`` the paths of all: see OutputRun.
+    those that are sent back, and ``made`` the paths of all: see OutputRun. ``step`` is the step of
+    a chain that has rejected the file.
     """
 
     verdict: Verdict
@@ -57,24 +55,33 @@ class HandlerCall:
     retry_after: float = 0.0
     outputs: tuple[tuple[bytes, bytes], ...] = ()
     made: tuple[bytes, ...] = ()
+    step: str = ""
 
 
 def load_handler(keys: HandlerKeys) -> Handler:
     """Return what handles an inbox's files; if importing it raises, a handler that raises the same error for each file."""
     try:
-        return _make_program(keys) if keys.command or keys.url else import_handler(keys.handler)
+        return _make_program(keys) if keys.command or keys.url or keys.steps else import_handler(keys.handler)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a user's module may raise anything
         return _raising(error)
 
 
 @lru_cache(maxsize=64)
 def _make_program(keys: HandlerKeys) -> Handler:
-    """Return what runs a command or sends to a URL: the same one for each file, so that it may keep connections."""
+    """Return what runs a command, a chain, or sends to a URL: the same one for each file, so that it may keep connections."""
+    if keys.steps:
+        return ChainHandler(keys.steps, _load_step)
+    return _load_step(keys)
+
+
+def _load_step(keys: ProgramKeys) -> Handler:
     if keys.command:
         return CommandHandler(keys)
-    from inboxd.handling.webhook import WebhookHandler  # noqa: PLC0415 - needs the extra inboxd[webhook]
+    if keys.url:
+        from inboxd.handling.webhook import WebhookHandler  # noqa: PLC0415 - needs the extra inboxd[webhook]
 
-    return WebhookHandler(keys)
+        return WebhookHandler(keys)
+    return import_handler(keys.handler)
 
 
 def _raising(error: BaseException) -> Callable[[object], NoReturn]:
@@ -91,13 +98,14 @@ def run_handler(handler: Handler, file: InboxFile, limit_seconds: int, start_tim
     """
     try:
         with file.stream, file, _closing_outputs(file):  # the file removes its temporary copy
-            result = _call(handler, file)
+            result = call(handler, file)
     except RejectFile as rejection:
         reason = _message_of(rejection) or "the handler rejected the file without a reason"
-        return HandlerCall(Verdict.REJECTED, time.monotonic() - start_time, reason)
+        return HandlerCall(Verdict.REJECTED, time.monotonic() - start_time, reason, step=step_of(rejection))
     except HandlerFailed as failure:  # a program's failure, which no traceback explains
         wait = failure.seconds if isinstance(failure, RetryLater) else 0.0
-        return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - start_time, _message_of(failure), retry_after=wait)
+        reason = _with_step(failure, _message_of(failure))
+        return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - start_time, reason, retry_after=wait)
     except BaseException as error:
         if isinstance(error, SystemExit) and error.code == POOL_STOP_EXIT_CODE and terminate_handler_fired():
             raise
@@ -122,25 +130,16 @@ def _closing_outputs(file: InboxFile) -> Iterator[None]:
     file.close_outputs(is_done=True)
 
 
-def _call(handler: Handler, file: InboxFile) -> Any:  # noqa: ANN401 - whatever a handler returns
-    """Call a handler; run a coroutine to its end. Raises TypeError for a result that shows that nothing was done yet."""
-    result = handler(file)
-    if inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__):
-        result = asyncio.run(result)
-    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result) or callable(result):
-        if inspect.iscoroutine(result):
-            result.close()
-        kind = type(result).__name__
-        raise TypeError(f"the handler returned a {kind}, which nobody runs: an async handler must be declared with async def")
-    return result
-
-
 def failed_call(error: BaseException, limit_seconds: int, start_time: float) -> HandlerCall:
     """Return a call that ended with an error: the handler's own, or the time limit's."""
     timed_out = isinstance(error, SoftTimeLimitExceeded)
     said = "".join(f": {_one_line(note)}" for note in getattr(error, "__notes__", ()) if note)
-    reason = f"processing took longer than {limit_seconds} s{said}" if timed_out else _describe_error(error)
+    reason = f"processing took longer than {limit_seconds} s{said}" if timed_out else _with_step(error, _describe_error(error))
     return HandlerCall(Verdict.RETRY_ISOLATED, time.monotonic() - start_time, reason, error=error, timed_out=timed_out)
+
+
+def _with_step(error: BaseException, reason: str) -> str:
+    return f"{escape(step)}: {reason}" if (step := step_of(error)) else reason
 
 
 def _describe_error(error: BaseException) -> str:

@@ -14,7 +14,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 from urllib3.fields import RequestField
 
-from inboxd.config.handler_kinds import HandlerKeys
+from inboxd.config.handler_kinds import ProgramKeys
 from inboxd.config.secret_files import authorization_credential, read_secret, read_signing_key, secret_credential
 from inboxd.errors import HandlerFailed, RejectFile, RetryLater, SettingsError
 from inboxd.handling.kept_answer import keep_answer
@@ -41,7 +41,7 @@ _CHUNK_BYTES = 256 * 1024
 class WebhookHandler:
     """Sends each file to an inbox's URL. Connections are kept for the next file of the same process."""
 
-    def __init__(self, keys: HandlerKeys) -> None:
+    def __init__(self, keys: ProgramKeys) -> None:
         self._keys = keys
         self._secrets: tuple[str, ...] = ()
         authorities = {"cert_reqs": "CERT_REQUIRED", "ca_certs": keys.ca_file or None}

@@ -1,5 +1,6 @@
 """The file object that a handler gets, with the interface of a web framework's uploaded file."""
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -84,6 +85,7 @@ class InboxFile(StreamReader):
         self._own_headers = part.headers
         self._sha256 = str(part.headers["sha256"]) if "sha256" in part.headers else None
         self._temporary_copy: Path | None = None
+        self._is_kept_open = False
 
     @classmethod
     def of(
@@ -277,12 +279,22 @@ class InboxFile(StreamReader):
         """Return this file with the interface of Starlette's UploadFile, for ``async def`` handlers."""
         return AsyncInboxFile(self)
 
+    @contextlib.contextmanager
+    def _kept_open(self) -> Iterator[None]:
+        """Let ``close`` leave the stream open for a with block: the next step of a chain reads it, too."""
+        self._is_kept_open = True
+        try:
+            yield
+        finally:
+            self._is_kept_open = False
+
     def close(self) -> None:
         """Close the stream; the file is neither moved nor deleted. A temporary copy is removed."""
         if self._temporary_copy is not None:
             remove_temporary_copy(self._temporary_copy)
             self._temporary_copy = None
-        super().close()
+        if not self._is_kept_open:
+            super().close()
 
     def __len__(self) -> int:
         """Return the size, as Django's files do."""

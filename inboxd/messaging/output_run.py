@@ -7,11 +7,12 @@ import shutil
 import tempfile
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from inboxd.fs.syscalls import Disk, Fd
+from inboxd.spool.checkpoints import resume, save_checkpoint
 from inboxd.spool.layout import split_path
 from inboxd.spool.outputs import Namer, begin_run, commit_run, discard_run
 
@@ -60,6 +61,16 @@ class OutputRun(ABC):
             output.close()
         self._open.clear()
 
+    def checkpoint(self, label: bytes) -> None:
+        """Keep what a step of a chain has made, and go on with it, or with copies of it. Raises OSError."""
+        del label
+        self.close()
+
+    def resume(self, labels: Sequence[bytes]) -> int:
+        """Return how many steps of a chain, of these labels, an earlier attempt has done; go on with what they have made."""
+        del labels
+        return 0
+
     @abstractmethod
     def commit(self, namer: Namer) -> None:
         """Have the outputs delivered with the file, under the names that ``namer`` gives them. Raises OSError."""
@@ -87,6 +98,18 @@ class ParcelRun(OutputRun):
         if self._run is None:
             self._run = begin_run(self._disk, self._open_parcel(), self._path)
         return self._parcel_path / os.fsdecode(self._run)
+
+    def checkpoint(self, label: bytes) -> None:
+        """Keep what a step of a chain has made, and go on with copies of it. Raises OSError."""
+        self.close()
+        parcel = self._open_parcel()
+        run = self._run or begin_run(self._disk, parcel, self._path)
+        self._run = save_checkpoint(self._disk, parcel, run, self._path, label)
+
+    def resume(self, labels: Sequence[bytes]) -> int:
+        """Return how many steps of a chain, of these labels, an earlier attempt has done; go on with what they have made."""
+        done, self._run = resume(self._disk, self._open_parcel(), self._path, labels)
+        return done
 
     def commit(self, namer: Namer) -> None:
         """Have the outputs delivered with the file, under the names that ``namer`` gives them. Raises OSError."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inboxd.config.handler_import import UnusableHandlerError, find_shadowed, import_handler
-from inboxd.config.handler_kinds import is_on_this_host
+from inboxd.config.handler_kinds import ProgramKeys, is_on_this_host
 from inboxd.config.rules import Inbox
 from inboxd.config.secret_files import authorization_credential, read_secret, read_signing_key, secret_credential
 from inboxd.config.strict_modes import find_untrusted
@@ -18,61 +18,62 @@ from inboxd.errors import Finding, SettingsError
 
 
 def check_handler(inbox: Inbox) -> Iterator[Finding]:
-    """Yield findings about the handler, command or URL of an inbox. Nothing is called."""
-    if inbox.command:
-        yield from _check_command(inbox)
-    elif inbox.url:
-        yield from _check_url(inbox)
-    elif not inbox.task:  # another app's: its workers can tell
-        yield from _check_function(inbox)
+    """Yield findings about the handler, command or URL of an inbox, or those of its chain. Nothing is called."""
+    for number, keys in enumerate(inbox.programs, start=1):
+        where = f"inbox.{inbox.name}" + (f".steps, {number}." if inbox.steps else ".")
+        if keys.command:
+            yield from _check_command(keys, where)
+        elif keys.url:
+            yield from _check_url(keys, where, inbox.name)
+        else:
+            yield from _check_function(keys, where)
 
 
-def _check_function(inbox: Inbox) -> Iterator[Finding]:
-    key = f"inbox.{inbox.name}.handler = {inbox.handler!r}"
+def _check_function(keys: ProgramKeys, where: str) -> Iterator[Finding]:
+    key = f"{where}handler = {keys.handler!r}"
     try:
-        import_handler(inbox.handler)
+        import_handler(keys.handler)
     except UnusableHandlerError as error:
-        yield Finding(key, str(error).removeprefix(f"{inbox.handler} "), "name a function that takes one InboxFile")
+        yield Finding(key, str(error).removeprefix(f"{keys.handler} "), "name a function that takes one InboxFile")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - importing a user's module may raise anything
         yield Finding(key, f"can't be imported: {type(error).__name__}: {error}", "install or correct the module, or its name")
-    if found := find_shadowed(inbox.handler):
+    if found := find_shadowed(keys.handler):
         problem = f"{found.imported} is imported; it shadows {found.shadowed}"
         yield Finding(key, problem, "rename one of the two modules", blocks=False)
 
 
-def _check_command(inbox: Inbox) -> Iterator[Finding]:
+def _check_command(keys: ProgramKeys, where: str) -> Iterator[Finding]:
     """Yield a finding for a program that can't be run, or that others can change."""
-    program = inbox.command[0]
-    search_path = next((text.removeprefix("PATH=") for text in inbox.env if text.startswith("PATH=")), None)
+    program = keys.command[0]
+    search_path = next((text.removeprefix("PATH=") for text in keys.env if text.startswith("PATH=")), None)
     found = shutil.which(program, path=search_path)
     if found is None:
-        where = f"inbox.{inbox.name}.command, {program}"
-        yield Finding(where, "is not found, or not executable", "install the program, or write its whole path")
+        problem, remedy = "is not found, or not executable", "install the program, or write its whole path"
+        yield Finding(f"{where}command, {program}", problem, remedy)
         return
     yield from find_untrusted(Path(found))
 
 
-def _check_url(inbox: Inbox) -> Iterator[Finding]:
+def _check_url(keys: ProgramKeys, where: str, inbox: str) -> Iterator[Finding]:
     """Yield findings for secrets and certificates that can't be used, and a note if anybody on the way can read the files."""
-    where = f"inbox.{inbox.name}.url"
     if importlib.util.find_spec("urllib3") is None:
-        yield Finding(where, "needs a package that is not installed", "pip install 'inboxd[webhook]'")
-    if inbox.url.startswith("http:") and not is_on_this_host(inbox.url):
+        yield Finding(f"{where}url", "needs a package that is not installed", "pip install 'inboxd[webhook]'")
+    if keys.url.startswith("http:") and not is_on_this_host(keys.url):
         problem = "is not encrypted: whoever is on the way can read and change the files"
-        yield Finding(where, problem, "use https://", blocks=False)
-    yield from _check_secrets(inbox)
-    if inbox.ca_file:
+        yield Finding(f"{where}url", problem, "use https://", blocks=False)
+    yield from _check_secrets(keys, inbox)
+    if keys.ca_file:
         try:
-            ssl.create_default_context(cafile=inbox.ca_file)
+            ssl.create_default_context(cafile=keys.ca_file)
         except OSError as error:
             problem = f"can't be used: {error.strerror or error}"
-            yield Finding(f"inbox.{inbox.name}.ca_file, {inbox.ca_file}", problem, "name a file with certificates in PEM")
+            yield Finding(f"{where}ca_file, {keys.ca_file}", problem, "name a file with certificates in PEM")
 
 
-def _check_secrets(inbox: Inbox) -> Iterator[Finding]:
+def _check_secrets(keys: ProgramKeys, inbox: str) -> Iterator[Finding]:
     for path, credential, read in (
-        (inbox.secret_file, secret_credential(inbox.name), read_signing_key),
-        (inbox.authorization_file, authorization_credential(inbox.name), read_secret),
+        (keys.secret_file, secret_credential(inbox), read_signing_key),
+        (keys.authorization_file, authorization_credential(inbox), read_secret),
     ):
         if not path:
             continue

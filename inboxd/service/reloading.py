@@ -120,7 +120,8 @@ def _validate(settings: Settings) -> Settings:
 
 def serialize(settings: Settings) -> bytes:
     """Return the settings as JSON, for another process of the same program."""
-    return json.dumps(settings.model_dump(mode="json", exclude={"inbox": {"__all__": {"name"}}})).encode()
+    # without what was not set: an inbox with a command has no handler, not even the default one
+    return json.dumps(settings.model_dump(mode="json", exclude={"inbox": {"__all__": {"name"}}}, exclude_unset=True)).encode()
 
 
 def deserialize(text: bytes) -> Settings:

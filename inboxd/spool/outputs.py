@@ -79,7 +79,7 @@ def commit_run(disk: Disk, parcel_folder: Fd, run: bytes, namer: Namer | None = 
             if mark and _sync(disk, outputs, name, namer):
                 present = version_of(disk, parcel_folder, mark.path)
                 made = sorted(b"/".join(parts) for _, parts in list_outputs(disk, outputs, name, mark.path))
-                if _rename_to_key(disk, outputs, name, mark, present):
+                if _rename_run(disk, outputs, name, key_of(mark.path), mark, present):
                     return made
             remove_tree(disk, outputs, name)
     except OSError as error:
@@ -89,21 +89,33 @@ def commit_run(disk: Disk, parcel_folder: Fd, run: bytes, namer: Namer | None = 
     return []
 
 
-def _rename_to_key(disk: Disk, outputs: Fd, run: bytes, mark: _Mark, present: tuple[int, int] | None) -> bool:
-    """Commit a run, unless another one of the same version, or of the ``present`` one, is committed."""
-    key = key_of(mark.path)
+def keep_run(disk: Disk, parcel_folder: Fd, outputs: Fd, run: bytes, name: bytes) -> bool:
+    """Give a run a name under which it is found again; return False if another one of the present version has it, and is left.
+
+    Then, and if its mark is damaged, the run is removed. Raises OSError.
+    """
+    if mark := read_mark(disk, outputs, run):
+        _sync(disk, outputs, run, None)
+        if _rename_run(disk, outputs, run, name, mark, version_of(disk, parcel_folder, mark.path)):
+            return True
+    remove_tree(disk, outputs, run)
+    return False
+
+
+def _rename_run(disk: Disk, outputs: Fd, run: bytes, name: bytes, mark: _Mark, present: tuple[int, int] | None) -> bool:
+    """Give a run a name, unless another one of the same version of the file, or of the ``present`` one, has it."""
     for _ in range(_ATTEMPTS):
         try:
             # If we die here: the outputs are committed, or the handler is called again.
-            disk.rename_over(outputs, run, outputs, key)
+            disk.rename_over(outputs, run, outputs, name)
         except OSError as error:
             if error.errno not in _TAKEN:
                 raise
-            other = read_mark(disk, outputs, key)
+            other = read_mark(disk, outputs, name)
             if other is None or present is None or other.version in (mark.version, present):
                 return False
             # of an older version of the file, which was written to after its worker was killed
-            remove_tree(disk, outputs, key)
+            remove_tree(disk, outputs, name)
         else:
             return True
     return False

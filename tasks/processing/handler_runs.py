@@ -54,7 +54,7 @@ class HandlerRuns:
         if call.timed_out:
             self._is_out_of_time = True
             self._guard.end_descendants()
-        elif self._inbox.command:
+        elif any(program.command for program in self._inbox.programs):
             self._guard.end_orphans()
         if _is_out_of_resources(call.error) and self._guard.has_leaked():
             self._guard.is_spent = True
@@ -105,7 +105,7 @@ class HandlerRuns:
                 outputs = {"outputs": [escape(path) for path in call.made]} if call.made else {}
                 log.info(events.FILE_HANDLED, result=call.result, **outputs)
             case Verdict.REJECTED:
-                log.warning(events.FILE_HANDLED, rejected=call.reason)
+                log.warning(events.FILE_HANDLED, rejected=call.reason, **({"step": call.step} if call.step else {}))
             case _:
                 log.warning(events.FILE_HANDLED, raised=call.reason, exc_info=call.error)
 

@@ -15,6 +15,7 @@ from support.disk.spools import Spool
 
 from inboxd.fs.folders import open_path, opened_path
 from inboxd.fs.syscalls import Disk, closing
+from inboxd.spool.checkpoints import resume, save_checkpoint
 from inboxd.spool.claims import list_files, remove_if_empty
 from inboxd.spool.delivery import BESIDE_DONE, Destination, finish_outputs
 from inboxd.spool.filing import move_to_done, move_to_failed
@@ -96,6 +97,56 @@ def test_after_a_fault_outputs_are_delivered_once_and_never_without_their_source
             break
         record_crash_point("outputs of a file that is done", fault.name, point)
     assert point > 40 or fault.only
+
+
+def run_chain(disk: Disk, folders: Folders, content: bytes) -> None:
+    """Run a chain of two steps, each of which makes an output; go on where an earlier attempt has stopped."""
+    with closing(disk, disk.open_folder(folders.claimed, PARCEL.encode())) as parcel:
+        done, run = resume(disk, parcel, PATH, [b"step1"])
+        for number in range(done, 2):
+            run = run or begin_run(disk, parcel, PATH)
+            with (
+                closing(disk, open_path(disk, parcel, tuple(run.split(b"/")))) as folder,
+                closing(disk, disk.create(folder, b"%d" % number, 0o600)) as file,
+            ):
+                disk.write(file, content)
+            if number == 0:
+                run = save_checkpoint(disk, parcel, run, PATH, b"step1")
+        assert run
+        commit_run(disk, parcel, run)
+
+
+@pytest.mark.parametrize("fault", ON_DISK, ids=lambda fault: fault.name)
+def test_after_a_fault_a_chain_goes_on_and_each_of_its_outputs_is_delivered_once(fault: Fault, tmp_path: Path) -> None:
+    def work(disk: Disk, folders: Folders, content: bytes) -> None:
+        if list_files(disk, folders, PARCEL):
+            run_chain(disk, folders, content)
+            move_to_done(disk, folders, PARCEL, PATH)
+        close(disk, folders)
+
+    for point in itertools.count(1):
+        spool = Spool.make(tmp_path / str(point))
+        spool.put(P + PATH, b"source")
+        fuse = fault.fuse(point)
+        with spool.folders() as folders:
+            try:
+                work(cast("Disk", fuse.add_part(Disk())), folders, b"first")
+            except (OSError, ProcessDied):
+                assert fuse.blown
+            assert not out(spool) or b"done/x/a.pdf" in spool.files()
+
+            work(DISK, folders, b"second")
+            close(DISK, folders)
+
+        delivered = out(spool)
+        assert delivered.keys() == {b"out/x/0", b"out/x/1"}
+        assert {*delivered.values()} <= {b"first", b"second"}
+        assert (delivered[b"out/x/0"], delivered[b"out/x/1"]) != (b"second", b"first")
+        assert list((spool.root / "claimed").iterdir()) == []
+        if not fuse.blown:
+            break
+        record_crash_point("a chain of two steps", fault.name, point)
+    assert point > 60 or fault.only
 
 
 def name_all_alike(outputs: list[bytes]) -> dict[bytes, bytes]:

@@ -81,19 +81,20 @@ def render_drop_in(settings: Settings, places: InstallPaths, service: str) -> st
 
 def _allow_handlers(inboxes: Iterable[Inbox]) -> Iterator[str]:
     """Yield what the worker needs for the commands and URLs of its inboxes."""
-    if any(inbox.command and inbox.nice for inbox in inboxes):
+    programs = [(inbox.name, program) for inbox in inboxes for program in inbox.programs]
+    if any(program.command and program.nice for _, program in programs):
         yield "# The priority of commands may be lowered (nice)."
         yield "SystemCallFilter=setpriority"
-    if any(inbox.url and not is_on_this_host(inbox.url) for inbox in inboxes):
+    if any(program.url and not is_on_this_host(program.url) for _, program in programs):
         yield "# Files are sent to a URL of another host. To allow less: systemctl edit inboxd-worker."
         yield "IPAddressAllow=any"
     secrets = {
         name: path
-        for inbox in inboxes
-        if inbox.url
+        for inbox, program in programs
+        if program.url
         for name, path in (
-            (secret_credential(inbox.name), inbox.secret_file),
-            (authorization_credential(inbox.name), inbox.authorization_file),
+            (secret_credential(inbox), program.secret_file),
+            (authorization_credential(inbox), program.authorization_file),
         )
         if path
     }

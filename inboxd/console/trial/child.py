@@ -63,8 +63,8 @@ def _run(keys: HandlerKeys, parcel: Parcel, limit_seconds: int) -> HandlerCall:
 
 def _print_traceback(error: BaseException) -> None:
     """Print a traceback without inboxd's own calls at its beginning."""
-    frames = error.__traceback__
-    while frames and frames.tb_frame.f_code.co_filename == run_handler.__file__:
+    frames, ours = error.__traceback__, os.path.dirname(run_handler.__file__)  # noqa: PTH120 - text
+    while frames and os.path.dirname(frames.tb_frame.f_code.co_filename) == ours:  # noqa: PTH120
         frames = frames.tb_next
     traceback.print_exception(error.with_traceback(frames), file=sys.__stderr__)
 

@@ -430,12 +430,18 @@ def server_binary() -> str:
 
 def toml(tables: Mapping[str, Any], prefix: str = "") -> str:
     """Return the settings as TOML, whose plain values are written as in JSON."""
-    plain = [f"{key} = {json.dumps(value)}" for key, value in tables.items() if not isinstance(value, dict)]
+    plain = [f"{key} = {_toml_value(value)}" for key, value in tables.items() if not isinstance(value, dict)]
     sections = []
     for key, value in tables.items():
         if isinstance(value, dict):
             sections.append(f"[{prefix}{key}]\n" + toml(value, f"{prefix}{key}."))
     return "\n".join([*plain, *sections]) + "\n"
+
+
+def _toml_value(value: Any) -> str:  # noqa: ANN401 - of settings
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + "}"
+    return "[" + ", ".join(map(_toml_value, value)) + "]" if isinstance(value, list) else json.dumps(value)
 
 
 def names(top: Path) -> Iterable[bytes]:

@@ -62,7 +62,7 @@ def test_a_restart_key_keeps_its_old_value_and_is_reported(key: str, tables: dic
     change = merge_settings(old, settings(**tables))
 
     assert change.needs_restart == (key,)
-    assert serialize(change.settings) == serialize(old)
+    assert change.settings.model_dump() == old.model_dump()
 
 
 def test_each_restart_key_is_a_settings_key() -> None:
@@ -109,6 +109,25 @@ def test_deserialized_settings_are_equal_and_ignore_the_environment(monkeypatch:
 
     assert deserialized.model_dump() == original.model_dump()
     assert deserialized.inbox["b"].name == "b"
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"command": ["true"]},
+        {"url": "http://localhost/x"},
+        {"task": "a.b"},
+        {"handler": ["a:b", {"command": ["true"]}]},
+        {"handler": "a:b", "out": "inbox:b"},
+    ],
+)
+def test_each_kind_of_handler_is_the_same_after_a_reload(keys: dict[str, Any]) -> None:
+    original = settings(defaults={"handler": "c:d"}, inbox={"drop": keys, "b": {}})
+
+    deserialized = deserialize(serialize(original))
+
+    assert deserialized.model_dump() == original.model_dump()
+    assert deserialized.inbox["drop"].handled_by == original.inbox["drop"].handled_by
 
 
 @pytest.fixture
