@@ -128,7 +128,7 @@ def check_task(value: str) -> str:
 
 def check_queue(value: str) -> str:
     """Return the name of another app's queue. Raises ValueError."""
-    if not _is_plain(value) or value.startswith("inboxd."):
+    if not _is_plain(value) or value.startswith(("inboxd.", "unacked", "_kombu")):
         raise ValueError("the queue is the one that the workers of the other Celery app consume: theirs is celery by default")
     return value
 

@@ -31,6 +31,8 @@ def check_outputs(template: str) -> str:
 
 def check_out(value: str) -> str:
     """Return the folder of the outputs with ``~`` expanded, or ``inbox:NAME``; "" is out/ beside done/. Raises ValueError."""
+    if value == INBOX_PREFIX:
+        raise ValueError('the name of the inbox is missing: "inbox:NAME"')
     if value.startswith(INBOX_PREFIX) or not value:
         return value
     if "/" not in value and not value.startswith("~"):

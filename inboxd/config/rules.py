@@ -67,8 +67,11 @@ class Rules(HandlerKeys, OutputKeys):
 
     @property
     def files_per_parcel_max(self) -> int:
-        """The maximum number of files in a parcel: one for the task of another app, or a chain, which goes on at a step."""
-        return 1 if self.task or self.steps else self.parcel_files_max
+        """The maximum number of files in a parcel.
+
+        One for the task of another app; for a chain, which goes on at a step; and if the outputs of one may fail the next.
+        """
+        return 1 if self.task or self.steps or self.on_conflict == "fail" else self.parcel_files_max
 
     def retry_delay(self, retries: int, asked_for: float = 0.0) -> float:
         """Return the seconds before the next attempt: doubled with each retry, and at least what was asked for.

@@ -1,5 +1,6 @@
 """What a webhook answers, kept as outputs of its file: one file, or each part of a multipart answer."""
 
+import contextlib
 import email.policy
 import mimetypes
 from email.message import EmailMessage
@@ -46,10 +47,14 @@ def _keep_parts(file: InboxFile, head: EmailMessage, answer: Any) -> list[str]: 
         raise HandlerFailed("the answer says that it has several parts, and they can't be read")
     names: list[str] = []
     for number, part in enumerate(message.iter_parts(), start=1):
-        wanted = _name_of(part, file, number)
-        name = wanted if wanted not in names else f"{number}-{wanted}"
+        content = part.get_payload(decode=True)
+        if content is None:
+            raise HandlerFailed(f"part {number} of the answer has parts itself: send it as application/octet-stream")
+        name = _name_of(part, file, number)
+        while name in names:
+            name = f"{number}-{name}"
         with file.output(name) as output:
-            output.write(part.get_payload(decode=True) or b"")
+            output.write(content)
         names.append(name)
     return names
 
@@ -57,8 +62,9 @@ def _keep_parts(file: InboxFile, head: EmailMessage, answer: Any) -> list[str]: 
 def _parse_head(headers: Any) -> EmailMessage:  # noqa: ANN401 - urllib3.HTTPHeaderDict
     head = EmailMessage(policy=email.policy.HTTP)
     for name in ("Content-Type", "Content-Disposition"):
-        if value := headers.get(name):
-            head[name] = "".join(character for character in value if character.isprintable())
+        with contextlib.suppress(LookupError, ValueError):  # in a charset that does not exist, or does not fit
+            if value := headers.get(name):
+                head[name] = "".join(character for character in value if character.isprintable())
     return head
 
 
@@ -66,9 +72,10 @@ def _name_of(head: EmailMessage, file: InboxFile, number: int) -> str:
     """Return the name of a part: the last component of the one that it gives itself, or the file's with its type."""
     try:
         given = PurePath((head.get_filename() or "").replace("\\", "/").replace("\0", "")).name
-    except (LookupError, ValueError):  # a charset that does not exist
+    except (LookupError, ValueError):  # likewise
         given = ""
-    if given and given not in (".", "..") and len(given.encode("utf-8", "surrogateescape")) <= _NAME_BYTES_MAX:
-        return given.encode("utf-8", "replace").decode()
+    given = given.encode("utf-8", "replace").decode()
+    if given and given not in (".", "..") and len(given.encode()) <= _NAME_BYTES_MAX:
+        return given
     suffix = mimetypes.guess_extension(head.get_content_type()) if "Content-Type" in head else None
     return f"{PurePath(file.filename).stem}{f'-{number}' if number else ''}{suffix or '.bin'}"

@@ -32,7 +32,7 @@ def name_outputs(template: str, source: Source, claimed_at: float, outputs: Iter
     if template == DEFAULT_OUTPUTS:
         return {}
     return {
-        output: _clean(fill_in(template, _values(source, claimed_at, os.fsdecode(output), number)))
+        output: _clean(fill_in(template, _values(source, claimed_at, os.fsdecode(output), number)), output)
         for number, output in enumerate(sorted(outputs), start=1)
     }
 
@@ -56,7 +56,10 @@ def _values(source: Source, claimed_at: float, output: str, number: int) -> Call
     return lambda word: values[word]()
 
 
-def _clean(path: str) -> bytes:
-    """Return a path without what leads out of the folder, and without the names of inboxd's own files."""
-    parts = [part for part in os.fsencode(path).split(b"/") if part]
+def _clean(path: str, output: bytes) -> bytes:
+    """Return a path without what leads out of the folder, and without the names of inboxd's own files.
+
+    If nothing is left of it, as of "{suffix}" for a file without one, it is the name that the handler has given.
+    """
+    parts = [part for part in os.fsencode(path).split(b"/") if part] or [output.rpartition(b"/")[2]]
     return b"/".join(b"_" + part if part in (b".", b"..") or part.startswith(TEMP_PREFIX) else part for part in parts)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from inboxd.config.handler_import import UnusableHandlerError, find_shadowed, import_handler
 from inboxd.config.handler_kinds import ProgramKeys, is_on_this_host
-from inboxd.config.rules import Inbox
+from inboxd.config.rules import Inbox, Rules
 from inboxd.config.secret_files import authorization_credential, read_secret, read_signing_key, secret_credential
 from inboxd.config.strict_modes import find_untrusted
 from inboxd.errors import Finding, SettingsError
@@ -27,6 +27,26 @@ def check_handler(inbox: Inbox) -> Iterator[Finding]:
             yield from _check_url(keys, where, inbox.name)
         else:
             yield from _check_function(keys, where)
+
+
+_KEYS_OF_KINDS = {
+    "command": ("stdin", "env", "ok_codes", "reject_codes", "nice", "memory_max"),
+    "url": ("body", "keep_answer", "secret_file", "authorization_file", "ca_file"),
+    "task": ("queue", "serializer", "answer_seconds", "copies_max"),
+}
+_KEYS_OF_OUTPUTS = ("out", "outputs", "on_conflict")
+
+
+def find_idle_keys(inbox: Inbox, defaults: Rules) -> Iterator[Finding]:
+    """Yield a note for each key of an inbox that its kind of handler has no use for."""
+    kinds = {kind for kind in _KEYS_OF_KINDS if getattr(inbox, kind, None)}
+    idle = [(key, kind) for kind, keys in _KEYS_OF_KINDS.items() if kind not in kinds for key in keys]
+    idle += [(key, "handler, command or url") for key in _KEYS_OF_OUTPUTS if inbox.task]
+    for key, kind in idle:
+        if getattr(inbox, key) != getattr(defaults, key) and getattr(inbox, key) != Rules.model_fields[key].default:
+            yield Finding(
+                f"inbox.{inbox.name}.{key}", f"has no effect: it is for an inbox with {kind}", "remove it", blocks=False
+            )
 
 
 def _check_function(keys: ProgramKeys, where: str) -> Iterator[Finding]:

@@ -30,6 +30,10 @@ def _check_out(disk: Disk, settings: Settings, inbox: Inbox) -> Iterator[Finding
         inner = next((name for name in FOLDER_NAMES if folder.is_relative_to(other.root / name.decode())), None)
         if inner == INBOX:
             yield Finding(where, f"is in the folder inbox/ of {other.name}", f'write out = "inbox:{other.name}"')
+        elif other.root.is_relative_to(folder):
+            yield Finding(
+                where, f"contains the folders of the inbox {other.name}", "name a folder of its own, beside the inboxes"
+            )
         elif inner:
             yield Finding(where, f"is in {inner.decode()}/ of the inbox {other.name}", "name a folder of its own")
     try:

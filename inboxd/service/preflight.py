@@ -15,7 +15,7 @@ from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.mounts import find_mount
 from inboxd.fs.rename import move
 from inboxd.fs.syscalls import Disk, closing
-from inboxd.service.handler_checks import check_handler
+from inboxd.service.handler_checks import check_handler, find_idle_keys
 from inboxd.service.note_checks import check_notes
 from inboxd.service.output_checks import check_outputs
 from inboxd.service.visibility import check_visibility
@@ -74,6 +74,7 @@ def find_problems(
             findings.extend(_check_in_time(disk, inbox))
         if handlers:
             findings.extend(check_handler(inbox))
+            findings.extend(find_idle_keys(inbox, settings.defaults))
     return findings
 
 

@@ -22,6 +22,7 @@ from inboxd.spool.outputs import (
     is_output,
     key_of,
     list_outputs,
+    list_paths,
     read_mark,
     version_of,
 )
@@ -60,7 +61,7 @@ def find_taken(disk: Disk, folders: Folders, parcel: str, path: bytes, destinati
         opened_path(disk, folders.claimed, (parcel.encode(), OUTPUTS)) as outputs,
         closing(disk, open_destination(disk, folders, destination)) as top,
     ):
-        for wanted in sorted(b"/".join(parts) for _, parts in list_outputs(disk, outputs, key_of(path), path)):
+        for wanted in sorted(list_paths(disk, outputs, key_of(path), path)):
             parts, name = split_path(wanted)
             with ignoring_what_is_gone(), opened_path(disk, top, parts) as at:
                 if exists(disk, at, name):

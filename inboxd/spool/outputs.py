@@ -78,7 +78,7 @@ def commit_run(disk: Disk, parcel_folder: Fd, run: bytes, namer: Namer | None = 
             mark = read_mark(disk, outputs, name)
             if mark and _sync(disk, outputs, name, namer):
                 present = version_of(disk, parcel_folder, mark.path)
-                made = sorted(b"/".join(parts) for _, parts in list_outputs(disk, outputs, name, mark.path))
+                made = sorted(list_paths(disk, outputs, name, mark.path))
                 if _rename_run(disk, outputs, name, key_of(mark.path), mark, present):
                     return made
             remove_tree(disk, outputs, name)
@@ -203,6 +203,11 @@ def list_outputs(disk: Disk, outputs: Fd, run: bytes, source: bytes) -> Iterator
                 if not entry.is_folder:
                     parts, name = split_path(entry.path)
                     yield entry, (*prefix, *parts, name)
+
+
+def list_paths(disk: Disk, outputs: Fd, run: bytes, source: bytes) -> Iterator[bytes]:
+    """Yield the paths that a run's files are to have below their destination."""
+    return (b"/".join(parts) for entry, parts in list_outputs(disk, outputs, run, source) if is_output(disk, entry))
 
 
 def has_outputs(disk: Disk, outputs: Fd, run: bytes) -> bool:

@@ -47,11 +47,12 @@ def succeeded(context: WorkerContext, wire: object) -> None:
     _apply_apart(context, inbox, outcome.parcel, apply)
 
 
-def failed(context: WorkerContext, name: object, parcel: object, *, of_other_app: bool = False) -> None:
+def failed(context: WorkerContext, name: object, parcel: object, copy: str = "") -> None:
     """Apply a parcel's failure, as read from the result that Celery stored before it sent this callback.
 
     After a worker's death the result does not say which attempt died (and a hard time limit sends two callbacks), so the
     liveness of the lease's owner decides. Unless the owner is known to be dead, the parcel is left to the sweep.
+    ``copy`` is the number of the copy that another app's task has failed on.
     """
     inbox = context.settings.inbox.get(name) if isinstance(name, str) else None
     if inbox is None or not isinstance(parcel, str) or not is_parcel_id(parcel):
@@ -59,11 +60,14 @@ def failed(context: WorkerContext, name: object, parcel: object, *, of_other_app
             events.MESSAGE_INVALID, task=FAILURE_CALLBACK, error=f"unknown inbox or invalid parcel id: {name!r}, {parcel!r}"
         )
         return
-    apply_failure = _apply_task_failure if of_other_app else _apply_failure
 
     def apply() -> None:
         with _log_if_unavailable(context, inbox, parcel), open_folders(context.disk, inbox.root) as folders:
-            apply_failure(context, OutcomeApplier(context, inbox, folders), parcel)
+            applier = OutcomeApplier(context, inbox, folders)
+            if copy:
+                _apply_task_failure(context, applier, inbox, parcel, copy)
+            else:
+                _apply_failure(context, applier, parcel)
 
     _apply_apart(context, inbox, parcel, apply)
 
@@ -77,14 +81,21 @@ def _apply_failure(context: WorkerContext, applier: OutcomeApplier, parcel: str)
         applier.apply_crash(parcel, lease, stored)
 
 
-def _apply_task_failure(context: WorkerContext, applier: OutcomeApplier, parcel: str) -> None:
-    """Apply the failure of another app's task; if its worker has died, let the sweep send it again."""
-    answer = read_answers(context.client, [parcel])[parcel]
-    if answer.answer in (Answer.LOST, Answer.UNKNOWN):
-        context.leases.expire(parcel, crashed=False)
-        return
+def _apply_task_failure(context: WorkerContext, applier: OutcomeApplier, inbox: Inbox, parcel: str, copy: str) -> None:
+    """Apply the failure of another app's task, unless a later copy may still succeed, or something else handles the file now.
+
+    If the task's worker has died, let the sweep send it again.
+    """
     lease = context.leases.read([parcel])[parcel]
-    applier.apply_task_failure(parcel, lease, answer.failure if answer.answer is Answer.FAILED else None)
+    answer = read_answers(context.client, [parcel])[parcel]
+    is_outdated = lease is not None and (lease.state is not LeaseState.QUEUED or copy != str(lease.crashes + 1))
+    if not inbox.task or is_outdated:
+        why = "another copy was sent since, or another handler has the file now"
+        _log.info(events.DUPLICATE_IGNORED, parcel=parcel, inbox=inbox.name, why=why)
+    elif answer.answer in (Answer.LOST, Answer.UNKNOWN):
+        context.leases.expire(parcel, crashed=False)
+    elif answer.answer is not Answer.DONE:  # else the success callback, or a sweep, files it
+        applier.apply_task_failure(parcel, lease, answer.failure)
 
 
 def _apply_apart(context: WorkerContext, inbox: Inbox, parcel: str, apply: Callable[[], None]) -> None:
@@ -125,8 +136,8 @@ def register(app: Celery, current: CurrentContext) -> None:
         except InvalidMessage as error:
             _log.error(events.MESSAGE_INVALID, task=TASK_SUCCESS_CALLBACK, error=str(error))
 
-    def on_task_error(_self: Task[..., Any], inbox: object, parcel: object) -> None:
-        failed(current.get(), inbox, parcel, of_other_app=True)
+    def on_task_error(_self: Task[..., Any], inbox: object, parcel: object, copy: object) -> None:
+        failed(current.get(), inbox, parcel, str(copy) or "?")
 
     app.task(name=TASK_SUCCESS_CALLBACK, ignore_result=True, Request=RedactedRequest)(on_task_success)
     app.task(name=TASK_FAILURE_CALLBACK, bind=True, ignore_result=True, Request=RedactedRequest)(on_task_error)

@@ -21,6 +21,7 @@ from inboxd.spool.failure import Failure, FailureKind
 from inboxd.tasks.sweeps.repair import Repair
 
 ASKED_KEY = "inboxd:task_asked:"
+BUSY_SECONDS = 3.0
 ASK_SECONDS = 60
 """How often the app's workers are asked for a task that does not answer; each time takes a second."""
 UNKNOWN_SECONDS = 7 * 86_400
@@ -42,13 +43,18 @@ class TaskRepair(Repair):
         self._leases = self._context.leases
         self._waiting: frozenset[str] = frozenset()
         self._answers: dict[str, TaskAnswer] = {}
+        self._uncounted: set[str] = set()
+        self._handled: set[str] = set()
 
     def run(self, *, only: RecoveryAction | None = None) -> Counter[str]:
         """Postpone the leases of what waits, then recover each parcel that needs it; see Repair."""
         if parcels := list_parcels(self._context.disk, self._folders):
             self._waiting = waiting_task_ids(self._client, self._inbox.queue, self._inbox.answer_seconds)
             self._answers = read_answers(self._client, parcels)
-            self._postpone(self._leases.read(parcels))
+            leases = self._leases.read(parcels)
+            # a worker of inboxd's own has started them, before the settings changed
+            self._handled = {parcel for parcel, lease in leases.items() if lease and lease.state is not LeaseState.QUEUED}
+            self._postpone(leases)
         return super().run(only=only)
 
     def _postpone(self, leases: dict[str, Lease | None]) -> None:
@@ -79,7 +85,9 @@ class TaskRepair(Repair):
         workers = None
         with contextlib.suppress(BrokerUnavailable):  # the rights may not suffice to ask
             workers = ask_workers(self._context.settings, self._inbox)
-        if workers and workers.ignorant and not workers.consuming & workers.knowing:
+            if workers.is_unknown:  # one that knows the task may be busy
+                workers = ask_workers(self._context.settings, self._inbox, BUSY_SECONDS)
+        if workers and workers.is_unknown:
             with translate_redis_errors():
                 self._client.set(unknown, min(workers.ignorant), ex=UNKNOWN_SECONDS)
             for parcel in unanswered:
@@ -94,20 +102,24 @@ class TaskRepair(Repair):
             for parcel in unanswered:
                 forget_answer(self._client, parcel)
                 self._leases.expire(parcel, crashed=False)
+            self._uncounted = set(unanswered)
 
     def _find_queued(self, parcels: list[str]) -> frozenset[str]:
         del parcels
         return self._waiting
 
     def _read_results(self, parcels: list[str]) -> dict[str, ResultRecord]:
-        return {parcel: no_result() for parcel in parcels}  # they are not in inboxd's own form
+        own = super()._read_results([parcel for parcel in parcels if parcel in self._handled])
+        return {parcel: own.get(parcel, no_result()) for parcel in parcels}  # those of tasks are in another form
 
     def _is_final(self, parcel: str, stored: ResultRecord) -> bool:
-        del stored
+        if parcel in self._handled:
+            return super()._is_final(parcel, stored)
         return self._answers.get(parcel, NO_ANSWER).answer in _FINAL
 
     def _apply_stored(self, parcel: str, paths: list[bytes], stored: ResultRecord, lease: Lease | None) -> bool:
-        del stored
+        if parcel in self._handled:
+            return super()._apply_stored(parcel, paths, stored, lease)
         answer = self._answers[parcel]
         if answer.answer is Answer.FAILED:
             self._applier.apply_task_failure(parcel, lease, answer.failure)
@@ -122,7 +134,8 @@ class TaskRepair(Repair):
             super()._republish(parcel, paths, lease)
             return
         grace = self._context.settings.sweep.grace_seconds
-        copies = self._leases.requeue_if_unchanged(parcel, lease, grace, crashed=lease is not None)
+        is_counted = lease is not None and parcel not in self._uncounted
+        copies = self._leases.requeue_if_unchanged(parcel, lease, grace, crashed=is_counted)
         if copies is None:
             return
         if copies >= self._inbox.copies_max:

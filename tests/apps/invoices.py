@@ -41,6 +41,9 @@ def book(self, file):
             raise RejectFile(argument)
         case "sleep":
             time.sleep(float(argument))
+        case "late" if file["attempt"] == 1:
+            time.sleep(float(argument))
+            raise ValueError("of a copy that was given up")
         case "die" if file["attempt"] <= int(argument):
             os.kill(os.getpid(), 9)
     return len(content)

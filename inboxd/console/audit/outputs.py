@@ -73,11 +73,16 @@ class OutputLedger:
     ) -> Iterator[MissingOutput]:
         """Yield the outputs that are in their folder under no name that they could have got, but under those of other lines."""
         inbox = settings.inbox[position.inbox]
-        top = Path(settings.output_folder(inbox) or inbox.root / os.fsdecode(OUT))
+        tops = [Path(settings.output_folder(inbox) or inbox.root / os.fsdecode(OUT))]
+        if inbox.next_inbox:  # whose files go on
+            root = Path(settings.inbox[inbox.next_inbox].root)
+            tops += [root / "done", root / "failed", *(root / os.fsdecode(CLAIMED)).glob("*")]
         taken = {filed for other, paths in self.delivered.items() if other.inbox == position.inbox for filed in paths}
         for name in names:
             folder, _, last = name.rpartition("/")
             candidates = (os.fsdecode(candidate) for candidate in islice(candidate_names(os.fsencode(last)), NUMBERS_MAX))
             paths = [f"{folder}/{candidate}" if folder else candidate for candidate in candidates]
-            if not (logged & {*paths}) and not any(path not in taken and (top / path).exists() for path in paths):
+            if not (logged & {*paths}) and not any(
+                path not in taken and (top / path).exists() for path in paths for top in tops
+            ):
                 yield MissingOutput(position.inbox, position.file, name)

@@ -14,7 +14,7 @@ from inboxd.logs.text import escape, mask_passwords, shorten
 from inboxd.messaging.stored_result import KEY_PREFIX, error_message
 from inboxd.spool.failure import Failure, FailureKind
 
-REASON_CHARS_MAX = 2000
+REASON_CHARS_MAX, NAME_CHARS_MAX = 2000, 200
 
 
 class Answer(StrEnum):
@@ -69,9 +69,15 @@ def parse_answer(raw: bytes | None) -> TaskAnswer:
     """Return what a stored result says; nothing if it can't be read, since any program may have written it."""
     try:
         record: Any = json.loads(raw or b"{}") if (raw or b"{}").startswith(b"{") else msgpack.unpackb(raw)
+        return _parse_record(record)
     except (ValueError, RecursionError, msgpack.UnpackException):
         return NO_ANSWER
+
+
+def _parse_record(record: object) -> TaskAnswer:
     match record:
+        case {"status": "SUCCESS", "result": {"parcel": _, "files": _}}:
+            return NO_ANSWER  # the outcome of a handler of inboxd's own, before the settings changed
         case {"status": "SUCCESS"}:
             return TaskAnswer(Answer.DONE)
         case {"status": "FAILURE" | "REVOKED" as status, "result": error}:
@@ -84,5 +90,6 @@ def _parse_failure(status: str, error: object) -> TaskAnswer:
     name = error.get("exc_type") if isinstance(error, dict) else None
     kind = _KINDS.get(str(name), FailureKind.CANCELLED if status == "REVOKED" else FailureKind.RAISED)
     text = mask_passwords(escape(shorten(error_message(error), REASON_CHARS_MAX)))
-    reason = text if kind is FailureKind.REJECTED or not name else f"{name}: {text}" if text else str(name)
+    shown = escape(shorten(str(name), NAME_CHARS_MAX))
+    reason = text if kind is FailureKind.REJECTED or not name else f"{shown}: {text}" if text else shown
     return TaskAnswer(_ERRORS.get(str(name), Answer.FAILED), Failure(kind, reason))

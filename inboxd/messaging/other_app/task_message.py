@@ -38,7 +38,7 @@ def task_message(app: Celery, parcel: Parcel, inbox: Inbox, callback: dict[str, 
         "queue": inbox.queue,
         "serializer": inbox.serializer,
         "link": answer(TASK_SUCCESS_CALLBACK, outcome),
-        "link_error": answer(TASK_FAILURE_CALLBACK, parcel.inbox, parcel.id),
+        "link_error": answer(TASK_FAILURE_CALLBACK, parcel.inbox, parcel.id, str(attempt)),
     }
 
 

@@ -29,24 +29,29 @@ class OtherWorkers:
         """Those that consume the queue and have no such task: they discard what they get."""
         return self.consuming - self.knowing
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether workers consume the queue, and none of them has the task."""
+        return bool(self.consuming) and not self.consuming & self.knowing
 
-def ask_workers(settings: Settings, inbox: Inbox) -> OtherWorkers:
+
+def ask_workers(settings: Settings, inbox: Inbox, seconds: float = ANSWER_SECONDS) -> OtherWorkers:
     """Return what the workers of an inbox's task say within a few seconds. Raises BrokerUnavailable.
 
     They are asked in JSON, Celery's default, and if that says nothing of the queue, in the task's own serializer.
     """
-    workers = _ask(settings, inbox, "json")
-    return workers if workers.consuming or inbox.serializer == "json" else _ask(settings, inbox, inbox.serializer)
+    workers = _ask(settings, inbox, "json", seconds)
+    return workers if workers.consuming or inbox.serializer == "json" else _ask(settings, inbox, inbox.serializer, seconds)
 
 
-def _ask(settings: Settings, inbox: Inbox, serializer: str) -> OtherWorkers:
+def _ask(settings: Settings, inbox: Inbox, serializer: str, seconds: float) -> OtherWorkers:
     app = Celery("inboxd-asks", set_as_current=False)
     own = celery_configuration(settings, results=False)
     app.conf.update({key: own[key] for key in _OWN_KEYS})
     app.conf.update({"task_serializer": serializer, "accept_content": ["json", "msgpack"]})
     try:
         with app:
-            inspect = app.control.inspect(timeout=ANSWER_SECONDS)
+            inspect = app.control.inspect(timeout=seconds)
             queues = inspect.active_queues() or {}
             tasks = (inspect.registered() or {}) if queues else {}
             conf = (inspect.conf() or {}) if queues else {}

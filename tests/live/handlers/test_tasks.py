@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -222,3 +223,91 @@ def test_files_that_another_handler_had_are_sent_to_the_task_after_a_change_of_t
     stand.wait_until(lambda: stand.has_no_pending_files() and stand.names("done") == dropped.keys())
 
     assert project.names() == sorted(names_of(dropped))
+
+
+def test_a_failure_of_an_older_copy_is_no_failure_of_the_file(make_stand: MakeStand) -> None:
+    stand = start(make_stand, answer_seconds=2, copies_max=10)
+    project = OtherProject(stand, NEW, **MSGPACK)
+    stand.drop(b"a.txt", b"late 4")
+    stand.wait_until(lambda: stand.client.llen("celery"))
+    project.worker()
+    stand.wait_until(lambda: len(project.calls()) >= 2)
+    stand.wait_until(stand.has_no_pending_files)
+    stand.wait_until(lambda: "of a copy that was given up" in (stand.folder / "invoices.log").read_text())
+
+    assert stand.names("done") == {b"a.txt"}
+    assert stand.names("failed") == set()
+
+
+def test_a_callback_for_an_inbox_without_a_task_fails_nothing(make_stand: MakeStand) -> None:
+    stand = make_stand({"drop": {}, "other": {"task": TASK}}).start()
+    stand.drop(b"held", b"hold")
+    stand.wait_until(lambda: stand.calls(b"held"))
+    (parcel,) = [path.name for path in stand.path("claimed").iterdir()]
+    project = OtherProject(stand, NEW)
+    script = (
+        "from celery import Celery; import os, sys; app = Celery(broker=os.environ['BROKER']); "
+        "app.send_task('inboxd.task_failed', args=['drop', sys.argv[1], '1'], queue='inboxd.host.stand', serializer='json')"
+    )
+    subprocess.run([project.python, "-c", script, parcel], env=project.environment, check=True, timeout=60)
+    stand.wait_until(lambda: stand.log_events("duplicate_ignored", stand.worker))
+    (stand.folder / "release").touch()
+    stand.wait_until(stand.has_no_pending_files)
+
+    assert stand.names("done") == {b"held"}
+
+
+def test_a_stored_result_of_any_form_stops_no_sweep(make_stand: MakeStand) -> None:
+    stand = start(make_stand, answer_seconds=3)
+    stand.drop(b"a.txt", b"ok")
+    stand.wait_until(lambda: stand.client.llen("celery"))
+    (parcel,) = [path.name for path in stand.path("claimed").iterdir()]
+    deep = b"\x82\xa6status\xa7FAILURE\xa6result\x82\xa8exc_type\xa1X\xabexc_message" + b"\x91" * 1000 + b"\xc0"
+    stand.client.set(f"celery-task-meta-{parcel}", deep)
+    stand.client.delete("celery")
+    project = OtherProject(stand, NEW, **MSGPACK)
+    project.worker()
+    stand.wait_until(stand.has_no_pending_files)
+
+    assert stand.names("done") == {b"a.txt"}
+    assert not [line for line in stand.log_lines(stand.worker) if "RecursionError" in str(line)]
+
+
+def test_outcomes_of_a_handler_count_after_a_change_to_a_task(make_stand: MakeStand) -> None:
+    """They were stored, and their callbacks were lost."""
+    stand = make_stand({"other": {"task": TASK}, "drop": {"retries": 0}})
+    stand.worker.argv = (*stand.worker.argv, "-Q", "inboxd.work,inboxd.files.stand")
+    stand.start()
+    files = {b"ok%d" % number: b"content" for number in range(20)} | {b"no%d" % number: b"reject x" for number in range(20)}
+    dropped = stand.drop_folder(b"f", files)
+    stand.wait_until(lambda: len(stand.calls()) == len(dropped))
+    stand.wait_until(lambda: stand.client.llen("inboxd.host.stand"))
+    time.sleep(1.0)
+    for program in (stand.worker, stand.watcher, stand.beat):
+        program.kill9()
+    stand.client.delete("inboxd.host.stand")
+    stand.settings_file.write_text(f'{stand.settings_file.read_text("utf-8")}\ntask = "{TASK}"\n', "utf-8")
+    stand.worker.argv = stand.worker.argv[:-2]
+    for program in (stand.worker, stand.watcher, stand.beat):
+        program.start()
+    project = OtherProject(stand, NEW, **MSGPACK)
+    project.worker()
+    stand.wait_until(stand.has_no_pending_files)
+
+    rejected = {path for path in dropped if b"/no" in path} - {b"f/" + name.encode() for name in project.names()}
+    assert stand.names("failed") >= rejected
+    assert not stand.names("done") & rejected
+    assert len(rejected) >= 15
+
+
+def test_a_task_that_becomes_known_uses_up_no_copy(make_stand: MakeStand) -> None:
+    stand = start(make_stand, answer_seconds=4, copies_max=1)
+    project = OtherProject(stand, NEW, **MSGPACK)
+    ignorant = project.worker("ignorant", app="accounts")
+    stand.drop(b"a.txt", b"ok")
+    stand.wait_until(lambda: stand.log_events("task_unknown", stand.worker))
+    ignorant.kill9()
+    project.worker()
+    stand.wait_until(stand.has_no_pending_files)
+
+    assert stand.names("done") == {b"a.txt"}

@@ -409,6 +409,20 @@ def test_outputs_of_done_files_are_delivered_or_wait_or_are_missing(settings: Se
     assert [missing.output for missing in balance.missing] == ["gone.txt"]
 
 
+def test_an_output_that_went_on_in_the_next_inbox_is_not_missing(file: Path) -> None:
+    file.write_text('[inbox.drop]\nroot = "drop"\nout = "inbox:next"\n[inbox.next]\nroot = "next"\n')
+    settings = load_settings(file)
+    preflight.create_folders(settings)
+    (file.parent / "next" / "done" / "a.txt").touch()
+    (file.parent / "next" / "claimed" / R).mkdir()
+    (file.parent / "next" / "claimed" / R / "b.txt").touch()
+    lines = [claimed(b"a", P), handled(b"a", P, "a.txt", "b.txt", "c.txt"), done(b"a", P)]
+
+    balance = audit_lines(settings, lines).outputs
+
+    assert [missing.output for missing in balance.missing] == ["c.txt"]
+
+
 @pytest.mark.usefixtures("settings")
 def test_the_command_tells_of_missing_outputs(tmp_path: Path) -> None:
     log = tmp_path / "inboxd.log"

@@ -54,6 +54,7 @@ def test_the_body_is_an_output_with_the_files_name_and_the_answers_type(server: 
         ('attachment; filename=""', "scan.pdf"),
         (f'attachment; filename="{"x" * 300}"', "scan.pdf"),
         ("attachment; filename*=none''x", None),
+        ("attachment; filename*=utf-7''%2B2AA-", None),
         ("=?x?", "scan.pdf"),
     ],
 )
@@ -81,6 +82,24 @@ def test_each_part_of_a_multipart_answer_is_an_output(server: WebhookServer, pat
     kept = outputs(server, path, Answer(200, parts, {"Content-Type": "multipart/mixed; boundary=B"}))
 
     assert kept == {"a.txt": b"first", "2-a.txt": b"\x00\xff\r\nsecond", "scan-3.png": b"png"}
+
+
+def test_a_part_with_parts_is_refused_and_not_lost(server: WebhookServer, path: Path) -> None:
+    mail = b"--B\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\ntext\r\n--B--\r\n"
+
+    with pytest.raises(HandlerFailed, match="part 1 of the answer has parts itself"):
+        outputs(server, path, Answer(200, mail, {"Content-Type": "multipart/mixed; boundary=B"}))
+
+
+def test_parts_get_names_of_their_own(server: WebhookServer, path: Path) -> None:
+    parts = b"".join(
+        b'--B\r\nContent-Disposition: form-data; filename="%s"\r\n\r\n%d\r\n' % (name, number)
+        for number, name in enumerate((b"3-a", b"a", b"a"), start=1)
+    )
+
+    kept = outputs(server, path, Answer(200, parts + b"--B--\r\n", {"Content-Type": "multipart/mixed; boundary=B"}))
+
+    assert sorted(kept.values()) == [b"1", b"2", b"3"]
 
 
 @pytest.mark.parametrize(

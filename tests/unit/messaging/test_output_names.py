@@ -62,6 +62,14 @@ def test_no_name_leads_out_of_the_folder_or_is_one_of_inboxds_own(template: str,
     assert found == expected.replace(b"/.inboxd", b"/_.inboxd")
 
 
+def test_a_template_that_leaves_nothing_leaves_the_outputs_own_name() -> None:
+    class Bare(Source):
+        filename = relative_path = "noext"
+
+    assert names("{suffix}", b"x/a.txt", source=Bare()) == {b"x/a.txt": b"a.txt"}
+    assert names("{folder}", b"a.txt", source=Bare()) == {b"a.txt": b"a.txt"}
+
+
 def test_a_byte_that_is_not_utf8_stays_the_same() -> None:
     class Source2(Source):
         filename = b"caf\xe9.tif".decode("utf-8", "surrogateescape")
