@@ -110,7 +110,7 @@ fuzz: $(VENV)/.installed-dev ## feed a million malformed inputs to the decoders 
 	FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-60000} $(BIN)/python -m pytest -n 2 --dist worksteal tests/fuzz $(ARGS)
 
 .PHONY: drill
-drill: $(VENV)/.installed-dev ## drop thousands of files while programs are killed, Redis is flushed, (with bindfs and cc) a mount hangs and clocks jump; print a ledger
+drill: $(VENV)/.installed-dev $(APPS) ## drop thousands of files while programs are killed, Redis is flushed, (with bindfs and cc) a mount hangs and clocks jump; print a ledger
 	PYTHONPATH=tests:. unshare $$([ "$$(id -u)" = 0 ] || echo --user --map-root-user) --mount --propagation private \
 		$(BIN)/python bench/drill.py $$(command -v bindfs >/dev/null && command -v cc >/dev/null && echo --mount) $(ARGS)
 

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import drill_kinds
 from faults import Faults
 from ledger import CALLS, SETTLED_SECONDS, Dropped, Ledger
 from support.live.stand import Stand
@@ -150,8 +151,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10_000))
     parser.add_argument("--mount", action="store_true", help="also hang a FUSE mount and set clocks; needs bindfs and cc")
     parser.add_argument("--markdown", action="store_true", help="print the ledger as a Markdown table")
+    parser.add_argument("--handlers", choices=["function", "all"], default="function", help="all: see drill_kinds.py")
     parser.add_argument("--keep", type=Path, help="create this folder for the drill, and keep it")
     arguments = parser.parse_args(argv)
+    if arguments.handlers == "all":
+        return drill_kinds.run(arguments.files, arguments.faults, arguments.seed, arguments.every)
     print(f"drill: {arguments.files} files, {arguments.faults} faults, seed {arguments.seed}", flush=True)
     folder = arguments.keep or Path(tempfile.mkdtemp(prefix="inboxd-drill-"))
     folder.mkdir(parents=True, exist_ok=not arguments.keep)

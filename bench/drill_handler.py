@@ -2,12 +2,13 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from support.live.stand_handlers import execute_command
 
-from inboxd import InboxFile
+from inboxd import InboxFile, RejectFile
 
 FOLDER = Path(os.environ["STAND_FOLDER"])
 
@@ -22,6 +23,24 @@ def handle(file: InboxFile) -> Any:  # noqa: ANN401 - whatever the file asks for
         raise
     _record(file, "returned")
     return result
+
+
+def make(file: InboxFile) -> None:
+    """Make an output with the file's content, or do what its first word says: see drill_kinds."""
+    content = file.read()
+    match content.split(b" ", 1)[0]:
+        case b"reject":
+            raise RejectFile("not this one")
+        case b"fail":
+            raise ValueError("always")
+        case b"again" if file.attempt == 1:
+            raise ValueError("not yet")
+        case b"slow":
+            time.sleep(0.7)
+    for earlier in file.outputs_folder.iterdir():  # of the step before, in a chain
+        earlier.unlink()
+    with file.output("made") as output:
+        output.write(content)
 
 
 def _record(file: InboxFile, event: str) -> None:

@@ -24,6 +24,28 @@ def read(file):
         return stream.read()
 
 
+def obey(self, order, argument, attempt):
+    """Do what the first words of a file say."""
+    match order:
+        case "fail":
+            raise ValueError(argument)
+        case "retry" if self.request.retries < 2:
+            raise self.retry(countdown=0.1)
+        case "again" if self.request.retries < 1:
+            raise self.retry(countdown=0.1)
+        case "reject":
+            raise RejectFile(argument)
+        case "sleep":
+            time.sleep(float(argument))
+        case "slow":
+            time.sleep(0.7)
+        case "late" if attempt == 1:
+            time.sleep(float(argument))
+            raise ValueError("of a copy that was given up")
+        case "die" if attempt <= int(argument):
+            os.kill(os.getpid(), 9)
+
+
 @app.task(name="invoices.tasks.book", bind=True, max_retries=2)
 def book(self, file):
     """Do what the content says, and append a line to the ledger."""
@@ -32,18 +54,5 @@ def book(self, file):
     with Path(os.environ["LEDGER"]).open("a", encoding="ascii") as ledger:
         ledger.write(json.dumps(line) + "\n")
     order, _, argument = content.decode("utf-8", "replace").partition(" ")
-    match order:
-        case "fail":
-            raise ValueError(argument)
-        case "retry" if self.request.retries < 2:
-            raise self.retry(countdown=0.1)
-        case "reject":
-            raise RejectFile(argument)
-        case "sleep":
-            time.sleep(float(argument))
-        case "late" if file["attempt"] == 1:
-            time.sleep(float(argument))
-            raise ValueError("of a copy that was given up")
-        case "die" if file["attempt"] <= int(argument):
-            os.kill(os.getpid(), 9)
+    obey(self, order, argument, file["attempt"])
     return len(content)
