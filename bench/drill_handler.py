@@ -37,6 +37,8 @@ def make(file: InboxFile) -> None:
             raise ValueError("not yet")
         case b"slow":
             time.sleep(0.7)
+        case b"hang" if file.attempt == 1:
+            time.sleep(12.0)
     for earlier in file.outputs_folder.iterdir():  # of the step before, in a chain
         earlier.unlink()
     with file.output("made") as output:

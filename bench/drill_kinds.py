@@ -23,8 +23,9 @@ from pathlib import Path
 from support.live.other_project import NEW, TASK, OtherProject
 from support.live.stand import Program, Stand, Table
 
-ORDERS = {"done": 80, "again": 8, "reject": 6, "fail": 3, "slow": 3}
-"""What the files say, and how many of a hundred say it."""
+ORDERS = {"done": 78, "again": 8, "reject": 6, "fail": 3, "slow": 3, "hang": 2}
+"""What the files say, and how many of a hundred say it; the first attempt of "hang" exceeds the time limit."""
+TIME_LIMIT_SECONDS, HANG_SECONDS = 4, 12.0
 FAILED = ("reject", "fail")
 SETTLED_SECONDS = 180.0
 AWAY_SECONDS = (0.5, 3.0)
@@ -35,6 +36,7 @@ reject*) echo 'not this one' >&2; exit 65 ;;
 fail*) echo 'always' >&2; exit 75 ;;
 again*) [ "$INBOXD_FILE_ATTEMPT" -ge 2 ] || exit 75 ;;
 slow*) sleep 0.7 ;;
+hang*) [ "$INBOXD_FILE_ATTEMPT" -ge 2 ] || sleep 12 ;;
 esac
 cp "$1" "$2/made"
 """
@@ -84,13 +86,18 @@ class Receiver:
                 if receiver.is_away:
                     self.close_connection = True
                     return
-                if order == "slow":
-                    time.sleep(0.7)
-                is_late = order == "again" and int(self.headers["Inboxd-Attempt"]) < 2  # noqa: PLR2004 - the second attempt
+                is_first = int(self.headers["Inboxd-Attempt"]) == 1
+                if order == "slow" or (order == "hang" and is_first):
+                    time.sleep(0.7 if order == "slow" else HANG_SECONDS)
+                is_late = order == "again" and is_first
                 status = {"reject": 422, "fail": 503}.get(order, 503 if is_late else 200)
                 answer = body if status == 200 else b"not this one"  # noqa: PLR2004 - OK
+                with contextlib.suppress(ConnectionError):  # a killed worker waits for no answer
+                    self._answer(status, answer, is_kept=answer is body)
+
+            def _answer(self, status: int, answer: bytes, *, is_kept: bool) -> None:
                 self.send_response(status)
-                self.send_header("Content-Type", "application/octet-stream" if answer is body else "text/plain")
+                self.send_header("Content-Type", "application/octet-stream" if is_kept else "text/plain")
                 self.send_header("Content-Length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
@@ -219,10 +226,11 @@ def run(files: int, faults: int, seed: int, every: float) -> int:
     """Run a drill, and print what became of the files; return the exit code."""
     print(f"drill of all kinds: {files} files, {faults} faults, seed {seed}", flush=True)
     receiver = Receiver()
-    rules = {kind: {"retries": 100, "retry_backoff_max_seconds": 1.0, **keys} for kind, keys in KINDS.items()}
+    rules = {
+        kind: {"retries": 20, "retry_backoff_max_seconds": 1.0, "time_limit_seconds": TIME_LIMIT_SECONDS, **keys}
+        for kind, keys in KINDS.items()
+    }
     rules["webhook"]["url"] = receiver.url
-    for kind in rules.values():
-        kind["retries"] = 20
     folder = Path(tempfile.mkdtemp(prefix="inboxd-drill-"))
     with Stand(folder, rules, work={"crashes_max": 100}) as stand:
         project = OtherProject(stand, NEW, backend=True, accept_content=["json", "msgpack"], task_acks_late=True)

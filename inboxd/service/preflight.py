@@ -57,7 +57,8 @@ def find_problems(
 ) -> list[Finding]:
     """Return findings about patterns, nested roots, folders, permissions, mounts and handlers.
 
-    ``handlers=False`` skips importing the handlers; ``folders=False`` skips the folders, for a host that does not have them.
+    ``handlers=False`` skips importing the handlers, and the folders of their outputs, to which only workers may write;
+    ``folders=False`` skips the folders, for a host that does not have them.
     A probe file is renamed from folder to folder; its name begins with a dot, and it is removed at the end.
     """
     disk = disk or Disk()
@@ -67,6 +68,7 @@ def find_problems(
     findings.extend(_find_nested_roots(disk, settings))
     if folders:
         findings.extend(check_notes(disk, settings))
+    if folders and handlers:
         findings.extend(check_outputs(disk, settings))
     for inbox in settings.inbox.values():
         findings.extend(_check_patterns(inbox))

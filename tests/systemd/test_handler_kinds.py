@@ -10,6 +10,7 @@ SERVER, PORT = "192.0.2.1", "8089"
 """An address that is not this host's loopback for systemd's filter, though it is one of the box."""
 RECEIVED, AUTHORIZATION = "/run/received", "/etc/inboxd/hook-authorization"
 MADE, SENT = "/srv/inboxd/made", "/srv/inboxd/sent"
+CHAINED, ARCHIVED, ARCHIVE = "/srv/inboxd/chained", "/srv/inboxd/archived", "/srv/archive"
 
 SCRIPT = """#!/bin/sh
 cp "$INBOXD_FILE_PATH" "$INBOXD_FILE_OUTPUTS/copy.txt"
@@ -60,3 +61,43 @@ def test_a_command_and_a_url_work_in_the_sandbox(box: Box) -> None:
     assert box.run("cat", AUTHORIZATION, user="inboxd", check=False).returncode != 0
     box.run("systemctl", "reload", WORKER)
     assert "of-root" not in box.run("journalctl", "--unit=inboxd-worker").stdout
+
+
+PIPELINE = f"""
+[inbox.chained]
+root = "{CHAINED}"
+settle_seconds = 0.5
+handler = [
+    {{ command = ["grep", "-q", "text", "{{path}}"], reject_codes = [1] }},
+    {{ command = ["cp", "{{path}}", "{{outputs}}/copy"] }},
+]
+out = "inbox:archived"
+outputs = "{{name}}"
+
+[inbox.archived]
+root = "{ARCHIVED}"
+settle_seconds = 0.5
+command = ["cp", "{{path}}", "{{outputs}}/copy"]
+out = "{ARCHIVE}"
+outputs = "{{stem}}/{{name}}"
+"""
+
+
+def test_a_chain_a_pipeline_and_a_folder_of_outputs_in_the_sandbox(box: Box) -> None:
+    await_active(box)
+    box.run("install", "-d", "-o", "inboxd", "-g", "inboxd", ARCHIVE)
+    with box.path(SETTINGS).open("a") as settings:
+        settings.write(PIPELINE)
+    box.run(INBOXD, "systemd", "sync")
+    await_active(box)
+
+    box.run("sh", "-c", f"echo text >{CHAINED}/inbox/a.txt; echo other >{CHAINED}/inbox/b.txt", user="alice")
+    box.wait_until(lambda: box.path(f"{ARCHIVE}/a/a.txt").is_file(), goal="the archived file")
+    box.wait_until(lambda: box.path(f"{CHAINED}/failed/b.txt").is_file(), goal="the rejected file")
+    box.run("systemctl", "reload", WORKER)
+    box.wait_until(lambda: "settings_applied" in box.run("journalctl", "--unit=inboxd-worker").stdout, goal="the reload")
+
+    assert box.path(f"{ARCHIVE}/a/a.txt").read_text() == "text\n"
+    assert box.path(f"{CHAINED}/done/a.txt").is_file()
+    assert box.path(f"{ARCHIVED}/done/a.txt").is_file()
+    assert "settings_rejected" not in box.run("journalctl", "--unit=inboxd-worker").stdout
