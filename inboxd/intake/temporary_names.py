@@ -2,6 +2,7 @@
 
 import fnmatch
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -133,6 +134,17 @@ def _compile(pattern: str) -> re.Pattern[bytes]:
 
 
 _FOLDER_NAMES = tuple((_compile(row.pattern), row.meaning) for row in FOLDERS)
+
+
+def final_path(parts: tuple[bytes, ...], changes: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return the path under which a complete file is not taken for a temporary one: with underscores where it would be."""
+    *folders, name = parts
+    return (*(_final_name(folder, folder_meaning) for folder in folders), _final_name(name, name_table(changes).meaning))
+
+
+def _final_name(name: bytes, meaning: Callable[[bytes], Meaning | None]) -> bytes:
+    candidates = (name, b"_" + name, name + b"_", b"_" + name + b"_")
+    return next((candidate for candidate in candidates if not meaning(candidate)), name)
 
 
 def folder_meaning(name: bytes) -> Meaning | None:

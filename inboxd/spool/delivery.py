@@ -2,7 +2,7 @@
 
 import contextlib
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from inboxd.fs.rename import exists, move_over, move_to_free_name
 from inboxd.fs.sharing import own_mode, share_as_parent
 from inboxd.fs.syscalls import Disk, Fd, closing
 from inboxd.fs.walk import Entry
-from inboxd.spool.layout import CLAIMED_MODE, FOLDER_MODE, OUT, Folders, split_path
+from inboxd.spool.layout import CLAIMED_MODE, FOLDER_MODE, OUT, Folders
 from inboxd.spool.outputs import (
     CLOSING,
     KEY_PATTERN,
@@ -31,10 +31,14 @@ _ATTEMPTS = 5
 
 
 class Destination(NamedTuple):
-    """Where outputs go: a folder, or None for out/ beside done/; and what happens if a name is taken: see ``on_conflict``."""
+    """Where outputs go: a folder, or None for out/ beside done/; and what happens if a name is taken: see ``on_conflict``.
+
+    ``rename`` returns the path that an output gets in place of one that nobody would notice there.
+    """
 
     folder: PurePath | None = None
     on_conflict: str = "number"
+    rename: Callable[[tuple[bytes, ...]], tuple[bytes, ...]] = tuple
 
 
 BESIDE_DONE = Destination()
@@ -62,8 +66,8 @@ def find_taken(disk: Disk, folders: Folders, parcel: str, path: bytes, destinati
         closing(disk, open_destination(disk, folders, destination)) as top,
     ):
         for wanted in sorted(list_paths(disk, outputs, key_of(path), path)):
-            parts, name = split_path(wanted)
-            with ignoring_what_is_gone(), opened_path(disk, top, parts) as at:
+            *parts, name = destination.rename(tuple(wanted.split(b"/")))
+            with ignoring_what_is_gone(), opened_path(disk, top, tuple(parts)) as at:
                 if exists(disk, at, name):
                     return wanted
     return None
@@ -119,7 +123,7 @@ def _deliver(
         for entry, parts in list_outputs(disk, outputs, key, source):
             if is_output(disk, entry):
                 # If we die here: the output is in the run or in its folder; the next sweep delivers what is left.
-                if filed := _move(disk, entry, out, parts, destination.on_conflict):
+                if filed := _move(disk, entry, out, destination.rename(parts), destination.on_conflict):
                     yield Delivered(source, entry.path, filed)
             else:
                 with contextlib.suppress(FileNotFoundError):

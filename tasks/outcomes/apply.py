@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from inboxd.broker.changes import FiledFile
 from inboxd.broker.counters import DONE, FAILED, REFUSED, Tally
@@ -13,6 +14,7 @@ from inboxd.config.rules import Inbox
 from inboxd.errors import BrokerUnavailable, InvalidMessage
 from inboxd.fs.bounded import foreign_mount
 from inboxd.fs.syscalls import Disk
+from inboxd.intake.temporary_names import final_path
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
 from inboxd.logs.text import count_in_words, escape
@@ -50,7 +52,7 @@ class OutcomeApplier:
         self._disk = context.disk
         self._inbox = inbox
         self._folders = folders
-        self._destination = Destination(context.settings.output_folder(inbox), inbox.on_conflict)
+        self._destination = _find_destination(context, inbox)
         self._tally = Tally()
         self._unsure: dict[bytes, FiledFile] = {}
         self._renamed: list[FiledFile] = []
@@ -349,6 +351,15 @@ class OutcomeApplier:
         # If we die here: the statistics lack these files.
         with contextlib.suppress(BrokerUnavailable):
             self._context.counters.write(self._tally)
+
+
+def _find_destination(context: WorkerContext, inbox: Inbox) -> Destination:
+    """Return where an inbox's outputs go. What goes to another inbox is complete, whatever its name says."""
+    folder = context.settings.output_folder(inbox)
+    if (following := context.settings.inbox.get(inbox.next_inbox)) is None:
+        return Destination(folder, inbox.on_conflict)
+    rename = partial(final_path, changes=following.temporary_names)
+    return Destination(folder, inbox.on_conflict, rename)
 
 
 def _content_type(result: object) -> str | None:

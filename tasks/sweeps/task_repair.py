@@ -12,7 +12,7 @@ from inboxd.logs import events
 from inboxd.logs.logger import get_logger
 from inboxd.logs.text import count_in_words
 from inboxd.messaging.other_app.answers import NO_ANSWER, Answer, TaskAnswer, forget_answer, read_answers
-from inboxd.messaging.other_app.waiting import unknown_task_key, waiting_task_ids
+from inboxd.messaging.other_app.waiting import unknown_task_key, waiting_tasks
 from inboxd.messaging.other_app.workers import ask_workers
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict
 from inboxd.messaging.results import ResultRecord, no_result
@@ -41,7 +41,7 @@ class TaskRepair(Repair):
         super().__init__(*args, **options)
         self._client = self._context.client
         self._leases = self._context.leases
-        self._waiting: frozenset[str] = frozenset()
+        self._waiting: dict[str, float] = {}
         self._answers: dict[str, TaskAnswer] = {}
         self._uncounted: set[str] = set()
         self._handled: set[str] = set()
@@ -49,7 +49,7 @@ class TaskRepair(Repair):
     def run(self, *, only: RecoveryAction | None = None) -> Counter[str]:
         """Postpone the leases of what waits, then recover each parcel that needs it; see Repair."""
         if parcels := list_parcels(self._context.disk, self._folders):
-            self._waiting = waiting_task_ids(self._client, self._inbox.queue, self._inbox.answer_seconds)
+            self._waiting = waiting_tasks(self._client, self._inbox.queue, self._inbox.answer_seconds)
             self._answers = read_answers(self._client, parcels)
             leases = self._leases.read(parcels)
             # a worker of inboxd's own has started them, before the settings changed
@@ -69,8 +69,8 @@ class TaskRepair(Repair):
                     self._leases.requeue_if_unchanged(parcel, lease, sweep.grace_seconds)
             elif parcel not in self._waiting:
                 unanswered.append(parcel)
-            elif lease.seconds_left < self._inbox.answer_seconds - sweep.stale_seconds:
-                self._leases.await_answer(parcel, self._inbox.answer_seconds)
+            elif lease.seconds_left < self._waiting[parcel] - sweep.stale_seconds:
+                self._leases.await_answer(parcel, self._waiting[parcel])
         if unanswered:
             self._look_for_task(unanswered)
 
@@ -106,7 +106,7 @@ class TaskRepair(Repair):
 
     def _find_queued(self, parcels: list[str]) -> frozenset[str]:
         del parcels
-        return self._waiting
+        return frozenset(self._waiting)
 
     def _read_results(self, parcels: list[str]) -> dict[str, ResultRecord]:
         own = super()._read_results([parcel for parcel in parcels if parcel in self._handled])

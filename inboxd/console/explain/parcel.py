@@ -10,7 +10,7 @@ from inboxd.console.explain.context import ExplainContext
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs.text import escape
 from inboxd.messaging.other_app.answers import Answer, read_answers
-from inboxd.messaging.other_app.waiting import read_unknown_task, waiting_task_ids
+from inboxd.messaging.other_app.waiting import read_unknown_task, waiting_tasks
 from inboxd.messaging.queues import WORK_QUEUE, MessageLocation, files_queue, locate_message
 from inboxd.messaging.stored_result import FAILURE, RETRY, SUCCESS, StoredResult, read_stored_result
 from inboxd.spool.claims import list_files
@@ -78,7 +78,7 @@ def _explain_task(
     """Return where the message for another app's task is, and until when its answer is awaited."""
     lease = Leases(context.client, keep_seconds=1.0).read([parcel])[parcel]
     answer = read_answers(context.client, [parcel])[parcel].answer
-    is_waiting = parcel in waiting_task_ids(context.client, inbox.queue, inbox.answer_seconds)
+    is_waiting = parcel in waiting_tasks(context.client, inbox.queue, inbox.answer_seconds)
     copies = lease.crashes + 1 if lease else 1
     facts |= {"task": inbox.task, "queue": inbox.queue if is_waiting else None, "answer": answer.value, "copies": copies}
     if unknown := read_unknown_task(context.client, context.settings.host, inbox.name):

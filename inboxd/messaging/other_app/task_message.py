@@ -48,7 +48,8 @@ def file_to_dict(part: FilePart, parcel: Parcel, *, attempt: int, serializer: st
     ``stream`` has the bytes, None if the file goes by its path: if it is large, or if the serializer is JSON. ``path`` is a
     str; if it is not UTF-8, bytes in msgpack, and in JSON a str from which ``os.fsencode`` makes the bytes again.
     """
-    name = part.filename.rpartition(b"/")[2].decode("utf-8", "backslashreplace")
+    # as browsers' uploads, which have no backslash: Windows, and Django, take it for a folder
+    name = part.filename.rpartition(b"/")[2].decode("utf-8", "replace").replace("\\", "_")
     content_type = part.content_type if part.stream is None else detect(io.BytesIO(part.stream), name)
     path = b"/".join((parcel.root, CLAIMED, parcel.id.encode(), part.filename))
     return {

@@ -32,20 +32,23 @@ def queue_keys(queue: str) -> list[str]:
     return [queue if step == 0 else f"{queue}\x06\x16{step}" for step in PRIORITY_STEPS]
 
 
-def waiting_task_ids(client: redis.Redis, queue: str, answer_seconds: float) -> frozenset[str]:
-    """Return the ids of the tasks in a queue, or received within ``answer_seconds``, or to be started later.
+def waiting_tasks(client: redis.Redis, queue: str, answer_seconds: float) -> dict[str, float]:
+    """Return for how many seconds an answer is to be awaited, by the id of each task in a queue, or not acknowledged yet.
 
-    An app that acknowledges early is not seen to work on what it has received. Slow, since it reads every message. Raises
-    BrokerUnavailable.
+    What has been received has ``answer_seconds`` from then, or from when it is to be started; one that was received longer ago
+    is left out. An app that acknowledges early is not seen to work on what it has received. Slow, since it reads every message.
+    Raises BrokerUnavailable.
     """
-    waiting = queued_task_ids(client, queue_keys(queue))
+    waiting = dict.fromkeys(queued_task_ids(client, queue_keys(queue)), answer_seconds)
     now = time.time()
     with translate_redis_errors():
         script = client.register_script(_LIST_UNACKED)
-        for task_id, received, eta in cast("list[list[bytes]]", script(keys=[UNACKED_KEY, UNACKED_INDEX_KEY])):
-            if now - float(received) < answer_seconds or _parse_eta(eta) > now:
-                waiting.add(task_id.decode("ascii", "replace"))
-    return frozenset(waiting)
+        for raw_id, received, eta in cast("list[list[bytes]]", script(keys=[UNACKED_KEY, UNACKED_INDEX_KEY])):
+            task_id = raw_id.decode("ascii", "replace")
+            seconds = max(float(received), _parse_eta(eta)) + answer_seconds - now
+            if seconds > 0:
+                waiting[task_id] = max(seconds, waiting.get(task_id, 0.0))
+    return waiting
 
 
 def _parse_eta(eta: bytes) -> float:

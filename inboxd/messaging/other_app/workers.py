@@ -23,6 +23,8 @@ class OtherWorkers:
     consuming: frozenset[str]
     knowing: frozenset[str]
     refusing: frozenset[str]
+    silent: frozenset[str] = frozenset()
+    """Those that store no results, so that why a task has failed is not known."""
 
     @property
     def ignorant(self) -> frozenset[str]:
@@ -62,6 +64,7 @@ def _ask(settings: Settings, inbox: Inbox, serializer: str, seconds: float) -> O
         consuming,
         frozenset(name for name, known in tasks.items() if inbox.task in {text.split(" ")[0] for text in known or ()}),
         frozenset(name for name in consuming if not _accepts(conf.get(name), inbox.serializer)),
+        frozenset(name for name in consuming if not _stores_errors(conf.get(name))),
     )
 
 
@@ -77,13 +80,21 @@ def _accepts(conf: Any, serializer: str) -> bool:  # noqa: ANN401 - what a worke
     return any(serializer in str(name) for name in accepted)
 
 
+def _stores_errors(conf: Any) -> bool:  # noqa: ANN401 - what a worker has said
+    if not isinstance(conf, dict):
+        return True
+    is_ignored = conf.get("task_ignore_result") and not conf.get("task_store_errors_even_if_ignored")
+    return "redis" in str(conf.get("result_backend")) and not is_ignored
+
+
 def find_worker_problems(settings: Settings, inbox: Inbox) -> list[Finding]:
     """Return what keeps the other app's workers from taking an inbox's files. Raises BrokerUnavailable."""
     where = f"inbox.{inbox.name}.task = {inbox.task!r}"
     workers = ask_workers(settings, inbox)
     if not workers.consuming:
         problem = f"no worker that consumes the queue {inbox.queue} answers: the files wait until one does"
-        return [Finding(where, problem, f"start the app's worker with -Q {inbox.queue}, or correct queue", blocks=False)]
+        remedy = f"start the app's worker with -Q {inbox.queue}, on the Redis of redis.url; or correct queue"
+        return [Finding(where, problem, remedy, blocks=False)]
     findings = []
     if workers.ignorant:
         problem = f"the worker {min(workers.ignorant)} consumes the queue {inbox.queue} and has no such task: it discards files"
@@ -91,5 +102,9 @@ def find_worker_problems(settings: Settings, inbox: Inbox) -> list[Finding]:
     if workers.refusing:
         problem = f"the worker {min(workers.refusing)} does not accept {inbox.serializer}: it discards files"
         remedy = "set accept_content = ['json', 'msgpack'] in its app, or serializer = \"json\" here"
+        findings.append(Finding(where, problem, remedy, blocks=False))
+    if workers.silent:
+        problem = f"the worker {min(workers.silent)} stores no results in Redis: notes can't say why a file has failed"
+        remedy = "set result_backend in its app to the same Redis, and task_store_errors_even_if_ignored = True"
         findings.append(Finding(where, problem, remedy, blocks=False))
     return findings

@@ -75,7 +75,7 @@ def test_files_are_handled_by_the_task_and_filed(project: OtherProject) -> None:
     assert (file["name"], file["inbox"], file["attempt"], file["content_length"]) == ("drop", "drop", 1, 9)
     assert file["headers"]["Content-Type"] == file["content_type"] == "text/plain"
     assert file["sha256"] == file["headers"]["sha256"] == hashlib.sha256(b"content 1").hexdigest()
-    assert {call["file"]["filename"] for call in calls} >= {"café \\xff.txt", "large.bin"}
+    assert {call["file"]["filename"] for call in calls} >= {"café \N{REPLACEMENT CHARACTER}.txt", "large.bin"}
 
 
 def test_a_task_that_raises_rejects_or_retries_decides_what_becomes_of_the_file(project: OtherProject) -> None:
@@ -98,16 +98,19 @@ def test_a_task_that_raises_rejects_or_retries_decides_what_becomes_of_the_file(
 
 @pytest.mark.parametrize("acks_late", [False, True], ids=["acks early", "acks late"])
 def test_files_of_a_worker_that_is_killed_are_sent_again(make_stand: MakeStand, *, acks_late: bool) -> None:
-    stand = start(make_stand, answer_seconds=3)
+    stand = start(make_stand, answer_seconds=8)
     project = OtherProject(stand, NEW, task_acks_late=acks_late, **MSGPACK)
     worker = project.worker()
 
     dropped = stand.drop_folder(b"f", {b"%d.txt" % number: b"sleep 1" for number in range(6)})
     stand.wait_until(lambda: len(project.calls()) >= 2)
     worker.kill9()
+    killed_at = time.monotonic()
     worker.start()
     stand.wait_until(lambda: stand.has_no_pending_files() and stand.names("done") == dropped.keys())
 
+    # not twice that: since its worker has received a message, not since a sweep has last seen it there
+    assert time.monotonic() - killed_at < 1.8 * 8
     assert stand.names("failed") == set()
     assert set(project.names()) == names_of(dropped)
     assert max(call["file"]["attempt"] for call in project.calls()) == 2
@@ -194,6 +197,24 @@ def test_a_task_that_nobody_knows_is_told_and_its_files_wait_until_it_is_known(m
     assert project.names() == sorted(names_of(dropped))
     assert f"has no task {TASK}" not in console(stand, "status")
     assert f"has no task {TASK}: correct the name" in explained
+
+
+def test_what_the_results_of_a_worker_lack_is_noted_by_check(make_stand: MakeStand) -> None:
+    stand = start(make_stand)
+    OtherProject(stand, NEW, **MSGPACK).worker("without")
+    assert "stores no results in Redis" in console(stand, "check")
+    stand.programs["without"].kill9()
+
+    OtherProject(stand, NEW, backend=True, task_ignore_result=True, **MSGPACK).worker("ignoring")
+    assert "stores no results in Redis" in console(stand, "check")
+    stand.programs["ignoring"].kill9()
+
+    project = OtherProject(stand, NEW, backend=True, task_ignore_result=True, task_store_errors_even_if_ignored=True, **MSGPACK)
+    project.worker("storing")
+    assert "stores no results in Redis" not in console(stand, "check")
+    stand.drop(b"a.txt", b"reject not an invoice")
+    stand.wait_until(lambda: stand.names("failed"))
+    assert "Reason: not an invoice" in stand.note(b"a.txt")
 
 
 def test_a_worker_that_refuses_the_serializer_is_found_by_check(make_stand: MakeStand) -> None:

@@ -241,6 +241,22 @@ def test_a_program_that_cant_be_started_is_named(program: str, why: str, path: P
     assert (call.verdict, call.reason) == (Verdict.RETRY_ISOLATED, f"{name} can't be started: {why}")
 
 
+def test_what_is_printed_is_the_reason_if_standard_error_is_empty(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    rejected = run(path, *python("print('no invoice', flush=True); raise SystemExit(65)"))
+    both = run(path, *python("import sys; print('chatter', flush=True); sys.exit('the reason')"), reject_codes=[1])
+
+    assert (rejected.verdict, rejected.reason) == (Verdict.REJECTED, "no invoice")
+    assert (both.verdict, both.reason) == (Verdict.REJECTED, "the reason")
+    assert capfd.readouterr() == ("no invoice\nchatter\n", "the reason\n")
+
+
+def test_a_program_that_prints_much_to_both_is_read_to_its_end(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code = "import os\nfor n in range(200): os.write(1, b'o' * 9999 + b'\\n'); os.write(2, b'e' * 9999 + b'\\n')"
+
+    assert run(path, *python(code)).verdict is Verdict.DONE
+    assert tuple(map(len, capfd.readouterr())) == (2_000_000, 2_000_000)
+
+
 def test_only_the_last_lines_are_kept_and_all_are_passed_on(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     call = run(path, "sh", "-c", "seq 100000 >&2; exit 1")
 

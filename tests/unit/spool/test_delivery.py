@@ -1,6 +1,7 @@
 """Where outputs go: names by a template, another folder, and what happens if a name is taken."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from support.disk.disks import ElsewhereDisk
 from support.disk.spools import Spool
 
 from inboxd.fs.syscalls import Disk, closing
+from inboxd.intake.temporary_names import final_path
 from inboxd.spool.claims import remove_if_empty
 from inboxd.spool.delivery import Delivered, Destination, find_taken, finish_outputs
 from inboxd.spool.filing import move_to_done
@@ -126,3 +128,20 @@ def test_a_folder_that_is_missing_is_named_and_the_outputs_wait(spool: Spool, el
     deliver(spool, Destination(elsewhere / "gone"))
 
     assert tree(elsewhere) == {"gone/x/a.pdf": b"new"}
+
+
+def test_what_goes_to_another_inbox_is_not_taken_for_a_temporary_file(spool: Spool, elsewhere: Path) -> None:
+    names = {
+        ".profile": "_.profile",
+        "a.part": "a.part_",
+        "b~": "b~_",
+        "4913": "_4913",
+        "@eaDir/x": "_@eaDir/x",
+        "a.download/x": "a.download_/x",
+        "y/z.txt": "y/z.txt",
+    }
+    commit(spool, dict.fromkeys(names, b"content"))
+
+    deliver(spool, Destination(elsewhere, rename=partial(final_path, changes=())))
+
+    assert sorted(tree(elsewhere)) == sorted(f"x/{name}" for name in names.values())
