@@ -44,7 +44,7 @@ run: $(VENV)/.installed ## run everything in this terminal, on an embedded serve
 TEST_PROCESSES ?= 4
 
 # the environments of other Celery projects, without inboxd
-APPS := build/apps/celery-5.3/.installed build/apps/celery-5.7/.installed
+APPS := build/apps/celery-5.3/.installed build/apps/celery-5.7/.installed build/apps/django/.installed build/apps/flask-celery/.installed
 
 build/apps/%/.installed: tests/apps/%.txt $(VENV)/.installed-dev
 	rm -rf build/apps/$* && $(BIN)/python -m venv --without-pip build/apps/$*
@@ -91,6 +91,10 @@ build/trixie: # Debian 13, with systemd 257 and Python 3.13; needs root and mmde
 .PHONY: test-clients
 test-clients: $(VENV)/.installed-dev ## upload with real client programs through real servers; print the table of docs/clients.md (root)
 	$(BIN)/python -m pytest -m clients tests/clients -s $(ARGS)
+
+.PHONY: test-examples
+test-examples: $(VENV)/.installed-dev $(APPS) ## run the folders of examples/ with real files, ocrmypdf, clamd, PostgreSQL, Django and Flask
+	$(BIN)/python -m pytest -m examples -n $(TEST_PROCESSES) --dist loadfile tests/examples $(ARGS)
 
 .PHONY: test-mounts
 test-mounts: $(VENV)/.installed-dev ## test on real FUSE mounts that hang and die, and with wrong clocks; needs bindfs and cc
