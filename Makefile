@@ -147,7 +147,7 @@ bench-types: $(VENV)/.installed-dev ## compare content types with `file` on thou
 	PYTHONPATH=. $(BIN)/python bench/content_types.py $(ARGS)
 
 .PHONY: bench-handlers
-bench-handlers: $(VENV)/.installed-dev ## time commands against xargs, and webhooks against clients that keep their connection
+bench-handlers: $(VENV)/.installed-dev $(APPS) ## time commands against xargs, webhooks against clients, tasks of another project against it alone
 	PYTHONPATH=tests:. $(BIN)/python bench/handlers.py $(ARGS)
 
 .PHONY: bench-web

@@ -1,9 +1,13 @@
-"""Time the kinds of handlers against the plain ways: a command against xargs, a webhook against clients on kept connections.
+"""Time the kinds of handlers against the plain ways.
+
+A command against xargs, a webhook against clients that keep their connections, and a task of another Celery project against
+watchdog and that project alone, with a callback that moves each file.
 
     PYTHONPATH=tests:. python bench/handlers.py --files 4000 --repeats 3
 
 Needs tmpfs (/dev/shm), 2 cores, and the extra web for the server. Files of 4 KiB, settle 0, two slots each. The aims: a
-command's rate at least 0.8 of xargs', a webhook's at least 0.7 of the clients'. The exit code says whether they are met.
+command's rate at least 0.8 of xargs', a webhook's at least 0.7 of the clients', a task's at least 3 times the plain way. The
+exit code says whether they are met.
 """
 
 import argparse
@@ -20,10 +24,20 @@ from multiprocessing import Process
 from pathlib import Path
 
 from support.free_port import free_port
+from support.live.other_project import NEW, OtherProject
 from support.live.stand import Stand
 
 SLOTS = 2
 CONTENT = os.urandom(4096)
+PROJECT = """
+import hashlib, json, os
+from celery import Celery
+app = Celery("project", broker=os.environ["BROKER"])
+app.conf.update(json.loads(os.environ["CONF"]))
+@app.task(name="project.digest")
+def digest(file):
+    return hashlib.sha256(file["stream"]).hexdigest()
+"""
 SERVER = """
 async def app(scope, receive, send):
     if scope["type"] != "http":
@@ -44,13 +58,21 @@ def make_files(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def time_inboxd(rules: dict[str, object], count: int) -> float:
-    """Return the files per second of an inbox, from the drop of all files by one rename until the last one is in done/."""
+def time_inboxd(rules: dict[str, object], count: int, project: str = "") -> float:
+    """Return the files per second of an inbox, from the drop of all files by one rename until the last one is in done/.
+
+    ``project`` is the module of another Celery project, whose worker runs beside.
+    """
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="inboxd-handlers-") as name:
         folder = Path(name) / "stand"
         folder.mkdir()
         with Stand(folder, {"drop": {"settle_seconds": 0.0, **rules}}, log={"format": "json"}) as stand:
             stand.start()
+            if project:
+                (folder / "project.py").write_text(project)
+                other = OtherProject(stand, NEW, accept_content=["json", "msgpack"], task_ignore_result=True)
+                other.environment["PYTHONPATH"] = str(folder)
+                other.worker(app="project")
             staged = Path(name) / "warm"
             make_files(staged, 50)
             staged.rename(stand.path("inbox", b"warm"))
@@ -68,6 +90,30 @@ def wait_for(stand: Stand, folder: bytes, count: int) -> None:
     path = stand.path("done", folder)
     while not path.exists() or sum(1 for _ in os.scandir(path)) < count:
         time.sleep(0.01)
+
+
+def time_plain_celery(count: int) -> float:
+    """Return the files per second of watchdog and Celery alone, from the first rename into inbox/."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="inboxd-handlers-") as name:
+        folder = Path(name) / "stand"
+        folder.mkdir()
+        with Stand(folder) as stand:
+            stand.redis.start()
+            paths = make_files(Path(name) / "files", count)
+            root = stand.root()
+            variables = stand.environment(BENCH_ROOT=str(root), BENCH_URL=f"unix://{stand.socket}")
+            app = (sys.executable, "-m", "celery", "-A", "bench.peers.with_celery.tasks")
+            worker = (*app, "worker", "-c", str(SLOTS), "-l", "info")
+            stand.program("plain", worker, lambda _: " ready." in stand.programs["plain"].text(), environment=variables).start()
+            watcher = (sys.executable, "-m", "bench.peers.with_celery.watch")
+            stand.program("plain-watcher", watcher, environment=variables).start()
+            time.sleep(1.0)
+            began = time.monotonic()
+            for path in paths:
+                path.rename(root / "inbox" / path.name)
+            while sum(1 for _ in os.scandir(root / "done")) < count:
+                time.sleep(0.01)
+            return count / (time.monotonic() - began)
 
 
 def time_xargs(count: int) -> float:
@@ -146,6 +192,8 @@ def main() -> None:
             "xargs -n1 -P2 /bin/true": lambda: time_xargs(options.files),
             "webhook": lambda: time_inboxd({"url": url}, options.files),
             "clients that keep their connection": lambda: time_clients(port, options.files),
+            "task of another project": lambda: time_inboxd({"task": "project.digest"}, options.files, PROJECT),
+            "watchdog and that project alone": lambda: time_plain_celery(options.files),
         }
         rates: dict[str, list[float]] = {kind: [] for kind in kinds}
         for _ in range(options.repeats):
@@ -157,6 +205,7 @@ def main() -> None:
     shares = {
         "command, share of xargs": (medians[0] / medians[1], 0.8),
         "webhook, share of the clients": (medians[2] / medians[3], 0.7),
+        "task, times the plain way": (medians[4] / medians[5], 3.0),
     }
     for title, (share, aim) in shares.items():
         print(f"{title}: {share:.2f} (>= {aim}) {'ok' if share >= aim else 'MISSED'}")

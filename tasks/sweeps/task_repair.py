@@ -85,7 +85,7 @@ class TaskRepair(Repair):
         workers = None
         with contextlib.suppress(BrokerUnavailable):  # the rights may not suffice to ask
             workers = ask_workers(self._context.settings, self._inbox)
-            if workers.is_unknown:  # one that knows the task may be busy
+            if workers.is_unknown and not was_unknown:  # one that knows the task may be busy
                 workers = ask_workers(self._context.settings, self._inbox, BUSY_SECONDS)
         if workers and workers.is_unknown:
             with translate_redis_errors():

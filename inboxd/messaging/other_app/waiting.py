@@ -15,10 +15,10 @@ UNACKED_KEY, UNACKED_INDEX_KEY = "unacked", "unacked_index"
 PRIORITY_STEPS = (0, 3, 6, 9)
 """Kombu's own steps: each but the first has a list of its own for each queue, where an app's retries may be."""
 _LIST_UNACKED = """
-local found, rows = {}, redis.call('ZRANGE', KEYS[2], -10000, -1, 'WITHSCORES')
+local found, rows = {}, redis.pcall('ZRANGE', KEYS[2], -10000, -1, 'WITHSCORES')
 for i = 1, #rows, 2 do
-  local message = redis.call('HGET', KEYS[1], rows[i])
-  local id = message and string.match(message, '"id": ?"([^"]+)"')
+  local message = redis.pcall('HGET', KEYS[1], rows[i])
+  local id = type(message) == 'string' and string.match(message, '"id": ?"([^"]+)"')
   if id then
     found[#found + 1] = {id, rows[i + 1], string.match(message, '"eta": ?"([^"]+)"') or ''}
   end
@@ -39,7 +39,9 @@ def waiting_tasks(client: redis.Redis, queue: str, answer_seconds: float) -> dic
     is left out. An app that acknowledges early is not seen to work on what it has received. Slow, since it reads every message.
     Raises BrokerUnavailable.
     """
-    waiting = dict.fromkeys(queued_task_ids(client, queue_keys(queue)), answer_seconds)
+    with translate_redis_errors():  # a key of another type is none of Kombu's
+        lists = [key for key in queue_keys(queue) if client.type(key) == b"list"]
+    waiting = dict.fromkeys(queued_task_ids(client, lists), answer_seconds)
     now = time.time()
     with translate_redis_errors():
         script = client.register_script(_LIST_UNACKED)

@@ -37,16 +37,19 @@ class OtherWorkers:
         return bool(self.consuming) and not self.consuming & self.knowing
 
 
-def ask_workers(settings: Settings, inbox: Inbox, seconds: float = ANSWER_SECONDS) -> OtherWorkers:
-    """Return what the workers of an inbox's task say within a few seconds. Raises BrokerUnavailable.
+def ask_workers(settings: Settings, inbox: Inbox, seconds: float = ANSWER_SECONDS, *, conf: bool = False) -> OtherWorkers:
+    """Return what the workers of an inbox's task say within a few seconds, with ``conf`` also of their settings.
 
-    They are asked in JSON, Celery's default, and if that says nothing of the queue, in the task's own serializer.
+    They are asked in JSON, Celery's default, and if that says nothing of the queue, in the task's own serializer. Raises
+    BrokerUnavailable.
     """
-    workers = _ask(settings, inbox, "json", seconds)
-    return workers if workers.consuming or inbox.serializer == "json" else _ask(settings, inbox, inbox.serializer, seconds)
+    workers = _ask(settings, inbox, "json", seconds, conf=conf)
+    if workers.consuming or inbox.serializer == "json":
+        return workers
+    return _ask(settings, inbox, inbox.serializer, seconds, conf=conf)
 
 
-def _ask(settings: Settings, inbox: Inbox, serializer: str, seconds: float) -> OtherWorkers:
+def _ask(settings: Settings, inbox: Inbox, serializer: str, seconds: float, *, conf: bool) -> OtherWorkers:
     app = Celery("inboxd-asks", set_as_current=False)
     own = celery_configuration(settings, results=False)
     app.conf.update({key: own[key] for key in _OWN_KEYS})
@@ -56,15 +59,15 @@ def _ask(settings: Settings, inbox: Inbox, serializer: str, seconds: float) -> O
             inspect = app.control.inspect(timeout=seconds)
             queues = inspect.active_queues() or {}
             tasks = (inspect.registered() or {}) if queues else {}
-            conf = (inspect.conf() or {}) if queues else {}
+            said = (inspect.conf() or {}) if queues and conf else {}
     except (OperationalError, redis.RedisError, OSError) as error:
         raise BrokerUnavailable(f"redis: {error}") from error
     consuming = frozenset(name for name, rows in queues.items() if inbox.queue in _names_of(rows))
     return OtherWorkers(
         consuming,
         frozenset(name for name, known in tasks.items() if inbox.task in {text.split(" ")[0] for text in known or ()}),
-        frozenset(name for name in consuming if not _accepts(conf.get(name), inbox.serializer)),
-        frozenset(name for name in consuming if not _stores_errors(conf.get(name))),
+        frozenset(name for name in consuming if not _accepts(said.get(name), inbox.serializer)),
+        frozenset(name for name in consuming if not _stores_errors(said.get(name))),
     )
 
 
@@ -90,7 +93,7 @@ def _stores_errors(conf: Any) -> bool:  # noqa: ANN401 - what a worker has said
 def find_worker_problems(settings: Settings, inbox: Inbox) -> list[Finding]:
     """Return what keeps the other app's workers from taking an inbox's files. Raises BrokerUnavailable."""
     where = f"inbox.{inbox.name}.task = {inbox.task!r}"
-    workers = ask_workers(settings, inbox)
+    workers = ask_workers(settings, inbox, conf=True)
     if not workers.consuming:
         problem = f"no worker that consumes the queue {inbox.queue} answers: the files wait until one does"
         remedy = f"start the app's worker with -Q {inbox.queue}, on the Redis of redis.url; or correct queue"
