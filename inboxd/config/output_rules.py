@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator
 
-from inboxd.config.handler_kinds import placeholders
+from inboxd.config.placeholders import placeholders
 from inboxd.config.tables import Section
 from inboxd.config.units import expand_home_text
 

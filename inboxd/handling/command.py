@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any
 
-from inboxd.config.handler_kinds import ProgramKeys, fill_in, placeholders
+from inboxd.config.handler_kinds import ProgramKeys
+from inboxd.config.placeholders import fill_in, placeholders
 from inboxd.errors import HandlerFailed, RejectFile
 from inboxd.fs.remove import remove_tree
 from inboxd.fs.syscalls import Disk, closing

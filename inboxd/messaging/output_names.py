@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import Protocol
 
-from inboxd.config.handler_kinds import fill_in
 from inboxd.config.output_rules import DEFAULT_OUTPUTS
+from inboxd.config.placeholders import fill_in
 from inboxd.fs.names import TEMP_PREFIX
 
 

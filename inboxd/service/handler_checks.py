@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from inboxd.config.handler_import import UnusableHandlerError, find_shadowed, import_handler
-from inboxd.config.handler_kinds import ProgramKeys, is_on_this_host
+from inboxd.config.handler_kinds import ProgramKeys
+from inboxd.config.programs import is_on_this_host
 from inboxd.config.rules import Inbox, Rules
 from inboxd.config.secret_files import authorization_credential, read_secret, read_signing_key, secret_credential
 from inboxd.config.strict_modes import find_untrusted

@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Collection, Sequence
-from functools import partial
 
 from inboxd.broker.changes import FiledFile
 from inboxd.broker.counters import DONE, FAILED, REFUSED, Tally
@@ -14,21 +13,19 @@ from inboxd.config.rules import Inbox
 from inboxd.errors import BrokerUnavailable, InvalidMessage
 from inboxd.fs.bounded import foreign_mount
 from inboxd.fs.syscalls import Disk
-from inboxd.intake.temporary_names import final_path
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
-from inboxd.logs.text import count_in_words, escape
+from inboxd.logs.text import count_in_words
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_from_bytes
 from inboxd.messaging.payload import FILES_MAX
 from inboxd.messaging.results import ResultRecord, discard_result
 from inboxd.spool.claims import list_files, release_file, remove_if_empty
-from inboxd.spool.delivery import Destination, find_taken, finish_outputs
-from inboxd.spool.failing import fail_file, file_failed_output
+from inboxd.spool.failing import fail_file
 from inboxd.spool.failure import Failure, FailureKind
 from inboxd.spool.filing import FilingFolders, is_filed, move_to_done, stat_claimed
 from inboxd.spool.layout import Folders, created_at
-from inboxd.spool.outputs import store_outputs
 from inboxd.spool.packed_version import FileChanged, PackedVersion
+from inboxd.tasks.outcomes.outputs import Outputs
 from inboxd.tasks.outcomes.republish import Republisher
 from inboxd.tasks.outcomes.stored_result import is_cancelled, is_killed_by_limit, stored_failure, stored_outcome
 from inboxd.tasks.process_state.context import WorkerContext
@@ -52,7 +49,7 @@ class OutcomeApplier:
         self._disk = context.disk
         self._inbox = inbox
         self._folders = folders
-        self._destination = _find_destination(context, inbox)
+        self._outputs = Outputs(context, inbox, folders)
         self._tally = Tally()
         self._unsure: dict[bytes, FiledFile] = {}
         self._renamed: list[FiledFile] = []
@@ -244,14 +241,9 @@ class OutcomeApplier:
 
     def _file_done(self, outcome: Outcome, file: FileOutcome, done: FilingFolders | None) -> bool:
         path, expected = file.path, self._expected(file)
-        if file.outputs:
-            # If we die here: they are committed, and those of another call are not.
-            store_outputs(self._disk, self._folders, outcome.parcel, path, file.outputs)
-        if self._destination.on_conflict == "fail" and (
-            taken := find_taken(self._disk, self._folders, outcome.parcel, path, self._destination)
-        ):
-            reason = f"the output {escape(taken)} exists already, and on_conflict is fail"
-            return self._fail(outcome.parcel, path, Failure(FailureKind.RAISED, reason), outcome.attempt, expected)
+        self._outputs.store(outcome.parcel, file)
+        if conflict := self._outputs.find_conflict(outcome.parcel, path):
+            return self._fail(outcome.parcel, path, conflict, outcome.attempt, expected)
         refuses_writers = expected is not None and len(outcome.files) <= CHECKED_FILES_MAX
         filed = move_to_done(
             self._disk, self._folders, outcome.parcel, path, done, expected=expected, refuses_writers=refuses_writers
@@ -302,8 +294,8 @@ class OutcomeApplier:
         """
         if not remove_if_empty(self._disk, self._folders, parcel):
             if files:
-                self._file_leftovers(parcel, files, unreadable)
-            self.close_outputs(parcel)
+                self._outputs.file_leftovers(parcel, files, unreadable)
+            self._outputs.close(parcel)
         # If we die here: a lease that expires, and perhaps a message whose files are missing.
         before = self._context.leases.mark_filed(parcel)
         self._write_counts()
@@ -311,31 +303,7 @@ class OutcomeApplier:
 
     def close_outputs(self, parcel: str) -> None:
         """Deliver the outputs of a parcel's files that are filed, and close it if no file is left. Raises OSError."""
-        remove_if_empty(self._disk, self._folders, parcel)
-        for output in finish_outputs(self._disk, self._folders, parcel, self._destination):
-            log = _log.bind(inbox=self._inbox.name, file=output.source, parcel=parcel, output=output.name)
-            if output.filed is None:
-                log.warning(events.OUTPUT_LEFT_OUT, why="it is a link, a pipe or a device", remedy="make files and folders")
-            else:
-                log.info(events.OUTPUT_DELIVERED, filed=output.filed, into=self._inbox.out or None)
-        remove_if_empty(self._disk, self._folders, parcel)
-
-    def _file_leftovers(self, parcel: str, files: Sequence[FileOutcome], unreadable: Collection[bytes]) -> None:
-        """Move what handlers left beside their files to where these are, without handling it."""
-        verdicts = {file.path: file.verdict for file in files}
-        for path in list_files(self._disk, self._folders, parcel):
-            if path in verdicts or path in unreadable:
-                continue
-            beside = max(verdicts, key=lambda file: _common_prefix(file, path))
-            if verdicts[beside] is Verdict.DONE:
-                filed = move_to_done(self._disk, self._folders, parcel, path)
-            else:
-                filed = file_failed_output(self._disk, self._folders, self._inbox, parcel, path, beside)
-            remedy = "the handler left it in claimed/: use file.output(), or write results elsewhere"
-            _log.warning(
-                events.OUTPUT_FILED, inbox=self._inbox.name, file=path, parcel=parcel, beside=beside, filed=filed, remedy=remedy
-            )
-        remove_if_empty(self._disk, self._folders, parcel)
+        self._outputs.close(parcel)
 
     def _log_missing(self, parcel: str, paths: list[bytes]) -> None:
         """Log each of these files, which are not in claimed/, that is not in done/ or failed/, either."""
@@ -351,15 +319,6 @@ class OutcomeApplier:
         # If we die here: the statistics lack these files.
         with contextlib.suppress(BrokerUnavailable):
             self._context.counters.write(self._tally)
-
-
-def _find_destination(context: WorkerContext, inbox: Inbox) -> Destination:
-    """Return where an inbox's outputs go. What goes to another inbox is complete, whatever its name says."""
-    folder = context.settings.output_folder(inbox)
-    if (following := context.settings.inbox.get(inbox.next_inbox)) is None:
-        return Destination(folder, inbox.on_conflict)
-    rename = partial(final_path, changes=following.temporary_names)
-    return Destination(folder, inbox.on_conflict, rename)
 
 
 def _content_type(result: object) -> str | None:
@@ -388,8 +347,3 @@ def _gone(lease: Lease | None) -> list[FileOutcome]:
     """Return the outcome of a parcel's only file that is no longer there; [] if the lease does not name it."""
     lone = lone_file_from_bytes(lease.lone_file) if lease else None
     return [FileOutcome(lone[0], Verdict.REJECTED)] if lone else []
-
-
-def _common_prefix(first: bytes, second: bytes) -> int:
-    """Return how many bytes two paths have in common at their beginning."""
-    return next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))

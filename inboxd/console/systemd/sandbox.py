@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from inboxd.config.handler_kinds import is_on_this_host
+from inboxd.config.programs import is_on_this_host
 from inboxd.config.rules import Inbox
 from inboxd.config.secret_files import authorization_credential, secret_credential
 from inboxd.config.settings import Settings

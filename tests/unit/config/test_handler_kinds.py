@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from inboxd.config.handler_kinds import DEFAULT_HANDLER, PLACEHOLDERS, is_on_this_host
+from inboxd.config.handler_kinds import DEFAULT_HANDLER
 from inboxd.config.loading import load_settings
+from inboxd.config.programs import PLACEHOLDERS, is_on_this_host
 from inboxd.config.rules import Inbox
 from inboxd.errors import Finding, SettingsError
 

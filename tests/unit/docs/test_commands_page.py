@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from support.documents import check_step, find_blocks, find_sessions, name_files, read_page
 
-from inboxd.config.handler_kinds import PLACEHOLDERS
 from inboxd.config.loading import load_settings
+from inboxd.config.programs import PLACEHOLDERS
 from inboxd.handling.command import PASSED_ON
 
 PAGE = read_page("commands.md")

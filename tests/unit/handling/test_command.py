@@ -15,7 +15,8 @@ import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from support.waiting import eventually
 
-from inboxd.config.handler_kinds import PLACEHOLDERS, HandlerKeys
+from inboxd.config.handler_kinds import HandlerKeys
+from inboxd.config.programs import PLACEHOLDERS
 from inboxd.handling import run_handler
 from inboxd.handling.command import build_argv, describe_file, inherit_environment
 from inboxd.handling.run_handler import HandlerCall
