@@ -37,6 +37,12 @@ def are_found_by_events(stand: Stand, inbox: str = "drop") -> bool:
     return found_by == ["event"] * 3
 
 
+def start_watching(stand: Stand) -> None:
+    """Start the watcher, and wait until its first scan is over, too, which may find a file before its event."""
+    stand.watcher.start()
+    wait_for_rescan(stand)
+
+
 def wait_for_rescan(stand: Stand) -> None:
     """Wait until the inboxes are watched again: a file that is dropped before may be found by the scan that follows."""
     for inbox in ("drop", "other"):
@@ -57,7 +63,7 @@ def set_fault(stand: Stand, fault: str) -> None:
 
 
 def test_files_whose_events_the_kernel_dropped_are_found_soon(stand: Stand) -> None:
-    stand.watcher.start()
+    start_watching(stand)
     assert are_found_by_events(stand)
     assert are_found_by_events(stand, "other")
     event_sources = [stand.path("inbox", name) for name in (b".one", b".two")]
@@ -81,7 +87,7 @@ def test_files_whose_events_the_kernel_dropped_are_found_soon(stand: Stand) -> N
 
 @pytest.mark.parametrize("thread", ["reader", "handler"])
 def test_a_watchdog_thread_that_raises_is_replaced_and_the_file_of_its_event_is_claimed(stand: Stand, thread: str) -> None:
-    stand.watcher.start()
+    start_watching(stand)
     assert are_found_by_events(stand)
 
     set_fault(stand, thread)
@@ -99,7 +105,7 @@ def test_a_watchdog_thread_that_raises_is_replaced_and_the_file_of_its_event_is_
 
 
 def test_a_replaced_inbox_is_watched_by_events_again(stand: Stand) -> None:
-    stand.watcher.start()
+    start_watching(stand)
     assert are_found_by_events(stand)
 
     old = stand.path("inbox").rename(stand.root() / "old")

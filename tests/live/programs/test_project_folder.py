@@ -92,6 +92,8 @@ def test_celerys_command_runs_the_worker_and_inspects_it(stand: Stand) -> None:
         "inboxd.process",
         "inboxd.succeeded",
         "inboxd.failed",
+        "inboxd.task_succeeded",
+        "inboxd.task_failed",
         "inboxd.sweep_missed",
         "inboxd.sweep_stale",
         "inboxd.sweep_expired",
