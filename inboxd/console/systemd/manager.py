@@ -55,13 +55,17 @@ class Systemctl:
 
     def enable(self) -> None:
         """Enable the target and the services, so that they start at boot."""
-        run([*self._systemctl, "enable", "--quiet", TARGET, *self.services])
+        run([*self._systemctl, "enable", "--quiet", TARGET, *self._wanted()])
+
+    def _wanted(self) -> list[str]:
+        """Return the services that the administrator has not masked: a helper host has no watcher and no beat."""
+        return [service for service in self.services if self.show(service, "LoadState") != "masked"]
 
     def restart(self) -> None:
         """Start or restart all services; return once all are ready."""
         # not the page: a unit that nothing needs is not loaded, and so has no state to reset
         run([*self._systemctl, "reset-failed", *(unit for unit in self._installed_units() if unit != WEB_SERVICE)])
-        run([*self._systemctl, "restart", *self.services])
+        run([*self._systemctl, "restart", *self._wanted()])
         run([*self._systemctl, "start", TARGET])
         self.restart_page()
 
