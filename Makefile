@@ -79,7 +79,7 @@ BOXES ?= / build/trixie
 .PHONY: wheelhouse
 wheelhouse: $(WHEELS)/.filled ## download all packages, for `deploy/install.sh --wheels build/wheelhouse` without a network
 
-$(WHEELS)/.filled: requirements.txt deploy/wheelhouse.sh
+$(WHEELS)/.filled: requirements-stage.txt deploy/wheelhouse.sh
 	deploy/wheelhouse.sh $(WHEELS) 3.13
 	@touch $@
 
@@ -186,7 +186,8 @@ COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-ha
 .PHONY: lock
 lock: $(VENV)/.installed-dev ## pin all packages, with hashes; ARGS=--upgrade takes the newest versions
 	$(COMPILE) $(ARGS) --extra embedded --extra notify --extra web --extra webhook --group build pyproject.toml -o requirements.txt
-	$(COMPILE) $(ARGS) --extra embedded --extra flower --extra notify --extra web --extra webhook --group build --group dev pyproject.toml -o requirements-dev.txt
+	$(COMPILE) $(ARGS) -c requirements.txt --extra embedded --extra notify --extra stage --extra web --extra webhook --group build pyproject.toml -o requirements-stage.txt
+	$(COMPILE) $(ARGS) --all-extras --group build --group dev pyproject.toml -o requirements-dev.txt
 	$(COMPILE) $(ARGS) bench/requirements.in -o bench/requirements.txt
 	for app in tests/apps/*.in; do $(COMPILE) $(ARGS) $$app -o $${app%.in}.txt || exit 1; done
 	cd bench/peers/with_bullmq && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund

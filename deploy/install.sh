@@ -2,6 +2,7 @@
 # Installs, repairs or upgrades inboxd as systemd services; the command may be repeated.
 #
 #   sudo deploy/install.sh [--wheels DIR]         install packages from DIR, without network (deploy/wheelhouse.sh fills it)
+#   sudo deploy/install.sh --stage                with the packages that [stage] needs
 #   sudo deploy/install.sh rollback               switch back to the previous release
 #   sudo deploy/install.sh status | sync          show the services, or apply changed inboxes
 #   sudo deploy/install.sh uninstall              remove the services; keep settings and data
@@ -13,13 +14,14 @@
 set -eu
 python=${PYTHON:-/usr/bin/python3}
 source=$(cd "$(dirname "$0")/.." && pwd)
-top=/opt/inboxd wheels= command=install user= yes=
+top=/opt/inboxd wheels= lock=requirements.txt command=install user= yes=
 
 refuse() { echo "$1" >&2; echo "    remedy: $2" >&2; exit 2; }
 
 while [ $# -gt 0 ]; do
     case $1 in
         --wheels) wheels=$(cd "$2" && pwd); shift ;;
+        --stage) lock=requirements-stage.txt ;;
         --user) user=--user top=${HOME}/.local/share/inboxd ;;
         --yes) yes=--yes ;;
         install | sync | status | rollback | uninstall | purge) command=$1 ;;
@@ -52,9 +54,9 @@ trap 'exit 130' INT TERM
 "$python" -m venv "$release"
 pip() { "$release/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
 if [ -n "$wheels" ]; then
-    pip install --no-index --find-links "$wheels" --no-deps --require-hashes -r "$source/requirements.txt"
+    pip install --no-index --find-links "$wheels" --no-deps --require-hashes -r "$source/$lock"
 else
-    pip install --no-deps --require-hashes -r "$source/requirements.txt"
+    pip install --no-deps --require-hashes -r "$source/$lock"
 fi
 pip install --no-index --no-deps --no-build-isolation "$source"
 (cd / && "$release/bin/inboxd" --version >/dev/null)

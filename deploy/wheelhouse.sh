@@ -1,10 +1,10 @@
 #!/bin/sh
-# Downloads all pinned packages of inboxd into a folder, for `install.sh --wheels` on a machine without network.
+# Downloads all pinned packages of inboxd into a folder, those of [stage] included, for `install.sh --wheels` on a machine without network.
 #
 #   deploy/wheelhouse.sh DIR [VERSION…]       VERSION: further Python versions, such as 3.13
 set -eu
 [ $# -gt 0 ] || { sed -n '2,4s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-pins=$(cd "$(dirname "$0")/.." && pwd)/requirements.txt
+pins=$(cd "$(dirname "$0")/.." && pwd)/requirements-stage.txt
 to=$1
 shift
 pip=$(mktemp -d)

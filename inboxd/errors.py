@@ -23,6 +23,10 @@ class FolderUnavailable(TransientError):
     """A folder is missing, was replaced, is full, or denies permission. Its contents are unknown; never treat it as empty."""
 
 
+class StageUnavailable(TransientError):
+    """The store of `[stage]` can't be reached or written to, or what it has of a file is not what was uploaded."""
+
+
 class RejectFile(InboxdError):
     """Raised by a handler to move its file to failed/ at once, without a retry.
 

@@ -51,7 +51,7 @@ def main() -> int:
     app = make_app(settings)
     client = make_client(settings)
     leases = Leases(client, keep_seconds=2 * settings.redis.visibility_timeout_seconds)
-    publisher = Publisher(app, leases)
+    publisher = Publisher(app, leases, stages=bool(settings.stage.url))
 
     def send(parcel: Parcel, inbox: Inbox) -> None:
         publisher.publish(parcel, inbox)

@@ -176,6 +176,7 @@ def _resolve_paths(settings: Settings, base: Path) -> Settings:
             "host": settings.host or socket.gethostname(),
             "work": settings.work.model_copy(update={"writable": tuple(map(absolute, settings.work.writable))}),
             "notify": settings.notify.model_copy(update={"urls_file": _absolute_if_set(settings.notify.urls_file, base)}),
+            "stage": settings.stage.model_copy(update={"secret_file": _absolute_if_set(settings.stage.secret_file, base)}),
             "log": settings.log.model_copy(update=_absolute_log_paths(settings.log, absolute)),
             "inbox": {
                 name: inbox.model_copy(

@@ -1,4 +1,4 @@
-"""Files with a secret of a webhook's, which a service gets as systemd credentials, and every other program reads itself."""
+"""Files with a secret, which a service gets as systemd credentials, and every other program reads itself."""
 
 import base64
 import binascii
@@ -25,12 +25,17 @@ def authorization_credential(inbox: str) -> str:
     return f"{inbox}.authorization"
 
 
-def read_secret(path: str, credential: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return the only line of a credential, or else of a file. Raises SettingsError, which does not show it."""
+def find_secret_file(path: str, credential: str, environment: Mapping[str, str] = os.environ) -> Path:
+    """Return the path of a credential, or else of the file that is meant to be passed as one."""
     folder = environment.get(CREDENTIALS_VARIABLE)
     in_folder = Path(folder) / credential if folder else None
+    return in_folder if in_folder and in_folder.exists() else Path(path)
+
+
+def read_secret(path: str, credential: str, environment: Mapping[str, str] = os.environ) -> str:
+    """Return the only line of a credential, or else of a file. Raises SettingsError, which does not show it."""
     try:
-        text = (in_folder if in_folder and in_folder.exists() else Path(path)).read_text("ascii").strip()
+        text = find_secret_file(path, credential, environment).read_text("ascii").strip()
     except OSError as error:
         # root's own file is no problem of a service, to which systemd passes it; a reload checks the settings without it
         problem, is_private = f"can't be read: {error.strerror}", isinstance(error, PermissionError)

@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inboxd.config.handler_kinds import without_other_kinds
 from inboxd.config.rules import Inbox, Rules
-from inboxd.config.tables import Log, Metrics, Notify, Redis, Sweep, Web, Work
+from inboxd.config.tables import Log, Metrics, Notify, Redis, Stage, Sweep, Web, Work
 from inboxd.config.values import Folder
 
 HARD_LIMIT_GRACE_SECONDS = 10
@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     log: Log = Log()
     metrics: Metrics = Metrics()
     notify: Notify = Notify()
+    stage: Stage = Stage()
     web: Web = Web()
     defaults: Rules = Rules()
     inbox: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], Inbox] = Field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 import ipaddress
 from pathlib import PurePath
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -18,6 +18,7 @@ from inboxd.config.values import (
     check_header_name,
     check_namespace,
     check_redis_url,
+    check_stage_url,
     parse_address,
 )
 
@@ -99,6 +100,19 @@ class Notify(Section):
     on: Annotated[tuple[NotifyKind, ...], BeforeValidator(to_texts)] = ("failed", "stuck", "paused", "recovered")
     every: Interval = 600.0
     hourly_max: Annotated[int, Field(ge=1, le=1000)] = 12
+
+
+class Stage(Section):
+    """A store by way of which workers that do not see the folders get large files, and the options of its fsspec driver."""
+
+    url: Annotated[str, AfterValidator(check_stage_url)] = ""
+    options: dict[str, Any] = {}
+    secret_file: Annotated[str, AfterValidator(expand_home_text)] = ""
+
+    @property
+    def scheme(self) -> str:
+        """The scheme of the URL, such as s3; "" if there is none."""
+        return self.url.partition("://")[0]
 
 
 class Web(Section):

@@ -4,6 +4,7 @@ import ipaddress
 import re
 from pathlib import PurePath
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -41,6 +42,22 @@ def check_namespace(value: str) -> str:
     if value and (not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", value) or value.startswith(("inboxd", "celery-task-meta"))):
         raise ValueError("a namespace has up to 32 of a-z, 0-9, - and _, and does not begin with inboxd or celery-task-meta")
     return value
+
+
+def check_stage_url(value: str) -> str:
+    """Return the URL of a store; "" is none. Raises ValueError."""
+    if not value:
+        return value
+    url = urlsplit(value)
+    if not re.fullmatch(r"[a-z][a-z0-9+]*", url.scheme) or "://" not in value:
+        raise ValueError("a store has a URL such as s3://bucket/folder, sftp://user@host/folder or file:///mnt/folder")
+    if url.password is not None:
+        raise ValueError("a URL is shown in logs: write the password into the file that stage.secret_file names")
+    if url.scheme == "file" and (url.netloc or not url.path.strip("/")):
+        raise ValueError("a folder has the form file:///mnt/folder")
+    if url.scheme != "file" and not url.netloc:
+        raise ValueError("a store has a bucket or a host, such as s3://bucket/folder")
+    return value.rstrip("/")
 
 
 NOTE_LANGUAGES = ("en", "de")

@@ -11,6 +11,7 @@ from inboxd.messaging.queues import UNACKED_INDEX_KEY, UNACKED_KEY, UNACKED_MUTE
 from inboxd.messaging.transport import SteadyChannel, use_channel
 
 PROCESS = "inboxd.process"
+STAGE = "inboxd.stage"
 SUCCESS_CALLBACK = "inboxd.succeeded"
 FAILURE_CALLBACK = "inboxd.failed"
 SWEEP_MISSED = "inboxd.sweep_missed"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from inboxd.config.output_rules import DEFAULT_OUTPUTS
-from inboxd.errors import TransientError
+from inboxd.errors import StageUnavailable, TransientError
 from inboxd.fs.folders import open_path, opened_path
 from inboxd.fs.syscalls import Disk, Fd, closing
 from inboxd.messaging.file_stream import open_stream
@@ -14,17 +14,21 @@ from inboxd.messaging.inbox_file import InboxFile
 from inboxd.messaging.output_run import OutputRun, ParcelRun, SentRun
 from inboxd.messaging.payload import FilePart, Parcel
 from inboxd.spool.layout import CLAIMED, split_path
+from inboxd.stage.staged_copy import StagedCopy
+from inboxd.stage.staged_stream import StagedStream
+from inboxd.stage.store import Store
 
 
 class ParcelReader:
     """Opens the files of one parcel; keeps its folder in claimed/ open after the first file by reference."""
 
     def __init__(
-        self, disk: Disk, parcel: Parcel, *, on_this_host: bool, attempt: int, output_template: str = DEFAULT_OUTPUTS
-    ) -> None:
+        self, disk: Disk, parcel: Parcel, *, on_this_host: bool, attempt: int, output_template: str = DEFAULT_OUTPUTS,
+        store: Store | None = None,
+    ) -> None:  # fmt: skip
         """Prepare reading. ``on_this_host`` tells whether claimed/ is local; ``attempt`` is 1, 2 …, for the handlers.
 
-        ``output_template`` names what they make.
+        ``output_template`` names what they make. From the ``store`` other hosts read large files.
         """
         self._disk = disk
         self._parcel = parcel
@@ -33,6 +37,13 @@ class ParcelReader:
         self._root = Path(parcel.root.decode("utf-8", "surrogateescape"))
         self._folder = self._root / CLAIMED.decode() / parcel.id if on_this_host else None
         self._folder_fd: Fd | None = None
+        self._store = store
+        self._staged: StagedStream | None = None
+
+    @property
+    def store_fault(self) -> StageUnavailable | None:
+        """Why the file that was opened last could not be read from the store; None if it could, or came from elsewhere."""
+        return self._staged.fault if self._staged else None
 
     def __enter__(self) -> Self:
         return self
@@ -43,12 +54,15 @@ class ParcelReader:
             self._folder_fd = None
 
     def open(self, part: FilePart) -> InboxFile:
-        """Open one file: from the message, or, if it goes by reference, from claimed/ without following links.
+        """Open one file: from the message, from the store, or from claimed/ without following links.
 
         Raise FileNotFoundError if the file is missing in claimed/, TransientError if the inbox can't be reached from this host.
         """
+        self._staged = None
         if part.stream is not None:
             return self._make(part, io.BytesIO(part.stream))
+        if part.staged and self._store and not self._folder:
+            return self._make(part, self._open_staged(self._store, part.staged, part.content_length))
         parts, name = split_path(part.filename)
         with opened_path(self._disk, self._open_folder(), parts) as at:
             file = self._disk.open_file(at, name)
@@ -58,6 +72,10 @@ class ParcelReader:
             headers = {key: value for key, value in part.headers.items() if key != "sha256"}
             part = replace(part, content_length=stat.size, headers=headers)
         return self._make(part, stream)
+
+    def _open_staged(self, store: Store, copy: StagedCopy, size: int) -> io.BufferedReader:
+        self._staged, reader = store.open(self._parcel.host, self._parcel.id, copy, size)
+        return reader
 
     def _make(self, part: FilePart, stream: io.BufferedIOBase) -> InboxFile:
         run: OutputRun = SentRun(part.filename)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from inboxd.errors import InvalidMessage
 from inboxd.spool.layout import is_parcel_id, split_path
 from inboxd.spool.packed_version import PackedVersion
+from inboxd.stage.staged_copy import StagedCopy, copy_from_wire, copy_to_wire
 
 _T = TypeVar("_T")
 
@@ -22,10 +23,10 @@ Wire = dict[str, Any]
 class FilePart:
     """One file of a parcel.
 
-    ``stream`` is its content, or None if it goes by reference: then workers read it in claimed/ on its host. ``filename`` is
-    the path below inbox/. ``headers`` has id (str), mtime and claimed-at (float, unix seconds), sha256 (hex, small files);
-    and, if it is known, to whom the file belongs: uid (int), owner (str, the user's name).
-    ``version`` is that of the claimed file; None if unknown.
+    ``stream`` is its content, or None if it goes by reference: then workers read it in claimed/ on its host, or on other hosts
+    its ``staged`` copy in the store. ``filename`` is the path below inbox/. ``headers`` has id (str), mtime and claimed-at
+    (float, unix seconds), sha256 (hex, small and staged files); and, if it is known, to whom the file belongs: uid (int),
+    owner (str, the user's name). ``version`` is that of the claimed file; None if unknown.
     """
 
     filename: bytes
@@ -34,6 +35,7 @@ class FilePart:
     headers: dict[str, str | float]
     stream: bytes | None
     version: PackedVersion | None = None
+    staged: StagedCopy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ class Parcel:
 
     @property
     def by_reference(self) -> bool:
-        """Whether a file goes by reference, so that only workers with access to the inbox's folders can read it."""
-        return any(part.stream is None for part in self.files)
+        """Whether a file goes by reference alone, so that only workers with access to the inbox's folders can read it."""
+        return any(part.stream is None and part.staged is None for part in self.files)
 
 
 def parcel_to_wire(parcel: Parcel) -> Wire:
@@ -73,6 +75,7 @@ def parcel_to_wire(parcel: Parcel) -> Wire:
             {
                 "filename": part.filename, "content_type": part.content_type, "content_length": part.content_length,
                 "headers": part.headers, "stream": part.stream, "version": part.version and list(part.version),
+                "staged": copy_to_wire(part.staged),
             }
             for part in parcel.files
         ],
@@ -115,6 +118,7 @@ def _to_part(wire: object) -> FilePart:
         headers=expect_type(dict, table["headers"]),
         stream=None if stream is None else expect_type(bytes, stream),
         version=version_from_wire(table["version"]),
+        staged=copy_from_wire(table.get("staged"), table["content_length"]),  # absent in a message of an earlier release
     )
     split_path(part.filename)
     expect_type(str, part.headers["id"])

@@ -10,7 +10,7 @@ from inboxd.broker.leases import Leases
 from inboxd.config.rules import Inbox
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS
 from inboxd.errors import BrokerUnavailable
-from inboxd.messaging.celery_app import FAILURE_CALLBACK, PROCESS, SUCCESS_CALLBACK
+from inboxd.messaging.celery_app import FAILURE_CALLBACK, PROCESS, STAGE, SUCCESS_CALLBACK
 from inboxd.messaging.other_app.task_message import task_message
 from inboxd.messaging.payload import Parcel, parcel_to_wire
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue
@@ -19,9 +19,11 @@ from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue
 class Publisher:
     """Publishes parcels with their success and error callbacks; a parcel's id is the task's id."""
 
-    def __init__(self, app: Celery, leases: Leases) -> None:
+    def __init__(self, app: Celery, leases: Leases, *, stages: bool = False) -> None:
+        """``stages``: large files go to the task that decides whether they are uploaded to the store for other hosts."""
         self._app = app
         self._leases = leases
+        self._stages = stages
 
     def publish(self, parcel: Parcel, inbox: Inbox, *, retries: int = 0, countdown: float = 0.0) -> None:
         """Publish a parcel. Return within a few socket timeouts.
@@ -35,6 +37,8 @@ class Publisher:
         callback = {"queue": host_queue(parcel.host), "retry": True, "retry_policy": retry_policy, **reprs}
         if inbox.task:
             name, options = inbox.task, task_message(self._app, parcel, inbox, callback, retries + 1)
+        elif self._stages and parcel.by_reference:
+            name, options = STAGE, {"args": [parcel_to_wire(parcel), retries], "queue": host_queue(parcel.host)}
         else:
             name, options = PROCESS, self._own_message(parcel, inbox, callback, retries)
         try:

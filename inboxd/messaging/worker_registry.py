@@ -30,10 +30,19 @@ class WorkerRegistry:
         self._queues_by_worker: list[frozenset[str]] = []
 
     @property
+    def has_remote(self) -> bool:
+        """Whether a worker takes parcels that can't open this host's folders."""
+        return any(WORK_QUEUE in queues and self._files_queue not in queues for queues in self._queues_by_worker)
+
+    @property
+    def has_local(self) -> bool:
+        """Whether a worker takes parcels that can open this host's folders."""
+        return any(self._files_queue in queues for queues in self._queues_by_worker)
+
+    @property
     def needs_inline(self) -> bool:
         """Whether messages must carry bytes: if a worker can't open this host's folders, or if none can."""
-        has_remote = any(WORK_QUEUE in queues and self._files_queue not in queues for queues in self._queues_by_worker)
-        return has_remote or not any(self._files_queue in queues for queues in self._queues_by_worker)
+        return self.has_remote or not self.has_local
 
     def register(self, queues: Iterable[str]) -> None:
         """Register this worker as a consumer of these queues. Raises BrokerUnavailable."""

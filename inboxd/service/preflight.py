@@ -20,6 +20,7 @@ from inboxd.service.note_checks import check_notes
 from inboxd.service.output_checks import check_outputs
 from inboxd.service.visibility import check_visibility
 from inboxd.spool.layout import CLAIMED, CLAIMED_MODE, DONE, FAILED, FOLDER_NAMES, INBOX, Folders, open_folders
+from inboxd.stage.store import find_stage_problems
 
 MOUNT_SECONDS = 2.0
 """Maximum time to check the folders on one network or FUSE mount."""
@@ -66,6 +67,8 @@ def find_problems(
     if not settings.inbox:
         findings.append(Finding("inbox", "no inbox is defined", 'add a table [inbox.NAME] with root = "/path/of/the/folder"'))
     findings.extend(_find_nested_roots(disk, settings))
+    if handlers:
+        findings.extend(find_stage_problems(settings.stage))
     if folders:
         findings.extend(check_notes(disk, settings))
     if folders and handlers:

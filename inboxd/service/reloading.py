@@ -18,6 +18,7 @@ RESTART_KEYS: dict[str, tuple[str, ...]] = {
     "redis": tuple(type(Settings.model_fields["redis"].default).model_fields),
     "work": ("concurrency", "lease_seconds", "silent_seconds", "stop_seconds"),
     "metrics": tuple(type(Settings.model_fields["metrics"].default).model_fields),
+    "stage": tuple(type(Settings.model_fields["stage"].default).model_fields),
     "log": tuple(type(Settings.model_fields["log"].default).model_fields),
 }
 """Keys, by table, that apply only after a restart: connections, pools and leases in use were created with them."""

@@ -21,7 +21,7 @@ class Republisher:
         self._inbox = inbox
         self._folders = folders
         self._tally = tally
-        self._publisher = Publisher(context.app, context.leases)
+        self._publisher = Publisher(context.app, context.leases, stages=bool(context.settings.stage.url))
 
     def publish(self, parcel: str, paths: list[bytes], *, retries: int = 0, countdown: float = 0.0) -> None:
         """Send a claimed parcel, whose lease the caller has set.

@@ -19,6 +19,7 @@ from inboxd.fs.mounts import Mount
 from inboxd.fs.syscalls import Disk
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
+from inboxd.stage.store import Store
 from inboxd.tasks.process_state.child_guard import ChildGuard
 from inboxd.tasks.process_state.progress import FOLDER, Progress
 from inboxd.tasks.process_state.sweep_locks import SweepLocks
@@ -40,6 +41,7 @@ class WorkerContext:
     counters: Counters
     sweep_locks: SweepLocks
     guard: ChildGuard
+    store: Store | None = None
     retiring: frozenset[str] = frozenset()
     """Inboxes that were removed from the settings: files in flight are finished, and no more files are claimed."""
 
@@ -86,4 +88,5 @@ def make_context(settings: Settings, app: Celery) -> WorkerContext:
         Counters(client, settings.host),
         SweepLocks(client, settings.host),
         ChildGuard(settings.work.child_files_max),
+        Store(settings.stage, settings.redis.namespace) if settings.stage.url else None,
     )

@@ -5,6 +5,7 @@ import time
 from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.config.rules import Inbox
+from inboxd.errors import StageUnavailable
 from inboxd.fs.syscalls import OUT_OF_RESOURCES
 from inboxd.handling.run_handler import HandlerCall, failed_call, load_handler, run_handler
 from inboxd.logs import events
@@ -27,7 +28,8 @@ _log = get_logger(__name__)
 class HandlerRuns:
     """Runs the handler on one file of a parcel after the other, until the time limit is exceeded.
 
-    ``files`` counts the handler's calls so far, which took ``seconds`` in total.
+    ``files`` counts the handler's calls so far, which took ``seconds`` in total. ``store_fault`` is why the last one could not
+    read its file from the store.
     """
 
     def __init__(self, parcel: Parcel, inbox: Inbox, attempt: int, reader: ParcelReader, guard: ChildGuard) -> None:
@@ -40,6 +42,7 @@ class HandlerRuns:
         self._guard = guard
         self._is_out_of_time = False
         self._sent_bytes = 0
+        self.store_fault: StageUnavailable | None = None
 
     def run(self, part: FilePart) -> FileOutcome:
         """Run the handler on one file; return REQUEUE if no time is left for the file, MISSING if it is not there."""
@@ -59,6 +62,9 @@ class HandlerRuns:
         if _is_out_of_resources(call.error) and self._guard.has_leaked():
             self._guard.is_spent = True
             return FileOutcome(part.filename, Verdict.REQUEUE)  # earlier handlers have left too many files open
+        if self._reader.store_fault and call.verdict is not Verdict.DONE:  # not the file's fault, whatever the handler says
+            self.store_fault = self._reader.store_fault
+            return FileOutcome(part.filename, Verdict.REQUEUE)
         if call.timed_out and call.seconds < self._inbox.time_limit_seconds * OWN_TIME_SHARE:
             return FileOutcome(part.filename, Verdict.REQUEUE)  # earlier files used up the parcel's time
         self._log_call(part, call)

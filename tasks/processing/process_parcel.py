@@ -19,6 +19,7 @@ from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict, lone_file_to
 from inboxd.messaging.parcel_reader import ParcelReader
 from inboxd.messaging.payload import Parcel, parcel_from_wire
 from inboxd.spool.failure import FailureKind
+from inboxd.stage.records import StageRecords
 from inboxd.tasks.hardening.redacted_request import RedactedRequest
 from inboxd.tasks.process_state import process_identity
 from inboxd.tasks.process_state.context import WorkerContext
@@ -110,8 +111,9 @@ class ParcelProcessor:
         on_this_host = parcel.host == self._context.host
         self._context.guard.before_parcel()
         with ParcelReader(
-            self._context.disk, parcel, on_this_host=on_this_host, attempt=attempt, output_template=inbox.outputs
-        ) as reader:
+            self._context.disk, parcel, on_this_host=on_this_host, attempt=attempt, output_template=inbox.outputs,
+            store=self._context.store,
+        ) as reader:  # fmt: skip
             runs = HandlerRuns(parcel, inbox, attempt, reader, self._context.guard)
             for part in parcel.files:
                 outcome = recorded.get(part.filename) or runs.run(part)
@@ -120,12 +122,21 @@ class ParcelProcessor:
                 if len(parcel.files) > 1 and outcome.is_from_handler and part.filename not in recorded and not outcome.outputs:
                     self._context.progress.record(parcel.id, outcome)
         runs.end()
+        if runs.store_fault:
+            self._report_fault(parcel, str(runs.store_fault))
         with contextlib.suppress(SoftTimeLimitExceeded):  # the limit is for handlers only
             self._context.progress.flush()
         if runs.files:
             with contextlib.suppress(BrokerUnavailable):  # only statistics are lost
                 self._context.leases.report_seconds_per_file(parcel.inbox, runs.seconds / runs.files)
         return outcomes
+
+    def _report_fault(self, parcel: Parcel, why: str) -> None:
+        """Report a fault of the store to the folders' host: for a minute, it uploads nothing."""
+        remedy = "make the store available to this host, too: inboxd check"
+        with contextlib.suppress(BrokerUnavailable):
+            if StageRecords(self._context.client, parcel.host).set_fault(why):
+                _log.warning(events.STAGE_UNAVAILABLE, inbox=parcel.inbox, parcel=parcel.id, error=why, remedy=remedy)
 
     def _read_recorded(self, parcel: Parcel, attempt: int) -> dict[bytes, FileOutcome]:
         with contextlib.suppress(BrokerUnavailable):

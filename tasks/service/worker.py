@@ -37,7 +37,7 @@ from inboxd.tasks.hardening.message_filter import MessageFilter
 from inboxd.tasks.outcomes import callbacks
 from inboxd.tasks.process_state.context import make_context
 from inboxd.tasks.process_state.shared_settings import CurrentContext
-from inboxd.tasks.processing import process_parcel
+from inboxd.tasks.processing import process_parcel, stage_parcel
 from inboxd.tasks.service.pool import guarded_pool
 from inboxd.tasks.service.worker_reload import Reloader
 from inboxd.tasks.sweeps import tasks as sweep_tasks
@@ -71,7 +71,7 @@ class Worker(CelerysWorker):
             share_folders(settings)
         ignore_lease_breaks()
         self._current = CurrentContext(self._context)
-        for module in (process_parcel, callbacks, sweep_tasks):
+        for module in (process_parcel, stage_parcel, callbacks, sweep_tasks):
             module.register(self.app, self._current)
         self._reload = Reloader(self._current, self._service_manager, has_folders=has_folders)
         self._connect_signals()

@@ -14,6 +14,7 @@ from inboxd.spool.layout import open_folders
 from inboxd.spool.retention import delete_expired
 from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.sweeps.each_inbox import active_inboxes, sweep_each
+from inboxd.tasks.sweeps.staged import remove_filed
 
 DAY_SECONDS = 86_400.0
 
@@ -25,6 +26,7 @@ _log = get_logger(__name__)
 
 def sweep_expired(context: WorkerContext) -> None:
     """Delete expired files and leftovers; nothing for a day after a jump of the clock. Raises BrokerUnavailable."""
+    remove_filed(context, listed=True)
     if _is_clock_doubtful(context):
         return
 

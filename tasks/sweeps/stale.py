@@ -18,6 +18,7 @@ from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.sweeps.each_inbox import end_outage, sweep_each
 from inboxd.tasks.sweeps.late_writes import hand_out_late_writes
 from inboxd.tasks.sweeps.repair import Repair
+from inboxd.tasks.sweeps.staged import remove_filed
 from inboxd.tasks.sweeps.task_repair import TaskRepair
 
 FINAL_PING_SECONDS = 0.5
@@ -44,6 +45,7 @@ def sweep_stale(context: WorkerContext) -> None:
             end_outage(context, inbox, "", SWEEP_STALE)
 
     sweep_each(context, SWEEP_STALE, context.settings.inbox.values(), sweep)
+    remove_filed(context)
 
 
 def check_keys(context: WorkerContext) -> None:

@@ -55,7 +55,7 @@ def test_the_lock_of_the_bench_is_installable_and_complete(installer: Installer,
     assert "No broken requirements" in run(sys.executable, "-m", "pip", "--python", python, "check")
 
 
-@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("lock", ["requirements.txt", "requirements-stage.txt", "requirements-dev.txt"])
 def test_a_lock_is_installable_and_complete_for_inboxd(lock: str, installer: Installer, tmp_path: Path) -> None:
     python = environment(tmp_path / "venv")
 
@@ -74,6 +74,6 @@ def test_a_wheelhouse_is_complete_for_each_patch_release_of_its_python(tmp_path:
     pip = [sys.executable, "-m", "pip", "--python", python]
     without_network = ["--quiet", "--no-index", "--find-links", wheels]
 
-    run(*pip, "install", *without_network, "--no-deps", "--require-hashes", "-r", "requirements.txt")
+    run(*pip, "install", *without_network, "--no-deps", "--require-hashes", "-r", "requirements-stage.txt")
 
     assert "No broken requirements" in run(*pip, "check")

@@ -32,7 +32,7 @@ def running_servers(folder: Path, inbox: Path, offered: Path) -> Iterator[Server
     ports = [free_port() for _ in range(4)]
     with ExitStack() as stack:
         for name, argv in (
-            ("sshd", _ssh(folder, ports[0])),
+            ("sshd", ssh_server(folder, ports[0])),
             ("smbd", _samba(folder, inbox, ports[1])),
             ("vsftpd", _ftp(folder, inbox, ports[2])),
             ("apache2", _apache(folder, inbox, offered, ports[3])),
@@ -78,7 +78,8 @@ def _await_listener(port: int) -> None:
         time.sleep(0.05)
 
 
-def _ssh(folder: Path, port: int) -> list[str]:
+def ssh_server(folder: Path, port: int) -> list[str]:
+    """Return the command of OpenSSH's server on a port, with keys in a folder."""
     for name in ("host_key", "client_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
     Path("/run/sshd").mkdir(exist_ok=True)

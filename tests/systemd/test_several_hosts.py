@@ -1,14 +1,17 @@
 """Redis on another host, and helper hosts: two boxes with a virtual network link."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from support.boxes.box import Box
 from support.boxes.installed import (
     BEAT,
+    ETC_UNITS,
     INBOXD,
+    INSTALL,
     PASSWORD,
     REDIS_URL,
     ROOT,
@@ -20,15 +23,25 @@ from support.boxes.installed import (
     await_active,
     drop,
     edit,
+    install,
     is_done,
     kill_and_restart,
     use_drop_in,
 )
 from support.boxes.tls_redis import denied_commands, start_tls_redis
+from support.client_servers import ssh_server
+from support.processes import kill_family
 
 pytestmark = pytest.mark.systemd
 
 OWNER, HELPER = "10.9.8.1", "10.9.8.2"
+ONLY_FILES = """\
+[Service]
+ExecStart=
+ExecStart=/opt/inboxd/current/bin/celery -q -A inboxd worker --hostname=inboxd@%%h -Q inboxd.host.%H
+"""
+"""A drop-in with which the owner's worker uploads and files, but handles nothing."""
+SFTP_PORT, GIGABYTE, STATE = 2222, 1_000_000_000, "/var/lib/inboxd"
 URL = f"redis://:{PASSWORD}@{OWNER}:6379/0\n"
 
 
@@ -149,3 +162,66 @@ def test_a_helper_reloads_settings_whose_folders_it_does_not_have(box: Box, help
 
     helper.wait_until(lambda: helper.journal(now, "-u", WORKER, "EVENT=settings_applied"), goal="the change is applied")
     assert helper.pid(WORKER) == before
+
+
+@pytest.fixture
+def sftp(box: Box, tmp_path: Path) -> Iterator[Path]:
+    """Run OpenSSH's server on the owner's network, for the folder of a store; return the folder with it and the keys."""
+    top = tmp_path / "sftp"
+    (top / "store").mkdir(parents=True)
+    argv = ssh_server(top, SFTP_PORT)
+    server_settings = top / "sshd_config"
+    server_settings.write_text(server_settings.read_text().replace("127.0.0.1", "0.0.0.0"))
+    (top / "known_hosts").write_text(f"[{OWNER}]:{SFTP_PORT} {(top / 'host_key.pub').read_text()}")
+    with subprocess.Popen(["nsenter", "--net", "--target", str(box.leader), *argv], stderr=subprocess.DEVNULL) as server:
+        yield top
+        kill_family(server)
+
+
+def use_store(host: Box, sftp: Path) -> None:
+    """Have a host use the store, as docs/stage.md says."""
+    for name in ("client_key", "known_hosts"):
+        target = host.path(f"/etc/inboxd/{name}")
+        target.write_text((sftp / name).read_text())
+        host.run("chown", "root:inboxd", f"/etc/inboxd/{name}")
+        host.run("chmod", "640", f"/etc/inboxd/{name}")
+    host.path("/etc/inboxd/stage.toml").write_text('client_keys = ["/etc/inboxd/client_key"]\n')
+    host.run("chmod", "600", "/etc/inboxd/stage.toml")
+    with host.path(SETTINGS).open("a") as settings:
+        settings.write(
+            f'\n[stage]\nurl = "sftp://root@{OWNER}:{SFTP_PORT}{sftp}/store"\n'
+            'secret_file = "/etc/inboxd/stage.toml"\noptions = { known_hosts = "/etc/inboxd/known_hosts" }\n'
+        )
+
+
+def test_a_gigabyte_reaches_a_helper_by_the_store_although_it_is_killed_twice(box: Box, helper: Box, sftp: Path) -> None:
+    await_active(box)
+    connect({OWNER: box, HELPER: helper})
+    open_redis(box)
+    hosts = (box, helper)
+    for host in hosts:
+        use_store(host, sftp)
+    refused = box.run(INSTALL, "--wheels", "/mnt/wheels", check=False)
+    assert refused.returncode == 2
+    assert "install.sh --stage" in refused.stderr
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda host: install(host, "--stage"), hosts))
+    only_files = f"{ETC_UNITS}/{WORKER}.d/only-files.conf"
+    box.path(only_files).parent.mkdir(exist_ok=True)
+    box.path(only_files).write_text(ONLY_FILES)
+    box.run("systemctl", "daemon-reload")
+    kill_and_restart(box, WORKER)
+    box.run("sh", "-c", f"head -c {GIGABYTE} /dev/urandom >/srv/inboxd/digest.bin")
+    expected = box.run("sha256sum", "/srv/inboxd/digest.bin").stdout.split()[0]
+
+    box.run("mv", "/srv/inboxd/digest.bin", f"{ROOT}/inbox/digest.bin")
+
+    for attempt in (1, 2):
+        helper.wait_until(lambda attempt=attempt: helper.path(f"{STATE}/half{attempt}").exists(), 90, goal="half is read")
+        kill_and_restart(helper, WORKER)
+    box.wait_until(lambda: is_done(box, "digest.bin"), 120, goal="it is in done/")
+    assert helper.path(f"{STATE}/digest").read_text() == f"None {expected}"
+    assert attempts(helper, "digest.bin") == [1, 2, 3]
+    assert attempts(box, "digest.bin") == []
+    assert len(box.journal("-u", WORKER, "EVENT=file_staged")) == 1
+    box.wait_until(lambda: not [path for path in sftp.rglob("store/**/*") if path.is_file()], goal="the copy is removed")

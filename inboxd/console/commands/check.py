@@ -1,5 +1,6 @@
 """`inboxd check`: find what is wrong with the settings and the folders."""
 
+import threading
 from pathlib import Path
 
 import click
@@ -15,9 +16,13 @@ from inboxd.console.ping import PingResult, ping_broker
 from inboxd.console.systemd import notify_sandbox, sandbox
 from inboxd.console.systemd.install_paths import system_paths
 from inboxd.console.up.server_address import parse_local_address
-from inboxd.errors import BrokerUnavailable, Finding, SettingsError
+from inboxd.errors import BrokerUnavailable, Finding, SettingsError, StageUnavailable
 from inboxd.service import preflight
 from inboxd.service.setup_notes import find_notes
+from inboxd.stage.store import Store, find_stage_problems
+
+STAGE_SECONDS = 15.0
+"""Maximum time to try the store of [stage]."""
 
 
 @click.command()
@@ -38,6 +43,7 @@ def check(settings_file: Path | None, no_broker: bool, no_folders: bool, no_sand
         *(_check_server(file, settings) if answer else []),
         *find_notify_problems(settings),
         *(_check_tasks(settings) if answer else []),
+        *_check_stage(settings),
     ]
     if any(finding.blocks for finding in findings):
         raise SettingsError(findings)
@@ -61,6 +67,29 @@ def _check_server(file: Path, settings: Settings) -> list[Finding]:
         remedy = "give the user the rights that `inboxd redis-acl` prints, and the server room for what it is to keep"
         found.append(Finding(f"redis.url, {without_password(broker_url(settings))}", str(error), remedy))
     return found
+
+
+def _check_stage(settings: Settings) -> list[Finding]:
+    """Return why the store of [stage] can't be used, if it can't: a small file is written, read and removed."""
+    if not settings.stage.url or any(find_stage_problems(settings.stage)):
+        return []
+    store, faults = (
+        Store(settings.stage, settings.redis.namespace),
+        [f"{settings.stage.url}: no answer within {STAGE_SECONDS:g} s"],
+    )
+
+    def probe() -> None:
+        try:
+            store.probe(settings.host)
+            faults.clear()
+        except StageUnavailable as error:
+            faults[:] = [str(error)]
+
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(STAGE_SECONDS)
+    remedy = "correct the URL, its options or the store; until then workers that see the folders take large files"
+    return [Finding("stage.url", fault, remedy, blocks=False) for fault in faults]
 
 
 def _check_tasks(settings: Settings) -> list[Finding]:

@@ -31,6 +31,7 @@ from inboxd.notify.addresses import is_configured
 from inboxd.notify.digest import is_failing
 from inboxd.notify.state import NotifyState, load_state
 from inboxd.service.clock_guard import describe_pause, load_record
+from inboxd.stage.records import StageRecords
 
 WORKER_ANSWER_SECONDS = 1.0
 MOUNT_SECONDS = 3.0
@@ -209,6 +210,7 @@ def _read_redis(settings: Settings, now: float, file: PurePath) -> _RedisState:
             find_conflict(client, describe_installation(settings, file)),
             *map(str, find_server_problems(client, settings)),
             *_find_unknown_tasks(client, settings),
+            *_find_stage_fault(client, settings),
         )
     unconsumed = tuple(_find_unconsumed(settings, worker_queues))
     return _RedisState(
@@ -221,6 +223,12 @@ def _find_unknown_tasks(client: redis.Redis, settings: Settings) -> Iterator[str
     for name, inbox in settings.inbox.items():
         if inbox.task and (worker := read_unknown_task(client, settings.host, name)):
             yield f"{name}: the worker {worker} has no task {inbox.task}; the files wait until its app has one of this name"
+
+
+def _find_stage_fault(client: redis.Redis, settings: Settings) -> Iterator[str]:
+    """Yield a sentence if the store of [stage] had a fault within the last minute. Raises BrokerUnavailable."""
+    if settings.stage.url and (fault := StageRecords(client, settings.host).read_fault()):
+        yield f"stage: {fault}; workers that see the folders take large files, or these wait"
 
 
 def _inspect_inbox(

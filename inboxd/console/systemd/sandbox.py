@@ -11,9 +11,11 @@ from inboxd.config.programs import is_on_this_host
 from inboxd.config.rules import Inbox
 from inboxd.config.secret_files import authorization_credential, secret_credential
 from inboxd.config.settings import Settings
+from inboxd.config.tables import Stage
 from inboxd.console.systemd.install_paths import SANDBOXED_SERVICES, WORKER_SERVICE, InstallPaths
 from inboxd.errors import Finding
 from inboxd.logs.text import escape
+from inboxd.stage.store import CREDENTIAL, stage_folder
 
 HOMES = (PurePath("/home"), PurePath("/root"), PurePath("/run/user"))
 TEMPORARY = (PurePath("/tmp"), PurePath("/var/tmp"), PurePath("/dev"), PurePath("/proc"), PurePath("/sys"))  # noqa: S108 - refused, not used
@@ -52,7 +54,9 @@ def granted_folders(settings: Settings, service: str) -> list[str]:
     """Return the folders that a service may write to: the inboxes' roots, and for the worker what its handlers need."""
     roots = {str(inbox.root) for inbox in settings.inbox.values()}
     outs = {inbox.out for inbox in settings.inbox.values() if inbox.out and not inbox.next_inbox}
-    return sorted(roots | ({*map(str, settings.work.writable), *outs} if service == WORKER_SERVICE else set()))
+    store = stage_folder(settings.stage)
+    extra = {*map(str, settings.work.writable), *outs, *([str(store)] if store else [])}
+    return sorted(roots | (extra if service == WORKER_SERVICE else set()))
 
 
 def render_drop_in(settings: Settings, places: InstallPaths, service: str) -> str:
@@ -62,7 +66,8 @@ def render_drop_in(settings: Settings, places: InstallPaths, service: str) -> st
     lines = [f"# Written by `inboxd systemd sync` from {escape(bytes(places.settings))}. The next sync overwrites changes."]
     if not places.user:
         lines += ["[Unit]", "# The services start after the mounts of their inboxes, and stop with them."]
-        lines += [f'RequiresMountsFor="{_escape_percent(root)}"' for root in roots]
+        store = stage_folder(settings.stage)  # which may be away
+        lines += [f'RequiresMountsFor="{_escape_percent(root)}"' for root in roots if root != str(store)]
     lines += ["[Service]", f"Environment=STOP_SECONDS={stop}", f"TimeoutStopSec={stop + STOP_GRACE_SECONDS}s"]
     if not places.user:
         if any(_is_below(PurePath(root), HOMES) for root in roots):
@@ -74,6 +79,7 @@ def render_drop_in(settings: Settings, places: InstallPaths, service: str) -> st
         lines += [f'ReadWritePaths="-{_escape_percent(root)}"' for root in roots]
         if service == WORKER_SERVICE:
             lines += _allow_handlers(settings.inbox.values())
+            lines += _allow_store(settings.stage)
         lines += ["# What was dropped there can't be executed."]
         lines += [f'NoExecPaths="-{_escape_percent(root)}"' for root in roots]
     return "\n".join([*lines, ""])
@@ -102,6 +108,16 @@ def _allow_handlers(inboxes: Iterable[Inbox]) -> Iterator[str]:
         yield "# Root reads these files; no other process of the service's user can. The worker starts without them, too."
         yield from (f"LoadCredential={name}:{_escape_percent(path)}" for name, path in secrets.items())
         yield from (f"SetCredential={name}:\\n" for name in secrets)
+
+
+def _allow_store(stage: Stage) -> Iterator[str]:
+    """Yield what the worker needs for the store of large files."""
+    if stage.url and stage.scheme != "file":
+        yield "# Large files go to a store. To allow less: systemctl edit inboxd-worker."
+        yield "IPAddressAllow=any"
+    if stage.secret_file:
+        yield f"LoadCredential={CREDENTIAL}:{_escape_percent(stage.secret_file)}"
+        yield f"SetCredential={CREDENTIAL}:\\n"
 
 
 def find_unusable_roots(settings: Settings, places: InstallPaths) -> Iterator[Finding]:

@@ -20,6 +20,8 @@ _STEP_TEXTS = {
     events.FILE_RELEASED: ("released", "back to inbox/: {why}"),
     events.FILE_CHANGED: ("changed", "after it was packed: {changes} of at most {changes_max} times"),
     events.OUTPUT_FILED: ("output", "left by the handler of {beside}", "as {filed}"),
+    events.FILE_STAGED: ("uploaded", "to the store, for a worker on another host", "{took_ms} ms"),
+    events.STAGE_UNAVAILABLE: ("store unavailable", "{error}", "{remedy}"),
     events.FILE_HANDLED: ("handled", "attempt {attempt}", "{took_ms} ms", "rejected: {rejected}", "raised: {raised}"),
     events.HANDLER_OUTPUT: ("printed", "{line}"),
     events.FILE_RETRIED: ("retried", "retry {retry} of {of}", "in {in_seconds} s"),

@@ -70,9 +70,9 @@ def await_active(box: Box, seconds: float = 30.0) -> None:
     box.wait_until(lambda: are_active(box), seconds, goal="all three services are active")
 
 
-def install(box: Box) -> str:
+def install(box: Box, *options: str) -> str:
     """Run install.sh without network; return its stdout. Fail the test if it fails."""
-    return box.run(INSTALL, "--wheels", "/mnt/wheels").stdout
+    return box.run(INSTALL, "--wheels", "/mnt/wheels", *options).stdout
 
 
 def edit(box: Box, path: str, old: str, new: str) -> None:

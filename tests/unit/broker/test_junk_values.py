@@ -20,6 +20,9 @@ from inboxd.logs import events
 from inboxd.messaging import broker_keys, queues, results, worker_registry
 from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.worker_registry import WorkerRegistry
+from inboxd.stage import records as stage_records
+from inboxd.stage.records import StageRecords
+from inboxd.stage.staged_copy import BLOCK_BYTES, StagedCopy
 from inboxd.tasks.hardening import message_filter
 from inboxd.tasks.hardening.message_filter import MessageFilter
 from inboxd.tasks.process_state import sweep_locks
@@ -31,7 +34,7 @@ P = f"{1:028x}"
 ME = "here/1/1/1/1"
 HUGE = "9" * 400
 FIELDS = (
-    "state", "until", "token", "attempt", "crashes", "call", "lone_file", "outcome:done", "latency_sum", "events_lost", "a",
+    "state", "until", "token", "attempt", "crashes", "call", "lone_file", "outcome:done", "latency_sum", "events_lost", "a", P,
 )  # fmt: skip
 
 Put = Callable[[redis.Redis, str], object]
@@ -142,6 +145,21 @@ class Parts:
         registry.refresh()
         assert not registry.needs_inline
 
+    def stage(self) -> None:
+        known, copy = StageRecords(self.client, "here"), StagedCopy("0" * 16, BLOCK_BYTES, b"0" * 32, "f")
+        assert set(known.list_parcels()) <= {P}
+        assert known.read(P) == {}
+        known.write(P, {(b"a", 1, 2): copy})
+        assert known.read(P) == {(b"a", 1, 2): copy}
+        assert known.list_parcels() == [P]
+        known.forget(P)
+
+    def stage_fault(self) -> None:
+        known = StageRecords(self.client, "here")
+        known.read_fault()
+        known.set_fault("gone")
+        assert known.read_fault() == "gone"
+
     def count(self) -> None:
         statistics = Counters(self.client, "here")
         statistics.read(["drop"])
@@ -197,6 +215,8 @@ KEYS: dict[str, Callable[[Parts], None]] = {
     f"{inbox_outages.KEY}here:drop": Parts.outages,
     f"{inbox_outages.UNAVAILABLE_KEY}stale:here:drop": Parts.unavailable,
     worker_registry.KEY: Parts.workers,
+    stage_records.KEY + "here": Parts.stage,
+    stage_records.FAULT_KEY + "here": Parts.stage_fault,
     f"{counters.KEY}here:drop": Parts.count,
     f"{counters.DAY_KEY}here:drop:{time.strftime('%Y-%m-%d')}": Parts.count,
     f"{sweep_locks.KEY}stale:here:drop": Parts.lock,

@@ -12,7 +12,7 @@ from support.repository import REPOSITORY
 
 from inboxd.config.rules import Inbox, Rules
 from inboxd.config.settings import Settings
-from inboxd.config.tables import Log, Metrics, Notify, Redis, Sweep, Web, Work
+from inboxd.config.tables import Log, Metrics, Notify, Redis, Stage, Sweep, Web, Work
 
 FILE = REPOSITORY / "settings.toml"
 
@@ -23,6 +23,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "log": Log,
     "metrics": Metrics,
     "notify": Notify,
+    "stage": Stage,
     "web": Web,
     "defaults": Rules,
 }
@@ -203,3 +204,21 @@ def test_the_page_needs_a_password_where_other_hosts_can_connect(listen: str) ->
 def test_an_invalid_key_of_the_page_is_refused(key: str, value: str, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         with_inbox(web={key: value})
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("/mnt/shared", "has a URL such as"), ("s3:/bucket", "has a URL such as"), ("S3 bucket", "has a URL such as"),
+        ("sftp://user:secret@host/x", "stage.secret_file"), ("s3://", "a bucket or a host"), ("s3:///x", "a bucket or a host"),
+        ("file://shared/x", "file:///mnt/folder"), ("file:///", "file:///mnt/folder"),
+    ],
+)  # fmt: skip
+def test_a_store_has_a_url_without_a_password(url: str, problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        Stage(url=url)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket", "s3://bucket/a/", "sftp://user@h:22/a", "file:///mnt/a b", "abfs://x@y/z", ""])
+def test_a_stores_url_is_taken(url: str) -> None:
+    assert Stage(url=url).url == url.rstrip("/")

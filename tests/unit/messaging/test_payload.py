@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from inboxd.errors import InvalidMessage
 from inboxd.messaging.payload import FILES_MAX, INLINE_BYTES_MAX, FilePart, Parcel, parcel_from_wire, parcel_to_wire
+from inboxd.stage.staged_copy import BLOCK_BYTES, StagedCopy
 
 ID = f"{1_700_000_000_000:012x}" + "ab" * 8
 
@@ -19,7 +20,10 @@ INLINE = FilePart(
     b"x/caf\xe9.pdf", "application/pdf", 3, {"id": "i1", "mtime": 1.5, "claimed-at": 2.5, "sha256": "ff"}, b"\0\xffa"
 )
 BY_REFERENCE = FilePart(b"large.bin", "application/octet-stream", 1 << 40, {"id": "i2", "mtime": 1.5, "claimed-at": 2.5}, None)
-PARCEL = Parcel(ID, "drop", "here", b"/srv/\xff", (INLINE, BY_REFERENCE))
+STAGED = dataclasses.replace(
+    BY_REFERENCE, content_length=1000, staged=StagedCopy("0123456789abcdef", BLOCK_BYTES, b"x" * 32, "ff")
+)
+PARCEL = Parcel(ID, "drop", "here", b"/srv/\xff", (INLINE, BY_REFERENCE, STAGED))
 
 
 def wire(**changes: object) -> dict[str, Any]:
@@ -54,6 +58,18 @@ def test_a_parcel_has_its_inline_bytes_and_whether_a_file_goes_by_reference() ->
 
     assert (PARCEL.inline_bytes, PARCEL.by_reference) == (3, True)
     assert (inline_only.inline_bytes, inline_only.by_reference) == (6, False)
+
+
+def test_a_staged_file_goes_by_reference_no_more() -> None:
+    staged_only = dataclasses.replace(PARCEL, files=(INLINE, STAGED))
+
+    assert not staged_only.by_reference
+
+
+def test_a_message_of_an_earlier_release_has_no_staged_copy() -> None:
+    files = [without(file, "staged") for file in wire()["files"]]
+
+    assert all(part.staged is None for part in parcel_from_wire(wire(files=files)).files)
 
 
 def test_unknown_keys_are_ignored() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from inboxd.config.rules import Inbox
 from inboxd.config.settings import Settings
-from inboxd.config.tables import Work
+from inboxd.config.tables import Stage, Work
 from inboxd.console.systemd.install_paths import (
     SANDBOXED_SERVICES,
     SERVICES,
@@ -179,3 +179,26 @@ def test_a_url_of_another_host_opens_the_network_to_the_worker_and_its_secrets_a
     assert "\nIPAddressAllow=any\n" in worker
     assert "\nLoadCredential=a.secret:/etc/inboxd/100%%\nSetCredential=a.secret:\\n\n" in worker
     assert not any("IPAddressAllow" in text or "Credential" in text for text in others)
+
+
+def with_stage(stage: Stage) -> str:
+    return render_drop_in(settings("/srv/a").model_copy(update={"stage": stage}), system_paths(), WORKER_SERVICE)
+
+
+def test_a_store_on_the_network_has_the_worker_alone_reach_other_hosts() -> None:
+    stage = Stage(url="s3://bucket", secret_file="/etc/inboxd/100%.toml")
+    text = with_stage(stage)
+
+    assert "IPAddressAllow=any" in text
+    assert "LoadCredential=stage.secret:/etc/inboxd/100%%.toml\nSetCredential=stage.secret:\\n\n" in text
+    watcher = render_drop_in(settings("/srv/a").model_copy(update={"stage": stage}), system_paths(), SERVICES[0])
+    assert "IPAddressAllow" not in watcher
+    assert "stage" not in watcher
+
+
+def test_a_store_that_is_a_folder_is_writable_and_may_be_away() -> None:
+    text = with_stage(Stage(url="file:///mnt/shared"))
+
+    assert 'ReadWritePaths="-/mnt/shared"' in text
+    assert 'RequiresMountsFor="/mnt/shared' not in text
+    assert "IPAddressAllow" not in text
