@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +21,7 @@ from inboxd.spool.claims import list_files, remove_if_empty
 from inboxd.spool.delivery import BESIDE_DONE, Destination, finish_outputs
 from inboxd.spool.filing import move_to_done, move_to_failed
 from inboxd.spool.layout import Folders, split_path
-from inboxd.spool.outputs import Namer, begin_run, commit_run
+from inboxd.spool.outputs import Namer, begin_run, commit_run, store_outputs
 from inboxd.spool.retention import LEFTOVER_SECONDS, delete_expired
 
 PATH = b"x/a.pdf"
@@ -42,6 +43,14 @@ def handle(disk: Disk, folders: Folders, content: bytes, namer: Namer | None = N
         commit_run(disk, parcel, run, namer)
 
 
+def send_back(disk: Disk, folders: Folders, content: bytes, _namer: Namer | None = None) -> None:
+    """Store what a worker on another host has sent back, as a callback does."""
+    store_outputs(disk, folders, PARCEL, PATH, [(b"x/" + name, content) for name in OUTPUT_NAMES])
+
+
+Make = Callable[[Disk, Folders, bytes, Namer | None], None]
+
+
 def close(disk: Disk, folders: Folders, destination: Destination = BESIDE_DONE) -> None:
     """Close the parcel, as a callback does."""
     remove_if_empty(disk, folders, PARCEL)
@@ -50,11 +59,12 @@ def close(disk: Disk, folders: Folders, destination: Destination = BESIDE_DONE) 
 
 
 def succeed(
-    disk: Disk, folders: Folders, content: bytes, destination: Destination = BESIDE_DONE, namer: Namer | None = None
-) -> None:
+    disk: Disk, folders: Folders, content: bytes, destination: Destination = BESIDE_DONE, namer: Namer | None = None,
+    make: Make = handle,
+) -> None:  # fmt: skip
     """Do everything that is left to do for a file: handle it again if it is claimed, as after a lost Redis."""
     if list_files(disk, folders, PARCEL):
-        handle(disk, folders, content, namer)
+        make(disk, folders, content, namer)
         move_to_done(disk, folders, PARCEL, PATH)
     close(disk, folders, destination)
 
@@ -69,10 +79,11 @@ def out(spool: Spool) -> dict[bytes, bytes]:
     return {path: content for path, content in spool.files().items() if path.startswith(b"out/")}
 
 
+@pytest.mark.parametrize("make", [handle, send_back], ids=lambda make: make.__name__)
 @pytest.mark.parametrize("disk", [Disk(), LinkingDisk()], ids=lambda disk: type(disk).__name__)
 @pytest.mark.parametrize("fault", ON_DISK, ids=lambda fault: fault.name)
 def test_after_a_fault_outputs_are_delivered_once_and_never_without_their_source(
-    fault: Fault, disk: Disk, tmp_path: Path
+    fault: Fault, disk: Disk, make: Make, tmp_path: Path
 ) -> None:
     for point in itertools.count(1):
         spool = Spool.make(tmp_path / str(point))
@@ -80,12 +91,12 @@ def test_after_a_fault_outputs_are_delivered_once_and_never_without_their_source
         fuse = fault.fuse(point)
         with spool.folders() as folders:
             try:
-                succeed(cast("Disk", fuse.add_part(disk)), folders, b"first")
+                succeed(cast("Disk", fuse.add_part(disk)), folders, b"first", make=make)
             except (OSError, ProcessDied):
                 assert fuse.blown
             assert not out(spool) or b"done/x/a.pdf" in spool.files()
 
-            succeed(disk, folders, b"second")
+            succeed(disk, folders, b"second", make=make)
             close(disk, folders)
 
         delivered = out(spool)
@@ -95,7 +106,7 @@ def test_after_a_fault_outputs_are_delivered_once_and_never_without_their_source
         assert list((spool.root / "claimed").iterdir()) == []
         if not fuse.blown:
             break
-        record_crash_point("outputs of a file that is done", fault.name, point)
+        record_crash_point(f"outputs of a file that is done: {make.__name__}", fault.name, point)
     assert point > 40 or fault.only
 
 
