@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import kombu.transport
+import redis
 from kombu.transport.redis import Channel, PrefixedRedisPubSub, QoS, Transport
 
 from inboxd.broker.forgiving import ForgivingRedis
@@ -57,10 +58,20 @@ class SteadyChannel(Channel):
 
     global_keyprefix: str
     keyprefix_binding_deadlines: str
+    pool: redis.ConnectionPool
+    _kept_client: redis.Redis | None = None
 
     @property
     def _script_binding_deadlines(self) -> str:
         return self.keyprefix_binding_deadlines  # Kombu adds the prefix, for a client that leaves it out
+
+    def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401 - kombu's own signature
+        """Return a client. Kombu asks for one for each command, and making it takes longer than most: keep that of the pool."""
+        if asynchronous:
+            return super()._create_client(asynchronous)  # type: ignore[misc]  # missing in the stubs
+        if self._kept_client is None or self._kept_client.connection_pool is not self.pool:  # a fork drops its parent's pool
+            self._kept_client = super()._create_client()  # type: ignore[misc]
+        return self._kept_client
 
     def _get_client(self) -> Any:  # noqa: ANN401 - kombu's own signature
         super()._get_client()  # type: ignore[misc]  # missing in the stubs; checks redis-py's version

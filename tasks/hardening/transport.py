@@ -23,7 +23,7 @@ def install_filter(accepts: Accept, accepts_broadcast: Callable[[bytes], bool], 
 
     class FilteringChannel(SteadyChannel):
         def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: ANN401 - kombu's own signature
-            client: Any = super()._create_client(asynchronous)  # type: ignore[misc]  # missing in the stubs
+            client: Any = super()._create_client(asynchronous)
             if asynchronous:
                 client.set_response_callback("BRPOP", self._filter_reply)
             return client

@@ -1,13 +1,13 @@
-"""What the transport mends in Kombu: messages whose acknowledgement failed."""
+"""What the transport mends in Kombu: messages whose acknowledgement failed, and a client for each command."""
 
 from types import SimpleNamespace
-from typing import Self
+from typing import Any, Self
 
 import pytest
 import redis
 from kombu.transport.redis import QoS
 
-from inboxd.messaging.transport import SteadyQoS
+from inboxd.messaging.transport import SteadyChannel, SteadyQoS
 
 
 class _HungRedis:
@@ -54,3 +54,17 @@ def test_kombu_still_counts_messages_whose_acknowledgement_failed() -> None:
 
 def test_a_failed_acknowledgement_occupies_no_slot() -> None:
     assert _with_two_failed_acks(SteadyQoS).can_consume()
+
+
+def test_a_channel_keeps_the_client_of_its_pool_until_a_fork_drops_the_pool() -> None:
+    channel: Any = SteadyChannel.__new__(SteadyChannel)
+    pool, pool_after_a_fork = redis.ConnectionPool(), redis.ConnectionPool()
+    clients = []
+
+    for current in (pool, pool, pool_after_a_fork):
+        vars(channel).update(Client=redis.Redis, _pool=current)
+        with channel.conn_or_acquire() as client:
+            clients.append(client)
+
+    assert clients[0] is clients[1]
+    assert [client.connection_pool for client in clients] == [pool, pool, pool_after_a_fork]
