@@ -130,6 +130,7 @@ class KindsDrill:
             time.sleep(self._random.uniform(0, 2 * every))
             self._inject(number)
         self._receiver.is_away = False
+        self._restart(self._worker)  # a plain Celery worker whose server was killed may exit, or hang for ever
         began = time.monotonic()
         while time.monotonic() < began + SETTLED_SECONDS and not self._is_settled():
             time.sleep(0.2)

@@ -53,6 +53,8 @@ def check_stage_url(value: str) -> str:
         raise ValueError("a store has a URL such as s3://bucket/folder, sftp://user@host/folder or file:///mnt/folder")
     if url.password is not None:
         raise ValueError("a URL is shown in logs: write the password into the file that stage.secret_file names")
+    if url.query or url.fragment:
+        raise ValueError("a URL has no options: write them into stage.options, and secret ones into the file of secret_file")
     if url.scheme == "file" and (url.netloc or not url.path.strip("/")):
         raise ValueError("a folder has the form file:///mnt/folder")
     if url.scheme != "file" and not url.netloc:

@@ -7,7 +7,15 @@ from kombu import Queue
 
 from inboxd.broker.connection import HEALTH_CHECK_SECONDS, celery_broker_url, key_prefix
 from inboxd.config.settings import Settings
-from inboxd.messaging.queues import UNACKED_INDEX_KEY, UNACKED_KEY, UNACKED_MUTEX_KEY, WORK_QUEUE, files_queue, host_queue
+from inboxd.messaging.queues import (
+    UNACKED_INDEX_KEY,
+    UNACKED_KEY,
+    UNACKED_MUTEX_KEY,
+    WORK_QUEUE,
+    files_queue,
+    host_queue,
+    stage_queue,
+)
 from inboxd.messaging.transport import SteadyChannel, use_channel
 
 PROCESS = "inboxd.process"
@@ -45,7 +53,7 @@ def celery_configuration(settings: Settings, *, results: bool) -> dict[str, Any]
         "event_exchange": "inboxdev",
         "event_queue_prefix": "inboxd.ev",
         "task_default_queue": WORK_QUEUE,
-        "task_queues": [Queue(name) for name in (host_queue(settings.host), files_queue(settings.host), WORK_QUEUE)],
+        "task_queues": [Queue(name) for name in own_queues(settings)],
         # a message is acknowledged after its task, so that the message of a killed worker is redelivered
         "task_acks_late": True,
         "task_acks_on_failure_or_timeout": True,
@@ -82,6 +90,12 @@ def celery_configuration(settings: Settings, *, results: bool) -> dict[str, Any]
         "beat_scheduler": "inboxd.tasks.service.beat:Scheduler",  # keeps no schedule file, which could be damaged
         "beat_max_loop_interval": 2,
     }
+
+
+def own_queues(settings: Settings) -> list[str]:
+    """Return the queues of this host's workers."""
+    host = settings.host
+    return [host_queue(host), files_queue(host), WORK_QUEUE, *([stage_queue(host)] if settings.stage.url else [])]
 
 
 def _transport_options(settings: Settings) -> dict[str, Any]:

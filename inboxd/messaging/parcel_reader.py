@@ -39,11 +39,12 @@ class ParcelReader:
         self._folder_fd: Fd | None = None
         self._store = store
         self._staged: StagedStream | None = None
+        self._open_fault: StageUnavailable | None = None
 
     @property
     def store_fault(self) -> StageUnavailable | None:
         """Why the file that was opened last could not be read from the store; None if it could, or came from elsewhere."""
-        return self._staged.fault if self._staged else None
+        return self._staged.fault if self._staged else self._open_fault
 
     def __enter__(self) -> Self:
         return self
@@ -58,11 +59,24 @@ class ParcelReader:
 
         Raise FileNotFoundError if the file is missing in claimed/, TransientError if the inbox can't be reached from this host.
         """
-        self._staged = None
+        self._staged, self._open_fault = None, None
         if part.stream is not None:
             return self._make(part, io.BytesIO(part.stream))
-        if part.staged and self._store and not self._folder:
-            return self._make(part, self._open_staged(self._store, part.staged, part.content_length))
+        if part.staged and not self._folder:
+            if self._store:
+                return self._make(part, self._open_staged(self._store, part.staged, part.content_length))
+            return self._open_without_store(part)
+        return self._open_claimed_file(part)
+
+    def _open_without_store(self, part: FilePart) -> InboxFile:
+        """Open a file where it is claimed, if this host has the folders mounted. Raises StageUnavailable."""
+        try:
+            return self._open_claimed_file(part)
+        except (OSError, TransientError):
+            self._open_fault = StageUnavailable("the settings of this worker have no [stage], and it does not see the folders")
+            raise self._open_fault from None
+
+    def _open_claimed_file(self, part: FilePart) -> InboxFile:
         parts, name = split_path(part.filename)
         with opened_path(self._disk, self._open_folder(), parts) as at:
             file = self._disk.open_file(at, name)

@@ -13,7 +13,7 @@ from inboxd.errors import BrokerUnavailable
 from inboxd.messaging.celery_app import FAILURE_CALLBACK, PROCESS, STAGE, SUCCESS_CALLBACK
 from inboxd.messaging.other_app.task_message import task_message
 from inboxd.messaging.payload import Parcel, parcel_to_wire
-from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue
+from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue, stage_queue
 
 
 class Publisher:
@@ -25,10 +25,13 @@ class Publisher:
         self._leases = leases
         self._stages = stages
 
-    def publish(self, parcel: Parcel, inbox: Inbox, *, retries: int = 0, countdown: float = 0.0) -> None:
+    def publish(
+        self, parcel: Parcel, inbox: Inbox, *, retries: int = 0, countdown: float = 0.0, avoids_store: bool = False
+    ) -> None:
         """Publish a parcel. Return within a few socket timeouts.
 
-        ``retries`` is the number of used attempts, ``countdown`` a delay in seconds. Raises BrokerUnavailable if publishing may
+        ``retries`` is the number of used attempts, ``countdown`` a delay in seconds; ``avoids_store``: a worker could not read
+        the files from there. Raises BrokerUnavailable if publishing may
         have failed: publishing the parcel again is idempotent.
         """
         reprs: dict[str, Any] = {"argsrepr": parcel.id, "kwargsrepr": ""}  # no file content in headers, logs and events
@@ -38,7 +41,7 @@ class Publisher:
         if inbox.task:
             name, options = inbox.task, task_message(self._app, parcel, inbox, callback, retries + 1)
         elif self._stages and parcel.by_reference:
-            name, options = STAGE, {"args": [parcel_to_wire(parcel), retries], "queue": host_queue(parcel.host)}
+            name, options = STAGE, {"args": [parcel_to_wire(parcel), retries, avoids_store], "queue": stage_queue(parcel.host)}
         else:
             name, options = PROCESS, self._own_message(parcel, inbox, callback, retries)
         try:

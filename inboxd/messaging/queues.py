@@ -12,7 +12,7 @@ from inboxd.broker.connection import translate_redis_errors
 QUEUE_PREFIX = "inboxd."
 """Prefix of all queues."""
 
-HOST_QUEUE_PREFIX = "inboxd.host."
+HOST_QUEUE_PREFIX, STAGE_QUEUE_PREFIX = "inboxd.host.", "inboxd.stage."
 
 WORK_QUEUE = "inboxd.work"
 """Queue of parcels with all their files inline, for workers on any host."""
@@ -30,6 +30,11 @@ QUARANTINE_KEY = "inboxd.quarantine"
 def files_queue(host: str) -> str:
     """Return the queue of parcels with files by reference, for workers that can open this host's folders."""
     return f"inboxd.files.{host}"
+
+
+def stage_queue(host: str) -> str:
+    """Return the queue of parcels whose files may have to be copied into the store, for workers that consume the host's own."""
+    return f"{STAGE_QUEUE_PREFIX}{host}"
 
 
 def host_queue(host: str) -> str:

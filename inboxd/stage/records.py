@@ -11,7 +11,8 @@ from inboxd.broker.forgiving import DECODE_ERRORS, discard
 from inboxd.spool.layout import is_parcel_id
 from inboxd.stage.staged_copy import StagedCopy, copy_from_wire, copy_to_wire
 
-KEY, FAULT_KEY = "inboxd:staged:", "inboxd:stage_fault:"
+KEY, FAULT_KEY, UPLOAD_KEY = "inboxd:staged:", "inboxd:stage_fault:", "inboxd:upload:"
+READER = ":reader"
 FAULT_SECONDS = 60
 """How long a fault of the store keeps files from being uploaded."""
 
@@ -24,7 +25,7 @@ class StageRecords:
 
     def __init__(self, client: redis.Redis, host: str) -> None:
         self._client = client
-        self._key, self._fault_key = KEY + host, FAULT_KEY + host
+        self._key, self._fault_key, self._upload_key = KEY + host, FAULT_KEY + host, UPLOAD_KEY + host
 
     def read(self, parcel: str) -> dict[Version, StagedCopy]:
         """Return the copies of a parcel's files."""
@@ -54,12 +55,24 @@ class StageRecords:
         with translate_redis_errors():
             self._client.hdel(self._key, parcel)
 
-    def set_fault(self, why: str) -> bool:
-        """Remember that the store has a fault; return whether that is new."""
+    def set_fault(self, why: str, *, reader: str = "") -> bool:
+        """Remember that the store has a fault, or that the host ``reader`` can't read from it; return whether that is new."""
+        key = self._fault_key + (READER if reader else "")
         with translate_redis_errors():
-            return self._client.set(self._fault_key, why, ex=FAULT_SECONDS, get=True) is None
+            return self._client.set(key, f"{reader}: {why}" if reader else why, ex=FAULT_SECONDS, get=True) is None
 
-    def read_fault(self) -> str:
-        """Return the store's fault of the last minute, "" if there is none."""
+    def read_fault(self, *, of_readers: bool = False) -> str:
+        """Return the store's fault of the last minute, or that of a host that can't read from it; "" if there is none."""
         with translate_redis_errors():
-            return cast("bytes", self._client.get(self._fault_key) or b"").decode("utf-8", "replace")
+            raw = self._client.get(self._fault_key + (READER if of_readers else ""))
+        return cast("bytes", raw or b"").decode("utf-8", "replace")
+
+    def hold_upload(self, parcel: str, seconds: float, *, begin: bool) -> bool:
+        """Begin a parcel's upload, or go on with it, for some seconds; return False if another one has begun."""
+        with translate_redis_errors():
+            return bool(self._client.set(f"{self._upload_key}:{parcel}", "", px=int(seconds * 1000), nx=begin))
+
+    def end_upload(self, parcel: str) -> None:
+        """End a parcel's upload."""
+        with translate_redis_errors():
+            self._client.delete(f"{self._upload_key}:{parcel}")

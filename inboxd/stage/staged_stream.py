@@ -1,21 +1,29 @@
 """Reads the copy of a file in the store: by blocks, each checked by its SHA-256 before a handler sees a byte of it."""
 
 import io
+import time
 from collections import OrderedDict
 from collections.abc import Callable
+
+from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.errors import StageUnavailable
 from inboxd.stage.staged_copy import StagedCopy
 
 CACHED_BLOCKS = 2
 BUFFER_BYTES = 64 * 1024
+SLOW_SECONDS = 5.0
+"""A time limit that strikes when a block is awaited for longer than this is the store's fault, and not the file's."""
 
 ReadRange = Callable[[int, int], bytes]
 """Returns the bytes from a position on, up to a number of bytes. Raises StageUnavailable."""
 
 
 class StagedStream(io.RawIOBase):
-    """A read-only stream that can seek. ``fault`` is why a read failed, and raised OSError; None as long as none has."""
+    """A read-only stream that can seek. ``fault`` is why a read has failed; None as long as none has.
+
+    A buffer above it may have lost bytes after a fault, and the handler may not have noticed: its result does not count.
+    """
 
     def __init__(self, copy: StagedCopy, size: int, read_range: ReadRange) -> None:
         super().__init__()
@@ -65,11 +73,16 @@ class StagedStream(io.RawIOBase):
         return self._blocks[number]
 
     def _read_block(self, number: int) -> bytes:
-        start = number * self._copy.block_bytes
+        start, began = number * self._copy.block_bytes, time.monotonic()
         try:
             content = self._read_range(start, min(self._copy.block_bytes, self._size - start))
         except StageUnavailable as error:
             self.fault = error
+        except SoftTimeLimitExceeded as error:
+            if time.monotonic() - began > SLOW_SECONDS:
+                self.fault = StageUnavailable("the store does not answer, and the time limit is exceeded")
+                self.fault.__cause__ = error
+            raise
         else:
             if self._copy.matches(number, content):
                 return content

@@ -9,16 +9,17 @@ import secrets
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from celery.exceptions import SoftTimeLimitExceeded
 
 from inboxd.config.secret_files import find_secret_file
 from inboxd.config.tables import Stage
-from inboxd.errors import BrokerUnavailable, Finding, SettingsError, StageUnavailable
+from inboxd.errors import Finding, SettingsError, StageUnavailable
+from inboxd.fs.bounded import run_within
 from inboxd.logs.text import escape
 from inboxd.stage.staged_copy import StagedCopy, block_bytes_of
-from inboxd.stage.staged_stream import BUFFER_BYTES, ReadRange, StagedStream
+from inboxd.stage.staged_stream import BUFFER_BYTES, StagedStream
 
 CREDENTIAL = "stage.secret"
 """The name of the credential with the secret options."""
@@ -32,7 +33,11 @@ DEFAULT_OPTIONS: dict[str, dict[str, Any]] = {
     "ssh": {"known_hosts": ()},
 }
 PROBE = "inboxd-probe-"
+STALL_SECONDS, GIVE_UP_SECONDS = 30.0, 5.0
+"""Maximum time of one step, such as the upload of a block; a store that takes longer counts as unavailable."""
+SECRET_CHARS_MIN = 4
 
+_T = TypeVar("_T")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -53,46 +58,66 @@ class Store:
         self._namespace = namespace or "inboxd"
         self._connection: Any = None
         self._top = ""
+        self._secrets: list[str] = []
 
     def upload(self, host: str, parcel: str, stream: SupportsRead, size: int, progress: Callable[[], None]) -> StagedCopy:
-        """Copy a file into the store. ``progress`` is called before each block.
+        """Copy a file into the store. ``progress`` is called before each step, which takes at most STALL_SECONDS.
 
-        Raises OSError if the file can't be read, ValueError if it has not ``size`` bytes.
+        Raises what reading the stream or ``progress`` raises, and ValueError if the file has not ``size`` bytes.
         """
         token, block_bytes = secrets.token_hex(8), block_bytes_of(size)
         digests, whole, unread = [], hashlib.sha256(), size
+        progress()
         # If we die here: a part of a copy, or one that nobody knows of; a sweep removes it once the parcel is filed.
-        with self._faults(), self._created(self._path(host, parcel, token), block_bytes) as target:
+        file = self._run(lambda driver: self._create(driver, self._path(host, parcel, token), block_bytes))
+        try:
             while unread:
-                with _own_errors():
-                    progress()
-                    block = _read_exactly(stream, min(block_bytes, unread))
-                target.write(block)
+                block = _read_exactly(stream, min(block_bytes, unread))
+                progress()
+                self._run(lambda _driver, block=block: file.write(block))  # type: ignore[misc]
                 digests.append(hashlib.sha256(block).digest())
                 whole.update(block)
                 unread -= len(block)
-            with _own_errors():
-                progress()
+            progress()
+            self._run(lambda _driver: file.close())
+        except Exception:
+            self._give_up(file, self._path(host, parcel, token))
+            raise
         return StagedCopy(token, block_bytes, b"".join(digests), whole.hexdigest())
 
     def open(self, host: str, parcel: str, copy: StagedCopy, size: int) -> tuple[StagedStream, io.BufferedReader]:
         """Return a stream over a copy, which connects at the first read, and a buffered reader of it."""
-        stream = StagedStream(copy, size, self._range_reader(self._path(host, parcel, copy.token)))
+
+        def read(start: int, size: int) -> bytes:
+            try:
+                return self._run(lambda driver: self._read_range(driver, self._path(host, parcel, copy.token), start, size))
+            except StageUnavailable as error:
+                if isinstance(error.__cause__, TimeoutError):
+                    raise
+                # a connection that was kept may be dead
+                return self._run(lambda driver: self._read_range(driver, self._path(host, parcel, copy.token), start, size))
+
+        stream = StagedStream(copy, size, read)
         return stream, io.BufferedReader(stream, BUFFER_BYTES)
 
     def list_parcels(self, host: str) -> list[str]:
         """Return the parcels of a host with copies in the store."""
-        with self._faults():
-            try:
-                names = self._connect().ls(self._path(host), detail=False)
-            except FileNotFoundError:
-                return []
-            return [str(name).rstrip("/").rsplit("/", 1)[-1] for name in names]
+
+        def list_names(driver: Any) -> list[str]:  # noqa: ANN401
+            with contextlib.suppress(FileNotFoundError):
+                return [str(name).rstrip("/").rsplit("/", 1)[-1] for name in driver.ls(self._path(host), detail=False)]
+            return []
+
+        return self._run(list_names)
 
     def remove(self, host: str, parcel: str) -> None:
         """Remove the copies of a parcel; no-op if there are none."""
-        with self._faults(), contextlib.suppress(FileNotFoundError):
-            self._connect().rm(self._path(host, parcel), recursive=True)
+
+        def remove(driver: Any) -> None:  # noqa: ANN401
+            with contextlib.suppress(FileNotFoundError):
+                driver.rm(self._path(host, parcel), recursive=True)
+
+        self._run(remove)
 
     def probe(self, host: str) -> None:
         """Write a small copy, read it and remove it."""
@@ -107,90 +132,86 @@ class Store:
         finally:
             self.remove(host, name)
 
-    def _path(self, host: str, *names: str) -> str:
-        """Return a path in the store. A host's name is that of its folder, or a hash of it if it has odd characters."""
-        self._connect()
-        folder = host if _NAME.fullmatch(host) else hashlib.sha256(host.encode()).hexdigest()[:32]
-        return "/".join((self._top, self._namespace, folder, *names))
+    def _run(self, action: Callable[[Any], _T]) -> _T:
+        """Return what ``action`` makes of the driver: in a thread, since a store that hangs can't be interrupted.
+
+        Raises StageUnavailable for what the driver raises, or after STALL_SECONDS; the next call connects anew.
+        """
+        try:
+            return run_within(lambda: action(self._connect()), STALL_SECONDS)
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception as error:  # each driver has its own exceptions
+            self._connection = None
+            if isinstance(error, StageUnavailable):
+                raise
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise StageUnavailable(f"{self._stage.url}: {escape(self._mask(why))}") from error
 
     def _connect(self) -> Any:  # noqa: ANN401 - of a library without types
         if self._connection is None:
-            with self._faults():
-                import fsspec  # noqa: PLC0415 - needs the extra inboxd[stage]
+            import fsspec  # noqa: PLC0415 - needs the extra inboxd[stage]
 
-                options = {**DEFAULT_OPTIONS.get(self._stage.scheme, {}), **self._stage.options, **self._secret_options()}
-                self._connection, top = fsspec.core.url_to_fs(self._stage.url, skip_instance_cache=True, **options)
-                self._top = top.rstrip("/")
+            secret = read_secret_options(self._stage.secret_file) if self._stage.secret_file else {}
+            self._secrets = [*_texts(secret)]
+            options = {**DEFAULT_OPTIONS.get(self._stage.scheme, {}), **self._stage.options, **secret}
+            self._connection, top = fsspec.core.url_to_fs(self._stage.url, skip_instance_cache=True, **options)
+            self._top = top.rstrip("/")
         return self._connection
 
-    def _secret_options(self) -> dict[str, Any]:
-        return read_secret_options(self._stage.secret_file) if self._stage.secret_file else {}
+    def _mask(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text
 
-    @contextlib.contextmanager
-    def _created(self, path: str, block_bytes: int) -> Iterator[Any]:
-        """Yield a new file that is complete after the block, and is given up if that raises."""
-        file = self._create(path, block_bytes)
-        try:
-            yield file
-            file.close()
-        except BaseException:
-            with contextlib.suppress(Exception):  # an upload in parts, which a store would keep
-                file.discard()
-            with contextlib.suppress(AttributeError):
-                file.closed = True  # else its finalizer sends the rest
-            raise
+    def _path(self, host: str, *names: str) -> str:
+        """Return a path in the store. A host's name is that of its folder, or a hash of it if it has odd characters."""
+        folder = host if _NAME.fullmatch(host) else hashlib.sha256(host.encode("utf-8", "replace")).hexdigest()[:32]
+        return "/".join((self._top, self._namespace, folder, *names))
 
-    def _create(self, path: str, block_bytes: int) -> Any:  # noqa: ANN401 - a file of the library
-        options = {"block_size": block_bytes} if self._stage.scheme in ("s3", "s3a") else {}
+    def _create(self, driver: Any, path: str, block_bytes: int) -> Any:  # noqa: ANN401
+        options = {"block_size": block_bytes} if self._is_s3 else {}
         try:
-            return self._connect().open(path, "wb", **options)
+            return driver.open(path, "wb", **options)
         except FileNotFoundError:  # a store with folders; one that is missing may be a mount that is away
-            if not self._connect().isdir(self._top):
+            if not driver.isdir(self._top):
                 raise StageUnavailable(f"{self._stage.url}: there is no such folder: make it, or mount it") from None
-            self._connect().makedirs(path.rpartition("/")[0], exist_ok=True)
-            return self._connect().open(path, "wb", **options)
+            driver.makedirs(path.rpartition("/")[0], exist_ok=True)
+            return driver.open(path, "wb", **options)
 
-    def _range_reader(self, path: str) -> ReadRange:
-        def read(start: int, size: int) -> bytes:
+    def _give_up(self, file: Any, path: str) -> None:  # noqa: ANN401
+        """Remove what was uploaded of a file, as far as the store lets us: it may be full, or away."""
+
+        def give_up() -> None:
             try:
-                return self._read_range(path, start, size)
-            except StageUnavailable:  # a connection that was kept may be dead
-                return self._read_range(path, start, size)
+                file.discard()  # an upload in parts, which a store would keep
+            except Exception:  # noqa: BLE001 - of the drivers without such
+                file.close()
 
-        return read
+        with contextlib.suppress(Exception):
+            run_within(give_up, GIVE_UP_SECONDS)
+        with contextlib.suppress(Exception):
+            file.closed = True  # else its finalizer sends the rest
+        with contextlib.suppress(Exception):
+            run_within(lambda: self._connect().rm_file(path), GIVE_UP_SECONDS)
 
-    def _read_range(self, path: str, start: int, size: int) -> bytes:
-        options = {"cache_type": "none"} if self._stage.scheme in ("s3", "s3a") else {}
-        with self._faults(), self._connect().open(path, "rb", **options) as file:
+    def _read_range(self, driver: Any, path: str, start: int, size: int) -> bytes:  # noqa: ANN401
+        with driver.open(path, "rb", **({"cache_type": "none"} if self._is_s3 else {})) as file:
             file.seek(start)
             return _read_exactly(file, size)
 
-    @contextlib.contextmanager
-    def _faults(self) -> Iterator[None]:
-        """Raise what the driver raises as StageUnavailable, and connect anew the next time."""
-        try:
-            yield
-        except (StageUnavailable, SoftTimeLimitExceeded):
-            self._connection = None
-            raise
-        except _OwnError as error:
-            raise error.args[0] from None
-        except Exception as error:  # each driver has its own exceptions
-            self._connection = None
-            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise StageUnavailable(f"{self._stage.url}: {escape(why)}") from error
+    @property
+    def _is_s3(self) -> bool:
+        return self._stage.scheme in ("s3", "s3a")
 
 
-class _OwnError(Exception):
-    """An error of what is uploaded, and not of the store."""
-
-
-@contextlib.contextmanager
-def _own_errors() -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError, BrokerUnavailable) as error:
-        raise _OwnError(error) from error
+def _texts(value: object) -> Iterator[str]:
+    """Yield the texts in nested options."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
+    elif isinstance(value, str) and len(value) >= SECRET_CHARS_MIN:
+        yield value
 
 
 def _read_exactly(stream: SupportsRead, size: int) -> bytes:

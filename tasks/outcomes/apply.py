@@ -214,7 +214,7 @@ class OutcomeApplier:
             case Verdict.RETRY_ISOLATED:
                 self._republisher.split_off(outcome.parcel, file.path, failure=file.reason or "", retry_after=file.retry_after)
             case Verdict.REQUEUE:
-                self._republisher.split_off(outcome.parcel, file.path)
+                self._republisher.split_off(outcome.parcel, file.path, store_fault=file.reason or "")
         return True  # a file to retry that is missing may have been split off before
 
     def _expected(self, file: FileOutcome) -> PackedVersion | None:

@@ -46,8 +46,8 @@ class HandlerRuns:
 
     def run(self, part: FilePart) -> FileOutcome:
         """Run the handler on one file; return REQUEUE if no time is left for the file, MISSING if it is not there."""
-        if self._is_out_of_time or self._guard.is_spent or self._sent_bytes > SENT_BYTES_MAX:
-            return FileOutcome(part.filename, Verdict.REQUEUE)
+        if self.store_fault or self._is_out_of_time or self._guard.is_spent or self._sent_bytes > SENT_BYTES_MAX:
+            return FileOutcome(part.filename, Verdict.REQUEUE, str(self.store_fault or ""))
         call = self._call(part)
         if call is None:
             return FileOutcome(part.filename, Verdict.MISSING)
@@ -62,9 +62,9 @@ class HandlerRuns:
         if _is_out_of_resources(call.error) and self._guard.has_leaked():
             self._guard.is_spent = True
             return FileOutcome(part.filename, Verdict.REQUEUE)  # earlier handlers have left too many files open
-        if self._reader.store_fault and call.verdict is not Verdict.DONE:  # not the file's fault, whatever the handler says
-            self.store_fault = self._reader.store_fault
-            return FileOutcome(part.filename, Verdict.REQUEUE)
+        if fault := self._reader.store_fault:  # not the file's, whatever the handler says: it may have read but a part
+            self.store_fault = fault
+            return FileOutcome(part.filename, Verdict.REQUEUE, str(fault))
         if call.timed_out and call.seconds < self._inbox.time_limit_seconds * OWN_TIME_SHARE:
             return FileOutcome(part.filename, Verdict.REQUEUE)  # earlier files used up the parcel's time
         self._log_call(part, call)

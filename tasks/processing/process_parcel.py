@@ -30,6 +30,8 @@ from inboxd.tasks.processing.lease_renewer import LeaseRenewer
 
 STOPS_MAX = 5
 """Number of stops of a worker during one parcel that do not count as its crashes."""
+FAULT_SECONDS = 5.0
+"""How long a worker that can't read from the store waits before it takes another message."""
 OUTAGE_CHECK_SECONDS = 0.5
 """Interval at which an unavailable Redis is retried."""
 
@@ -132,11 +134,13 @@ class ParcelProcessor:
         return outcomes
 
     def _report_fault(self, parcel: Parcel, why: str) -> None:
-        """Report a fault of the store to the folders' host: for a minute, it uploads nothing."""
+        """Report that this worker can't read from the store, and let the others take the next files."""
         remedy = "make the store available to this host, too: inboxd check"
         with contextlib.suppress(BrokerUnavailable):
-            if StageRecords(self._context.client, parcel.host).set_fault(why):
+            if StageRecords(self._context.client, parcel.host).set_fault(why, reader=self._context.host):
                 _log.warning(events.STAGE_UNAVAILABLE, inbox=parcel.inbox, parcel=parcel.id, error=why, remedy=remedy)
+        with contextlib.suppress(SoftTimeLimitExceeded):  # the limit is for handlers only
+            time.sleep(FAULT_SECONDS)
 
     def _read_recorded(self, parcel: Parcel, attempt: int) -> dict[bytes, FileOutcome]:
         with contextlib.suppress(BrokerUnavailable):

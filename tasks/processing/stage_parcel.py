@@ -2,10 +2,7 @@
 
 import contextlib
 import dataclasses
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from celery import Celery, Task
@@ -26,15 +23,13 @@ from inboxd.messaging.worker_registry import WorkerRegistry
 from inboxd.spool.layout import CLAIMED, split_path
 from inboxd.stage.records import StageRecords, Version
 from inboxd.stage.staged_copy import StagedCopy
-from inboxd.stage.store import Store
+from inboxd.stage.store import STALL_SECONDS, Store
 from inboxd.tasks.hardening.redacted_request import RedactedRequest
 from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.process_state.shared_settings import CurrentContext
 
-STALL_SECONDS = 30.0
-"""Maximum time to upload one block; a store that takes longer counts as unavailable."""
-RETRY_SECONDS = 10.0
-"""How long a file waits for the store, if no worker that sees the folders may take it."""
+WAIT_SECONDS = 20.0
+"""How long a file waits if no worker may take it: none sees the folders, and none runs elsewhere, or the store has a fault."""
 
 _log = get_logger(__name__)
 
@@ -48,25 +43,46 @@ class ParcelStager:
         self._registry = WorkerRegistry(context.client, context.host)
         self._publisher = Publisher(context.app, context.leases)
 
-    def run(self, task: Task[..., Any], wire: object, retries: object) -> None:
+    def run(self, task: Task[..., Any], wire: object, retries: object, avoids_store: object) -> None:
         """Upload a parcel's large files if a worker on another host may take them, and publish the parcel.
 
-        Raises Retry if nobody can work on it now: nobody else runs or the store has a fault, and no worker sees the folders.
+        If nobody can work on it now, its lease lapses after a time, and the sweep publishes it again.
         """
         parcel, inbox = self._read(task, wire)
         lease = self._context.leases.read([parcel.id])[parcel.id]
         if lease and lease.state is not LeaseState.QUEUED:
             _log.info(events.DUPLICATE_IGNORED, parcel=parcel.id, inbox=inbox.name, why="the parcel was published before")
             return
+        if not self._records.hold_upload(parcel.id, self._hold_seconds, begin=True):
+            _log.info(events.DUPLICATE_IGNORED, parcel=parcel.id, inbox=inbox.name, why="the parcel is being uploaded")
+            return
+        try:
+            parcel = self._stage_if_needed(parcel, inbox, avoids_store=bool(avoids_store))
+            if parcel.by_reference and not self._has_local:
+                self._context.leases.await_answer(parcel.id, WAIT_SECONDS)
+                return
+            # If we die here: the lease lapses, and the sweep publishes the parcel again; the copies are found by their record.
+            self._context.leases.await_answer(parcel.id, self._context.settings.sweep.grace_seconds)
+            self._publisher.publish(parcel, inbox, retries=retries if isinstance(retries, int) else 0)
+        finally:
+            self._records.end_upload(parcel.id)
+
+    @property
+    def _hold_seconds(self) -> float:
+        return STALL_SECONDS + self._context.settings.sweep.grace_seconds
+
+    @property
+    def _has_local(self) -> bool:
+        """Whether a worker takes files that it reads in claimed/: this one, or another."""
+        return self._registry.has_local or files_queue(self._context.host) in self._context.app.amqp.queues.consume_from
+
+    def _stage_if_needed(self, parcel: Parcel, inbox: Inbox, *, avoids_store: bool) -> Parcel:
+        """Return the parcel with copies in the store, if a worker elsewhere may take it, and the store has no fault."""
         self._registry.refresh()
-        if self._context.store and self._registry.has_remote:
+        if self._context.store and self._registry.has_remote and not (avoids_store and self._has_local):
             with contextlib.suppress(StageUnavailable):  # which is logged
-                parcel = self._stage(self._context.store, parcel, inbox)
-        if parcel.by_reference:
-            self._wait_for_workers(task, parcel)
-        # If we die here: the lease lapses, and the sweep publishes the parcel again; the copies are found by their record.
-        self._context.leases.await_answer(parcel.id, self._context.settings.sweep.grace_seconds)
-        self._publisher.publish(parcel, inbox, retries=retries if isinstance(retries, int) else 0)
+                return self._stage(self._context.store, parcel, inbox)
+        return parcel
 
     def _read(self, task: Task[..., Any], wire: object) -> tuple[Parcel, Inbox]:
         parcel = parcel_from_wire(wire)
@@ -120,13 +136,13 @@ class ParcelStager:
             opened_path(disk, home, parts) as at,
         ):
             stat, stream = open_stream(disk, disk.open_file(at, name))
-        with stream, _stall_alarm() as rearm:
+        with stream:
             if stat.size != part.content_length or (part.version and stat.mtime_ns != part.version.mtime_ns):
                 raise ValueError("the file was changed after it was packed")
 
             def progress() -> None:
-                rearm()
-                self._context.leases.await_answer(parcel.id, STALL_SECONDS + self._context.settings.sweep.grace_seconds)
+                self._records.hold_upload(parcel.id, self._hold_seconds, begin=False)
+                self._context.leases.await_answer(parcel.id, self._hold_seconds)
 
             copy = store.upload(self._context.host, parcel.id, stream, stat.size, progress)
         _log.info(
@@ -135,39 +151,13 @@ class ParcelStager:
         )  # fmt: skip
         return copy
 
-    def _wait_for_workers(self, task: Task[..., Any], parcel: Parcel) -> None:
-        """Raise Retry if no worker takes files that it reads in claimed/: one on another host may come."""
-        if self._registry.has_local or files_queue(self._context.host) in self._context.app.amqp.queues.consume_from:
-            return
-        self._context.leases.await_answer(parcel.id, RETRY_SECONDS + self._context.settings.sweep.grace_seconds)
-        labels: dict[str, Any] = {"argsrepr": parcel.id, "kwargsrepr": ""}
-        raise task.retry(countdown=RETRY_SECONDS, max_retries=None, **labels)
-
-
-@contextlib.contextmanager
-def _stall_alarm() -> Iterator[Any]:
-    """Yield a function that starts the time anew after which the block raises StageUnavailable, if it can be interrupted."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: None
-        return
-
-    def expire(*_signal: object) -> None:
-        raise StageUnavailable(f"the store has not taken a block within {STALL_SECONDS:g} s")
-
-    before = signal.signal(signal.SIGALRM, expire)
-    try:
-        yield lambda: signal.setitimer(signal.ITIMER_REAL, STALL_SECONDS, STALL_SECONDS)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
 
 def register(app: Celery, current: CurrentContext) -> None:
     """Register the task with the app."""
 
-    def run(self: Task[..., Any], wire: object, retries: object) -> None:
+    def run(self: Task[..., Any], wire: object, retries: object, avoids_store: object = False) -> None:
         try:
-            ParcelStager(current.get()).run(self, wire, retries)
+            ParcelStager(current.get()).run(self, wire, retries, avoids_store)
         except (BrokerUnavailable, InvalidMessage) as error:  # the lease lapses, and the sweep publishes the parcel again
             _log.warning(events.MESSAGE_INVALID, task=STAGE, error=str(error))
 

@@ -24,7 +24,7 @@ from inboxd.errors import SettingsError
 from inboxd.fs.syscalls import become_subreaper, ignore_lease_breaks
 from inboxd.logs.setup import configure_logging
 from inboxd.messaging.celery_app import SWEEP_EXPIRED, SWEEP_STALE
-from inboxd.messaging.queues import host_queue
+from inboxd.messaging.queues import host_queue, stage_queue
 from inboxd.messaging.worker_registry import WorkerRegistry
 from inboxd.service import sd_notify
 from inboxd.service.preflight import require_no_problems
@@ -112,8 +112,14 @@ class Worker(CelerysWorker):
         signals.worker_shutdown.connect(self._on_shutdown, weak=False)
 
     def on_init_blueprint(self) -> None:
-        """Replace Celery's own pool of processes by the guarded one, before Celery makes it."""
+        """Replace Celery's own pool of processes by the guarded one, before Celery makes it.
+
+        A worker of the host's own queue copies files into the store, too, whichever queues it was told to consume.
+        """
         super().on_init_blueprint()
+        settings, queues = self._context.settings, self.app.amqp.queues
+        if settings.stage.url and host_queue(settings.host) in queues.consume_from:
+            queues.select_add(stage_queue(settings.host))
         worker: Any = self
         if worker.pool_cls is TaskPool:
             become_subreaper()  # the orphans of a child that was killed are ended by this process

@@ -11,7 +11,7 @@ from inboxd.config.rules import Inbox
 from inboxd.errors import InvalidMessage
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
-from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue, queued_task_ids
+from inboxd.messaging.queues import WORK_QUEUE, files_queue, queued_task_ids, stage_queue
 from inboxd.messaging.results import ResultRecord, read_results
 from inboxd.spool.claims import complete_copies, list_files, list_parcels, remove_if_empty
 from inboxd.spool.layout import Folders, created_at
@@ -84,8 +84,7 @@ class Repair:
 
     def _queues(self) -> tuple[str, ...]:
         host = self._context.host
-        # what is to be uploaded to the store waits in the host's own queue
-        return (WORK_QUEUE, files_queue(host), *((host_queue(host),) if self._context.settings.stage.url else ()))
+        return (WORK_QUEUE, files_queue(host), stage_queue(host))
 
     def _read_results(self, parcels: list[str]) -> dict[str, ResultRecord]:
         return read_results(self._context.app, parcels)

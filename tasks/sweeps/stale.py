@@ -11,8 +11,7 @@ from inboxd.errors import BrokerUnavailable
 from inboxd.logs import events
 from inboxd.logs.logger import get_logger
 from inboxd.messaging.broker_keys import check_broker_keys
-from inboxd.messaging.celery_app import SWEEP_STALE
-from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue
+from inboxd.messaging.celery_app import SWEEP_STALE, own_queues
 from inboxd.spool.layout import open_folders
 from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.sweeps.each_inbox import end_outage, sweep_each
@@ -50,8 +49,7 @@ def sweep_stale(context: WorkerContext) -> None:
 
 def check_keys(context: WorkerContext) -> None:
     """Check the keys that Kombu keeps for this host's queues. Raises BrokerUnavailable."""
-    queues = (host_queue(context.host), files_queue(context.host), WORK_QUEUE)
-    check_broker_keys(context.client, queues, context.settings.redis.visibility_timeout_seconds)
+    check_broker_keys(context.client, own_queues(context.settings), context.settings.redis.visibility_timeout_seconds)
 
 
 def file_finished_parcels(context: WorkerContext) -> None:

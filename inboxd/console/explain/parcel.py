@@ -11,7 +11,7 @@ from inboxd.errors import BrokerUnavailable
 from inboxd.logs.text import escape
 from inboxd.messaging.other_app.answers import Answer, read_answers
 from inboxd.messaging.other_app.waiting import read_unknown_task, waiting_tasks
-from inboxd.messaging.queues import WORK_QUEUE, MessageLocation, files_queue, host_queue, locate_message
+from inboxd.messaging.queues import WORK_QUEUE, MessageLocation, files_queue, locate_message, stage_queue
 from inboxd.messaging.stored_result import FAILURE, RETRY, SUCCESS, StoredResult, read_stored_result
 from inboxd.spool.claims import list_files
 from inboxd.spool.layout import Folders, created_at
@@ -59,7 +59,7 @@ def _explain_by_redis(
     message = MessageLocation()
     if lease is None or lease.state is LeaseState.QUEUED:
         host = context.settings.host
-        queues = (WORK_QUEUE, files_queue(host), *((host_queue(host),) if context.settings.stage.url else ()))
+        queues = (WORK_QUEUE, files_queue(host), stage_queue(host))
         message = locate_message(context.client, queues, parcel)
     facts |= {"outcome": result.status.lower(), "queue": message.queue or None, "retry_at": message.retry_at}
     if lease:

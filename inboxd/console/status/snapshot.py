@@ -227,8 +227,13 @@ def _find_unknown_tasks(client: redis.Redis, settings: Settings) -> Iterator[str
 
 def _find_stage_fault(client: redis.Redis, settings: Settings) -> Iterator[str]:
     """Yield a sentence if the store of [stage] had a fault within the last minute. Raises BrokerUnavailable."""
-    if settings.stage.url and (fault := StageRecords(client, settings.host).read_fault()):
+    if not settings.stage.url:
+        return
+    records = StageRecords(client, settings.host)
+    if fault := records.read_fault():
         yield f"stage: {fault}; workers that see the folders take large files, or these wait"
+    if fault := records.read_fault(of_readers=True):
+        yield f"stage: the worker on {fault}; others take large files, or these wait"
 
 
 def _inspect_inbox(

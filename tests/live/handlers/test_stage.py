@@ -167,7 +167,6 @@ def test_while_the_store_is_away_files_wait_if_nobody_else_may_take_them(make_st
     stand.drop(b"a.bin", dropped)
 
     stand.wait_until(lambda: stand.log_events("stage_unavailable") and set(stand.names("claimed")))
-    stand.wait_until(lambda: stand.client.hlen("inboxd.unacked") == 1, awaited="the message that waits for the store")
     s3.start()
     stand.client.delete("inboxd:stage_fault:stand")  # instead of a minute's wait
     stand.wait_until(lambda: set(stand.names("done")) == {b"a.bin"}, seconds=60)
@@ -204,6 +203,48 @@ def test_a_copy_that_is_not_what_was_uploaded_is_never_read(make_stand: MakeStan
     stand.wait_until(lambda: not s3.names(), awaited="the copies' removal")
 
 
+@pytest.mark.parametrize("command", ["read", "ignore"])
+def test_a_store_that_hangs_while_a_helper_reads_is_no_fault_of_the_file(
+    make_stand: MakeStand, s3: S3Server, command: str
+) -> None:
+    """The handler exceeds its time limit, or takes the error for a bad file and says that it is done."""
+    s3.options["config_kwargs"] |= {"read_timeout": 60 if command == "read" else 3}
+    stand = make_with_s3(make_stand, s3, time_limit_seconds=8, retries=0).start()
+    helper = stand.programs["helper"]
+    helper.start()
+    pause(stand, helper)
+    dropped = content(LARGE, command)
+    stand.drop(b"a.bin", dropped)
+    stand.wait_until(lambda: stand.log_events("file_staged"))
+    s3.pause()
+    helper.send(signal.SIGCONT)
+
+    stand.wait_until(lambda: stand.log_events("parcel_split"))
+    assert set(stand.names("claimed"))
+    s3.resume()
+
+    stand.wait_until(lambda: set(stand.names("done")) == {b"a.bin"})
+    assert is_read_elsewhere(whole_reads(stand)[-1], dropped)
+    assert whole_reads(stand)[-1]["attempt"] == 1
+
+
+def test_while_a_file_is_uploaded_others_are_handled_and_filed(make_stand: MakeStand, s3: S3Server) -> None:
+    stand = start(make_with_s3(make_stand, s3, only_helper=False))
+    stand.wait_until(lambda: len(stand.client.zrange("inboxd:workers", 0, -1)) == 2)
+    s3.pause()
+    for number in range(5):
+        stand.drop(b"%d.bin" % number, content(LARGE))
+    stand.wait_until(lambda: stand.client.llen("inboxd.stage.stand") == 4)
+    small = [b"%d.txt" % number for number in range(20)]
+
+    for name in small:
+        stand.drop(name, b"small")
+
+    stand.wait_until(lambda: set(stand.names("done")) >= set(small), seconds=20)
+    s3.resume()
+    stand.wait_until(lambda: len(stand.names("done")) == 25)
+
+
 def test_a_helper_that_is_killed_twice_costs_no_second_upload(make_stand: MakeStand, s3: S3Server) -> None:
     stand = start(make_with_s3(make_stand, s3))
     dropped = content(LARGE, "slow")
@@ -224,13 +265,13 @@ def test_a_helper_that_is_killed_twice_costs_no_second_upload(make_stand: MakeSt
 
 def test_an_uploader_that_is_killed_leaves_nothing_behind(make_stand: MakeStand, s3: S3Server) -> None:
     stand = start(make_with_s3(make_stand, s3))
-    s3.process.send_signal(signal.SIGSTOP)
+    s3.pause()
     dropped = content(LARGE)
     stand.drop(b"a.bin", dropped)
-    stand.wait_until(lambda: stand.client.llen(host_queue("stand")) == 0 and stand.names("claimed"))
+    stand.wait_until(lambda: list(stand.client.scan_iter("inboxd:upload:*")), awaited="the upload")
     os.killpg(stand.worker.pid, signal.SIGKILL)
     stand.worker.wait(45)
-    s3.process.send_signal(signal.SIGCONT)
+    s3.resume()
 
     stand.worker.start()
 
@@ -274,7 +315,7 @@ def test_without_any_worker_for_it_a_large_file_waits_for_one_on_another_host(ma
     stand = make_with_s3(make_stand, s3).start()
     dropped = content(LARGE)
     stand.drop(b"a.bin", dropped)
-    stand.wait_until(lambda: stand.client.hlen("inboxd.unacked") == 1)
+    stand.wait_until(lambda: set(stand.names("claimed")) and stand.client.llen("inboxd.stage.stand") == 0)
 
     stand.programs["helper"].start()
 

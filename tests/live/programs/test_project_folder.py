@@ -90,6 +90,7 @@ def test_celerys_command_runs_the_worker_and_inspects_it(stand: Stand) -> None:
     assert (stand.folder / "booked").read_bytes() == b"content"
     assert {line.strip(" *") for line in inspected.stdout.splitlines() if line.startswith("    *")} == {
         "inboxd.process",
+        "inboxd.stage",
         "inboxd.succeeded",
         "inboxd.failed",
         "inboxd.task_succeeded",

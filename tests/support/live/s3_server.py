@@ -1,6 +1,7 @@
 """A server with S3's protocol (moto), as a process of its own, which a test can stop, kill and start again."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -59,6 +60,16 @@ class S3Server:
             self.process.kill()
             self.process.wait()
             self.process = None
+
+    def pause(self) -> None:
+        """Let the server answer no more."""
+        assert self.process
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it answer again."""
+        assert self.process
+        self.process.send_signal(signal.SIGCONT)
 
     def names(self) -> list[str]:
         """Return the paths of all objects, below the bucket."""

@@ -13,11 +13,11 @@ FOLDER = Path(os.environ["STAND_FOLDER"])
 
 
 def read_file(file: InboxFile) -> object:
-    """Record where the file was read, and what was read; the first word may be "slow", "raise", "reject" or "make"."""
+    """Record where the file was read, and what was read; by the command that is its first word."""
     file.seek(-10, os.SEEK_END)
     tail = file.read()
     file.seek(0)
-    command = file.read(6).split(b" ")[0]
+    command = file.read(7).split(b" ")[0]
     digest, size = hashlib.sha256(), 0
     try:
         for chunk in file.chunks(1 << 20):
@@ -27,6 +27,8 @@ def read_file(file: InboxFile) -> object:
                 _record({"path": file.relative_path, "at": size, "pid": os.getpid(), "host": os.environ.get("INBOXD_HOST", "")})
                 time.sleep(0.2)
     except OSError as error:
+        if command == b"ignore":
+            return "it is no document"
         raise RejectFile(f"no document: {error}") from None  # as a library does that takes any error for a bad file
     _record({
         "path": file.relative_path, "sha256": digest.hexdigest(), "announced": file.sha256, "size": size, "tail": tail.hex(),

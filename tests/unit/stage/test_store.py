@@ -4,12 +4,15 @@ import errno
 import hashlib
 import io
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
+from fsspec.implementations.local import LocalFileOpener, LocalFileSystem
 
 from inboxd.config.tables import Stage
 from inboxd.errors import BrokerUnavailable, SettingsError, StageUnavailable
@@ -203,3 +206,66 @@ def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch
         assert f"the package {package}" in str(finding)
         assert "install.sh --stage" in str(finding)
     assert not [*find_stage_problems(Stage())]
+
+
+def test_a_store_that_hangs_is_waited_for_no_longer_than_a_step(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr("inboxd.stage.store.STALL_SECONDS", 0.2)
+    monkeypatch.setattr("inboxd.stage.store.GIVE_UP_SECONDS", 0.1)
+    store = Store(stage, "")
+    copy = upload(store)
+    for method, call in (
+        ("open", lambda: upload(store)), ("open", lambda: store.open(HOST, PARCEL, copy, len(CONTENT))[1].read(1)),
+        ("ls", lambda: store.list_parcels(HOST)), ("rm", lambda: store.remove(HOST, PARCEL)),
+    ):  # fmt: skip
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalFileSystem, method, lambda *_args, **_options: ended.wait(20))
+            began = time.monotonic()
+            with pytest.raises((OSError, StageUnavailable), match="no answer"):
+                call()
+            assert time.monotonic() - began < 10
+    ended.set()
+
+
+def test_what_a_failed_upload_has_written_is_removed(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, written = LocalFileOpener.write, []
+
+    def fill(self: LocalFileOpener, data: bytes) -> int:
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(len(data))
+        return int(write(self, data))
+
+    monkeypatch.setattr(LocalFileOpener, "write", fill, raising=False)
+
+    with pytest.raises(StageUnavailable, match="No space left on device"):
+        upload(Store(stage, ""))
+    assert written
+    assert files(tmp_path) == []
+
+
+def test_a_value_of_the_secret_file_is_in_no_error(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_text('client_kwargs = { endpoint_url = "host?TOPSECRET" }\n')
+
+    def fail(*_args: object, **options: object) -> NoReturn:
+        raise ValueError(f"bad options: {options}")
+
+    monkeypatch.setattr("fsspec.core.url_to_fs", fail)
+
+    with pytest.raises(StageUnavailable) as raised:
+        upload(Store(stage.model_copy(update={"secret_file": str(tmp_path / "secret")}), ""))
+    assert "TOPSECRET" not in str(raised.value)
+
+
+def test_a_time_limit_that_strikes_while_a_block_is_awaited_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = StagedCopy("0" * 16, BLOCK_BYTES, b"x" * 32, "")
+
+    def hang(_start: int, _size: int) -> NoReturn:
+        raise SoftTimeLimitExceeded
+
+    for slow_seconds, is_fault in ((-1.0, True), (60.0, False)):
+        monkeypatch.setattr("inboxd.stage.staged_stream.SLOW_SECONDS", slow_seconds)
+        stream = StagedStream(copy, 10, hang)
+        with pytest.raises(SoftTimeLimitExceeded):
+            stream.read(1)
+        assert (stream.fault is not None) is is_fault
