@@ -172,7 +172,8 @@ class KindsDrill:
             faults[kind]()
 
     def _restart(self, program: Program) -> None:
-        program.kill9()
+        if program.running:
+            program.kill9()
         program.start()
 
     def _stop_worker(self) -> None:
