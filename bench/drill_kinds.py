@@ -28,6 +28,7 @@ ORDERS = {"done": 78, "again": 8, "reject": 6, "fail": 3, "slow": 3, "hang": 2}
 TIME_LIMIT_SECONDS, HANG_SECONDS = 4, 12.0
 FAILED = ("reject", "fail")
 SETTLED_SECONDS = 180.0
+"""How long a drill waits for the next file to be filed."""
 AWAY_SECONDS = (0.5, 3.0)
 SIZES = (10, 2000, 60_000)
 SCRIPT = """
@@ -131,9 +132,12 @@ class KindsDrill:
             self._inject(number)
         self._receiver.is_away = False
         self._restart(self._worker)  # a plain Celery worker whose server was killed may exit, or hang for ever
-        began = time.monotonic()
-        while time.monotonic() < began + SETTLED_SECONDS and not self._is_settled():
-            time.sleep(0.2)
+        began = changed_at = time.monotonic()
+        left = self._count_left()
+        while left and time.monotonic() < changed_at + SETTLED_SECONDS:
+            time.sleep(0.5)
+            before, left = left, self._count_left()
+            changed_at = time.monotonic() if left != before else changed_at
         return time.monotonic() - began
 
     @property
@@ -150,8 +154,8 @@ class KindsDrill:
         self.stand.drop(name, content, kind)
         self.dropped[kind][name] = order, content
 
-    def _is_settled(self) -> bool:
-        return all(self.stand.has_no_pending_files(kind) and not self.stand.names("claimed", kind) for kind in KINDS)
+    def _count_left(self) -> int:
+        return sum(len({*self.stand.names(folder, kind)}) for kind in KINDS for folder in ("inbox", "claimed"))
 
     def _inject(self, number: int) -> None:
         faults: dict[str, Callable[[], object]] = {
