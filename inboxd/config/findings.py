@@ -7,6 +7,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from inboxd.config.handler_kinds import ProgramKeys
 from inboxd.config.rules import Inbox, Rules
 from inboxd.config.settings import Settings
 from inboxd.errors import Finding
@@ -35,6 +36,7 @@ _WHOLE = _Words("is not a whole number", "write a whole number{of_unit}")
 _NUMBER = _Words("is not a number", "write a number{of_unit}")
 _SMALL, _LARGE = "is too small", "is too large"
 _LIST = _Words("is not a list", 'write a list: ["first", "second"]')
+_CODES = _Words("is not a list", "write a list of numbers: [0, 3]")
 _TABLE = _Words("is not a table", "write a table: [{key}], and its keys below it")
 
 _WORDS = {
@@ -93,6 +95,8 @@ def _describe_dependent_limit(details: ErrorDetails, source: Source) -> Finding:
 def _to_finding(loc: tuple[str, ...], errors: list[ErrorDetails], source: str) -> Finding:
     """Return the finding of one key. A value for which there are several types has an error for each."""
     key, first = ".".join(loc), errors[0]
+    if loc[-1] == "steps" and len(first["loc"]) > len(loc):
+        return _describe_step(loc, first, source)
     if first["type"] == "extra_forbidden" or loc[2:] == ("name",):
         where = _find_table(loc)
         remedy = f"move it to {where}" if where else suggest(loc[-1], _known_keys(loc), "remove it")
@@ -104,6 +108,26 @@ def _to_finding(loc: tuple[str, ...], errors: list[ErrorDetails], source: str) -
     other_words = [_describe(other, key)[1] for other in errors[1:] if other["type"] == "literal_error"]
     shown = "" if loc[-1] in _SECRET_KEYS else _show(first["input"])
     return Finding(f"{key}{shown} ({source})", problem, ", or ".join([remedy, *other_words]))
+
+
+def _describe_step(loc: tuple[str, ...], error: ErrorDetails, source: str) -> Finding:
+    """Return the finding of one step of a chain, whose list may have been written as ``handler`` or as ``steps``."""
+    number, *inner = error["loc"][len(loc) :]
+    where = f"{'.'.join(loc[:-1])}, step {int(number) + 1} of the chain"
+    if not inner:
+        remedy = 'write "module:function", or a table with the key command or url'
+        return Finding(f"{where}{_show(error['input'])} ({source})", "is neither a text nor a table", remedy)
+    key = str(inner[0])
+    if error["type"] != "extra_forbidden":
+        problem, remedy = _describe(error, key)
+        return Finding(f"{where}, {key}{_show(error['input'])} ({source})", problem, remedy)
+    if key == "task":
+        problem, remedy = "can't be a step", "make it the handler of an inbox of its own: docs/chains.md"
+    elif key in Inbox.model_fields and key not in ProgramKeys.model_fields:
+        problem, remedy = "is no setting of a step", "move it beside handler: it is the inbox's, for the whole chain"
+    else:
+        problem, remedy = "is not a known setting", suggest(key, list(ProgramKeys.model_fields), "remove it")
+    return Finding(f"{where}, {key} ({source})", problem, remedy)
 
 
 def _show(value: object) -> str:
@@ -120,6 +144,7 @@ def _describe(details: ErrorDetails, key: str) -> tuple[str, str]:
     if details["type"] == "value_error":  # raised by a check of ours, in its own words
         return details["msg"].removeprefix("Value error, "), f"correct {key}"
     words, context = _WORDS.get(details["type"], _OTHER), details.get("ctx", {})
+    words = _CODES if words is _LIST and key.endswith("_codes") else words
     limit = next((f"{context[name]:,.10g}".replace(",", "_") for name in ("gt", "ge", "lt", "le") if name in context), "")
     unit = next((f" {unit}" for unit in _UNITS if unit in key.rpartition(".")[2].split("_")), "")
     known = str(context.get("expected", "")).replace("'", '"')

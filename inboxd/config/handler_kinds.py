@@ -102,6 +102,8 @@ class HandlerKeys(ProgramKeys):
     def _take_list_as_steps(cls, data: object) -> object:
         if isinstance(data, dict) and isinstance(data.get("handler"), list | tuple):
             steps = data["handler"]
+            if not steps:
+                raise ValueError("handler is an empty list: a chain has at least one step")
             if data.get("steps"):
                 raise ValueError("has both handler and steps: one of them handles the files; remove the other")
             return {key: value for key, value in data.items() if key != "handler"} | {"steps": steps}

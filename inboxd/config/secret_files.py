@@ -40,6 +40,8 @@ def read_secret(path: str, credential: str, environment: Mapping[str, str] = os.
         # root's own file is no problem of a service, to which systemd passes it; a reload checks the settings without it
         problem, is_private = f"can't be read: {error.strerror}", isinstance(error, PermissionError)
         remedy = "make the file readable for the user of inboxd; as a service, root alone needs to read it"
+        if isinstance(error, FileNotFoundError):
+            remedy = "make the file, with mode 600: docs/webhooks.md says with what"
         raise SettingsError([Finding(path, problem, remedy, blocks=not is_private)]) from None
     except UnicodeDecodeError:
         text = ""

@@ -18,6 +18,7 @@ from inboxd.console.trial.render import render_trial, would_be_done
 from inboxd.console.trial.trial import try_file
 from inboxd.errors import Finding, SettingsError
 from inboxd.fs.syscalls import ignore_lease_breaks
+from inboxd.logs.text import escape
 
 
 @click.command("try")
@@ -38,6 +39,8 @@ def try_(settings_file: Path | None, inbox: str | None, time_limit: int | None, 
     paths = [_require_file(name) for name in names]
     if not paths:
         raise click.UsageError("name at least one FILE")
+    if file:  # the wrong one is easily taken: of another folder, or of the environment
+        echo(escape(f"{f'{inbox}: ' if inbox else ''}{rules.handled_by}, with the settings of {_shorten(file)}"))
     folders = [*([str(file.parent)] if file else []), *([] if inbox else [os.getcwd()])]  # noqa: PTH109 - as text
     ignore_lease_breaks()
     are_done = [_try(rules, path, folders, time_limit, settings) for path in paths]
@@ -56,6 +59,12 @@ def _try(rules: Inbox, path: Path, folders: list[str], time_limit: int | None, s
     return would_be_done(trial, rules)
 
 
+def _shorten(file: Path) -> Path:
+    """Return a path below the current folder without it."""
+    here = Path.cwd()
+    return file.absolute().relative_to(here) if here in file.absolute().parents else file
+
+
 def _read_settings(settings_file: Path | None, *, is_needed: bool) -> tuple[Path | None, Settings | None]:
     """Return the settings file and the settings; None if there is none, and none is needed."""
     if not is_needed and settings_file is None:
@@ -70,7 +79,13 @@ def _find_inbox(settings: Settings, name: str) -> Inbox:
     if name not in settings.inbox:
         known = ", ".join(settings.inbox) or "none"
         raise click.BadParameter(f"there is no inbox {name!r}; the settings have: {known}", param_hint="--inbox")
-    return settings.inbox[name]
+    found = settings.inbox[name]
+    if found.task:
+        problem = f"the files of this inbox go to {found.handled_by} of another Celery app, which only its worker can run"
+        raise SettingsError(
+            [Finding(f"inbox.{name}.task", problem, "ask its worker for the task: inboxd check; then drop a file")]
+        )
+    return found
 
 
 def _make_inbox(settings: Settings | None, handler: str) -> Inbox:

@@ -25,10 +25,10 @@ from inboxd.messaging.payload import Parcel, parcel_from_wire
 def main() -> None:
     """Read a parcel of one file from standard input, run the handler on it, and write the report.
 
-    The only argument is JSON: the handler's keys, the folders to import it from, the time limit in seconds, the
-    report's descriptor. The report has two lines: STARTED, and a JSON object with the handler call.
+    The only argument is JSON: the handler's keys, the template of its outputs, the folders to import it from, the time limit in
+    seconds, the report's descriptor. The report has two lines: STARTED, and a JSON object with the handler call.
     """
-    handler, folders, limit_seconds, report_fd = json.loads(sys.argv[1])
+    handler, outputs, folders, limit_seconds, report_fd = json.loads(sys.argv[1])
     os.set_inheritable(report_fd, False)  # noqa: FBT003 - positional only
     parcel = parcel_from_wire(msgpack.unpackb(sys.stdin.buffer.read()))
     os.dup2(os.open(os.devnull, os.O_RDONLY), sys.stdin.fileno())
@@ -38,7 +38,7 @@ def main() -> None:
     signal.signal(signal.SIGUSR1, _exceed_time_limit)  # the signal by which Celery's pool interrupts a task
     with os.fdopen(report_fd, "w", encoding="ascii") as report:
         _write_line(report, STARTED)
-        call = _run(HandlerKeys(**handler), parcel, limit_seconds)
+        call = _run(HandlerKeys(**handler), outputs, parcel, limit_seconds)
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         if call.error is not None:
             _print_traceback(call.error)
@@ -50,9 +50,9 @@ def _exceed_time_limit(_number: int, _frame: object) -> NoReturn:
     raise SoftTimeLimitExceeded
 
 
-def _run(keys: HandlerKeys, parcel: Parcel, limit_seconds: int) -> HandlerCall:
+def _run(keys: HandlerKeys, outputs: str, parcel: Parcel, limit_seconds: int) -> HandlerCall:
     start_time = time.monotonic()
-    with ParcelReader(Disk(), parcel, on_this_host=True, attempt=1) as reader:
+    with ParcelReader(Disk(), parcel, on_this_host=True, attempt=1, output_template=outputs) as reader:
         try:
             file = reader.open(parcel.files[0])
             function = run_handler.load_handler(keys)  # an import counts as processing, too

@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 import msgpack
 
 from inboxd.config.handler_kinds import HandlerKeys
+from inboxd.config.rules import Inbox
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS
 from inboxd.messaging.payload import Parcel, parcel_to_wire
 
@@ -66,11 +67,11 @@ class Output:
                 self.bytes_left_out += len(chunk[room:])
 
 
-def run_child(keys: HandlerKeys, folders: Sequence[str], parcel: Parcel, limit_seconds: int) -> Ended:
+def run_child(inbox: Inbox, folders: Sequence[str], parcel: Parcel, limit_seconds: int) -> Ended:
     """Run an inbox's handler on a parcel of one file in a child process; at the end, kill what the handler has started."""
     read_fd, write_fd = os.pipe()
-    handler = keys.model_dump(mode="json", include=set(HandlerKeys.model_fields), exclude_unset=True)
-    arguments = json.dumps([handler, list(folders), limit_seconds, write_fd])
+    handler = inbox.model_dump(mode="json", include=set(HandlerKeys.model_fields), exclude_unset=True)
+    arguments = json.dumps([handler, inbox.outputs, list(folders), limit_seconds, write_fd])
     process = subprocess.Popen(  # noqa: S603 - this Python, with a module of ours
         [sys.executable, "-P", "-m", "inboxd.console.trial.child", arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=(write_fd,), start_new_session=True,

@@ -15,7 +15,7 @@ from inboxd.intake.packing import Packed, build_parcel, pack
 from inboxd.logs.text import describe_exit
 from inboxd.messaging.outcome import Verdict
 from inboxd.spool.layout import CLAIMED, FOLDER_NAMES, new_parcel_id, open_folders
-from inboxd.spool.outputs import FILES, OUTPUTS
+from inboxd.spool.outputs import FILES, KEY_PATTERN, NAMED, OUTPUTS
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,15 @@ def try_file(inbox: Inbox, path: Path, folders: Sequence[str], limit_seconds: in
 
 
 def _list_outputs(made: Path) -> Iterator[tuple[str, int]]:
-    """Yield the name and size of each output of the only file."""
-    for files in made.glob(f"*/{os.fsdecode(FILES)}"):
-        for output in sorted(files.rglob("*")):
-            if output.is_file() and not output.is_symlink():
-                yield str(output.relative_to(files)), output.stat().st_size
+    """Yield the name and size of each output that would be delivered: not of what a step has kept for the next one."""
+    for run in made.glob("*"):
+        if KEY_PATTERN.fullmatch(os.fsencode(run.name)):
+            for files in (run / os.fsdecode(NAMED), run / os.fsdecode(FILES)):
+                yield from (
+                    (str(output.relative_to(files)), output.stat().st_size)
+                    for output in sorted(files.rglob("*"))
+                    if output.is_file() and not output.is_symlink()
+                )
 
 
 def _pack(inbox: Inbox, root: Path, parcel: str, path: Path) -> Packed:

@@ -265,3 +265,33 @@ def test_of_an_endless_output_the_beginning_is_kept() -> None:
     output.wait()
 
     assert (len(output.text), output.bytes_left_out) == (OUTPUT_BYTES_MAX, 5)
+
+
+def test_the_files_of_another_apps_task_are_not_tried(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text(f'[inbox.books]\nroot = "{tmp_path}"\ntask = "invoices.book"\n')
+    (tmp_path / "a.txt").write_text("a")
+
+    arguments = ["try", "--settings", str(tmp_path / "settings.toml"), "--inbox", "books", str(tmp_path / "a.txt")]
+    result = CliRunner().invoke(cli, arguments)
+
+    assert result.exit_code == 2
+    assert "task invoices.book of another Celery app" in result.output
+
+
+def test_the_outputs_of_a_chain_are_those_that_would_be_delivered(tmp_path: Path) -> None:
+    copies = ", ".join(f'{{ command = ["cp", "{{path}}", "{{outputs}}/{name}"] }}' for name in ("one", "two"))
+    (tmp_path / "settings.toml").write_text(
+        f'[inbox.a]\nroot = "{tmp_path}"\nhandler = [{copies}]\noutputs = "{{stem}}-{{output}}"\n'
+        f'[inbox.b]\nroot = "{tmp_path}/b"\nhandler = [{copies}, {{ command = ["false"] }}]\n'
+    )
+    (tmp_path / "x.txt").write_text("a")
+    outputs = {}
+
+    for inbox in "ab":
+        arguments = ["try", "--settings", str(tmp_path / "settings.toml"), "--inbox", inbox, str(tmp_path / "x.txt")]
+        result = CliRunner().invoke(cli, arguments)
+        outputs[inbox] = [line.strip() for line in result.output.splitlines() if "output:" in line]
+        assert result.output.startswith(f"{inbox}: command cp > command cp")
+        assert "settings.toml" in result.output.splitlines()[0]
+
+    assert outputs == {"a": ["output: x-one, 1 byte", "output: x-two, 1 byte"], "b": []}
