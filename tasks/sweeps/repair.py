@@ -24,13 +24,37 @@ from inboxd.tasks.processing.lease_renewer import RENEWALS_PER_LEASE
 _log = get_logger(__name__)
 
 
+class QueuedIds:
+    """The ids of the messages in the queues, for all inboxes of a sweep: reading them takes as long as all else in it.
+
+    They are read again once they are older than the shortest lease of a queued parcel, since one that was published meanwhile
+    would seem to be lost.
+    """
+
+    def __init__(self, context: WorkerContext) -> None:
+        host = context.host
+        self._client = context.client
+        self._queues = (WORK_QUEUE, files_queue(host), stage_queue(host))
+        self._seconds = context.settings.sweep.grace_seconds / 2
+        self._ids: frozenset[str] = frozenset()
+        self._read_at = float("-inf")
+
+    def read(self) -> frozenset[str]:
+        """Return the ids. Raises BrokerUnavailable."""
+        now = time.monotonic()
+        if now > self._read_at + self._seconds:
+            self._ids, self._read_at = frozenset(queued_task_ids(self._client, self._queues)), now
+        return self._ids
+
+
 class Repair:
     """One recovery pass over the parcels in an inbox's claimed/."""
 
     def __init__(
-        self, context: WorkerContext, inbox: Inbox, folders: Folders, *, after_outage: bool = False, finished_now: bool = False
-    ) -> None:
-        """Prepare a pass.
+        self, context: WorkerContext, inbox: Inbox, folders: Folders, queued: QueuedIds | None = None, *,
+        after_outage: bool = False, finished_now: bool = False,
+    ) -> None:  # fmt: skip
+        """Prepare a pass. ``queued`` is common to all passes of a sweep.
 
         ``after_outage``: Redis was unavailable for a while, and workers on other hosts get another lease period to reconnect.
         ``finished_now``: file finished parcels at once, without waiting for their callbacks, because files could not be filed
@@ -39,6 +63,7 @@ class Repair:
         self._context = context
         self._inbox = inbox
         self._folders = folders
+        self._queued = queued or QueuedIds(context)
         self._after_outage = after_outage
         self._finished_now = finished_now
         self._applier = OutcomeApplier(context, inbox, folders)
@@ -80,11 +105,7 @@ class Repair:
             for lease in leases.values()
         ):
             return frozenset()
-        return frozenset(queued_task_ids(self._context.client, self._queues()))
-
-    def _queues(self) -> tuple[str, ...]:
-        host = self._context.host
-        return (WORK_QUEUE, files_queue(host), stage_queue(host))
+        return self._queued.read()
 
     def _read_results(self, parcels: list[str]) -> dict[str, ResultRecord]:
         return read_results(self._context.app, parcels)

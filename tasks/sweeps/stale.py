@@ -16,7 +16,7 @@ from inboxd.spool.layout import open_folders
 from inboxd.tasks.process_state.context import WorkerContext
 from inboxd.tasks.sweeps.each_inbox import end_outage, sweep_each
 from inboxd.tasks.sweeps.late_writes import hand_out_late_writes
-from inboxd.tasks.sweeps.repair import Repair
+from inboxd.tasks.sweeps.repair import QueuedIds, Repair
 from inboxd.tasks.sweeps.staged import remove_filed
 from inboxd.tasks.sweeps.task_repair import TaskRepair
 
@@ -33,10 +33,12 @@ def sweep_stale(context: WorkerContext) -> None:
     filing_outages = read_inbox_outages(context.client, context.host, context.settings.inbox)
     folder_outages = read_inbox_outages(context.client, context.host, context.settings.inbox, SWEEP_STALE)
 
+    queued = QueuedIds(context)
+
     def sweep(inbox: Inbox) -> None:
         with open_folders(context.disk, inbox.root) as folders:
             kind = TaskRepair if inbox.task else Repair
-            repair = kind(context, inbox, folders, after_outage=after_outage, finished_now=inbox.name in filing_outages)
+            repair = kind(context, inbox, folders, queued, after_outage=after_outage, finished_now=inbox.name in filing_outages)
             if recovered := repair.run():
                 _log.info(events.SWEEP_DONE, inbox=inbox.name, **recovered)
             hand_out_late_writes(context, inbox, folders)
