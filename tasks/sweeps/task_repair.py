@@ -1,33 +1,21 @@
 """Recovers the parcels whose files a task of another Celery app handles: its worker holds no lease, and may never answer."""
 
-import contextlib
 from collections import Counter
 from typing import Any
 
-from inboxd.broker.connection import translate_redis_errors
 from inboxd.broker.leases import Lease, LeaseState
 from inboxd.broker.recovery import RecoveryAction
-from inboxd.errors import BrokerUnavailable
-from inboxd.logs import events
-from inboxd.logs.logger import get_logger
 from inboxd.logs.text import count_in_words
 from inboxd.messaging.other_app.answers import NO_ANSWER, Answer, TaskAnswer, forget_answer, read_answers
-from inboxd.messaging.other_app.waiting import unknown_task_key, waiting_tasks
-from inboxd.messaging.other_app.workers import ask_workers
+from inboxd.messaging.other_app.waiting import queued_tasks, received_tasks
 from inboxd.messaging.outcome import FileOutcome, Outcome, Verdict
 from inboxd.messaging.results import ResultRecord, no_result
 from inboxd.spool.claims import list_parcels
 from inboxd.spool.failure import Failure, FailureKind
 from inboxd.tasks.sweeps.repair import Repair
-
-ASKED_KEY = "inboxd:task_asked:"
-BUSY_SECONDS = 3.0
-ASK_SECONDS = 60
-"""How often the app's workers are asked for a task that does not answer; each time takes a second."""
-UNKNOWN_SECONDS = 7 * 86_400
+from inboxd.tasks.sweeps.task_faults import TaskFaultFinder, TaskNews
 
 _FINAL = (Answer.DONE, Answer.FAILED)
-_log = get_logger(__name__)
 
 
 class TaskRepair(Repair):
@@ -41,6 +29,8 @@ class TaskRepair(Repair):
         super().__init__(*args, **options)
         self._client = self._context.client
         self._leases = self._context.leases
+        self._faults = TaskFaultFinder(self._context, self._inbox)
+        self._queued: set[str] = set()
         self._waiting: dict[str, float] = {}
         self._answers: dict[str, TaskAnswer] = {}
         self._uncounted: set[str] = set()
@@ -49,16 +39,26 @@ class TaskRepair(Repair):
     def run(self, *, only: RecoveryAction | None = None) -> Counter[str]:
         """Postpone the leases of what waits, then recover each parcel that needs it; see Repair."""
         if parcels := list_parcels(self._context.disk, self._folders):
-            self._waiting = waiting_tasks(self._client, self._inbox.queue, self._inbox.answer_seconds)
+            answer_seconds = self._inbox.answer_seconds
+            # the queue first: what a worker receives in between is seen among what was received
+            self._queued = queued_tasks(self._client, self._inbox.queue)
+            self._waiting = dict.fromkeys(self._queued, answer_seconds) | received_tasks(self._client, answer_seconds)
             self._answers = read_answers(self._client, parcels)
             leases = self._leases.read(parcels)
             # a worker of inboxd's own has started them, before the settings changed
             self._handled = {parcel for parcel, lease in leases.items() if lease and lease.state is not LeaseState.QUEUED}
-            self._postpone(leases)
+            unanswered = self._postpone(leases)
+            if only is None:  # asking takes seconds, which a worker that stops has not
+                self._look_for_faults(parcels, unanswered)
+        elif only is None:
+            self._faults.end_all()
         return super().run(only=only)
 
-    def _postpone(self, leases: dict[str, Lease | None]) -> None:
-        """Postpone the leases of what waits, and let those of what is answered lapse: their callback may be lost."""
+    def _postpone(self, leases: dict[str, Lease | None]) -> list[str]:
+        """Postpone the leases of what waits, and let those of what is answered lapse: their callback may be lost.
+
+        Return the parcels that have left the queue, and are not answered.
+        """
         sweep = self._context.settings.sweep
         unanswered = []
         for parcel, lease in leases.items():
@@ -71,38 +71,21 @@ class TaskRepair(Repair):
                 unanswered.append(parcel)
             elif lease.seconds_left < self._waiting[parcel] - sweep.stale_seconds:
                 self._leases.await_answer(parcel, self._waiting[parcel])
-        if unanswered:
-            self._look_for_task(unanswered)
+        return unanswered
 
-    def _look_for_task(self, unanswered: list[str]) -> None:
-        """Ask the app's workers for the task. While they have none, nothing is sent again; once they have, all of it is."""
-        name = f"{self._context.host}:{self._inbox.name}"
-        unknown = unknown_task_key(self._context.host, self._inbox.name)
-        with translate_redis_errors():
-            was_unknown = self._client.exists(unknown)
-            if not was_unknown and not self._client.set(ASKED_KEY + name, "", nx=True, ex=ASK_SECONDS):
-                return
-        workers = None
-        with contextlib.suppress(BrokerUnavailable):  # the rights may not suffice to ask
-            workers = ask_workers(self._context.settings, self._inbox)
-            if workers.is_unknown and not was_unknown:  # one that knows the task may be busy
-                workers = ask_workers(self._context.settings, self._inbox, BUSY_SECONDS)
-        if workers and workers.is_unknown:
-            with translate_redis_errors():
-                self._client.set(unknown, min(workers.ignorant), ex=UNKNOWN_SECONDS)
-            for parcel in unanswered:
-                self._leases.await_answer(parcel, self._inbox.answer_seconds)
-            _log.error(
-                events.TASK_UNKNOWN, inbox=self._inbox.name, task=self._inbox.task, worker=min(workers.ignorant),
-                files=len(unanswered), remedy="correct the task's name, or let its app import the module; the files wait",
-            )  # fmt: skip
-        elif workers and was_unknown and workers.knowing:
-            with translate_redis_errors():
-                self._client.delete(unknown)
-            for parcel in unanswered:
-                forget_answer(self._client, parcel)
-                self._leases.expire(parcel, crashed=False)
-            self._uncounted = set(unanswered)
+    def _look_for_faults(self, parcels: list[str], unanswered: list[str]) -> None:
+        """While no worker has the task, nothing is sent again; once one has it, all of it is."""
+        queued = [parcel for parcel in parcels if parcel in self._queued]
+        has_taken = bool(unanswered) or any(parcel in self._waiting and parcel not in self._queued for parcel in parcels)
+        match self._faults.look(queued, unanswered, has_taken=has_taken):
+            case TaskNews.UNKNOWN:
+                for parcel in unanswered:
+                    self._leases.await_answer(parcel, self._inbox.answer_seconds)
+            case TaskNews.KNOWN_AGAIN:
+                for parcel in unanswered:
+                    forget_answer(self._client, parcel)
+                    self._leases.expire(parcel, crashed=False)
+                self._uncounted = set(unanswered)
 
     def _find_queued(self, parcels: list[str]) -> frozenset[str]:
         del parcels

@@ -10,7 +10,8 @@ from inboxd.console.explain.context import ExplainContext
 from inboxd.errors import BrokerUnavailable
 from inboxd.logs.text import escape
 from inboxd.messaging.other_app.answers import Answer, read_answers
-from inboxd.messaging.other_app.waiting import read_unknown_task, waiting_tasks
+from inboxd.messaging.other_app.task_faults import FaultKind, TaskFault, find_fault
+from inboxd.messaging.other_app.waiting import queued_tasks, received_tasks
 from inboxd.messaging.queues import WORK_QUEUE, MessageLocation, files_queue, locate_message, stage_queue
 from inboxd.messaging.stored_result import FAILURE, RETRY, SUCCESS, StoredResult, read_stored_result
 from inboxd.spool.claims import list_files
@@ -79,23 +80,39 @@ def _explain_task(
     """Return where the message for another app's task is, and until when its answer is awaited."""
     lease = Leases(context.client, keep_seconds=1.0).read([parcel])[parcel]
     answer = read_answers(context.client, [parcel])[parcel].answer
-    is_waiting = parcel in waiting_tasks(context.client, inbox.queue, inbox.answer_seconds)
+    is_queued = parcel in queued_tasks(context.client, inbox.queue)
+    is_received = not is_queued and parcel in received_tasks(context.client, inbox.answer_seconds)
     copies = lease.crashes + 1 if lease else 1
-    facts |= {"task": inbox.task, "queue": inbox.queue if is_waiting else None, "answer": answer.value, "copies": copies}
-    if unknown := read_unknown_task(context.client, context.settings.host, inbox.name):
-        why = f"the worker {unknown} has no task {inbox.task}: correct the name, or let its app import the module"
+    queue = inbox.queue if is_queued or is_received else None
+    facts |= {"task": inbox.task, "queue": queue, "answer": answer.value, "copies": copies}
+    fault = find_fault(context.client, context.settings.host, inbox.name, inbox.queue)
+    if fault and (is_queued or fault.kind is FaultKind.UNKNOWN):
+        sentences.append(_describe_fault(fault, inbox))
     elif answer in (Answer.DONE, Answer.FAILED):
-        why = f"the task {inbox.task} has ended ({answer.value}); a callback or the next sweep files the parcel"
-    elif is_waiting:
-        why = f"the message for the task {inbox.task} is in the queue {inbox.queue}, or its worker has just received it"
+        sentences.append(f"the task {inbox.task} has ended ({answer.value}); a callback or the next sweep files the parcel")
     else:
-        why = f"the task {inbox.task} has taken the message from the queue {inbox.queue}, and has not answered yet"
-    sentences.append(why)
+        sentences.append(_describe_task(inbox, is_queued=is_queued, is_received=is_received))
     if lease and lease.state is LeaseState.QUEUED:
-        left = max(lease.seconds_left, 0.0)
-        sentences.append(f"copies sent: {copies} of {inbox.copies_max}; without an answer, the next follows in {left:.0f} s")
+        left = f"in {max(lease.seconds_left, 0.0):.0f} s"
+        # each sweep that finds the message in the queue grants the time anew
+        when = f"{inbox.answer_seconds:g} s after a worker has taken this one" if is_queued else left
+        sentences.append(f"copies sent: {copies} of {inbox.copies_max}; without an answer, the next follows {when}")
     state = parcel_state(lease, has_outcome=answer in (Answer.DONE, Answer.FAILED))
     return ParcelExplanation(state.value, sentences, since, facts=facts)
+
+
+def _describe_fault(fault: TaskFault, inbox: Inbox) -> str:
+    if fault.kind is FaultKind.UNKNOWN:
+        return f"the worker {fault.where} has no task {inbox.task}: correct the name, or let its app import the module"
+    return f"no worker consumes the queue {inbox.queue}: start the app's worker with -Q {inbox.queue}, or correct queue"
+
+
+def _describe_task(inbox: Inbox, *, is_queued: bool, is_received: bool) -> str:
+    if is_queued:
+        return f"the message for the task {inbox.task} is in the queue {inbox.queue}, for a worker to take it"
+    if is_received:
+        return f"a worker has just received the message for the task {inbox.task} from the queue {inbox.queue}"
+    return f"the task {inbox.task} has taken the message from the queue {inbox.queue}, and has not answered yet"
 
 
 def _describe(context: ExplainContext, lease: Lease | None, result: StoredResult, message: MessageLocation) -> list[str]:

@@ -23,7 +23,7 @@ from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.syscalls import Disk
 from inboxd.messaging.celery_app import make_app
-from inboxd.messaging.other_app.waiting import read_unknown_task
+from inboxd.messaging.other_app.task_faults import FaultKind, find_fault
 from inboxd.messaging.queues import QUARANTINE_KEY, WORK_QUEUE, files_queue, host_queue
 from inboxd.monitoring.file_counts import FileCounts, count_files
 from inboxd.monitoring.stuck import find_stuck
@@ -209,7 +209,7 @@ def _read_redis(settings: Settings, now: float, file: PurePath) -> _RedisState:
         server_problems = (
             find_conflict(client, describe_installation(settings, file)),
             *map(str, find_server_problems(client, settings)),
-            *_find_unknown_tasks(client, settings),
+            *_find_task_faults(client, settings),
             *_find_stage_fault(client, settings),
         )
     unconsumed = tuple(_find_unconsumed(settings, worker_queues))
@@ -218,11 +218,17 @@ def _read_redis(settings: Settings, now: float, file: PurePath) -> _RedisState:
     )  # fmt: skip
 
 
-def _find_unknown_tasks(client: redis.Redis, settings: Settings) -> Iterator[str]:
-    """Yield a sentence for each task of another app that its workers do not have. Raises BrokerUnavailable."""
+def _find_task_faults(client: redis.Redis, settings: Settings) -> Iterator[str]:
+    """Yield a sentence for each task of another app that gets no files, as sweeps have found it. Raises BrokerUnavailable."""
     for name, inbox in settings.inbox.items():
-        if inbox.task and (worker := read_unknown_task(client, settings.host, name)):
-            yield f"{name}: the worker {worker} has no task {inbox.task}; the files wait until its app has one of this name"
+        if not inbox.task or not (fault := find_fault(client, settings.host, name, inbox.queue)):
+            continue
+        if fault.kind is FaultKind.UNKNOWN:
+            lack = f"the worker {fault.where} has no task {inbox.task}"
+            yield f"{name}: {lack}; the files wait until its app has one of this name"
+        else:
+            files = "1 file waits" if fault.files == 1 else f"{fault.files} files wait"
+            yield f"{name}: no worker consumes the queue {inbox.queue}, in which {files}"
 
 
 def _find_stage_fault(client: redis.Redis, settings: Settings) -> Iterator[str]:

@@ -7,7 +7,6 @@ from typing import cast
 import redis
 
 from inboxd.broker.connection import translate_redis_errors
-from inboxd.logs.text import escape
 from inboxd.messaging.queues import queued_task_ids
 
 UNACKED_KEY, UNACKED_INDEX_KEY = "unacked", "unacked_index"
@@ -32,25 +31,32 @@ def queue_keys(queue: str) -> list[str]:
     return [queue if step == 0 else f"{queue}\x06\x16{step}" for step in PRIORITY_STEPS]
 
 
-def waiting_tasks(client: redis.Redis, queue: str, answer_seconds: float) -> dict[str, float]:
-    """Return for how many seconds an answer is to be awaited, by the id of each task in a queue, or not acknowledged yet.
+def queued_tasks(client: redis.Redis, queue: str) -> set[str]:
+    """Return the ids of the tasks in a queue, which no worker has received.
 
-    What has been received has ``answer_seconds`` from then, or from when it is to be started; one that was received longer ago
-    is left out. An app that acknowledges early is not seen to work on what it has received. Slow, since it reads every message.
-    Raises BrokerUnavailable.
+    Slow, since it reads every message. Raises BrokerUnavailable.
     """
     with translate_redis_errors():  # a key of another type is none of Kombu's
         lists = [key for key in queue_keys(queue) if client.type(key) == b"list"]
-    waiting = dict.fromkeys(queued_task_ids(client, lists), answer_seconds)
+    return queued_task_ids(client, lists)
+
+
+def received_tasks(client: redis.Redis, answer_seconds: float) -> dict[str, float]:
+    """Return for how many seconds an answer is to be awaited, by the id of each task that is received and not acknowledged yet.
+
+    It has ``answer_seconds`` from when it was received, or from when it is to be started; one that was received longer ago is
+    left out. An app that acknowledges early is not seen to work on what it has received. Raises BrokerUnavailable.
+    """
+    received: dict[str, float] = {}
     now = time.time()
     with translate_redis_errors():
         script = client.register_script(_LIST_UNACKED)
-        for raw_id, received, eta in cast("list[list[bytes]]", script(keys=[UNACKED_KEY, UNACKED_INDEX_KEY])):
+        for raw_id, since, eta in cast("list[list[bytes]]", script(keys=[UNACKED_KEY, UNACKED_INDEX_KEY])):
             task_id = raw_id.decode("ascii", "replace")
-            seconds = max(float(received), _parse_eta(eta)) + answer_seconds - now
+            seconds = max(float(since), _parse_eta(eta)) + answer_seconds - now
             if seconds > 0:
-                waiting[task_id] = max(seconds, waiting.get(task_id, 0.0))
-    return waiting
+                received[task_id] = max(seconds, received.get(task_id, 0.0))
+    return received
 
 
 def _parse_eta(eta: bytes) -> float:
@@ -58,14 +64,3 @@ def _parse_eta(eta: bytes) -> float:
         return datetime.fromisoformat(eta.decode()).timestamp()
     except ValueError:
         return 0.0
-
-
-def unknown_task_key(host: str, inbox: str) -> str:
-    """Return the key in Redis that names a worker of another app which has no such task: the inbox's files wait for one."""
-    return f"inboxd:task_unknown:{host}:{inbox}"
-
-
-def read_unknown_task(client: redis.Redis, host: str, inbox: str) -> str:
-    """Return the worker that discards an inbox's files, as it has no such task; "" if none does. Raises BrokerUnavailable."""
-    with translate_redis_errors():
-        return escape(cast("bytes | None", client.get(unknown_task_key(host, inbox))) or b"")

@@ -214,6 +214,38 @@ def test_a_task_that_nobody_knows_is_told_and_its_files_wait_until_it_is_known(m
     assert f"has no task {TASK}: correct the name" in explained
 
 
+def test_a_queue_that_nobody_consumes_is_told_until_a_worker_does(make_stand: MakeStand) -> None:
+    stand = start(make_stand, answer_seconds=600, queue="celerry")
+    project = OtherProject(stand, NEW, **MSGPACK)
+    project.worker("misled")
+
+    dropped = stand.drop_folder(b"f", {b"%d.txt" % number: b"content" for number in range(3)})
+    stand.wait_until(lambda: stand.log_events("queue_unconsumed", stand.worker))
+    status = console(stand, "status")
+    explained = console(stand, "explain", str(stand.path("inbox", b"f/1.txt")))
+    project.queue = "celerry"
+    project.worker()
+    stand.wait_until(lambda: stand.has_no_pending_files() and stand.names("done") == dropped.keys())
+    stand.wait_until(lambda: stand.log_events("queue_consumed", stand.worker))
+
+    assert "drop: no worker consumes the queue celerry, in which 3 files wait" in status
+    assert "no worker consumes the queue celerry: start the app's worker with -Q celerry" in explained
+    assert "the next follows 600 s after a worker has taken this one" in explained
+    assert "no worker consumes" not in console(stand, "status")
+    assert len(stand.log_events("queue_unconsumed", stand.worker)) == 1
+
+
+def test_workers_that_are_busy_with_other_files_consume_the_queue(make_stand: MakeStand) -> None:
+    stand = start(make_stand, answer_seconds=600)
+    project = OtherProject(stand, NEW, **MSGPACK)
+    project.worker("solo", "-P", "solo")
+    stand.drop_folder(b"f", {b"%d.txt" % number: b"sleep 25" for number in range(3)})
+    stand.wait_until(lambda: stand.client.exists("inboxd:task_unconsumed:stand:drop"))
+
+    assert "no worker consumes" not in console(stand, "status")
+    assert not stand.log_events("queue_unconsumed", stand.worker)
+
+
 def test_what_the_results_of_a_worker_lack_is_noted_by_check(make_stand: MakeStand) -> None:
     stand = start(make_stand)
     OtherProject(stand, NEW, **MSGPACK).worker("without")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 import redis
 
-from inboxd.messaging.other_app.waiting import UNACKED_INDEX_KEY, UNACKED_KEY, queue_keys, waiting_tasks
+from inboxd.messaging.other_app.waiting import UNACKED_INDEX_KEY, UNACKED_KEY, queue_keys, queued_tasks, received_tasks
 
 
 def message(task_id: str, eta: str | None = None) -> str:
@@ -24,7 +24,7 @@ def test_what_is_in_a_queue_waits_whatever_its_priority(valkey: redis.Redis) -> 
         valkey.lpush(key, message(f"task{number}"))
     valkey.lpush("other", message("other"))
 
-    assert waiting_tasks(valkey, "celery", 60.0) == dict.fromkeys(("task0", "task1", "task2", "task3"), 60.0)
+    assert queued_tasks(valkey, "celery") == {"task0", "task1", "task2", "task3"}
 
 
 def test_what_was_received_waits_for_the_rest_of_its_time(valkey: redis.Redis) -> None:
@@ -33,7 +33,7 @@ def test_what_was_received_waits_for_the_rest_of_its_time(valkey: redis.Redis) -
     receive(valkey, "later", 70.0, datetime.fromtimestamp(time.time() + 100, UTC).isoformat())
     receive(valkey, "undated", 10.0, "tomorrow")
 
-    waiting = waiting_tasks(valkey, "celery", 60.0)
+    waiting = received_tasks(valkey, 60.0)
 
     assert {task_id: round(seconds) for task_id, seconds in waiting.items()} == {"new": 50, "later": 160, "undated": 50}
 
@@ -45,9 +45,9 @@ def test_a_key_of_another_type_is_none_of_kombus_and_stays(valkey: redis.Redis, 
     valkey.delete(key)
     valkey.set(key, "another program's")
 
-    waiting = waiting_tasks(valkey, "celery", 60.0)
+    waiting = queued_tasks(valkey, "celery") | received_tasks(valkey, 60.0).keys()
 
-    assert waiting.keys() == ({"received"} if key == "celery" else {"queued"})
+    assert waiting == ({"received"} if key == "celery" else {"queued"})
     assert valkey.get(key) == b"another program's"
 
 
@@ -56,4 +56,5 @@ def test_junk_among_the_messages_is_skipped(valkey: redis.Redis) -> None:
     valkey.hset(UNACKED_KEY, "junk", b"\xff")
     valkey.zadd(UNACKED_INDEX_KEY, {"junk": time.time(), "gone": time.time()})
 
-    assert waiting_tasks(valkey, "celery", 60.0).keys() - {""} == {"queued"}
+    assert queued_tasks(valkey, "celery") - {""} == {"queued"}
+    assert received_tasks(valkey, 60.0) == {}
