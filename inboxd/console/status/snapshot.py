@@ -1,12 +1,12 @@
 """Collect what `inboxd status` shows from the folders, the broker, the workers and the watcher's heartbeat."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePath
 
 import redis
-from kombu.exceptions import OperationalError
 
 from inboxd.broker.connection import broker_url, make_client, translate_redis_errors, uses_embedded_server, without_password
 from inboxd.broker.counters import FAILED, REFUSED, Counters, InboxCounts
@@ -22,9 +22,11 @@ from inboxd.console.times import format_local
 from inboxd.errors import BrokerUnavailable, FolderUnavailable
 from inboxd.fs.bounded import run_on_mounts
 from inboxd.fs.syscalls import Disk
+from inboxd.logs.text import escape
 from inboxd.messaging.celery_app import make_app
 from inboxd.messaging.other_app.task_faults import FaultKind, find_fault
 from inboxd.messaging.queues import QUARANTINE_KEY, WORK_QUEUE, files_queue, host_queue
+from inboxd.messaging.remote_control import ask_all
 from inboxd.monitoring.file_counts import FileCounts, count_files
 from inboxd.monitoring.stuck import find_stuck
 from inboxd.notify.addresses import is_configured
@@ -77,7 +79,8 @@ class Status:
     ``broker_error`` is why Redis at ``broker`` is unavailable, or "". ``seconds_since_sweep`` is None if the record of the last
     sweep has expired. ``quarantined`` is the number of quarantined messages. ``unconsumed`` describes the queues without a
     worker while some worker answers. ``removed_inboxes`` are watched, but not in the settings. ``clock_problem`` is "" or why
-    no file is deleted. ``start_command`` starts all programs, as services if they are installed.
+    no file is deleted. ``start_command`` starts all programs, as services if they are installed. ``shared_names``: of several
+    workers.
     """
 
     at: float
@@ -97,6 +100,7 @@ class Status:
     start_command: str = "inboxd up"
     is_installed: bool = False
     has_own_server: bool = False
+    shared_names: tuple[str, ...] = ()
 
     def problems(self) -> list[str]:
         """Return what needs attention, a sentence each."""
@@ -111,6 +115,9 @@ class Status:
         if not self.workers:
             found.append("no worker answers: files are claimed, but not processed; start a worker")
         found += [f"no worker for {queue}" for queue in self.unconsumed]
+        found += [
+            f"several workers are called {name}: start each with a name of its own: -n NAME@%h" for name in self.shared_names
+        ]
         if self.watcher is None:
             found.append("no watcher heartbeat: new files wait for the next sweep; start the watcher")
         else:
@@ -137,6 +144,7 @@ class _RedisState:
     server_problems: tuple[str, ...] = ()
     totals: Mapping[str, InboxCounts] = field(default_factory=dict)
     outages: Mapping[str, str] = field(default_factory=dict)
+    shared_names: tuple[str, ...] = ()
 
     def report(self, name: str) -> InboxReport | None:
         return self.watcher.inboxes.get(name) if self.watcher else None
@@ -161,7 +169,7 @@ def take_snapshot(
         now, inboxes, broker_error, state.workers, state.watcher, state.seconds_since_sweep, state.is_sweep_overdue,
         state.quarantined, state.unconsumed, removed, without_password(broker_url(settings)),
         describe_pause(load_record(Disk(), settings.state_dir)), state.server_problems, _load_notify_state(settings),
-        *_how_to_start(file), uses_embedded_server(settings),
+        *_how_to_start(file), uses_embedded_server(settings), state.shared_names,
     )  # fmt: skip
 
 
@@ -213,8 +221,11 @@ def _read_redis(settings: Settings, now: float, file: PurePath) -> _RedisState:
             *_find_stage_fault(client, settings),
         )
     unconsumed = tuple(_find_unconsumed(settings, worker_queues))
+    names = Counter(escape(name) for name, _ in worker_queues)
+    shared = tuple(sorted(name for name, workers in names.items() if workers > 1))
     return _RedisState(
-        len(worker_queues), unconsumed, watcher, swept_seconds, is_overdue, int(quarantined), server_problems, totals, outages
+        len(worker_queues), unconsumed, watcher, swept_seconds, is_overdue, int(quarantined), server_problems, totals, outages,
+        shared,
     )  # fmt: skip
 
 
@@ -256,19 +267,16 @@ def _inspect_inbox(
     return InboxStatus(name, counts, "", report, totals, outage, stuck, bytes(inbox.root))
 
 
-def _list_worker_queues(settings: Settings) -> dict[str, set[str]]:
-    """Return the queues that each worker consumes, for the workers that answer in time. Raises BrokerUnavailable."""
-    try:
-        with make_app(settings) as app:
-            answers = app.control.inspect(timeout=WORKER_ANSWER_SECONDS).active_queues() or {}
-    except (OperationalError, redis.RedisError, OSError) as error:
-        raise BrokerUnavailable(f"redis: {error}") from error
-    return {worker: {queue["name"] for queue in queues or ()} for worker, queues in answers.items()}
+def _list_worker_queues(settings: Settings) -> list[tuple[str, set[str]]]:
+    """Return each worker's name and the queues that it consumes, for the workers that answer. Raises BrokerUnavailable."""
+    with make_app(settings) as app:
+        answers = ask_all(app, "active_queues", WORKER_ANSWER_SECONDS)
+    return [(worker, {queue["name"] for queue in queues or ()}) for worker, queues in answers]
 
 
-def _find_unconsumed(settings: Settings, worker_queues: Mapping[str, set[str]]) -> list[str]:
+def _find_unconsumed(settings: Settings, worker_queues: list[tuple[str, set[str]]]) -> list[str]:
     """Return a description of each queue that no worker consumes; [] without workers, or while one of them reconnects."""
-    if not worker_queues or not all(worker_queues.values()):
+    if not worker_queues or not all(queues for _, queues in worker_queues):
         return []
     host = settings.host
     descriptions = {
@@ -276,7 +284,7 @@ def _find_unconsumed(settings: Settings, worker_queues: Mapping[str, set[str]]) 
         files_queue(host): f"large files (queue {files_queue(host)}): they are not processed",
         host_queue(host): f"callbacks and sweeps (queue {host_queue(host)}): finished files are not moved to done/ or failed/",
     }
-    consumed = set().union(*worker_queues.values())
+    consumed = set().union(*(queues for _, queues in worker_queues))
     return [description for queue, description in descriptions.items() if queue not in consumed]
 
 

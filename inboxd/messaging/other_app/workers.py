@@ -3,14 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-import redis
 from celery import Celery
-from kombu.exceptions import OperationalError
 
 from inboxd.config.rules import Inbox
 from inboxd.config.settings import Settings
-from inboxd.errors import BrokerUnavailable, Finding
+from inboxd.errors import Finding
 from inboxd.messaging.celery_app import celery_configuration
+from inboxd.messaging.remote_control import ask_all
 
 ANSWER_SECONDS = 0.7
 _OWN_KEYS = ("broker_url", "broker_transport_options", "redis_socket_timeout", "redis_socket_connect_timeout")
@@ -54,18 +53,14 @@ def _ask(settings: Settings, inbox: Inbox, serializer: str, seconds: float, *, c
     own = celery_configuration(settings, results=False)
     app.conf.update({key: own[key] for key in _OWN_KEYS})
     app.conf.update({"task_serializer": serializer, "accept_content": ["json", "msgpack"]})
-    try:
-        with app:
-            inspect = app.control.inspect(timeout=seconds)
-            queues = inspect.active_queues() or {}
-            tasks = (inspect.registered() or {}) if queues else {}
-            said = (inspect.conf() or {}) if queues and conf else {}
-    except (OperationalError, redis.RedisError, OSError) as error:
-        raise BrokerUnavailable(f"redis: {error}") from error
-    consuming = frozenset(name for name, rows in queues.items() if inbox.queue in _names_of(rows))
+    with app:
+        queues = ask_all(app, "active_queues", seconds)
+        tasks = ask_all(app, "registered", seconds) if queues else []
+        said = dict(ask_all(app, "conf", seconds)) if queues and conf else {}
+    consuming = frozenset(name for name, rows in queues if inbox.queue in _names_of(rows))
     return OtherWorkers(
         consuming,
-        frozenset(name for name, known in tasks.items() if inbox.task in {text.split(" ")[0] for text in known or ()}),
+        frozenset(name for name, known in tasks if inbox.task in {text.split(" ")[0] for text in known or ()}),
         frozenset(name for name in consuming if not _accepts(said.get(name), inbox.serializer)),
         frozenset(name for name in consuming if not _stores_errors(said.get(name))),
     )

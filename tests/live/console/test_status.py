@@ -83,3 +83,17 @@ def test_status_reports_the_queues_that_no_worker_consumes(make_stand: Callable[
     stand.worker.start()
 
     wait_for_no_trouble(stand)
+
+
+def test_two_workers_of_one_name_are_told_as_such(make_stand: Callable[..., Stand]) -> None:
+    stand = make_stand().start()
+    argv = (*stand.worker.argv, "-Q", "inboxd.work")
+    stand.program("second", argv).start()
+    stand.wait_until(lambda: status(stand)[1]["workers"] == 2)
+    argv = (sys.executable, "-m", "inboxd", "status")
+    shown = subprocess.run(argv, env=stand.environment(), capture_output=True, text=True, timeout=PROGRAM_SECONDS, check=False)
+
+    (problem,) = problems(stand)
+    assert problem.startswith("several workers are called ")
+    assert problem.endswith(": start each with a name of its own: -n NAME@%h")
+    assert shown.stderr == ""

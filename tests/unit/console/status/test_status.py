@@ -166,7 +166,8 @@ def test_a_missing_beat_is_a_problem(
 ) -> None:  # fmt: skip
     settings = load_settings(settings_file)
     monkeypatch.setattr(
-        "inboxd.console.status.snapshot._list_worker_queues", lambda current: dict.fromkeys(range(workers), all_queues(current))
+        "inboxd.console.status.snapshot._list_worker_queues",
+        lambda current: [(f"{n}@vm", all_queues(current)) for n in range(workers)],
     )
     with make_client(settings) as client:
         write_heartbeat(client, settings.host, Heartbeat(time.time(), {}, time.time() - uptime))
@@ -241,7 +242,7 @@ def test_a_queue_that_no_worker_consumes_is_a_problem(
 ) -> None:
     monkeypatch.setattr(
         "inboxd.console.status.snapshot._list_worker_queues",
-        lambda current: {n: all_queues(current) if queues is None else queues for n, queues in enumerate(worker_queues)},
+        lambda current: [("celery@vm", all_queues(current) if queues is None else queues) for queues in worker_queues],
     )
 
     problems = json.loads(run("status", "--settings", settings_file, "--json").stdout)["problems"]
