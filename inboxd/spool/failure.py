@@ -12,6 +12,7 @@ class FailureKind(StrEnum):
     TIME_LIMIT = "time_limit"  # the handler exceeded time_limit_seconds
     CRASHED = "crashed"  # the worker's process died while it processed the file
     CHANGED = "changed"  # the file was written to while it was processed, again and again
+    NAME_TAKEN = "name_taken"  # a result of that name exists already, and on_conflict is "fail"
     CANCELLED = "cancelled"  # an operator revoked the parcel
     TOO_LARGE = "too_large"  # above size_bytes_max
     LINK = "link"  # a symbolic link

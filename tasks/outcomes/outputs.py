@@ -42,7 +42,7 @@ class Outputs:
             return None
         if not (taken := find_taken(self._disk, self._folders, parcel, path, self._destination)):
             return None
-        return Failure(FailureKind.RAISED, f"the output {escape(taken)} exists already, and on_conflict is fail")
+        return Failure(FailureKind.NAME_TAKEN, f"the output {escape(taken)} exists already, and on_conflict is fail")
 
     def close(self, parcel: str) -> None:
         """Deliver the outputs of a parcel's files that are filed, and close it if no file is left. Raises OSError."""

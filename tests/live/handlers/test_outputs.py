@@ -162,7 +162,10 @@ def test_an_output_replaces_the_older_one_or_fails_its_file(make_stand: MakeStan
     assert outputs(stand) == {"a.txt": "second"}
     assert (stand.root("strict") / "out" / "a.txt").read_text() == "first"
     assert stand.names("failed", "strict") == {b"a.pdf", b"a.pdf.error.txt"}
-    assert "the output a.txt exists already" in stand.note(b"a.pdf", "strict")
+    note = stand.note(b"a.pdf", "strict")
+    assert "A result of the same name exists already" in note
+    assert "Kind: name_taken" in note
+    assert "the output a.txt exists already" in note
 
 
 def test_a_pipeline_of_inboxes_loses_nothing_through_kills_and_flushes(make_stand: MakeStand) -> None:
