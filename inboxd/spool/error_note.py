@@ -28,6 +28,7 @@ _SIGNATURE = "inboxd note"
 _PATH = "inboxd path: "
 _BLOCK = "---------- For the administrator ----------"
 _INBOX, _FAILED_AT, _KIND, _ATTEMPTS, _REASON = "Inbox: ", "Failed at: ", "Kind: ", "Attempts: ", "Reason: "
+_COPIES = " (copies sent to the task; its own retries are not counted)"
 _EARLIER = "Earlier failures:"
 _RETRY = "To process it again: correct the cause, then run `inboxd retry` with the path of the file or of this note."
 _ITEM = "  - "
@@ -73,12 +74,12 @@ def note_name(file: bytes) -> bytes:
 
 def format_note(
     path: bytes, reason: str, *, inbox: str, parcel: str, attempts: int, failed_at: float, earlier: Sequence[str] = (),
-    kind: FailureKind = FailureKind.RAISED, text: str = "",
+    kind: FailureKind = FailureKind.RAISED, text: str = "", counts_copies: bool = False,
 ) -> bytes:  # fmt: skip
     """Return a note's text in UTF-8.
 
     ``text`` is for the person who dropped the file, ``reason`` one line for the administrator; ``failed_at`` is in Unix
-    seconds; for ``earlier`` see ParsedNote.
+    seconds; for ``earlier`` see ParsedNote. ``counts_copies``: attempts are what was sent to a task of another app.
     """
     local_time = datetime.fromtimestamp(failed_at, tz=UTC).astimezone()
     lines = [
@@ -88,7 +89,7 @@ def format_note(
         f"{_INBOX}{inbox}",
         f"{_FAILED_AT}{local_time:%Y-%m-%d %H:%M:%S %z}",
         f"{_KIND}{kind}",
-        f"{_ATTEMPTS}{attempts}",
+        f"{_ATTEMPTS}{attempts}{_COPIES if attempts and counts_copies else ''}",
         f"{_REASON}{escape(reason)[:REASON_CHARS_MAX]}",
         *([_EARLIER, *(_ITEM + line for line in trim_history(earlier))] if earlier else []),
         *([] if kind is FailureKind.OUTPUT else [_RETRY]),
@@ -118,7 +119,7 @@ def parse_note(text: bytes) -> ParsedNote | None:
 
 def _parse_block(lines: list[str]) -> tuple[str, int, str, list[str], str]:
     """Return reason, attempts, time, earlier failures and kind."""
-    attempts = _find(lines, _ATTEMPTS)
+    attempts = _find(lines, _ATTEMPTS).removesuffix(_COPIES)
     earlier = []
     if _EARLIER in lines:
         rest = lines[lines.index(_EARLIER) + 1 :]

@@ -37,6 +37,7 @@ def fail_file(
     note = format_note(
         path, failure.reason, inbox=inbox.name, parcel=parcel, attempts=attempts, failed_at=now, earlier=earlier,
         kind=failure.kind, text=_text(disk, inbox, path, failure, attempts=attempts, size=stat.size if stat else 0),
+        counts_copies=bool(inbox.task) and failure.kind is not FailureKind.CHANGED,
     )  # fmt: skip
     filed = move_to_failed(disk, folders, parcel, path, note)
     if stat and earlier and filed is not None:

@@ -171,3 +171,10 @@ def test_escaped_bytes_are_printable_and_valid_utf_8(raw: bytes) -> None:
 )
 def test_only_unprintable_characters_are_escaped(raw: bytes | str, text: str) -> None:
     assert escape(raw) == text
+
+
+def test_copies_are_told_as_such_and_read_as_attempts() -> None:
+    text = format_note(b"a", "why", inbox="drop", parcel=PARCEL, attempts=2, failed_at=0.0, text=TEXT, counts_copies=True)
+
+    assert "Attempts: 2 (copies sent to the task; its own retries are not counted)" in text.decode().splitlines()
+    assert parse(text.decode()).attempts == 2
