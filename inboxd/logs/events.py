@@ -3,6 +3,7 @@
 # Files
 FILE_CLAIMED = "file_claimed"
 FILE_RELEASED = "file_released"
+FILE_SENT = "file_sent"
 FILE_REFUSED = "file_refused"
 FILE_HANDLED = "file_handled"
 FILE_RETRIED = "file_retried"

@@ -10,10 +10,14 @@ from inboxd.broker.leases import Leases
 from inboxd.config.rules import Inbox
 from inboxd.config.settings import HARD_LIMIT_GRACE_SECONDS
 from inboxd.errors import BrokerUnavailable
+from inboxd.logs import events
+from inboxd.logs.logger import get_logger
 from inboxd.messaging.celery_app import FAILURE_CALLBACK, PROCESS, STAGE, SUCCESS_CALLBACK
 from inboxd.messaging.other_app.task_message import task_message
 from inboxd.messaging.payload import Parcel, parcel_to_wire
 from inboxd.messaging.queues import WORK_QUEUE, files_queue, host_queue, stage_queue
+
+_log = get_logger(__name__)
 
 
 class Publisher:
@@ -51,6 +55,10 @@ class Publisher:
         if inbox.task:
             # If we die here: the lease lapses soon, and the file is sent again.
             self._leases.await_answer(parcel.id, inbox.answer_seconds + countdown)
+            # the other app's worker logs elsewhere: until the answer comes, this line is all that is known
+            log = _log.bind(inbox=parcel.inbox, parcel=parcel.id, task=name, queue=inbox.queue, copy=retries + 1)
+            for part in parcel.files:
+                log.info(events.FILE_SENT, file=part.filename)
 
     def _own_message(self, parcel: Parcel, inbox: Inbox, callback: dict[str, Any], retries: int) -> dict[str, Any]:
         return {

@@ -17,6 +17,7 @@ _KEY = re.compile(r"{(\w+)}")
 
 _STEP_TEXTS = {
     events.FILE_CLAIMED: ("claimed", "found by {found_by}"),
+    events.FILE_SENT: ("sent", "to the task {task}", "by the queue {queue}", "copy {copy}"),
     events.FILE_RELEASED: ("released", "back to inbox/: {why}"),
     events.FILE_CHANGED: ("changed", "after it was packed: {changes} of at most {changes_max} times"),
     events.OUTPUT_FILED: ("output", "left by the handler of {beside}", "as {filed}"),

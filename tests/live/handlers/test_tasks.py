@@ -94,6 +94,9 @@ def test_a_task_that_raises_rejects_or_retries_decides_what_becomes_of_the_file(
         assert "Reason: not an invoice" in wrong
     else:
         assert f"the task {TASK} failed; the log of its worker says why" in bad
+    assert "Attempts: 1 (copies sent to the task" in bad
+    traced = console(stand, "trace", "x/again.txt", str(stand.watcher.log), str(stand.worker.log))
+    assert f"to the task {TASK}, by the queue celery, copy 1" in traced
 
 
 @pytest.mark.parametrize("acks_late", [False, True], ids=["acks early", "acks late"])
