@@ -63,7 +63,7 @@ class Repair:
         self._context = context
         self._inbox = inbox
         self._folders = folders
-        self._queued = queued or QueuedIds(context)
+        self._queued_ids = queued or QueuedIds(context)
         self._after_outage = after_outage
         self._finished_now = finished_now
         self._applier = OutcomeApplier(context, inbox, folders)
@@ -105,7 +105,7 @@ class Repair:
             for lease in leases.values()
         ):
             return frozenset()
-        return self._queued.read()
+        return self._queued_ids.read()
 
     def _read_results(self, parcels: list[str]) -> dict[str, ResultRecord]:
         return read_results(self._context.app, parcels)
