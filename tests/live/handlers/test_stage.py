@@ -21,6 +21,8 @@ pytestmark = pytest.mark.live
 
 MakeStand = Callable[..., Stand]
 STAGE_HANDLER = "support.live.stage_handlers:read_file"
+RECOVERY_SECONDS = 150
+"""More than a fault of the store is remembered for, which a sweep may notice after the test has forgotten it."""
 SMALL, LARGE = 1000, 2 * BLOCK_BYTES + 12345
 
 
@@ -169,7 +171,7 @@ def test_while_the_store_is_away_files_wait_if_nobody_else_may_take_them(make_st
     stand.wait_until(lambda: stand.log_events("stage_unavailable") and set(stand.names("claimed")))
     s3.start()
     stand.client.delete("inboxd:stage_fault:stand")  # instead of a minute's wait
-    stand.wait_until(lambda: set(stand.names("done")) == {b"a.bin"}, seconds=60)
+    stand.wait_until(lambda: set(stand.names("done")) == {b"a.bin"}, seconds=RECOVERY_SECONDS)
     assert is_read_elsewhere(whole_reads(stand)[-1], dropped)
 
 
@@ -196,7 +198,7 @@ def test_a_copy_that_is_not_what_was_uploaded_is_never_read(make_stand: MakeStan
 
     stand.wait_until(lambda: any(line["program"] == "worker" for line in stand.log_events("stage_unavailable")))
     stand.client.delete("inboxd:stage_fault:stand")
-    stand.wait_until(lambda: set(stand.names("done")) == {b"a.bin"}, seconds=60)
+    stand.wait_until(lambda: set(stand.names("done")) == {b"a.bin"}, seconds=RECOVERY_SECONDS)
     assert len(stand.log_events("file_staged")) == 2
     assert all(is_read_elsewhere(read, dropped) for read in whole_reads(stand))
     assert [read["attempt"] for read in whole_reads(stand)] == [1]
@@ -257,7 +259,7 @@ def test_a_helper_that_is_killed_twice_costs_no_second_upload(make_stand: MakeSt
         helper.wait(45)
         helper.start()
 
-    stand.wait_until(lambda: set(stand.names("done")) == {b"a.bin"}, seconds=60)
+    stand.wait_until(lambda: set(stand.names("done")) == {b"a.bin"}, seconds=RECOVERY_SECONDS)
     assert len(stand.log_events("file_staged")) == 1
     assert [read["attempt"] for read in whole_reads(stand)] == [3]
     stand.wait_until(lambda: not s3.names(), awaited="the copies' removal")
@@ -290,7 +292,7 @@ def test_a_lost_redis_costs_an_upload_and_no_file(make_stand: MakeStand, s3: S3S
     stand.client.flushall()
     stand.programs["helper"].send(signal.SIGCONT)
 
-    stand.wait_until(lambda: set(stand.names("done")) == {b"a.bin"}, seconds=60)
+    stand.wait_until(lambda: set(stand.names("done")) == {b"a.bin"}, seconds=RECOVERY_SECONDS)
     assert all(is_read_elsewhere(read, dropped) for read in whole_reads(stand))
     stand.wait_until(lambda: not s3.names(), awaited="the copies' removal")  # by what the store has, not by what Redis knows
 
@@ -319,7 +321,7 @@ def test_without_any_worker_for_it_a_large_file_waits_for_one_on_another_host(ma
 
     stand.programs["helper"].start()
 
-    stand.wait_until(lambda: set(stand.names("done")) == {b"a.bin"}, seconds=60)
+    stand.wait_until(lambda: set(stand.names("done")) == {b"a.bin"}, seconds=RECOVERY_SECONDS)
     assert is_read_elsewhere(whole_reads(stand)[-1], dropped)
 
 
