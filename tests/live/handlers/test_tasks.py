@@ -299,7 +299,7 @@ def test_files_that_another_handler_had_are_sent_to_the_task_after_a_change_of_t
 def test_a_failure_of_an_older_copy_is_no_failure_of_the_file(make_stand: MakeStand) -> None:
     stand = start(make_stand, answer_seconds=2, copies_max=10)
     project = OtherProject(stand, NEW, **MSGPACK)
-    stand.drop(b"a.txt", b"late 4")
+    stand.drop(b"a.txt", b"late 20")  # a sweep that asks the workers is followed by a rest, and then sends the next copy
     stand.wait_until(lambda: stand.client.llen("celery"))
     project.worker()
     stand.wait_until(lambda: len(project.calls()) >= 2)
